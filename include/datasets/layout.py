@@ -1,0 +1,113 @@
+"""Where the parts of a dataset version lie in S3."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+from include.datasets.errors import DatasetError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+def version_name(run_id: str, run_after: datetime) -> str:
+    """Name a version ``YYYYMMDDTHHMMSSZ-<hash of the run id>``: the same for every retry of a run, and in time's order.
+
+    A time without a zone is taken as UTC.
+    """
+    moment = run_after.replace(tzinfo=UTC) if run_after.tzinfo is None else run_after.astimezone(UTC)
+    return f"{moment:%Y%m%dT%H%M%SZ}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+
+
+def parse_s3_uri(uri: str) -> tuple[str, str]:
+    """Split ``s3://bucket/key`` into bucket and key; the key may be empty."""
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise DatasetError(f"{uri!r} is no S3 address: write s3://bucket/prefix/")
+    return bucket, key
+
+
+@dataclass(frozen=True)
+class VersionLayout:
+    """The keys of one dataset version; ``docs/architecture.md`` shows the tree."""
+
+    bucket: str
+    name: str
+    version: str
+
+    @classmethod
+    def of_uri(cls, uri: str) -> VersionLayout:
+        """Read bucket, name and version out of ``s3://bucket/datasets/NAME/VERSION/``."""
+        bucket, key = parse_s3_uri(uri)
+        parts = key.strip("/").split("/")
+        if len(parts) != 3 or parts[0] != "datasets":
+            raise DatasetError(f"{uri!r} is no dataset version: write s3://bucket/datasets/NAME/VERSION/")
+        return cls(bucket, parts[1], parts[2])
+
+    @property
+    def prefix(self) -> str:
+        """The version's key prefix, with its closing slash."""
+        return f"datasets/{self.name}/{self.version}/"
+
+    @property
+    def uri(self) -> str:
+        """The version's address, with its closing slash."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    @property
+    def document(self) -> str:
+        """Key of ``dataset.json``, without which the version does not exist."""
+        return f"{self.prefix}dataset.json"
+
+    @property
+    def manifest(self) -> str:
+        """Key of ``manifest.parquet``, one row per source image."""
+        return f"{self.prefix}manifest.parquet"
+
+    @property
+    def labels(self) -> str:
+        """Key of ``labels.json``, class names in the order of their index."""
+        return f"{self.prefix}labels.json"
+
+    @property
+    def plan(self) -> str:
+        """Key prefix of the plan's documents; removed after publishing."""
+        return f"{self.prefix}plan/"
+
+    @property
+    def shards(self) -> str:
+        """Key prefix of the packed shards; removed after publishing."""
+        return f"{self.prefix}shards/"
+
+    @property
+    def excluded(self) -> str:
+        """Key of the plan's rows for images that no shard packs."""
+        return f"{self.plan}excluded.parquet"
+
+    def records(self, split: Split) -> str:
+        """Key of a channel's single ``.rec``."""
+        return f"{self.prefix}{split}/{split}.rec"
+
+    def index(self, split: Split) -> str:
+        """Key of a channel's ``.idx``, which must not lie under the channel's own prefix."""
+        return f"{self.prefix}index/{split}.idx"
+
+    def planned_shard(self, index: int) -> str:
+        """Key of the rows a shard has to pack."""
+        return f"{self.plan}{index:05d}.parquet"
+
+    def packed_shard(self, index: int) -> str:
+        """Key of a shard's ``.rec``."""
+        return f"{self.shards}{index:05d}.rec"
+
+    def shard_manifest(self, index: int) -> str:
+        """Key of a shard's part of the manifest."""
+        return f"{self.shards}{index:05d}.parquet"
+
+    def shard_result(self, index: int) -> str:
+        """Key of a shard's result, written last: with it the shard is finished."""
+        return f"{self.shards}{index:05d}.json"

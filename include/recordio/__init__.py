@@ -1,0 +1,1 @@
+"""MXNet's RecordIO files: records, image headers, and the images inside them."""
