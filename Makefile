@@ -1,0 +1,72 @@
+# The menu: `make` lists what can be done. Everything is set up on first use, in this folder only.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# A Python 3.11 (MXNet 1.9.1 and its NumPy have no later wheels); `make PYTHON=/path/to/python3.11 setup` names another.
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$p"; exit; }; done; echo python3)
+PORT ?= 5000
+AIRFLOW_PORT ?= 8080
+WORKERS ?= 2
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+BENCHMARKS := $(basename $(notdir $(wildcard benchmarks/bench_*.py)))
+
+export PORT AIRFLOW_PORT
+
+AIRFLOW := .venv/bin/python
+MXNET := .venv-mxnet/bin/python
+environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, but $(PYTHON) is %d.%d: install it, or name one with make PYTHON=/path/to/python3.11" % v)' \
+	&& "$(PYTHON)" tools/environments.py
+
+.PHONY: help setup demo local down test lint format lock up compose-down test-compose clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@$(if $(BENCHMARKS),printf '  make %-14s %s\n' $(foreach b,$(BENCHMARKS),$(subst _,-,$(b)) "measure: benchmarks/$(b).py"))
+
+setup: ## make the two environments, .venv and .venv-mxnet (done by itself where needed)
+	$(environments) setup
+
+demo: setup ## run the whole chain on this machine: local AWS, Airflow, training, endpoint
+	@$(AIRFLOW) -m demo.run
+
+local: setup ## start the local AWS and Airflow, and leave them to you
+	@$(AIRFLOW) -m demo.services up
+
+down: ## end what `make demo` and `make local` started
+	@if [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m demo.services down; else echo "Nothing is running."; fi
+
+test: setup ## run every test, in both environments
+	@status=0; \
+	$(AIRFLOW) -m pytest -n $(JOBS) tests --ignore=tests/containers || status=1; \
+	OMP_NUM_THREADS=1 $(MXNET) -m pytest -n $(JOBS) tests/containers || status=1; \
+	exit $$status
+
+lint: setup ## ruff, mypy --strict, import rules
+	@status=0; \
+	.venv/bin/ruff check . || status=1; \
+	.venv/bin/ruff format --check . || status=1; \
+	.venv/bin/mypy || status=1; \
+	PYTHONPATH=.:plugins .venv/bin/lint-imports || status=1; \
+	exit $$status
+
+format: setup ## format, and mend what ruff can mend
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+lock: ## compile every requirements.in to its pinned requirements.txt
+	$(environments) lock
+
+up: ## start the deployment of docker-compose.yaml (WORKERS=2 Celery workers), with the local AWS
+	@infrastructure/compose up $(WORKERS)
+
+compose-down: ## end it and remove its volumes
+	@infrastructure/compose down
+
+test-compose: setup ## run the chain and a retraining in the docker compose deployment, then remove it
+	@$(AIRFLOW) tests/compose/run.py
+
+bench-%: setup
+	@$(AIRFLOW) benchmarks/bench_$(subst -,_,$*).py
+
+clean: down ## remove the environments and everything that ran here
+	@rm -rf .venv .venv-mxnet .tools .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
