@@ -1,0 +1,1 @@
+"""SageMaker's control plane: one class per area of the API."""

@@ -1,0 +1,104 @@
+"""What the parts of SageMaker need to know of the AWS around them: where it listens, whose account, which region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from local_aws.images import ContainerImages
+from local_aws.job_slots import JobSlots
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+
+
+@dataclass(frozen=True)
+class Server:
+    """The running local AWS: its own URL on loopback, its state directory, its job slots and its container images."""
+
+    endpoint_url: str
+    state_dir: Path
+    slots: JobSlots
+    images: ContainerImages
+
+
+@dataclass(frozen=True)
+class Aws:
+    """One account in one region of the running local AWS, with clients for its services."""
+
+    server: Server
+    account: str
+    region: str
+
+    @property
+    def partition(self) -> str:
+        """The partition of the region: aws, aws-cn or aws-us-gov."""
+        return next((name for prefix, name in PARTITIONS.items() if self.region.startswith(prefix)), "aws")
+
+    def arn(self, kind: str, name: str) -> str:
+        """Return the ARN of a SageMaker resource, for example of kind "training-job"."""
+        return f"arn:{self.partition}:sagemaker:{self.region}:{self.account}:{kind}/{name}"
+
+    def directory(self, kind: str, name: str) -> Path:
+        """Return a directory under the state directory for one resource; it is not made here."""
+        return self.server.state_dir / self.account / self.region / kind / name
+
+    @cached_property
+    def s3(self) -> S3Client:
+        """An S3 client that talks to this server."""
+        client: S3Client = self._client("s3")
+        return client
+
+    @cached_property
+    def logs(self) -> CloudWatchLogsClient:
+        """A CloudWatch Logs client that talks to this server."""
+        client: CloudWatchLogsClient = self._client("logs")
+        return client
+
+    @cached_property
+    def sagemaker(self) -> SageMakerClient:
+        """A SageMaker client that talks to this server."""
+        client: SageMakerClient = self._client("sagemaker")
+        return client
+
+    @cached_property
+    def sagemaker_runtime(self) -> SageMakerRuntimeClient:
+        """A SageMaker Runtime client that talks to this server."""
+        client: SageMakerRuntimeClient = self._client("sagemaker-runtime")
+        return client
+
+    def _client(self, service: str) -> Any:
+        """Make a client for our own port that no proxy, CA bundle, profile or endpoint of the environment disturbs."""
+        session: Any = boto3.Session(
+            aws_access_key_id="local",
+            aws_secret_access_key="local",  # noqa: S106
+            region_name=self.region,
+        )
+        client = session.client(
+            service,
+            endpoint_url=self.server.endpoint_url,
+            config=Config(
+                proxies={},
+                max_pool_connections=64,
+                retries={"max_attempts": 1, "mode": "standard"},
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+            verify=False,
+        )
+        client.meta.events.register("before-sign", self._name_account)
+        return client
+
+    def _name_account(self, request: Any, **_: Any) -> None:
+        request.headers["x-moto-account-id"] = self.account
