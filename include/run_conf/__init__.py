@@ -1,0 +1,40 @@
+"""The run conf: the only definition of the trigger form, of what is accepted, and of its reference page."""
+
+from __future__ import annotations
+
+from include.run_conf.conf import RunConf, RunConfError
+from include.run_conf.form import FormField, form_fields
+from include.run_conf.hyperparameters import Hyperparameters, IncrementalHyperparameters, SharedHyperparameters
+from include.run_conf.ranges import Choices, Range
+from include.run_conf.sections import (
+    DatasetConf,
+    EndpointConf,
+    IncrementalConf,
+    PackingConf,
+    PromotionConf,
+    ResourcesConf,
+    SplitConf,
+    TrainingConf,
+    TuningConf,
+)
+
+__all__ = [
+    "Choices",
+    "DatasetConf",
+    "EndpointConf",
+    "FormField",
+    "Hyperparameters",
+    "IncrementalConf",
+    "IncrementalHyperparameters",
+    "PackingConf",
+    "PromotionConf",
+    "Range",
+    "ResourcesConf",
+    "RunConf",
+    "RunConfError",
+    "SharedHyperparameters",
+    "SplitConf",
+    "TrainingConf",
+    "TuningConf",
+    "form_fields",
+]

@@ -1,0 +1,119 @@
+"""The fields of a nested model by their dotted names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class ConfField:
+    """One field a person can set.
+
+    `schema` is its JSON schema without its default and without null among its types, which `nullable` tells; `section`
+    is the title of the model that owns it.
+    """
+
+    name: str
+    section: str
+    default: Any
+    annotation: Any
+    schema: dict[str, Any]
+    nullable: bool
+
+    @property
+    def kind(self) -> str:
+        """JSON type of the field: string, integer, number, boolean, array or object."""
+        return str(self.schema.get("type", "string"))
+
+    def allowed(self) -> str:
+        """The values the field takes, as a phrase that follows 'must be'."""
+        phrase = _allowed(self.schema)
+        return f"{phrase}, or empty" if self.nullable else phrase
+
+
+def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[ConfField]:
+    """The fields of a model and of the sections within it, in order."""
+    schema = model.model_json_schema()
+    for name, info in model.model_fields.items():
+        if section := section_model(info.annotation):
+            yield from fields_of(section, f"{prefix}{name}.")
+            continue
+        resolved, nullable = _without_null(schema["properties"][name])
+        default = info.get_default(call_default_factory=True, validated_data={})
+        yield ConfField(
+            name=f"{prefix}{name}",
+            section=str(model.model_config.get("title") or model.__name__),
+            default=default,
+            annotation=info.annotation,
+            schema={key: value for key, value in resolved.items() if key != "default"},
+            nullable=nullable,
+        )
+
+
+def section_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted names of the sections within a model."""
+    for name, info in model.model_fields.items():
+        if section := section_model(info.annotation):
+            yield f"{prefix}{name}"
+            yield from section_names(section, f"{prefix}{name}.")
+
+
+def section_model(annotation: Any) -> type[BaseModel] | None:
+    """The model behind an annotation where the field is a section, None where it is a value."""
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _without_null(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    variants = schema.get("anyOf")
+    if not variants:
+        return schema, False
+    rest = [variant for variant in variants if variant.get("type") != "null"]
+    if len(rest) != 1:
+        return schema, len(rest) < len(variants)
+    outer = {key: value for key, value in schema.items() if key != "anyOf"}
+    return {**rest[0], **outer}, len(rest) < len(variants)
+
+
+def _allowed(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return "one of " + ", ".join(str(value) for value in schema["enum"])
+    kind = schema.get("type")
+    if kind in ("integer", "number"):
+        return ("a whole number" if kind == "integer" else "a number") + _bounds(schema)
+    if kind == "boolean":
+        return "true or false"
+    if kind == "array":
+        return "a list of texts"
+    if kind == "object":
+        return "a JSON object"
+    return _text(schema)
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    low = _bound(schema, "minimum", "from", "exclusiveMinimum", "above")
+    high = _bound(schema, "maximum", "to", "exclusiveMaximum", "below")
+    if low and high:
+        joint = " " if high.startswith("to") else " and "
+        return f" {low}{joint}{high}"
+    if low:
+        return f" {low.replace('from', 'of at least')}"
+    return f" {high.replace('to', 'of at most')}" if high else ""
+
+
+def _bound(schema: dict[str, Any], included: str, word: str, excluded: str, word_excluded: str) -> str:
+    if included in schema:
+        return f"{word} {schema[included]:g}" if schema[included] < 1_000_000 else f"{word} {schema[included]}"
+    return f"{word_excluded} {schema[excluded]:g}" if excluded in schema else ""
+
+
+def _text(schema: dict[str, Any]) -> str:
+    parts = ["a text"]
+    if schema.get("examples"):
+        parts.append("such as " + " or ".join(str(example) for example in schema["examples"]))
+    if schema.get("maxLength"):
+        parts.append(f"of at most {schema['maxLength']} characters")
+    return " ".join(parts)

@@ -1,0 +1,71 @@
+"""The trigger form's fields, derived from the run conf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from include.run_conf.conf import RunConf
+from include.run_conf.fields import ConfField, fields_of
+
+PASSED_ON = (
+    "enum",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "examples",
+)
+
+
+@dataclass(frozen=True)
+class FormField:
+    """One field of the trigger form: `Param(field.default, **field.schema)`.
+
+    `schema` holds JSON schema words (type, enum, minimum, maximum, pattern, ...) and the form's own: title,
+    description, description_md and section.
+    """
+
+    name: str
+    default: Any
+    schema: dict[str, Any]
+
+    @property
+    def section(self) -> str:
+        """The heading under which the form shows the field."""
+        return str(self.schema["section"])
+
+
+def form_fields(sections: Sequence[str] = (), *, model: type[BaseModel] = RunConf) -> list[FormField]:
+    """The fields of the run conf in order, all of them or those of the named top-level sections (`dataset`, ...)."""
+    return [
+        _form_field(field) for field in fields_of(model) if not sections or field.name.partition(".")[0] in sections
+    ]
+
+
+def _form_field(field: ConfField) -> FormField:
+    schema: dict[str, Any] = {key: field.schema[key] for key in PASSED_ON if key in field.schema}
+    schema["type"] = ["null", field.kind] if field.nullable or field.kind in ("array", "object") else field.kind
+    if "enum" in schema and field.nullable:
+        schema["enum"] = [None, *schema["enum"]]
+    if field.kind == "array":
+        schema["items"] = {"type": "string"}
+    description = str(field.schema.get("description", ""))
+    return FormField(
+        name=field.name,
+        default=to_jsonable_python(field.default),
+        schema={
+            **schema,
+            "title": field.schema.get("title", field.name),
+            "description": description.replace("`", ""),
+            "description_md": f"{description} (`{field.name}`)",
+            "section": field.section,
+        },
+    )

@@ -1,0 +1,50 @@
+"""The reference page of the run conf, written from the model."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from include.run_conf.conf import RunConf
+from include.run_conf.fields import ConfField, fields_of
+
+INTRODUCTION = """\
+# Run conf
+
+What a run does. Every field has a default, so an empty conf (`{}`) is a whole run. The trigger form shows the same
+fields; the API and the CLI take them as JSON, nested, dotted, or both:
+
+```json
+{"training": {"mode": "tune"}, "training.hyperparameters.epochs": 10, "endpoint.keep": false}
+```
+
+A field given twice, an unknown field (the nearest known one is named), a wrong value and a contradiction are all told
+in one message before anything is started. `num_classes`, `num_training_samples` and `multi_label` of a training job
+follow from the dataset version.
+
+This page is printed by `python -m include.run_conf`.
+"""
+
+
+def reference_page() -> str:
+    """The page in Markdown, a table for each section."""
+    parts = [INTRODUCTION]
+    for section, fields in groupby(fields_of(RunConf), key=lambda field: field.section):
+        rows = "\n".join(_row(field) for field in fields)
+        parts.append(f"## {section}\n\n| field | default | value | meaning |\n|---|---|---|---|\n{rows}\n")
+    return "\n".join(parts)
+
+
+def _row(field: ConfField) -> str:
+    description = str(field.schema.get("description", ""))
+    cells = (f"`{field.name}`", _default(field.default), field.allowed(), description)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _default(value: Any) -> str:
+    if value is None or value in ("", [], {}):
+        return "empty"
+    return f"`{json.dumps(to_jsonable_python(value))}`"
