@@ -1,0 +1,1 @@
+"""Operators: what starts, or finds again, a job that costs money."""

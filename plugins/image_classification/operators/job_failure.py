@@ -1,0 +1,74 @@
+"""What went wrong with a job, told so that a person needs no console, and whether trying again can help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from image_classification.job_kinds import JobKind
+
+LAST_LINES = 20
+HOPELESS = ("ClientError", "AlgorithmError")
+"""How FailureReason starts when the same job would fail the same way again."""
+
+REFUSED = frozenset(
+    {"ValidationException", "AccessDeniedException", "AccessDenied", "ResourceInUse", "ResourceNotFound"}
+)
+"""Error codes of requests that AWS refuses however often they are sent."""
+
+
+def job_failure(kind: JobKind, name: str, description: Mapping[str, Any], log_lines: list[str]) -> AirflowException:
+    """The error of a job that did not complete.
+
+    An AirflowFailException, which ends the task at once, when the job was stopped or when its input or algorithm is to
+    blame; a plain AirflowException, after which a retry starts the next attempt, when AWS is (no capacity, say).
+    """
+    status = kind.status(description)
+    reason = str(description.get("FailureReason", "")).strip()
+    log = "\n".join(["", "The last lines of its log:", *(f"  {line}" for line in log_lines)]) if log_lines else ""
+    if status == "Stopped":
+        cause = _why_stopped(description)
+        return AirflowFailException(
+            f"The {kind.noun} {name} was stopped: {cause}. Clear the task to start another.{log}"
+        )
+    message = f"The {kind.noun} {name} ended as {status}: {reason or 'AWS gives no reason'}{log}"
+    return AirflowFailException(message) if reason.startswith(HOPELESS) else AirflowException(message)
+
+
+def refused_request(kind: JobKind, name: str, error: Any) -> AirflowException:
+    """The error of a request that AWS answered with an error; `error` is botocore's ClientError."""
+    code = error.response["Error"]["Code"]
+    message = f"AWS did not take the {kind.noun} {name}: {error}"
+    return AirflowFailException(message) if code in REFUSED else AirflowException(message)
+
+
+def last_log_lines(logs: Any, kind: JobKind, name: str) -> list[str]:
+    """The end of a job's log in CloudWatch Logs, empty where it has none that can be read."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    if kind.log_group is None:
+        return []
+    try:
+        streams = logs.describe_log_streams(logGroupName=kind.log_group, logStreamNamePrefix=f"{name}/")["logStreams"]
+        lines: list[str] = []
+        for stream in streams:
+            page = logs.get_log_events(
+                logGroupName=kind.log_group,
+                logStreamName=stream["logStreamName"],
+                limit=LAST_LINES,
+                startFromHead=False,
+            )
+            lines += [event["message"].rstrip("\n") for event in page["events"]]
+    except (ClientError, BotoCoreError):
+        return []
+    return lines[-LAST_LINES:]
+
+
+def _why_stopped(description: Mapping[str, Any]) -> str:
+    if description.get("SecondaryStatus") == "MaxRuntimeExceeded":
+        return "it reached resources.max_runtime_seconds"
+    if description.get("SecondaryStatus") == "MaxWaitTimeExceeded":
+        return "it reached resources.max_wait_seconds"
+    return "somebody stopped it"

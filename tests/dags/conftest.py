@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.dags.airflow_home import ROOT, migrate_once
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
+
+@pytest.fixture(scope="session")
+def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = tmp_path_factory.getbasetemp()
+    migrate_once(base if base.name.startswith("pytest-") else base.parent)
+
+
+@pytest.fixture(scope="session")
+def dag_bag() -> DagBag:
+    from airflow.dag_processing.dagbag import DagBag  # noqa: PLC0415  (the home comes first)
+
+    return DagBag(ROOT / "dags")
+
+
+@pytest.fixture(scope="session")
+def dag_files() -> list[Path]:
+    return sorted(path for path in (ROOT / "dags").glob("*.py") if path.name != "__init__.py")
