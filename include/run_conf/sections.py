@@ -26,7 +26,7 @@ class SplitConf(Section):
 
     train: float = Field(0.8, gt=0, lt=1, title="Train", description="Share of the images the model learns from.")
     validation: float = Field(0.1, gt=0, lt=1, title="Validation", description="Share that chooses the best model.")
-    test: float = Field(0.1, ge=0, lt=1, title="Test", description="Share held out to measure the model at the end.")
+    test: float = Field(0.1, gt=0, lt=1, title="Test", description="Share held out to measure the model at the end.")
     seed: int = Field(0, ge=0, title="Seed", description="Another seed gives another split of a new dataset.")
 
 

@@ -1,0 +1,1 @@
+"""Training and tuning jobs: their names, their requests, their results, and which of them made the best model."""

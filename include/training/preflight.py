@@ -1,0 +1,191 @@
+"""Everything that can be known before anything is paid, asked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from include.problems import Problem, ProblemsError
+from include.run_conf.ranges import Range
+from include.run_conf.rules import contradictions
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from include.datasets.version import DatasetVersion
+    from include.run_conf import RunConf
+    from include.settings import Settings
+    from include.training.selection import BestModel
+
+BASE = "training.hyperparameters"
+INCREMENTAL = "incremental.hyperparameters"
+
+
+class PreflightError(ProblemsError):
+    """The run would fail or make something useless; nothing was started."""
+
+    title = "This run cannot work and was not started"
+
+
+def check(
+    conf: RunConf,
+    settings: Settings,
+    *,
+    s3: S3Client,
+    dataset: DatasetVersion | None = None,
+    parent: BestModel | None = None,
+) -> None:
+    """Look at conf, buckets, source, dataset version and parent model; takes seconds, starts nothing.
+
+    Without `dataset` what depends on the images is left out: call again when the version is there. `parent` is the
+    model an incremental training starts from, where it is known before. Raises PreflightError with all problems.
+    """
+    problems = [*contradictions(conf), *_bucket_problems(s3, settings)]
+    reachable = not any(problem.field.endswith("_bucket") for problem in problems)
+    if dataset is None and reachable:
+        problems += _dataset_source_problems(s3, conf, settings)
+    if dataset is not None:
+        problems += dataset_problems(conf, dataset, parent=parent)
+    if problems:
+        raise PreflightError(problems)
+
+
+def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestModel | None = None) -> list[Problem]:
+    """What a dataset version and a run conf, or a parent model, do not agree on."""
+    network = parent.hyperparameters if parent else conf.training.hyperparameters.as_strings()
+    problems = [*_content_problems(dataset), *_image_problems(conf, dataset, network, parent)]
+    if parent:
+        problems += _parent_problems(dataset, parent)
+    return [*problems, *_batch_problems(conf, dataset, parent)]
+
+
+def _bucket_problems(s3: S3Client, settings: Settings) -> Iterator[Problem]:
+    for field in ("data_bucket", "output_bucket"):
+        bucket = getattr(settings, field)
+        try:
+            s3.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            yield Problem(field=f"settings.{field}", value=bucket, remedy=_bucket_remedy(error, settings.region))
+        except BotoCoreError as error:
+            yield Problem(field=f"settings.{field}", value=bucket, remedy=f"S3 does not answer: {error}")
+
+
+def _bucket_remedy(error: ClientError, region: str) -> str:
+    code = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    remedies = {
+        301: f"lies in another region than {region}: use a bucket of that region",
+        403: "may not be read: allow s3:ListBucket to the connection's role",
+        404: "does not exist: create it or correct the setting",
+    }
+    return remedies.get(code, f"S3 answers {code}: {error}")
+
+
+def _dataset_source_problems(s3: S3Client, conf: RunConf, settings: Settings) -> Iterator[Problem]:
+    if conf.dataset.version:
+        key = f"datasets/{conf.dataset.name}/{conf.dataset.version}/dataset.json"
+        if not _has_objects(s3, settings.data_bucket, key):
+            yield Problem(
+                field="dataset.version",
+                value=conf.dataset.version,
+                remedy=f"s3://{settings.data_bucket}/{key} does not exist: name a finished version or leave it empty",
+            )
+        return
+    source = conf.dataset.source_uri(settings.data_bucket)
+    bucket, _, prefix = source.removeprefix("s3://").partition("/")
+    try:
+        found = _has_objects(s3, bucket, prefix)
+    except (ClientError, BotoCoreError) as error:
+        yield Problem(field="dataset.source", value=source, remedy=f"cannot be listed: {error}")
+        return
+    if not found:
+        yield Problem(field="dataset.source", value=source, remedy="holds no objects: upload one folder for each class")
+
+
+def _has_objects(s3: S3Client, bucket: str, prefix: str) -> bool:
+    return s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("KeyCount", 0) > 0
+
+
+def _content_problems(dataset: DatasetVersion) -> Iterator[Problem]:
+    version = f"{dataset.name}/{dataset.version}"
+    if dataset.num_classes < 2:
+        yield Problem(field="dataset.labels", value=dataset.labels, remedy=f"{version} needs at least two classes")
+    empty = [split for split in ("train", "validation", "test") if getattr(dataset.counts, split) == 0]
+    for split in empty:
+        yield Problem(
+            field=f"dataset.split.{split}", value=0, remedy=f"no image of {version} is in this split: add images"
+        )
+    unseen = [label for label, counts in dataset.class_counts.items() if counts.train == 0]
+    if unseen and "train" not in empty:
+        yield Problem(
+            field="dataset.labels",
+            value=", ".join(unseen),
+            remedy="no training image shows this: add images or leave the class out",
+        )
+
+
+def _image_problems(
+    conf: RunConf, dataset: DatasetVersion, network: Mapping[str, str], parent: BestModel | None
+) -> Iterator[Problem]:
+    shape = network.get("image_shape", "3,224,224")
+    side = max(int(part) for part in shape.split(",")[1:])
+    if 0 < dataset.smallest_side < side:
+        whose = f" of {parent.job}" if parent else ""
+        yield Problem(
+            field=f"{BASE}.image_shape",
+            value=f"{shape}{whose}",
+            remedy=f"the smallest packed image has a side of {dataset.smallest_side}: "
+            f"set dataset.packing.resize to at least {side}, or a smaller image_shape",
+        )
+    for section, top_k in (
+        (BASE, conf.training.hyperparameters.top_k),
+        (INCREMENTAL, conf.incremental.hyperparameters.top_k),
+    ):
+        if top_k and top_k > dataset.num_classes:
+            yield Problem(
+                field=f"{section}.top_k", value=top_k, remedy=f"must be at most the {dataset.num_classes} classes"
+            )
+
+
+def _parent_problems(dataset: DatasetVersion, parent: BestModel) -> Iterator[Problem]:
+    classes = parent.hyperparameters.get("num_classes")
+    if classes != str(dataset.num_classes):
+        yield Problem(
+            field="dataset.labels",
+            value=f"{dataset.num_classes} classes",
+            remedy=f"the parent model {parent.job} knows {classes}; classes cannot be added: run a full training",
+        )
+    absent = [name for name in ("num_layers", "image_shape") if name not in parent.hyperparameters]
+    if absent:
+        yield Problem(
+            field="incremental", value=parent.job, remedy=f"tells no {', '.join(absent)}: run a full training"
+        )
+
+
+def _batch_problems(conf: RunConf, dataset: DatasetVersion, parent: BestModel | None) -> Iterator[Problem]:
+    smallest = min(dataset.counts.train, dataset.counts.validation)
+    for field, batch in _batches(conf, parent):
+        if batch > smallest > 0:
+            yield Problem(
+                field=field,
+                value=batch,
+                remedy=f"the train channel holds {dataset.counts.train} images, the validation channel "
+                f"{dataset.counts.validation}: use at most {smallest}",
+            )
+
+
+def _batches(conf: RunConf, parent: BestModel | None) -> Iterator[tuple[str, int]]:
+    base = int(parent.hyperparameters.get("mini_batch_size", 32)) if parent else None
+    mode = conf.training.mode
+    span: Any = conf.tuning.ranges.get("mini_batch_size") if mode != "train" else None
+    if parent is None and not (span and mode == "tune"):
+        base = conf.training.hyperparameters.mini_batch_size or 32
+        yield f"{BASE}.mini_batch_size", base
+    if parent is None and span:
+        largest = span.max if isinstance(span, Range) else max(float(value) for value in span)
+        yield "tuning.ranges.mini_batch_size", int(largest)
+    if conf.incremental.enabled:
+        change = conf.incremental.hyperparameters.mini_batch_size
+        if change or parent:
+            yield f"{INCREMENTAL}.mini_batch_size", change or base or 32

@@ -1,0 +1,177 @@
+"""Bodies of CreateTrainingJob and CreateHyperParameterTuningJob.
+
+Sources: API reference of both calls; developer guide, "Image Classification Algorithm" (channels, content types) and
+"Incremental Training in Amazon SageMaker" (the `model` channel).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from include.training.hyperparameters import base_hyperparameters, incremental_hyperparameters
+from include.training.tuning_ranges import parameter_ranges, resource_limits, tuned_names
+
+if TYPE_CHECKING:
+    from include.datasets.version import DatasetVersion
+    from include.run_conf import RunConf
+    from include.settings import Settings
+    from include.training.naming import JobOrigin
+    from include.training.selection import BestModel
+
+Request = dict[str, Any]
+ALGORITHM = "image-classification"
+OBJECTIVE = "validation:accuracy"
+CHECKPOINT_PATH = "/opt/ml/checkpoints"
+RECORDIO = "application/x-recordio"
+MODEL = "application/x-sagemaker-model"
+LOCAL_STORAGE_FAMILIES = ("ml.g4dn.", "ml.g5.", "ml.p3dn.")
+"""Their disks are the instance's own, encrypted by hardware; AWS refuses a volume key for them."""
+
+
+def training_request(
+    name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, origin: JobOrigin
+) -> Request:
+    """A training job from scratch, or from ImageNet weights where the conf says so."""
+    return {
+        "TrainingJobName": name,
+        "HyperParameters": base_hyperparameters(conf, dataset),
+        **_job_definition(conf, settings, [*_data_channels(dataset)]),
+        **_checkpoints(conf, settings, name),
+        "Tags": tags(settings, origin, dataset),
+    }
+
+
+def incremental_request(
+    name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, origin: JobOrigin, base: BestModel
+) -> Request:
+    """A training job that goes on from `base`: its artifact is the `model` channel, its network is held."""
+    channels = [*_data_channels(dataset), _channel("model", base.artifact, MODEL)]
+    return {
+        "TrainingJobName": name,
+        "HyperParameters": incremental_hyperparameters(base.hyperparameters, conf, dataset),
+        **_job_definition(conf, settings, channels),
+        **_checkpoints(conf, settings, name),
+        "Tags": tags(settings, origin, dataset),
+    }
+
+
+def tuning_request(
+    name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, origin: JobOrigin
+) -> Request:
+    """A tuning job over the conf's ranges, or over those AWS documents, capped by the data."""
+    tuned = tuned_names(conf, dataset)
+    static = {key: value for key, value in base_hyperparameters(conf, dataset).items() if key not in tuned}
+    definition = _job_definition(conf, settings, [*_data_channels(dataset)])
+    return {
+        "HyperParameterTuningJobName": name,
+        "HyperParameterTuningJobConfig": _tuning_config(conf, dataset),
+        "TrainingJobDefinition": {"StaticHyperParameters": static, **definition, **_checkpoints(conf, settings, name)},
+        "Tags": tags(settings, origin, dataset),
+    }
+
+
+def image_uri(settings: Settings) -> str:
+    """The algorithm's container image: the settings' own, or AWS's in the region (needs no network).
+
+    Raises ValueError for a region without the algorithm.
+    """
+    if settings.image_uri:
+        return settings.image_uri
+    from sagemaker.core import image_uris  # noqa: PLC0415  (three seconds to import)
+
+    return str(image_uris.retrieve(ALGORITHM, region=settings.region))
+
+
+def tags(settings: Settings, origin: JobOrigin, dataset: DatasetVersion | None = None) -> list[dict[str, str]]:
+    """Tags on everything a run creates: who, which run, which data."""
+    pairs = {
+        **settings.tags,
+        "dag": origin.dag_id,
+        "run": origin.run_id,
+        "task": origin.task_id,
+        **({"dataset-version": f"{dataset.name}/{dataset.version}"} if dataset else {}),
+        **({"owner": settings.owner} if settings.owner else {}),
+    }
+    return [{"Key": key, "Value": _tag_value(value)} for key, value in pairs.items()]
+
+
+def vpc_config(settings: Settings) -> Request:
+    """The network of jobs and models, empty where none is set."""
+    if not settings.subnets:
+        return {}
+    return {
+        "VpcConfig": {"Subnets": list(settings.subnets), "SecurityGroupIds": list(settings.security_group_ids)},
+    }
+
+
+def _job_definition(conf: RunConf, settings: Settings, channels: list[Request]) -> Request:
+    resources = conf.resources
+    key = {"KmsKeyId": settings.kms_key_id} if settings.kms_key_id else {}
+    stopping = {"MaxRuntimeInSeconds": resources.max_runtime_seconds}
+    if resources.spot:
+        stopping["MaxWaitTimeInSeconds"] = resources.max_wait
+    return {
+        "AlgorithmSpecification": {"TrainingImage": image_uri(settings), "TrainingInputMode": "File"},
+        "RoleArn": settings.execution_role_arn,
+        "InputDataConfig": channels,
+        "OutputDataConfig": {"S3OutputPath": settings.jobs_uri, **key},
+        "ResourceConfig": _resource_config(conf, settings),
+        "StoppingCondition": stopping,
+        "EnableManagedSpotTraining": resources.spot,
+        "EnableNetworkIsolation": settings.network_isolation,
+        **vpc_config(settings),
+    }
+
+
+def _resource_config(conf: RunConf, settings: Settings) -> Request:
+    resources = conf.resources
+    encrypts = settings.kms_key_id and not resources.instance_type.startswith(LOCAL_STORAGE_FAMILIES)
+    return {
+        "InstanceType": resources.instance_type,
+        "InstanceCount": resources.instance_count,
+        "VolumeSizeInGB": resources.volume_gb,
+        **({"VolumeKmsKeyId": settings.kms_key_id} if encrypts else {}),
+    }
+
+
+def _checkpoints(conf: RunConf, settings: Settings, name: str) -> Request:
+    if not conf.resources.spot:
+        return {}
+    uri = f"s3://{settings.output_bucket}/checkpoints/{name}"
+    return {"CheckpointConfig": {"S3Uri": uri, "LocalPath": CHECKPOINT_PATH}}
+
+
+def _data_channels(dataset: DatasetVersion) -> list[Request]:
+    splits: tuple[Literal["train", "validation"], ...] = ("train", "validation")
+    return [_channel(split, dataset.channel_uri(split), RECORDIO) for split in splits]
+
+
+def _channel(name: str, uri: str, content_type: str) -> Request:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {
+        "ChannelName": name,
+        "ContentType": content_type,
+        "InputMode": "File",
+        "DataSource": {"S3DataSource": source},
+    }
+
+
+def _tuning_config(conf: RunConf, dataset: DatasetVersion) -> Request:
+    tuning = conf.tuning
+    epochs = conf.training.hyperparameters.epochs or 30
+    hyperband = tuning.strategy == "Hyperband" and epochs > 1
+    resource = {"MinResource": 1, "MaxResource": epochs}
+    return {
+        "Strategy": tuning.strategy,
+        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": OBJECTIVE},
+        "ResourceLimits": resource_limits(conf),
+        "ParameterRanges": parameter_ranges(conf, dataset),
+        "TrainingJobEarlyStoppingType": "Auto" if tuning.early_stopping else "Off",
+        **({"StrategyConfig": {"HyperbandStrategyConfig": resource}} if hyperband else {}),
+        **({"RandomSeed": tuning.seed} if tuning.seed is not None else {}),
+    }
+
+
+def _tag_value(value: str) -> str:
+    allowed = "".join(letter if letter.isalnum() or letter in " _.:/=+-@" else "_" for letter in value)
+    return allowed[:256]

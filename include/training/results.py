@@ -1,0 +1,107 @@
+"""What a finished job leaves for the next task: a small document instead of the whole description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+JobRole = Literal["base", "tuning", "incremental"]
+
+
+class JobResult(BaseModel):
+    """A training or tuning job as it ended.
+
+    `role` is `tuning` for a tuning job and for the training jobs it started; `hyperparameters` are those sent;
+    `metrics` the last value of each. Of a tuning job, `best_job` is its best training job and `metrics` the objective
+    that one reached.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    status: str
+    role: JobRole
+    hyperparameters: dict[str, str] = {}
+    metrics: dict[str, float] = {}
+    artifact: str | None = None
+    best_job: str | None = None
+    training_seconds: int | None = None
+    billable_seconds: int | None = None
+    failure_reason: str | None = None
+
+    @classmethod
+    def of_training_job(cls, description: Mapping[str, Any]) -> JobResult:
+        """Read the answer of DescribeTrainingJob."""
+        return cls(
+            name=description["TrainingJobName"],
+            status=description["TrainingJobStatus"],
+            role=role_of(description),
+            hyperparameters=sent_hyperparameters(description),
+            metrics=final_metrics(description),
+            artifact=artifact_of(description),
+            training_seconds=description.get("TrainingTimeInSeconds"),
+            billable_seconds=billable_seconds(description),
+            failure_reason=description.get("FailureReason"),
+        )
+
+    @classmethod
+    def of_tuning_job(cls, description: Mapping[str, Any]) -> JobResult:
+        """Read the answer of DescribeHyperParameterTuningJob."""
+        best = description.get("BestTrainingJob") or {}
+        metric = best.get("FinalHyperParameterTuningJobObjectiveMetric")
+        consumed = description.get("ConsumedResources") or {}
+        return cls(
+            name=description["HyperParameterTuningJobName"],
+            status=description["HyperParameterTuningJobStatus"],
+            role="tuning",
+            hyperparameters=best.get("TunedHyperParameters") or {},
+            metrics={metric["MetricName"]: float(metric["Value"])} if metric else {},
+            best_job=best.get("TrainingJobName"),
+            billable_seconds=consumed.get("RuntimeInSeconds"),
+            failure_reason=description.get("FailureReason"),
+        )
+
+
+def describe_training_job(sagemaker: SageMakerClient, name: str) -> JobResult:
+    """The result of a training job by name."""
+    return JobResult.of_training_job(sagemaker.describe_training_job(TrainingJobName=name))
+
+
+def describe_tuning_job(sagemaker: SageMakerClient, name: str) -> JobResult:
+    """The result of a tuning job by name."""
+    return JobResult.of_tuning_job(sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name))
+
+
+def role_of(description: Mapping[str, Any]) -> JobRole:
+    """What part the job played, told by what it was started with."""
+    if description.get("TuningJobArn"):
+        return "tuning"
+    channels = {channel["ChannelName"] for channel in description.get("InputDataConfig") or ()}
+    return "incremental" if "model" in channels else "base"
+
+
+def sent_hyperparameters(description: Mapping[str, Any]) -> dict[str, str]:
+    """The job's hyperparameters without the ones SageMaker adds for itself (`_tuning_objective_metric`)."""
+    sent: Mapping[str, str] = description.get("HyperParameters") or {}
+    return {name: value for name, value in sent.items() if not name.startswith("_")}
+
+
+def final_metrics(description: Mapping[str, Any]) -> dict[str, float]:
+    """The last value of every metric of the job."""
+    return {metric["MetricName"]: float(metric["Value"]) for metric in description.get("FinalMetricDataList") or ()}
+
+
+def artifact_of(description: Mapping[str, Any]) -> str | None:
+    """The address of the job's model.tar.gz."""
+    return (description.get("ModelArtifacts") or {}).get("S3ModelArtifacts")
+
+
+def billable_seconds(description: Mapping[str, Any]) -> int | None:
+    """Seconds the account pays for; less than the training's own under spot."""
+    seconds = description.get("BillableTimeInSeconds", description.get("TrainingTimeInSeconds"))
+    return None if seconds is None else int(seconds)
