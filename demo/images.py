@@ -7,6 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
+from sklearn.datasets import load_digits
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -28,10 +32,6 @@ def digit_images() -> Iterator[SampleImage]:
 
     The scans have 8 x 8 pixels of 17 grey levels (UCI's Optical Recognition of Handwritten Digits).
     """
-    import cv2
-    import numpy as np
-    from sklearn.datasets import load_digits
-
     digits = load_digits()
     for number, (scan, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         ink = np.clip(scan * (255 / SCAN_LEVELS), 0, 255).astype(np.uint8)

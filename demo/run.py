@@ -1,0 +1,106 @@
+"""`make demo`: starts what is needed, uploads the images, runs the chain, shows it, and sums it up."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from demo.airflow_client import AirflowClient, AirflowError, DagRun
+from demo.bootstrap import IMAGES_PREFIX, client_config, local_session
+from demo.images import digit_images, upload
+from demo.progress import BROKEN, Snapshot, display_for, stages
+from demo.services import STATE, Services, ServicesError, requested_ports, up
+from demo.summary import SummaryError, print_summary, read_summary
+from demo.training_jobs import TrainingJob, TrainingJobWatch
+
+DAG_ID = "image_classification"
+RUN_CONF = Path(__file__).parent / "run_conf.json"
+DAG_SECONDS = 120
+LOOK_SECONDS = 1.0
+LOG_LINES = 12
+
+
+class RunFailedError(Exception):
+    """The run ended without success; the message holds the end of each failed task's log."""
+
+
+def main() -> int:
+    """Run the demo; what can go wrong ends as a message and exit code 1."""
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    try:
+        demo(console)
+    except (ServicesError, AirflowError, RunFailedError, SummaryError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted. Services that were up go on: `make down` ends them.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def demo(console: Console) -> None:
+    """Start the services where they are not up, run the chain once, and write the summary."""
+    services = up(STATE, *requested_ports(), lambda line: console.print(line, markup=False))
+    console.print(services.sign_in_hint(), markup=False)
+    session = local_session()
+    s3 = session.client("s3", endpoint_url=services.aws_url, config=client_config())
+    bucket = services.settings.data_bucket
+    count = upload(s3, bucket, IMAGES_PREFIX, digit_images())
+    console.print(f"{count} images are in s3://{bucket}/{IMAGES_PREFIX}", markup=False)
+
+    with AirflowClient(services.airflow_url, services.user, services.password) as airflow:
+        airflow.wait_for_dag(DAG_ID, DAG_SECONDS)
+        airflow.unpause(DAG_ID)
+        since = datetime.now(UTC) - timedelta(seconds=1)
+        run_id = airflow.trigger(DAG_ID, json.loads(RUN_CONF.read_text()))
+        console.print(f"Run: {services.airflow_url}/dags/{DAG_ID}/runs/{run_id}\n", markup=False, soft_wrap=True)
+        watch = TrainingJobWatch(session, services.aws_url, since)
+        run = follow(console, airflow, run_id, watch)
+        if run.state != "success":
+            raise RunFailedError(failure(airflow, run_id, services))
+        jobs: list[TrainingJob] = watch.look()
+        summary = read_summary(airflow, session, services, run_id, jobs)
+
+    file = STATE / "demo-summary.json"
+    file.touch(mode=0o600)
+    file.write_text(summary.to_json())
+    print_summary(console, summary, jobs)
+    console.print(f"\n{services.sign_in_hint()}", markup=False)
+    console.print(f"All figures: {file.relative_to(STATE.parent)}   `make down` ends the services.", markup=False)
+
+
+def follow(console: Console, airflow: AirflowClient, run_id: str, watch: TrainingJobWatch) -> DagRun:
+    """Show the run until it is over, and return it."""
+    order: Mapping[str, int] = airflow.task_order(DAG_ID)
+    started = time.monotonic()
+    with display_for(console) as display:
+        while True:
+            run = airflow.dag_run(DAG_ID, run_id)
+            tasks = stages(airflow.task_runs(DAG_ID, run_id), order)
+            seconds = run.wall_seconds or time.monotonic() - started
+            display.show(Snapshot(seconds, tasks, watch.look()))
+            if run.is_over:
+                return run
+            time.sleep(LOOK_SECONDS)
+
+
+def failure(airflow: AirflowClient, run_id: str, services: Services) -> str:
+    """Return which tasks failed and the end of their logs."""
+    failed = [task for task in airflow.task_runs(DAG_ID, run_id) if task.state in BROKEN - {"upstream_failed"}]
+    parts: list[Any] = [f"The run {run_id} failed."]
+    for task in failed:
+        parts.append(f"{task.task_id}, try {task.try_number}:")
+        parts += [f"  {line}" for line in airflow.log_lines(DAG_ID, run_id, task)[-LOG_LINES:]]
+    parts.append(f"The whole run: {services.airflow_url}/dags/{DAG_ID}/runs/{run_id}")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

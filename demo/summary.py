@@ -1,0 +1,173 @@
+"""What a finished run made, read back from Airflow, from SageMaker and from S3."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from demo.airflow_client import AirflowClient
+from demo.bootstrap import client_config
+from demo.progress import stages
+from demo.training_jobs import TrainingJob
+
+if TYPE_CHECKING:
+    import boto3
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+    from demo.services import Services
+
+PUBLISH = "dataset.publish"
+SELECT_BEST = "training.select_best"
+DEPLOY = "deployment.deploy"
+PREDICT = "deployment.predict"
+
+
+class SummaryError(Exception):
+    """The run left out something the summary is about."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of `.local/demo-summary.json`, under the same names."""
+
+    dataset: dict[str, Any]
+    training_jobs: list[dict[str, Any]]
+    best_job: str
+    incremental: dict[str, Any]
+    test_accuracy: float
+    endpoint: str
+    prediction: dict[str, Any]
+    ui: dict[str, str]
+    stages: dict[str, float]
+    wall_seconds: float
+
+    def to_json(self) -> str:
+        """Return the file's content."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def read_summary(
+    airflow: AirflowClient, session: boto3.Session, services: Services, run_id: str, jobs: Sequence[TrainingJob]
+) -> Summary:
+    """Read a finished run of `image_classification` back from the services."""
+    dag_id = "image_classification"
+
+    def returned(task_id: str) -> dict[str, Any]:
+        document = airflow.returned(dag_id, run_id, task_id)
+        if not isinstance(document, dict):
+            raise SummaryError(f"The task {task_id} of {run_id} handed on no document.")
+        return document
+
+    s3 = session.client("s3", endpoint_url=services.aws_url, config=client_config())
+    runtime = session.client("sagemaker-runtime", endpoint_url=services.aws_url, config=client_config())
+    version = _read_json(s3, returned(PUBLISH)["uri"] + "dataset.json")
+    best = str(returned(SELECT_BEST)["job"])
+    endpoint = str(returned(DEPLOY)["endpoint"])
+    run = airflow.dag_run(dag_id, run_id)
+    order = airflow.task_order(dag_id)
+    return Summary(
+        dataset={
+            "name": version["name"],
+            "version": version["version"],
+            "counts": {split: version["counts"][split] for split in ("train", "validation", "test")},
+        },
+        training_jobs=[
+            {
+                "name": job.name,
+                "role": job.role,
+                "status": job.status,
+                "hyperparameters": job.hyperparameters,
+                "metrics": job.metrics,
+            }
+            for job in jobs
+        ],
+        best_job=best,
+        incremental=_incremental(jobs, best),
+        test_accuracy=endpoint_accuracy(s3, runtime, endpoint, version),
+        endpoint=endpoint,
+        prediction={name: returned(PREDICT)[name] for name in ("expected", "label", "probability")},
+        ui={"url": services.airflow_url, "user": services.user, "password": services.password},
+        stages={
+            stage.name: round(stage.seconds, 1)
+            for stage in stages(airflow.task_runs(dag_id, run_id), order)
+            if stage.seconds is not None
+        },
+        wall_seconds=round(run.wall_seconds, 1),
+    )
+
+
+def _incremental(jobs: Sequence[TrainingJob], best: str) -> dict[str, Any]:
+    by_name = {job.name: job for job in jobs}
+    incremental = next((job for job in jobs if job.role == "incremental"), None)
+    if incremental is None or best not in by_name:
+        raise SummaryError(f"No incremental job from {best} is among {', '.join(by_name) or 'no job at all'}.")
+    return {
+        "job": incremental.name,
+        "first_epoch_validation_accuracy": incremental.accuracies[0],
+        "base_first_epoch_validation_accuracy": by_name[best].accuracies[0],
+    }
+
+
+def endpoint_accuracy(s3: S3Client, runtime: SageMakerRuntimeClient, endpoint: str, version: dict[str, Any]) -> float:
+    """Send every image of the test split to the endpoint and return the share it names rightly, 0 to 1."""
+    labels = version["labels"]
+    manifest = BytesIO(_read(s3, version["uri"] + "manifest.parquet"))
+    rows = pq.read_table(manifest, columns=["bucket", "key", "split", "status", "labels"]).to_pylist()
+    held_out = [row for row in rows if row["split"] == "test" and row["status"] == "packed"]
+    if not held_out:
+        raise SummaryError(f"The dataset version {version['uri']} has no test images.")
+
+    def is_right(row: dict[str, Any]) -> bool:
+        image = _read(s3, f"s3://{row['bucket']}/{row['key']}")
+        answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="image/jpeg", Body=image)
+        probabilities = json.loads(answer["Body"].read())
+        return bool(labels[probabilities.index(max(probabilities))] == row["labels"][0])
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return sum(pool.map(is_right, held_out)) / len(held_out)
+
+
+def _read_json(s3: S3Client, uri: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(_read(s3, uri))
+    return document
+
+
+def _read(s3: S3Client, uri: str) -> bytes:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def print_summary(console: Console, summary: Summary, jobs: Sequence[TrainingJob]) -> None:
+    """Show the summary as a table."""
+    counts, prediction = summary.dataset["counts"], summary.prediction
+    incremental, best = summary.incremental, next(job for job in jobs if job.name == summary.best_job)
+    tuned = sum(job.role == "tuning" for job in jobs)
+    rows = {
+        "Dataset": f"{summary.dataset['name']} {summary.dataset['version']}: {counts['train']} training, "
+        f"{counts['validation']} validation, {counts['test']} test images",
+        "Training jobs": f"{len(jobs)}, {tuned} of them tuning",
+        "Best job": f"{summary.best_job} (validation accuracy {max(best.accuracies.values()):.4f})",
+        "Incremental": f"first epoch {incremental['first_epoch_validation_accuracy']:.4f}, "
+        f"the best job's first epoch {incremental['base_first_epoch_validation_accuracy']:.4f}",
+        "Test accuracy": f"{summary.test_accuracy:.4f} ({counts['test']} images sent to the endpoint)",
+        "Endpoint": summary.endpoint,
+        "Prediction": f"{prediction['label']} with probability {prediction['probability']:.4f}, "
+        f"expected {prediction['expected']}",
+        "Run": f"{summary.wall_seconds:.0f} s",
+    }
+    table = Table(box=None, padding=(0, 2), show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in rows.items():
+        table.add_row(name, text)
+    console.print()
+    console.print(table)
