@@ -16,33 +16,39 @@ HASH_LENGTH = 10
 
 
 @dataclass(frozen=True)
-class JobOrigin:
-    """The task instance that starts a job; `map_index` is -1 where the task is not mapped."""
+class Run:
+    """The run that starts jobs and writes a report."""
 
     dag_id: str
     run_id: str
-    task_id: str
-    map_index: int = -1
-
-    def job_name(self, attempt: int = 1, *, longest: int = LONGEST_NAME) -> str:
-        """A name for a training or transform job: the task readable, the run and the attempt in a hash."""
-        task = self.task_id.rpartition(".")[2]
-        identity = (self.dag_id, self.run_id, self.task_id, str(self.map_index), str(attempt))
-        return readable_name(f"{self.dag_id}-{task}", identity, longest=longest)
-
-    def tuning_name(self, attempt: int = 1) -> str:
-        """A name for a tuning job, whose training jobs append to it: at most 32 characters."""
-        task = self.task_id.rpartition(".")[2]
-        identity = (self.dag_id, self.run_id, self.task_id, str(self.map_index), str(attempt))
-        return readable_name(task, identity, longest=LONGEST_TUNING_NAME)
 
     @property
-    def run_name(self) -> str:
-        """A short name of the run, for S3 prefixes; the same for every task of the run."""
-        return readable_name(self.run_id, (self.dag_id, self.run_id), longest=LONGEST_NAME)
+    def name(self) -> str:
+        """A short name for S3 prefixes, the same for every task of the run."""
+        return readable_name(self.run_id, self.dag_id, self.run_id)
 
 
-def readable_name(prefix: str, identity: tuple[str, ...], *, longest: int = LONGEST_NAME) -> str:
+def job_name(
+    *,
+    dag_id: str,
+    run_id: str,
+    task_id: str,
+    map_index: int = -1,
+    attempt: int = 1,
+    longest: int = LONGEST_NAME,
+) -> str:
+    """The name of the job that one task instance starts; `attempt` grows only past jobs that failed or were stopped.
+
+    `map_index` is -1 where the task is not mapped. Give LONGEST_TUNING_NAME as `longest` for a tuning job, whose
+    training jobs append to its name.
+    """
+    task = task_id.rpartition(".")[2]
+    full = f"{dag_id}-{task}"
+    prefix = full if len(full) + HASH_LENGTH < longest else task
+    return readable_name(prefix, dag_id, run_id, task_id, str(map_index), str(attempt), longest=longest)
+
+
+def readable_name(prefix: str, *identity: str, longest: int = LONGEST_NAME) -> str:
     """`prefix` as far as it fits, then a hash of `identity`: `[a-zA-Z0-9](-*[a-zA-Z0-9])*`, at most `longest` long."""
     digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:HASH_LENGTH]
     slug = re.sub(r"[^a-zA-Z0-9]+", "-", prefix)[: longest - HASH_LENGTH - 1].strip("-")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
     from include.settings import Settings
-    from include.training.naming import JobOrigin
+    from include.training.naming import Run
     from include.training.selection import BestModel
 
 Request = dict[str, Any]
@@ -28,21 +28,19 @@ LOCAL_STORAGE_FAMILIES = ("ml.g4dn.", "ml.g5.", "ml.p3dn.")
 """Their disks are the instance's own, encrypted by hardware; AWS refuses a volume key for them."""
 
 
-def training_request(
-    name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, origin: JobOrigin
-) -> Request:
+def training_request(name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, run: Run) -> Request:
     """A training job from scratch, or from ImageNet weights where the conf says so."""
     return {
         "TrainingJobName": name,
         "HyperParameters": base_hyperparameters(conf, dataset),
         **_job_definition(conf, settings, [*_data_channels(dataset)]),
         **_checkpoints(conf, settings, name),
-        "Tags": tags(settings, origin, dataset),
+        "Tags": tags(settings, run, dataset),
     }
 
 
 def incremental_request(
-    name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, origin: JobOrigin, base: BestModel
+    name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, run: Run, base: BestModel
 ) -> Request:
     """A training job that goes on from `base`: its artifact is the `model` channel, its network is held."""
     channels = [*_data_channels(dataset), _channel("model", base.artifact, MODEL)]
@@ -51,13 +49,11 @@ def incremental_request(
         "HyperParameters": incremental_hyperparameters(base.hyperparameters, conf, dataset),
         **_job_definition(conf, settings, channels),
         **_checkpoints(conf, settings, name),
-        "Tags": tags(settings, origin, dataset),
+        "Tags": tags(settings, run, dataset),
     }
 
 
-def tuning_request(
-    name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, origin: JobOrigin
-) -> Request:
+def tuning_request(name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, run: Run) -> Request:
     """A tuning job over the conf's ranges, or over those AWS documents, capped by the data."""
     tuned = tuned_names(conf, dataset)
     static = {key: value for key, value in base_hyperparameters(conf, dataset).items() if key not in tuned}
@@ -66,7 +62,7 @@ def tuning_request(
         "HyperParameterTuningJobName": name,
         "HyperParameterTuningJobConfig": _tuning_config(conf, dataset),
         "TrainingJobDefinition": {"StaticHyperParameters": static, **definition, **_checkpoints(conf, settings, name)},
-        "Tags": tags(settings, origin, dataset),
+        "Tags": tags(settings, run, dataset),
     }
 
 
@@ -82,13 +78,12 @@ def image_uri(settings: Settings) -> str:
     return str(image_uris.retrieve(ALGORITHM, region=settings.region))
 
 
-def tags(settings: Settings, origin: JobOrigin, dataset: DatasetVersion | None = None) -> list[dict[str, str]]:
+def tags(settings: Settings, run: Run, dataset: DatasetVersion | None = None) -> list[dict[str, str]]:
     """Tags on everything a run creates: who, which run, which data."""
     pairs = {
         **settings.tags,
-        "dag": origin.dag_id,
-        "run": origin.run_id,
-        "task": origin.task_id,
+        "dag": run.dag_id,
+        "run": run.run_id,
         **({"dataset-version": f"{dataset.name}/{dataset.version}"} if dataset else {}),
         **({"owner": settings.owner} if settings.owner else {}),
     }
