@@ -57,10 +57,10 @@ lock: ## compile every requirements.in to its pinned requirements.txt
 	$(environments) lock
 
 up: ## start the deployment of docker-compose.yaml (WORKERS=2 Celery workers), with the local AWS
-	@infrastructure/compose up $(WORKERS)
+	@"$(PYTHON)" tools/compose.py up $(WORKERS)
 
 compose-down: ## end it and remove its volumes
-	@infrastructure/compose down
+	@"$(PYTHON)" tools/compose.py down
 
 test-compose: setup ## run the chain and a retraining in the docker compose deployment, then remove it
 	@$(AIRFLOW) tests/compose/run.py
