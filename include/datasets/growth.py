@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from include.datasets.known import KnownImages
+from include.datasets.source import ClassFolders
 from include.datasets.version import DatasetVersion
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from include.run_conf import DatasetConf
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +25,20 @@ class NewImages:
     count: int
     bytes: int
     new_labels: tuple[str, ...]
-    """Class folders the version has no label for: they need a full retrain."""
+    """Class folders the version has no label for, which need a full retrain; none where the run conf names labels."""
 
 
 def find_new_images(s3: S3Client, conf: DatasetConf, version: DatasetVersion) -> NewImages:
-    """Compare the source with a version's manifest by key and ETag."""
-    raise NotImplementedError
+    """Compare the source with a version's manifest by key and ETag; no image is read.
+
+    Images in folders the version has no label for are not counted.
+    """
+    source = ClassFolders(s3, conf.source_uri(version.layout.bucket))
+    known = KnownImages.of(s3, version)
+    labels = [label for label in source.folders if label in set(version.labels)]
+    sizes = [image.size for image in source.images(labels) if not known.has(image)]
+    new_labels = () if conf.labels else tuple(sorted(set(source.folders) - set(version.labels)))
+    logger.info("%s: %s images are new since version %s", conf.name, len(sizes), version.version)
+    if new_labels:
+        logger.warning("Folders without a class in version %s: %s", version.version, ", ".join(new_labels))
+    return NewImages(len(sizes), sum(sizes), new_labels)

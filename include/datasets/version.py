@@ -5,15 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+import pyarrow.compute as pc
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from include.datasets.errors import DatasetError
 from include.datasets.layout import Split, VersionLayout
+from include.datasets.manifest import PACKED, read_manifest
+from include.recordio.format import decode_image_record
 from include.recordio.images import ImageOptions
+from include.recordio.reader import read_records
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+class SplitOptions(BaseModel):
+    """The shares that new images were split by."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: float
+    validation: float
+    test: float
+    seed: int
 
 
 class SplitCounts(BaseModel):
@@ -50,10 +68,13 @@ class DatasetVersion(BaseModel):
     class_counts: dict[str, SplitCounts]
     statuses: dict[str, int]
     """Rows of the manifest by status: ``packed``, ``duplicate``, ``corrupt``, ..."""
+    new_images: int
+    """Source images that the parent did not know; all of them where there is no parent."""
     smallest_side: int
     """Shortest edge of any packed image in pixels."""
     next_record_id: int
     packing: ImageOptions
+    split: SplitOptions
     libraries: dict[str, str]
     created: datetime
 
@@ -72,9 +93,18 @@ class DatasetVersion(BaseModel):
         """Where the version's parts lie."""
         return VersionLayout.of_uri(self.uri)
 
+    def count(self, split: Split) -> int:
+        """Return the number of packed images in a split."""
+        return {"train": self.counts.train, "validation": self.counts.validation, "test": self.counts.test}[split]
+
     def channel_uri(self, split: Split) -> str:
         """Return the S3 prefix of a channel; it holds exactly one ``.rec``. Raises DatasetError for an empty split."""
-        raise NotImplementedError
+        if not self.count(split):
+            raise DatasetError(
+                f"dataset version {self.uri} has no {split} images: build a version with dataset.split.{split} above 0 "
+                f"and enough images in every class"
+            )
+        return f"{self.uri}{split}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +124,8 @@ class HeldOutImage:
 
 
 @dataclass(frozen=True, slots=True)
-class TestImageUri:
-    """Address and class index of the source object behind a packed test image."""
-
-    __test__ = False
+class SourceImageUri:
+    """Address and class index of the source object behind a packed image."""
 
     uri: str
     label: int
@@ -105,22 +133,70 @@ class TestImageUri:
 
 def load(s3: S3Client, uri: str) -> DatasetVersion:
     """Read the version at ``s3://DATA/datasets/NAME/VERSION/``. Raises DatasetError where none was published."""
-    raise NotImplementedError
+    version = find(s3, VersionLayout.of_uri(uri))
+    if version is None:
+        raise DatasetError(
+            f"there is no dataset version at {uri}: a version without its dataset.json was not published"
+        )
+    return version
+
+
+def find(s3: S3Client, layout: VersionLayout) -> DatasetVersion | None:
+    """Return the version if it was published."""
+    try:
+        document = s3.get_object(Bucket=layout.bucket, Key=layout.document)["Body"].read()
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+            return None
+        raise
+    try:
+        return DatasetVersion.model_validate_json(document)
+    except ValidationError as error:
+        raise DatasetError(f"s3://{layout.bucket}/{layout.document} cannot be read: {error}") from error
 
 
 def latest(s3: S3Client, data_bucket: str, name: str) -> DatasetVersion | None:
     """Return the newest published version of a dataset, None where there is none."""
-    raise NotImplementedError
+    prefix = f"datasets/{name}/"
+    paginator = s3.get_paginator("list_objects_v2")
+    names = [
+        entry["Prefix"][len(prefix) : -1]
+        for page in paginator.paginate(Bucket=data_bucket, Prefix=prefix, Delimiter="/")
+        for entry in page.get("CommonPrefixes", [])
+    ]
+    found = (find(s3, VersionLayout(data_bucket, name, version)) for version in sorted(names, reverse=True))
+    return next((version for version in found if version is not None), None)
 
 
 def held_out_images(s3: S3Client, version: DatasetVersion, limit: int | None = None) -> Iterator[HeldOutImage]:
-    """Stream the packed images of the test split with the keys they came from."""
-    raise NotImplementedError
+    """Stream the packed images of the test split with the keys they came from; memory holds one at a time."""
+    version.channel_uri("test")
+    layout = version.layout
+    packed = _packed_test_images(s3, version, ["record_id", "key"])
+    keys = dict(zip(packed["record_id"], packed["key"], strict=True))
+    body = s3.get_object(Bucket=layout.bucket, Key=layout.records("test"))["Body"]
+    try:
+        for record in islice(read_records(body), limit):
+            image = decode_image_record(record.payload)
+            yield HeldOutImage(keys[image.id], image.labels, image.image)
+    finally:
+        body.close()
 
 
-def test_image_uris(s3: S3Client, version: DatasetVersion, limit: int | None = None) -> list[TestImageUri]:
-    """List the source objects behind the packed test images, for batch transform."""
-    raise NotImplementedError
+def test_image_uris(s3: S3Client, version: DatasetVersion, limit: int | None = None) -> list[SourceImageUri]:
+    """List the source objects behind the packed test images, for batch transform; of a replaced one only the newest."""
+    packed = _packed_test_images(s3, version, ["bucket", "key", "labels"])
+    index = {label: number for number, label in enumerate(version.labels)}
+    rows = zip(packed["bucket"], packed["key"], packed["labels"], strict=True)
+    uris = {f"s3://{bucket}/{key}": index[labels[0]] for bucket, key, labels in rows}
+    return [SourceImageUri(uri, label) for uri, label in islice(uris.items(), limit)]
 
 
-test_image_uris.__test__ = False  # type: ignore[attr-defined]
+test_image_uris.__test__ = False  # type: ignore[attr-defined]  # its name is no test's
+
+
+def _packed_test_images(s3: S3Client, version: DatasetVersion, columns: list[str]) -> dict[str, list]:  # type: ignore[type-arg]
+    layout = version.layout
+    table = read_manifest(s3, layout.bucket, layout.manifest, [*columns, "split", "status"])
+    packed_for_test = (pc.field("split") == "test") & (pc.field("status") == PACKED)
+    return table.filter(packed_for_test).select(columns).to_pydict()

@@ -1,0 +1,125 @@
+"""Read whole source objects into memory, many at once, each exactly as it was listed."""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+from obstore.exceptions import NotFoundError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.store import S3Store
+
+from include.datasets.errors import DatasetError
+from include.datasets.manifest import CHANGED, MISSING, ManifestRow
+from include.recordio.images import ImageError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+ODD_KEY_THREADS = 8
+LENGTH_TRIES = 3
+CREDENTIALS_LAST = timedelta(minutes=5)
+"""After this obstore asks the client again, which renews what has expired."""
+
+
+class ObjectFetcher:
+    """GETs source objects with the endpoint, region and credentials of a boto3 client.
+
+    obstore reads them, about seven times faster than boto3 in threads; it refuses a few keys that are legal in S3
+    (control characters, empty segments, ``.`` and ``..``), and those go through boto3.
+    """
+
+    def __init__(self, s3: S3Client) -> None:
+        self._s3 = s3
+        self._stores: dict[str, S3Store] = {}
+        self._threads = ThreadPoolExecutor(ODD_KEY_THREADS)
+
+    def close(self) -> None:
+        """Let the threads for odd keys go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def fetch(self, image: ManifestRow) -> bytes:
+        """Return the object's bytes if it still has the listed ETag.
+
+        Raises ImageError with the status ``missing`` or ``changed``, DatasetError where access is denied, and OSError
+        where the body keeps arriving shorter than listed.
+        """
+        for _ in range(LENGTH_TRIES):
+            data = await self._get(image)
+            if len(data) == image.size:
+                return data
+        raise OSError(f"{image.uri} was listed with {image.size} bytes but arrives with {len(data)}: try again")
+
+    async def _get(self, image: ManifestRow) -> bytes:
+        if not is_plain_key(image.key):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._get_odd, image)
+        try:
+            answer = await self._store(image.bucket).get_async(image.key, options={"if_match": f'"{image.etag}"'})
+            return bytes(await answer.bytes_async())
+        except (NotFoundError, FileNotFoundError):
+            raise _missing() from None
+        except PreconditionError:
+            raise _changed() from None
+        except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
+            raise _denied(image, error) from error
+
+    def _get_odd(self, image: ManifestRow) -> bytes:
+        try:
+            return self._s3.get_object(Bucket=image.bucket, Key=image.key, IfMatch=f'"{image.etag}"')["Body"].read()
+        except ClientError as error:
+            code = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if code == 404:
+                raise _missing() from None
+            if code == 412:
+                raise _changed() from None
+            if code in (401, 403):
+                raise _denied(image, error) from error
+            raise
+
+    def _store(self, bucket: str) -> S3Store:
+        if bucket not in self._stores:
+            endpoint = self._s3.meta.endpoint_url
+            self._stores[bucket] = S3Store(
+                bucket,
+                region=self._s3.meta.region_name,
+                endpoint=endpoint,
+                virtual_hosted_style_request=False,
+                client_options={"allow_http": endpoint.startswith("http://"), "timeout": "120s"},
+                credential_provider=self._credentials,
+            )
+        return self._stores[bucket]
+
+    def _credentials(self) -> Any:
+        # The client has no public name for the credentials it signs with.
+        credentials = self._s3._request_signer._credentials.get_frozen_credentials()  # type: ignore[attr-defined]
+        return {
+            "access_key_id": credentials.access_key,
+            "secret_access_key": credentials.secret_key,
+            "token": credentials.token,
+            "expires_at": datetime.now(UTC) + CREDENTIALS_LAST,
+        }
+
+
+def is_plain_key(key: str) -> bool:
+    """Tell whether obstore takes a key as it is."""
+    if any(unicodedata.category(character) == "Cc" for character in key):
+        return False
+    return all(segment not in ("", ".", "..") for segment in key.split("/"))
+
+
+def _missing() -> ImageError:
+    return ImageError(MISSING, "the object was deleted after it was listed")
+
+
+def _changed() -> ImageError:
+    return ImageError(CHANGED, "the object was replaced after it was listed; the next version takes the new one")
+
+
+def _denied(image: ManifestRow, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"{image.uri} may not be read ({error}): give the role s3:GetObject on the bucket of dataset.source, "
+        "and kms:Decrypt where its objects are encrypted with a key of their own"
+    )

@@ -1,0 +1,63 @@
+"""Which classes a version has, and in which order: index 0 stays index 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from include.datasets.errors import DatasetError
+from include.datasets.version import DatasetVersion
+
+FULL_RETRAIN = (
+    "A changed label set is a full retrain: build a version without a parent, and train without an incremental parent"
+)
+
+
+def class_order(
+    asked: Sequence[str], folders: Sequence[str], *, source: str, parent: DatasetVersion | None
+) -> list[str]:
+    """Return class names in the order of their index.
+
+    The parent's order where there is one; else ``dataset.labels``; else the sorted folders. Raises DatasetError where
+    the label set differs from the parent's, a label has no folder, or fewer than two classes remain.
+    """
+    if parent is not None:
+        return _parents_order(asked, folders, source, parent)
+    labels = list(asked) or sorted(folders)
+    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    if repeated:
+        raise DatasetError(
+            f"dataset.labels names {', '.join(map(repr, repeated))} more than once: a class has one index"
+        )
+    if not folders:
+        raise DatasetError(f"dataset.source {source} holds no class folders: put images under {source}CLASS/")
+    missing = [label for label in labels if label not in set(folders)]
+    if missing:
+        raise DatasetError(
+            f"dataset.labels names {len(missing)} folders that {source} does not have: "
+            + "; ".join(_with_nearest(label, folders) for label in missing[:10])
+        )
+    if len(labels) < 2:
+        raise DatasetError(
+            f"dataset.source {source} gives the single class {labels[0]!r}: a classifier needs two or more"
+        )
+    return labels
+
+
+def _parents_order(asked: Sequence[str], folders: Sequence[str], source: str, parent: DatasetVersion) -> list[str]:
+    if asked and list(asked) != parent.labels:
+        differing = sorted(set(asked) ^ set(parent.labels))
+        what = ", ".join(differing[:10]) if differing else "their order"
+        raise DatasetError(f"dataset.labels differs from parent version {parent.version} ({what}). {FULL_RETRAIN}")
+    new = [] if asked else sorted(set(folders) - set(parent.labels))
+    if new:
+        raise DatasetError(
+            f"{source} has {len(new)} class folders that parent version {parent.version} has no label for: "
+            f"{', '.join(new[:10])}. {FULL_RETRAIN}; or name the parent's labels in dataset.labels to leave them out"
+        )
+    return list(parent.labels)
+
+
+def _with_nearest(label: str, folders: Sequence[str]) -> str:
+    near = get_close_matches(label, folders, n=1)
+    return f"{label!r} (did you mean {near[0]!r}?)" if near else repr(label)

@@ -1,0 +1,112 @@
+"""The manifest: one row per source image, and what became of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include.datasets.layout import Split
+from include.datasets.source import SourceImage
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PLANNED = "planned"
+PACKED = "packed"
+DUPLICATE = "duplicate"
+CONFLICT = "conflict"
+IGNORED = "ignored"
+MISSING = "missing"
+
+CHANGED = "changed"
+
+TRANSIENT = frozenset({MISSING, CHANGED})
+"""What an image was only while its version was built: the next version looks again."""
+
+BAD = frozenset({MISSING, CHANGED, CONFLICT, "empty", "corrupt", "not_an_image", "too_large"})
+"""Images that were meant to be packed and could not be."""
+
+_COLUMNS: list[pa.Field[Any]] = [
+    pa.field("bucket", pa.string()),
+    pa.field("key", pa.string()),
+    pa.field("etag", pa.string()),
+    pa.field("size", pa.int64()),
+    pa.field("split", pa.string()),
+    pa.field("labels", pa.list_(pa.string())),
+    pa.field("status", pa.string()),
+    pa.field("reason", pa.string()),
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    pa.field("record_id", pa.int64()),
+    pa.field("shard", pa.string()),
+    pa.field("offset", pa.int64()),
+]
+SCHEMA = pa.schema(_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """A source image: where it was, which split and labels it has, and what became of it.
+
+    ``width`` and ``height`` are pixels as packed, ``offset`` is the record's first byte in its ``.rec``; what does not
+    apply to a status is None.
+    """
+
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    split: Split | None
+    labels: tuple[str, ...]
+    status: str
+    reason: str | None = None
+    width: int | None = None
+    height: int | None = None
+    record_id: int | None = None
+    shard: str | None = None
+    offset: int | None = None
+
+    @property
+    def uri(self) -> str:
+        """The source object's address."""
+        return f"s3://{self.bucket}/{self.key}"
+
+    @classmethod
+    def of(cls, image: SourceImage, status: str, reason: str | None = None, split: Split | None = None) -> ManifestRow:
+        """Begin the row of a listed image."""
+        return cls(image.bucket, image.key, image.etag, image.size, split, image.labels, status, reason)
+
+    def failed(self, status: str, reason: str) -> ManifestRow:
+        """Return the row of a planned image that could not be packed."""
+        return replace(self, status=status, reason=reason, split=None, record_id=None, shard=None)
+
+
+def to_table(rows: Iterable[ManifestRow]) -> pa.Table:
+    """Lay rows out in the manifest's columns."""
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+
+
+def to_rows(table: pa.Table) -> list[ManifestRow]:
+    """Read rows back out of a table with all of the manifest's columns."""
+    names = [field.name for field in fields(ManifestRow)]
+    columns: list[Sequence[Any]] = [table.column(name).to_pylist() for name in names]
+    columns[names.index("labels")] = [tuple(labels) for labels in columns[names.index("labels")]]
+    return [ManifestRow(*values) for values in zip(*columns, strict=True)]
+
+
+def write_manifest(s3: S3Client, bucket: str, key: str, table: pa.Table) -> None:
+    """Store a table as one Parquet object; the same rows give the same bytes."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    s3.put_object(Bucket=bucket, Key=key, Body=sink.getvalue(), ContentType="application/vnd.apache.parquet")
+
+
+def read_manifest(s3: S3Client, bucket: str, key: str, columns: list[str] | None = None) -> pa.Table:
+    """Load a Parquet object, or only some of its columns."""
+    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    return pq.read_table(io.BytesIO(body), columns=columns)
