@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VARIABLE = "image_classification"
+QUEUE_SETTINGS = ("queue_url", "region", "aws_conn_id", "poll_seconds")
 
 
 def load_settings() -> Settings:
@@ -32,7 +33,7 @@ def load_settings() -> Settings:
 
 
 def queue_settings() -> dict[str, Any]:
-    """What a DAG file needs to watch the queue: `queue_url`, `region`, `aws_conn_id`; empty where no queue is set.
+    """What a DAG file needs to watch the queue, `queue_url` first; empty where no queue is set.
 
     Never raises: a Variable that is missing or wrong must not take the DAG out of the UI, where its tasks say
     what is wrong with it.
@@ -44,4 +45,4 @@ def queue_settings() -> dict[str, Any]:
         return {}
     if not isinstance(content, dict) or not content.get("queue_url"):
         return {}
-    return {name: content[name] for name in ("queue_url", "region", "aws_conn_id") if name in content}
+    return {name: content[name] for name in QUEUE_SETTINGS if name in content}

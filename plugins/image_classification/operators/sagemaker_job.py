@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.settings import Settings
+    from include.training.naming import Run
 
 GRACE = timedelta(minutes=5)
 """How much later than the trigger Airflow itself gives up on a deferred task."""
@@ -29,12 +30,12 @@ GRACE = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class JobOrder:
-    """What a request is built from: the job's name, the deployment, the run and what earlier tasks handed over."""
+    """What a request is built from: name, run, deployment, and what earlier tasks handed over."""
 
     name: str
+    run: Run
+    access: AwsAccess
     settings: Settings
-    dag_id: str
-    run_id: str
     inputs: Mapping[str, Any]
 
 
@@ -122,13 +123,15 @@ class SageMakerJobOperator(BaseOperator):
             self._stop(access.client("sagemaker"), name)
 
     def _attach_or_create(self, sagemaker: Any, settings: Settings, context: Context) -> tuple[str, Mapping[str, Any]]:
+        from include.training.naming import Run
+
+        run, access = Run(self.dag_id, context["ti"].run_id), AwsAccess.of(settings)
         for attempt in itertools.count(1):
             name = self._name(context, attempt)
-            order = JobOrder(name, settings, self.dag_id, context["run_id"], self.inputs)
-            body = self.request(order)
+            body = self.request(JobOrder(name, run, access, settings, self.inputs))
             description = self._find(sagemaker, name)
             if description is None:
-                description = self._create(sagemaker, AwsAccess.of(settings), name, body)
+                description = self._create(sagemaker, access, name, body)
             elif self._is_over(description):
                 self.log.info("The %s %s is %s.", self.kind.noun, name, self.kind.status(description))
                 continue
@@ -199,8 +202,7 @@ class SageMakerJobOperator(BaseOperator):
         )
 
     def _stop_what_lives(self, context: Context) -> None:
-        access = AwsAccess.of(load_settings())
-        sagemaker = access.client("sagemaker")
+        sagemaker = AwsAccess.of(load_settings()).client("sagemaker")
         for attempt in itertools.count(1):
             name = self._name(context, attempt)
             description = self._find(sagemaker, name)

@@ -21,10 +21,10 @@ class NewImagesTrigger(BaseEventTrigger):
     """
 
     def __init__(
-        self, *, queue_url: str, poll_seconds: int, region: str | None = None, aws_conn_id: str = "aws_default"
+        self, *, queue_url: str, region: str | None = None, aws_conn_id: str = "aws_default", poll_seconds: int = 30
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "sqs_queue": queue_url,
             "waiter_delay": poll_seconds,
             "max_messages": 10,

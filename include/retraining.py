@@ -1,0 +1,94 @@
+"""What a retraining has to do: which dataset has grown, and the run conf that grows it as it was built."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from include.datasets.growth import NewImages, find_new_images
+from include.datasets.version import DatasetVersion, latest
+from include.run_conf import DatasetConf, PackingConf, RunConf, SplitConf
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+
+class Retraining(BaseModel):
+    """A dataset with images that its newest version does not know, and the run that takes them in."""
+
+    model_config = ConfigDict(frozen=True)
+
+    conf: RunConf
+    parent: str
+    """Address of the newest version."""
+    new_images: int
+
+
+def find_retraining(s3: S3Client, conf: RunConf, *, data_bucket: str, dataset: str | None = None) -> Retraining | None:
+    """The dataset that gained most images since its newest version, or the named `dataset`; None where nothing is new.
+
+    Source, labels, split and packing are the newest version's, so nobody repeats them; all else is `conf`'s. Class
+    folders without a label are left out and named in the log: a new class is a full training, started by a person.
+    """
+    grown = []
+    for name in [dataset] if dataset else dataset_names(s3, data_bucket):
+        version = latest(s3, data_bucket, name)
+        if version is not None:
+            grown.append((_new_images(s3, conf, version), version))
+    grown = [(new, version) for new, version in grown if new.count]
+    if not grown:
+        return None
+    new, version = max(grown, key=lambda pair: pair[0].count)
+    for other_new, other in grown:
+        if other is not version:
+            logger.info("%s has %d new images too: the next run takes them.", other.name, other_new.count)
+    return Retraining(
+        conf=conf.model_copy(update={"dataset": dataset_conf(conf.dataset, version)}),
+        parent=version.uri,
+        new_images=new.count,
+    )
+
+
+def dataset_names(s3: S3Client, data_bucket: str) -> Iterator[str]:
+    """The names under which dataset versions lie in the bucket."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=data_bucket, Prefix="datasets/", Delimiter="/")
+    for page in pages:
+        for folder in page.get("CommonPrefixes", []):
+            yield folder["Prefix"].removeprefix("datasets/").rstrip("/")
+
+
+def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
+    """The conf that grows a version as it was built; the size of shards and what is tolerated stay `conf`'s."""
+    packing = version.packing
+    return DatasetConf(
+        name=version.name,
+        source=version.source,
+        labels=version.labels,
+        multi_label=version.multi_label,
+        split=SplitConf(**version.split.model_dump()),
+        packing=PackingConf(
+            resize=packing.resize or None,
+            center_crop=packing.center_crop,
+            quality=packing.quality,
+            encoding="png" if packing.encoding == ".png" else "jpg",
+            shard_images=conf.packing.shard_images,
+        ),
+        max_bad_fraction=conf.max_bad_fraction,
+    )
+
+
+def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion) -> NewImages:
+    source = dataset_conf(conf.dataset, version).model_copy(update={"labels": []})
+    new = find_new_images(s3, source, version)
+    if new.new_labels:
+        logger.warning(
+            "%s has folders without a label: %s. Start image_classification to train with them.",
+            version.source,
+            ", ".join(new.new_labels),
+        )
+    return new
