@@ -87,7 +87,13 @@ def tags(settings: Settings, run: Run, dataset: DatasetVersion | None = None) ->
         **({"dataset-version": f"{dataset.name}/{dataset.version}"} if dataset else {}),
         **({"owner": settings.owner} if settings.owner else {}),
     }
-    return [{"Key": key, "Value": _tag_value(value)} for key, value in pairs.items()]
+    return [{"Key": key, "Value": tag_value(value)} for key, value in pairs.items()]
+
+
+def tag_value(value: str) -> str:
+    """A text as tags and model metadata allow it: letters, digits, spaces and `_.:/=+-@`, at most 256."""
+    allowed = "".join(letter if letter.isalnum() or letter in " _.:/=+-@" else "_" for letter in value)
+    return allowed[:256]
 
 
 def vpc_config(settings: Settings) -> Request:
@@ -165,8 +171,3 @@ def _tuning_config(conf: RunConf, dataset: DatasetVersion) -> Request:
         **({"StrategyConfig": {"HyperbandStrategyConfig": resource}} if hyperband else {}),
         **({"RandomSeed": tuning.seed} if tuning.seed is not None else {}),
     }
-
-
-def _tag_value(value: str) -> str:
-    allowed = "".join(letter if letter.isalnum() or letter in " _.:/=+-@" else "_" for letter in value)
-    return allowed[:256]

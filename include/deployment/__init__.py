@@ -1,0 +1,1 @@
+"""From a model artifact to answers: the registry, the endpoint, a prediction."""

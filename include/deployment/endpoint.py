@@ -1,0 +1,203 @@
+"""The endpoint: created, updated, or left alone when it serves exactly what it should; and taken down again.
+
+Sources: API reference of CreateEndpointConfig, CreateEndpoint, UpdateEndpoint, DescribeEndpoint (EndpointStatus).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from include.deployment.existing import existing
+from include.deployment.model import ensure_model, model_request
+from include.training.naming import Run, readable_name
+from include.training.requests import tags
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from include.datasets.version import DatasetVersion
+    from include.deployment.registry import RegisteredModel
+    from include.run_conf import RunConf
+    from include.settings import Settings
+
+VARIANT = "champion"
+CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack"})
+Action = Literal["created", "updated", "unchanged"]
+
+
+class DeploymentError(RuntimeError):
+    """The endpoint does not serve what was asked; the message says what it serves instead and why."""
+
+
+class EndpointVariant(BaseModel):
+    """One model behind an endpoint."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    model: str
+    instance_type: str | None = None
+    instance_count: int | None = None
+    weight: float = 1.0
+
+
+class EndpointResult(BaseModel):
+    """An endpoint as AWS describes it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    status: str
+    config: str
+    variants: tuple[EndpointVariant, ...] = ()
+    failure_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Request bodies of CreateModel, CreateEndpointConfig and CreateEndpoint, with names that follow from content."""
+
+    model: dict[str, Any]
+    config: dict[str, Any]
+    endpoint: dict[str, Any]
+
+    @property
+    def endpoint_name(self) -> str:
+        """The endpoint's name."""
+        return str(self.endpoint["EndpointName"])
+
+    @property
+    def config_name(self) -> str:
+        """The configuration's name."""
+        return str(self.config["EndpointConfigName"])
+
+
+def deployment_of(
+    model: RegisteredModel, *, conf: RunConf, settings: Settings, run: Run, dataset: DatasetVersion | None = None
+) -> Deployment:
+    """What it takes to serve a registered model as the conf says."""
+    model_body = model_request(model.artifact, settings=settings, run=run, dataset=dataset, prefix=model.dataset)
+    labelled = tags(settings, run, dataset)
+    config = _config_request(str(model_body["ModelName"]), conf, settings, labelled)
+    endpoint = {
+        "EndpointName": conf.endpoint_name,
+        "EndpointConfigName": config["EndpointConfigName"],
+        "Tags": labelled,
+    }
+    return Deployment(model_body, config, endpoint)
+
+
+def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:
+    """Start serving a deployment; wait for the endpoint afterwards, then ask `served`.
+
+    An endpoint that serves, or is about to serve, this very configuration is left alone; one that failed to be created
+    is deleted first, which is all AWS allows with it. Raises DeploymentError while another change is under way.
+    """
+    name, config = deployment.endpoint_name, deployment.config_name
+    ensure_model(sagemaker, deployment.model)
+    if existing(sagemaker.describe_endpoint_config, EndpointConfigName=config) is None:
+        sagemaker.create_endpoint_config(**deployment.config)
+    endpoint = existing(sagemaker.describe_endpoint, EndpointName=name)
+    if endpoint is not None and endpoint["EndpointStatus"] in ("Failed", "Deleting"):
+        if endpoint["EndpointStatus"] == "Failed":
+            sagemaker.delete_endpoint(EndpointName=name)
+        sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name, WaiterConfig={"Delay": 5, "MaxAttempts": 60})
+        endpoint = None
+    if endpoint is None:
+        sagemaker.create_endpoint(**deployment.endpoint)
+        return "created"
+    if _target(endpoint) == config:
+        return "unchanged"
+    if endpoint["EndpointStatus"] in CHANGING:
+        raise DeploymentError(
+            f"Endpoint {name} is {endpoint['EndpointStatus']} to configuration {_target(endpoint)}: "
+            f"deploy {config} when that has ended."
+        )
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
+    return "updated"
+
+
+def served(sagemaker: SageMakerClient, deployment: Deployment) -> EndpointResult:
+    """The endpoint once it serves the deployment. Raises DeploymentError where it does not."""
+    result = describe_endpoint(sagemaker, deployment.endpoint_name)
+    if result.status == "InService" and result.config == deployment.config_name:
+        return result
+    reason = f" ({result.failure_reason})" if result.failure_reason else ""
+    instead = f"; {result.config} goes on serving" if result.status == "InService" else ""
+    raise DeploymentError(
+        f"Endpoint {result.name} is {result.status} and does not serve {deployment.config_name}{reason}{instead}."
+    )
+
+
+def describe_endpoint(sagemaker: SageMakerClient, name: str) -> EndpointResult:
+    """The endpoint and the models behind it."""
+    endpoint: Mapping[str, Any] = sagemaker.describe_endpoint(EndpointName=name)
+    config = existing(sagemaker.describe_endpoint_config, EndpointConfigName=endpoint["EndpointConfigName"]) or {}
+    return EndpointResult(
+        name=endpoint["EndpointName"],
+        status=endpoint["EndpointStatus"],
+        config=endpoint["EndpointConfigName"],
+        variants=tuple(_variant(variant) for variant in config.get("ProductionVariants", ())),
+        failure_reason=endpoint.get("FailureReason"),
+    )
+
+
+def tear_down(sagemaker: SageMakerClient, endpoint_name: str) -> list[str]:
+    """Delete an endpoint, its configuration and its models; returns the names of what was deleted.
+
+    What is gone already is passed over, so a second call finishes what a first one began.
+    """
+    endpoint = existing(sagemaker.describe_endpoint, EndpointName=endpoint_name)
+    if endpoint is None:
+        return []
+    config_name = endpoint["EndpointConfigName"]
+    config = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config_name)
+    models = sorted({variant["ModelName"] for variant in config["ProductionVariants"]}) if config else []
+    if endpoint["EndpointStatus"] != "Deleting":
+        sagemaker.delete_endpoint(EndpointName=endpoint_name)
+    deleted = [endpoint_name]
+    for model in models:
+        if existing(sagemaker.describe_model, ModelName=model) is not None:
+            sagemaker.delete_model(ModelName=model)
+            deleted.append(model)
+    if config:
+        sagemaker.delete_endpoint_config(EndpointConfigName=config_name)
+        deleted.append(config_name)
+    return deleted
+
+
+def _config_request(model: str, conf: RunConf, settings: Settings, labelled: list[dict[str, str]]) -> dict[str, Any]:
+    variant = {
+        "VariantName": VARIANT,
+        "ModelName": model,
+        "InstanceType": conf.endpoint.instance_type,
+        "InitialInstanceCount": conf.endpoint.instance_count,
+        "InitialVariantWeight": 1.0,
+    }
+    identity = (model, conf.endpoint.instance_type, str(conf.endpoint.instance_count), settings.kms_key_id)
+    return {
+        "EndpointConfigName": readable_name(conf.endpoint_name, *identity),
+        "ProductionVariants": [variant],
+        **({"KmsKeyId": settings.kms_key_id} if settings.kms_key_id else {}),
+        "Tags": labelled,
+    }
+
+
+def _target(endpoint: Mapping[str, Any]) -> str:
+    """The configuration an endpoint serves, or is changing to."""
+    pending = endpoint.get("PendingDeploymentSummary") or {}
+    return str(pending.get("EndpointConfigName") or endpoint["EndpointConfigName"])
+
+
+def _variant(variant: Mapping[str, Any]) -> EndpointVariant:
+    return EndpointVariant(
+        name=variant["VariantName"],
+        model=variant["ModelName"],
+        instance_type=variant.get("InstanceType"),
+        instance_count=variant.get("InitialInstanceCount"),
+        weight=variant.get("InitialVariantWeight", 1.0),
+    )

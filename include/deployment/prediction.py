@@ -1,0 +1,122 @@
+"""Ask an endpoint what is in an image.
+
+Source: developer guide, "Image Classification Algorithm": one image a request, answered by a JSON list of
+probabilities, one for each class in class order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from include.datasets.version import HeldOutImage, held_out_images
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+    from include.datasets.version import DatasetVersion
+
+LARGEST_BODY = 6_291_456
+"""Bytes an InvokeEndpoint request may hold."""
+
+
+class PredictionError(ValueError):
+    """An image the endpoint cannot take, or an answer that is no list of probabilities, one for each class."""
+
+
+class Prediction(BaseModel):
+    """What the endpoint said of one held-out image; `expected` and `label` are class names.
+
+    For a multi-label dataset `expected` holds all classes of the image, separated by commas, and `label` the most
+    probable class.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    expected: str
+    label: str
+    probability: float
+    correct: bool
+
+
+def probabilities(
+    runtime: SageMakerRuntimeClient, *, endpoint: str, image: bytes, classes: int | None = None
+) -> list[float]:
+    """The probabilities of one encoded image, in class order.
+
+    Raises PredictionError for an image above 6 MiB and for an answer with another number of classes than `classes`.
+    """
+    if len(image) > LARGEST_BODY:
+        raise PredictionError(
+            f"The image holds {len(image)} bytes, an endpoint takes at most {LARGEST_BODY}: send it smaller."
+        )
+    answer = runtime.invoke_endpoint(
+        EndpointName=endpoint, Body=image, ContentType=content_type(image), Accept="application/json"
+    )
+    body = answer["Body"].read()
+    return read_probabilities(body, origin=f"endpoint {endpoint}", classes=classes)
+
+
+def read_probabilities(body: bytes, *, origin: str, classes: int | None = None) -> list[float]:
+    """Read an answer of the algorithm, from an endpoint or a transform job's `.out` file named by `origin`."""
+    try:
+        answer = json.loads(body)
+        values = [float(value) for value in (answer["prediction"] if isinstance(answer, dict) else answer)]
+    except (ValueError, TypeError, KeyError):
+        raise PredictionError(f"{origin} answered no list of probabilities: {body[:200]!r}") from None
+    if classes is not None and len(values) != classes:
+        raise PredictionError(
+            f"{origin} answered {len(values)} probabilities, the dataset has {classes} classes: "
+            "it serves a model of another dataset."
+        )
+    return values
+
+
+def predict_held_out(
+    runtime: SageMakerRuntimeClient, s3: S3Client, *, endpoint: str, dataset: DatasetVersion, limit: int = 5
+) -> list[Prediction]:
+    """Predictions on the first held-out images, through the endpoint."""
+    return [
+        predict_image(runtime, endpoint=endpoint, image=image, labels=dataset.labels, multi_label=dataset.multi_label)
+        for image in held_out_images(s3, dataset, limit)
+    ]
+
+
+def predict_image(
+    runtime: SageMakerRuntimeClient,
+    *,
+    endpoint: str,
+    image: HeldOutImage,
+    labels: Sequence[str],
+    multi_label: bool = False,
+) -> Prediction:
+    """The prediction on one held-out image."""
+    values = probabilities(runtime, endpoint=endpoint, image=image.image_bytes, classes=len(labels))
+    return prediction_of(image.key, values, image.labels, labels, multi_label=multi_label)
+
+
+def prediction_of(
+    key: str, values: Sequence[float], truth: Sequence[float], labels: Sequence[str], *, multi_label: bool
+) -> Prediction:
+    """Put probabilities and the truth of one image side by side."""
+    best = max(range(len(values)), key=values.__getitem__)
+    expected = [index for index, flag in enumerate(truth) if flag] if multi_label else [int(truth[0])]
+    return Prediction(
+        image=key,
+        expected=", ".join(labels[index] for index in expected),
+        label=labels[best],
+        probability=values[best],
+        correct=best in expected,
+    )
+
+
+def content_type(image: bytes) -> str:
+    """The content type of an encoded image, by its first bytes."""
+    if image.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    return "image/png" if image.startswith(b"\x89PNG\r\n\x1a\n") else "application/x-image"

@@ -1,0 +1,186 @@
+"""The model registry: a group of versions for each dataset, approved by their accuracy on held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict
+
+from include.deployment.existing import existing, is_absent
+from include.training.requests import OBJECTIVE, image_uri, tag_value, tags
+from include.training.results import describe_training_job
+from include.training.selection import BestModel
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from include.datasets.version import DatasetVersion
+    from include.evaluation.metrics import Evaluation
+    from include.settings import Settings
+    from include.training.naming import Run
+    from include.training.results import JobResult
+
+Approval = Literal["Approved", "Rejected", "PendingManualApproval"]
+REQUEST_TYPES = ["image/jpeg", "image/png", "application/x-image"]
+RESPONSE_TYPES = ["application/json", "application/jsonlines"]
+
+
+class RegisteredModel(BaseModel):
+    """A version in the model registry: where it came from and whether it may be deployed."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    arn: str
+    group: str
+    version: int
+    approval: Approval
+    artifact: str
+    image: str
+    job: str
+    base_job: str | None = None
+    dataset: str
+    dataset_version: str
+    dataset_uri: str
+    accuracy: float
+    report: str | None = None
+
+    @property
+    def approved(self) -> bool:
+        """Whether it may be deployed."""
+        return self.approval == "Approved"
+
+
+def register_model(
+    sagemaker: SageMakerClient,
+    *,
+    job: JobResult,
+    evaluation: Evaluation,
+    dataset: DatasetVersion,
+    settings: Settings,
+    run: Run,
+    minimum_accuracy: float = 0.0,
+    base_job: str | None = None,
+) -> RegisteredModel:
+    """Register the model of `job` as the next version of its dataset's group, creating the group where needed.
+
+    At least `minimum_accuracy` on the held-out images approves it, less leaves it pending. A model that this job has
+    registered already is returned as it is, so a retried task makes no second version. Raises ValueError for a job
+    without an artifact.
+    """
+    if not job.artifact:
+        raise ValueError(f"Training job {job.name} left no artifact: there is nothing to register.")
+    group = settings.registry_group(dataset.name)
+    _ensure_group(sagemaker, group, tags=tags(settings, run))
+    known = _of_job(sagemaker, group, job.name)
+    if known:
+        return known
+    approval: Approval = "Approved" if evaluation.accuracy >= minimum_accuracy else "PendingManualApproval"
+    created = sagemaker.create_model_package(
+        ModelPackageGroupName=group,
+        ModelPackageDescription=f"{dataset.name} {dataset.version}, accuracy {evaluation.accuracy:.4f}",
+        ModelApprovalStatus=approval,
+        InferenceSpecification={
+            "Containers": [{"Image": image_uri(settings), "ModelDataUrl": job.artifact}],
+            "SupportedContentTypes": REQUEST_TYPES,
+            "SupportedResponseMIMETypes": RESPONSE_TYPES,
+        },
+        ModelMetrics={
+            "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": evaluation.metrics_uri}}
+        },
+        CustomerMetadataProperties=_lineage(job, evaluation, dataset, run, base_job),
+    )
+    return read_model(sagemaker, created["ModelPackageArn"])
+
+
+def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
+    """The registered model with this ARN. Raises ValueError for one that another tool registered without lineage."""
+    description: Mapping[str, Any] = sagemaker.describe_model_package(ModelPackageName=arn)
+    properties = description.get("CustomerMetadataProperties") or {}
+    absent = [key for key in ("training-job", "dataset", "dataset-version", "dataset-uri") if key not in properties]
+    if absent:
+        raise ValueError(f"Model package {arn} tells no {', '.join(absent)}: it was not registered by this project.")
+    container = description["InferenceSpecification"]["Containers"][0]
+    return RegisteredModel(
+        arn=description["ModelPackageArn"],
+        group=description["ModelPackageGroupName"],
+        version=description["ModelPackageVersion"],
+        approval=description["ModelApprovalStatus"],
+        artifact=container["ModelDataUrl"],
+        image=container["Image"],
+        job=properties["training-job"],
+        base_job=properties.get("base-job"),
+        dataset=properties["dataset"],
+        dataset_version=properties["dataset-version"],
+        dataset_uri=properties["dataset-uri"],
+        accuracy=float(properties.get("accuracy", 0)),
+        report=properties.get("report"),
+    )
+
+
+def last_approved(sagemaker: SageMakerClient, *, settings: Settings, dataset: str) -> RegisteredModel | None:
+    """The newest approved model of a dataset; None where there is none yet."""
+    arns = _versions(sagemaker, settings.registry_group(dataset), ModelApprovalStatus="Approved", MaxResults=1)
+    return read_model(sagemaker, arns[0]) if arns else None
+
+
+def base_of(sagemaker: SageMakerClient, model: RegisteredModel) -> BestModel:
+    """The registered model as the one an incremental training goes on from; asks the training job what it was sent."""
+    result = describe_training_job(sagemaker, model.job)
+    return BestModel(
+        job=model.job,
+        objective=OBJECTIVE,
+        value=result.metrics.get(OBJECTIVE, model.accuracy),
+        artifact=model.artifact,
+        hyperparameters=result.hyperparameters,
+        billable_seconds=result.billable_seconds,
+    )
+
+
+def _ensure_group(sagemaker: SageMakerClient, group: str, *, tags: list[dict[str, str]]) -> None:
+    if existing(sagemaker.describe_model_package_group, ModelPackageGroupName=group) is None:
+        sagemaker.create_model_package_group(
+            ModelPackageGroupName=group,
+            ModelPackageGroupDescription="Image classifiers of one dataset, a version for each trained model.",
+            Tags=tags,  # type: ignore[arg-type]
+        )
+
+
+def _of_job(sagemaker: SageMakerClient, group: str, job: str) -> RegisteredModel | None:
+    """The version that `job` made, looked for among the newest ones: a retry follows soon."""
+    for arn in _versions(sagemaker, group, MaxResults=10):
+        properties = sagemaker.describe_model_package(ModelPackageName=arn).get("CustomerMetadataProperties") or {}
+        if properties.get("training-job") == job:
+            return read_model(sagemaker, arn)
+    return None
+
+
+def _versions(sagemaker: SageMakerClient, group: str, **filters: Any) -> list[str]:
+    """ARNs of a group's versions, the newest first."""
+    try:
+        found = sagemaker.list_model_packages(
+            ModelPackageGroupName=group, SortBy="CreationTime", SortOrder="Descending", **filters
+        )
+    except ClientError as error:
+        if is_absent(error):
+            return []
+        raise
+    return [summary["ModelPackageArn"] for summary in found["ModelPackageSummaryList"]]
+
+
+def _lineage(
+    job: JobResult, evaluation: Evaluation, dataset: DatasetVersion, run: Run, base_job: str | None
+) -> dict[str, str]:
+    facts = {
+        "training-job": job.name,
+        "base-job": base_job,
+        "dataset": dataset.name,
+        "dataset-version": dataset.version,
+        "dataset-uri": dataset.uri,
+        "dag": run.dag_id,
+        "run": run.run_id,
+        "accuracy": f"{evaluation.accuracy:.6f}",
+        "report": evaluation.report_uri,
+    }
+    return {key: tag_value(value) for key, value in facts.items() if value}
