@@ -1,0 +1,109 @@
+"""SageMaker Runtime: requests to an endpoint, answered by the serving process of the chosen variant."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import unquote
+
+from werkzeug.wrappers import Request, Response
+
+from local_aws.aws_errors import AwsError, not_implemented
+from local_aws.sagemaker.context import Aws
+from local_aws.sagemaker.endpoints import Endpoints
+from local_aws.sagemaker.fleet import Variant
+from local_aws.sagemaker.service import SageMaker
+from local_aws.sagemaker.serving import Answer, ContainerUnreachableError
+
+MAX_BODY_BYTES = 6_291_456
+PATH = re.compile(r"/endpoints/(?P<name>[^/]+)/(?P<verb>[^/]+)/?")
+TARGET_VARIANT = "X-Amzn-SageMaker-Target-Variant"
+CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
+NOT_LOCAL = (
+    "X-Amzn-SageMaker-Target-Model",
+    "X-Amzn-SageMaker-Target-Container-Hostname",
+    "X-Amzn-SageMaker-Inference-Component",
+    "X-Amzn-SageMaker-Session-Id",
+)
+LARGEST_MESSAGE = 1024
+NO_ANSWER = (
+    "Your invocation timed out while waiting for a response from container primary, or the container ended. "
+    "Review its log in Amazon CloudWatch, resolve the issue, and try again."
+)
+
+
+def respond(sagemaker: SageMaker, request: Request) -> Response:
+    """Answer InvokeEndpoint.
+
+    Raises ValidationError for an unknown endpoint or variant, a body that is too large, and what the local AWS lacks.
+    A container's error becomes ModelError (424) with its status and message.
+    """
+    asked = PATH.fullmatch(request.path)
+    if asked is None or asked["verb"] != "invocations" or request.method != "POST":
+        raise not_implemented("sagemaker-runtime", f"{request.method} {request.path}")
+    name = unquote(asked["name"])
+    for header in NOT_LOCAL:
+        if header in request.headers:
+            raise _validation_error(f"{header} is not available in the local AWS.")
+    body = _body(request)
+    with sagemaker.area(Endpoints).routed(name, request.headers.get(TARGET_VARIANT)) as variant:
+        try:
+            answer = variant.model.invoke(body, _forwarded(request))
+        except ContainerUnreachableError as error:
+            return _model_error(sagemaker.aws, name, variant, 0, f"{NO_ANSWER} ({error})")
+    if not 200 <= answer.status < 300:
+        return _model_error(sagemaker.aws, name, variant, answer.status, answer.body.decode(errors="replace"))
+    return _response(answer, variant)
+
+
+def _body(request: Request) -> bytes:
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _too_large(request.content_length or 0)
+    body = request.get_data()
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large(len(body))
+    return body
+
+
+def _too_large(size: int) -> AwsError:
+    return _validation_error(
+        "1 validation error detected: Value at 'body' failed to satisfy constraint: Member must have length less than "
+        f"or equal to {MAX_BODY_BYTES}; it has {size} bytes."
+    )
+
+
+def _forwarded(request: Request) -> dict[str, str]:
+    """The headers a container gets to see."""
+    headers = {"Content-Type": request.headers.get("Content-Type", "application/octet-stream")}
+    for name in ("Accept", CUSTOM_ATTRIBUTES, INFERENCE_ID):
+        if name in request.headers:
+            headers[name] = request.headers[name]
+    return headers
+
+
+def _response(answer: Answer, variant: Variant) -> Response:
+    headers = {"x-Amzn-Invoked-Production-Variant": variant.name}
+    if CUSTOM_ATTRIBUTES in answer.headers:
+        headers[CUSTOM_ATTRIBUTES] = answer.headers[CUSTOM_ATTRIBUTES]
+    return Response(answer.body, content_type=answer.content_type or None, headers=headers)
+
+
+def _model_error(aws: Aws, endpoint: str, variant: Variant, status: int, message: str) -> Response:
+    group = f"/aws/sagemaker/Endpoints/{endpoint}"
+    side = "client" if 400 <= status < 500 else "server"
+    shown = message[:LARGEST_MESSAGE]
+    document = {
+        "Message": f'Received {side} error ({status}) from primary with message "{shown}". See '
+        f"https://{aws.region}.console.aws.amazon.com/cloudwatch/home?region={aws.region}#logEventViewer:group={group} "
+        f"in account {aws.account} for more information.",
+        "OriginalStatusCode": status,
+        "OriginalMessage": shown,
+        "LogStreamArn": f"arn:{aws.partition}:logs:{aws.region}:{aws.account}:log-group:{group}",
+    }
+    headers = {"x-amzn-ErrorType": "ModelError", "x-Amzn-Invoked-Production-Variant": variant.name}
+    return Response(json.dumps(document), status=424, content_type="application/json", headers=headers)
+
+
+def _validation_error(message: str) -> AwsError:
+    return AwsError("ValidationError", message)

@@ -1,0 +1,103 @@
+"""What AWS refuses in models and endpoint configurations beyond the patterns and ranges of its model.
+
+Sources: docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModel.html, API_CreateEndpointConfig.html,
+.../dg/serverless-endpoints.html (feature exclusions). What AWS offers and this server does not is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from local_aws.aws_errors import AwsError, validation_error
+
+NOT_LOCAL_IN_CONFIG = ("AsyncInferenceConfig", "DataCaptureConfig", "ExplainerConfig", "ShadowProductionVariants")
+NOT_LOCAL_IN_VARIANT = ("InstancePools", "ManagedInstanceScaling", "CapacityReservationConfig")
+NOT_LOCAL_IN_CONTAINER = ("MultiModelConfig", "AdditionalModelDataSources")
+SERVERLESS_MEMORY_STEP = 1024
+
+
+def containers(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the containers of a CreateModel request; raises ValidationException for one that is not whole."""
+    primary, several = request.get("PrimaryContainer"), request.get("Containers")
+    if bool(primary) == bool(several):
+        raise validation_error("You must provide either PrimaryContainer or Containers, and not both.")
+    found: list[dict[str, Any]] = list(several or [primary])
+    for container in found:
+        check_container(container)
+    hostnames = [container.get("ContainerHostname") for container in found]
+    named = [hostname for hostname in hostnames if hostname]
+    if len(set(named)) < len(named):
+        raise validation_error(f"ContainerHostname must be unique in a model: {', '.join(named)}.")
+    if (request.get("InferenceExecutionConfig") or {}).get("Mode") == "Direct":
+        raise _not_local("InferenceExecutionConfig.Mode Direct")
+    return found
+
+
+def check_container(container: Mapping[str, Any]) -> None:
+    """Check one container definition."""
+    if ("Image" in container) == ("ModelPackageName" in container):
+        raise validation_error("Each container needs either Image or ModelPackageName, and not both.")
+    if "ModelPackageName" in container and ({"ModelDataUrl", "ModelDataSource"} & set(container)):
+        raise validation_error("ModelDataUrl and ModelDataSource can't be given together with ModelPackageName.")
+    if "ModelDataUrl" in container and "ModelDataSource" in container:
+        raise validation_error("ModelDataUrl and ModelDataSource can't both be given for a container.")
+    if container.get("Mode") == "MultiModel":
+        raise _not_local("Mode MultiModel")
+    for part in NOT_LOCAL_IN_CONTAINER:
+        if container.get(part):
+            raise _not_local(part)
+
+
+def check_endpoint_config(request: Mapping[str, Any]) -> None:
+    """Check an endpoint configuration; that its models exist is checked where the models are."""
+    for part in NOT_LOCAL_IN_CONFIG:
+        if part in request:
+            raise _not_local(part)
+    variants: Sequence[Mapping[str, Any]] = request["ProductionVariants"]
+    names = [variant["VariantName"] for variant in variants]
+    if len(set(names)) < len(names):
+        raise validation_error(f"VariantName must be unique in an endpoint configuration: {', '.join(names)}.")
+    for variant in variants:
+        _check_variant(variant)
+        if "ServerlessConfig" in variant and len(variants) > 1:
+            raise validation_error("A serverless endpoint can have one production variant only.")
+    if not sum(variant.get("InitialVariantWeight", 1.0) for variant in variants):
+        raise validation_error("At least one production variant must have an InitialVariantWeight greater than 0.")
+
+
+def _check_variant(variant: Mapping[str, Any]) -> None:
+    name = variant["VariantName"]
+    if "ModelName" not in variant:
+        raise _not_local(f"ProductionVariant {name} without ModelName (an inference component)")
+    for part in NOT_LOCAL_IN_VARIANT:
+        if part in variant:
+            raise _not_local(part)
+    serverless = variant.get("ServerlessConfig")
+    instance_fields = [part for part in ("InstanceType", "InitialInstanceCount") if part in variant]
+    if serverless and instance_fields:
+        raise validation_error(
+            f"ServerlessConfig can't be given together with {' and '.join(instance_fields)} for variant {name}."
+        )
+    if not serverless and len(instance_fields) < 2:
+        raise validation_error(f"Variant {name} needs InstanceType and InitialInstanceCount, or ServerlessConfig.")
+    if serverless:
+        _check_serverless(serverless, name)
+
+
+def _check_serverless(serverless: Mapping[str, Any], name: str) -> None:
+    memory = serverless["MemorySizeInMB"]
+    if memory % SERVERLESS_MEMORY_STEP:
+        raise validation_error(
+            f"MemorySizeInMB of variant {name} must be 1024, 2048, 3072, 4096, 5120 or 6144, not {memory}."
+        )
+    provisioned = serverless.get("ProvisionedConcurrency", 0)
+    if provisioned > serverless["MaxConcurrency"]:
+        raise validation_error(
+            f"ProvisionedConcurrency ({provisioned}) of variant {name} must be at most MaxConcurrency "
+            f"({serverless['MaxConcurrency']})."
+        )
+
+
+def _not_local(feature: str) -> AwsError:
+    return validation_error(f"{feature} is not available in the local AWS.")
