@@ -1,0 +1,92 @@
+"""Evaluate a model: the answers of a finished transform job against the truth of the held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from include.datasets.layout import parse_s3_uri
+from include.datasets.version import held_out_images, test_image_uris
+from include.deployment.prediction import prediction_of
+from include.evaluation.metrics import Evaluation, measure
+from include.evaluation.page import Example, ReportContents
+from include.evaluation.report import write_report
+from include.evaluation.transform import TransformError, read_answers
+from include.training.epochs import read_epochs
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+
+    from include.datasets.version import DatasetVersion
+    from include.settings import Settings
+    from include.training.naming import Run
+    from include.training.results import JobResult
+    from include.training.selection import BestModel
+
+EXAMPLES = 12
+LARGEST_EXAMPLE = 200_000
+"""Bytes of an image that the page still shows."""
+
+
+def evaluate(
+    s3: S3Client,
+    logs: CloudWatchLogsClient,
+    *,
+    job: JobResult,
+    best: BestModel,
+    transform_job: str,
+    dataset: DatasetVersion,
+    settings: Settings,
+    run: Run,
+    top_k: int | None = None,
+) -> Evaluation:
+    """Measure the model of `job` and write the run's report; `best` is the base it went on from, or itself.
+
+    Raises TransformError for images without an answer.
+    """
+    uris = [image.uri for image in test_image_uris(s3, dataset)]
+    answers = read_answers(s3, settings=settings, job=transform_job, uris=uris, classes=dataset.num_classes)
+    by_key = {parse_s3_uri(uri)[1]: values for uri, values in zip(uris, answers, strict=True)}
+    truth, examples = _truth_and_examples(s3, dataset, by_key)
+    absent = [key for key in by_key if key not in truth]
+    if absent:
+        raise TransformError(f"{len(absent)} evaluated images are in no test record, such as {absent[0]}.")
+    measured = measure(
+        [truth[key] for key in by_key],
+        list(by_key.values()),
+        dataset.labels,
+        multi_label=dataset.multi_label,
+        top_k=top_k,
+    )
+    epochs = read_epochs(logs, job.name)
+    contents = ReportContents(
+        dataset=dataset,
+        job=job,
+        best=best,
+        measurement=measured,
+        job_epochs=epochs,
+        base_epochs=epochs if best.job == job.name else read_epochs(logs, best.job),
+        examples=examples,
+    )
+    return write_report(s3, contents, settings=settings, run=run)
+
+
+def _truth_and_examples(
+    s3: S3Client, dataset: DatasetVersion, answers: Mapping[str, Sequence[float]]
+) -> tuple[dict[str, tuple[float, ...]], list[Example]]:
+    """The labels of every held-out image, and a few images to show, the model's mistakes first."""
+    truth: dict[str, tuple[float, ...]] = {}
+    right: list[Example] = []
+    wrong: list[Example] = []
+    for image in held_out_images(s3, dataset):
+        truth[image.key] = image.labels
+        values = answers.get(image.key)
+        if values is None or len(image.image_bytes) > LARGEST_EXAMPLE:
+            continue
+        prediction = prediction_of(image.key, values, image.labels, dataset.labels, multi_label=dataset.multi_label)
+        shown = right if prediction.correct else wrong
+        if len(shown) < EXAMPLES:
+            shown.append(Example(image.image_bytes, prediction))
+    mistakes = wrong[: EXAMPLES // 2]
+    return truth, [*mistakes, *right[: EXAMPLES - len(mistakes)]]

@@ -1,0 +1,163 @@
+"""The report's page: one HTML file that stands alone, with everything from outside escaped."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+
+from include.datasets.version import DatasetVersion
+from include.deployment.prediction import Prediction, content_type
+from include.evaluation.charts import accuracy_curves, heat_map
+from include.evaluation.metrics import Measurement
+from include.training.epochs import EpochMetrics
+from include.training.results import JobResult
+from include.training.selection import BestModel
+
+PAGE = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Example:
+    """One held-out image and what the model said of it."""
+
+    image: bytes
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class ReportContents:
+    """What a report shows: the evaluated job, where it came from, what it reached."""
+
+    dataset: DatasetVersion
+    job: JobResult
+    best: BestModel
+    measurement: Measurement
+    job_epochs: Sequence[EpochMetrics]
+    base_epochs: Sequence[EpochMetrics]
+    examples: Sequence[Example]
+
+    @property
+    def curves(self) -> list[tuple[str, Sequence[EpochMetrics]]]:
+        """Epochs by the part their job played; base and incremental where the evaluated job went on from a base."""
+        if self.job.name == self.best.job:
+            return [(f"base {self.best.job}", self.job_epochs)]
+        return [(f"base {self.best.job}", self.base_epochs), (f"{self.job.role} {self.job.name}", self.job_epochs)]
+
+
+def report_page(contents: ReportContents) -> str:
+    """The report as one HTML page."""
+    dataset = contents.dataset
+    sections = (
+        _section("Validation accuracy by epoch", accuracy_curves(contents.curves)),
+        _section("First epoch: base against incremental", _first_epochs(contents)),
+        _section("Leaderboard", _leaderboard(contents.best)),
+        _section("Confusion matrix", _confusion(contents)),
+        _section("Classes", _classes(contents.measurement)),
+        _section("Held-out images", _examples(contents.examples)),
+    )
+    return PAGE.substitute(
+        title=escape(f"{dataset.name}: {contents.measurement.accuracy:.2%} on held-out images"),
+        lead=escape(f"Dataset version {dataset.version}, model of {contents.job.role} job {contents.job.name}."),
+        figures=_figures(contents),
+        sections="".join(sections),
+    )
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
+
+
+def _figures(contents: ReportContents) -> str:
+    measured, counts = contents.measurement, contents.dataset.counts
+    figures = [
+        (f"{measured.accuracy:.2%}", "accuracy"),
+        (f"{measured.top_k_accuracy:.2%}" if measured.top_k_accuracy is not None else "", f"top {measured.top_k}"),
+        (
+            f"{measured.mean_average_precision:.4f}" if measured.mean_average_precision is not None else "",
+            "mean average precision",
+        ),
+        (f"{measured.images}", "held-out images"),
+        (f"{contents.dataset.num_classes}", "classes"),
+        (f"{counts.train} + {counts.validation}", "training + validation images"),
+    ]
+    return "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in figures if value)
+
+
+def _first_epochs(contents: ReportContents) -> str:
+    if contents.job.role != "incremental":
+        return ""
+    rows = [
+        (name, _percent(epochs[0].validation_accuracy if epochs else None), _percent(_last(epochs)))
+        for name, epochs in contents.curves
+    ]
+    return _table(("job", "validation accuracy after epoch 1", "after the last epoch"), rows)
+
+
+def _leaderboard(best: BestModel) -> str:
+    rows = [
+        (
+            candidate.job,
+            f"{candidate.value:.4f}",
+            "" if candidate.billable_seconds is None else f"{candidate.billable_seconds} s",
+            ", ".join(f"{name} {value}" for name, value in sorted(candidate.hyperparameters.items())),
+        )
+        for candidate in best.leaderboard
+    ]
+    rows += [(skip.job, "skipped", "", skip.reason) for skip in best.skipped]
+    return _table(("job", best.objective, "billed", "hyperparameters"), rows, best=best.job) if rows else ""
+
+
+def _confusion(contents: ReportContents) -> str:
+    if not contents.dataset.multi_label:
+        return heat_map(contents.measurement.confusion, contents.dataset.labels)
+    rows = [
+        (label, *(str(int(count)) for count in (cells[1][1], cells[0][1], cells[1][0], cells[0][0])))
+        for label, cells in zip(contents.dataset.labels, contents.measurement.confusion, strict=True)
+    ]
+    return _table(("class", "rightly shown", "wrongly shown", "missed", "rightly absent"), rows)
+
+
+def _classes(measured: Measurement) -> str:
+    rows = [
+        (label, f"{score.precision:.4f}", f"{score.recall:.4f}", f"{score.f1:.4f}", str(score.images))
+        for label, score in measured.classes.items()
+    ]
+    return _table(("class", "precision", "recall", "F1", "images"), rows)
+
+
+def _examples(examples: Iterable[Example]) -> str:
+    figures = "".join(_example(example) for example in examples)
+    return f'<div class="examples">{figures}</div>' if figures else ""
+
+
+def _example(example: Example) -> str:
+    prediction = example.prediction
+    kind = content_type(example.image)
+    encoded = base64.b64encode(example.image).decode()
+    return (
+        f'<figure class="{"right" if prediction.correct else "wrong"}">'
+        f'<img alt="{escape(prediction.image)}" title="{escape(prediction.image)}" src="data:{kind};base64,{encoded}">'
+        f"<figcaption><b>{escape(prediction.label)}</b> {prediction.probability:.1%}<br>"
+        f"is {escape(prediction.expected)}</figcaption></figure>"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, best: str = "") -> str:
+    columns = "".join(f"<th>{escape(title)}</th>" for title in head)
+    body = "".join(
+        f"<tr{' class=best' if row[0] == best else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _percent(value: float | None) -> str:
+    return "not in the log" if value is None else f"{value:.2%}"
+
+
+def _last(epochs: Sequence[EpochMetrics]) -> float | None:
+    return epochs[-1].validation_accuracy if epochs else None

@@ -1,0 +1,159 @@
+"""What a run did, read back from the services and kept beside its report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from include.deployment.existing import existing
+from include.deployment.prediction import Prediction
+from include.training.epochs import first_epoch_validation_accuracy
+from include.training.results import JobResult, JobRole, describe_training_job
+from include.training.selection import training_jobs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from include.datasets.version import DatasetVersion
+    from include.deployment.registry import RegisteredModel
+    from include.evaluation.endpoint import EndpointEvaluation
+    from include.evaluation.metrics import Evaluation
+    from include.settings import Settings
+    from include.training.naming import Run
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class DatasetSummary(_Document):
+    """The dataset version; `counts` are images by split."""
+
+    name: str
+    version: str
+    counts: dict[str, int]
+
+
+class TrainingJobSummary(_Document):
+    """A training job of the run."""
+
+    name: str
+    role: JobRole
+    status: str
+    hyperparameters: dict[str, str]
+    metrics: dict[str, float]
+    billable_seconds: int | None = None
+
+
+class IncrementalSummary(_Document):
+    """The incremental training against the job it went on from, both after their first epoch."""
+
+    job: str
+    base_job: str
+    first_epoch_validation_accuracy: float | None
+    base_first_epoch_validation_accuracy: float | None
+
+
+class Summary(_Document):
+    """The run in figures. `test_accuracy` was measured through the endpoint; without one, by the transform job."""
+
+    dataset: DatasetSummary
+    training_jobs: tuple[TrainingJobSummary, ...]
+    best_job: str | None = None
+    incremental: IncrementalSummary | None = None
+    test_accuracy: float | None = None
+    model_package: str | None = None
+    approval: str | None = None
+    endpoint: str | None = None
+    endpoint_status: str | None = None
+    prediction: Prediction | None = None
+    report: str | None = None
+
+
+def summarise(
+    sagemaker: SageMakerClient,
+    logs: CloudWatchLogsClient,
+    *,
+    dataset: DatasetVersion,
+    training_jobs: Iterable[str] = (),
+    tuning_job: str | None = None,
+    base_job: str | None = None,
+    incremental_job: str | None = None,
+    evaluation: Evaluation | None = None,
+    registered: RegisteredModel | None = None,
+    endpoint: str | None = None,
+    endpoint_evaluation: EndpointEvaluation | None = None,
+    predictions: Sequence[Prediction] = (),
+) -> Summary:
+    """Read what became of the run's jobs, model and endpoint.
+
+    `base_job` is the job whose model went on, of this run or of an earlier one; `training_jobs` are those of the run
+    beside the tuning job's and the incremental one. An endpoint that was taken down again is told as `Deleted`.
+    """
+    children = training_jobs_of(sagemaker, tuning_job) if tuning_job else ()
+    names = dict.fromkeys([*training_jobs, *children, *([incremental_job] if incremental_job else [])])
+    measured = endpoint_evaluation or evaluation
+    counts = dataset.counts
+    return Summary(
+        dataset=DatasetSummary(
+            name=dataset.name,
+            version=dataset.version,
+            counts={"train": counts.train, "validation": counts.validation, "test": counts.test},
+        ),
+        training_jobs=tuple(_training_job(describe_training_job(sagemaker, name)) for name in names),
+        best_job=base_job,
+        incremental=_incremental(logs, incremental_job, base_job),
+        test_accuracy=measured.accuracy if measured else None,
+        model_package=registered.arn if registered else None,
+        approval=registered.approval if registered else None,
+        endpoint=endpoint,
+        endpoint_status=_endpoint_status(sagemaker, endpoint),
+        prediction=predictions[0] if predictions else None,
+        report=evaluation.report_uri if evaluation else None,
+    )
+
+
+def write_summary(s3: S3Client, summary: Summary, *, settings: Settings, run: Run) -> str:
+    """Keep the summary beside the run's report; returns its address."""
+    key = f"{settings.report_prefix(run.name)}summary.json"
+    s3.put_object(
+        Bucket=settings.output_bucket,
+        Key=key,
+        Body=summary.model_dump_json(indent=2).encode(),
+        ContentType="application/json",
+    )
+    return f"s3://{settings.output_bucket}/{key}"
+
+
+def _training_job(result: JobResult) -> TrainingJobSummary:
+    return TrainingJobSummary(
+        name=result.name,
+        role=result.role,
+        status=result.status,
+        hyperparameters=result.hyperparameters,
+        metrics=result.metrics,
+        billable_seconds=result.billable_seconds,
+    )
+
+
+def _incremental(logs: CloudWatchLogsClient, job: str | None, base_job: str | None) -> IncrementalSummary | None:
+    if not job or not base_job:
+        return None
+    return IncrementalSummary(
+        job=job,
+        base_job=base_job,
+        first_epoch_validation_accuracy=first_epoch_validation_accuracy(logs, job),
+        base_first_epoch_validation_accuracy=first_epoch_validation_accuracy(logs, base_job),
+    )
+
+
+def _endpoint_status(sagemaker: SageMakerClient, endpoint: str | None) -> str | None:
+    if not endpoint:
+        return None
+    description = existing(sagemaker.describe_endpoint, EndpointName=endpoint)
+    return str(description["EndpointStatus"]) if description else "Deleted"
