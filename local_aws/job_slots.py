@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 
@@ -33,6 +34,18 @@ class JobSlots:
     def _is_next(self, slot: JobSlot) -> bool:
         return slot in self._waiting[: self.count - len(self._running)]
 
+    def _leave(self, slot: JobSlot) -> None:
+        with self._changed:
+            if slot in self._waiting:
+                self._waiting.remove(slot)
+            self._changed.notify_all()
+
+    def cpus_per_job(self) -> int:
+        """Return how many processors one job may use, with those that run and wait now."""
+        with self._changed:
+            at_once = min(self.count, len(self._running) + len(self._waiting))
+        return max(1, (os.cpu_count() or 1) // max(1, at_once))
+
     def _release(self, slot: JobSlot) -> None:
         with self._changed:
             self._running.discard(slot)
@@ -50,6 +63,10 @@ class JobSlot:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for a free place; False when the time is over or the place was given back meanwhile."""
         return self._slots._wait(self, timeout)
+
+    def leave_queue(self) -> None:
+        """Give up waiting; a place that was taken already is kept."""
+        self._slots._leave(self)
 
     def release(self) -> None:
         """Give the place back, or leave the queue; safe to call twice and from any thread."""

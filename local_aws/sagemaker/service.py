@@ -45,6 +45,11 @@ class SageMaker:
         """Return the area of that class, so that areas can call each other."""
         return next(area for area in self.areas if isinstance(area, kind))
 
+    @property
+    def resource_types(self) -> frozenset[str]:
+        """The types of resources that the areas hold, as ARNs name them."""
+        return frozenset().union(*(area.resource_types for area in self.areas))
+
     def answer(self, action: str, request: Any) -> Document:
         """Check a request against botocore's model and let its area answer it; raises AwsError.
 

@@ -1,0 +1,114 @@
+"""The command `python -m local_aws`: an AWS on this machine, on one port, until it is told to end."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from local_aws.images import IMAGES_VARIABLE, ContainerImages, ImageMappingError, parse_mappings
+from local_aws.job_slots import JobSlots
+from local_aws.sagemaker.context import Server
+from local_aws.server import LocalAws, listen, wsgi_server
+
+DEFAULT_PORT = 4566
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code: 0, or 2 for what was wrong on the command line."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    try:
+        commands = parse_mappings(options.image)
+        listener = listen(options.host, options.port)
+    except ImageMappingError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return _refuse(
+            f"cannot listen on {options.host}:{options.port}: {reason}; choose another with --port (0: a free one)"
+        )
+    host, port = listener.getsockname()[:2]
+    state_dir, temporary = _state_directory(options.state_dir)
+    os.environ["MOTO_PORT"] = str(port)
+    server = Server(
+        endpoint_url=f"http://{_loopback(host)}:{port}",
+        state_dir=state_dir,
+        slots=JobSlots(options.jobs),
+        images=ContainerImages(commands),
+    )
+    application = LocalAws(server)
+    try:
+        _serve(application, listener, server)
+    finally:
+        application.close()
+        if temporary:
+            shutil.rmtree(state_dir, ignore_errors=True)
+    return 0
+
+
+def _serve(application: LocalAws, listener: object, server: Server) -> None:
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: ended.set())
+    http = wsgi_server(listener, application)  # type: ignore[arg-type]
+    threading.Thread(target=http.serve_forever, name="http", daemon=True).start()
+    sys.stdout.write(f"local AWS ready at {server.endpoint_url} (state in {server.state_dir})\n")
+    sys.stdout.flush()
+    ended.wait()
+    http.shutdown()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local_aws", description="An AWS on this machine, on one port.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port, 0 for a free one (default: %(default)s)")
+    parser.add_argument("--state-dir", type=Path, help="where running jobs and endpoints live (default: temporary)")
+    parser.add_argument("--jobs", type=_positive, default=2, help="training jobs at once (default: %(default)s)")
+    parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="REPOSITORY=COMMAND",
+        help=f"run the images of a repository as COMMAND train|serve; may be repeated (also {IMAGES_VARIABLE}, by ;)",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
+
+
+def _state_directory(given: Path | None) -> tuple[Path, bool]:
+    if given is None:
+        return Path(tempfile.mkdtemp(prefix="local-aws-")), True
+    given.mkdir(parents=True, exist_ok=True)
+    return given.resolve(), False
+
+
+def _loopback(host: str) -> str:
+    """Return the host by which this machine reaches an address it listens on."""
+    if host in ("0.0.0.0", ""):  # noqa: S104
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def _refuse(reason: str) -> int:
+    sys.stderr.write(f"local AWS: {reason}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""What an HTTP request asks of AWS: the service, the region, the action and the protocol it is spoken in."""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import botocore
+from botocore.model import OperationModel
+
+from local_aws.constraints import service_model
+
+WSGIEnvironment = dict[str, Any]
+DEFAULT_REGION = "us-east-1"
+LARGEST_FORM = 1 << 20
+CREDENTIAL_SCOPE = re.compile(r"Credential=(?P<key>[^/]*)/\d+/(?P<region>[^/]*)/(?P<service>[^/]+)/aws4_request")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a request's signature says of it: signing name, region and access key, S3's where it has none."""
+
+    service: str
+    region: str
+    access_key: str
+
+
+@dataclass(frozen=True)
+class AwsCall:
+    """One call of the API: `service` by its signing name, `action` by its name or, failing that, method and path."""
+
+    service: str
+    action: str
+    protocol: str
+    json_version: str = "1.1"
+    query_compatible: bool = False
+    namespace: str = ""
+
+
+def signature(environ: WSGIEnvironment) -> Signature:
+    """Read the credential scope of the Authorization header or of a presigned URL."""
+    text = environ.get("HTTP_AUTHORIZATION") or environ.get("QUERY_STRING", "").replace("%2F", "/").replace("%2f", "/")
+    scope = CREDENTIAL_SCOPE.search(text)
+    if scope is None:
+        return Signature("", DEFAULT_REGION, "")
+    return Signature(scope["service"].lower(), scope["region"] or DEFAULT_REGION, scope["key"])
+
+
+def form_of(environ: WSGIEnvironment) -> dict[str, str]:
+    """Return the fields of a small form body (the query protocol), leaving the body readable for whoever comes next."""
+    if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        return {}
+    size = int(environ.get("CONTENT_LENGTH") or 0)
+    if not 0 < size <= LARGEST_FORM:
+        return {}
+    body = environ["wsgi.input"].read(size)
+    environ["wsgi.input"] = io.BytesIO(body)
+    return {key: values[0] for key, values in parse_qs(body.decode(errors="replace"), keep_blank_values=True).items()}
+
+
+def identify(environ: WSGIEnvironment, form: dict[str, str]) -> AwsCall:
+    """Tell which call of the API a request is, as far as botocore's models know."""
+    service = signature(environ).service
+    query = {
+        key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True).items()
+    }
+    target: str = environ.get("HTTP_X_AMZ_TARGET", "")
+    path = f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '/')}"
+    metadata = next(_models(service, target.rpartition(".")[0]), {}) if service else {}
+    known: dict[str, Any] = {
+        "json_version": str(metadata.get("jsonVersion", "1.1")),
+        "query_compatible": "awsQueryCompatible" in metadata,
+        "namespace": str(metadata.get("xmlNamespace", "")),
+    }
+    if environ.get("HTTP_SMITHY_PROTOCOL") == "rpc-v2-cbor":
+        return AwsCall(service, path.rpartition("/")[2], "smithy-rpc-v2-cbor", **known)
+    if target:
+        return AwsCall(service or target.partition("_")[0], target.rpartition(".")[2], "json", **known)
+    action = form.get("Action") or query.get("Action")
+    if action:
+        return AwsCall(service, action, "ec2" if metadata.get("protocol") == "ec2" else "query", **known)
+    if not service or service == "s3":
+        return AwsCall("s3", _rest_action(["s3"], environ, set(query)) or path, "rest-xml", **known)
+    clients = [model["client"] for model in _models(service, "")]
+    protocol = "rest-xml" if metadata.get("protocol") == "rest-xml" else "rest-json"
+    return AwsCall(service, _rest_action(clients, environ, set(query)) or path, protocol, **known)
+
+
+def _models(signing_name: str, target_prefix: str) -> Iterator[dict[str, Any]]:
+    """Yield the metadata of the services signed by that name, the one of the target prefix alone where there is one."""
+    for metadata in _metadata_of_services():
+        names = (metadata.get("signingName"), metadata.get("endpointPrefix"), metadata["client"])
+        if signing_name in names and target_prefix in ("", metadata.get("targetPrefix")):
+            yield metadata
+
+
+@functools.cache
+def _metadata_of_services() -> tuple[dict[str, Any], ...]:
+    """Read the head of every service model of botocore: whole models take seconds, their heads a fraction of one."""
+    found = []
+    for folder in sorted(Path(botocore.__file__).with_name("data").iterdir()):
+        models = sorted(folder.glob("*/service-2.json.gz"))
+        if not models:
+            continue
+        with models[-1].open("rb") as packed:
+            head = zlib.decompressobj(31).decompress(packed.read(4096)).decode(errors="replace")
+        fields = dict(re.findall(r'"(\w+)":\s*"([^"]*)"', head.partition('"operations"')[0]))
+        if '"awsQueryCompatible"' in head.partition('"operations"')[0]:
+            fields["awsQueryCompatible"] = ""
+        namespace = re.search(r'"uri":\s*"([^"]*)"', head)
+        found.append({**fields, "client": folder.name, **({"xmlNamespace": namespace[1]} if namespace else {})})
+    return tuple(found)
+
+
+def _rest_action(clients: list[str], environ: WSGIEnvironment, query: set[str]) -> str:
+    """Return the name of the operation whose method, path and fixed query fit best, or an empty string."""
+    fits = [
+        (len(fixed), len(pattern), operation.name)
+        for client in clients
+        for operation, pattern, fixed in _routes(client)
+        if operation.http["method"] == environ["REQUEST_METHOD"]
+        and fixed <= query
+        and re.fullmatch(pattern, environ.get("PATH_INFO", "/"))
+    ]
+    return max(fits)[2] if fits else ""
+
+
+@functools.cache
+def _routes(client: str) -> tuple[tuple[OperationModel, str, set[str]], ...]:
+    """Return every operation of a REST service with the pattern of its path and the query keys it always has."""
+    model = service_model(client)
+    routes = []
+    for name in model.operation_names:
+        operation = model.operation_model(name)
+        path, _, fixed = operation.http["requestUri"].partition("?")
+        parts = re.split(r"(\{[^}]+\})", path.rstrip("/"))
+        pattern = "".join(
+            re.escape(part) if not part.startswith("{") else ".+" if part.endswith("+}") else "[^/]+" for part in parts
+        )
+        routes.append((operation, f"{pattern}/?", {key.partition("=")[0] for key in fixed.split("&") if key}))
+    return tuple(routes)

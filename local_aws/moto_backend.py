@@ -1,0 +1,96 @@
+"""moto, which answers for every service but SageMaker: the only module that leans on its private parts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import get_account_id_from, iam_backends
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from moto.utilities.utils import get_partition
+from werkzeug.wrappers import Response
+
+from local_aws.aws_errors import AwsError, not_implemented
+from local_aws.calls import AwsCall, WSGIEnvironment
+
+__all__ = ["Moto", "MotoRequestHandler", "account_of", "ensure_role"]
+
+logger = logging.getLogger(__name__)
+
+SAGEMAKER_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+
+
+class Moto:
+    """moto's WSGI application, with what it lacks or fails on turned into errors of the API."""
+
+    def __init__(self) -> None:
+        self._application = DomainDispatcherApplication(create_backend_app)
+
+    def answer(self, environ: WSGIEnvironment, call: Callable[[], AwsCall]) -> Response:
+        """Return moto's response; `call` names what was asked, where that is needed for an error.
+
+        Raises AwsError, with a code and a status that no client retries, for an action moto does not have or fails on.
+        """
+        try:
+            response = Response.from_app(self._application, environ)
+        except NotImplementedError:
+            raise not_implemented(call().service, call().action) from None
+        except Exception as error:
+            logger.exception("moto failed on %s:%s", call().service, call().action)
+            raise _failure(call(), f"{type(error).__name__}: {error}") from error
+        if response.status_code >= 400:
+            _check_answer(response, environ["REQUEST_METHOD"], call)
+        return response
+
+
+def _check_answer(response: Response, method: str, call: Callable[[], AwsCall]) -> None:
+    """Raise AwsError for the pages of the web framework below moto, for server errors, and for silence."""
+    body = response.get_data()
+    is_page = body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+    is_silent = not body.strip() and method != "HEAD" and call().service != "s3"
+    if is_page or is_silent:
+        logger.warning("moto has no answer for %s:%s", call().service, call().action)
+        raise not_implemented(call().service, call().action)
+    if response.status_code >= 500:
+        text = body[:500].decode(errors="replace")
+        logger.warning(
+            "moto answered %s:%s with HTTP %d: %s", call().service, call().action, response.status_code, text
+        )
+        raise _failure(call(), f"HTTP {response.status_code}: {text}")
+
+
+def _failure(call: AwsCall, reason: str) -> AwsError:
+    return AwsError("InternalFailure", f"The local AWS failed on {call.service}:{call.action}: {reason}")
+
+
+def account_of(environ: WSGIEnvironment, access_key: str) -> str:
+    """Return the account a request belongs to, by the rules moto has for all its services."""
+    named = environ.get("HTTP_X_MOTO_ACCOUNT_ID")
+    return str(named or get_account_id_from(access_key))
+
+
+def ensure_role(account: str, region: str, name: str, path: str) -> None:
+    """Make a role that SageMaker may assume exist, where none of that name does."""
+    backend = iam_backends[account][get_partition(region)]
+    try:
+        backend.get_role(name)
+    except NotFoundException:
+        backend.create_role(
+            role_name=name,
+            assume_role_policy_document=json.dumps(SAGEMAKER_TRUST),
+            path=path,
+            permissions_boundary=None,
+            description="Taken to exist by the local AWS",
+            tags=cast(Any, []),
+            max_session_duration="3600",
+        )

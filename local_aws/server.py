@@ -1,0 +1,138 @@
+"""One port for all of AWS: SageMaker is answered here, the rest by moto, and every failure in the caller's protocol."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import logging
+import socket
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.wrappers import Request, Response
+
+from local_aws import identity, runtime
+from local_aws.aws_errors import AwsError
+from local_aws.calls import Signature, WSGIEnvironment, form_of, identify, signature
+from local_aws.moto_backend import Moto, MotoRequestHandler, account_of
+from local_aws.responses import error_response, json_response
+from local_aws.sagemaker.area import NotHeldHere
+from local_aws.sagemaker.context import Server
+from local_aws.sagemaker.service import SageMaker, SageMakers
+
+HEALTH_PATH = "/_local_aws/health"
+SAGEMAKER_TARGET = "SageMaker."
+
+logger = logging.getLogger(__name__)
+
+
+class LocalAws:
+    """The WSGI application."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._moto = Moto()
+        self.sagemakers = SageMakers(server)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
+        """Answer one request."""
+        request_id = str(uuid.uuid4())
+        response = self.respond(environ, request_id)
+        if "x-amzn-RequestId" not in response.headers and "x-amz-request-id" not in response.headers:
+            response.headers["x-amzn-RequestId"] = request_id
+        return response(environ, start_response)
+
+    def close(self) -> None:
+        """End every process of every job and endpoint."""
+        self.sagemakers.close()
+
+    def respond(self, environ: WSGIEnvironment, request_id: str) -> Response:
+        """Return the response to a request, whatever happens."""
+        form: dict[str, str] = {}
+        try:
+            form.update(form_of(environ))
+            return self._route(environ, form, request_id)
+        except AwsError as error:
+            return error_response(error, identify(environ, form), request_id)
+        except Exception as error:
+            logger.exception("%s %s failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
+            call = identify(environ, form)
+            reason = f"The local AWS failed on {call.service}:{call.action}: {type(error).__name__}: {error}"
+            return error_response(AwsError("InternalFailure", reason), call, request_id)
+
+    def _route(self, environ: WSGIEnvironment, form: dict[str, str], request_id: str) -> Response:
+        path = environ.get("PATH_INFO", "/")
+        if path == HEALTH_PATH:
+            return self._health()
+        signed = signature(environ)
+        if environ.get("HTTP_X_AMZ_TARGET", "").startswith(SAGEMAKER_TARGET):
+            return self._control(environ, signed, request_id)
+        if path.startswith("/endpoints/") and signed.service in ("sagemaker", ""):
+            return self._invoke(environ, signed, request_id)
+        if signed.service == "iam" and form.get("Action") in identity.ACTIONS:
+            return identity.simulate(form["Action"], form, signed.region, request_id)
+        return self._ask_moto(environ, form)
+
+    def _control(self, environ: WSGIEnvironment, signed: Signature, request_id: str) -> Response:
+        """Answer an action of SageMaker's control plane: ours, or moto's for what runs nothing."""
+        action = environ["HTTP_X_AMZ_TARGET"].removeprefix(SAGEMAKER_TARGET)
+        sagemaker = self._sagemaker(environ, signed)
+        if action not in sagemaker.actions:
+            return self._ask_moto(environ, {})
+        body = Request(environ).get_data()
+        try:
+            document = json.loads(body or b"{}")
+        except ValueError as error:
+            raise AwsError("SerializationException", f"The request body is no JSON: {error}") from error
+        try:
+            return json_response(sagemaker.answer(action, document), request_id)
+        except NotHeldHere:
+            return self._ask_moto({**environ, "wsgi.input": io.BytesIO(body)}, {})
+
+    def _invoke(self, environ: WSGIEnvironment, signed: Signature, request_id: str) -> Response:
+        response = runtime.respond(self._sagemaker(environ, signed), Request(environ))
+        response.headers["x-amzn-RequestId"] = request_id
+        return response
+
+    def _ask_moto(self, environ: WSGIEnvironment, form: dict[str, str]) -> Response:
+        call = functools.cache(lambda: identify(environ, form))
+        return self._moto.answer(environ, call)
+
+    def _sagemaker(self, environ: WSGIEnvironment, signed: Signature) -> SageMaker:
+        return self.sagemakers.of(account_of(environ, signed.access_key), signed.region)
+
+    def _health(self) -> Response:
+        running = {"status": "ok", "endpoint_url": self._server.endpoint_url, "jobs": self._server.slots.count}
+        return Response(json.dumps(running), content_type="application/json")
+
+
+class QuietRequestHandler(MotoRequestHandler):
+    """A request handler that leaves the terminal to the jobs."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing: clients log their own requests."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one. Raises OSError when the address cannot be had."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(512)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def wsgi_server(listener: socket.socket, application: LocalAws) -> BaseWSGIServer:
+    """Return the threaded HTTP server of an application on a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return make_server(
+        host, port, application, threaded=True, request_handler=QuietRequestHandler, fd=listener.fileno()
+    )
