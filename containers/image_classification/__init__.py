@@ -1,0 +1,1 @@
+"""SageMaker's image classification on MXNet, for the container contract: `train` and `serve`."""

@@ -1,0 +1,191 @@
+"""Batches of images for the network, from a channel's record file.
+
+Two ways in. `CroppedImages` is MXNet's native reader: it cuts image_shape out of each image and augments it.
+`WholeImages` shows each image as serving does, whole and resized without keeping its aspect, so that accuracy measured
+here is what the endpoint reaches.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import mxnet as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from .hyperparameters import Hyperparameters
+from .image_decoding import UndecodableImageError, decode_whole_image
+from .image_size import ImageSize
+from .problems import CustomerError
+from .recordio import read_labelled_image, write_index
+from .records import RecordFile
+
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "crop": {"rand_crop": True, "rand_mirror": True},
+    "crop_color": {"random_h": 36, "random_s": 50, "random_l": 50},
+    "crop_color_transform": {
+        "max_rotate_angle": 10,
+        "max_shear_ratio": 0.1,
+        "max_aspect_ratio": 0.25,
+    },
+}
+"""What each augmentation adds to the one before. Source: developer guide, "Image Classification Hyperparameters"."""
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (batch, channels, height, width; float32 0..255), labels, and how many rows at the end are filling."""
+
+    images: mx.nd.NDArray
+    labels: mx.nd.NDArray
+    filling: int = 0
+
+
+class Batches(Protocol):
+    """An epoch of batches for each iteration over it."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+def augmentation_options(augmentation: str | None) -> dict[str, Any]:
+    """The native reader's options for an augmentation_type."""
+    options: dict[str, Any] = {}
+    for name, added in AUGMENTATIONS.items() if augmentation else ():
+        options |= added
+        if name == augmentation:
+            break
+    return options
+
+
+class CroppedImages:
+    """Shuffled full batches by MXNet's native reader; the last partial batch of an epoch is dropped.
+
+    `index` is where the record offsets are written: with them the reader shuffles over the whole file.
+    """
+
+    def __init__(
+        self,
+        records: RecordFile,
+        shape: Shape,
+        batch_size: int,
+        *,
+        seed: int,
+        index: Path,
+        augmentation: str | None = None,
+        resize: int | None = None,
+    ) -> None:
+        write_index(index, records.offsets)
+        self._name = records.path.name
+        self._batches = len(records) // batch_size
+        self._reader = mx.io.ImageRecordIter(
+            path_imgrec=str(records.path),
+            path_imgidx=str(index),
+            data_shape=shape,
+            batch_size=batch_size,
+            label_width=records.labels.shape[1],
+            resize=resize or -1,
+            shuffle=True,
+            seed=seed,
+            seed_aug=seed,
+            round_batch=False,
+            ctx="cpu",
+            verbose=False,
+            **augmentation_options(augmentation),
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One epoch. The reader does not say where a partial batch begins, so full ones are counted."""
+        for _ in range(self._batches):
+            try:
+                batch = next(self._reader)
+            except mx.MXNetError as broken:
+                raise CustomerError([f"an image of {self._name} cannot be read: {str(broken)[:200]}"]) from broken
+            yield Batch(batch.data[0], batch.label[0])
+        self._reader.reset()
+
+
+class WholeImages:
+    """Batches of whole images, decoded ahead in threads.
+
+    Without `shuffle_seed`: in order, every image exactly once, the last batch filled with zeros. With it: shuffled anew
+    each epoch, full batches only. Raises CustomerError for an image that cannot be decoded.
+    """
+
+    def __init__(
+        self, records: RecordFile, shape: Shape, batch_size: int, *, threads: int, shuffle_seed: int | None = None
+    ) -> None:
+        self._records = records
+        self._shape = shape
+        self._batch_size = batch_size
+        self._threads = threads
+        self._order = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
+        with records.path.open("rb") as stream:
+            self._buffer = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def __iter__(self) -> Iterator[Batch]:
+        waiting: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(self._threads) as decoders:
+            try:
+                for rows in self._batch_rows():
+                    waiting.append(decoders.submit(self._load, rows))
+                    if len(waiting) > self._threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for load in waiting:
+                    load.cancel()
+
+    def _batch_rows(self) -> Iterator[NDArray[np.int64]]:
+        count, size = len(self._records), self._batch_size
+        rows = np.arange(count)
+        if self._order is not None:
+            rows = self._order.permutation(count)[: count // size * size]
+        return (rows[start : start + size] for start in range(0, len(rows), size))
+
+    def _load(self, rows: NDArray[np.int64]) -> Batch:
+        images = np.zeros((self._batch_size, *self._shape), dtype=np.uint8)
+        for place, row in enumerate(rows):
+            record = read_labelled_image(self._buffer, int(self._records.offsets[row]))
+            try:
+                images[place] = decode_whole_image(record.image, self._shape)
+            except UndecodableImageError as broken:
+                file = f"{self._records.path.name} in channel '{self._records.channel}'"
+                raise CustomerError([f"record {row} of {file}: {broken}"]) from broken
+        labels = np.zeros((self._batch_size, self._records.labels.shape[1]), dtype=np.float32)
+        labels[: len(rows)] = self._records.labels[rows]
+        return Batch(
+            mx.nd.array(images, dtype="uint8").astype("float32"),
+            mx.nd.array(labels[:, 0] if labels.shape[1] == 1 else labels),
+            filling=self._batch_size - len(rows),
+        )
+
+
+def training_batches(
+    records: RecordFile, hyperparameters: Hyperparameters, *, seed: int, threads: int, workspace: Path
+) -> Batches:
+    """Random crops where an augmentation asks for them, otherwise whole images.
+
+    Images that already are of image_shape are whole either way: those go through the faster native reader.
+    """
+    shape, size = hyperparameters.image_shape, hyperparameters.mini_batch_size
+    _, height, width = shape
+    if hyperparameters.augmentation_type is None and not records.has_only(ImageSize(width, height)):
+        return WholeImages(records, shape, size, threads=threads, shuffle_seed=seed)
+    return CroppedImages(
+        records,
+        shape,
+        size,
+        seed=seed,
+        index=workspace / "train.idx",
+        augmentation=hyperparameters.augmentation_type,
+        resize=hyperparameters.resize,
+    )

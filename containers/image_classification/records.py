@@ -1,0 +1,97 @@
+"""One channel's record file: where its records lie, their labels and image sizes."""
+
+from __future__ import annotations
+
+import mmap
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .image_decoding import UndecodableImageError, decode
+from .image_size import ImageSize, image_size
+from .recordio import RecordFormatError, labelled_images
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """What a scan of heads found; no image was decoded for it.
+
+    `offsets`: int64 byte offsets of the records, in order. `labels`: float32, one row per record; no rows when the
+    records differ in label width. `sizes`: int32 width and height per record, zero where unreadable.
+    """
+
+    channel: str
+    path: Path
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.float32]
+    label_widths: dict[int, int]
+    sizes: NDArray[np.int32]
+    format_problem: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @cached_property
+    def unreadable(self) -> NDArray[np.int64]:
+        """Numbers of the records whose image has no readable head."""
+        return np.flatnonzero(self.sizes.min(axis=1) == 0) if len(self) else np.empty(0, dtype=np.int64)
+
+    def has_only(self, size: ImageSize) -> bool:
+        """Whether every image already is of this size."""
+        return bool((self.sizes == np.array(size, dtype=np.int32)).all())
+
+
+def scan_records(channel: str, path: Path, resize: int | None = None) -> RecordFile:
+    """Read the head of every record of `path`; a broken file is told in `format_problem`.
+
+    With `resize`, sizes are those after the shorter side was made `resize` pixels long.
+    """
+    offsets: list[int] = []
+    labels: list[NDArray[np.float32]] = []
+    sizes: list[ImageSize] = []
+    problem = None
+    with path.open("rb") as stream:
+        buffer = map_file(stream.fileno(), path.stat().st_size)
+        try:
+            for record in labelled_images(buffer):
+                offsets.append(record.offset)
+                labels.append(record.labels)
+                sizes.append(image_size(record.image) or decoded_size(record.image))
+        except RecordFormatError as broken:
+            problem = str(broken)
+    widths = Counter(len(row) for row in labels)
+    return RecordFile(
+        channel=channel,
+        path=path,
+        offsets=np.array(offsets, dtype=np.int64),
+        labels=np.stack(labels) if len(widths) == 1 else np.empty((0, 0), dtype=np.float32),
+        label_widths=dict(widths),
+        sizes=resized(np.array(sizes, dtype=np.int32).reshape(-1, 2), resize),
+        format_problem=problem,
+    )
+
+
+def map_file(descriptor: int, size: int) -> memoryview:
+    """The file's bytes, read from disk as they are touched."""
+    return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)) if size else memoryview(b"")
+
+
+def decoded_size(image: memoryview) -> ImageSize:
+    """The size of an image that is neither JPEG nor PNG; zeros when it is none at all."""
+    try:
+        height, width = decode(image, channels=1).shape
+    except UndecodableImageError:
+        return ImageSize(0, 0)
+    return ImageSize(width, height)
+
+
+def resized(sizes: NDArray[np.int32], resize: int | None) -> NDArray[np.int32]:
+    """Sizes once the shorter side is `resize` pixels long; unreadable ones stay zero."""
+    if resize is None or len(sizes) == 0:
+        return sizes
+    shorter = sizes.min(axis=1, keepdims=True)
+    return np.where(shorter > 0, sizes * resize // np.maximum(shorter, 1), 0).astype(np.int32)
