@@ -22,7 +22,7 @@ from demo.processes import BackgroundProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".local"
-AWS_PORT = 5055
+AWS_PORT = 4566
 AIRFLOW_PORT = 8080
 USER = "admin"
 AWS_SECONDS = 60

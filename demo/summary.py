@@ -71,7 +71,7 @@ def read_summary(
     runtime = session.client("sagemaker-runtime", endpoint_url=services.aws_url, config=client_config())
     version = _read_json(s3, returned(PUBLISH)["uri"] + "dataset.json")
     best = str(returned(SELECT_BEST)["job"])
-    endpoint = str(returned(DEPLOY)["endpoint"])
+    endpoint = str(returned(DEPLOY)["name"])
     run = airflow.dag_run(dag_id, run_id)
     order = airflow.task_order(dag_id)
     return Summary(
