@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import threading
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,6 +16,7 @@ from moto.moto_server.werkzeug_app import (
     MotoRequestHandler,
     create_backend_app,
 )
+from moto.s3.models import FakeKey
 from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Response
 
@@ -21,6 +24,8 @@ from local_aws.aws_errors import AwsError, not_implemented
 from local_aws.calls import AwsCall, WSGIEnvironment
 
 __all__ = ["Moto", "MotoRequestHandler", "account_of", "ensure_role"]
+
+RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 logger = logging.getLogger(__name__)
 
@@ -30,17 +35,65 @@ SAGEMAKER_TRUST = {
 }
 
 
+class Dispatcher(DomainDispatcherApplication):
+    """moto's dispatcher, which otherwise looks at a hundred folders for every request."""
+
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self._backends: dict[str, Any] = {}
+
+    def get_backend_for_host(self, host: str | None) -> Any:
+        """Return the name of the backend for a host; raises NotImplementedError for a service moto lacks."""
+        if host is None:
+            return None
+        if host not in self._backends:
+            self._backends[host] = super().get_backend_for_host(host)
+        if self._backends[host] is None:
+            raise NotImplementedError(host)
+        return self._backends[host]
+
+
+class StoredValue:
+    """The bytes of an object, of which only the asked slice is read."""
+
+    def __init__(self, key: FakeKey) -> None:
+        self._key = key
+
+    def __len__(self) -> int:
+        return int(self._key.contentsize)
+
+    def __getitem__(self, wanted: slice) -> bytes:
+        start, stop, _ = wanted.indices(len(self))
+        with self._key.lock:
+            self._key._value_buffer.seek(start)
+            return bytes(self._key._value_buffer.read(stop - start))
+
+
+_request = threading.local()
+_whole_value: Any = vars(FakeKey)["value"]
+
+
+def _value(key: FakeKey) -> bytes | StoredValue:
+    return StoredValue(key) if getattr(_request, "wants_range", False) else bytes(_whole_value.fget(key))
+
+
+# moto reads a whole object for every range of it: clients that fetch a large object in parts would wait for minutes.
+FakeKey.value = property(_value, _whole_value.fset)  # type: ignore[method-assign, assignment]
+
+
 class Moto:
     """moto's WSGI application, with what it lacks or fails on turned into errors of the API."""
 
     def __init__(self) -> None:
-        self._application = DomainDispatcherApplication(create_backend_app)
+        self._application = Dispatcher()
 
     def answer(self, environ: WSGIEnvironment, call: Callable[[], AwsCall]) -> Response:
         """Return moto's response; `call` names what was asked, where that is needed for an error.
 
         Raises AwsError, with a code and a status that no client retries, for an action moto does not have or fails on.
         """
+        asked = RANGE.fullmatch(environ.get("HTTP_RANGE", "")) if environ["REQUEST_METHOD"] == "GET" else None
+        _request.wants_range = asked is not None and int(asked[2] or asked[1]) >= int(asked[1])
         try:
             response = Response.from_app(self._application, environ)
         except NotImplementedError:
@@ -48,6 +101,8 @@ class Moto:
         except Exception as error:
             logger.exception("moto failed on %s:%s", call().service, call().action)
             raise _failure(call(), f"{type(error).__name__}: {error}") from error
+        finally:
+            _request.wants_range = False
         if response.status_code >= 400:
             _check_answer(response, environ["REQUEST_METHOD"], call)
         return response
