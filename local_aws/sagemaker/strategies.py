@@ -119,6 +119,7 @@ class SampledSearch:
 
     def __init__(self, space: SearchSpace, plan: Plan) -> None:
         self._space = space
+        self._resource = plan.resource
         self._distributions = space.distributions()
         self._seen: set[tuple[tuple[str, str], ...]] = set()
         self._number = itertools.count()
@@ -145,6 +146,8 @@ class SampledSearch:
         if proposal.trial is None or not math.isfinite(value):
             return False
         proposal.trial.report(value, epoch)
+        if self._resource is not None and epoch > self._resource.maximum:
+            return True
         return proposal.trial.should_prune()
 
     def conclude(self, proposal: Proposal, value: float | None) -> None:
