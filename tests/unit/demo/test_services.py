@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from demo.bootstrap import LocalSettings
+from demo.services import ROOT, ServicesError, airflow_environment, down, requested_ports, up
+
+pytestmark = pytest.mark.enable_socket
+AWS_URL = "http://127.0.0.1:4566"
+
+
+def test_a_taken_port_is_named_with_the_variable_that_chooses_another(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(ServicesError) as refusal:
+            up(tmp_path, port, 1, print)
+
+    message = str(refusal.value)
+    assert str(port) in message
+    assert f"PORT={port + 1}" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("value", ["http", "0", "70000", "-1"])
+def test_what_is_no_port_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_PORT", value)
+
+    with pytest.raises(ServicesError, match=f"AIRFLOW_PORT={value} is no port"):
+        requested_ports()
+
+
+def test_the_ports_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "4600")
+    monkeypatch.setenv("AIRFLOW_PORT", "")
+
+    assert requested_ports() == (4600, 8080)
+
+
+def test_nothing_of_the_callers_own_aws_or_airflow_reaches_the_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in (
+        "AWS_PROFILE",
+        "AWS_SESSION_TOKEN",
+        "AWS_ENDPOINT_URL_S3",
+        "AIRFLOW__CORE__EXECUTOR",
+        "AIRFLOW_HOME",
+    ):
+        monkeypatch.setenv(variable, "of-my-own")
+
+    environment = airflow_environment(tmp_path, LocalSettings.at(AWS_URL), AWS_URL, "http://127.0.0.1:8080")
+
+    assert "of-my-own" not in environment.values()
+    assert environment["AWS_ENDPOINT_URL"] == AWS_URL
+    assert environment["AIRFLOW_HOME"] == str(tmp_path / "airflow")
+    assert environment["PYTHONPATH"].split(":") == [str(ROOT), str(ROOT / "plugins")]
+
+
+def test_ending_what_never_ran_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    down(tmp_path, said.append)
+
+    assert said == ["Nothing is running."]
