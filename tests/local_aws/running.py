@@ -1,0 +1,116 @@
+"""A local AWS as users run it: a process of its own, reached through boto3."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY_CONTAINER = Path(__file__).with_name("toy_container.py")
+TOY_IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/toy:1"
+ALGORITHM_IMAGE = "811284229777.dkr.ecr.us-east-1.amazonaws.com/image-classification:1"
+ROLE = "arn:aws:iam::123456789012:role/training"
+BUCKET = "local-aws-tests"
+
+
+@dataclass
+class RunningLocalAws:
+    """A started server; `client` makes boto3 clients for it."""
+
+    url: str
+    state_dir: Path
+    process: subprocess.Popen[str]
+
+    def client(self, service: str, region: str = "us-east-1") -> Any:
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.url,
+            aws_access_key_id="tests",
+            aws_secret_access_key="tests",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+    def end(self, number: int = signal.SIGTERM, timeout: float = 20) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+
+def start_local_aws(state_dir: Path, *arguments: str, environment: dict[str, str] | None = None) -> RunningLocalAws:
+    """Start `python -m local_aws` on a free port and return when it says that it is ready."""
+    command = [sys.executable, "-m", "local_aws", "--port", "0", "--state-dir", str(state_dir)]
+    command += ["--image", f"toy={sys.executable} {TOY_CONTAINER}", *arguments]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    ready = re.search(r"ready at (http://\S+)", line)
+    assert ready, f"the local AWS did not start: {line!r}"
+    return RunningLocalAws(ready[1], state_dir, process)
+
+
+def eventually(look: Callable[[], Any], seconds: float = 30) -> Any:
+    """Look again and again until something is seen; return it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        assert time.monotonic() < deadline, f"not seen within {seconds} s"
+        time.sleep(0.05)
+
+
+def training_request(name: str, image: str = TOY_IMAGE, channel: str = "data/train/", **changes: Any) -> dict[str, Any]:
+    """A CreateTrainingJob request with one channel; `changes` replace its fields, hyperparameters are strings."""
+    request: dict[str, Any] = {
+        "TrainingJobName": name,
+        "AlgorithmSpecification": {"TrainingImage": image, "TrainingInputMode": "File"},
+        "RoleArn": ROLE,
+        "InputDataConfig": [channel_of("train", channel)],
+        "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/jobs"},
+        "ResourceConfig": {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 5},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 600},
+    }
+    return {**request, **changes}
+
+
+def channel_of(name: str, prefix: str, **changes: Any) -> dict[str, Any]:
+    """A channel that holds every object below a prefix of the tests' bucket."""
+    source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/{prefix}"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}, **changes}
+
+
+def finished_job(sagemaker: Any, name: str, seconds: float = 30) -> dict[str, Any]:
+    """Wait until a training job has ended, and describe it."""
+
+    def look() -> dict[str, Any] | None:
+        job: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName=name)
+        return job if job["TrainingJobStatus"] in ("Completed", "Failed", "Stopped") else None
+
+    job: dict[str, Any] = eventually(look, seconds)
+    return job
+
+
+def log_lines(logs: Any, job: str) -> list[str]:
+    """Return the lines of a job in CloudWatch Logs."""
+    group = "/aws/sagemaker/TrainingJobs"
+    streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/")["logStreams"]
+    return [
+        event["message"]
+        for stream in streams
+        for event in logs.get_log_events(
+            logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True
+        )["events"]
+    ]
