@@ -117,8 +117,12 @@ class ObjectSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._upload is not None:
-            if error is None and self._buffer:
-                self._send_part(self._upload)
+            try:
+                if error is None and self._buffer:
+                    self._send_part(self._upload)
+            except BaseException as failure:
+                self._upload.__exit__(type(failure), failure, failure.__traceback__)
+                raise
             self._upload.__exit__(kind, error, trace)
         elif error is None:
             self._s3.put_object(Bucket=self._bucket, Key=self._key, Body=bytes(self._buffer))

@@ -55,7 +55,7 @@ class PackedImage:
 def pack_image(source: bytes, options: ImageOptions) -> PackedImage:
     """Decode, crop, resize and encode one image; safe to call from many threads.
 
-    Raises ImageError with the status ``empty``, ``not_an_image``, ``corrupt`` or ``too_small``.
+    Raises ImageError with the status ``empty``, ``not_an_image``, ``corrupt`` or ``too_large``.
     """
     if not source:
         raise ImageError("empty", "the object has no bytes")
@@ -109,7 +109,7 @@ def _resize_short_edge(pixels: MatLike, short_edge: int) -> MatLike:
     try:
         return cv2.resize(pixels, size)
     except cv2.error as error:
-        raise ImageError("corrupt", f"{width} x {height} pixels cannot be resized: {_reason(error)}") from None
+        raise ImageError("too_large", f"{width} x {height} pixels cannot be resized: {_reason(error)}") from None
 
 
 def _encode(pixels: MatLike, options: ImageOptions) -> bytes:
@@ -121,9 +121,9 @@ def _encode(pixels: MatLike, options: ImageOptions) -> bytes:
     try:
         done, encoded = cv2.imencode(options.encoding, pixels, parameters)
     except cv2.error as error:
-        raise ImageError("corrupt", f"{width} x {height} pixels cannot be encoded: {_reason(error)}") from None
+        raise ImageError("too_large", f"{width} x {height} pixels cannot be encoded: {_reason(error)}") from None
     if not done:
-        raise ImageError("corrupt", f"{width} x {height} pixels cannot be encoded as {options.encoding}")
+        raise ImageError("too_large", f"{width} x {height} pixels cannot be encoded as {options.encoding}")
     return encoded.tobytes()
 
 

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from include.datasets.errors import DatasetError
+from include.datasets.version import held_out_images, latest, load, test_image_uris
+from tests.unit.datasets.conftest import RUN_AFTER, Bucket
+from tests.unit.recordio.pictures import jpeg
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def test_a_version_says_what_a_training_job_must_know(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 8, "dog": 8})
+    version = load(s3, bucket.build(bucket.conf()).uri)
+    assert (version.num_classes, version.num_training_samples) == (2, version.counts.train)
+    assert version.channel_uri("train") == f"s3://{bucket.name}/datasets/pets/{version.version}/train/"
+    assert version.libraries.keys() == {"python", "opencv-python-headless", "numpy", "pyarrow", "obstore"}
+    assert version.created == RUN_AFTER
+
+
+def test_the_latest_version_is_the_newest_published_one(s3: S3Client, bucket: Bucket) -> None:
+    assert latest(s3, bucket.name, "pets") is None
+    bucket.put_images({"cat": 4, "dog": 4})
+    first = bucket.build(bucket.conf())
+    bucket.plan(bucket.conf(), "unfinished", run_after=RUN_AFTER + timedelta(days=2))
+    assert latest(s3, bucket.name, "pets") == first
+    second = bucket.build(bucket.conf(), "manual__2", run_after=RUN_AFTER + timedelta(days=1))
+    assert latest(s3, bucket.name, "pets") == second
+    assert latest(s3, bucket.name, "pet") is None
+
+
+def test_an_unpublished_version_does_not_exist(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 4, "dog": 4})
+    plan = bucket.plan(bucket.conf())
+    with pytest.raises(DatasetError, match=r"without its dataset\.json was not published"):
+        load(s3, plan.layout.uri)
+
+
+def test_a_document_of_another_shape_is_reported_with_its_address(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put("datasets/pets/v1/dataset.json", b'{"name": "pets"}')
+    with pytest.raises(DatasetError, match=r"s3://.*/dataset\.json cannot be read"):
+        load(s3, f"s3://{bucket.name}/datasets/pets/v1/")
+
+
+def test_held_out_images_come_with_key_label_and_bytes(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 12, "dog": 12})
+    version = bucket.build(bucket.conf(split={"train": 0.5, "validation": 0.2, "test": 0.3}))
+    images = list(held_out_images(s3, version))
+    assert len(images) == version.counts.test
+    for image in images:
+        assert image.key.split("/")[1] == version.labels[image.label]
+        assert image.image_bytes.startswith(b"\xff\xd8\xff")
+    assert list(held_out_images(s3, version, limit=1)) == images[:1]
+
+
+def test_test_images_have_the_addresses_and_labels_of_their_sources(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 12, "dog": 12})
+    bucket.put("images/cat/odd key, ü.jpg", jpeg(seed=5))
+    version = bucket.build(bucket.conf(split={"train": 0.4, "validation": 0.2, "test": 0.4}))
+    sources = test_image_uris(s3, version)
+    keys = {image.key: image.label for image in held_out_images(s3, version)}
+    assert {source.uri: source.label for source in sources} == {
+        f"s3://{bucket.name}/{key}": label for key, label in keys.items()
+    }
+    assert test_image_uris(s3, version, limit=2) == sources[:2]

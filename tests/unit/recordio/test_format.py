@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.recordio import format as recordio
+from include.recordio.format import (
+    MAGIC,
+    RecordError,
+    decode_image_record,
+    encode_image_record,
+    encode_record,
+)
+from include.recordio.reader import read_records
+
+PIECES = st.one_of(st.binary(max_size=9), st.just(MAGIC), st.just(MAGIC[:2]), st.just(b"abcd"))
+PAYLOADS = st.lists(PIECES, max_size=8).map(b"".join)
+
+
+@pytest.mark.parametrize(
+    ("payload", "framed"),
+    [
+        (b"", "0a23d7ce 00000000"),
+        (MAGIC, "0a23d7ce 00000020 0a23d7ce 00000060"),
+        (b"abcd" + MAGIC, "0a23d7ce 04000020 61626364 0a23d7ce 00000060"),
+        (b"abc" + MAGIC, "0a23d7ce 07000000 6162630a 23d7ce00"),
+        (b"abcde", "0a23d7ce 05000000 61626364 65000000"),
+    ],
+)
+def test_a_payload_is_split_only_at_a_magic_on_a_multiple_of_four(payload: bytes, framed: str) -> None:
+    assert encode_record(payload) == bytes.fromhex(framed)
+
+
+@given(st.lists(PAYLOADS, max_size=6))
+def test_any_payloads_come_back_as_they_were_written(payloads: list[bytes]) -> None:
+    framed = b"".join(map(encode_record, payloads))
+    assert [record.payload for record in read_records(framed)] == payloads
+
+
+@given(PAYLOADS)
+def test_the_magic_stands_on_a_multiple_of_four_only_where_a_part_begins(payload: bytes) -> None:
+    framed = encode_record(payload)
+    assert len(framed) % 4 == 0
+    places = [place for place in range(0, len(framed), 4) if framed[place : place + 4] == MAGIC]
+    begins = 0
+    for place in places:
+        assert place == begins
+        length = struct.unpack_from("<I", framed, place + 4)[0] & ((1 << 29) - 1)
+        begins += 8 + length + -length % 4
+    assert begins == len(framed)
+
+
+@given(
+    st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=5),
+    st.integers(0, 2**64 - 1),
+    st.binary(max_size=20),
+)
+def test_labels_id_and_image_survive_packing(labels: list[float], record_id: int, image: bytes) -> None:
+    record = decode_image_record(encode_image_record(labels, record_id, image))
+    assert (record.labels, record.id, record.image) == (tuple(labels), record_id, image)
+
+
+def test_one_label_stands_in_the_header_and_several_follow_it() -> None:
+    assert encode_image_record([2.0], 7, b"x") == struct.pack("<IfQQ", 0, 2.0, 7, 0) + b"x"
+    assert encode_image_record([1.0, 0.0], 7, b"x") == struct.pack("<IfQQff", 2, 0.0, 7, 0, 1.0, 0.0) + b"x"
+
+
+def test_a_record_without_a_label_is_refused() -> None:
+    with pytest.raises(RecordError, match="record 3 has no label"):
+        encode_image_record([], 3, b"x")
+
+
+def test_a_payload_over_the_length_field_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordio, "MAX_LENGTH", 16)
+    with pytest.raises(RecordError, match="17 bytes is over RecordIO's limit of 16"):
+        encode_record(bytes(17))
+
+
+@pytest.mark.parametrize("payload", [b"short", struct.pack("<IfQQ", 4, 0.0, 9, 0) + bytes(8)])
+def test_an_image_record_shorter_than_its_header_says_so(payload: bytes) -> None:
+    with pytest.raises(RecordError, match=r"shorter than its header|announces 4 labels"):
+        decode_image_record(payload)
