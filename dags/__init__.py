@@ -1,0 +1,1 @@
+"""One short file per DAG: prose, then what runs after what."""

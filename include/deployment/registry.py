@@ -125,6 +125,17 @@ def last_approved(sagemaker: SageMakerClient, *, settings: Settings, dataset: st
     return read_model(sagemaker, arns[0]) if arns else None
 
 
+def numbered(sagemaker: SageMakerClient, *, settings: Settings, dataset: str, version: int) -> RegisteredModel:
+    """The version of this number of a dataset's models. Raises ValueError where there is none."""
+    group = settings.registry_group(dataset)
+    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+    for page in pages:
+        for summary in page["ModelPackageSummaryList"]:
+            if summary.get("ModelPackageVersion") == version:
+                return read_model(sagemaker, summary["ModelPackageArn"])
+    raise ValueError(f"{group} has no version {version}: choose one that the model registry lists.")
+
+
 def base_of(sagemaker: SageMakerClient, model: RegisteredModel) -> BestModel:
     """The registered model as the one an incremental training goes on from; asks the training job what it was sent."""
     result = describe_training_job(sagemaker, model.job)

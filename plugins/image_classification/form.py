@@ -7,10 +7,11 @@ from airflow.sdk import Param
 from include.run_conf import form_fields
 
 
-def run_conf_params(*sections: str) -> dict[str, Param]:
-    """The Params of the named top-level sections of the run conf (`dataset`, ...), of all where none is named.
+def run_conf_params(*names: str) -> dict[str, Param]:
+    """The Params of the named fields (`endpoint.keep`) and top-level sections (`dataset`), of all where none is named.
 
-    The names are dotted (`endpoint.keep`), as the run conf accepts them; every default is valid, so a scheduled run
+    They are called as the run conf accepts them, by dotted names; every default is valid, so a scheduled run
     starts without a person.
     """
-    return {field.name: Param(field.default, **field.schema) for field in form_fields(sections)}
+    fields = [field for field in form_fields() if not names or {field.name, field.name.partition(".")[0]} & {*names}]
+    return {field.name: Param(field.default, **field.schema) for field in fields}

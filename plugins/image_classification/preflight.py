@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @task(retries=0)
-def check_conf(*, with_source: bool = True) -> dict[str, Any]:
+def check_conf(with_source: bool = True) -> dict[str, Any]:
     """Read the run conf and look at buckets and source; all problems come in one message, and nothing was started.
 
     `with_source` is off where the DAG reads a published dataset version instead of images.

@@ -14,7 +14,7 @@ class TrainingJobOperator(SageMakerJobOperator):
 
     kind = TRAINING
 
-    def result(self, sagemaker: Any, name: str, description: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def result(self, description: Mapping[str, Any]) -> dict[str, Any]:
         """The JobResult of the description."""
         from include.training.results import JobResult
 
@@ -27,7 +27,7 @@ class TuningJobOperator(SageMakerJobOperator):
     kind = TUNING
     longest_name = 32
 
-    def result(self, sagemaker: Any, name: str, description: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def result(self, description: Mapping[str, Any]) -> dict[str, Any]:
         """The JobResult of the description."""
         from include.training.results import JobResult
 

@@ -21,16 +21,23 @@ PLAN = "plan"
 
 @task
 def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]]:
-    """List the images and decide splits and shards; hands on the shards to map over, and the plan beside them."""
+    """List the images and decide splits and shards; hands on the shards to map over, and the plan beside them.
+
+    Where `dataset.version` names a finished version there is nothing to plan.
+    """
     from include.datasets.plan import plan_version
     from include.run_conf import RunConf
 
-    settings, context = load_settings(), get_current_context()
+    settings, context, wanted = load_settings(), get_current_context(), RunConf.from_conf(conf).dataset
+    if wanted.version:
+        log.info("Using version %s of %s.", wanted.version, wanted.name)
+        context["ti"].xcom_push(key=PLAN, value=None)
+        return []
     version_plan = plan_version(
         AwsAccess.of(settings).client("s3"),
-        RunConf.from_conf(conf).dataset,
+        wanted,
         data_bucket=settings.data_bucket,
-        run_id=f"{context['dag'].dag_id}/{context['run_id']}",
+        run_id=f"{context['ti'].dag_id}/{context['ti'].run_id}",
         run_after=context["dag_run"].run_after,
         parent=parent,
     )
@@ -55,12 +62,14 @@ def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
 
 
 @task(trigger_rule="none_failed", outlets=[DATASET_VERSION])
-def publish(plan: dict[str, Any], shards: list[dict[str, Any]] | None) -> dict[str, Any]:
+def publish(conf: dict[str, Any], plan: dict[str, Any] | None, shards: list[dict[str, Any]] | None) -> dict[str, Any]:
     """Compose the shards into one record file a channel and publish the version, `dataset.json` last."""
     from include.datasets.plan import VersionPlan
     from include.datasets.publish import publish_version
     from include.datasets.shard import ShardResult
 
+    if plan is None:
+        return finished_version(conf)
     version = publish_version(
         AwsAccess.of(load_settings()).client("s3"),
         VersionPlan.model_validate(plan),
@@ -79,7 +88,33 @@ def dataset(conf: Any, parent: Any = None) -> Any:
     """The dataset stage: returns the published version's document; `parent` is the version it grows from."""
     shards = plan(conf, parent)
     packing = shards[PLAN]  # type: ignore[index]
-    return publish(packing, pack_shard.partial(plan=packing).expand(shard=shards))  # type: ignore[arg-type]
+    return publish(conf, packing, pack_shard.partial(plan=packing).expand(shard=shards))  # type: ignore[arg-type]
+
+
+@task
+def use_version(conf: Any) -> dict[str, Any]:
+    """The published version that `dataset.version` names, the newest where it is empty."""
+    return finished_version(conf)
+
+
+def finished_version(conf: dict[str, Any]) -> dict[str, Any]:
+    """The document of the version that `dataset.version` names, of the newest one where it is empty.
+
+    Raises DatasetError where there is none.
+    """
+    from include.datasets.errors import DatasetError
+    from include.datasets.layout import VersionLayout
+    from include.datasets.version import latest, load
+    from include.run_conf import RunConf
+
+    settings, wanted = load_settings(), RunConf.from_conf(conf).dataset
+    s3, bucket = AwsAccess.of(settings).client("s3"), settings.data_bucket
+    if wanted.version:
+        return load(s3, VersionLayout(bucket, wanted.name, wanted.version).uri).model_dump(mode="json")
+    version = latest(s3, bucket, wanted.name)
+    if version is None:
+        raise DatasetError(f"dataset.name = {wanted.name}: no version in s3://{bucket}/datasets/: build one first")
+    return version.model_dump(mode="json")
 
 
 def _report(progress: ShardProgress) -> None:

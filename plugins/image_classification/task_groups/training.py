@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @task_group(group_id="training", tooltip="A dataset version -> the model that goes on")
 def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
-    """The training stage: returns the documents that `final_model` reads.
+    """The training stage: returns its tasks' documents by name, and the champion's.
 
     With a `champion` (the document of a BestModel) nothing is trained from scratch: it is the base of the incremental
     training.
@@ -38,7 +38,13 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
         inputs={**inputs, "best": best},
         trigger_rule="none_failed",
     )
-    return {"champion": champion, "best": best, "incremental": incremental.output}
+    return {
+        "train": train.output,
+        "tune": tune.output,
+        "select_best": best,
+        "train_incremental": incremental.output,
+        "champion": champion,
+    }
 
 
 def base_training(order: JobOrder) -> dict[str, Any]:
@@ -83,6 +89,8 @@ def incremental_training(order: JobOrder) -> dict[str, Any]:
 @task(trigger_rule="none_failed_min_one_success")
 def select_best(conf: dict[str, Any], train: dict[str, Any] | None, tune: dict[str, Any] | None) -> dict[str, Any]:
     """The best of the run's models, or of the one mode that `training.continue_with` names."""
+    if train is None and tune is None:
+        raise AirflowSkipException("this run goes on from a champion")
     from include.run_conf import RunConf
     from include.training import selection
 
@@ -97,25 +105,6 @@ def select_best(conf: dict[str, Any], train: dict[str, Any] | None, tune: dict[s
     for skipped in best.skipped:
         log.info("Left out: %s: %s", skipped.job, skipped.reason)
     return best.model_dump(mode="json")
-
-
-def final_model(models: dict[str, Any]) -> BestModel:
-    """The model that goes on, from what the training stage returned: the incremental one where there is one."""
-    from include.training.results import JobResult
-    from include.training.selection import BestModel
-
-    base = BestModel.model_validate(models["best"] or models["champion"])
-    if not models["incremental"]:
-        return base
-    job = JobResult.model_validate(models["incremental"])
-    return BestModel(
-        job=job.name,
-        objective=base.objective,
-        value=job.metrics[base.objective],
-        artifact=str(job.artifact),
-        hyperparameters=job.hyperparameters,
-        billable_seconds=job.billable_seconds,
-    )
 
 
 def _conf_and_dataset(order: JobOrder) -> tuple[RunConf, DatasetVersion]:

@@ -1,0 +1,31 @@
+"""How good is a live endpoint?
+
+Sends held-out images of a dataset version to the endpoint, as a client would, and measures the answers. The
+endpoint is `endpoint.name`, or the one called as the dataset; the version `dataset.version`, or the newest. Fails
+below `promotion.minimum_accuracy`, so that an alarm on failed runs tells of an endpoint that has got worse.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+
+from image_classification.endpoint_check import measure_endpoint
+from image_classification.form import run_conf_params
+from image_classification.preflight import check_conf
+from image_classification.task_defaults import DEFAULT_ARGS
+from image_classification.task_groups.dataset import use_version
+
+with DAG(
+    "evaluate_endpoint",
+    description="A live endpoint -> its accuracy on held-out images",
+    doc_md=__doc__,
+    schedule=None,
+    catchup=False,
+    max_active_runs=8,
+    default_args=DEFAULT_ARGS,
+    tags=["image-classification", "stage"],
+) as dag:
+    conf = check_conf(with_source=False)
+    measure_endpoint(conf, use_version(conf))
+
+dag.params.update(run_conf_params("dataset.name", "dataset.version", "endpoint.name", "promotion.minimum_accuracy"))

@@ -1,0 +1,50 @@
+"""The whole chain, from images in S3 to an endpoint that answers.
+
+Class folders of images become a dataset version: split, packed as RecordIO by mapped tasks, published. A training
+job, a tuning job, or both (`training.mode`) learn from it on SageMaker; the best model goes on and is trained
+further (`incremental.enabled`). A batch transform of the held-out images measures the result, the report lies in
+S3. The model is registered, approved from `promotion.minimum_accuracy` on, and deployed (`endpoint.deploy`); the
+endpoint is asked about held-out images and taken down again where `endpoint.keep` is off.
+
+**Start it** with the form, the API or the CLI; every field has a default. `check_conf` names everything that is
+wrong with conf, settings, buckets and source in one message before anything is paid for.
+
+**Safe to clear, retry and kill.** A job's name follows from run and task: a retried task finds the job it started.
+Clearing a waiting task, or marking it as failed, stops its job. Waiting tasks hold no worker; their log shows the
+job's own lines.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+
+from image_classification.form import run_conf_params
+from image_classification.preflight import check_conf
+from image_classification.summary import summarise
+from image_classification.task_defaults import DEFAULT_ARGS
+from image_classification.task_groups.dataset import dataset
+from image_classification.task_groups.deployment import deployment
+from image_classification.task_groups.evaluation import evaluation
+from image_classification.task_groups.registration import registration
+from image_classification.task_groups.training import training
+
+with DAG(
+    "image_classification",
+    description="Images in S3 -> dataset -> train or tune -> incremental -> evaluate -> register -> deploy -> predict",
+    doc_md=__doc__,
+    schedule=None,
+    catchup=False,
+    max_active_runs=8,
+    default_args=DEFAULT_ARGS,
+    tags=["image-classification", "sagemaker", "chain"],
+) as dag:
+    conf = check_conf()
+    version = dataset(conf)
+    models = training(conf, version)
+    measured = evaluation(conf, version, models)
+    registered = registration(conf, version, models, measured)
+    deployed = deployment(conf, version, registered)
+    summarise(version, models, measured, registered, deployed)
+
+# After the tasks: Airflow copies what is set before into every one of them, a megabyte for this DAG.
+dag.params.update(run_conf_params())

@@ -1,0 +1,52 @@
+"""The endpoint improves as images arrive, without anyone asking.
+
+Starts when S3 tells the queue of the deployment's settings about new images, and every hour in case such a message
+was lost. `find_new_images` compares the images of each dataset with its newest version and ends the run in seconds
+when nothing is new. Otherwise the dataset that gained most grows by a version: only its new images are packed, the
+earlier ones keep their split. The last approved model is trained on with it, measured on the held-out images,
+registered, and deployed to the dataset's endpoint if it reaches `promotion.minimum_accuracy`.
+
+Source, labels, split and packing are those of the newest version, so nobody repeats them. A new class folder is
+named in the log and left out: classes cannot be added to a trained model, a run of `image_classification` trains
+with them.
+
+One run at a time: messages that arrive meanwhile are answered by the next one, which finds what is left.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG
+
+from image_classification.form import run_conf_params
+from image_classification.growth import find_new_images
+from image_classification.schedules import on_new_images
+from image_classification.summary import summarise
+from image_classification.task_defaults import DEFAULT_ARGS
+from image_classification.task_groups.dataset import dataset
+from image_classification.task_groups.deployment import deployment
+from image_classification.task_groups.evaluation import evaluation
+from image_classification.task_groups.registration import registration
+from image_classification.task_groups.training import training
+
+with DAG(
+    "retrain_on_new_images",
+    description="New images -> grown dataset -> the champion trained on -> evaluate -> register -> deploy",
+    doc_md=__doc__,
+    schedule=on_new_images("17 * * * *"),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    tags=["image-classification", "sagemaker", "chain"],
+) as dag:
+    found: Any = find_new_images()
+    conf = found["conf"]
+    version = dataset(conf, found["parent"])
+    models = training(conf, version, found["champion"])
+    measured = evaluation(conf, version, models)
+    registered = registration(conf, version, models, measured)
+    deployed = deployment(conf, version, registered)
+    summarise(version, models, measured, registered, deployed)
+
+dag.params.update(run_conf_params("incremental", "resources", "promotion", "endpoint"))

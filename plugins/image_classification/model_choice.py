@@ -1,0 +1,60 @@
+"""Which registered model to deploy: the newest approved one, or the one a person names to roll back."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.sdk import Param, get_current_context, task
+
+from image_classification.aws import AwsAccess
+from image_classification.deployment_settings import load_settings
+
+log = logging.getLogger(__name__)
+
+MODEL_VERSION = "model_version"
+
+
+def model_version_param() -> dict[str, Param]:
+    """The form's field for the version's number."""
+    return {
+        MODEL_VERSION: Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Model version",
+            description="Number in the dataset's group of the model registry. Empty: the newest approved one.",
+            section="Model",
+        )
+    }
+
+
+@task(multiple_outputs=True)
+def choose_model() -> dict[str, Any]:
+    """The run conf, the chosen model and the dataset version it was trained on.
+
+    Raises ValueError for a dataset without an approved model, and for a named model that is not approved.
+    """
+    from include.datasets.version import load
+    from include.deployment.registry import last_approved, numbered
+    from include.run_conf import RunConf
+
+    asked = dict(get_current_context()["dag_run"].conf or {})
+    number = asked.pop(MODEL_VERSION, None)
+    settings, conf = load_settings(), RunConf.from_conf(asked)
+    access, dataset = AwsAccess.of(settings), conf.dataset.name
+    sagemaker = access.client("sagemaker")
+    if number is None:
+        model = last_approved(sagemaker, settings=settings, dataset=dataset)
+    else:
+        model = numbered(sagemaker, settings=settings, dataset=dataset, version=int(number))
+    if model is None:
+        raise ValueError(f"dataset.name = {dataset}: no approved model. Train one, or approve one in the registry.")
+    if not model.approved:
+        raise ValueError(f"{MODEL_VERSION} = {number}: {model.group} has it as {model.approval}. Approve it first.")
+    log.info("%s version %d, accuracy %.4f.", model.group, model.version, model.accuracy)
+    return {
+        "conf": conf.model_dump(mode="json"),
+        "model": model.model_dump(mode="json"),
+        "dataset": load(access.client("s3"), model.dataset_uri).model_dump(mode="json"),
+    }

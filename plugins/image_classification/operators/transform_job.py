@@ -1,0 +1,24 @@
+"""Batch transform jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from image_classification.job_kinds import TRANSFORM
+from image_classification.operators.sagemaker_job import SageMakerJobOperator
+
+
+class TransformJobOperator(SageMakerJobOperator):
+    """A batch transform job; hands on `name`, `status`, `model` and `output`, where the answers lie."""
+
+    kind = TRANSFORM
+
+    def result(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """The few facts that an evaluation needs."""
+        return {
+            "name": description["TransformJobName"],
+            "status": description["TransformJobStatus"],
+            "model": description["ModelName"],
+            "output": description["TransformOutput"]["S3OutputPath"],
+        }

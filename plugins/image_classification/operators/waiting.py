@@ -1,0 +1,65 @@
+"""What all operators for SageMaker share: they wait without a worker and point at their page in the console."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, ClassVar, NoReturn
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from image_classification.aws import AwsAccess
+from image_classification.job_kinds import JobKind
+from image_classification.links import ConsoleLink, console_url
+
+GRACE = timedelta(minutes=5)
+"""How much later than the trigger Airflow itself gives up on a deferred task."""
+
+
+class WaitingOperator(BaseOperator):
+    """Waits for something in SageMaker without holding a worker.
+
+    Airflow 3.3 applies `execution_timeout` to what runs on a worker only, so the trigger keeps it as its deadline.
+
+    :param inputs: documents of earlier tasks (templated)
+    """
+
+    template_fields = ("inputs",)
+    operator_extra_links = (ConsoleLink(),)
+    ui_color = "#f2e6d9"
+    kind: ClassVar[JobKind]
+
+    def __init__(self, *, inputs: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.inputs = inputs
+        self.console_url = ""
+
+    def point_at(self, access: AwsAccess, name: str) -> None:
+        """Let the task's link lead to the job or endpoint of this name."""
+        self.console_url = console_url(access.region_name or "", self.kind.console_page, name)
+
+    def wait_for(self, access: AwsAccess, name: str, poll_seconds: float, method: str) -> NoReturn:
+        """Defer until the job or endpoint is final, then go on with `method`."""
+        from image_classification.triggers.sagemaker_job import SageMakerJobTrigger
+
+        limit = self.execution_timeout
+        trigger = SageMakerJobTrigger(
+            kind=self.kind.action,
+            name=name,
+            poll_seconds=poll_seconds,
+            deadline=time.time() + limit.total_seconds() if limit else None,
+            access=access.as_fields(),
+        )
+        self.defer(trigger=trigger, method_name=method, timeout=limit + GRACE if limit else None)
+
+    def check_event(self, event: Mapping[str, Any]) -> str:
+        """The name of what was waited for. Raises where the wait ended without a final status."""
+        name = str(event["name"])
+        if event["status"] == "TimedOut":
+            limit = self.execution_timeout
+            raise AirflowFailException(f"The {self.kind.noun} {name} took longer than {limit} and was told to stop.")
+        if event["status"] == "Unreachable":
+            raise AirflowException(f"The {self.kind.noun} {name} cannot be watched: {event['message']}")
+        return name

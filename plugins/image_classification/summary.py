@@ -1,0 +1,51 @@
+"""The last task of a chain: the run in figures."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+
+from image_classification.aws import AwsAccess
+from image_classification.deployment_settings import load_settings
+from image_classification.models import base_model, final_model
+
+log = logging.getLogger(__name__)
+
+
+@task(trigger_rule="none_failed")
+def summarise(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed: Any = None) -> dict[str, Any]:
+    """Read jobs, model and endpoint back from the services, log the figures, keep them beside the report.
+
+    The arguments are the documents of the stages; `deployed` is left out where a DAG deploys nothing.
+    """
+    from include import summary
+    from include.datasets.version import DatasetVersion
+    from include.deployment.prediction import Prediction
+    from include.deployment.registry import RegisteredModel
+    from include.evaluation.endpoint import EndpointEvaluation
+    from include.evaluation.metrics import Evaluation
+    from include.training.naming import Run
+
+    settings, ti = load_settings(), get_current_context()["ti"]
+    access = AwsAccess.of(settings)
+    endpoint = deployed["deploy"] if deployed else None
+    answers = (deployed["predict"] if deployed else None) or {"predictions": [], "evaluation": None}
+    figures = summary.summarise(
+        access.client("sagemaker"),
+        access.client("logs"),
+        dataset=DatasetVersion.model_validate(dataset),
+        training_jobs=[models["train"]["name"]] if models["train"] else [],
+        tuning_job=models["tune"]["name"] if models["tune"] else None,
+        base_job=base_model(models).job,
+        incremental_job=final_model(models).job if models["train_incremental"] else None,
+        evaluation=Evaluation.model_validate(evaluation),
+        registered=RegisteredModel.model_validate(registered),
+        endpoint=endpoint["name"] if endpoint else None,
+        endpoint_evaluation=EndpointEvaluation.model_validate(answers["evaluation"]) if answers["evaluation"] else None,
+        predictions=[Prediction.model_validate(prediction) for prediction in answers["predictions"]],
+    )
+    uri = summary.write_summary(access.client("s3"), figures, settings=settings, run=Run(ti.dag_id, ti.run_id))
+    log.info("%s\n%s", uri, figures.model_dump_json(indent=2))
+    return figures.model_dump(mode="json")

@@ -1,0 +1,87 @@
+"""A registered model -> an endpoint that answers, kept or taken down again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
+
+from image_classification.aws import AwsAccess
+from image_classification.deployment_settings import load_settings
+from image_classification.operators.endpoint import EndpointOperator
+
+if TYPE_CHECKING:
+    from include.deployment.endpoint import Deployment
+    from include.settings import Settings
+    from include.training.naming import Run
+
+log = logging.getLogger(__name__)
+
+MOST_IMAGES = 1000
+"""Images that measure the endpoint: enough for a percent, few enough to take a minute."""
+
+
+@task_group(group_id="deployment", tooltip="A registered model -> an endpoint that answers")
+def deployment(conf: Any, dataset: Any, model: Any) -> Any:
+    """The deployment stage: returns its tasks' documents by name.
+
+    The endpoint is taken down at the end where `endpoint.keep` is off, also when the prediction failed.
+    """
+    inputs = {"conf": conf, "dataset": dataset, "model": model}
+    endpoint = EndpointOperator(task_id="deploy", deployment=approved_deployment, inputs=inputs)
+    answers = predict(dataset, endpoint.output)  # type: ignore[arg-type]
+    removal = tear_down(conf, endpoint.output)  # type: ignore[arg-type]
+    answers >> removal.as_teardown(setups=endpoint, on_failure_fail_dagrun=True)
+    return {"deploy": endpoint.output, "predict": answers, "tear_down": removal}
+
+
+def approved_deployment(inputs: Mapping[str, Any], settings: Settings, run: Run) -> Deployment:
+    """What the endpoint has to serve; the task is skipped for a model that is not approved or not to be deployed."""
+    from include.datasets.version import DatasetVersion
+    from include.deployment.endpoint import deployment_of
+    from include.deployment.registry import RegisteredModel
+    from include.run_conf import RunConf
+
+    conf, model = RunConf.from_conf(inputs["conf"]), RegisteredModel.model_validate(inputs["model"])
+    if not conf.endpoint.deploy:
+        raise AirflowSkipException("endpoint.deploy is off")
+    if not model.approved:
+        raise AirflowSkipException(f"{model.group} version {model.version} is {model.approval}")
+    dataset = DatasetVersion.model_validate(inputs["dataset"])
+    return deployment_of(model, conf=conf, settings=settings, run=run, dataset=dataset)
+
+
+@task
+def predict(dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]:
+    """Ask the endpoint about held-out images: a few predictions to read, and its accuracy on up to a thousand."""
+    from include.datasets.version import DatasetVersion
+    from include.deployment.prediction import predict_held_out
+    from include.evaluation.endpoint import endpoint_evaluation
+
+    access, version, name = AwsAccess.of(load_settings()), DatasetVersion.model_validate(dataset), endpoint["name"]
+    runtime, s3 = access.client("sagemaker-runtime"), access.client("s3")
+    predictions = predict_held_out(runtime, s3, endpoint=name, dataset=version)
+    for shown in predictions:
+        log.info("%s: %s with %.4f, expected %s", shown.image, shown.label, shown.probability, shown.expected)
+    measured = endpoint_evaluation(runtime, s3, endpoint=name, dataset=version, limit=MOST_IMAGES)
+    log.info("Accuracy of the endpoint on %d images: %.4f", measured.images, measured.accuracy)
+    return {
+        "predictions": [prediction.model_dump(mode="json") for prediction in predictions],
+        "evaluation": measured.model_dump(mode="json"),
+    }
+
+
+@task
+def tear_down(conf: dict[str, Any], endpoint: dict[str, Any]) -> list[str]:
+    """Delete the endpoint, its configuration and its model, unless `endpoint.keep` is on."""
+    from include.deployment import endpoint as endpoints
+    from include.run_conf import RunConf
+
+    if RunConf.from_conf(conf).endpoint.keep:
+        raise AirflowSkipException("endpoint.keep is on")
+    deleted = endpoints.tear_down(AwsAccess.of(load_settings()).client("sagemaker"), endpoint["name"])
+    log.info("Deleted %s.", ", ".join(deleted) or "nothing: it was gone already")
+    return deleted

@@ -1,0 +1,82 @@
+"""A model -> how good it is on the held-out images, with a report in S3."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_current_context, task, task_group
+
+from image_classification.aws import AwsAccess
+from image_classification.deployment_settings import load_settings
+from image_classification.models import base_model, final_model
+from image_classification.operators.transform_job import TransformJobOperator
+
+if TYPE_CHECKING:
+    from image_classification.operators.sagemaker_job import JobOrder
+
+log = logging.getLogger(__name__)
+
+
+@task_group(group_id="evaluation", tooltip="A model -> how good it is on the held-out images")
+def evaluation(conf: Any, dataset: Any, models: Any) -> Any:
+    """The evaluation stage: returns the Evaluation's document."""
+    transform = TransformJobOperator(
+        task_id="transform_test_images",
+        request=test_images_transform,
+        inputs={"conf": conf, "dataset": dataset, "models": models},
+        trigger_rule="none_failed",
+    )
+    return evaluate(conf, dataset, models, transform.output)  # type: ignore[arg-type]
+
+
+def test_images_transform(order: JobOrder) -> dict[str, Any]:
+    """The batch transform of the held-out images by the model that goes on."""
+    from include.datasets.version import DatasetVersion, test_image_uris
+    from include.deployment.model import ensure_model, model_request
+    from include.evaluation.transform import transform_request, write_manifest
+    from include.run_conf import RunConf
+
+    settings, s3 = order.settings, order.access.client("s3")
+    dataset = DatasetVersion.model_validate(order.inputs["dataset"])
+    model = model_request(
+        final_model(order.inputs["models"]).artifact, settings=settings, run=order.run, dataset=dataset
+    )
+    uris = [image.uri for image in test_image_uris(s3, dataset)]
+    return transform_request(
+        order.name,
+        model=ensure_model(order.access.client("sagemaker"), model),
+        manifest=write_manifest(s3, uris, settings=settings, job=order.name),
+        conf=RunConf.from_conf(order.inputs["conf"]),
+        settings=settings,
+        dataset=dataset,
+        run=order.run,
+    )
+
+
+@task(trigger_rule="none_failed")
+def evaluate(
+    conf: dict[str, Any], dataset: dict[str, Any], models: dict[str, Any], transform: dict[str, Any]
+) -> dict[str, Any]:
+    """Measure the answers and write the report: metrics, confusion matrix, base against incremental, a page."""
+    from include.datasets.version import DatasetVersion
+    from include.evaluation import evaluate as evaluation_of_answers
+    from include.run_conf import RunConf
+    from include.training.naming import Run
+    from include.training.results import describe_training_job
+
+    settings, ti = load_settings(), get_current_context()["ti"]
+    access = AwsAccess.of(settings)
+    measured = evaluation_of_answers.evaluate(
+        access.client("s3"),
+        access.client("logs"),
+        job=describe_training_job(access.client("sagemaker"), final_model(models).job),
+        best=base_model(models),
+        transform_job=transform["name"],
+        dataset=DatasetVersion.model_validate(dataset),
+        settings=settings,
+        run=Run(ti.dag_id, ti.run_id),
+        top_k=RunConf.from_conf(conf).training.hyperparameters.top_k,
+    )
+    log.info("Accuracy on %d held-out images: %.4f", measured.images, measured.accuracy)
+    return measured.model_dump(mode="json")
