@@ -146,16 +146,10 @@ def mode_makes_what_goes_on(conf: RunConf) -> Iterator[Problem]:
 
 
 def tuning_is_possible(conf: RunConf) -> Iterator[Problem]:
-    """Strategy, budget and ranges of a tuning job agree."""
+    """Strategy and ranges of a tuning job agree; more jobs at once than jobs are cut to the jobs."""
     if conf.training.mode == "train":
         return
     tuning = conf.tuning
-    if tuning.max_parallel_jobs > tuning.max_jobs and tuning.strategy != "Grid":
-        yield Problem(
-            field="tuning.max_parallel_jobs",
-            value=tuning.max_parallel_jobs,
-            remedy=f"must be at most tuning.max_jobs ({tuning.max_jobs})",
-        )
     if tuning.strategy == "Hyperband" and tuning.early_stopping:
         yield Problem(field="tuning.early_stopping", value=True, remedy="Hyperband stops jobs itself: switch it off")
     yield from _grid(conf)
@@ -168,7 +162,7 @@ def _grid(conf: RunConf) -> Iterator[Problem]:
     if conf.tuning.strategy != "Grid":
         return
     if not ranges:
-        yield Problem(field="tuning.ranges", value="", remedy="Grid needs lists of values to combine")
+        yield Problem(field="tuning.ranges", remedy="Grid needs lists of values to combine")
     for name, span in ranges.items():
         if isinstance(span, Range):
             yield Problem(field=f"tuning.ranges.{name}", value=_shown(span), remedy="Grid needs a list of values here")

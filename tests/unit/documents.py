@@ -1,0 +1,68 @@
+"""Documents that the tests of several rooms start from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from include.datasets.version import DatasetVersion
+from include.settings import Settings
+
+VARIABLE = {
+    "data_bucket": "images-of-acme",
+    "output_bucket": "models-of-acme",
+    "execution_role_arn": "arn:aws:iam::123456789012:role/sagemaker-execution",
+    "region": "eu-central-1",
+}
+
+
+def settings(**changes: Any) -> Settings:
+    return Settings.from_variable({**VARIABLE, **changes})
+
+
+def dataset_version(**changes: Any) -> DatasetVersion:
+    """A version of three classes with 80 training, 20 validation and 20 test images of 28 pixels."""
+    labels = changes.pop("labels", ["cat", "dog", "owl"])
+    document: dict[str, Any] = {
+        "name": "pets",
+        "version": "20260102T030405Z-0a1b2c3d",
+        "parent": None,
+        "source": "s3://images-of-acme/images/",
+        "uri": "s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/",
+        "labels": labels,
+        "multi_label": False,
+        "counts": {"train": 80, "validation": 20, "test": 20},
+        "class_counts": {label: {"train": 26, "validation": 6, "test": 6} for label in labels},
+        "statuses": {"packed": 120},
+        "new_images": 120,
+        "smallest_side": 28,
+        "next_record_id": 120,
+        "packing": {},
+        "split": {"train": 0.7, "validation": 0.15, "test": 0.15, "seed": 0},
+        "libraries": {},
+        "created": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    }
+    return DatasetVersion.model_validate({**document, **changes})
+
+
+def described_training_job(name: str = "base-job", **changes: Any) -> dict[str, Any]:
+    """DescribeTrainingJob's answer for a completed job, as far as it is read."""
+    return {
+        "TrainingJobName": name,
+        "TrainingJobArn": f"arn:aws:sagemaker:eu-central-1:123456789012:training-job/{name}",
+        "TrainingJobStatus": "Completed",
+        "SecondaryStatus": "Completed",
+        "AlgorithmSpecification": {"TrainingInputMode": "File"},
+        "ResourceConfig": {"InstanceType": "ml.g4dn.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+        "CreationTime": datetime(2026, 1, 2, tzinfo=UTC),
+        "InputDataConfig": [{"ChannelName": "train", "DataSource": {}}],
+        "HyperParameters": {"num_layers": "20", "image_shape": "3,28,28", "num_classes": "3", "epochs": "5"},
+        "FinalMetricDataList": [
+            {"MetricName": "validation:accuracy", "Value": 0.5, "Timestamp": datetime(2026, 1, 2, tzinfo=UTC)}
+        ],
+        "ModelArtifacts": {"S3ModelArtifacts": f"s3://models-of-acme/jobs/{name}/output/model.tar.gz"},
+        "TrainingTimeInSeconds": 120,
+        "BillableTimeInSeconds": 100,
+        **changes,
+    }

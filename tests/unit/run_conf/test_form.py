@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from itertools import groupby
+
+from jsonschema import validate
+
+from include.run_conf import RunConf, form_fields
+
+FIELDS = {field.name: field for field in form_fields()}
+
+
+def test_every_default_of_the_form_is_valid_by_its_own_schema() -> None:
+    for field in FIELDS.values():
+        validate(field.default, field.schema)
+
+
+def test_a_form_sent_as_it_opens_is_the_default_run() -> None:
+    assert RunConf.from_conf({name: field.default for name, field in FIELDS.items()}) == RunConf()
+
+
+def test_every_field_says_what_it_is() -> None:
+    for field in FIELDS.values():
+        assert field.schema["title"] != field.name, field.name
+        assert field.schema["description"].endswith("."), field.name
+        assert "`" not in field.schema["description"]
+        assert field.name in field.schema["description_md"]
+
+
+def test_bounds_and_choices_come_from_the_model() -> None:
+    assert FIELDS["training.mode"].schema["enum"] == ["train", "tune", "both"]
+    assert FIELDS["training.hyperparameters.optimizer"].schema["enum"] == [None, "sgd", "adam", "rmsprop", "nag"]
+    assert FIELDS["training.hyperparameters.optimizer"].schema["type"] == ["null", "string"]
+    rate = FIELDS["training.hyperparameters.learning_rate"].schema
+    assert (rate["minimum"], rate["maximum"], rate["type"]) == (0, 1, ["null", "number"])
+    assert FIELDS["dataset.labels"].schema["items"] == {"type": "string"}
+    assert FIELDS["tuning.ranges"].schema["type"] == ["null", "object"]
+
+
+def test_fields_of_one_section_stand_together() -> None:
+    assert [section for section, _ in groupby(form_fields(), key=lambda field: field.section)] == [
+        "Dataset",
+        "Dataset: split",
+        "Dataset: packing",
+        "Training",
+        "Training: hyperparameters",
+        "Resources",
+        "Tuning",
+        "Incremental training",
+        "Incremental training: hyperparameters",
+        "Promotion",
+        "Endpoint",
+    ]
+
+
+def test_a_dag_may_ask_for_some_sections_only() -> None:
+    assert {field.name.partition(".")[0] for field in form_fields(["dataset", "endpoint"])} == {"dataset", "endpoint"}

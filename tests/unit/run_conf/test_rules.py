@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from include.run_conf import RunConf, RunConfError
+
+HYPERPARAMETERS = "training.hyperparameters"
+TUNE = {"training.mode": "tune"}
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        (
+            {"dataset.split.test": 0.2},
+            "dataset.split = 0.8 + 0.1 + 0.2: train, validation and test must add up to 1, not 1.1",
+        ),
+        ({"dataset.labels": ["cat", "cat"]}, "dataset.labels = cat: is listed twice: each class once"),
+        (
+            {"dataset.labels": ["cat"]},
+            "dataset.labels = cat: name at least two classes, or none for all folders",
+        ),
+        (
+            {f"{HYPERPARAMETERS}.num_layers": 18},
+            "training.hyperparameters.num_layers = 18: images up to 28 pixels high (image_shape 3,28,28) take "
+            "20, 32, 44, 56, 110 layers",
+        ),
+        (
+            {f"{HYPERPARAMETERS}.image_shape": "3,224,224"},
+            "training.hyperparameters.num_layers = 20: images above 28 pixels high (image_shape 3,224,224) take "
+            "18, 34, 50, 101, 152, 200 layers",
+        ),
+        (
+            {f"{HYPERPARAMETERS}.use_pretrained_model": 1},
+            "training.hyperparameters.use_pretrained_model = 1: ImageNet weights exist for "
+            "18, 34, 50, 101, 152, 200 layers; num_layers is 20",
+        ),
+        (
+            {f"{HYPERPARAMETERS}.checkpoint_frequency": 6},
+            "training.hyperparameters.checkpoint_frequency = 6: must be at most the epochs (5)",
+        ),
+        (
+            {"incremental.hyperparameters.checkpoint_frequency": 3},
+            "incremental.hyperparameters.checkpoint_frequency = 3: must be at most the epochs (2)",
+        ),
+        (
+            {f"{HYPERPARAMETERS}.lr_scheduler_step": "4,2"},
+            "training.hyperparameters.lr_scheduler_step = 4,2: must rise, such as 10,20",
+        ),
+        (
+            {f"{HYPERPARAMETERS}.kv_store": "dist_sync"},
+            "training.hyperparameters.kv_store = dist_sync: is for several machines: "
+            "raise resources.instance_count or leave it empty",
+        ),
+        (
+            {"resources.instance_count": 2},
+            "resources.instance_count = 2: several machines need training.hyperparameters.kv_store: "
+            "dist_sync or dist_async",
+        ),
+        (
+            {f"{HYPERPARAMETERS}.use_weighted_loss": 1},
+            "training.hyperparameters.use_weighted_loss = 1: is for multi-label datasets: "
+            "set dataset.multi_label or leave it empty",
+        ),
+        (
+            {"resources.max_wait_seconds": 7200},
+            "resources.max_wait_seconds = 7200: is for spot: set resources.spot or leave it empty",
+        ),
+        (
+            {"resources.spot": True, "resources.max_runtime_seconds": 7200, "resources.max_wait_seconds": 3600},
+            "resources.max_wait_seconds = 3600: must be at least resources.max_runtime_seconds (7200)",
+        ),
+        (
+            {"training.continue_with": "tune"},
+            "training.continue_with = tune: training.mode is train: say best or train",
+        ),
+        (
+            {**TUNE, "tuning.strategy": "Hyperband", "tuning.early_stopping": True},
+            "tuning.early_stopping = True: Hyperband stops jobs itself: switch it off",
+        ),
+        ({**TUNE, "tuning.strategy": "Grid"}, "tuning.ranges = nothing: Grid needs lists of values to combine"),
+        (
+            {**TUNE, "tuning.strategy": "Grid", "tuning.ranges.eps": {"min": 0.1, "max": 0.2}},
+            "tuning.ranges.eps = 0.1 to 0.2 (Auto): Grid needs a list of values here",
+        ),
+        (
+            {**TUNE, "tuning.ranges.epochs": {"min": 1, "max": 5}},
+            "tuning.ranges.epochs = 1 to 5 (Auto): cannot be tuned; tunable are beta_1, beta_2, eps, gamma, "
+            "learning_rate, mini_batch_size, momentum, optimizer, weight_decay",
+        ),
+        (
+            {**TUNE, "tuning.ranges.learning_rate": {"min": 0.1, "max": 0.1}},
+            "tuning.ranges.learning_rate = 0.1 to 0.1 (Auto): min must be below max",
+        ),
+        (
+            {**TUNE, "tuning.ranges.learning_rate": {"min": 0.1, "max": 0.9}},
+            "tuning.ranges.learning_rate = 0.1 to 0.9 (Auto): must lie within 1e-06 to 0.5",
+        ),
+        (
+            {**TUNE, "tuning.ranges.optimizer": {"min": 0, "max": 1}},
+            "tuning.ranges.optimizer = 0 to 1 (Auto): is a choice: list some of sgd, adam, rmsprop, nag",
+        ),
+        (
+            {**TUNE, "tuning.ranges.mini_batch_size": {"min": 8.5, "max": 16}},
+            "tuning.ranges.mini_batch_size = 8.5 to 16 (Auto): needs whole numbers",
+        ),
+        (
+            {**TUNE, "tuning.ranges.momentum": {"min": 0, "max": 0.9, "scaling": "Logarithmic"}},
+            "tuning.ranges.momentum = 0 to 0.9 (Logarithmic): Logarithmic scaling needs a min above 0",
+        ),
+        (
+            {**TUNE, "tuning.ranges.eps": {"min": 0.5, "max": 1, "scaling": "ReverseLogarithmic"}},
+            "tuning.ranges.eps = 0.5 to 1 (ReverseLogarithmic): ReverseLogarithmic scaling is for continuous values "
+            "of at least 0 and below 1",
+        ),
+        (
+            {**TUNE, "tuning.ranges.optimizer": ["sgd", "lion"]},
+            "tuning.ranges.optimizer = lion: is no valid optimizer",
+        ),
+        (
+            {**TUNE, "tuning.ranges.optimizer": ["sgd", "sgd"]},
+            "tuning.ranges.optimizer = ['sgd', 'sgd']: lists a value twice",
+        ),
+    ],
+)
+def test_a_contradiction_names_field_value_and_remedy(conf: dict[str, Any], message: str) -> None:
+    with pytest.raises(RunConfError) as refused:
+        RunConf.from_conf(conf)
+    assert [str(problem) for problem in refused.value.problems] == [message]
+
+
+def test_ranges_of_a_run_that_does_not_tune_are_not_judged() -> None:
+    assert RunConf.from_conf({"tuning.strategy": "Grid"}).tuning.strategy == "Grid"
+
+
+def test_spot_waits_twice_the_longest_run_unless_told() -> None:
+    conf = RunConf.from_conf({"resources.spot": True, "resources.max_runtime_seconds": 3600})
+    assert conf.resources.max_wait == 7200
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        pytest.param(
+            {
+                f"{HYPERPARAMETERS}": {
+                    "num_layers": 18,
+                    "image_shape": "3,224,224",
+                    "mini_batch_size": 256,
+                    "epochs": 10,
+                    "learning_rate": 0.1,
+                    "top_k": 2,
+                },
+                "incremental.hyperparameters": {"mini_batch_size": 128, "epochs": 2, "learning_rate": 0.01, "top_k": 2},
+                "resources.instance_type": "ml.p2.xlarge",
+            },
+            id="caltech-256",
+        ),
+        pytest.param(
+            {
+                "training": {
+                    "mode": "both",
+                    "continue_with": "tune",
+                    "hyperparameters": {
+                        "num_layers": 18,
+                        "image_shape": "3,224,224",
+                        "mini_batch_size": 64,
+                        "learning_rate": 0.01,
+                        "top_k": 2,
+                        "precision_dtype": "float32",
+                    },
+                },
+                "tuning": {
+                    "max_jobs": 6,
+                    "max_parallel_jobs": 1,
+                    "ranges": {
+                        "beta_1": {"min": 1e-6, "max": 0.999},
+                        "eps": {"min": 1e-8, "max": 1.0},
+                        "learning_rate": {"min": 1e-6, "max": 0.5},
+                        "mini_batch_size": {"min": 8, "max": 64},
+                        "momentum": {"min": 0.0, "max": 0.999},
+                    },
+                },
+            },
+            id="cats and dogs",
+        ),
+        pytest.param(
+            {
+                **TUNE,
+                "tuning.strategy": "Grid",
+                "tuning.ranges": {"mini_batch_size": [32, 64, 128], "learning_rate": [0.001, 0.003]},
+            },
+            id="dog breeds",
+        ),
+    ],
+)
+def test_the_write_ups_trainings_are_accepted(conf: dict[str, Any]) -> None:
+    RunConf.from_conf(conf)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from include.settings import Settings, SettingsError
+from tests.unit.documents import VARIABLE
+
+
+def test_four_settings_are_enough() -> None:
+    settings = Settings.from_variable(VARIABLE)
+    assert settings == Settings.from_variable(json.dumps(VARIABLE))
+    assert settings.jobs_uri == "s3://models-of-acme/jobs"
+    assert settings.report_prefix("run-1") == "reports/run-1/"
+    assert settings.registry_group("pets") == "image-classification-pets"
+    assert settings.aws_conn_id == "aws_default"
+
+
+@pytest.mark.parametrize("value", [None, "", "no json", "[1]", 7])
+def test_a_variable_that_is_no_object_says_what_to_set(value: object) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_variable(value)  # type: ignore[arg-type]
+    message = str(refused.value)
+    assert message.startswith("The Airflow Variable `image_classification` needs attention:\n")
+    assert "data_bucket, output_bucket, execution_role_arn, region" in message
+
+
+def test_everything_missing_and_wrong_is_told_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_variable({"data_bucket": "Images", "region": "eu-central-1", "bucket": "b", "poll_seconds": 0})
+    assert [str(problem) for problem in refused.value.problems] == [
+        "data_bucket = Images: string should match pattern '^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$' "
+        "(Bucket of images and dataset versions)",
+        "output_bucket = nothing: add it (Bucket of models and reports)",
+        "execution_role_arn = nothing: add it (Role that SageMaker's jobs take on)",
+        "poll_seconds = 0: input should be greater than or equal to 1 (Seconds between two looks at a waiting job)",
+        f"bucket = b: no such setting; known are {', '.join(Settings.model_fields)}",
+    ]

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from include.run_conf import RunConf
+from include.training.preflight import PreflightError, check, dataset_problems
+from include.training.selection import BestModel
+from tests.unit.documents import dataset_version, settings
+
+TUNE = {"training.mode": "tune"}
+PARENT = BestModel(
+    job="champion",
+    objective="validation:accuracy",
+    value=0.9,
+    artifact="s3://models-of-acme/jobs/champion/output/model.tar.gz",
+    hyperparameters={"num_layers": "18", "image_shape": "3,32,32", "num_classes": "4", "mini_batch_size": "64"},
+)
+
+
+def messages(conf: dict[str, Any], **changes: Any) -> list[str]:
+    parent = changes.pop("parent", None)
+    whole = {"training.hyperparameters.mini_batch_size": 16, **conf}
+    return [
+        str(problem)
+        for problem in dataset_problems(RunConf.from_conf(whole), dataset_version(**changes), parent=parent)
+    ]
+
+
+def test_a_fitting_dataset_has_no_problems() -> None:
+    assert messages({}) == []
+
+
+TOO_FEW = "the train channel holds 80 images, the validation channel 20: use at most 20"
+
+
+@pytest.mark.parametrize(
+    ("conf", "data", "message"),
+    [
+        (
+            {"training.hyperparameters.mini_batch_size": 32},
+            {},
+            f"training.hyperparameters.mini_batch_size = 32: {TOO_FEW}",
+        ),
+        (
+            {**TUNE, "tuning.ranges.mini_batch_size": {"min": 8, "max": 64}},
+            {},
+            f"tuning.ranges.mini_batch_size = 64: {TOO_FEW}",
+        ),
+        (
+            {**TUNE, "tuning.ranges.mini_batch_size": [8, 128]},
+            {},
+            f"tuning.ranges.mini_batch_size = 128: {TOO_FEW}",
+        ),
+        (
+            {"incremental.hyperparameters.mini_batch_size": 24},
+            {},
+            f"incremental.hyperparameters.mini_batch_size = 24: {TOO_FEW}",
+        ),
+        (
+            {},
+            {"smallest_side": 20},
+            "training.hyperparameters.image_shape = 3,28,28: the smallest packed image has a side of 20: "
+            "set dataset.packing.resize to at least 28, or a smaller image_shape",
+        ),
+        (
+            {"training.hyperparameters.top_k": 4},
+            {},
+            "training.hyperparameters.top_k = 4: must be at most the 3 classes",
+        ),
+        (
+            {},
+            {"counts": {"train": 80, "validation": 20, "test": 0}},
+            "dataset.split.test = 0: no image of pets/20260102T030405Z-0a1b2c3d is in this split: add images",
+        ),
+        (
+            {},
+            {
+                "class_counts": {
+                    "cat": {"train": 40},
+                    "dog": {"train": 40},
+                    "owl": {"train": 0, "validation": 1},
+                }
+            },
+            "dataset.labels = owl: no training image shows this: add images or leave the class out",
+        ),
+        (
+            {},
+            {"labels": ["cat"]},
+            "dataset.labels = ['cat']: pets/20260102T030405Z-0a1b2c3d needs at least two classes",
+        ),
+    ],
+)
+def test_what_data_and_conf_do_not_agree_on_is_told(conf: dict[str, Any], data: dict[str, Any], message: str) -> None:
+    assert messages(conf, **data) == [message]
+
+
+def test_a_parent_that_does_not_fit_asks_for_a_full_training() -> None:
+    assert messages({}, parent=PARENT) == [
+        "training.hyperparameters.image_shape = 3,32,32 of champion: the smallest packed image has a side of 28: "
+        "set dataset.packing.resize to at least 32, or a smaller image_shape",
+        "dataset.labels = 3 classes: the parent model champion knows 4; classes cannot be added: run a full training",
+        f"incremental.hyperparameters.mini_batch_size = 64: {TOO_FEW}",
+    ]
+
+
+@pytest.fixture
+def s3() -> Iterator[Any]:
+    with mock_aws():
+        client = boto3.client("s3", region_name="eu-central-1")
+        for bucket in ("images-of-acme", "models-of-acme"):
+            client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        yield client
+
+
+def refused(s3: Any, conf: dict[str, Any], **given: Any) -> list[str]:
+    with pytest.raises(PreflightError) as error:
+        check(RunConf.from_conf(conf), given.pop("given", settings()), s3=s3, **given)
+    return [str(problem) for problem in error.value.problems]
+
+
+def test_images_in_reachable_buckets_pass(s3: Any) -> None:
+    s3.put_object(Bucket="images-of-acme", Key="images/cat/1.jpg", Body=b"jpeg")
+    check(RunConf(), settings(), s3=s3)
+
+
+def test_an_empty_source_is_told(s3: Any) -> None:
+    assert refused(s3, {"dataset.source": "s3://images-of-acme/pets"}) == [
+        "dataset.source = s3://images-of-acme/pets/: holds no objects: upload one folder for each class"
+    ]
+
+
+def test_missing_buckets_are_told_together(s3: Any) -> None:
+    assert refused(s3, {}, given=settings(data_bucket="no-such-data", output_bucket="no-such-output")) == [
+        "settings.data_bucket = no-such-data: does not exist: create it or correct the setting",
+        "settings.output_bucket = no-such-output: does not exist: create it or correct the setting",
+    ]
+
+
+def test_a_source_in_a_missing_bucket_is_told(s3: Any) -> None:
+    (message,) = refused(s3, {"dataset.source": "s3://elsewhere/images/"})
+    assert message.startswith("dataset.source = s3://elsewhere/images/: cannot be listed: ")
+    assert "NoSuchBucket" in message
+
+
+def test_a_version_that_was_never_published_is_told(s3: Any) -> None:
+    assert refused(s3, {"dataset.name": "pets", "dataset.version": "20260102T030405Z-0a1b2c3d"}) == [
+        "dataset.version = 20260102T030405Z-0a1b2c3d: "
+        "s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/dataset.json does not exist: "
+        "name a finished version or leave it empty"
+    ]
+
+
+def test_a_dataset_version_in_hand_is_checked_instead_of_the_source(s3: Any) -> None:
+    assert refused(s3, {}, dataset=dataset_version()) == [f"training.hyperparameters.mini_batch_size = 32: {TOO_FEW}"]

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.validate import ParamValidator
+
+from include.run_conf import RunConf
+from include.training.hyperparameters import IncompatibleModelError
+from include.training.naming import Run
+from include.training.requests import image_uri, incremental_request, training_request, tuning_request
+from include.training.selection import BestModel
+from tests.unit.documents import dataset_version, settings
+
+SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")
+RUN = Run("image_classification", "manual__2026-01-02")
+BASE = BestModel(
+    job="base-job",
+    objective="validation:accuracy",
+    value=0.9,
+    artifact="s3://models-of-acme/jobs/base-job/output/model.tar.gz",
+    hyperparameters={
+        "num_layers": "20",
+        "image_shape": "3,28,28",
+        "num_classes": "3",
+        "num_training_samples": "40",
+        "multi_label": "0",
+        "epochs": "10",
+        "mini_batch_size": "16",
+        "optimizer": "adam",
+        "checkpoint_frequency": "5",
+        "use_pretrained_model": "1",
+    },
+)
+
+
+def request(kind: Any, conf: Mapping[str, Any], *, data: Any = None, given: Any = None, **more: Any) -> dict[str, Any]:
+    body: dict[str, Any] = kind(
+        "the-job",
+        conf=RunConf.from_conf(conf),
+        settings=given or settings(),
+        dataset=data or dataset_version(),
+        run=RUN,
+        **more,
+    )
+    return body
+
+
+def assert_aws_takes(operation: str, body: Mapping[str, Any]) -> None:
+    """Check against botocore's model: what it checks itself, and enums, patterns and lengths on top."""
+    shape = SAGEMAKER.operation_model(operation).input_shape
+    report = ParamValidator().validate(body, shape)
+    assert not report.has_errors(), report.generate_report()
+    assert not list(violations(shape, body, operation))
+
+
+def violations(shape: Any, value: Any, where: str) -> Iterator[str]:
+    if shape.type_name == "structure":
+        for name, member in value.items():
+            yield from violations(shape.members[name], member, f"{where}.{name}")
+    elif shape.type_name == "list":
+        for member in value:
+            yield from violations(shape.member, member, where)
+    elif shape.type_name == "map":
+        for key, member in value.items():
+            yield from violations(shape.key, key, where)
+            yield from violations(shape.value, member, f"{where}.{key}")
+    elif shape.type_name == "string":
+        yield from text_violations(shape, value, where)
+
+
+def text_violations(shape: Any, value: str, where: str) -> Iterator[str]:
+    pattern = shape.metadata.get("pattern", ".*")
+    if shape.enum and value not in shape.enum:
+        yield f"{where} = {value} is none of the enum"
+    if "\\p" not in pattern and not re.fullmatch(pattern, value):
+        yield f"{where} = {value} does not match {pattern}"
+    if len(value) > shape.metadata.get("max", len(value)):
+        yield f"{where} is too long"
+
+
+def test_a_training_job_derives_everything_the_data_tells() -> None:
+    body = request(training_request, {"training.hyperparameters.optimizer": "sgd"})
+    assert_aws_takes("CreateTrainingJob", body)
+    assert body["TrainingJobName"] == "the-job"
+    assert body["HyperParameters"] == {
+        "num_layers": "20",
+        "image_shape": "3,28,28",
+        "epochs": "5",
+        "mini_batch_size": "32",
+        "optimizer": "sgd",
+        "num_classes": "3",
+        "num_training_samples": "80",
+        "multi_label": "0",
+    }
+    assert body["AlgorithmSpecification"]["TrainingImage"].endswith(
+        ".dkr.ecr.eu-central-1.amazonaws.com/image-classification:1"
+    )
+    assert body["OutputDataConfig"] == {"S3OutputPath": "s3://models-of-acme/jobs"}
+    assert [
+        (channel["ChannelName"], channel["ContentType"], channel["DataSource"]["S3DataSource"])
+        for channel in body["InputDataConfig"]
+    ] == [
+        (
+            split,
+            "application/x-recordio",
+            {
+                "S3DataType": "S3Prefix",
+                "S3Uri": f"s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/{split}/",
+                "S3DataDistributionType": "FullyReplicated",
+            },
+        )
+        for split in ("train", "validation")
+    ]
+
+
+def test_everything_carries_dag_run_data_and_owner() -> None:
+    body = request(training_request, {}, given=settings(owner="vision team", tags={"cost": "42"}))
+    assert {tag["Key"]: tag["Value"] for tag in body["Tags"]} == {
+        "cost": "42",
+        "dag": "image_classification",
+        "run": "manual__2026-01-02",
+        "dataset-version": "pets/20260102T030405Z-0a1b2c3d",
+        "owner": "vision team",
+    }
+
+
+def test_a_spot_job_keeps_checkpoints_and_waits() -> None:
+    body = request(training_request, {"resources.spot": True, "resources.max_runtime_seconds": 3600})
+    assert_aws_takes("CreateTrainingJob", body)
+    assert body["EnableManagedSpotTraining"] is True
+    assert body["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
+    assert body["CheckpointConfig"] == {
+        "S3Uri": "s3://models-of-acme/checkpoints/the-job",
+        "LocalPath": "/opt/ml/checkpoints",
+    }
+
+
+def test_network_and_key_come_from_the_settings() -> None:
+    guarded = settings(kms_key_id="key-1", subnets=["subnet-1"], security_group_ids=["sg-1"], network_isolation=True)
+    body = request(training_request, {"resources.instance_type": "ml.p3.2xlarge"}, given=guarded)
+    assert_aws_takes("CreateTrainingJob", body)
+    assert body["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    assert body["EnableNetworkIsolation"] is True
+    assert body["OutputDataConfig"]["KmsKeyId"] == body["ResourceConfig"]["VolumeKmsKeyId"] == "key-1"
+
+
+def test_a_machine_with_disks_of_its_own_takes_no_volume_key() -> None:
+    body = request(training_request, {"resources.instance_type": "ml.g5.xlarge"}, given=settings(kms_key_id="key-1"))
+    assert "VolumeKmsKeyId" not in body["ResourceConfig"]
+
+
+def test_an_incremental_job_holds_the_network_and_changes_what_the_conf_says() -> None:
+    body = request(incremental_request, {"incremental.hyperparameters.mini_batch_size": 8}, base=BASE)
+    assert_aws_takes("CreateTrainingJob", body)
+    assert body["HyperParameters"] == {
+        "num_layers": "20",
+        "image_shape": "3,28,28",
+        "num_classes": "3",
+        "num_training_samples": "80",
+        "multi_label": "0",
+        "epochs": "2",
+        "learning_rate": "0.01",
+        "mini_batch_size": "8",
+        "optimizer": "adam",
+        "checkpoint_frequency": "2",
+    }
+    model = body["InputDataConfig"][-1]
+    assert (model["ChannelName"], model["ContentType"]) == ("model", "application/x-sagemaker-model")
+    assert model["DataSource"]["S3DataSource"]["S3Uri"] == BASE.artifact
+
+
+def test_an_incremental_job_with_other_classes_says_train_in_full() -> None:
+    with pytest.raises(IncompatibleModelError) as refused:
+        request(incremental_request, {}, base=BASE, data=dataset_version(labels=["cat", "dog"]))
+    assert str(refused.value) == (
+        "The base job knows 3 classes, dataset pets/20260102T030405Z-0a1b2c3d has 2. "
+        "Classes cannot be added to a model: train in full instead."
+    )
+
+
+def test_a_tuning_job_without_ranges_takes_the_documented_ones_capped_by_the_data() -> None:
+    body = request(tuning_request, {"training.mode": "tune", "tuning.seed": 7})
+    assert_aws_takes("CreateHyperParameterTuningJob", body)
+    config = body["HyperParameterTuningJobConfig"]
+    ranges = config["ParameterRanges"]
+    assert {span["Name"] for span in ranges["ContinuousParameterRanges"]} == {
+        "beta_1",
+        "beta_2",
+        "eps",
+        "gamma",
+        "learning_rate",
+        "momentum",
+        "weight_decay",
+    }
+    assert ranges["IntegerParameterRanges"] == [
+        {"Name": "mini_batch_size", "MinValue": "8", "MaxValue": "20", "ScalingType": "Auto"}
+    ]
+    assert ranges["CategoricalParameterRanges"] == [{"Name": "optimizer", "Values": ["sgd", "adam", "rmsprop", "nag"]}]
+    assert config["RandomSeed"] == 7
+    assert config["HyperParameterTuningJobObjective"] == {"Type": "Maximize", "MetricName": "validation:accuracy"}
+    assert body["TrainingJobDefinition"]["StaticHyperParameters"] == {
+        "num_layers": "20",
+        "image_shape": "3,28,28",
+        "epochs": "5",
+        "num_classes": "3",
+        "num_training_samples": "80",
+        "multi_label": "0",
+    }
+
+
+def test_a_fixed_optimizer_is_tuned_by_what_it_reads() -> None:
+    body = request(tuning_request, {"training.mode": "tune", "training.hyperparameters.optimizer": "adam"})
+    ranges = body["HyperParameterTuningJobConfig"]["ParameterRanges"]
+    assert {span["Name"] for span in ranges["ContinuousParameterRanges"]} == {
+        "beta_1",
+        "beta_2",
+        "eps",
+        "learning_rate",
+    }
+    assert "CategoricalParameterRanges" not in ranges
+
+
+def test_a_dataset_below_the_smallest_documented_batch_leaves_the_batch_alone() -> None:
+    data = dataset_version(counts={"train": 20, "validation": 6, "test": 6})
+    body = request(tuning_request, {"training.mode": "tune"}, data=data)
+    assert "IntegerParameterRanges" not in body["HyperParameterTuningJobConfig"]["ParameterRanges"]
+    assert body["TrainingJobDefinition"]["StaticHyperParameters"]["mini_batch_size"] == "32"
+
+
+def test_a_grid_runs_one_job_a_combination() -> None:
+    body = request(
+        tuning_request,
+        {
+            "training.mode": "tune",
+            "tuning.strategy": "Grid",
+            "tuning.ranges": {"mini_batch_size": [8, 16, 20], "learning_rate": [0.001, 0.003]},
+        },
+    )
+    assert_aws_takes("CreateHyperParameterTuningJob", body)
+    config = body["HyperParameterTuningJobConfig"]
+    assert config["ResourceLimits"] == {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 2}
+    assert config["ParameterRanges"] == {
+        "CategoricalParameterRanges": [
+            {"Name": "mini_batch_size", "Values": ["8", "16", "20"]},
+            {"Name": "learning_rate", "Values": ["0.001", "0.003"]},
+        ]
+    }
+
+
+def test_hyperband_spends_epochs() -> None:
+    body = request(tuning_request, {"training.mode": "tune", "tuning.strategy": "Hyperband"})
+    assert_aws_takes("CreateHyperParameterTuningJob", body)
+    assert body["HyperParameterTuningJobConfig"]["StrategyConfig"] == {
+        "HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 5}
+    }
+
+
+def test_the_image_is_the_regions_own_unless_the_settings_name_one() -> None:
+    assert image_uri(settings(region="us-east-1")) == (
+        "811284229777.dkr.ecr.us-east-1.amazonaws.com/image-classification:1"
+    )
+    assert image_uri(settings(image_uri="acme/image-classification:2")) == "acme/image-classification:2"
