@@ -21,7 +21,7 @@ from include.datasets.selection import Selection, select_images
 from include.datasets.source import ClassFolders, SourceImage
 from include.datasets.splits import assign_splits, fraction
 from include.datasets.version import DatasetVersion, SplitOptions, find, load
-from include.recordio.images import ImageOptions
+from include.recordio.options import ImageOptions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

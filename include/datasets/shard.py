@@ -24,7 +24,8 @@ from include.datasets.manifest import PACKED, ManifestRow, read_manifest, to_row
 from include.datasets.multipart import ObjectSink
 from include.datasets.plan import ShardTask, VersionPlan
 from include.recordio.format import MAX_LENGTH, encode_image_record
-from include.recordio.images import ImageError, ImageOptions, PackedImage, is_truncated_jpeg, pack_image
+from include.recordio.images import ImageError, PackedImage, is_truncated_jpeg, pack_image
+from include.recordio.options import ImageOptions
 from include.recordio.writer import BinarySink, RecordWriter
 
 if TYPE_CHECKING:

@@ -8,15 +8,13 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import Split, VersionLayout
-from include.datasets.manifest import PACKED, read_manifest
 from include.recordio.format import decode_image_record
-from include.recordio.images import ImageOptions
+from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
 
 if TYPE_CHECKING:
@@ -196,6 +194,11 @@ test_image_uris.__test__ = False  # type: ignore[attr-defined]  # its name is no
 
 
 def _packed_test_images(s3: S3Client, version: DatasetVersion, columns: list[str]) -> dict[str, list]:  # type: ignore[type-arg]
+    # Every room reads versions; only who reads their images should pay half a second for pyarrow.
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    from include.datasets.manifest import PACKED, read_manifest  # noqa: PLC0415
+
     layout = version.layout
     table = read_manifest(s3, layout.bucket, layout.manifest, [*columns, "split", "status"])
     packed_for_test = (pc.field("split") == "test") & (pc.field("status") == PACKED)

@@ -6,11 +6,12 @@ Source of every step: ``image_encode`` in MXNet's ``tools/im2rec.py`` and ``pack
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+
+from include.recordio.options import ImageOptions
 
 if TYPE_CHECKING:
     from cv2.typing import MatLike
@@ -19,19 +20,6 @@ JPEG_START = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = b"\xff\xda"
 _IMAGE_STARTS = (JPEG_START, b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"RIFF")
-
-
-class ImageOptions(BaseModel):
-    """How an image is packed; the names and meanings are those of ``im2rec.py -h``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    resize: int = Field(default=0, ge=0, description="Short edge in pixels, 0: keep the size")
-    center_crop: bool = Field(default=False, description="Crop the centre square before resizing")
-    quality: int = Field(default=95, ge=0, le=100, description="JPEG quality 1-100, or PNG compression 0-9")
-    color: Literal[-1, 0, 1] = Field(default=1, description="1: three channels, 0: grayscale, -1: as stored")
-    encoding: Literal[".jpg", ".png"] = Field(default=".jpg", description="How the packed image is encoded")
-    pass_through: bool = Field(default=False, description="Pack the source bytes as they are")
 
 
 class ImageError(ValueError):

@@ -7,7 +7,7 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.labels import class_order
 from include.datasets.version import DatasetVersion, SplitCounts, SplitOptions
-from include.recordio.images import ImageOptions
+from include.recordio.options import ImageOptions
 
 SOURCE = "s3://photos/pets/"
 

@@ -8,7 +8,8 @@ from include.datasets.errors import DatasetError
 from include.datasets.manifest import read_manifest, to_rows
 from include.datasets.shard import ShardProgress, ShardResult, pack_shard
 from include.recordio.format import decode_image_record
-from include.recordio.images import ImageOptions, pack_image
+from include.recordio.images import pack_image
+from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.recordio.pictures import jpeg, png

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from include.recordio.format import MAGIC, encode_image_record
-from include.recordio.images import ImageOptions, pack_image
+from include.recordio.images import pack_image
+from include.recordio.options import ImageOptions
 from include.recordio.writer import RecordWriter
 from tests.unit.recordio.pictures import jpeg, readable_images
 

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from include.recordio.images import ImageError, ImageOptions, decode_image, is_truncated_jpeg, pack_image
+from include.recordio.images import ImageError, decode_image, is_truncated_jpeg, pack_image
+from include.recordio.options import ImageOptions
 from tests.unit.recordio.pictures import jpeg, pixels, png, rotated_jpeg
 
 

@@ -1,0 +1,20 @@
+"""How images are packed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ImageOptions(BaseModel):
+    """How an image is packed; the names and meanings are those of ``im2rec.py -h``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resize: int = Field(default=0, ge=0, description="Short edge in pixels, 0: keep the size")
+    center_crop: bool = Field(default=False, description="Crop the centre square before resizing")
+    quality: int = Field(default=95, ge=0, le=100, description="JPEG quality 1-100, or PNG compression 0-9")
+    color: Literal[-1, 0, 1] = Field(default=1, description="1: three channels, 0: grayscale, -1: as stored")
+    encoding: Literal[".jpg", ".png"] = Field(default=".jpg", description="How the packed image is encoded")
+    pass_through: bool = Field(default=False, description="Pack the source bytes as they are")
