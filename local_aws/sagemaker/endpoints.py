@@ -172,7 +172,7 @@ class Endpoints(Area):
         """End every serving process."""
         fleets = [fleet for endpoint in self._endpoints.all() for fleet in (endpoint.fleet, endpoint.pending) if fleet]
         with ThreadPoolExecutor(max_workers=max(1, len(fleets))) as pool:
-            list(pool.map(lambda fleet: fleet.stop(CLOSE_GRACE_SECONDS), fleets))
+            list(pool.map(lambda fleet: fleet.end_processes(CLOSE_GRACE_SECONDS), fleets))
 
     def _fleet(self, name: str, config: EndpointConfig) -> Fleet:
         models = self.sagemaker.area(Hosting).models

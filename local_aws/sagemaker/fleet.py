@@ -66,11 +66,6 @@ class Variant:
                 f"Please check CloudWatch logs for this endpoint. {error}"
             ) from error
 
-    def stop(self, grace: float) -> None:
-        """End the processes and the log."""
-        self.model.stop(grace)
-        self.log.close()
-
     def summary(self) -> dict[str, Any]:
         """Return what DescribeEndpoint says of the variant."""
         return {
@@ -138,11 +133,17 @@ class Fleet:
         with self._idle:
             self._idle.wait_for(lambda: not self._in_flight, DRAIN_SECONDS)
 
-    def stop(self, grace: float = STOP_GRACE_SECONDS) -> None:
-        """End every process, also of a start under way, and remove their directories."""
+    def stop(self) -> None:
+        """End every process, also of a start under way, with its directory, and send the last lines of the logs."""
+        self.end_processes(STOP_GRACE_SECONDS)
+        for variant in self.variants:
+            variant.log.close()
+
+    def end_processes(self, grace: float) -> None:
+        """End every process, also of a start under way, and remove the directories; what it said last may be lost."""
         self._stopped.set()
         with ThreadPoolExecutor(max_workers=len(self.variants)) as pool:
-            list(pool.map(lambda variant: variant.stop(grace), self.variants))
+            list(pool.map(lambda variant: variant.model.stop(grace), self.variants))
         shutil.rmtree(self._root, ignore_errors=True)
 
     def _watch(self, variant: Variant) -> None:

@@ -17,6 +17,11 @@ from pathlib import Path
 BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def train() -> int:
     hyperparameters = json.loads((BASE / "input/config/hyperparameters.json").read_text())
     if "fail" in (hyperparameters.get("quality"), hyperparameters.get("mode")):
@@ -27,7 +32,7 @@ def train() -> int:
     for epoch in range(epochs):
         value = float(hyperparameters.get("quality", "0.5")) * (epoch + 1) / epochs
         if hyperparameters.get("mode") != "silent":
-            print(f"Epoch[{epoch}] Validation-accuracy={value:f}", flush=True)
+            say(f"Epoch[{epoch}] Validation-accuracy={value:f}")
         time.sleep(float(hyperparameters.get("epoch_seconds", "0")))
     (BASE / "model").mkdir(exist_ok=True)
     (BASE / "model/answer.txt").write_text(json.dumps(hyperparameters))
@@ -71,13 +76,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
-        print(format % args, flush=True)
+    def log_message(self, form: str, *args: object) -> None:  # type: ignore[override]
+        say(form % args)
 
 
 def serve() -> int:
     if (BASE / "model/broken.txt").exists():
-        print("cannot load the model: broken.txt is in it", flush=True)
+        say("cannot load the model: broken.txt is in it")
         return 1
     host, port = os.environ["SAGEMAKER_BIND_TO_HOST"], int(os.environ["SAGEMAKER_BIND_TO_PORT"])
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
