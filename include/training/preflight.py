@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from include.problems import Problem, ProblemsError
 from include.run_conf.ranges import Range
 from include.run_conf.rules import contradictions
+from include.training.algorithm_image import registry_accounts
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -42,7 +43,7 @@ def check(
     Without `dataset` what depends on the images is left out: call again when the version is there. `parent` is the
     model an incremental training starts from, where it is known before. Raises PreflightError with all problems.
     """
-    problems = [*contradictions(conf), *_bucket_problems(s3, settings)]
+    problems = [*contradictions(conf), *_region_problems(settings), *_bucket_problems(s3, settings)]
     reachable = not any(problem.field.endswith("_bucket") for problem in problems)
     if dataset is None and reachable:
         problems += _dataset_source_problems(s3, conf, settings)
@@ -59,6 +60,15 @@ def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestMode
     if parent:
         problems += _parent_problems(dataset, parent)
     return [*problems, *_batch_problems(conf, dataset, parent)]
+
+
+def _region_problems(settings: Settings) -> Iterator[Problem]:
+    if not settings.image_uri and settings.region not in registry_accounts():
+        yield Problem(
+            field="settings.region",
+            value=settings.region,
+            remedy="AWS offers no image classification here: correct it, or name a container of your own as image_uri",
+        )
 
 
 def _bucket_problems(s3: S3Client, settings: Settings) -> Iterator[Problem]:

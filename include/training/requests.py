@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from include.training.algorithm_image import algorithm_image
 from include.training.hyperparameters import base_hyperparameters, incremental_hyperparameters
 from include.training.tuning_ranges import parameter_ranges, resource_limits, tuned_names
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from include.training.selection import BestModel
 
 Request = dict[str, Any]
-ALGORITHM = "image-classification"
 OBJECTIVE = "validation:accuracy"
 CHECKPOINT_PATH = "/opt/ml/checkpoints"
 RECORDIO = "application/x-recordio"
@@ -67,15 +67,11 @@ def tuning_request(name: str, *, conf: RunConf, settings: Settings, dataset: Dat
 
 
 def image_uri(settings: Settings) -> str:
-    """The algorithm's container image: the settings' own, or AWS's in the region (needs no network).
+    """The algorithm's container image: the settings' own, or AWS's in the region.
 
-    Raises ValueError for a region without the algorithm.
+    Raises UnknownRegionError for a region without the algorithm.
     """
-    if settings.image_uri:
-        return settings.image_uri
-    from sagemaker.core import image_uris  # noqa: PLC0415  (three seconds to import)
-
-    return str(image_uris.retrieve(ALGORITHM, region=settings.region))
+    return settings.image_uri or algorithm_image(settings.region)
 
 
 def tags(settings: Settings, run: Run, dataset: DatasetVersion | None = None) -> list[dict[str, str]]:

@@ -141,6 +141,15 @@ def test_missing_buckets_are_told_together(s3: Any) -> None:
     ]
 
 
+def test_a_region_without_the_algorithm_is_told(s3: Any) -> None:
+    s3.put_object(Bucket="images-of-acme", Key="images/cat/1.jpg", Body=b"jpeg")
+    assert refused(s3, {}, given=settings(region="eu-centrl-1")) == [
+        "settings.region = eu-centrl-1: AWS offers no image classification here: "
+        "correct it, or name a container of your own as image_uri"
+    ]
+    check(RunConf(), settings(region="eu-centrl-1", image_uri="acme/image-classification:2"), s3=s3)
+
+
 def test_a_source_in_a_missing_bucket_is_told(s3: Any) -> None:
     (message,) = refused(s3, {"dataset.source": "s3://elsewhere/images/"})
     assert message.startswith("dataset.source = s3://elsewhere/images/: cannot be listed: ")

@@ -259,8 +259,5 @@ def test_hyperband_spends_epochs() -> None:
     }
 
 
-def test_the_image_is_the_regions_own_unless_the_settings_name_one() -> None:
-    assert image_uri(settings(region="us-east-1")) == (
-        "811284229777.dkr.ecr.us-east-1.amazonaws.com/image-classification:1"
-    )
+def test_an_image_of_ones_own_comes_from_the_settings() -> None:
     assert image_uri(settings(image_uri="acme/image-classification:2")) == "acme/image-classification:2"

@@ -1,0 +1,46 @@
+"""The address of AWS's image-classification container in every region, from the table that sagemaker-core ships.
+
+`sagemaker.core.image_uris.retrieve` gives the same and takes three seconds to import, in every task; a test holds the
+two equal for all regions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from functools import cache
+from importlib.metadata import distribution
+from pathlib import Path
+
+from botocore.loaders import create_loader
+from botocore.regions import EndpointResolver
+
+ALGORITHM = "image-classification"
+VERSION = "1"
+
+
+class UnknownRegionError(ValueError):
+    """AWS does not offer the algorithm in a region of this name."""
+
+
+def algorithm_image(region: str) -> str:
+    """The image URI of the built-in algorithm in `region`; needs no network."""
+    accounts = registry_accounts()
+    if region not in accounts:
+        nearest = difflib.get_close_matches(region, accounts, n=1, cutoff=0.0)[0]
+        raise UnknownRegionError(
+            f"AWS offers no image classification in region {region!r}; the nearest name is {nearest}. Correct `region` "
+            "in the Airflow Variable `image_classification`, or name a container of your own there as `image_uri`."
+        )
+    endpoint = EndpointResolver(create_loader().load_data("endpoints")).construct_endpoint("ecr", region)
+    host = endpoint["hostname"] if endpoint else f"ecr.{region}.amazonaws.com"
+    return f"{accounts[region]}.dkr.{host}/{ALGORITHM}:{VERSION}"
+
+
+@cache
+def registry_accounts() -> dict[str, str]:
+    """The AWS account that holds the image, by region."""
+    table = distribution("sagemaker-core").locate_file(f"sagemaker/core/image_uri_config/{ALGORITHM}.json")
+    document = json.loads(Path(str(table)).read_text(encoding="utf-8"))
+    accounts: dict[str, str] = document["versions"][VERSION]["registries"]
+    return accounts
