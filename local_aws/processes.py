@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -61,7 +62,7 @@ class ContainerProcess:
     @property
     def returncode(self) -> int | None:
         """The exit code, the negative number of the signal that ended it, or None while it runs."""
-        return self._returncode
+        return self._returncode if self._ended.is_set() else None
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait until the process has ended and its last line was handed over; None when the time is over."""
@@ -84,18 +85,29 @@ class ContainerProcess:
         raise ContainerStartError(f"{command[0]} could not be started: {rest or output or 'its supervisor ended'}")
 
     def _follow(self) -> None:
-        """Hand over the lines, then the return code; a supervisor that was killed counts as a killed process."""
+        """Hand over the lines, then the return code."""
         supervisor = self._supervisor
+        watcher = threading.Thread(target=self._watch, name=f"watch-{self.pid}", daemon=True)
+        watcher.start()
         try:
             if supervisor.stdout is not None:
                 for line in supervisor.stdout:
                     self._on_line(line.decode("utf-8", errors="replace").rstrip("\r\n"))
         finally:
-            word, _, rest = self._status.readline().strip().partition(" ")
-            supervisor_code = supervisor.wait()
+            watcher.join()
             for stream in (self._status, supervisor.stdin, supervisor.stdout):
                 with contextlib.suppress(OSError):
                     if stream is not None:
                         stream.close()
-            self._returncode = int(rest) if word == "exited" else supervisor_code
             self._ended.set()
+
+    def _watch(self) -> None:
+        """Read the return code; a supervisor that was killed counts as a killed process, whose group is ended."""
+        word, _, rest = self._status.readline().strip().partition(" ")
+        if word == "exited":
+            self._supervisor.wait()
+            self._returncode = int(rest)
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._returncode = self._supervisor.wait()

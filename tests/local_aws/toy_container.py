@@ -15,36 +15,47 @@ BASE = Path(os.environ["SAGEMAKER_BASE_DIR"])
 
 def main() -> None:
     assert sys.argv[1] == "train"
-    wanted = json.loads((BASE / "input/config/hyperparameters.json").read_text())
-    print("pid", os.getpid(), flush=True)
+    wanted: dict[str, str] = json.loads((BASE / "input/config/hyperparameters.json").read_text())
+    say("pid", os.getpid())
+    obey_signals(wanted)
+    tell_what_is_there()
+    for epoch in range(int(wanted.get("epochs", "1"))):
+        say(f"Epoch[{epoch}] Train-accuracy={0.5 + 0.1 * epoch:.1f}")
+        say(f"Epoch[{epoch}] Validation-accuracy={0.4 + 0.1 * epoch:.1f}")
+        if "checkpoint" in wanted:
+            (BASE / "checkpoints" / f"epoch-{epoch}").write_text(wanted["checkpoint"])
+        time.sleep(float(wanted.get("seconds", "0")))
+    for name, path in (("failure", "output/failure"), ("output", "output/data/report.txt")):
+        if name in wanted:
+            (BASE / path).write_text(wanted[name])
+    if "exit" in wanted:
+        sys.exit(int(wanted["exit"]))
+    (BASE / "model/weights.params").write_bytes(b"weights")
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def obey_signals(wanted: dict[str, str]) -> None:
     if "grandchild" in wanted:
-        child = subprocess.Popen(["sleep", "300"], start_new_session=True)
-        print("grandchild", child.pid, flush=True)
+        say("grandchild", subprocess.Popen(["sleep", "300"], start_new_session=True).pid)
     if "ignore_sigterm" in wanted:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "save_on_sigterm" in wanted:
         signal.signal(signal.SIGTERM, save_and_end)
+
+
+def tell_what_is_there() -> None:
     for path in sorted((BASE / "input/data").rglob("*")):
         if path.is_file():
-            print("file", path.relative_to(BASE / "input/data"), path.read_bytes()[:40], flush=True)
+            say("file", path.relative_to(BASE / "input/data"), path.read_bytes()[:40])
     for path in sorted((BASE / "checkpoints").glob("*")):
-        print("checkpoint", path.name, path.read_text(), flush=True)
-    print("environment", json.dumps(dict(os.environ)), flush=True)
-    print("config", (BASE / "input/config/inputdataconfig.json").read_text(), flush=True)
-    print("resources", (BASE / "input/config/resourceconfig.json").read_text(), flush=True)
-    for epoch in range(int(wanted.get("epochs", "1"))):
-        print(f"Epoch[{epoch}] Train-accuracy={0.5 + 0.1 * epoch:.1f}", flush=True)
-        print(f"Epoch[{epoch}] Validation-accuracy={0.4 + 0.1 * epoch:.1f}", flush=True)
-        if "checkpoint" in wanted:
-            (BASE / "checkpoints" / f"epoch-{epoch}").write_text(wanted["checkpoint"])
-        time.sleep(float(wanted.get("seconds", "0")))
-    if "failure" in wanted:
-        (BASE / "output/failure").write_text(wanted["failure"])
-    if "output" in wanted:
-        (BASE / "output/data/report.txt").write_text(wanted["output"])
-    if "exit" in wanted:
-        sys.exit(int(wanted["exit"]))
-    (BASE / "model/weights.params").write_bytes(b"weights")
+        say("checkpoint", path.name, path.read_text())
+    say("environment", json.dumps(dict(os.environ)))
+    for name in ("inputdataconfig", "resourceconfig"):
+        say(name, (BASE / f"input/config/{name}.json").read_text())
 
 
 def save_and_end(*_: object) -> None:

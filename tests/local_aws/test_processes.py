@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local_aws.processes import ContainerProcess, ContainerStartError
+from tests.local_aws.running import ROOT, eventually
+
+
+class Lines(list[str]):
+    def starting(self, word: str) -> str | None:
+        return next((line for line in self if line.startswith(word)), None)
+
+
+def start(script: str, lines: Lines | None = None, cwd: Path = ROOT) -> ContainerProcess:
+    seen = Lines() if lines is None else lines
+    return ContainerProcess.start(["sh", "-c", script], env=dict(os.environ), cwd=cwd, on_line=seen.append)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_every_line_is_handed_over_before_the_exit_code_is_known() -> None:
+    lines = Lines()
+    process = start("for i in $(seq 2000); do echo line $i; done; echo to stderr >&2; exit 7", lines)
+    assert process.wait(20) == 7
+    assert len(lines) == 2001
+    assert lines[-1] == "to stderr"
+
+
+def test_the_environment_is_exactly_what_was_given() -> None:
+    lines = Lines()
+    process = ContainerProcess.start(["/usr/bin/env"], env={"ONLY": "this"}, cwd=ROOT, on_line=lines.append)
+    assert process.wait(20) == 0
+    assert "ONLY=this" in lines
+    assert not lines.starting("PATH=")
+
+
+def test_a_command_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ContainerStartError, match=r"/no/such/python could not be started: No such file"):
+        ContainerProcess.start(["/no/such/python"], env={}, cwd=ROOT, on_line=print)
+
+
+def test_a_signal_shows_in_the_return_code() -> None:
+    process = start("sleep 300")
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait(20) == -signal.SIGKILL
+
+
+def test_terminate_asks_and_then_kills() -> None:
+    lines = Lines()
+    process = start("trap '' TERM; echo ready; while :; do sleep 0.1; done", lines)
+    eventually(lambda: lines)
+    before = time.monotonic()
+    process.terminate(grace=0.5)
+    assert process.wait(20) == -signal.SIGKILL
+    assert time.monotonic() - before >= 0.4
+
+
+def test_nothing_the_process_started_outlives_it() -> None:
+    lines = Lines()
+    script = "sleep 300 & echo $!; setsid sleep 300 & echo $!; (setsid sh -c 'sleep 300 & echo $!; wait' &) ; sleep 0.3"
+    process = start(script, lines)
+    assert process.wait(20) == 0
+    assert len(lines) == 3
+    for pid in lines:
+        eventually(lambda pid=int(pid): is_gone(pid))
+
+
+PARENT = """
+import os, sys, time
+from pathlib import Path
+from local_aws.processes import ContainerProcess
+script = "trap '' TERM HUP INT; sleep 300 & echo $!; setsid sleep 300 & echo $!; while :; do sleep 1; done"
+
+def say(line):
+    os.write(1, f"{line}\\n".encode())
+
+process = ContainerProcess.start(["sh", "-c", script], env=dict(os.environ), cwd=Path("/"), on_line=say)
+say(process.pid)
+say(process._supervisor.pid)
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_outlives_the_server_however_it_ends(number: int) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids = [int(parent.stdout.readline()) for _ in range(4)]
+    assert not any(is_gone(pid) for pid in pids)
+    parent.send_signal(number)
+    parent.wait(20)
+    for pid in pids:
+        eventually(lambda pid=pid: is_gone(pid))
+
+
+def test_a_killed_supervisor_takes_its_process_along() -> None:
+    process = start("sleep 300")
+    os.kill(process._supervisor.pid, signal.SIGKILL)
+    assert process.wait(20) == -signal.SIGKILL
+    eventually(lambda: is_gone(process.pid))
