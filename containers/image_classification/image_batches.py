@@ -94,7 +94,6 @@ class CroppedImages:
             resize=resize or -1,
             shuffle=True,
             seed=seed,
-            seed_aug=seed,
             round_batch=False,
             ctx="cpu",
             verbose=False,

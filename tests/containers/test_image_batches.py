@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from containers.image_classification.hyperparameters import Hyperparameters, read_hyperparameters
+from containers.image_classification.image_batches import (
+    CroppedImages,
+    WholeImages,
+    augmentation_options,
+    training_batches,
+)
+from containers.image_classification.problems import CustomerError
+from containers.image_classification.records import RecordFile, scan_records
+from tests.containers.job_folder import corner_images, encoded, picture, several_corners, write_records
+
+SHAPE = (3, 28, 28)
+
+
+def records_of(folder: Path, count: int, **size: int) -> RecordFile:
+    write_records(folder / "a.rec", ((float(n), image) for n, (_, image) in enumerate(corner_images(count, **size))))
+    return scan_records("train", folder / "a.rec")
+
+
+def chosen(**changes: object) -> Hyperparameters:
+    values = {"num_classes": 3, "num_training_samples": 22, "num_layers": 20, "image_shape": "3,28,28"}
+    return read_hyperparameters({**values, "mini_batch_size": 4, **changes}).hyperparameters()
+
+
+def labels_of(batches: WholeImages | CroppedImages) -> list[float]:
+    return [
+        label for batch in batches for label in batch.labels.asnumpy()[: len(batch.labels) - batch.filling].tolist()
+    ]
+
+
+def test_whole_images_come_in_order_exactly_once(tmp_path: Path) -> None:
+    batches = WholeImages(records_of(tmp_path, 22), SHAPE, 4, threads=2)
+    for _ in range(2):
+        assert labels_of(batches) == list(range(22))
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_training_shuffles_every_epoch_and_drops_the_partial_batch(tmp_path: Path, native: bool) -> None:
+    records = records_of(tmp_path, 22, side=28 if native else 31)
+    batches = training_batches(records, chosen(), seed=1, threads=2, workspace=tmp_path)
+    assert isinstance(batches, CroppedImages if native else WholeImages)
+    first, second = labels_of(batches), labels_of(batches)
+    assert len(set(first)) == len(first) == 20
+    assert len(set(second)) == 20
+    assert first != second
+
+
+def test_the_same_seed_gives_the_same_order(tmp_path: Path) -> None:
+    records = records_of(tmp_path, 22)
+    orders = [
+        labels_of(training_batches(records, chosen(), seed=seed, threads=2, workspace=tmp_path)) for seed in (1, 1, 2)
+    ]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_both_readers_see_the_same_pixels_in_the_order_red_green_blue(tmp_path: Path) -> None:
+    image = np.zeros((28, 28, 3), np.uint8)
+    image[:10] = (10, 120, 250)
+    write_records(tmp_path / "a.rec", [(0.0, encoded(image, ".png"))] * 4)
+    records = scan_records("train", tmp_path / "a.rec")
+    whole = next(iter(WholeImages(records, SHAPE, 4, threads=1))).images.asnumpy()
+    cropped = next(iter(CroppedImages(records, SHAPE, 4, seed=0, index=tmp_path / "a.idx"))).images.asnumpy()
+    assert whole[0, :, 0, 0].tolist() == [250, 120, 10]
+    assert np.array_equal(whole, cropped)
+
+
+def test_several_labels_come_as_rows(tmp_path: Path) -> None:
+    write_records(tmp_path / "a.rec", several_corners(8))
+    records = scan_records("train", tmp_path / "a.rec")
+    batch = next(iter(WholeImages(records, SHAPE, 8, threads=1)))
+    assert batch.labels.asnumpy().tolist() == [list(labels) for labels, _ in several_corners(8)]
+    cropped = next(iter(CroppedImages(records, SHAPE, 8, seed=0, index=tmp_path / "a.idx")))
+    assert cropped.labels.shape == (8, 3)
+
+
+def test_each_augmentation_adds_to_the_one_before() -> None:
+    none, crop, color, transform = map(augmentation_options, (None, "crop", "crop_color", "crop_color_transform"))
+    assert none == {}
+    assert crop == {"rand_crop": True, "rand_mirror": True}
+    assert crop.items() < color.items() < transform.items()
+
+
+@pytest.mark.parametrize("augmentation", ["crop", "crop_color", "crop_color_transform"])
+def test_augmented_images_differ_from_epoch_to_epoch(tmp_path: Path, augmentation: str) -> None:
+    write_records(tmp_path / "a.rec", [(0.0, encoded(picture(0, 0, side=40)))] * 8)
+    records = scan_records("train", tmp_path / "a.rec")
+    batches = training_batches(
+        records, chosen(augmentation_type=augmentation, mini_batch_size=8), seed=0, threads=1, workspace=tmp_path
+    )
+    (first,), (second,) = [[batch.images.asnumpy() for batch in batches] for _ in range(2)]
+    assert first.shape == (8, *SHAPE)
+    assert not np.array_equal(first, second)
+    assert first.min() >= 0
+    assert first.max() <= 255
+
+
+def test_grayscale_networks_get_one_channel(tmp_path: Path) -> None:
+    batch = next(iter(WholeImages(records_of(tmp_path, 4, side=40), (1, 28, 28), 4, threads=1)))
+    assert batch.images.shape == (4, 1, 28, 28)
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    broken = encoded(picture(0, 0), ".png")[:40]
+    write_records(tmp_path / "a.rec", [(0.0, encoded(picture(0, 0))), (0.0, broken)])
+    batches = WholeImages(scan_records("validation", tmp_path / "a.rec"), SHAPE, 2, threads=1)
+    with pytest.raises(CustomerError, match=r"record 1 of a\.rec in channel 'validation': the image cannot be decoded"):
+        list(batches)
