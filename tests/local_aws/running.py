@@ -47,10 +47,17 @@ class RunningLocalAws:
         return self.process.wait(timeout)
 
 
-def start_local_aws(state_dir: Path, *arguments: str, environment: dict[str, str] | None = None) -> RunningLocalAws:
+def start_local_aws(
+    state_dir: Path,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    limit_file_size: int | None = None,
+) -> RunningLocalAws:
     """Start `python -m local_aws` on a free port and return when it says that it is ready."""
     command = [sys.executable, "-m", "local_aws", "--port", "0", "--state-dir", str(state_dir)]
     command += ["--image", f"toy={sys.executable} {TOY_CONTAINER}", *arguments]
+    if limit_file_size is not None:
+        command = ["prlimit", f"--fsize={limit_file_size}", *command]
     process = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE, text=True
     )
