@@ -77,10 +77,14 @@ class TuningRun:
                         job.job.stop()
                     if not running:
                         break
-                elif not self._start_more(self._max_parallel - len(running)) and not running:
+                elif not self._start_more(self._max_parallel - len(running)) and self._all_concluded():
                     break
                 changed.wait(POLL_SECONDS)
         self._finish()
+
+    def _all_concluded(self) -> bool:
+        """Whether every job that was started has ended and been counted."""
+        return all(job.concluded for job in self._tuning.jobs)
 
     def _is_ending(self) -> bool:
         """Whether nothing more is to be started and what runs is to be stopped."""
