@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import http.client
 import random
 import shutil
 import socket
@@ -13,8 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import urllib3
 
 from local_aws.processes import ContainerProcess, ContainerStartError
 from local_aws.sagemaker.container_files import container_environment
@@ -46,7 +45,7 @@ class Answer:
     status: int
     body: bytes
     content_type: str
-    headers: Mapping[str, str]
+    headers: http.client.HTTPMessage
 
 
 class ServingContainer:
@@ -71,8 +70,7 @@ class ServingContainer:
         self._on_line = on_line
         self._lines: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self._process: ContainerProcess | None = None
-        self._http = urllib3.PoolManager(maxsize=32, retries=False)
-        self._url = ""
+        self._port = 0
 
     @property
     def last_lines(self) -> str:
@@ -95,8 +93,7 @@ class ServingContainer:
 
     def start(self) -> None:
         """Start the process; raises NotHealthyError when there is nothing to run."""
-        port = _free_port()
-        self._url = f"http://127.0.0.1:{port}"
+        self._port = _free_port()
         command = self._aws.server.images.command(self._container["Image"], "serve")
         try:
             self._process = ContainerProcess.start(
@@ -104,7 +101,7 @@ class ServingContainer:
                 env={
                     **container_environment(self._aws, self._root, self._container.get("Environment") or {}),
                     **self._environment,
-                    "SAGEMAKER_BIND_TO_PORT": str(port),
+                    "SAGEMAKER_BIND_TO_PORT": str(self._port),
                     "SAGEMAKER_BIND_TO_HOST": "127.0.0.1",
                 },
                 cwd=self._aws.server.images.root,
@@ -137,7 +134,6 @@ class ServingContainer:
         if self._process is not None:
             self._process.terminate(grace)
             self._process.wait(grace + 5)
-        self._http.clear()
         shutil.rmtree(self._root, ignore_errors=True)
 
     def _answers_ping(self) -> bool:
@@ -147,19 +143,18 @@ class ServingContainer:
             return False
 
     def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> Answer:
+        # A connection for each request: one kept open may be closed by the container just when it is used again, and
+        # waits 40 ms for every answer that is sent in two small packets.
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)
         try:
-            # A connection kept open would wait 40 ms for each answer that a container sends in two small packets.
-            response = self._http.request(
-                method,
-                self._url + path,
-                body=body,
-                headers={**headers, "Connection": "close"},
-                timeout=timeout,
-                redirect=False,
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise ContainerUnreachableError(str(error)) from error
-        return Answer(response.status, response.data, response.headers.get("Content-Type", ""), response.headers)
+            connection.request(method, path, body=body, headers={**headers, "Connection": "close"})
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ContainerUnreachableError(str(error) or type(error).__name__) from error
+        finally:
+            connection.close()
+        return Answer(response.status, content, response.headers.get("Content-Type", ""), response.headers)
 
     def _exit_code(self) -> int | None:
         """The exit code, after the last line has come in."""
