@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from include.deployment.endpoint import (
+    Deployment,
+    DeploymentError,
+    deploy,
+    deployment_of,
+    describe_endpoint,
+    served,
+    tear_down,
+)
+from include.deployment.registry import RegisteredModel
+from include.run_conf import RunConf
+from include.training.naming import Run
+from tests.unit.documents import dataset_version, settings
+
+
+def registered(job: str = "first") -> RegisteredModel:
+    return RegisteredModel(
+        arn=f"arn:aws:sagemaker:eu-central-1:123456789012:model-package/pets/{job}",
+        group="image-classification-pets",
+        version=1,
+        approval="Approved",
+        artifact=f"s3://models-of-acme/jobs/{job}/output/model.tar.gz",
+        image="image-classification:1",
+        job=job,
+        dataset="pets",
+        dataset_version="v1",
+        dataset_uri="s3://images-of-acme/datasets/pets/v1/",
+        accuracy=0.9,
+    )
+
+
+def deployment(job: str = "first", *, run: str = "run-1", **conf: Any) -> Deployment:
+    return deployment_of(
+        registered(job),
+        conf=RunConf.from_conf({"dataset.name": "pets", **conf}),
+        settings=settings(),
+        run=Run("image_classification", run),
+        dataset=dataset_version(),
+    )
+
+
+class FailingEndpoint:
+    """A SageMaker client that tells another state of the endpoint than the one behind it."""
+
+    def __init__(self, client: Any, **state: Any) -> None:
+        self.client, self.state, self.deleted = client, state, False
+
+    def describe_endpoint(self, **name: Any) -> Any:
+        return {**self.client.describe_endpoint(**name), **({} if self.deleted else self.state)}
+
+    def delete_endpoint(self, **name: Any) -> Any:
+        self.deleted = True
+        return self.client.delete_endpoint(**name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+
+def test_a_first_deployment_creates_model_config_and_endpoint(sagemaker: Any) -> None:
+    first = deployment()
+    assert deploy(sagemaker, first) == "created"
+    endpoint = served(sagemaker, first)
+    assert (endpoint.name, endpoint.status, endpoint.config) == ("pets", "InService", first.config_name)
+    (variant,) = endpoint.variants
+    assert (variant.name, variant.model, variant.instance_type) == ("champion", first.model["ModelName"], "ml.m5.large")
+
+
+def test_what_is_served_already_is_left_alone(sagemaker: Any) -> None:
+    deploy(sagemaker, deployment())
+    assert deploy(sagemaker, deployment(run="run-2")) == "unchanged"
+    assert len(sagemaker.list_endpoint_configs()["EndpointConfigs"]) == len(sagemaker.list_models()["Models"]) == 1
+
+
+def test_names_follow_from_what_is_served() -> None:
+    assert deployment().config_name == deployment(run="run-2").config_name
+    assert deployment("second").config_name != deployment().config_name
+    assert deployment(**{"endpoint.instance_count": 2}).config_name != deployment().config_name
+    assert deployment(**{"endpoint.name": "live"}).endpoint_name == "live"
+
+
+def test_another_model_updates_the_endpoint(sagemaker: Any) -> None:
+    deploy(sagemaker, deployment())
+    updated: list[dict[str, str]] = []
+    client = FailingEndpoint(sagemaker)
+    client.update_endpoint = lambda **request: updated.append(request)  # type: ignore[attr-defined]
+    assert deploy(client, deployment("second")) == "updated"  # type: ignore[arg-type]
+    assert updated == [{"EndpointName": "pets", "EndpointConfigName": deployment("second").config_name}]
+
+
+def test_a_change_under_way_to_this_very_config_is_waited_for(sagemaker: Any) -> None:
+    deploy(sagemaker, deployment())
+    second = deployment("second")
+    pending = {"PendingDeploymentSummary": {"EndpointConfigName": second.config_name}}
+    client = FailingEndpoint(sagemaker, EndpointStatus="Updating", **pending)
+    assert deploy(client, second) == "unchanged"  # type: ignore[arg-type]
+
+
+def test_a_change_under_way_to_another_config_is_not_disturbed(sagemaker: Any) -> None:
+    deploy(sagemaker, deployment())
+    client = FailingEndpoint(sagemaker, EndpointStatus="Updating")
+    with pytest.raises(DeploymentError, match="Endpoint pets is Updating to configuration pets-"):
+        deploy(client, deployment("second"))  # type: ignore[arg-type]
+
+
+def test_an_endpoint_that_failed_to_be_created_is_made_anew(sagemaker: Any) -> None:
+    deploy(sagemaker, deployment())
+    client = FailingEndpoint(sagemaker, EndpointStatus="Failed")
+    assert deploy(client, deployment("second")) == "created"  # type: ignore[arg-type]
+    assert describe_endpoint(sagemaker, "pets").config == deployment("second").config_name
+
+
+def test_an_endpoint_that_went_back_to_its_old_config_says_so(sagemaker: Any) -> None:
+    first, second = deployment(), deployment("second")
+    deploy(sagemaker, first)
+    client = FailingEndpoint(sagemaker, FailureReason="the model could not be loaded")
+    with pytest.raises(DeploymentError) as failed:
+        served(client, second)  # type: ignore[arg-type]
+    assert str(failed.value) == (
+        f"Endpoint pets is InService and does not serve {second.config_name} (the model could not be loaded); "
+        f"{first.config_name} goes on serving."
+    )
+
+
+def test_taking_down_leaves_nothing_behind(sagemaker: Any) -> None:
+    first = deployment()
+    deploy(sagemaker, first)
+    assert tear_down(sagemaker, "pets") == ["pets", first.model["ModelName"], first.config_name]
+    assert sagemaker.list_endpoints()["Endpoints"] == []
+    assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+    assert sagemaker.list_models()["Models"] == []
+
+
+def test_taking_down_twice_is_no_error(sagemaker: Any) -> None:
+    deploy(sagemaker, deployment())
+    tear_down(sagemaker, "pets")
+    assert tear_down(sagemaker, "pets") == []
+
+
+def test_an_error_that_is_not_absence_is_not_swallowed(sagemaker: Any) -> None:
+    class Throttled:
+        def describe_endpoint(self, **_: Any) -> Any:
+            raise ClientError(
+                {"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "DescribeEndpoint"
+            )
+
+    with pytest.raises(ClientError, match="Rate exceeded"):
+        tear_down(Throttled(), "pets")  # type: ignore[arg-type]

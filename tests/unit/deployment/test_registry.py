@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from include.deployment.registry import RegisteredModel, base_of, last_approved, read_model, register_model
+from include.evaluation.metrics import Evaluation
+from include.run_conf import RunConf
+from include.training.naming import Run
+from include.training.requests import training_request
+from include.training.results import JobResult
+from tests.unit.documents import dataset_version, described_training_job, settings
+
+RUN = Run("image_classification", "manual__2026-01-02T03:04:05+00:00")
+
+
+def result(name: str = "the-job") -> JobResult:
+    return JobResult.of_training_job(described_training_job(name))
+
+
+def evaluation(accuracy: float) -> Evaluation:
+    return Evaluation(
+        job="the-job",
+        images=20,
+        accuracy=accuracy,
+        classes={},
+        report_uri="s3://models-of-acme/reports/run/report.html",
+        metrics_uri="s3://models-of-acme/reports/run/metrics.json",
+    )
+
+
+def register(sagemaker: Any, name: str = "the-job", *, accuracy: float = 0.9, minimum: float = 0.8) -> RegisteredModel:
+    return register_model(
+        sagemaker,
+        job=result(name),
+        evaluation=evaluation(accuracy),
+        dataset=dataset_version(),
+        settings=settings(),
+        run=RUN,
+        minimum_accuracy=minimum,
+        base_job="base-job",
+    )
+
+
+def test_a_registered_model_tells_where_it_came_from(sagemaker: Any) -> None:
+    model = register(sagemaker)
+    assert model == read_model(sagemaker, model.arn)
+    assert model.model_dump(exclude={"arn"}) == {
+        "group": "image-classification-pets",
+        "version": 1,
+        "approval": "Approved",
+        "artifact": "s3://models-of-acme/jobs/the-job/output/model.tar.gz",
+        "image": "813361260812.dkr.ecr.eu-central-1.amazonaws.com/image-classification:1",
+        "job": "the-job",
+        "base_job": "base-job",
+        "dataset": "pets",
+        "dataset_version": "20260102T030405Z-0a1b2c3d",
+        "dataset_uri": "s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/",
+        "accuracy": 0.9,
+        "report": "s3://models-of-acme/reports/run/report.html",
+    }
+
+
+def test_a_model_below_the_minimum_waits_for_a_person(sagemaker: Any) -> None:
+    model = register(sagemaker, accuracy=0.79)
+    assert (model.approval, model.approved) == ("PendingManualApproval", False)
+
+
+def test_a_model_that_just_reaches_the_minimum_is_approved(sagemaker: Any) -> None:
+    assert register(sagemaker, accuracy=0.8).approved
+
+
+def test_a_retried_registration_makes_no_second_version(sagemaker: Any) -> None:
+    assert register(sagemaker) == register(sagemaker)
+    packages = sagemaker.list_model_packages(ModelPackageGroupName="image-classification-pets")
+    assert len(packages["ModelPackageSummaryList"]) == 1
+
+
+def test_the_last_approved_model_is_the_newest_that_may_be_deployed(sagemaker: Any) -> None:
+    register(sagemaker, "first")
+    second = register(sagemaker, "second")
+    register(sagemaker, "too-weak", accuracy=0.1)
+    assert last_approved(sagemaker, settings=settings(), dataset="pets") == second
+
+
+def test_a_dataset_without_a_model_has_no_last_approved_one(sagemaker: Any) -> None:
+    assert last_approved(sagemaker, settings=settings(), dataset="cars") is None
+
+
+def test_a_job_without_an_artifact_is_not_registered(sagemaker: Any) -> None:
+    empty = result().model_copy(update={"artifact": None})
+    with pytest.raises(ValueError, match="the-job left no artifact"):
+        register_model(
+            sagemaker,
+            job=empty,
+            evaluation=evaluation(0.9),
+            dataset=dataset_version(),
+            settings=settings(),
+            run=RUN,
+        )
+
+
+def test_a_registered_model_is_a_base_with_its_jobs_hyperparameters(sagemaker: Any) -> None:
+    sagemaker.create_training_job(
+        **training_request("the-job", conf=RunConf(), settings=settings(), dataset=dataset_version(), run=RUN)
+    )
+    model = register(sagemaker)
+    base = base_of(sagemaker, model)
+    assert (base.job, base.artifact) == ("the-job", model.artifact)
+    assert base.hyperparameters["num_classes"] == "3"

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import re
+import time
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from include.datasets.version import test_image_uris as held_out_uris
+from include.evaluation.evaluate import evaluate
+from include.evaluation.metrics import Evaluation
+from include.evaluation.transform import common_prefix
+from include.training.epochs import LOG_GROUP
+from include.training.naming import Run
+from include.training.results import JobResult
+from include.training.selection import BestModel, Candidate, SkippedJob
+from tests.unit.documents import described_training_job, settings
+from tests.unit.evaluation.conftest import classify
+
+RUN = Run("image_classification", "manual__2026-01-02")
+CHANNELS = [{"ChannelName": "train"}, {"ChannelName": "model"}]
+
+
+def write_epochs(logs: Any, job: str, accuracies: list[float]) -> None:
+    logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=f"{job}/algo-1")
+    events = [
+        {"timestamp": int(time.time() * 1000), "message": f"Epoch[{epoch}] Validation-accuracy={accuracy}"}
+        for epoch, accuracy in enumerate(accuracies)
+    ]
+    logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=f"{job}/algo-1", logEvents=events)
+
+
+@pytest.fixture(scope="module")
+def evaluation(world: Any) -> Evaluation:
+    """An evaluation of a model that is wrong about one image."""
+    logs = world.client("logs")
+    logs.create_log_group(logGroupName=LOG_GROUP)
+    write_epochs(logs, "base-job", [0.25, 0.5])
+    write_epochs(logs, "next-job", [0.75, 0.875])
+    uris = [image.uri for image in held_out_uris(world.s3, world.dataset)]
+    for number, uri in enumerate(uris):
+        answer = [0.1, 0.2, 0.7] if number == 0 else classify(world.read(uri))
+        key = f"transform/transform-1/answers/{uri.removeprefix(common_prefix(uris))}.out"
+        world.s3.put_object(Bucket="models-of-acme", Key=key, Body=json.dumps(answer).encode())
+    best = BestModel(
+        job="base-job",
+        objective="validation:accuracy",
+        value=0.5,
+        artifact="s3://models-of-acme/jobs/base-job/output/model.tar.gz",
+        hyperparameters={},
+        leaderboard=[Candidate(job="base-job", value=0.5, hyperparameters={"epochs": "2"}, billable_seconds=60)],
+        skipped=[SkippedJob(job="lost-job", reason="Failed: <script>alert(1)</script>")],
+    )
+    return evaluate(
+        world.s3,
+        logs,
+        job=JobResult.of_training_job(described_training_job("next-job", InputDataConfig=CHANNELS)),
+        best=best,
+        transform_job="transform-1",
+        dataset=world.dataset,
+        settings=settings(),
+        run=RUN,
+    )
+
+
+def test_the_evaluation_says_how_good_the_model_is_and_where_to_read_more(world: Any, evaluation: Evaluation) -> None:
+    images = world.dataset.counts.test
+    assert (evaluation.job, evaluation.images) == ("next-job", images)
+    assert evaluation.accuracy == pytest.approx((images - 1) / images)
+    assert list(evaluation.classes) == world.dataset.labels
+    assert evaluation.report_uri == f"s3://models-of-acme/reports/{RUN.name}/report.html"
+
+
+def test_the_figures_are_kept_for_machines(world: Any, evaluation: Evaluation) -> None:
+    metrics = json.loads(world.read(evaluation.metrics_uri))
+    assert metrics["accuracy"] == evaluation.accuracy
+    assert (metrics["base_job"], metrics["job"], metrics["role"]) == ("base-job", "next-job", "incremental")
+    assert [epoch["metrics"] for epoch in metrics["epochs"]["incremental next-job"]] == [
+        {"validation:accuracy": 0.75},
+        {"validation:accuracy": 0.875},
+    ]
+    folder = evaluation.metrics_uri.removesuffix("metrics.json")
+    assert "macro avg" in json.loads(world.read(f"{folder}classification_report.json"))
+    assert world.read(f"{folder}confusion_matrix.csv").decode().startswith("expected,<b>dark,grey,light\n")
+    assert json.loads(world.read(f"{folder}leaderboard.json"))["skipped"][0]["job"] == "lost-job"
+
+
+class Tags(HTMLParser):
+    """The tags of a page, and the sources of its images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone_and_escapes_what_it_shows(world: Any, evaluation: Evaluation) -> None:
+    page = world.read(evaluation.report_uri).decode()
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert "script" not in tags.tags
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "&lt;b&gt;dark" in page
+    assert all(source.startswith("data:image/jpeg;base64,") for source in tags.sources)
+    assert len(tags.sources) == min(12, evaluation.images)
+
+
+def test_the_page_shows_base_against_incremental(world: Any, evaluation: Evaluation) -> None:
+    page = world.read(evaluation.report_uri).decode()
+    first_epochs = page[page.index("First epoch: base against incremental") :]
+    rows = re.findall(r"<tr><td>(\w+ [\w-]+)</td><td>([\d.%]+)</td><td>([\d.%]+)</td></tr>", first_epochs)
+    assert rows[:2] == [("base base-job", "25.00%", "50.00%"), ("incremental next-job", "75.00%", "87.50%")]
+    assert page.count("<polyline") == 2
+    assert 'class="wrong"' in page

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from include.deployment.prediction import Prediction
+from include.evaluation.endpoint import EndpointEvaluation
+from include.run_conf import RunConf
+from include.summary import summarise, write_summary
+from include.training.epochs import LOG_GROUP
+from include.training.naming import Run
+from include.training.requests import incremental_request, training_request
+from include.training.selection import BestModel
+from tests.unit.documents import dataset_version, settings
+
+RUN = Run("image_classification", "manual__2026-01-02")
+BASE = BestModel(
+    job="base-job",
+    objective="validation:accuracy",
+    value=0.5,
+    artifact="s3://models-of-acme/jobs/base-job/output/model.tar.gz",
+    hyperparameters={"num_layers": "20", "image_shape": "3,28,28", "num_classes": "3"},
+)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        yield lambda service: boto3.client(service, region_name="us-east-1")
+
+
+def run_jobs(aws: Any) -> None:
+    given = {"conf": RunConf(), "settings": settings(), "dataset": dataset_version(), "run": RUN}
+    sagemaker, logs = aws("sagemaker"), aws("logs")
+    sagemaker.create_training_job(**training_request("base-job", **given))
+    sagemaker.create_training_job(**incremental_request("next-job", base=BASE, **given))
+    logs.create_log_group(logGroupName=LOG_GROUP)
+    for job, accuracy in (("base-job", 0.25), ("next-job", 0.75)):
+        logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=f"{job}/algo-1")
+        event = {"timestamp": int(time.time() * 1000), "message": f"Epoch[0] Validation-accuracy={accuracy}"}
+        logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=f"{job}/algo-1", logEvents=[event])
+
+
+def test_a_run_is_told_from_what_the_services_say(aws: Any) -> None:
+    run_jobs(aws)
+    prediction = Prediction(image="images/owl/1.jpg", expected="owl", label="owl", probability=0.9, correct=True)
+    summary = summarise(
+        aws("sagemaker"),
+        aws("logs"),
+        dataset=dataset_version(),
+        training_jobs=["base-job"],
+        base_job="base-job",
+        incremental_job="next-job",
+        endpoint="pets",
+        endpoint_evaluation=EndpointEvaluation(endpoint="pets", images=20, accuracy=0.95),
+        predictions=[prediction],
+    )
+    assert summary.dataset.model_dump() == {
+        "name": "pets",
+        "version": "20260102T030405Z-0a1b2c3d",
+        "counts": {"train": 80, "validation": 20, "test": 20},
+    }
+    assert [(job.name, job.role, job.status) for job in summary.training_jobs] == [
+        ("base-job", "base", "Completed"),
+        ("next-job", "incremental", "Completed"),
+    ]
+    assert summary.training_jobs[1].hyperparameters["learning_rate"] == "0.01"
+    assert summary.incremental is not None
+    assert summary.incremental.model_dump() == {
+        "job": "next-job",
+        "base_job": "base-job",
+        "first_epoch_validation_accuracy": 0.75,
+        "base_first_epoch_validation_accuracy": 0.25,
+    }
+    assert (summary.best_job, summary.test_accuracy, summary.prediction) == ("base-job", 0.95, prediction)
+    assert (summary.endpoint, summary.endpoint_status) == ("pets", "Deleted")
+
+
+def test_a_run_that_only_built_a_dataset_has_a_summary_too(aws: Any) -> None:
+    summary = summarise(aws("sagemaker"), aws("logs"), dataset=dataset_version())
+    assert (summary.training_jobs, summary.incremental, summary.test_accuracy) == ((), None, None)
+
+
+def test_the_summary_lies_beside_the_report(aws: Any) -> None:
+    s3 = aws("s3")
+    s3.create_bucket(Bucket="models-of-acme")
+    summary = summarise(aws("sagemaker"), aws("logs"), dataset=dataset_version())
+    uri = write_summary(s3, summary, settings=settings(), run=RUN)
+    assert uri == f"s3://models-of-acme/reports/{RUN.name}/summary.json"
+    kept = s3.get_object(Bucket="models-of-acme", Key=f"reports/{RUN.name}/summary.json")["Body"].read()
+    assert json.loads(kept) == summary.model_dump(mode="json")
