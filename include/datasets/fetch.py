@@ -85,7 +85,9 @@ class ObjectFetcher:
             self._stores[bucket] = S3Store(
                 bucket,
                 region=self._s3.meta.region_name,
-                endpoint=endpoint,
+                # Named in full: obstore also reads AWS_* variables, and the client's word must stand above them.
+                aws_endpoint_url_s3=endpoint,
+                skip_signature=False,
                 virtual_hosted_style_request=False,
                 client_options={"allow_http": endpoint.startswith("http://"), "timeout": "120s"},
                 credential_provider=self._credentials,

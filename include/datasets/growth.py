@@ -35,8 +35,7 @@ def find_new_images(s3: S3Client, conf: DatasetConf, version: DatasetVersion) ->
     """
     source = ClassFolders(s3, conf.source_uri(version.layout.bucket))
     known = KnownImages.of(s3, version)
-    labels = [label for label in source.folders if label in set(version.labels)]
-    sizes = [image.size for image in source.images(labels) if not known.has(image)]
+    sizes = [image.size for image in source.images(version.labels) if not known.has(image)]
     new_labels = () if conf.labels else tuple(sorted(set(source.folders) - set(version.labels)))
     logger.info("%s: %s images are new since version %s", conf.name, len(sizes), version.version)
     if new_labels:

@@ -88,7 +88,6 @@ def plan_version(
     DatasetError where the source, the labels or the parent cannot give a dataset.
     """
     layout = VersionLayout(data_bucket, conf.name, version_name(run_id, run_after))
-    packing = image_options(conf)
     published = find(s3, layout)
     if published is not None:
         logger.info("Version %s is published already", layout.uri)
@@ -98,22 +97,21 @@ def plan_version(
             "dataset.multi_label is true, but class folders give every image one label: several labels need a source "
             "that lists images with their labels (.lst, CSV, Parquet or JSON Lines)"
         )
+    packing = image_options(conf)
     base = _load_parent(s3, layout, parent, packing)
-    source_uri = conf.source_uri(data_bucket)
-    source = ClassFolders(s3, source_uri)
-    labels = class_order(conf.labels, source.folders, source=source_uri, parent=base)
+    source = ClassFolders(s3, conf.source_uri(data_bucket))
+    labels = class_order(conf.labels, source.folders, source=source.uri, parent=base)
     known = KnownImages.of(s3, base) if base else KnownImages()
-    listed = set(labels).intersection(source.folders)
-    new = [image for image in source.images(label for label in labels if label in listed) if not known.has(image)]
+    new = [image for image in source.images(labels) if not known.has(image)]
     selection = select_images(new, source.loose, known)
     if base is None:
-        _check_every_class_has_images(labels, selection, source_uri)
+        _check_every_class_has_images(labels, selection, source.uri)
     plan = VersionPlan(
         name=conf.name,
         version=layout.version,
         bucket=data_bucket,
         parent=base.uri if base else None,
-        source=source_uri,
+        source=source.uri,
         labels=labels,
         multi_label=False,
         packing=packing,

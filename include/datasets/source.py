@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
+from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
 
 if TYPE_CHECKING:
@@ -37,18 +40,24 @@ class ClassFolders:
 
     def __init__(self, s3: S3Client, uri: str) -> None:
         self._s3 = s3
+        self.uri = uri
         self.bucket, prefix = parse_s3_uri(uri)
         self.prefix = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
+        self._present: set[str] = set()
         self.folders: tuple[str, ...] = ()
         """Names of the class folders, sorted."""
         self.loose: tuple[SourceImage, ...] = ()
         """Objects that stand beside the class folders."""
-        self._list_top()
+        try:
+            self._list_top()
+        except ClientError as error:
+            raise _unlisted(uri, self.bucket, error) from error
 
     def images(self, labels: Iterable[str]) -> Iterator[SourceImage]:
-        """List the objects of the given classes, class after class, in the order of their keys."""
+        """List the objects of the classes that have a folder, class after class, in the order of their keys."""
+        present = [label for label in labels if label in self._present]
         with ThreadPoolExecutor(LISTING_THREADS) as pool:
-            for images in pool.map(self._list_class, labels):
+            for images in pool.map(self._list_class, present):
                 yield from images
 
     def _list_top(self) -> None:
@@ -60,7 +69,8 @@ class ClassFolders:
             for listed in page.get("Contents", []):
                 if listed["Key"] != self.prefix:
                     loose.append(SourceImage(self.bucket, listed["Key"], listed["ETag"].strip('"'), listed["Size"], ()))
-        self.folders = tuple(sorted(folders - {""}))
+        self._present = folders - {""}
+        self.folders = tuple(sorted(self._present))
         self.loose = tuple(loose)
 
     def _list_class(self, label: str) -> list[SourceImage]:
@@ -71,3 +81,12 @@ class ClassFolders:
             for listed in page.get("Contents", [])
             if not listed["Key"].endswith("/")
         ]
+
+
+def _unlisted(uri: str, bucket: str, error: ClientError) -> DatasetError | ClientError:
+    code = error.response.get("Error", {}).get("Code")
+    if code == "NoSuchBucket":
+        return DatasetError(f"dataset.source {uri}: there is no bucket {bucket}; name the bucket that holds the images")
+    if code in ("AccessDenied", "AllAccessDisabled"):
+        return DatasetError(f"dataset.source {uri} may not be listed: give the role s3:ListBucket on bucket {bucket}")
+    return error

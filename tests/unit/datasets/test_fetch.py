@@ -67,6 +67,15 @@ def test_a_body_of_another_length_than_listed_is_no_image(s3: S3Client, bucket: 
         fetch(s3, row)
 
 
+def test_the_clients_endpoint_stands_above_the_environment(
+    s3: S3Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    row = listed(bucket, "images/cat.jpg", b"12345")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{unused_tcp_port}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_tcp_port}")
+    assert fetch(s3, row) == b"12345"
+
+
 def test_a_server_that_is_gone_is_an_error_and_not_a_bad_image(bucket: Bucket, unused_tcp_port: int) -> None:
     row = listed(bucket, "images/odd\tkey.jpg", b"12345")
     gone = boto3.client(

@@ -125,3 +125,8 @@ def test_a_parent_with_other_packing_is_refused_by_the_field(bucket: Bucket) -> 
 def test_an_unknown_parent_is_refused_by_its_address(bucket: Bucket) -> None:
     with pytest.raises(DatasetError, match=r"there is no dataset version at s3://.*/datasets/pets/nowhere/"):
         bucket.plan(bucket.conf(), parent="nowhere")
+
+
+def test_a_bucket_that_does_not_exist_is_named(bucket: Bucket) -> None:
+    with pytest.raises(DatasetError, match=r"dataset\.source s3://no-such-photos/: there is no bucket no-such-photos"):
+        bucket.plan(bucket.conf(source="s3://no-such-photos/"))
