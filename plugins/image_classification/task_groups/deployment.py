@@ -34,7 +34,7 @@ def deployment(conf: Any, dataset: Any, model: Any) -> Any:
     endpoint = EndpointOperator(task_id="deploy", deployment=approved_deployment, inputs=inputs)
     answers = predict(dataset, endpoint.output)  # type: ignore[arg-type]
     removal = tear_down(conf, endpoint.output)  # type: ignore[arg-type]
-    answers >> removal.as_teardown(setups=endpoint, on_failure_fail_dagrun=True)
+    answers >> removal
     return {"deploy": endpoint.output, "predict": answers, "tear_down": removal}
 
 
@@ -74,12 +74,14 @@ def predict(dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]
     }
 
 
-@task
-def tear_down(conf: dict[str, Any], endpoint: dict[str, Any]) -> list[str]:
+@task(trigger_rule="all_done")
+def tear_down(conf: dict[str, Any] | None, endpoint: dict[str, Any] | None) -> list[str]:
     """Delete the endpoint, its configuration and its model, unless `endpoint.keep` is on."""
     from include.deployment import endpoint as endpoints
     from include.run_conf import RunConf
 
+    if conf is None or endpoint is None:
+        raise AirflowSkipException("this run deployed nothing")
     if RunConf.from_conf(conf).endpoint.keep:
         raise AirflowSkipException("endpoint.keep is on")
     deleted = endpoints.tear_down(AwsAccess.of(load_settings()).client("sagemaker"), endpoint["name"])
