@@ -12,7 +12,7 @@ from local_aws.sagemaker.area import Action, Area, Document
 from local_aws.sagemaker.records import ResourceTable
 from local_aws.sagemaker.rules import check_training_job
 from local_aws.sagemaker.search_space import SearchSpace
-from local_aws.sagemaker.strategies import Plan, Proposal, Resource, search
+from local_aws.sagemaker.strategies import Plan, Resource, search
 from local_aws.sagemaker.tags import Tags, check_tags
 from local_aws.sagemaker.training import TrainingJobs
 from local_aws.sagemaker.training_job import TrainingJob
@@ -64,14 +64,13 @@ class Tuning(Area):
         documents = tuning_rules.definitions(request)
         spaces = [_space(document) for document in documents]
         tuning_rules.check_config(request, spaces)
+        for document, space in zip(documents, spaces, strict=True):
+            self._check(name, document, space)
         parents = self._parents(request, documents)
-        plans = [self._plan(request, document) for document in documents]
         definitions = [
-            Definition(document, space, search(space, plan))
-            for document, space, plan in zip(documents, spaces, plans, strict=True)
+            Definition(document, space, search(space, self._plan(request, document)))
+            for document, space in zip(documents, spaces, strict=True)
         ]
-        for definition in definitions:
-            self._check(name, definition)
         tuning = TuningJob(name, self.aws.arn("hyper-parameter-tuning-job", name), request, definitions, parents)
         self._jobs.add(tuning)
         self.sagemaker.area(Tags).register(tuning.arn, tags)
@@ -130,14 +129,14 @@ class Tuning(Area):
         goal = document["TuningObjective"]["Type"]
         return Plan(config["Strategy"], goal, jobs, config.get("RandomSeed"), resource)
 
-    def _check(self, name: str, definition: Definition) -> None:
+    def _check(self, name: str, document: Document, space: SearchSpace) -> None:
         """Refuse a definition whose training jobs would be refused."""
-        sample = training_request(f"{name}-001-00000000", definition, Proposal(0, {}), [])
+        sample = training_request(f"{name}-001-00000000", document, {}, [])
         check_training_job(sample)
         image = sample["AlgorithmSpecification"]["TrainingImage"]
         self.aws.server.images.command(image, "train")
         built_in = self.aws.server.images.is_built_in_algorithm(image)
-        tuning_rules.check_definition(definition.document, definition.space, built_in=built_in)
+        tuning_rules.check_definition(document, space, built_in=built_in)
 
     def _parents(self, request: Document, documents: list[Document]) -> list[TuningJob]:
         """Return the parents of a warm start, which must have ended and fit; raises ValidationException."""

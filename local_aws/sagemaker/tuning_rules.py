@@ -72,8 +72,11 @@ def check_config(request: Mapping[str, Any], spaces: Sequence[SearchSpace]) -> N
     strategy = config["Strategy"]
     if strategy == "Grid":
         _check_grid(config["ResourceLimits"], spaces)
-    elif not {"MaxNumberOfTrainingJobs", "MaxRuntimeInSeconds"} & set(config["ResourceLimits"]):
-        raise validation_error(f"MaxNumberOfTrainingJobs is required for the {strategy} strategy.")
+    elif not _has_an_end(config):
+        raise validation_error(
+            f"MaxNumberOfTrainingJobs is required for the {strategy} strategy, unless MaxRuntimeInSeconds or "
+            "TuningJobCompletionCriteria end the tuning job."
+        )
     if strategy == "Hyperband":
         if config.get("TrainingJobEarlyStoppingType", "Off") != "Off":
             raise validation_error(
@@ -171,10 +174,11 @@ def _check_limits(config: Mapping[str, Any]) -> None:
             "The account-level service limit 'Maximum number of training jobs per tuning job' is "
             f"{MAX_JOBS}, with a request of {jobs}."
         )
-    if jobs is not None and parallel > jobs:
-        raise validation_error(
-            f"MaxParallelTrainingJobs ({parallel}) must be less than or equal to MaxNumberOfTrainingJobs ({jobs})."
-        )
+
+
+def _has_an_end(config: Mapping[str, Any]) -> bool:
+    limited = {"MaxNumberOfTrainingJobs", "MaxRuntimeInSeconds"} & set(config["ResourceLimits"])
+    return bool(limited) or bool(config.get("TuningJobCompletionCriteria"))
 
 
 def _check_grid(limits: Mapping[str, Any], spaces: Sequence[SearchSpace]) -> None:

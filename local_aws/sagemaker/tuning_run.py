@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from local_aws.aws_errors import AwsError
@@ -111,7 +111,8 @@ class TuningRun:
     def _start(self, definition: Definition, proposal: Proposal) -> None:
         number = len(self._tuning.jobs) + 1
         name = f"{self._tuning.name}-{number:03d}-{uuid.uuid4().hex[:8]}"
-        request = training_request(name, definition, proposal, self._tuning.request.get("Tags", []))
+        tags = self._tuning.request.get("Tags", [])
+        request = training_request(name, definition.document, proposal.hyperparameters, tags)
         self._tuning.jobs.append(TunedJob(definition, proposal, self._train(request, self._wake)))
 
     def _wake(self) -> None:
@@ -197,9 +198,8 @@ class TuningRun:
         self._tuning.turn("Failed", reason)
 
 
-def training_request(name: str, definition: Definition, proposal: Proposal, tags: list[Any]) -> Document:
-    """Return the CreateTrainingJob request of one proposal."""
-    document = definition.document
+def training_request(name: str, document: Document, tuned: Mapping[str, str], tags: list[Any]) -> Document:
+    """Return the CreateTrainingJob request of a definition with the tuned hyperparameters."""
     passed = (
         "RoleArn",
         "InputDataConfig",
@@ -219,8 +219,8 @@ def training_request(name: str, definition: Definition, proposal: Proposal, tags
         "ResourceConfig": _resources(document),
         "HyperParameters": {
             **document.get("StaticHyperParameters", {}),
-            **proposal.hyperparameters,
-            OBJECTIVE_HYPERPARAMETER: definition.metric,
+            **tuned,
+            OBJECTIVE_HYPERPARAMETER: document["TuningObjective"]["MetricName"],
         },
         "Tags": tags,
     }
