@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +27,11 @@ class SampleImage:
     key: str
     jpeg: bytes
 
+    @property
+    def etag(self) -> str:
+        """The ETag that S3 gives it."""
+        return hashlib.md5(self.jpeg, usedforsecurity=False).hexdigest()
+
 
 def digit_images() -> Iterator[SampleImage]:
     """Yield every scanned digit as a JPEG of 32 x 32 pixels; class folders are called 0 to 9.
@@ -40,11 +46,14 @@ def digit_images() -> Iterator[SampleImage]:
         yield SampleImage(key=f"{label}/{number:04d}.jpg", jpeg=encoded.tobytes())
 
 
-def upload(client: S3Client, bucket: str, prefix: str, images: Iterator[SampleImage]) -> int:
-    """Put the images below a prefix (with a slash at its end) and return how many they are."""
+def upload(client: S3Client, bucket: str, prefix: str, images: Iterable[SampleImage]) -> int:
+    """Put the images that are not there yet below a prefix (with a slash at its end); return how many were put."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    there = {found["Key"]: found["ETag"].strip('"') for page in pages for found in page.get("Contents", [])}
+    missing = [image for image in images if there.get(prefix + image.key) != image.etag]
 
     def put(image: SampleImage) -> None:
         client.put_object(Bucket=bucket, Key=prefix + image.key, Body=image.jpeg, ContentType="image/jpeg")
 
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return sum(1 for _ in pool.map(put, images))
+        return sum(1 for _ in pool.map(put, missing))

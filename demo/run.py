@@ -52,8 +52,9 @@ def demo(console: Console) -> None:
     session = local_session()
     s3 = session.client("s3", endpoint_url=services.aws_url, config=client_config())
     bucket = services.settings.data_bucket
-    count = upload(s3, bucket, IMAGES_PREFIX, digit_images())
-    console.print(f"{count} images are in s3://{bucket}/{IMAGES_PREFIX}", markup=False)
+    images = list(digit_images())
+    new = upload(s3, bucket, IMAGES_PREFIX, images)
+    console.print(f"{len(images)} images are in s3://{bucket}/{IMAGES_PREFIX}, {new} of them new", markup=False)
 
     with AirflowClient(services.airflow_url, services.user, services.password) as airflow:
         airflow.wait_for_dag(DAG_ID, DAG_SECONDS)

@@ -72,6 +72,7 @@ def read_summary(
     version = _read_json(s3, returned(PUBLISH)["uri"] + "dataset.json")
     best = str(returned(SELECT_BEST)["job"])
     endpoint = str(returned(DEPLOY)["name"])
+    prediction = returned(PREDICT)["predictions"][0]
     run = airflow.dag_run(dag_id, run_id)
     order = airflow.task_order(dag_id)
     return Summary(
@@ -94,7 +95,7 @@ def read_summary(
         incremental=_incremental(jobs, best),
         test_accuracy=endpoint_accuracy(s3, runtime, endpoint, version),
         endpoint=endpoint,
-        prediction={name: returned(PREDICT)[name] for name in ("expected", "label", "probability")},
+        prediction={name: prediction[name] for name in ("expected", "label", "probability")},
         ui={"url": services.airflow_url, "user": services.user, "password": services.password},
         stages={
             stage.name: round(stage.seconds, 1)
