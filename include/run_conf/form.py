@@ -52,7 +52,11 @@ def form_fields(sections: Sequence[str] = (), *, model: type[BaseModel] = RunCon
 
 def _form_field(field: ConfField) -> FormField:
     schema: dict[str, Any] = {key: field.schema[key] for key in PASSED_ON if key in field.schema}
-    schema["type"] = ["null", field.kind] if field.nullable or field.kind in ("array", "object") else field.kind
+    default = to_jsonable_python(field.default)
+    if default == "":  # the form takes an empty field for null, and starts nothing while null is not allowed
+        default = None
+    may_be_empty = field.nullable or default is None or field.kind in ("array", "object")
+    schema["type"] = ["null", field.kind] if may_be_empty else field.kind
     if "enum" in schema and field.nullable:
         schema["enum"] = [None, *schema["enum"]]
     if field.kind == "array":
@@ -60,7 +64,7 @@ def _form_field(field: ConfField) -> FormField:
     description = str(field.schema.get("description", ""))
     return FormField(
         name=field.name,
-        default=to_jsonable_python(field.default),
+        default=default,
         schema={
             **schema,
             "title": field.schema.get("title", field.name),

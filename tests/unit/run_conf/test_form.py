@@ -18,6 +18,12 @@ def test_a_form_sent_as_it_opens_is_the_default_run() -> None:
     assert RunConf.from_conf({name: field.default for name, field in FIELDS.items()}) == RunConf()
 
 
+def test_a_text_that_may_stay_empty_may_be_null_as_the_form_sends_it() -> None:
+    for name in ("dataset.source", "dataset.version", "endpoint.name"):
+        assert FIELDS[name].default is None
+        assert FIELDS[name].schema["type"] == ["null", "string"]
+
+
 def test_every_field_says_what_it_is() -> None:
     for field in FIELDS.values():
         assert field.schema["title"] != field.name, field.name
