@@ -16,7 +16,7 @@ from tests.local_aws.running import ROLE, RunningLocalAws, eventually, start_loc
 ALGORITHM = Path(__file__).with_name("scripted_algorithm.py")
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"
 BUCKET = "models-and-images"
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
