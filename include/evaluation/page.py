@@ -98,17 +98,32 @@ def _first_epochs(contents: ReportContents) -> str:
 
 
 def _leaderboard(best: BestModel) -> str:
+    """The considered jobs with the hyperparameters in which they differ, then the skipped ones with their reason."""
+    shared = _shared_hyperparameters(best)
     rows = [
         (
             candidate.job,
             f"{candidate.value:.4f}",
             "" if candidate.billable_seconds is None else f"{candidate.billable_seconds} s",
-            ", ".join(f"{name} {value}" for name, value in sorted(candidate.hyperparameters.items())),
+            _listed({name: value for name, value in candidate.hyperparameters.items() if name not in shared}),
         )
         for candidate in best.leaderboard
     ]
     rows += [(skip.job, "skipped", "", skip.reason) for skip in best.skipped]
-    return _table(("job", best.objective, "billed", "hyperparameters"), rows, best=best.job) if rows else ""
+    if not rows:
+        return ""
+    table = _table(("job", best.objective, "billed", "hyperparameters"), rows, best=best.job)
+    return f"{table}<p class=note>All of them: {escape(_listed(shared))}.</p>" if shared else table
+
+
+def _shared_hyperparameters(best: BestModel) -> dict[str, str]:
+    """What every considered job was sent alike; nothing where there is one job only."""
+    sent = [set(candidate.hyperparameters.items()) for candidate in best.leaderboard]
+    return dict(set.intersection(*sent)) if len(sent) > 1 else {}
+
+
+def _listed(hyperparameters: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(hyperparameters.items()))
 
 
 def _confusion(contents: ReportContents) -> str:

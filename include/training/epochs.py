@@ -62,20 +62,28 @@ def read_epochs(logs: CloudWatchLogsClient, job: str) -> list[EpochMetrics]:
 
 
 def log_lines(logs: CloudWatchLogsClient, job: str) -> Iterator[str]:
-    """The lines of the job's first machine; with several machines all of them log the same epochs."""
+    """The lines of the job's first machine; with several machines all of them log the same epochs.
+
+    A machine has a stream for each time it was started (`JOB/algo-1-SECONDS`): a spot job may have been restarted.
+    """
     try:
         found = logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{job}/")
     except logs.exceptions.ResourceNotFoundException:
         return
     streams = sorted(stream["logStreamName"] for stream in found["logStreams"])
-    if streams:
-        yield from _stream_lines(logs, streams[0])
+    for stream in streams:
+        if _machine(stream) == _machine(streams[0]):
+            yield from _stream_lines(logs, stream)
 
 
 def first_epoch_validation_accuracy(logs: CloudWatchLogsClient, job: str) -> float | None:
     """The validation accuracy of the job's first epoch; None where its log does not tell."""
     epochs = read_epochs(logs, job)
     return epochs[0].validation_accuracy if epochs else None
+
+
+def _machine(stream: str) -> str:
+    return stream.rpartition("-")[0]
 
 
 def _stream_lines(logs: CloudWatchLogsClient, stream: str) -> Iterator[str]:

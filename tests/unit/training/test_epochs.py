@@ -72,6 +72,12 @@ def test_of_several_machines_one_is_read(logs) -> None:
     assert first_epoch_validation_accuracy(logs, "job-1") == 0.253906
 
 
+def test_a_restarted_spot_job_is_read_from_its_first_start_on(logs) -> None:
+    write_log(logs, "job-1/algo-1-1767323045", LINES)
+    write_log(logs, "job-1/algo-1-1767329999", [f"{PREFIX} Epoch[2] Validation-accuracy=0.9"])
+    assert [epoch.epoch for epoch in read_epochs(logs, "job-1")] == [0, 1, 2]
+
+
 def test_a_log_longer_than_a_page_is_read_to_its_end(logs) -> None:
     filler = [f"line {number}" for number in range(12_000)]
     write_log(logs, "job-1/algo-1-1767323045", [*filler, *LINES])
