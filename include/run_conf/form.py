@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from include.run_conf.conf import RunConf
@@ -43,11 +41,9 @@ class FormField:
         return str(self.schema["section"])
 
 
-def form_fields(sections: Sequence[str] = (), *, model: type[BaseModel] = RunConf) -> list[FormField]:
-    """The fields of the run conf in order, all of them or those of the named top-level sections (`dataset`, ...)."""
-    return [
-        _form_field(field) for field in fields_of(model) if not sections or field.name.partition(".")[0] in sections
-    ]
+def form_fields() -> list[FormField]:
+    """The fields of the run conf, in order."""
+    return [_form_field(field) for field in fields_of(RunConf)]
 
 
 def _form_field(field: ConfField) -> FormField:

@@ -56,7 +56,3 @@ def test_fields_of_one_section_stand_together() -> None:
         "Promotion",
         "Endpoint",
     ]
-
-
-def test_a_dag_may_ask_for_some_sections_only() -> None:
-    assert {field.name.partition(".")[0] for field in form_fields(["dataset", "endpoint"])} == {"dataset", "endpoint"}
