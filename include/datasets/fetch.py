@@ -8,8 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-from obstore.exceptions import NotFoundError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+from obstore.exceptions import (
+    GenericError,
+    NotFoundError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 from obstore.store import S3Store
 
 from include.datasets.errors import DatasetError
@@ -20,9 +26,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ODD_KEY_THREADS = 8
-LENGTH_TRIES = 3
+BODY_TRIES = 3
 CREDENTIALS_LAST = timedelta(minutes=5)
 """After this obstore asks the client again, which renews what has expired."""
+
+
+class _BrokenBodyError(Exception):
+    """A body that broke off while it was read: both clients retry requests at length, but not always this."""
 
 
 class ObjectFetcher:
@@ -47,28 +57,38 @@ class ObjectFetcher:
         Raises ImageError with the status ``missing`` or ``changed``, DatasetError where access is denied, and OSError
         where the body keeps arriving shorter than listed.
         """
-        for _ in range(LENGTH_TRIES):
-            data = await self._get(image)
+        for _ in range(BODY_TRIES):
+            try:
+                data = await self._get(image)
+            except _BrokenBodyError as error:
+                broken = f"breaks off ({error})"
+                continue
             if len(data) == image.size:
                 return data
-        raise OSError(f"{image.uri} was listed with {image.size} bytes but arrives with {len(data)}: try again")
+            broken = f"arrives with {len(data)}"
+        raise OSError(
+            f"{image.uri} was listed with {image.size} bytes but {broken}, {BODY_TRIES} times: try again later"
+        )
 
     async def _get(self, image: ManifestRow) -> bytes:
         if not is_plain_key(image.key):
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._get_odd, image)
         try:
             answer = await self._store(image.bucket).get_async(image.key, options={"if_match": f'"{image.etag}"'})
-            return bytes(await answer.bytes_async())
         except (NotFoundError, FileNotFoundError):
             raise _missing() from None
         except PreconditionError:
             raise _changed() from None
         except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
             raise _denied(image, error) from error
+        try:
+            return bytes(await answer.bytes_async())
+        except GenericError as error:
+            raise _BrokenBodyError(str(error).splitlines()[0]) from error
 
     def _get_odd(self, image: ManifestRow) -> bytes:
         try:
-            return self._s3.get_object(Bucket=image.bucket, Key=image.key, IfMatch=f'"{image.etag}"')["Body"].read()
+            body = self._s3.get_object(Bucket=image.bucket, Key=image.key, IfMatch=f'"{image.etag}"')["Body"]
         except ClientError as error:
             code = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             if code == 404:
@@ -78,6 +98,10 @@ class ObjectFetcher:
             if code in (401, 403):
                 raise _denied(image, error) from error
             raise
+        try:
+            return body.read()
+        except (ResponseStreamingError, IncompleteReadError, ReadTimeoutError) as error:
+            raise _BrokenBodyError(str(error)) from error
 
     def _store(self, bucket: str) -> S3Store:
         if bucket not in self._stores:

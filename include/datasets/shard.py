@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import cv2
 from botocore.exceptions import ClientError
@@ -133,7 +133,7 @@ async def _pack_rows(
             if packed is None:
                 done.append(row)
             else:
-                record_id = row.record_id or 0
+                record_id = cast(int, row.record_id)  # every planned row has one
                 payload = encode_image_record([float(class_index[label]) for label in row.labels], record_id, packed)
                 # A write may wait for the upload of earlier bytes, which must not hold up the GETs.
                 offset = await asyncio.to_thread(writer.write, record_id, payload)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from hypothesis import HealthCheck, settings
 from moto.moto_server import werkzeug_app
 from moto.server import ThreadedMotoServer
 
@@ -23,6 +24,13 @@ from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+settings.register_profile(
+    "busy machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("busy machine")
 
 RUN_AFTER = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.datasets.fetch import ObjectFetcher, is_plain_key
@@ -34,7 +34,7 @@ def listed(bucket: Bucket, key: str, body: bytes) -> ManifestRow:
     return ManifestRow(bucket.name, key, etag, len(body), "train", ("cat",), "planned")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(segments=st.lists(SEGMENTS | ODD, min_size=1, max_size=4))
 def test_every_key_gives_the_bytes_that_lie_under_it(s3: S3Client, bucket: Bucket, segments: list[str]) -> None:
     key = "/".join(["images", *segments])

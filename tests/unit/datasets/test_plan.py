@@ -4,7 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.datasets.errors import DatasetError
@@ -71,7 +71,7 @@ def test_the_source_may_lie_in_another_bucket_and_at_its_root(s3: S3Client, buck
     assert (plan.labels, plan.new_images, plan.bucket) == (["cat", "dog"], 6, bucket.name)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(
     names=st.sets(
         st.text(
