@@ -39,5 +39,5 @@ COPY local_aws local_aws
 COPY demo demo
 USER airflow
 VOLUME /state
-EXPOSE 5055
-ENTRYPOINT ["python", "-m", "local_aws", "--host", "0.0.0.0", "--port", "5055", "--state-dir", "/state"]
+EXPOSE 4566
+ENTRYPOINT ["python", "-m", "local_aws", "--host", "0.0.0.0", "--port", "4566", "--state-dir", "/state"]

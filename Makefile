@@ -5,7 +5,7 @@ SHELL := /bin/bash
 # A Python 3.11 (MXNet 1.9.1 and its NumPy have no later wheels); `make PYTHON=/path/to/python3.11 setup` names another.
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$p"; exit; }; done; echo python3)
-PORT ?= 5055
+PORT ?= 4566
 AIRFLOW_PORT ?= 8080
 WORKERS ?= 2
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -36,7 +36,8 @@ local: setup ## start the local AWS and Airflow, and leave them to you
 down: ## end what `make demo` and `make local` started
 	@if [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m demo.services down; else echo "Nothing is running."; fi
 
-test: setup ## run every test, in both environments
+test: ## run every test (makes also the environments of the SageMaker SDKs, clients in the tests)
+	$(environments) test-setup
 	@status=0; \
 	$(AIRFLOW) -m pytest -n $(JOBS) tests --ignore=tests/containers || status=1; \
 	OMP_NUM_THREADS=1 $(MXNET) -m pytest -n $(JOBS) tests/containers || status=1; \

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
-LOCAL_AWS = "http://local-aws:5055"
+LOCAL_AWS = "http://local-aws:4566"
 
 
 class ComposeError(Exception):
