@@ -1,4 +1,6 @@
-"""Makes the project's two environments from a bare Python 3.11: `environments.py setup` or `environments.py lock`.
+"""Makes the project's environments from a bare Python 3.11: `environments.py setup`, `test-setup` or `lock`.
+
+`setup` makes the two that the project runs in; `test-setup` also those of the SageMaker SDKs, clients in the tests.
 
 uv does the work and is installed here first, into .tools/uv, by the pip that every Python carries. An environment is
 made anew only when one of its requirement files changed. Standard library only: nothing is installed yet.
@@ -74,6 +76,11 @@ ENVIRONMENTS = (
     ),
     Environment(ROOT / ".venv-mxnet", (CONTAINER / "requirements.txt", CONTAINER / "requirements-test.txt")),
 )
+SDK_CLIENTS = ROOT / "tests" / "sdk_clients"
+CLIENT_ENVIRONMENTS = (
+    Environment(ROOT / ".venv-sdk-v2", (SDK_CLIENTS / "sdk_v2.txt",)),
+    Environment(ROOT / ".venv-sdk-v3", (SDK_CLIENTS / "sdk_v3.txt",)),
+)
 # In the order in which they constrain each other.
 SOURCES = (
     ROOT / "requirements.in",
@@ -81,6 +88,8 @@ SOURCES = (
     ROOT / "requirements-dev.in",
     CONTAINER / "requirements.in",
     CONTAINER / "requirements-test.in",
+    SDK_CLIENTS / "sdk_v2.in",
+    SDK_CLIENTS / "sdk_v3.in",
 )
 
 
@@ -90,7 +99,7 @@ def main(arguments: list[str]) -> int:
     try:
         with (TOOLS / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            {"setup": setup, "lock": compile_requirements}[arguments[0]]()
+            {"setup": setup, "test-setup": test_setup, "lock": compile_requirements}[arguments[0]]()
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
@@ -101,8 +110,18 @@ def main(arguments: list[str]) -> int:
 
 
 def setup() -> None:
-    """Make what is missing or out of date."""
-    stale = [environment for environment in ENVIRONMENTS if not environment.is_current()]
+    """Make what the project runs in."""
+    make_stale(ENVIRONMENTS)
+
+
+def test_setup() -> None:
+    """Make what the tests run in: the project's environments and those of its clients."""
+    make_stale(ENVIRONMENTS + CLIENT_ENVIRONMENTS)
+
+
+def make_stale(environments: tuple[Environment, ...]) -> None:
+    """Make the environments that are missing or out of date."""
+    stale = [environment for environment in environments if not environment.is_current()]
     if not stale:
         return
     require_openmp()

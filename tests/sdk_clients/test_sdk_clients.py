@@ -1,0 +1,111 @@
+"""The SageMaker SDKs v2 and v3, unmodified and in environments of their own, train, tune and serve on the local AWS."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from include.recordio.format import encode_image_record
+from include.recordio.writer import RecordWriter
+from tests.local_aws.running import RunningLocalAws, start_local_aws
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = Path(__file__).parent
+
+
+def jpeg(label: int, seed: int) -> bytes:
+    """A noisy 32x32 picture: dark for class 0, bright for class 1."""
+    noise = np.random.default_rng(seed).integers(0, 80, (32, 32, 3), dtype=np.uint8)
+    return cv2.imencode(".jpg", noise + np.uint8(150 * label))[1].tobytes()
+
+
+def recordio(count: int, seed: int) -> bytes:
+    sink = io.BytesIO()
+    writer = RecordWriter(sink)
+    for number in range(count):
+        label = number % 2
+        writer.write(number, encode_image_record([label], number, jpeg(label, seed + number)))
+    return sink.getvalue()
+
+
+@pytest.fixture(scope="module")
+def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
+    running = start_local_aws(tmp_path_factory.mktemp("local_aws"))
+    yield running
+    running.end()
+
+
+@pytest.fixture(scope="module")
+def bucket_and_image(local_aws: RunningLocalAws, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A bucket with a train and a validation channel, and a bright picture to predict."""
+    s3 = local_aws.client("s3")
+    s3.create_bucket(Bucket="sdk-clients")
+    s3.put_object(Bucket="sdk-clients", Key="train/train.rec", Body=recordio(32, seed=0))
+    s3.put_object(Bucket="sdk-clients", Key="validation/validation.rec", Body=recordio(16, seed=1000))
+    image = tmp_path_factory.mktemp("image") / "bright.jpg"
+    image.write_bytes(jpeg(1, seed=5000))
+    return "sdk-clients", image
+
+
+def run_client(version: str, url: str, bucket_and_image: tuple[str, Path], home: Path) -> tuple[dict[str, Any], str]:
+    """Run a version's script in its own environment; return its result and all it printed."""
+    python = ROOT / f".venv-sdk-{version}" / "bin" / "python"
+    assert python.exists(), f"{python} is missing: `make test` makes its environment"
+    result = home / "result.json"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON", "AIRFLOW"))}
+    finished = subprocess.run(
+        [python, SCRIPTS / f"sdk_{version}_chain.py", *bucket_and_image, result],
+        env=clean
+        | {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "HOME": str(home),
+        },
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    printed = finished.stdout + finished.stderr
+    assert finished.returncode == 0, printed[-6000:]
+    return json.loads(result.read_text()), printed
+
+
+def test_the_notebooks_on_sdk_v2_train_tune_deploy_and_predict(
+    local_aws: RunningLocalAws, bucket_and_image: tuple[str, Path], tmp_path: Path
+) -> None:
+    result, printed = run_client("v2", local_aws.url, bucket_and_image, tmp_path)
+
+    assert {"train:accuracy", "validation:accuracy"} <= set(result["metrics"])
+    assert "Epoch[0] Validation-accuracy=" in printed
+    assert result["best_artifact"].endswith("/output/model.tar.gz")
+    assert result["best_training_job"] in result["best_artifact"]
+    assert result["tuned"] == ["Completed", "Completed"]
+    assert sum(result["probabilities"]) == pytest.approx(1, abs=1e-4)
+    assert result["endpoint"] not in {
+        e["EndpointName"] for e in local_aws.client("sagemaker").list_endpoints()["Endpoints"]
+    }
+
+
+def test_sdk_v3_trains_tunes_deploys_and_predicts(
+    local_aws: RunningLocalAws, bucket_and_image: tuple[str, Path], tmp_path: Path
+) -> None:
+    result, printed = run_client("v3", local_aws.url, bucket_and_image, tmp_path)
+
+    assert result["status"] == "Completed"
+    assert {"train:accuracy", "validation:accuracy"} <= set(result["metrics"])
+    assert "Epoch[0] Validation-accuracy=" in printed
+    assert result["best_training_job"]
+    assert sum(result["probabilities"]) == pytest.approx(1, abs=1e-4)
