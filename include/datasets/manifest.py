@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -86,9 +86,9 @@ class ManifestRow:
         return replace(self, status=status, reason=reason, split=None, record_id=None, shard=None)
 
 
-def to_table(rows: Iterable[ManifestRow]) -> pa.Table:
+def to_table(rows: Sequence[ManifestRow]) -> pa.Table:
     """Lay rows out in the manifest's columns."""
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+    return pa.Table.from_pydict({name: [getattr(row, name) for row in rows] for name in SCHEMA.names}, schema=SCHEMA)
 
 
 def to_rows(table: pa.Table) -> list[ManifestRow]:
