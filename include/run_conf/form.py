@@ -10,25 +10,18 @@ from pydantic_core import to_jsonable_python
 from include.run_conf.conf import RunConf
 from include.run_conf.fields import ConfField, fields_of
 
-PASSED_ON = (
-    "enum",
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "minLength",
-    "maxLength",
-    "pattern",
-    "examples",
-)
+# What the form itself holds a person to. It checks no pattern and no excluded bound, and answers "Bad Request" where one is
+# missed: those are left to the task that checks the conf, whose message names field, value and remedy.
+PASSED_ON = ("enum", "minimum", "maximum", "maxLength", "examples")
+INCLUDED = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 
 
 @dataclass(frozen=True)
 class FormField:
     """One field of the trigger form: `Param(field.default, **field.schema)`.
 
-    `schema` holds JSON schema words (type, enum, minimum, maximum, pattern, ...) and the form's own: title,
-    description, description_md and section.
+    `schema` holds JSON schema words (type, enum, minimum, maximum, ...) and the form's own: title, description,
+    description_md and section.
     """
 
     name: str
@@ -47,7 +40,8 @@ def form_fields() -> list[FormField]:
 
 
 def _form_field(field: ConfField) -> FormField:
-    schema: dict[str, Any] = {key: field.schema[key] for key in PASSED_ON if key in field.schema}
+    schema: dict[str, Any] = {INCLUDED[key]: field.schema[key] for key in INCLUDED if key in field.schema}
+    schema |= {key: field.schema[key] for key in PASSED_ON if key in field.schema}
     default = to_jsonable_python(field.default)
     if default == "":  # the form takes an empty field for null, and starts nothing while null is not allowed
         default = None

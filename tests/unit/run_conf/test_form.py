@@ -24,6 +24,12 @@ def test_a_text_that_may_stay_empty_may_be_null_as_the_form_sends_it() -> None:
         assert FIELDS[name].schema["type"] == ["null", "string"]
 
 
+def test_what_the_form_cannot_explain_is_left_to_the_check_of_the_conf() -> None:
+    assert not any({"pattern", "minLength"} & {*field.schema} for field in FIELDS.values())
+    share = FIELDS["dataset.split.train"].schema
+    assert (share["minimum"], share["maximum"]) == (0, 1)
+
+
 def test_every_field_says_what_it_is() -> None:
     for field in FIELDS.values():
         assert field.schema["title"] != field.name, field.name
