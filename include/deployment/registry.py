@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from include.deployment.existing import existing, is_absent
+from include.training.label_sets import label_set_fingerprint
 from include.training.requests import OBJECTIVE, image_uri, tag_value, tags
 from include.training.results import describe_training_job
 from include.training.selection import BestModel
@@ -43,6 +44,7 @@ class RegisteredModel(BaseModel):
     dataset: str
     dataset_version: str
     dataset_uri: str
+    label_set: str | None = None
     accuracy: float
     report: str | None = None
 
@@ -114,6 +116,7 @@ def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
         dataset=properties["dataset"],
         dataset_version=properties["dataset-version"],
         dataset_uri=properties["dataset-uri"],
+        label_set=properties.get("label-set"),
         accuracy=float(properties.get("accuracy", 0)),
         report=properties.get("report"),
     )
@@ -146,6 +149,7 @@ def base_of(sagemaker: SageMakerClient, model: RegisteredModel) -> BestModel:
         artifact=model.artifact,
         hyperparameters=result.hyperparameters,
         billable_seconds=result.billable_seconds,
+        label_set=model.label_set,
     )
 
 
@@ -189,6 +193,7 @@ def _lineage(
         "dataset": dataset.name,
         "dataset-version": dataset.version,
         "dataset-uri": dataset.uri,
+        "label-set": label_set_fingerprint(dataset.labels),
         "dag": run.dag_id,
         "run": run.run_id,
         "accuracy": f"{evaluation.accuracy:.6f}",

@@ -11,6 +11,7 @@ from include.problems import Problem, ProblemsError
 from include.run_conf.ranges import Range
 from include.run_conf.rules import contradictions
 from include.training.algorithm_image import registry_accounts
+from include.training.label_sets import label_set_fingerprint
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -165,6 +166,12 @@ def _parent_problems(dataset: DatasetVersion, parent: BestModel) -> Iterator[Pro
             field="dataset.labels",
             value=f"{dataset.num_classes} classes",
             remedy=f"the parent model {parent.job} knows {classes}; classes cannot be added: run a full training",
+        )
+    elif parent.label_set and parent.label_set != label_set_fingerprint(dataset.labels):
+        yield Problem(
+            field="dataset.labels",
+            value=", ".join(dataset.labels),
+            remedy=f"the parent model {parent.job} knows other classes, or in another order: run a full training",
         )
     absent = [name for name in ("num_layers", "image_shape") if name not in parent.hyperparameters]
     if absent:

@@ -42,7 +42,8 @@ class Candidate(BaseModel):
 class BestModel(BaseModel):
     """The model that goes on: its job, what it reached, its artifact and everything its job was sent.
 
-    `leaderboard` holds the considered jobs, the best first; `skipped` the others with their reason.
+    `leaderboard` holds the considered jobs, the best first; `skipped` the others with their reason. `label_set` is the
+    fingerprint of its classes, known of a model that comes from the registry.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,6 +55,7 @@ class BestModel(BaseModel):
     hyperparameters: dict[str, str]
     billable_seconds: int | None = None
     tuning_job: str | None = None
+    label_set: str | None = None
     leaderboard: tuple[Candidate, ...] = ()
     skipped: tuple[SkippedJob, ...] = ()
 

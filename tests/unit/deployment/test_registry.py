@@ -7,6 +7,7 @@ import pytest
 from include.deployment.registry import RegisteredModel, base_of, last_approved, read_model, register_model
 from include.evaluation.metrics import Evaluation
 from include.run_conf import RunConf
+from include.training.label_sets import label_set_fingerprint
 from include.training.naming import Run
 from include.training.requests import training_request
 from include.training.results import JobResult
@@ -57,6 +58,7 @@ def test_a_registered_model_tells_where_it_came_from(sagemaker: Any) -> None:
         "dataset": "pets",
         "dataset_version": "20260102T030405Z-0a1b2c3d",
         "dataset_uri": "s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/",
+        "label_set": label_set_fingerprint(["cat", "dog", "owl"]),
         "accuracy": 0.9,
         "report": "s3://models-of-acme/reports/run/report.html",
     }
@@ -109,3 +111,4 @@ def test_a_registered_model_is_a_base_with_its_jobs_hyperparameters(sagemaker: A
     base = base_of(sagemaker, model)
     assert (base.job, base.artifact) == ("the-job", model.artifact)
     assert base.hyperparameters["num_classes"] == "3"
+    assert base.label_set == label_set_fingerprint(["cat", "dog", "owl"])

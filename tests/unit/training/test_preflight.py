@@ -8,6 +8,7 @@ import pytest
 from moto import mock_aws
 
 from include.run_conf import RunConf
+from include.training.label_sets import label_set_fingerprint
 from include.training.preflight import PreflightError, check, dataset_problems
 from include.training.selection import BestModel
 from tests.unit.documents import dataset_version, settings
@@ -106,6 +107,19 @@ def test_a_parent_that_does_not_fit_asks_for_a_full_training() -> None:
         "dataset.labels = 3 classes: the parent model champion knows 4; classes cannot be added: run a full training",
         f"incremental.hyperparameters.mini_batch_size = 64: {TOO_FEW}",
     ]
+
+
+def test_a_parent_with_the_same_number_of_other_classes_asks_for_a_full_training() -> None:
+    hyperparameters = {**PARENT.hyperparameters, "image_shape": "3,28,28", "num_classes": "3", "mini_batch_size": "16"}
+    parent = PARENT.model_copy(
+        update={"hyperparameters": hyperparameters, "label_set": label_set_fingerprint(["dog", "cat", "owl"])}
+    )
+    assert messages({}, parent=parent) == [
+        "dataset.labels = cat, dog, owl: the parent model champion knows other classes, or in another order: "
+        "run a full training"
+    ]
+    same = parent.model_copy(update={"label_set": label_set_fingerprint(["cat", "dog", "owl"])})
+    assert messages({}, parent=same) == []
 
 
 @pytest.fixture
