@@ -1,8 +1,7 @@
-"""Write docs/dags.md from the DAGs: `PYTHONPATH=.:plugins python -m image_classification.dag_pages > docs/dags.md`."""
+"""Write docs/dags.md from the DAGs: `PYTHONPATH=.:plugins python -m image_classification.dag_pages`."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,5 +28,5 @@ def _section(dag: DAG) -> str:
 if __name__ == "__main__":
     from airflow.dag_processing.dagbag import DagBag
 
-    folder = Path(__file__).resolve().parents[2] / "dags"
-    sys.stdout.write(dag_pages(DagBag(folder).dags))
+    root = Path(__file__).resolve().parents[2]
+    (root / "docs/dags.md").write_text(dag_pages(DagBag(root / "dags").dags))

@@ -1,3 +1,46 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
 import tests.dags.airflow_home  # noqa: F401  (before anything imports airflow)
+from tests.local_aws.running import BUCKET, ROLE, RunningLocalAws, start_local_aws
+
+SETTINGS = {
+    "data_bucket": BUCKET,
+    "output_bucket": BUCKET,
+    "execution_role_arn": ROLE,
+    "region": "us-east-1",
+    "poll_seconds": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def running_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
+    running = start_local_aws(tmp_path_factory.mktemp("local_aws"))
+    try:
+        client = running.client("s3")
+        client.create_bucket(Bucket=BUCKET)
+        client.put_object(Bucket=BUCKET, Key="data/train/train.rec", Body=b"records")
+        yield running
+    finally:
+        running.end()
+
+
+@pytest.fixture
+def aws(running_aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> RunningLocalAws:
+    """The local AWS, with Airflow set up to reach it as a deployment would."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", running_aws.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps(SETTINGS))
+    return running_aws
+
+
+@pytest.fixture
+def sagemaker(aws: RunningLocalAws) -> Any:
+    return aws.client("sagemaker")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+from airflow.sdk.module_loading import import_string
 from airflow.sdk.serde import serialize
 from airflow.serialization.decoders import smart_decode_trigger_kwargs
 
@@ -34,8 +35,6 @@ def test_connection_region_verify_and_botocore_configuration_survive_the_deferra
 
 
 def test_the_watcher_of_new_images_becomes_the_providers_sqs_trigger() -> None:
-    from airflow.sdk.module_loading import import_string
-
     class_path, arguments = NewImagesTrigger(
         queue_url="http://127.0.0.1/q", region="eu-west-1", poll_seconds=2
     ).serialize()

@@ -1,0 +1,168 @@
+"""What holds for every DAG."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow._shared.module_loading import find_path_from_directory
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+
+from image_classification.dag_pages import dag_pages
+from image_classification.form import run_conf_params
+from include.run_conf import RunConf, form_fields
+from tests.dags.airflow_home import ROOT
+
+DAG_IDS = [
+    "build_dataset",
+    "deploy_endpoint",
+    "evaluate_endpoint",
+    "image_classification",
+    "retrain_on_new_images",
+    "train_model",
+]
+TAGS = {"image-classification", "sagemaker", "chain", "stage"}
+HEAVY = ("boto3", "botocore", "aiobotocore", "sagemaker", "numpy", "cv2", "pyarrow", "sklearn", "obstore", "mxnet")
+OWN_FIELDS = {"deploy_endpoint": {"model_version"}}
+
+
+@pytest.fixture
+def dag(dag_bag: DagBag, request: pytest.FixtureRequest) -> DAG:
+    return dag_bag.dags[request.param]
+
+
+every_dag = pytest.mark.parametrize("dag", DAG_IDS, indirect=True)
+
+
+def test_every_dag_file_is_read_without_an_error(dag_bag: DagBag) -> None:
+    assert dag_bag.import_errors == {}
+    assert sorted(dag_bag.dags) == DAG_IDS
+
+
+def test_no_dag_file_imports_what_only_tasks_need(dag_files: list[Path]) -> None:
+    names = [f"dags.{path.stem}" for path in dag_files]
+    program = f"import sys, {', '.join(names)}; print([name for name in {HEAVY} if name in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@every_dag
+def test_a_dag_says_what_it_does_and_who_owns_it(dag: DAG) -> None:
+    assert dag.doc_md
+    assert dag.description
+    assert dag.tags <= TAGS
+    assert {task.owner for task in dag.tasks} == {"machine-learning"}
+    assert dag.catchup is False
+    assert dag.max_active_runs <= 8
+
+
+@every_dag
+def test_what_may_fail_for_a_moment_is_tried_again_further_and_further_apart(dag: DAG) -> None:
+    once = {task.task_id for task in dag.tasks if task.retries == 0}
+
+    assert once <= {"check_conf"}
+    for task in dag.tasks:
+        assert task.retry_exponential_backoff
+        assert task.retry_policy is not None
+
+
+@every_dag
+def test_a_dag_survives_its_way_into_the_database(dag: DAG) -> None:
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+
+    assert {task.task_id for task in stored.tasks} == {task.task_id for task in dag.tasks}
+    assert all(not task.params for task in dag.tasks)
+
+
+@every_dag
+def test_every_default_of_the_form_is_valid_and_makes_a_run_conf(dag: DAG) -> None:
+    dag.params.validate()
+    own = OWN_FIELDS.get(dag.dag_id, set())
+
+    RunConf.from_conf({name: value for name, value in dag.params.dump().items() if name not in own})
+
+
+@every_dag
+def test_a_conf_may_come_dotted_as_the_form_sends_it_or_nested(dag: DAG) -> None:
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    dotted, nested = {"dataset.name": "pets"}, {"dataset": {"name": "pets"}}
+
+    assert stored.params.deep_merge(dotted).dump().get("dataset.name") == "pets"
+    stored.params.deep_merge(nested).validate()
+    assert RunConf.from_conf(dotted) == RunConf.from_conf(nested)
+
+
+def test_the_form_of_the_whole_chain_is_the_run_conf(dag_bag: DagBag) -> None:
+    params = dag_bag.dags["image_classification"].params
+
+    assert [*params] == [field.name for field in form_fields()]
+    assert params.get_param("endpoint.keep").schema["section"] == "Endpoint"
+
+
+def test_a_form_may_hold_some_sections_and_fields() -> None:
+    assert {name.partition(".")[0] for name in run_conf_params("endpoint", "dataset.name")} == {"endpoint", "dataset"}
+    assert [*run_conf_params("dataset.name")] == ["dataset.name"]
+
+
+def test_the_chain_runs_in_the_documented_order(dag_bag: DagBag) -> None:
+    order = [task.task_id for task in dag_bag.dags["image_classification"].topological_sort()]
+
+    assert order == [
+        "check_conf",
+        "dataset.plan",
+        "dataset.pack_shard",
+        "dataset.publish",
+        "training.train",
+        "training.tune",
+        "training.select_best",
+        "training.train_incremental",
+        "evaluation.transform_test_images",
+        "evaluation.evaluate",
+        "registration.register_model",
+        "deployment.deploy",
+        "deployment.predict",
+        "deployment.tear_down",
+        "summarise",
+    ]
+
+
+def test_the_page_of_the_dags_is_up_to_date(dag_bag: DagBag) -> None:
+    written = (ROOT / "docs/dags.md").read_text()
+
+    assert written == dag_pages(dag_bag.dags), "run PYTHONPATH=.:plugins python -m image_classification.dag_pages"
+
+
+def test_airflow_imports_nothing_of_the_plugins_folder_by_itself() -> None:
+    found = [path for path in find_path_from_directory(ROOT / "plugins", ".airflowignore") if path.endswith(".py")]
+
+    assert found == []
+
+
+def retraining(monkeypatch: pytest.MonkeyPatch, variable: str) -> Any:
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", variable)
+    bag = DagBag(ROOT / "dags/retrain_on_new_images.py")
+    assert bag.import_errors == {}
+    return DagSerialization.from_dict(DagSerialization.to_dict(bag.dags["retrain_on_new_images"]))
+
+
+def test_new_images_start_a_retraining_where_the_settings_name_a_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    dag = retraining(monkeypatch, '{"queue_url": "http://127.0.0.1:1/q", "region": "eu-west-1"}')
+
+    (asset,) = [asset for _, asset in dag.timetable.asset_condition.iter_assets()]
+    (watcher,) = asset.watchers
+
+    assert watcher.trigger["classpath"].endswith("SqsSensorTrigger")
+    assert watcher.trigger["kwargs"]["sqs_queue"] == "http://127.0.0.1:1/q"
+    assert dag.max_active_runs == 1
+
+
+@pytest.mark.parametrize("variable", ["", "no json", '{"queue_url": ""}'])
+def test_without_a_queue_the_retraining_keeps_its_schedule(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    assert retraining(monkeypatch, variable).timetable.summary == "17 * * * *"
