@@ -10,8 +10,8 @@ from pydantic_core import to_jsonable_python
 from include.run_conf.conf import RunConf
 from include.run_conf.fields import ConfField, fields_of
 
-# What the form itself holds a person to. It checks no pattern and no excluded bound, and answers "Bad Request" where one is
-# missed: those are left to the task that checks the conf, whose message names field, value and remedy.
+# What the form itself holds a person to. It checks no pattern and no excluded bound, and answers "Bad Request" where
+# one is missed: those are left to the task that checks the conf, whose message names field, value and remedy.
 PASSED_ON = ("enum", "minimum", "maximum", "maxLength", "examples")
 INCLUDED = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 
