@@ -1,0 +1,167 @@
+"""Clients that people use, unmodified, beside boto3: the amazon provider's operators and sagemaker-core."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import boto3
+import pytest
+from airflow.models.connection import Connection
+from airflow.providers.amazon.aws.operators.sagemaker import (
+    SageMakerDeleteModelOperator,
+    SageMakerEndpointConfigOperator,
+    SageMakerEndpointOperator,
+    SageMakerModelOperator,
+    SageMakerRegisterModelVersionOperator,
+    SageMakerTransformOperator,
+    SageMakerTuningOperator,
+)
+from airflow.providers.amazon.aws.sensors.sagemaker import SageMakerEndpointSensor, SageMakerTuningSensor
+from airflow.providers.amazon.aws.triggers.sagemaker import SageMakerTrigger
+from botocore.exceptions import ClientError
+from sagemaker.core.resources import Endpoint, EndpointConfig, HyperParameterTuningJob, Model, ModelPackage
+from sagemaker.core.shapes import ContainerDefinition, ProductionVariant
+
+from tests.local_aws.running import ROLE
+from tests.local_aws.sagemaker.conftest import BUCKET, IMAGE, Scripted, unique
+from tests.local_aws.sagemaker.test_tuning import between, definition, qualities, request, tuned
+
+
+@pytest.fixture(autouse=True)
+def aws_environment(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.running.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    connection = Connection(conn_id="aws_default", conn_type="aws", extra={"region_name": "us-east-1"})
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection.get_uri())
+
+
+def model_config(scripted: Scripted, name: str) -> dict[str, Any]:
+    container = {"Image": IMAGE, "ModelDataUrl": scripted.put_model({"answer.txt": b"good"})}
+    return {"ModelName": name, "ExecutionRoleArn": ROLE, "PrimaryContainer": container}
+
+
+def variant(model: str) -> dict[str, Any]:
+    return {"VariantName": "a", "ModelName": model, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+
+
+def test_the_operators_deploy_update_and_sense_an_endpoint(scripted: Scripted, runtime: Any) -> None:
+    name = unique("operators")
+    SageMakerModelOperator(task_id="model", config=model_config(scripted, name)).execute({})
+    config = {"EndpointConfigName": name, "ProductionVariants": [variant(name)]}
+    SageMakerEndpointConfigOperator(task_id="config", config=config).execute({})
+    endpoint = {"EndpointName": name, "EndpointConfigName": name}
+    for task in ("create", "update"):  # the second finds the endpoint there and updates it
+        result = SageMakerEndpointOperator(
+            task_id=task, operation="create", config=endpoint, check_interval=1, deferrable=False
+        ).execute({})
+        assert result["Endpoint"]["EndpointStatus"] == "InService"
+    SageMakerEndpointSensor(task_id="sense", endpoint_name=name, poke_interval=1).execute({})
+    assert runtime.invoke_endpoint(EndpointName=name, Body=b"x")["InvokedProductionVariant"] == "a"
+    SageMakerDeleteModelOperator(task_id="delete", config={"ModelName": name}).execute({})
+
+
+def test_the_tuning_operator_waits_and_its_sensor_sees_the_end(scripted: Scripted) -> None:
+    prefix = scripted.put("train.rec", b"records").removesuffix("train.rec")
+    document = request(qualities("0.2", "0.8"), jobs=2)
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": prefix}}
+    channel = {"ChannelName": "train", "DataSource": source}
+    document["TrainingJobDefinition"] = definition(InputDataConfig=[channel])
+    result = SageMakerTuningOperator(
+        task_id="tune", config=document, check_interval=1, deferrable=False, wait_for_completion=True
+    ).execute({})
+    assert result["Tuning"]["HyperParameterTuningJobStatus"] == "Completed"
+    SageMakerTuningSensor(task_id="sense", job_name=document["HyperParameterTuningJobName"], poke_interval=1).execute(
+        {}
+    )
+
+
+async def test_the_trigger_sees_a_tuning_job_end(control: Any) -> None:
+    name = tuned(control, request(qualities("0.2"), jobs=1, parallel=1))["HyperParameterTuningJobName"]
+    trigger = SageMakerTrigger(
+        job_name=name, job_type="tuning", poke_interval=1, max_attempts=10, aws_conn_id="aws_default"
+    )
+    assert [event.payload["status"] async for event in trigger.run()] == ["success"]
+
+
+def test_the_transform_operator_makes_its_model_and_stores_the_answers(scripted: Scripted) -> None:
+    name, prefix, output = unique("operators"), uuid.uuid4().hex, uuid.uuid4().hex
+    s3 = scripted.client("s3")
+    s3.put_object(Bucket=BUCKET, Key=f"{prefix}/one.jpg", Body=b"1")
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/{prefix}/"}}
+    config = {
+        "Model": model_config(scripted, name),
+        "Transform": {
+            "TransformJobName": name,
+            "ModelName": name,
+            "TransformInput": {"DataSource": source, "ContentType": "image/jpeg"},
+            "TransformOutput": {"S3OutputPath": f"s3://{BUCKET}/{output}"},
+            "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        },
+    }
+    result = SageMakerTransformOperator(task_id="transform", config=config, check_interval=1, deferrable=False).execute(
+        {}
+    )
+    assert result["Transform"]["TransformJobStatus"] == "Completed"
+    assert s3.head_object(Bucket=BUCKET, Key=f"{output}/one.jpg.out")["ContentLength"] > 0
+
+
+def test_the_registry_operator_makes_its_group_and_a_version(scripted: Scripted, control: Any) -> None:
+    group = unique("group")
+    arn = SageMakerRegisterModelVersionOperator(
+        task_id="register",
+        image_uri=IMAGE,
+        model_url=scripted.put_model({"answer.txt": b"good"}),
+        package_group_name=group,
+    ).execute({})
+    assert arn.endswith(f":model-package/{group}/1")
+    package = ModelPackage.get(model_package_name=arn, session=session(), region="us-east-1")
+    assert package.model_approval_status == "PendingManualApproval"
+    assert package.inference_specification.containers[0].image == IMAGE
+
+
+def session() -> boto3.Session:
+    return boto3.Session(region_name="us-east-1")
+
+
+def test_sagemaker_core_deploys_waits_and_deletes(scripted: Scripted) -> None:
+    name = unique("core")
+    container = ContainerDefinition(image=IMAGE, model_data_url=scripted.put_model({"answer.txt": b"good"}))
+    Model.create(
+        model_name=name, primary_container=container, execution_role_arn=ROLE, session=session(), region="us-east-1"
+    )
+    EndpointConfig.create(
+        endpoint_config_name=name,
+        production_variants=[
+            ProductionVariant(variant_name="a", model_name=name, initial_instance_count=1, instance_type="ml.m5.large")
+        ],
+        session=session(),
+        region="us-east-1",
+    )
+    endpoint = Endpoint.create(endpoint_name=name, endpoint_config_name=name, session=session(), region="us-east-1")
+    endpoint.wait_for_status("InService", poll=1, timeout=60)
+    assert endpoint.production_variants[0].variant_name == "a"
+    endpoint.delete()
+    endpoint.wait_for_delete(poll=1, timeout=60)
+
+
+def test_sagemaker_core_reads_a_tuning_job(control: Any) -> None:
+    name = tuned(control, request(between("0.1", "0.9"), jobs=2))["HyperParameterTuningJobName"]
+    job = HyperParameterTuningJob.get(hyper_parameter_tuning_job_name=name, session=session(), region="us-east-1")
+    job.wait(poll=1, timeout=60)
+    assert job.hyper_parameter_tuning_job_status == "Completed"
+    assert job.best_training_job.training_job_name.startswith(name)
+    assert len(list(job.get_all_training_jobs())) == 2
+
+
+def test_the_waiters_of_boto3_see_the_end_of_everything(scripted: Scripted, control: Any) -> None:
+    fast = {"Delay": 1, "MaxAttempts": 60}
+    endpoint = unique("endpoint")
+    control.create_endpoint(EndpointName=endpoint, EndpointConfigName=scripted.config(a=(scripted.model("good"), 1.0)))
+    control.get_waiter("endpoint_in_service").wait(EndpointName=endpoint, WaiterConfig=fast)
+    control.delete_endpoint(EndpointName=endpoint)
+    control.get_waiter("endpoint_deleted").wait(EndpointName=endpoint, WaiterConfig=fast)
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        control.describe_endpoint(EndpointName=endpoint)
