@@ -1,0 +1,1 @@
+"""Task logic: plain typed Python that knows nothing of Airflow."""
