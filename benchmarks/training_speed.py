@@ -1,0 +1,153 @@
+"""Training speed of the container beside a bare MXNet loop: same network, same reader, same batch size.
+
+    .venv-mxnet/bin/python -m benchmarks.training_speed
+
+The bare loop runs forward, backward and update on every batch, counts nothing and prints nothing. Both loops live in
+one process and take turns, so that whatever else the machine does hits both.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from containers.image_classification.threads import configure_threads
+
+THREADS = configure_threads()  # before MXNet is imported
+
+import cv2  # noqa: E402
+import mxnet as mx  # noqa: E402
+import numpy as np  # noqa: E402
+
+from containers.image_classification.hyperparameters import Hyperparameters, read_hyperparameters  # noqa: E402
+from containers.image_classification.image_batches import WholeImages, training_batches  # noqa: E402
+from containers.image_classification.network import build_network  # noqa: E402
+from containers.image_classification.optimization import initial_weights, optimizer_options  # noqa: E402
+from containers.image_classification.recordio import write_labelled_image  # noqa: E402
+from containers.image_classification.records import RecordFile, scan_records  # noqa: E402
+from containers.image_classification.training import Trainer, TrainingData  # noqa: E402
+
+REPETITIONS = 9
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and the images it is fed with; `side` is that of the packed images."""
+
+    name: str
+    layers: int
+    image_shape: str
+    side: int
+    images: int
+    batch: int
+    augmentation: str | None = None
+
+
+CASES = (
+    Case("20 layers, 28 x 28", 20, "3,28,28", 28, 480, 32),
+    Case("20 layers, 28 x 28, random crops of 32 x 32", 20, "3,28,28", 32, 480, 32, "crop_color"),
+    Case("18 layers, 64 x 64, whole images of 96 x 96", 18, "3,64,64", 96, 64, 16),
+)
+
+
+def main() -> None:
+    """Print one row per case."""
+    print(
+        f"OMP_NUM_THREADS={THREADS}, medians of {REPETITIONS} turns; ratio: median over the pairs of turns", flush=True
+    )
+    print(f"{'case':<46}{'bare':>10}{'container':>12}{'ratio':>8}", flush=True)
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            bare, ours = compare(case, Path(folder))
+        ratio = statistics.median(mine / other for mine, other in zip(ours, bare, strict=True))
+        print(
+            f"{case.name:<46}{statistics.median(bare):>8.0f}/s{statistics.median(ours):>10.0f}/s{ratio:>8.3f}",
+            flush=True,
+        )
+
+
+def compare(case: Case, folder: Path) -> tuple[list[float], list[float]]:
+    """Images per second of the bare loop and of the container, turn by turn."""
+    write_noise(folder / "train.rec", case)
+    records = scan_records("train", folder / "train.rec")
+    chosen = hyperparameters(case)
+    bare = bare_epoch(chosen, reader(records, chosen, folder / "bare"))
+    ours = container_epoch(records, chosen, reader(records, chosen, folder / "ours"))
+    speeds: dict[str, list[float]] = {"bare": [], "ours": []}
+    for repetition in range(-1, REPETITIONS):
+        turns = [("bare", bare), ("ours", ours)]
+        for name, epoch in turns if repetition % 2 else reversed(turns):
+            started = time.perf_counter()
+            epoch()
+            mx.nd.waitall()
+            if repetition >= 0:
+                speeds[name].append(len(records) / (time.perf_counter() - started))
+    return speeds["bare"], speeds["ours"]
+
+
+def hyperparameters(case: Case) -> Hyperparameters:
+    """What a training job of this case would be given."""
+    texts = {
+        "num_classes": CLASSES,
+        "num_training_samples": case.images,
+        "num_layers": case.layers,
+        "image_shape": case.image_shape,
+        "mini_batch_size": case.batch,
+    }
+    if case.augmentation:
+        texts["augmentation_type"] = case.augmentation
+    return read_hyperparameters(texts).hyperparameters()
+
+
+def write_noise(path: Path, case: Case) -> None:
+    """Pack noisy JPEGs."""
+    noise = np.random.default_rng(0)
+    with path.open("wb") as stream:
+        for number in range(case.images):
+            small = noise.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+            _, image = cv2.imencode(".jpg", cv2.resize(small, (case.side, case.side)))
+            write_labelled_image(stream, number, [float(number % CLASSES)], image.tobytes())
+
+
+def reader(records: RecordFile, chosen: Hyperparameters, workspace: Path) -> Iterable[Any]:
+    """The container's own reader, one for each loop."""
+    workspace.mkdir()
+    return training_batches(records, chosen, seed=0, threads=THREADS, workspace=workspace)
+
+
+def bare_epoch(chosen: Hyperparameters, batches: Iterable[Any]) -> Callable[[], None]:
+    """One epoch with MXNet's Module and nothing else."""
+    size = chosen.mini_batch_size
+    module = mx.mod.Module(build_network(chosen.num_layers, CLASSES, chosen.image_shape), context=mx.cpu())
+    module.bind([("data", (size, *chosen.image_shape))], [("softmax_label", (size,))])
+    module.init_params(initial_weights())
+    module.init_optimizer(kvstore=None, optimizer=chosen.optimizer, optimizer_params=optimizer_options(chosen))
+
+    def epoch() -> None:
+        for batch in batches:
+            module.forward_backward(mx.io.DataBatch([batch.images], [batch.labels]))
+            module.update()
+
+    return epoch
+
+
+def container_epoch(records: RecordFile, chosen: Hyperparameters, batches: Any) -> Callable[[], None]:
+    """One epoch as a training job runs it: accuracy, speed lines and the watch for SIGTERM included."""
+    validation = WholeImages(records, chosen.image_shape, chosen.mini_batch_size, threads=THREADS)
+    trainer = Trainer(chosen, TrainingData(batches, validation, records), lambda: False)
+    trainer.prepare()
+
+    def epoch() -> None:
+        trainer.train_epoch(0)
+
+    return epoch
+
+
+if __name__ == "__main__":
+    main()
