@@ -24,6 +24,7 @@ PARAMS_PATTERN = re.compile(rf"{PREFIX}-(\d{{4,}})\.params")
 ARCHIVE = "model.tar.gz"
 CONVOLUTION_WEIGHT = re.compile(r"conv\d+_weight$")
 FINAL_WEIGHT = "fc1_weight"
+WRITE_FAILED = "Write incomplete"
 
 Arrays = Mapping[str, Any]
 
@@ -72,20 +73,31 @@ def saved_epochs(folder: Path) -> dict[int, Path]:
 
 
 def save_weights(path: Path, weights: Weights) -> None:
-    """Write float32 weights so that the file is whole or not there.
-
-    MXNet does not report what the disk could not take: the size tells.
-    """
+    """Write float32 weights so that the file is whole or not there; raises OSError when the disk is full."""
     arrays = {f"arg:{name}": value for name, value in weights.arg.items()}
     arrays |= {f"aux:{name}": value for name, value in weights.aux.items()}
     unfinished = path.with_name(f".{path.name}.part")
     try:
-        mx.nd.save(str(unfinished), arrays)
-        if unfinished.stat().st_size < sum(value.size * 4 for value in arrays.values()):
+        whole = write_arrays(unfinished, arrays)
+        if not whole:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_arrays(path: Path, arrays: Arrays) -> bool:
+    """Write a .params file and tell whether the disk took all of it.
+
+    MXNet reports a write that fails, and not a flush that does when the file is closed: that shows in the size.
+    """
+    try:
+        mx.nd.save(str(path), dict(arrays))
+    except mx.MXNetError as failed:
+        if WRITE_FAILED in str(failed):
+            return False
+        raise
+    return path.stat().st_size >= 4 * sum(int(value.size) for value in arrays.values())
 
 
 def save_network(folder: Path, symbol: mx.symbol.Symbol, image_shape: tuple[int, int, int]) -> None:

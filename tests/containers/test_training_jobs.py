@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -216,3 +220,35 @@ def test_early_stopping_ends_a_job_that_no_longer_improves(make_job: JobMaker) -
     assert finished.code == 0, finished.log
     assert "Early stopping after epoch" in finished.log
     assert len(accuracies(finished.log)) < 9
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_model(job: JobFolder) -> None:
+    job.model.mkdir()
+    (job.model / ".image-classification-0001.params.part").symlink_to("/dev/full")
+    finished = job.train()
+    assert finished.code == 1
+    assert finished.failure.startswith("Customer Error: no space left on the device of")
+    assert list(job.model.glob("*.params*")) == []
+
+
+def test_the_container_runs_from_wherever_it_was_copied_to(make_job: JobMaker, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    shutil.copytree(REPOSITORY / "containers" / "image_classification", program)
+    job = make_job(num_classes=1)
+    finished = subprocess.run(
+        [program / "train"],
+        check=False,
+        env={**os.environ, "PYTHON": sys.executable, "SAGEMAKER_BASE_DIR": str(job.base)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert finished.returncode == 1
+    assert "have a label outside 0..0" in finished.stdout
+
+
+def test_a_command_that_is_neither_train_nor_serve_is_refused(job: JobFolder) -> None:
+    finished = job.finish(job.start("predict"))
+    assert finished.code == 2
+    assert "train | serve" in finished.log
