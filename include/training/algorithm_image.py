@@ -32,7 +32,7 @@ def algorithm_image(region: str) -> str:
             f"AWS offers no image classification in region {region!r}; the nearest name is {nearest}. Correct `region` "
             "in the Airflow Variable `image_classification`, or name a container of your own there as `image_uri`."
         )
-    endpoint = EndpointResolver(create_loader().load_data("endpoints")).construct_endpoint("ecr", region)
+    endpoint = endpoint_resolver().construct_endpoint("ecr", region)
     host = endpoint["hostname"] if endpoint else f"ecr.{region}.amazonaws.com"
     return f"{accounts[region]}.dkr.{host}/{ALGORITHM}:{VERSION}"
 
@@ -44,3 +44,9 @@ def registry_accounts() -> dict[str, str]:
     document = json.loads(Path(str(table)).read_text(encoding="utf-8"))
     accounts: dict[str, str] = document["versions"][VERSION]["registries"]
     return accounts
+
+
+@cache
+def endpoint_resolver() -> EndpointResolver:
+    """botocore's table of service hosts by region and partition."""
+    return EndpointResolver(create_loader().load_data("endpoints"))

@@ -8,9 +8,15 @@ import pytest
 from moto import mock_aws
 
 
+@pytest.fixture(scope="session")
+def client() -> Any:
+    """One client for all tests: reading SageMaker's service model takes half a second."""
+    return boto3.client(
+        "sagemaker", region_name="eu-central-1", aws_access_key_id="testing", aws_secret_access_key="testing"
+    )
+
+
 @pytest.fixture
-def sagemaker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
+def sagemaker(client: Any) -> Iterator[Any]:
     with mock_aws():
-        yield boto3.client("sagemaker", region_name="eu-central-1")
+        yield client

@@ -17,11 +17,9 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 class Jobs:
     """A SageMaker client that answers for these jobs, in the order in which they are asked for: by name."""
 
-    def __init__(self) -> None:
-        self.client = boto3.client(
-            "sagemaker", region_name="eu-central-1", aws_access_key_id="testing", aws_secret_access_key="testing"
-        )
-        self.stubber = Stubber(self.client)
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.stubber = Stubber(client)
 
     def children(self, tuning_job: str, *names: str) -> None:
         summaries = [
@@ -47,9 +45,16 @@ class Jobs:
         self.stubber.add_response("describe_training_job", answer, {"TrainingJobName": name})
 
 
+@pytest.fixture(scope="module")
+def client() -> Any:
+    return boto3.client(
+        "sagemaker", region_name="eu-central-1", aws_access_key_id="testing", aws_secret_access_key="testing"
+    )
+
+
 @pytest.fixture
-def jobs() -> Iterator[Jobs]:
-    answers = Jobs()
+def jobs(client: Any) -> Iterator[Jobs]:
+    answers = Jobs(client)
     with answers.stubber:
         yield answers
         answers.stubber.assert_no_pending_responses()
