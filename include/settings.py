@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -25,12 +26,22 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
-    data_bucket: str = Field(pattern=BUCKET_PATTERN, description="Bucket of images and dataset versions.")
-    output_bucket: str = Field(pattern=BUCKET_PATTERN, description="Bucket of models and reports.")
-    execution_role_arn: str = Field(
-        pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$", description="Role that SageMaker's jobs take on."
+    data_bucket: str = Field(
+        pattern=BUCKET_PATTERN, examples=["my-images"], description="Bucket of images and dataset versions."
     )
-    region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="Region of buckets, jobs and endpoints.")
+    output_bucket: str = Field(
+        pattern=BUCKET_PATTERN, examples=["my-models"], description="Bucket of models and reports."
+    )
+    execution_role_arn: str = Field(
+        pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$",
+        examples=["arn:aws:iam::123456789012:role/sagemaker-execution"],
+        description="Role that SageMaker's jobs take on.",
+    )
+    region: str = Field(
+        pattern=r"^[a-z]{2}(-[a-z]+)+-\d$",
+        examples=["eu-central-1"],
+        description="Region of buckets, jobs and endpoints.",
+    )
     queue_url: str = Field(
         "", description="SQS queue that hears of new images. Empty: only the schedule looks for them."
     )
@@ -97,11 +108,16 @@ def _required() -> list[str]:
 
 def _problem(detail: Any) -> Problem:
     field = ".".join(str(part) for part in detail["loc"])
-    known = Settings.model_fields.get(str(detail["loc"][0]))
-    purpose = f" ({known.description.rstrip('.')})" if known and known.description else ""
-    remedies = {
-        "missing": f"add it{purpose}",
-        "extra_forbidden": f"no such setting; known are {', '.join(Settings.model_fields)}",
-    }
-    remedy = remedies.get(detail["type"], f"{detail['msg'][:1].lower()}{detail['msg'][1:]}{purpose}")
-    return Problem(field=field, value=None if detail["type"] == "missing" else detail["input"], remedy=remedy)
+    if detail["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(field, Settings.model_fields, n=1, cutoff=0.0)
+        return Problem(field=field, value=detail["input"], remedy=f"no such setting; did you mean {nearest[0]}?")
+    known = Settings.model_fields[str(detail["loc"][0])]
+    purpose = f" ({str(known.description).rstrip('.')})"
+    if detail["type"] == "missing":
+        return Problem(field=field, remedy=f"add it{purpose}")
+    wanted = f"must look like {known.examples[0]}" if known.examples else _lower_first(detail["msg"])
+    return Problem(field=field, value=detail["input"], remedy=f"{wanted}{purpose}")
+
+
+def _lower_first(text: str) -> str:
+    return f"{text[:1].lower()}{text[1:]}"
