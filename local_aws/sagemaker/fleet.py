@@ -49,7 +49,13 @@ class Variant:
         self._images = [container["Image"] for container in model.containers]
         self.model = ServingModel(
             [
-                ServingContainer(aws, container, root=root / self.name / str(place), on_line=self.log.write)
+                ServingContainer(
+                    aws,
+                    container,
+                    root=root / self.name / str(place),
+                    on_line=self.log.write,
+                    networked=model.is_networked,
+                )
                 for place, container in enumerate(model.containers)
             ]
         )

@@ -44,6 +44,11 @@ class Model:
         """A model does not change."""
         return self.creation_time
 
+    @property
+    def is_networked(self) -> bool:
+        """Whether its containers may reach AWS."""
+        return not self.document.get("EnableNetworkIsolation", False)
+
 
 @dataclass(frozen=True)
 class EndpointConfig:

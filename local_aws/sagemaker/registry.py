@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from local_aws.aws_errors import AwsError, validation_error
 from local_aws.sagemaker.area import Action, Area, Document
 from local_aws.sagemaker.model_artifacts import ModelArtifact
+from local_aws.sagemaker.model_package import ModelPackage, ModelPackageGroup
 from local_aws.sagemaker.records import ResourceTable, now
 from local_aws.sagemaker.tags import Tags, check_tags
 
@@ -39,42 +38,6 @@ KEPT_FIELDS = (
 UPDATED_FIELDS = ("ModelApprovalStatus", "ApprovalDescription", "InferenceSpecification", "SourceUri", "ModelCard")
 
 
-@dataclass
-class ModelPackageGroup:
-    """A named list of versions."""
-
-    name: str
-    arn: str
-    description: str | None
-    status: str = "Completed"
-    creation_time: datetime = field(default_factory=now)
-    versions: int = 0
-
-    @property
-    def last_modified_time(self) -> datetime:
-        """A group does not change."""
-        return self.creation_time
-
-
-@dataclass
-class ModelPackage:
-    """A registered model; `name` is its ARN, under which the table keeps it."""
-
-    arn: str
-    group: str | None
-    version: int | None
-    short_name: str
-    document: Document
-    status: str = "Completed"
-    creation_time: datetime = field(default_factory=now)
-    last_modified_time: datetime = field(default_factory=now)
-
-    @property
-    def name(self) -> str:
-        """The name that List filters and sorts by: a version's is its group's."""
-        return self.arn
-
-
 class ModelRegistry(Area):
     """Model packages and their groups."""
 
@@ -97,15 +60,25 @@ class ModelRegistry(Area):
         """The actions on model packages and groups."""
         return {
             "CreateModelPackageGroup": self.create_group,
-            "DescribeModelPackageGroup": lambda request: self._describe_group(self._group(request)),
+            "DescribeModelPackageGroup": lambda request: self._group(request).describe(),
             "ListModelPackageGroups": self.list_groups,
             "DeleteModelPackageGroup": self.delete_group,
             "CreateModelPackage": self.create,
-            "DescribeModelPackage": lambda request: describe(self.get(request["ModelPackageName"])),
+            "DescribeModelPackage": lambda request: self.get(request["ModelPackageName"]).describe(),
             "BatchDescribeModelPackage": self.batch_describe,
             "ListModelPackages": self.list_packages,
             "UpdateModelPackage": self.update,
             "DeleteModelPackage": self.delete,
+        }
+
+    def searchable(self) -> Mapping[str, Callable[[], Iterable[Document]]]:
+        """Packages and groups are found with their tags."""
+        tags = self.sagemaker.area(Tags)
+        return {
+            "ModelPackage": lambda: [{**each.describe(), "Tags": tags.of(each.arn)} for each in self._packages.all()],
+            "ModelPackageGroup": lambda: [
+                {**each.describe(), "Tags": tags.of(each.arn)} for each in self._groups.all()
+            ],
         }
 
     def create_group(self, request: Document) -> Document:
@@ -121,7 +94,7 @@ class ModelRegistry(Area):
 
     def list_groups(self, request: Document) -> Document:
         """ListModelPackageGroups."""
-        return self._groups.page(request, "ModelPackageGroupSummaryList", _group_summary)
+        return self._groups.page(request, "ModelPackageGroupSummaryList", ModelPackageGroup.summary)
 
     def delete_group(self, request: Document) -> Document:
         """DeleteModelPackageGroup, of an empty group only."""
@@ -171,7 +144,7 @@ class ModelRegistry(Area):
                 unknown[arn] = {"ErrorCode": error.code, "ErrorResponse": error.message}
             else:
                 specification = package.document.get("InferenceSpecification")
-                found[arn] = {**_package_summary(package), "InferenceSpecification": specification}
+                found[arn] = {**package.summary(), "InferenceSpecification": specification}
         return {"ModelPackageSummaries": found, "BatchDescribeModelPackageErrorMap": unknown}
 
     def list_packages(self, request: Document) -> Document:
@@ -188,7 +161,9 @@ class ModelRegistry(Area):
             )
 
         by_name = {"Name": lambda package: f"{package.short_name}/{package.version or 0:09d}"}
-        return self._packages.page(request, "ModelPackageSummaryList", _package_summary, keep=keep, sort_keys=by_name)
+        return self._packages.page(
+            request, "ModelPackageSummaryList", ModelPackage.summary, keep=keep, sort_keys=by_name
+        )
 
     def update(self, request: Document) -> Document:
         """UpdateModelPackage: the approval, the customer's metadata, further specifications."""
@@ -242,49 +217,6 @@ class ModelRegistry(Area):
             etag = artifact.etag(self.aws) if artifact is not None else None
             if etag is not None:
                 container["ModelDataETag"] = etag
-
-    @staticmethod
-    def _describe_group(group: ModelPackageGroup) -> Document:
-        return {**_group_summary(group), "CreatedBy": {}}
-
-
-def describe(package: ModelPackage) -> Document:
-    """Return what DescribeModelPackage says of a package."""
-    return {
-        **package.document,
-        "ModelPackageName": package.short_name,
-        "ModelPackageGroupName": package.group,
-        "ModelPackageVersion": package.version,
-        "ModelPackageArn": package.arn,
-        "CreationTime": package.creation_time,
-        "LastModifiedTime": package.last_modified_time,
-        "ModelPackageStatus": package.status,
-        "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
-        "CreatedBy": {},
-    }
-
-
-def _package_summary(package: ModelPackage) -> Document:
-    return {
-        "ModelPackageName": package.short_name if package.version is None else None,
-        "ModelPackageGroupName": package.group,
-        "ModelPackageVersion": package.version,
-        "ModelPackageArn": package.arn,
-        "ModelPackageDescription": package.document.get("ModelPackageDescription"),
-        "CreationTime": package.creation_time,
-        "ModelPackageStatus": package.status,
-        "ModelApprovalStatus": package.document.get("ModelApprovalStatus"),
-    }
-
-
-def _group_summary(group: ModelPackageGroup) -> Document:
-    return {
-        "ModelPackageGroupName": group.name,
-        "ModelPackageGroupArn": group.arn,
-        "ModelPackageGroupDescription": group.description,
-        "CreationTime": group.creation_time,
-        "ModelPackageGroupStatus": group.status,
-    }
 
 
 def _does_not_exist(kind: str, arn: str) -> AwsError:

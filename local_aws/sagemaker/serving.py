@@ -51,7 +51,8 @@ class Answer:
 class ServingContainer:
     """One container of a model, serving on a loopback port with `root` as its /opt/ml.
 
-    `environment` is added to the container definition's own. `on_line` gets every line the process prints.
+    `environment` is added to the container definition's own; one that is not `networked` is given no AWS. `on_line`
+    gets every line the process prints.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class ServingContainer:
         root: Path,
         on_line: Callable[[str], None],
         environment: Mapping[str, str] | None = None,
+        networked: bool = True,
     ) -> None:
         self._aws = aws
         self._container = container
         self._root = root
         self._environment = environment or {}
+        self._networked = networked
         self._on_line = on_line
         self._lines: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self._process: ContainerProcess | None = None
@@ -99,7 +102,9 @@ class ServingContainer:
             self._process = ContainerProcess.start(
                 command,
                 env={
-                    **container_environment(self._aws, self._root, self._container.get("Environment") or {}),
+                    **container_environment(
+                        self._aws, self._root, self._container.get("Environment") or {}, networked=self._networked
+                    ),
                     **self._environment,
                     "SAGEMAKER_BIND_TO_PORT": str(self._port),
                     "SAGEMAKER_BIND_TO_HOST": "127.0.0.1",

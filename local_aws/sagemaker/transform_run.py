@@ -107,6 +107,7 @@ class TransformRun:
                     root=self._root / str(place),
                     on_line=log.write,
                     environment=self._environment(),
+                    networked=self._job.model.is_networked,
                 )
                 for place, container in enumerate(self._job.model.containers)
             ]

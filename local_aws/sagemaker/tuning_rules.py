@@ -26,6 +26,44 @@ TUNABLE = frozenset(
     {"beta_1", "beta_2", "eps", "gamma", "learning_rate", "mini_batch_size", "momentum", "optimizer", "weight_decay"}
 )
 BUILT_IN_OBJECTIVE = "validation:accuracy"
+OBJECTIVE_HYPERPARAMETER = "_tuning_objective_metric"
+
+
+def with_defaults(request: Mapping[str, Any]) -> Document:
+    """Return the request with what AWS adds to it, so that Describe gives every list and every default."""
+    config = {"TrainingJobEarlyStoppingType": "Off", **request["HyperParameterTuningJobConfig"]}
+    if "ParameterRanges" in config:
+        config["ParameterRanges"] = _whole_ranges(config["ParameterRanges"])
+    filled: Document = {**request, "HyperParameterTuningJobConfig": config}
+    if "TrainingJobDefinition" in request:
+        filled["TrainingJobDefinition"] = _whole_definition(request["TrainingJobDefinition"], config)
+    if "TrainingJobDefinitions" in request:
+        filled["TrainingJobDefinitions"] = [
+            _whole_definition(definition, config) for definition in request["TrainingJobDefinitions"]
+        ]
+    return filled
+
+
+def _whole_definition(definition: Mapping[str, Any], config: Mapping[str, Any]) -> Document:
+    objective = definition.get("TuningObjective") or config.get("HyperParameterTuningJobObjective")
+    static = dict(definition.get("StaticHyperParameters", {}))
+    if objective is not None:
+        static[OBJECTIVE_HYPERPARAMETER] = objective["MetricName"]
+    whole = {**definition, "StaticHyperParameters": static}
+    if "HyperParameterRanges" in definition:
+        whole["HyperParameterRanges"] = _whole_ranges(definition["HyperParameterRanges"])
+    return whole
+
+
+def _whole_ranges(ranges: Mapping[str, Any]) -> Document:
+    return {
+        **ranges,
+        "CategoricalParameterRanges": ranges.get("CategoricalParameterRanges", []),
+        **{
+            kind: [{"ScalingType": "Auto", **each} for each in ranges.get(kind, ())]
+            for kind in ("IntegerParameterRanges", "ContinuousParameterRanges")
+        },
+    }
 
 
 def definitions(request: Mapping[str, Any]) -> list[Document]:

@@ -25,7 +25,6 @@ from local_aws.sagemaker.tuning_rules import MAX_JOBS
 POLL_SECONDS = 0.5
 # AWS gives up when the first five jobs have nothing to show.
 FRUITLESS_JOBS = 5
-OBJECTIVE_HYPERPARAMETER = "_tuning_objective_metric"
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +219,6 @@ def training_request(name: str, document: Document, tuned: Mapping[str, str], ta
         "HyperParameters": {
             **document.get("StaticHyperParameters", {}),
             **tuned,
-            OBJECTIVE_HYPERPARAMETER: document["TuningObjective"]["MetricName"],
         },
         "Tags": tags,
     }

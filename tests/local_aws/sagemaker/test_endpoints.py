@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -14,8 +16,11 @@ from tests.local_aws.sagemaker.conftest import IMAGE, Scripted, unique, wait_for
 
 
 @pytest.fixture
-def endpoint(scripted: Scripted, control: Any) -> str:
-    return deployed(scripted, control, AllTraffic=(scripted.model("good"), 1.0))
+def endpoint(scripted: Scripted, control: Any) -> Iterator[str]:
+    name = deployed(scripted, control, AllTraffic=(scripted.model("good"), 1.0))
+    yield name
+    with contextlib.suppress(ClientError):
+        control.delete_endpoint(EndpointName=name)
 
 
 def deployed(scripted: Scripted, control: Any, **weights: tuple[str, float]) -> str:

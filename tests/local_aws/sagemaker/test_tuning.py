@@ -236,6 +236,18 @@ def test_several_definitions_share_the_budget(control: Any) -> None:
     assert description["BestTrainingJob"]["TrainingJobDefinitionName"] == "strong"
 
 
+def test_describing_gives_every_list_and_default(control: Any) -> None:
+    document = request(between("0.1", "0.9"), jobs=1, parallel=1)
+    description = tuned(control, document)
+    config = description["HyperParameterTuningJobConfig"]
+    assert config["TrainingJobEarlyStoppingType"] == "Off"
+    ranges = config["ParameterRanges"]
+    assert ranges["IntegerParameterRanges"] == ranges["CategoricalParameterRanges"] == []
+    assert ranges["ContinuousParameterRanges"][0]["ScalingType"] == "Auto"
+    static = description["TrainingJobDefinition"]["StaticHyperParameters"]
+    assert static == {"epochs": "1", "_tuning_objective_metric": "validation:accuracy"}
+
+
 def test_listing_goes_by_pages(control: Any) -> None:
     name = tuned(control, request(between("0.1", "0.9"), jobs=3))["HyperParameterTuningJobName"]
     paginator = control.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
