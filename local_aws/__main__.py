@@ -24,8 +24,6 @@ DEFAULT_PORT = 4566
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code: 0, or 2 for what was wrong on the command line."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     try:
         commands = parse_mappings(options.image)
         listener = listen(options.host, options.port)
@@ -36,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(
             f"cannot listen on {options.host}:{options.port}: {reason}; choose another with --port (0: a free one)"
         )
+    _forget_other_clients()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     host, port = listener.getsockname()[:2]
     state_dir, temporary = _state_directory(options.state_dir)
     os.environ["MOTO_PORT"] = str(port)
@@ -70,7 +71,9 @@ def _serve(application: LocalAws, listener: object, server: Server) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local_aws", description="An AWS on this machine, on one port.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port, 0 for a free one (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=DEFAULT_PORT, help="port, 0 for a free one (default: %(default)s)"
+    )
     parser.add_argument("--state-dir", type=Path, help="where running jobs and endpoints live (default: temporary)")
     parser.add_argument("--jobs", type=_positive, default=2, help="training jobs at once (default: %(default)s)")
     parser.add_argument(
@@ -83,9 +86,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _forget_other_clients() -> None:
+    """Drop what the environment says to AWS clients: profiles, endpoints, bundles and proxies of somebody else.
+
+    The server's own clients talk to the server alone.
+    """
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
     return int(text)
 
 

@@ -144,5 +144,13 @@ def _routes(client: str) -> tuple[tuple[OperationModel, str, set[str]], ...]:
         pattern = "".join(
             re.escape(part) if not part.startswith("{") else ".+" if part.endswith("+}") else "[^/]+" for part in parts
         )
-        routes.append((operation, f"{pattern}/?", {key.partition("=")[0] for key in fixed.split("&") if key}))
+        keys = {key.partition("=")[0] for key in fixed.split("&") if key}
+        routes.append((operation, f"{pattern}/?", keys | _required_query(operation)))
     return tuple(routes)
+
+
+def _required_query(operation: OperationModel) -> set[str]:
+    """Return the query keys without which an operation is another one: uploadId tells ListParts from GetObject."""
+    shape = operation.input_shape
+    members = [] if shape is None else [shape.members[name] for name in shape.required_members]
+    return {member.serialization["name"] for member in members if member.serialization.get("location") == "querystring"}

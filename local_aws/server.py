@@ -17,6 +17,7 @@ from werkzeug.wrappers import Request, Response
 from local_aws import identity, runtime
 from local_aws.aws_errors import AwsError
 from local_aws.calls import Signature, WSGIEnvironment, form_of, identify, signature
+from local_aws.constraints import service_model
 from local_aws.moto_backend import Moto, MotoRequestHandler, account_of
 from local_aws.responses import error_response, json_response
 from local_aws.sagemaker.area import NotHeldHere
@@ -81,6 +82,7 @@ class LocalAws:
         action = environ["HTTP_X_AMZ_TARGET"].removeprefix(SAGEMAKER_TARGET)
         sagemaker = self._sagemaker(environ, signed)
         if action not in sagemaker.actions:
+            _check_foreign(action, signed)
             return self._ask_moto(environ, {})
         body = Request(environ).get_data()
         try:
@@ -107,6 +109,14 @@ class LocalAws:
     def _health(self) -> Response:
         running = {"status": "ok", "endpoint_url": self._server.endpoint_url, "jobs": self._server.slots.count}
         return Response(json.dumps(running), content_type="application/json")
+
+
+def _check_foreign(action: str, signed: Signature) -> None:
+    """Refuse what moto could not recognise as a call of SageMaker."""
+    if action not in service_model("sagemaker").operation_names:
+        raise AwsError("UnknownOperationException", f"SageMaker has no action {action!r}.")
+    if not signed.service:
+        raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", status=403)
 
 
 class QuietRequestHandler(MotoRequestHandler):
