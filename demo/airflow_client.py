@@ -33,10 +33,11 @@ class TaskRun:
 
 @dataclass(frozen=True)
 class DagRun:
-    """A run and the times Airflow keeps of it."""
+    """A run, the conf it was started with, and the times Airflow keeps of it."""
 
     run_id: str
     state: str
+    conf: dict[str, Any]
     queued: datetime | None
     end: datetime | None
 
@@ -153,6 +154,7 @@ def _dag_run(answer: dict[str, Any]) -> DagRun:
     return DagRun(
         run_id=answer["dag_run_id"],
         state=answer["state"],
+        conf=answer["conf"] or {},
         queued=_time(answer["queued_at"]) or _time(answer["start_date"]),
         end=_time(answer["end_date"]),
     )
