@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.datasets.layout import parse_s3_uri
 from include.deployment.prediction import read_probabilities
+from include.training.instance_types import transform_instance_type
 from include.training.requests import tags
 
 if TYPE_CHECKING:
@@ -71,7 +72,10 @@ def transform_request(
             "AssembleWith": "None",
             **key,
         },
-        "TransformResources": {"InstanceType": conf.endpoint.instance_type, "InstanceCount": 1},
+        "TransformResources": {
+            "InstanceType": transform_instance_type(conf.endpoint.instance_type),
+            "InstanceCount": 1,
+        },
         "Tags": tags(settings, run, dataset),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from include.problems import Problem, ProblemsError
 from include.run_conf.ranges import Range
 from include.run_conf.rules import contradictions
 from include.training.algorithm_image import registry_accounts
+from include.training.instance_types import Purpose, instance_types
 from include.training.label_sets import label_set_fingerprint
 
 if TYPE_CHECKING:
@@ -44,7 +46,12 @@ def check(
     Without `dataset` what depends on the images is left out: call again when the version is there. `parent` is the
     model an incremental training starts from, where it is known before. Raises PreflightError with all problems.
     """
-    problems = [*contradictions(conf), *_region_problems(settings), *_bucket_problems(s3, settings)]
+    problems = [
+        *contradictions(conf),
+        *_machine_problems(conf),
+        *_region_problems(settings),
+        *_bucket_problems(s3, settings),
+    ]
     reachable = not any(problem.field.endswith("_bucket") for problem in problems)
     if dataset is None and reachable:
         problems += _dataset_source_problems(s3, conf, settings)
@@ -61,6 +68,19 @@ def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestMode
     if parent:
         problems += _parent_problems(dataset, parent)
     return [*problems, *_batch_problems(conf, dataset, parent)]
+
+
+def _machine_problems(conf: RunConf) -> Iterator[Problem]:
+    chosen: tuple[tuple[str, str, Purpose], ...] = (
+        ("resources", conf.resources.instance_type, "TrainingInstanceType"),
+        ("endpoint", conf.endpoint.instance_type, "ProductionVariantInstanceType"),
+    )
+    for section, machine, purpose in chosen:
+        offered = instance_types(purpose)
+        if machine not in offered:
+            nearest = difflib.get_close_matches(machine, offered, n=1, cutoff=0.0)[0]
+            remedy = f"SageMaker offers no such machine for this; did you mean {nearest}?"
+            yield Problem(field=f"{section}.instance_type", value=machine, remedy=remedy)
 
 
 def _region_problems(settings: Settings) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from include.datasets.version import test_image_uris as held_out_uris
 from include.deployment.prediction import PredictionError
 from include.evaluation.transform import TransformError, common_prefix, read_answers, transform_request, write_manifest
 from include.run_conf import RunConf
+from include.training.instance_types import transform_instance_type
 from include.training.naming import Run
 from tests.unit.documents import settings
 from tests.unit.training.test_requests import assert_aws_takes
@@ -47,6 +48,11 @@ def test_the_request_sends_one_image_at_a_time(world: Any) -> None:
     assert body["BatchStrategy"] == "SingleRecord"
     assert body["TransformInput"]["DataSource"]["S3DataSource"]["S3DataType"] == "ManifestFile"
     assert body["TransformOutput"]["S3OutputPath"] == "s3://models-of-acme/transform/transform-1/answers"
+
+
+@pytest.mark.parametrize(("endpoint", "transform"), [("ml.g5.xlarge", "ml.g5.xlarge"), ("ml.t2.medium", "ml.m5.large")])
+def test_a_transform_runs_on_the_endpoints_machine_where_it_may(endpoint: str, transform: str) -> None:
+    assert transform_instance_type(endpoint) == transform
 
 
 @pytest.mark.parametrize("whole_key", [False, True])

@@ -164,6 +164,15 @@ def test_a_region_without_the_algorithm_is_told(s3: Any) -> None:
     check(RunConf(), settings(region="eu-centrl-1", image_uri="acme/image-classification:2"), s3=s3)
 
 
+def test_a_machine_that_is_not_offered_is_told(s3: Any) -> None:
+    s3.put_object(Bucket="images-of-acme", Key="images/cat/1.jpg", Body=b"jpeg")
+    assert refused(s3, {"resources.instance_type": "ml.g5.3xlarge", "endpoint.instance_type": "ml.m5.small"}) == [
+        "resources.instance_type = ml.g5.3xlarge: SageMaker offers no such machine for this; "
+        "did you mean ml.g5.xlarge?",
+        "endpoint.instance_type = ml.m5.small: SageMaker offers no such machine for this; did you mean ml.m5.large?",
+    ]
+
+
 def test_a_source_in_a_missing_bucket_is_told(s3: Any) -> None:
     (message,) = refused(s3, {"dataset.source": "s3://elsewhere/images/"})
     assert message.startswith("dataset.source = s3://elsewhere/images/: cannot be listed: ")
