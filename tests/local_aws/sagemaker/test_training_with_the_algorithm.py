@@ -1,0 +1,97 @@
+"""The built-in image-classification algorithm behind the API: one tiny training, from bytes in S3 to a model in S3."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import tarfile
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.local_aws.running import (
+    ALGORITHM_IMAGE,
+    BUCKET,
+    ROOT,
+    channel_of,
+    finished_job,
+    log_lines,
+    training_request,
+)
+
+RECORD_MAGIC = 0xCED7230A
+CONTENT_TYPE = "application/x-recordio"
+HYPERPARAMETERS = {
+    "num_layers": "20",
+    "image_shape": "3,28,28",
+    "num_classes": "2",
+    "num_training_samples": "32",
+    "mini_batch_size": "16",
+    "epochs": "1",
+}
+
+
+def record_file(count: int) -> bytes:
+    """Dark and bright squares as RecordIO: magic, length, header (flag, label, id, id2), JPEG, padding to 4 bytes."""
+    packed = b""
+    for number in range(count):
+        label = number % 2
+        noise = np.random.default_rng(number).integers(0, 60, (28, 28, 3), dtype=np.uint8)
+        image = cv2.imencode(".jpg", noise + np.uint8(150 * label))[1].tobytes()
+        body = struct.pack("<IfQQ", 0, float(label), number, 0) + image
+        packed += struct.pack("<II", RECORD_MAGIC, len(body)) + body + bytes(-len(body) % 4)
+    return packed
+
+
+@pytest.fixture(scope="module")
+def channels(s3: Any) -> list[dict[str, Any]]:
+    for name, count in (("train", 32), ("validation", 16)):
+        s3.put_object(Bucket=BUCKET, Key=f"squares/{name}/{name}.rec", Body=record_file(count))
+    return [channel_of(name, f"squares/{name}/", ContentType=CONTENT_TYPE) for name in ("train", "validation")]
+
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / ".venv-mxnet/bin/python").exists(), reason="the algorithm's environment (make setup) is not there"
+)
+
+
+def request(name: str, channels: list[dict[str, Any]], **changed: str) -> dict[str, Any]:
+    return training_request(
+        name,
+        image=ALGORITHM_IMAGE,
+        InputDataConfig=channels,
+        HyperParameters={**HYPERPARAMETERS, **changed},
+        Environment={"OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_the_algorithm_trains(sagemaker: Any, s3: Any, logs: Any, channels: list[dict[str, Any]]) -> None:
+    sagemaker.create_training_job(**request("squares", channels))
+    job = finished_job(sagemaker, "squares", seconds=120)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    metrics = {metric["MetricName"]: metric["Value"] for metric in job["FinalMetricDataList"]}
+    assert set(metrics) == {
+        "train:accuracy",
+        "train:accuracy:epoch",
+        "validation:accuracy",
+        "validation:accuracy:epoch",
+    }
+    (said,) = re.findall(r"Epoch\[0\] Validation-accuracy=(\S+)", "\n".join(log_lines(logs, "squares")))
+    assert metrics["validation:accuracy"] == pytest.approx(float(said))
+    key = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix(f"s3://{BUCKET}/")
+    with tarfile.open(fileobj=io.BytesIO(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())) as archive:
+        names = archive.getnames()
+    assert "image-classification-0001.params" in names
+    assert "image-classification-symbol.json" in names
+
+
+def test_a_hyperparameter_the_algorithm_refuses_is_the_reason(sagemaker: Any, channels: list[dict[str, Any]]) -> None:
+    sagemaker.create_training_job(**request("refused", channels, learning_rate="7"))
+    job = finished_job(sagemaker, "refused", seconds=120)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: Customer Error: ")
+    assert "learning_rate" in job["FailureReason"]
+    assert job["FailureReason"].endswith("exit code: 1")
