@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import threading
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -11,16 +9,24 @@ from typing import Any, TypeVar
 from local_aws import constraints
 from local_aws.sagemaker.area import Action, Area, Document
 from local_aws.sagemaker.context import Aws, Server
+from local_aws.sagemaker.endpoints import Endpoints
+from local_aws.sagemaker.hosting import Hosting
+from local_aws.sagemaker.registry import ModelRegistry
+from local_aws.sagemaker.search import SearchResources
+from local_aws.sagemaker.tags import Tags
+from local_aws.sagemaker.training import TrainingJobs
+from local_aws.sagemaker.transform import TransformJobs
+from local_aws.sagemaker.tuning import Tuning
 
-AREAS = (
-    "local_aws.sagemaker.tags.Tags",
-    "local_aws.sagemaker.training.TrainingJobs",
-    "local_aws.sagemaker.tuning.Tuning",
-    "local_aws.sagemaker.hosting.Hosting",
-    "local_aws.sagemaker.endpoints.Endpoints",
-    "local_aws.sagemaker.transform.TransformJobs",
-    "local_aws.sagemaker.registry.ModelRegistry",
-    "local_aws.sagemaker.search.SearchResources",
+AREAS: tuple[type[Area], ...] = (
+    Tags,
+    TrainingJobs,
+    Tuning,
+    Hosting,
+    Endpoints,
+    TransformJobs,
+    ModelRegistry,
+    SearchResources,
 )
 
 A = TypeVar("A", bound=Area)
@@ -33,11 +39,8 @@ class SageMaker:
         self.aws = aws
         self.areas: list[Area] = []
         self.actions: dict[str, Action] = {}
-        for path in AREAS:
-            module, name = path.rsplit(".", 1)
-            if importlib.util.find_spec(module) is None:
-                continue
-            area: Area = getattr(importlib.import_module(module), name)(self)
+        for kind in AREAS:
+            area = kind(self)
             self.areas.append(area)
             self.actions.update(area.actions)
 
