@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -19,22 +19,25 @@ REFUSED = frozenset(
 """Error codes of requests that AWS refuses however often they are sent."""
 
 
-def job_failure(kind: JobKind, name: str, description: Mapping[str, Any], log_lines: list[str]) -> AirflowException:
-    """The error of a job that did not complete.
+def job_failure(
+    kind: JobKind, name: str, description: Mapping[str, Any], details: Sequence[str], causes: Sequence[str] = ()
+) -> AirflowException:
+    """The error of a job that did not complete; `details` are shown, `causes` are reasons of jobs it consists of.
 
     An AirflowFailException, which ends the task at once, when the job was stopped or when its input or algorithm is to
     blame; a plain AirflowException, after which a retry starts the next attempt, when AWS is (no capacity, say).
     """
     status = kind.status(description)
     reason = str(description.get("FailureReason", "")).strip()
-    log = "\n".join(["", "The last lines of its log:", *(f"  {line}" for line in log_lines)]) if log_lines else ""
+    shown = "\n".join(["", *(f"  {line}" for line in details)]) if details else ""
     if status == "Stopped":
         cause = _why_stopped(description)
         return AirflowFailException(
-            f"The {kind.noun} {name} was stopped: {cause}. Clear the task to start another.{log}"
+            f"The {kind.noun} {name} was stopped: {cause}. Clear the task to start another.{shown}"
         )
-    message = f"The {kind.noun} {name} ended as {status}: {reason or 'AWS gives no reason'}{log}"
-    return AirflowFailException(message) if reason.startswith(HOPELESS) else AirflowException(message)
+    message = f"The {kind.noun} {name} ended as {status}: {reason or 'AWS gives no reason'}{shown}"
+    hopeless = any(text.startswith(HOPELESS) for text in (reason, *causes))
+    return AirflowFailException(message) if hopeless else AirflowException(message)
 
 
 def refused_request(kind: JobKind, name: str, error: Any) -> AirflowException:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
+from airflow.sdk.exceptions import AirflowException, TaskDeferralError, TaskDeferralTimeout
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
@@ -33,6 +34,9 @@ class JobOrder:
     inputs: Mapping[str, Any]
 
 
+STOPPING_SECONDS = 300.0
+"""How long after a clear its kill may take to end the job: SageMaker gives a container two minutes."""
+
 Request = Callable[[JobOrder], Mapping[str, Any]]
 
 
@@ -56,33 +60,36 @@ class SageMakerJobOperator(WaitingOperator):
         """The small JSON document that the task hands on."""
         raise NotImplementedError
 
+    def failure(self, access: AwsAccess, name: str, description: Mapping[str, Any]) -> AirflowException:
+        """The error of a job that did not complete, with the end of its log."""
+        return job_failure(self.kind, name, description, last_log_lines(access.client("logs"), self.kind, name))
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Attach or create, then wait deferred; a job that is done already is handed on at once."""
         settings = load_settings()
         access = AwsAccess.of(settings)
-        name, description = self._attach_or_create(access, settings, context)
+        name, description, created = self._attach_or_create(access, settings, context)
         self._started = (access, name)
         self.point_at(access, name)
-        status = self.kind.status(description)
-        if status == self.kind.done:
+        if self.kind.status(description) == self.kind.done:
             self.log.info("The %s %s is done already: using its result.", self.kind.noun, name)
             return self.result(description)
-        method = "start_next_attempt" if status == "Stopping" else "execute_complete"
-        return self.wait_for(access, name, settings.poll_seconds, method)
+        attached = None if created else time.time()
+        return self.wait_for(access, name, settings.poll_seconds, "execute_complete", attached=attached)
 
-    def start_next_attempt(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """The job of an earlier try has stopped: now the next one may start."""
-        self.log.info("The %s %s is %s.", self.kind.noun, self.check_event(event), event["status"])
-        return self.execute(context)
-
-    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Hand on the result of the finished job, or say what went wrong with it."""
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any], attached: float | None = None
+    ) -> dict[str, Any]:
+        """Hand on the result of the finished job, or say what went wrong with it; `attached` is when it was found."""
         name, access = self.check_event(event), AwsAccess.of(load_settings())
         self.point_at(access, name)
         description = getattr(access.client("sagemaker"), self.kind.describe)(**self.kind.named(name))
         if self.kind.status(description) == self.kind.done:
             return self.result(description)
-        raise job_failure(self.kind, name, description, last_log_lines(access.client("logs"), self.kind, name))
+        if _stopped_for_an_earlier_try(self.kind.status(description), description, attached):
+            self.log.info("The %s %s was stopped with the try that started it.", self.kind.noun, name)
+            return self.execute(context)
+        raise self.failure(access, name, description)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume as Airflow does; where its waiting failed for good, stop the job nobody waits for any more."""
@@ -104,7 +111,7 @@ class SageMakerJobOperator(WaitingOperator):
 
     def _attach_or_create(
         self, access: AwsAccess, settings: Settings, context: Context
-    ) -> tuple[str, Mapping[str, Any]]:
+    ) -> tuple[str, Mapping[str, Any], bool]:
         from include.training.naming import Run
 
         sagemaker = access.client("sagemaker")
@@ -115,11 +122,11 @@ class SageMakerJobOperator(WaitingOperator):
                 run = Run(context["ti"].dag_id, context["ti"].run_id)
                 body = self.request(JobOrder(name, run, access, settings, self.inputs))
                 self._started = (access, name)
-                return name, self._create(sagemaker, name, body)
+                return name, self._create(sagemaker, name, body), True
             status = self.kind.status(description)
             if status in ACTIVE or status == self.kind.done:
                 self.log.info("Attaching to the %s %s, which an earlier try started.", self.kind.noun, name)
-                return name, description
+                return name, description, False
             self.log.info("The %s %s is %s: starting the next attempt.", self.kind.noun, name, status)
         raise AssertionError("attempts are endless")
 
@@ -172,3 +179,15 @@ class SageMakerJobOperator(WaitingOperator):
             self.log.info("Stopped the %s %s.", self.kind.noun, name)
         except ClientError as error:
             self.log.warning("The %s %s could not be stopped: %s", self.kind.noun, name, error)
+
+
+def _stopped_for_an_earlier_try(status: str, description: Mapping[str, Any], attached: float | None) -> bool:
+    """Whether the job ended because a person cleared the try that waited for it.
+
+    Airflow starts the cleared task anew and kills what the old try waited for at the same time, so that the new try may
+    still find the old job alive.
+    """
+    if status != "Stopped" or attached is None:
+        return False
+    ended = description.get("TrainingEndTime") or description.get("LastModifiedTime")
+    return ended is None or ended.timestamp() - attached < STOPPING_SECONDS

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow.sdk.exceptions import AirflowException
+
+from image_classification.aws import AwsAccess
 from image_classification.job_kinds import TRAINING, TUNING
+from image_classification.operators.job_failure import job_failure
 from image_classification.operators.sagemaker_job import SageMakerJobOperator
 
 
@@ -32,3 +36,14 @@ class TuningJobOperator(SageMakerJobOperator):
         from include.training.results import JobResult
 
         return JobResult.of_tuning_job(description).model_dump(mode="json")
+
+    def failure(self, access: AwsAccess, name: str, description: Mapping[str, Any]) -> AirflowException:
+        """The error of a tuning job, with what became of its training jobs; their fault is its own."""
+        from include.training.results import describe_training_job
+        from include.training.selection import training_jobs_of
+
+        sagemaker = access.client("sagemaker")
+        jobs = [describe_training_job(sagemaker, job) for job in training_jobs_of(sagemaker, name)]
+        told = [f"{job.name} {job.status}: {job.failure_reason or 'no reason given'}" for job in jobs]
+        causes = [job.failure_reason or "" for job in jobs]
+        return job_failure(self.kind, name, description, told, causes=causes)

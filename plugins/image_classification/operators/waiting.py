@@ -40,8 +40,8 @@ class WaitingOperator(BaseOperator):
         """Let the task's link lead to the job or endpoint of this name."""
         self.console_url = console_url(access.region_name or "", self.kind.console_page, name)
 
-    def wait_for(self, access: AwsAccess, name: str, poll_seconds: float, method: str) -> NoReturn:
-        """Defer until the job or endpoint is final, then go on with `method`."""
+    def wait_for(self, access: AwsAccess, name: str, poll_seconds: float, method: str, **kwargs: Any) -> NoReturn:
+        """Defer until the job or endpoint is final, then go on with `method` and these `kwargs`."""
         from image_classification.triggers.sagemaker_job import SageMakerJobTrigger
 
         limit = self.execution_timeout
@@ -52,7 +52,7 @@ class WaitingOperator(BaseOperator):
             deadline=time.time() + limit.total_seconds() if limit else None,
             access=access.as_fields(),
         )
-        self.defer(trigger=trigger, method_name=method, timeout=limit + GRACE if limit else None)
+        self.defer(trigger=trigger, method_name=method, kwargs=kwargs, timeout=limit + GRACE if limit else None)
 
     def check_event(self, event: Mapping[str, Any]) -> str:
         """The name of what was waited for. Raises where the wait ended without a final status."""

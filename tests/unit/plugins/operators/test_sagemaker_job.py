@@ -12,8 +12,8 @@ import pytest
 from airflow.sdk.bases.operator import TRIGGER_FAIL_REPR, TriggerFailureReason
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
 
-from image_classification.operators.sagemaker_job import JobOrder
-from image_classification.operators.training_jobs import TrainingJobOperator
+from image_classification.operators.sagemaker_job import JobOrder, SageMakerJobOperator
+from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
 from tests.local_aws.running import finished_job, training_request
 
 pytestmark = pytest.mark.usefixtures("aws")
@@ -24,6 +24,31 @@ def make_operator(*, execution_timeout: timedelta | None = None, **hyperparamete
         return training_request(order.name, HyperParameters=hyperparameters)
 
     return TrainingJobOperator(task_id="train", request=request, inputs={}, execution_timeout=execution_timeout)
+
+
+def tuning_request(order: JobOrder) -> dict[str, Any]:
+    """A tuning job of one training job, which fails."""
+    job = training_request("", HyperParameters={})
+    definition = {name: value for name, value in job.items() if name not in ("TrainingJobName", "HyperParameters")}
+    algorithm = {
+        **definition["AlgorithmSpecification"],
+        "MetricDefinitions": [{"Name": "validation:accuracy", "Regex": "Validation-accuracy=(.*)"}],
+    }
+    rate = {"Name": "learning_rate", "MinValue": "0.01", "MaxValue": "0.1"}
+    return {
+        "HyperParameterTuningJobName": order.name,
+        "HyperParameterTuningJobConfig": {
+            "Strategy": "Random",
+            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:accuracy"},
+            "ResourceLimits": {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1},
+            "ParameterRanges": {"ContinuousParameterRanges": [rate]},
+        },
+        "TrainingJobDefinition": {
+            **definition,
+            "AlgorithmSpecification": algorithm,
+            "StaticHyperParameters": {"exit": "1", "failure": "no such optimizer"},
+        },
+    }
 
 
 @pytest.fixture
@@ -39,7 +64,7 @@ def context() -> Callable[..., Any]:
     return of_try
 
 
-def deferred(operator: TrainingJobOperator, context: Any) -> TaskDeferred:
+def deferred(operator: SageMakerJobOperator, context: Any) -> TaskDeferred:
     with pytest.raises(TaskDeferred) as raised:
         operator.execute(context)
     return raised.value
@@ -115,6 +140,15 @@ async def test_a_failed_job_tells_reason_and_log_and_a_retry_starts_the_next_att
     assert (await event_of(retried))["status"] == "Completed"
 
 
+async def test_a_failed_tuning_job_tells_what_became_of_its_training_jobs(sagemaker: Any, context: Any) -> None:
+    operator = TuningJobOperator(task_id="tune", request=tuning_request, inputs={})
+    event = await event_of(deferred(operator, context()))
+
+    with pytest.raises(AirflowFailException, match=r"001-\w+ Failed: AlgorithmError: no such optimizer"):
+        operator.execute_complete(context(), event)
+    assert len(event["name"]) <= 32
+
+
 async def test_a_task_cleared_or_marked_while_deferred_stops_its_job(sagemaker: Any, context: Any) -> None:
     operator = make_operator(seconds="60", save_on_sigterm="1")
     deferral = deferred(operator, context())
@@ -136,23 +170,20 @@ def test_a_task_killed_on_its_worker_stops_its_job(sagemaker: Any, context: Any)
     assert finished_job(sagemaker, name)["TrainingJobStatus"] == "Stopped"
 
 
-async def test_a_cleared_task_waits_until_its_old_job_has_stopped_before_it_starts_another(
+async def test_a_cleared_task_that_finds_its_old_job_alive_starts_another_when_that_has_stopped(
     sagemaker: Any, context: Any
 ) -> None:
-    name = deferred(make_operator(seconds="60", save_on_sigterm="1"), context()).trigger.serialize()[1]["name"]
-    stopping = {**sagemaker.describe_training_job(TrainingJobName=name), "TrainingJobStatus": "Stopping"}
-    cleared = make_operator()
-    cleared._find = lambda *_: stopping  # type: ignore[method-assign]
-    waiting = deferred(cleared, context(try_number=2))
-    sagemaker.stop_training_job(TrainingJobName=name)
+    cleared = deferred(make_operator(seconds="60", save_on_sigterm="1"), context())
+    operator = make_operator()
+    waiting = deferred(operator, context(try_number=2))
+    await cleared.trigger.on_kill()
 
     event = await event_of(waiting)
-    del cleared._find
     with pytest.raises(TaskDeferred) as started:
-        getattr(cleared, waiting.method_name)(context(try_number=2), event)
+        operator.execute_complete(context(try_number=2), event, **(waiting.kwargs or {}))
 
-    assert event == {"name": name, "status": "Stopped", "message": ""}
-    assert started.value.trigger.serialize()[1]["name"] != name
+    assert event["status"] == "Stopped"
+    assert started.value.trigger.serialize()[1]["name"] != event["name"]
     assert (await event_of(started.value))["status"] == "Completed"
 
 
