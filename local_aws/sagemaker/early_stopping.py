@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 
@@ -22,7 +23,8 @@ def is_worse_than_median(current: Sequence[float], others: Iterable[Sequence[flo
     Source: docs.aws.amazon.com/sagemaker/latest/dg/automatic-model-tuning-early-stopping.html.
     """
     epochs = len(current)
-    averages = [fmean(curve[:epochs]) for curve in others if epochs and len(curve) >= epochs]
+    reached = (curve[:epochs] for curve in others if epochs and len(curve) >= epochs)
+    averages = [fmean(curve) for curve in reached if all(map(math.isfinite, curve))]
     if len(averages) < LEAST_COMPANY:
         return False
     return is_better(median(averages), current[-1], goal)

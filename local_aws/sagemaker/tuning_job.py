@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -54,11 +55,11 @@ class TunedJob:
 
     @property
     def value(self) -> float | None:
-        """The final objective of a job that ended without failing; None where its metric never came."""
+        """The final objective of a job that did not fail; None where its metric never came, or is no number."""
         if self.job.status not in ("Completed", "Stopped"):
             return None
         last = self.job.metrics.last(self.definition.metric)
-        return last.value if last is not None else None
+        return last.value if last is not None and math.isfinite(last.value) else None
 
     @property
     def curve(self) -> list[float]:

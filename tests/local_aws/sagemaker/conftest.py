@@ -93,16 +93,22 @@ def wait_for(ask: Callable[[], Any], holds: Callable[[Any], bool]) -> Any:
     return answer[0]
 
 
+def start_scripted(state_dir: Path) -> Scripted:
+    """Start a local AWS that runs four jobs at once."""
+    image = f"scripted={sys.executable} {ALGORITHM}"
+    scripted = Scripted(start_local_aws(state_dir, "--jobs", "4", "--image", image))
+    scripted.client("s3").create_bucket(Bucket=BUCKET)
+    return scripted
+
+
 @pytest.fixture(scope="session")
 def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripted]:
-    """A local AWS of this test process that runs four jobs at once."""
-    image = f"scripted={sys.executable} {ALGORITHM}"
-    running = start_local_aws(tmp_path_factory.mktemp("scripted"), "--jobs", "4", "--image", image)
-    running.client("s3").create_bucket(Bucket=BUCKET)
+    """A local AWS of this test process with the few-line container."""
+    scripted = start_scripted(tmp_path_factory.mktemp("scripted"))
     try:
-        yield Scripted(running)
+        yield scripted
     finally:
-        running.end()
+        scripted.running.end()
 
 
 @pytest.fixture(scope="session")

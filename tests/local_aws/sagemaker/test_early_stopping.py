@@ -22,6 +22,12 @@ def test_nothing_is_stopped_without_company_at_the_same_epoch() -> None:
     assert not is_worse_than_median([], [[0.9], [0.9]], "Maximize")
 
 
+def test_a_diverged_job_has_no_say() -> None:
+    others = [[0.5, 0.7], [0.6, 0.8], [0.1, float("nan")]]
+    assert is_worse_than_median([0.1, 0.2], others, "Maximize")
+    assert not is_worse_than_median([0.5, 0.7], others, "Maximize")
+
+
 def test_jobs_without_improvement_are_counted_since_the_best() -> None:
     assert jobs_without_improvement([], "Maximize") == 0
     assert jobs_without_improvement([0.5, 0.6, 0.6, 0.4], "Maximize") == 2

@@ -3,8 +3,10 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local_aws.running import ROLE
-from tests.local_aws.sagemaker.conftest import IMAGE, Scripted, unique, wait_for
+from tests.local_aws.sagemaker.conftest import IMAGE, Scripted, start_scripted, unique, wait_for
 
 
 @pytest.fixture
@@ -257,3 +259,13 @@ def test_an_inference_pipeline_feeds_each_container_with_the_answer_before(
     assert answer["model"] == "two"
     assert answer["content_type"] == "application/json"
     assert answer["bytes"] > 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_serving_process_outlives_the_server(tmp_path: Path, number: signal.Signals) -> None:
+    scripted = start_scripted(tmp_path)
+    name = deployed(scripted, scripted.client("sagemaker"), AllTraffic=(scripted.model("good"), 1.0))
+    pid = said(scripted.client("sagemaker-runtime"), name)["pid"]
+    assert psutil.pid_exists(pid)
+    scripted.running.end(number)
+    wait_for(lambda: psutil.pid_exists(pid), lambda exists: not exists)

@@ -191,6 +191,12 @@ def test_a_search_without_an_objective_in_the_logs_fails(control: Any) -> None:
     assert description["ObjectiveStatusCounters"]["Failed"] == 2
 
 
+def test_a_diverged_job_is_never_the_best(control: Any) -> None:
+    description = tuned(control, request(qualities("nan", "0.5"), jobs=None, parallel=1, Strategy="Grid"))
+    assert description["BestTrainingJob"]["TunedHyperParameters"] == {"quality": "0.5"}
+    assert description["ObjectiveStatusCounters"] == {"Succeeded": 1, "Pending": 0, "Failed": 1}
+
+
 def test_a_stopped_search_stops_its_jobs(control: Any) -> None:
     document = request(between("0.1", "0.9"), jobs=9, parallel=2)
     document["TrainingJobDefinition"] = definition(StaticHyperParameters={"epochs": "1000", "epoch_seconds": "0.1"})

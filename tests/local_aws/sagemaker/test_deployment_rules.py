@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from local_aws.aws_errors import AwsError
+from local_aws.sagemaker.deployment_rules import check_deployment
+
+
+def percent(value: int) -> dict[str, Any]:
+    return {"Type": "CAPACITY_PERCENT", "Value": value}
+
+
+def rolling(size: dict[str, Any]) -> dict[str, Any]:
+    return {"RollingUpdatePolicy": {"MaximumBatchSize": size, "WaitIntervalInSeconds": 0}}
+
+
+def blue_green(**routing: Any) -> dict[str, Any]:
+    return {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"WaitIntervalInSeconds": 0, **routing}}}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        rolling(percent(5)),
+        rolling(percent(50)),
+        rolling({"Type": "INSTANCE_COUNT", "Value": 2}),
+        blue_green(Type="ALL_AT_ONCE"),
+        blue_green(Type="CANARY", CanarySize=percent(1)),
+        blue_green(Type="LINEAR", LinearStepSize=percent(10)),
+    ],
+)
+def test_deployments_within_their_bounds_pass(config: dict[str, Any]) -> None:
+    check_deployment(config, instances=4)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (rolling(percent(4)), "5 to 50 percent"),
+        (rolling(percent(51)), "5 to 50 percent"),
+        (rolling({"Type": "INSTANCE_COUNT", "Value": 3}), "at most 50 percent"),
+        ({**rolling(percent(10)), **blue_green(Type="ALL_AT_ONCE")}, "not both"),
+        (blue_green(Type="LINEAR", CanarySize=percent(10)), "CanarySize can't be given"),
+        (blue_green(Type="LINEAR"), "LinearStepSize is required"),
+    ],
+)
+def test_deployments_beyond_their_bounds_are_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(AwsError, match=message):
+        check_deployment(config, instances=4)
