@@ -23,6 +23,7 @@ PR_SET_CHILD_SUBREAPER = 36
 def main() -> None:
     """Run the command until it ends, or until the server goes."""
     status, command = int(sys.argv[1]), sys.argv[2:]
+    os.set_inheritable(status, False)
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)

@@ -107,7 +107,9 @@ def test_nothing_outlives_the_server_however_it_ends(number: int) -> None:
 
 
 def test_a_killed_supervisor_takes_its_process_along() -> None:
-    process = start("sleep 300")
+    lines = Lines()
+    process = start("sleep 300 & echo started; wait", lines)
+    eventually(lambda: lines)
     os.kill(process._supervisor.pid, signal.SIGKILL)
     assert process.wait(20) == -signal.SIGKILL
     eventually(lambda: is_gone(process.pid))
