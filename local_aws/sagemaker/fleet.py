@@ -14,6 +14,7 @@ from typing import Any
 
 from local_aws.log_events import LogStream
 from local_aws.sagemaker.context import Aws
+from local_aws.sagemaker.failures import of_system
 from local_aws.sagemaker.hosting import EndpointConfig, Model
 from local_aws.sagemaker.model_artifacts import ModelArtifactError
 from local_aws.sagemaker.records import now
@@ -46,6 +47,7 @@ class Variant:
         self.timeout: float = document.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP_TIMEOUT_SECONDS)
         self.created = now()
         self.log = LogStream(aws.logs, f"{LOG_GROUP}/{endpoint}", f"{self.name}/i-{uuid.uuid4().hex[:17]}")
+        self._root = root
         self._images = [container["Image"] for container in model.containers]
         self.model = ServingModel(
             [
@@ -64,8 +66,10 @@ class Variant:
         """Start and wait for health; raises DeploymentError in AWS's words."""
         try:
             self.model.start(self.timeout)
-        except (ModelArtifactError, OSError) as error:
+        except ModelArtifactError as error:
             raise DeploymentError(str(error)) from error
+        except OSError as error:
+            raise DeploymentError(of_system(error, "model download", self._root)) from error
         except NotHealthyError as error:
             raise DeploymentError(
                 f"The primary container for production variant {self.name} did not pass the ping health check. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import shutil
 import tarfile
 import tempfile
@@ -97,7 +98,7 @@ class ModelArtifact:
             try:
                 with tarfile.open(fileobj=archive, mode="r:gz") as members:
                     members.extractall(directory, filter=_plain_member)  # noqa: S202
-            except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
+            except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
                 raise ModelArtifactError(
                     f'Failed to extract model data archive from URL "{self.uri}". Please ensure that the object '
                     f"located at the URL is a valid tar.gz archive. ({error})"

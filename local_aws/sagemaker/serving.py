@@ -18,6 +18,7 @@ from typing import Any
 from local_aws.processes import ContainerProcess, ContainerStartError
 from local_aws.sagemaker.container_files import container_environment
 from local_aws.sagemaker.context import Aws
+from local_aws.sagemaker.failures import MISSING_ENVIRONMENT, signal_name
 from local_aws.sagemaker.model_artifacts import ModelArtifact
 
 PING_TIMEOUT_SECONDS = 2.0
@@ -113,14 +114,15 @@ class ServingContainer:
                 on_line=self._take_line,
             )
         except ContainerStartError as error:
-            raise NotHealthyError(str(error)) from error
+            built_in = self._aws.server.images.is_built_in_algorithm(self._container["Image"])
+            raise NotHealthyError(f"{error}. {MISSING_ENVIRONMENT if built_in else ''}".strip()) from error
 
     def wait_until_healthy(self, timeout: float, cancelled: threading.Event) -> None:
         """Wait for a 200 of GET /ping; raises NotHealthyError when the process ends, or the time does, before."""
         deadline = time.monotonic() + timeout
         while not self._answers_ping():
             if not self.is_running:
-                raise NotHealthyError(f"The container ended with exit code {self._exit_code()}.")
+                raise NotHealthyError(self._ending())
             if time.monotonic() > deadline:
                 raise NotHealthyError(f"No healthy answer to GET /ping within {timeout:g} seconds.")
             if cancelled.wait(PING_INTERVAL_SECONDS):
@@ -161,9 +163,12 @@ class ServingContainer:
             connection.close()
         return Answer(response.status, content, response.headers.get("Content-Type", ""), response.headers)
 
-    def _exit_code(self) -> int | None:
-        """The exit code, after the last line has come in."""
-        return self._process.wait(PING_TIMEOUT_SECONDS) if self._process else None
+    def _ending(self) -> str:
+        """Say how the process ended, after its last line has come in."""
+        code = self._process.wait(PING_TIMEOUT_SECONDS) if self._process else None
+        if code is not None and code < 0:
+            return f"The container was killed by {signal_name(-code)}."
+        return f"The container ended with exit code {code}."
 
     def _take_line(self, line: str) -> None:
         if line.strip():

@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.log_events import LogStream
 from local_aws.sagemaker.context import Aws
+from local_aws.sagemaker.failures import JobFailure, no_objects, of_system
 from local_aws.sagemaker.model_artifacts import ModelArtifactError
 from local_aws.sagemaker.serving import (
     ContainerUnreachableError,
@@ -37,8 +38,8 @@ STATUS_TOLD = 300
 logger = logging.getLogger(__name__)
 
 
-class TransformFailure(Exception):
-    """A job, or one object of it, that failed, with the FailureReason."""
+class TransformFailure(JobFailure):
+    """An object that could not be transformed."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,13 @@ class TransformRun:
                 self._job.begin()
                 self._run()
             status, reason = "Completed", None
-        except (TransformFailure, NotHealthyError, ModelArtifactError) as error:
+        except (JobFailure, NotHealthyError, ModelArtifactError) as error:
             status, reason = "Failed", str(error)
         except DataError as error:
             status, reason = "Failed", f"ClientError: {error}"
-        except (ClientError, BotoCoreError, OSError) as error:
+        except OSError as error:
+            status, reason = "Failed", of_system(error, "Transforming", self._root)
+        except (ClientError, BotoCoreError) as error:
             status, reason = "Failed", f"InternalServerError: {error}"
         except Exception as error:
             logger.exception("transform job %s", self._job.name)
@@ -141,17 +144,13 @@ class TransformRun:
         return {**batch, **request.get("Environment", {})}
 
     def _objects(self) -> list[StoredFile]:
-        """List the input; raises TransformFailure when there is none."""
+        """List the input; raises JobFailure when there is none."""
         source = self._job.request["TransformInput"]["DataSource"]["S3DataSource"]
         location = S3Location.parse(source["S3Uri"])
         is_manifest = source["S3DataType"] == "ManifestFile"
         found = files_of_manifest(self._aws.s3, location) if is_manifest else files_under(self._aws.s3, location)
         if not found:
-            raise TransformFailure(
-                f'ClientError: No S3 objects found under S3 URL "{source["S3Uri"]}" given in input data source. Please '
-                f"ensure that the bucket exists in the selected region ({self._aws.region}) and that objects exist "
-                "under that S3 prefix."
-            )
+            raise no_objects(location, self._aws.region, self._job.model.document.get("ExecutionRoleArn", ""), "")
         return found
 
     def _transform(self, model: ServingModel, objects: list[StoredFile]) -> None:
