@@ -64,7 +64,7 @@ compose-down: ## end it and remove its volumes
 	@"$(PYTHON)" tools/compose.py down
 
 test-compose: setup ## run the chain and a retraining in the docker compose deployment, then remove it
-	@$(AIRFLOW) tests/compose/run.py
+	@$(AIRFLOW) -m tests.compose.run
 
 bench-%: setup
 	@$(AIRFLOW) benchmarks/bench_$(subst -,_,$*).py

@@ -29,6 +29,7 @@ class TaskRun:
     start: datetime | None
     end: datetime | None
     try_number: int
+    hostname: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class AirflowClient:
                 start=_time(instance["start_date"]),
                 end=_time(instance["end_date"]),
                 try_number=instance["try_number"],
+                hostname=instance["hostname"],
             )
             for instance in instances
         ]

@@ -25,6 +25,7 @@ RUN_CONF = Path(__file__).parent / "run_conf.json"
 DAG_SECONDS = 120
 LOOK_SECONDS = 1.0
 LOG_LINES = 12
+LINE_WIDTH = 120
 
 
 class RunFailedError(Exception):
@@ -33,7 +34,7 @@ class RunFailedError(Exception):
 
 def main() -> int:
     """Run the demo; what can go wrong ends as a message and exit code 1."""
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else LINE_WIDTH)
     try:
         demo(console)
     except (ServicesError, AirflowError, RunFailedError, SummaryError) as error:
