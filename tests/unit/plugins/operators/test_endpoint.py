@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+
+from image_classification.operators.endpoint import EndpointOperator
+from include.deployment.endpoint import Deployment, deployment_of
+from include.deployment.registry import RegisteredModel
+from include.run_conf import RunConf
+from include.settings import Settings
+from include.training.naming import Run
+from tests import local_aws
+from tests.local_aws.running import BUCKET, RunningLocalAws, start_local_aws
+
+ALGORITHM = Path(local_aws.__path__[0]) / "sagemaker/scripted_algorithm.py"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"
+CONTEXT: Any = {"ti": SimpleNamespace(dag_id="chain", run_id="run")}
+
+
+@pytest.fixture(scope="module")
+def running_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
+    image = f"scripted={sys.executable} {ALGORITHM}"
+    running = start_local_aws(tmp_path_factory.mktemp("local_aws"), "--image", image)
+    try:
+        running.client("s3").create_bucket(Bucket=BUCKET)
+        yield running
+    finally:
+        running.end()
+
+
+@pytest.fixture
+def name() -> str:
+    return f"pets-{uuid4().hex[:8]}"
+
+
+def put_model(aws: RunningLocalAws, file: str) -> str:
+    """A model.tar.gz with one file; the container does not start with one called broken.txt."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo(file), io.BytesIO())
+    key = f"{uuid4()}/model.tar.gz"
+    aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=packed.getvalue())
+    return f"s3://{BUCKET}/{key}"
+
+
+def make_operator(aws: RunningLocalAws, name: str, file: str = "answer.txt") -> EndpointOperator:
+    model = RegisteredModel(
+        arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/pets/1",
+        group="pets",
+        version=1,
+        approval="Approved",
+        artifact=put_model(aws, file),
+        image=IMAGE,
+        job="job",
+        dataset="pets",
+        dataset_version="v",
+        dataset_uri="s3://data/datasets/pets/v/",
+        accuracy=0.9,
+    )
+
+    def deployment(_: Mapping[str, Any], settings: Settings, run: Run) -> Deployment:
+        conf = RunConf.from_conf({"endpoint.name": name})
+        return deployment_of(model, conf=conf, settings=settings.model_copy(update={"image_uri": IMAGE}), run=run)
+
+    return EndpointOperator(task_id="deploy", deployment=deployment, inputs={})
+
+
+async def wait_for(operator: EndpointOperator) -> dict[str, Any]:
+    """The event with which the deferred task goes on."""
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(CONTEXT)
+    async for event in deferred.value.trigger.run():
+        payload: dict[str, Any] = event.payload
+        return payload
+    raise AssertionError("the trigger did not fire")
+
+
+async def test_an_endpoint_is_created_and_handed_on_when_it_serves(aws: RunningLocalAws, name: str) -> None:
+    operator = make_operator(aws, name)
+
+    result = operator.execute_complete(CONTEXT, await wait_for(operator))
+
+    assert (result["name"], result["status"]) == (name, "InService")
+    assert [variant["name"] for variant in result["variants"]] == ["champion"]
+    assert operator.console_url.endswith(f"#/endpoints/{name}")
+
+
+async def test_a_retried_task_changes_nothing_and_another_model_updates_the_endpoint(
+    aws: RunningLocalAws, name: str
+) -> None:
+    operator = make_operator(aws, name)
+    first = operator.execute_complete(CONTEXT, await wait_for(operator))
+
+    again = operator.execute_complete(CONTEXT, await wait_for(operator))
+    other = make_operator(aws, name)
+    updated = other.execute_complete(CONTEXT, await wait_for(other))
+
+    assert again == first
+    assert updated["status"] == "InService"
+    assert updated["config"] != first["config"]
+
+
+async def test_a_model_that_cannot_load_fails_the_task_and_the_old_one_goes_on_serving(
+    aws: RunningLocalAws, name: str
+) -> None:
+    operator = make_operator(aws, name)
+    served = operator.execute_complete(CONTEXT, await wait_for(operator))
+    broken = make_operator(aws, name, "broken.txt")
+
+    event = await wait_for(broken)
+
+    with pytest.raises(AirflowFailException, match=rf"{served['config']} goes on serving"):
+        broken.execute_complete(CONTEXT, event)

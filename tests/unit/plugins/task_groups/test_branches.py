@@ -1,0 +1,130 @@
+"""Which tasks of the stages run is decided by the run conf."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+
+from image_classification.aws import AwsAccess
+from image_classification.models import base_model, final_model
+from image_classification.operators.sagemaker_job import JobOrder
+from image_classification.task_groups.deployment import approved_deployment
+from image_classification.task_groups.training import base_training, incremental_training, tuning
+from include.deployment.registry import RegisteredModel
+from include.run_conf import RunConf
+from include.training.naming import Run
+from include.training.preflight import PreflightError
+from include.training.results import JobResult
+from include.training.selection import BestModel
+from tests.local_aws.running import BUCKET, RunningLocalAws
+from tests.unit.documents import dataset_version, described_training_job, settings
+
+RUN = Run("image_classification", "manual__1")
+BEST = BestModel(
+    job="base-job",
+    objective="validation:accuracy",
+    value=0.5,
+    artifact="s3://models-of-acme/jobs/base-job/output/model.tar.gz",
+    hyperparameters={"num_layers": "20", "image_shape": "3,28,28", "num_classes": "3", "mini_batch_size": "8"},
+).model_dump(mode="json")
+SMALL = {"training.hyperparameters.mini_batch_size": 8}
+
+
+def order(conf: dict[str, Any], **inputs: Any) -> JobOrder:
+    documents = {
+        "conf": RunConf.from_conf({**SMALL, **conf}).model_dump(mode="json"),
+        "dataset": dataset_version().model_dump(mode="json"),
+        "champion": None,
+        **inputs,
+    }
+    deployment = settings(data_bucket=BUCKET, output_bucket=BUCKET, region="us-east-1")
+    return JobOrder("job-1", RUN, AwsAccess.of(deployment), deployment, documents)
+
+
+def test_a_run_that_only_tunes_trains_no_job_from_scratch() -> None:
+    with pytest.raises(AirflowSkipException, match=r"training\.mode is tune"):
+        base_training(order({"training.mode": "tune"}))
+
+
+def test_a_run_that_only_trains_does_not_tune() -> None:
+    with pytest.raises(AirflowSkipException, match=r"training\.mode is train"):
+        tuning(order({"training.mode": "train"}))
+
+
+def test_a_run_of_both_trains_and_tunes(aws: RunningLocalAws) -> None:
+    both = order({"training.mode": "both", "tuning.ranges.learning_rate": {"min": 0.01, "max": 0.1}})
+
+    assert base_training(both)["TrainingJobName"] == "job-1"
+    assert tuning(both)["HyperParameterTuningJobName"] == "job-1"
+
+
+def test_a_run_that_goes_on_from_a_champion_trains_nothing_from_scratch() -> None:
+    for request in (base_training, tuning):
+        with pytest.raises(AirflowSkipException, match="goes on from base-job"):
+            request(order({"training.mode": "both", "tuning.max_jobs": 2}, champion=BEST))
+
+
+@pytest.mark.parametrize("inputs", [{"best": BEST}, {"best": None, "champion": BEST}], ids=["best", "champion"])
+def test_the_incremental_training_goes_on_from_the_best_model_or_the_champion(
+    aws: RunningLocalAws, inputs: dict[str, Any]
+) -> None:
+    request = incremental_training(order({}, **inputs))
+
+    channels = {channel["ChannelName"]: channel for channel in request["InputDataConfig"]}
+    assert channels["model"]["DataSource"]["S3DataSource"]["S3Uri"] == BEST["artifact"]
+
+
+def test_incremental_training_can_be_switched_off() -> None:
+    with pytest.raises(AirflowSkipException, match=r"incremental\.enabled is off"):
+        incremental_training(order({"incremental.enabled": False}, best=BEST))
+
+
+def test_what_only_the_dataset_version_shows_is_found_before_the_job_is_paid_for(aws: RunningLocalAws) -> None:
+    with pytest.raises(PreflightError, match="mini_batch_size"):
+        base_training(order({"training.hyperparameters.mini_batch_size": 64}))
+
+
+def test_the_model_that_goes_on_is_the_incremental_one_where_there_is_one() -> None:
+    job = JobResult.of_training_job(described_training_job("incremental-job")).model_dump(mode="json")
+    models = {"select_best": BEST, "champion": None, "train_incremental": job}
+
+    assert final_model(models).job == "incremental-job"
+    assert final_model({**models, "train_incremental": None}).job == "base-job"
+    assert base_model({**models, "select_best": None, "champion": BEST}).job == "base-job"
+
+
+def deployment_inputs(conf: dict[str, Any], approval: str = "Approved") -> dict[str, Any]:
+    model = RegisteredModel(
+        arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/image-classification-pets/1",
+        group="image-classification-pets",
+        version=1,
+        approval=approval,  # type: ignore[arg-type]
+        artifact=BEST["artifact"],
+        image="image",
+        job="base-job",
+        dataset="pets",
+        dataset_version="20260102T030405Z-0a1b2c3d",
+        dataset_uri="s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/",
+        accuracy=0.9,
+    )
+    return {
+        "conf": RunConf.from_conf({"dataset.name": "pets", **conf}).model_dump(mode="json"),
+        "dataset": dataset_version().model_dump(mode="json"),
+        "model": model.model_dump(mode="json"),
+    }
+
+
+def test_an_approved_model_is_deployed_to_the_endpoint_called_as_the_dataset() -> None:
+    assert approved_deployment(deployment_inputs({}), settings(), RUN).endpoint_name == "pets"
+
+
+def test_a_model_below_the_minimum_is_not_deployed() -> None:
+    with pytest.raises(AirflowSkipException, match="PendingManualApproval"):
+        approved_deployment(deployment_inputs({}, "PendingManualApproval"), settings(), RUN)
+
+
+def test_a_run_may_end_with_the_registered_model() -> None:
+    with pytest.raises(AirflowSkipException, match=r"endpoint\.deploy is off"):
+        approved_deployment(deployment_inputs({"endpoint.deploy": False}), settings(), RUN)

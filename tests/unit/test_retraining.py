@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from include.datasets.version import DatasetVersion
+from include.retraining import dataset_conf, find_retraining
+from include.run_conf import RunConf
+from tests.unit.datasets.conftest import Bucket, bucket, endpoint, s3
+
+__all__ = ["bucket", "endpoint", "s3"]  # fixtures
+
+
+@pytest.fixture
+def pets(bucket: Bucket) -> DatasetVersion:
+    bucket.put_images({"cat": 12, "dog": 12})
+    return bucket.build(bucket.conf(source=f"s3://{bucket.name}/images/", packing={"resize": 12, "shard_images": 9}))
+
+
+def test_nothing_is_to_be_done_where_no_dataset_has_new_images(bucket: Bucket, pets: DatasetVersion) -> None:
+    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+
+
+def test_nothing_is_to_be_done_where_there_is_no_dataset(bucket: Bucket) -> None:
+    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name, dataset="pets") is None
+
+
+def test_a_grown_dataset_is_built_again_as_it_was_built_before(bucket: Bucket, pets: DatasetVersion) -> None:
+    bucket.put_images({"cat": 2, "dog": 1}, first=12)
+    asked = RunConf.from_conf({"promotion.minimum_accuracy": 0.9})
+
+    found = find_retraining(bucket.s3, asked, data_bucket=bucket.name)
+
+    assert found is not None
+    assert (found.new_images, found.parent) == (3, pets.uri)
+    assert found.conf.promotion.minimum_accuracy == 0.9
+    grown = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
+    assert grown.parent == pets.uri
+    assert (grown.labels, grown.packing, grown.split) == (pets.labels, pets.packing, pets.split)
+
+
+def test_the_dataset_that_gained_most_goes_first_and_a_named_one_before_all(
+    bucket: Bucket, pets: DatasetVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket.put_images({"cat": 2, "dog": 2}, first=12)
+    birds = bucket.conf(name="birds", source=f"s3://{bucket.name}/images/")
+    bucket.build(birds, "manual__birds")
+    bucket.put_images({"cat": 1}, first=14)
+
+    with caplog.at_level(logging.INFO):
+        most = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+    named = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name, dataset="birds")
+
+    assert most is not None
+    assert named is not None
+    assert (most.conf.dataset.name, most.new_images) == ("pets", 5)
+    assert (named.conf.dataset.name, named.new_images) == ("birds", 1)
+    assert "birds has 1 new images too: the next run takes them." in caplog.messages
+
+
+def test_a_new_class_folder_is_named_and_left_to_a_person(
+    bucket: Bucket, pets: DatasetVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket.put_images({"owl": 3})
+
+    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+    assert "has folders without a label: owl. Start image_classification to train with them." in caplog.text
+
+
+def test_the_conf_of_a_version_keeps_how_work_is_cut(bucket: Bucket, pets: DatasetVersion) -> None:
+    asked = RunConf.from_conf({"dataset.packing.shard_images": 50, "dataset.max_bad_fraction": 0.5})
+
+    conf = dataset_conf(asked.dataset, pets)
+
+    assert (conf.packing.shard_images, conf.packing.resize, conf.max_bad_fraction) == (50, 12, 0.5)
+    assert (conf.name, conf.labels, conf.source) == ("pets", ["cat", "dog"], f"s3://{bucket.name}/images/")
