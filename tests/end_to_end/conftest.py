@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.dags.airflow_home import migrate_once
+
+
+@pytest.fixture(scope="session")
+def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A migrated database of this test process."""
+    base = tmp_path_factory.getbasetemp()
+    migrate_once(base if base.name.startswith("pytest-") else base.parent)
+
+
+@pytest.fixture(scope="module")
+def module_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("world")

@@ -1,0 +1,263 @@
+"""The whole chain and a retraining: DAGs as Airflow runs them, real images, real training, a real endpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.datasets.layout import SPLITS
+from include.datasets.manifest import read_manifest
+from include.datasets.version import DatasetVersion, latest
+from include.recordio.reader import read_records
+from tests.dags.airflow_home import ROOT
+from tests.end_to_end.world import DIGITS, SMALL, World, digits, running_world
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("airflow_database"), pytest.mark.xdist_group("chain")]
+
+ENDPOINT = "digits-of-the-chain"
+CONF = {
+    **SMALL,
+    "training.mode": "both",
+    "tuning.strategy": "Random",
+    "tuning.max_jobs": 2,
+    "tuning.max_parallel_jobs": 2,
+    "tuning.seed": 7,
+    "tuning.ranges": {"learning_rate": {"min": 0.02, "max": 0.1, "scaling": "Logarithmic"}},
+    "incremental.hyperparameters": {"epochs": 1, "learning_rate": 0.01},
+    "dataset.packing.shard_images": 50,
+    "endpoint.name": ENDPOINT,
+    "endpoint.keep": False,
+}
+"""Trains, tunes with two jobs, goes on from the best, deploys, and takes the endpoint down again."""
+
+Test = Callable[[str, dict[str, Any]], "Run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its state, its tasks' states, and what they handed on."""
+
+    state: str
+    tasks: dict[str, str]
+    returned: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def world(module_path: Path) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patch, running_world(module_path) as world:
+        for name, value in world.environment.items():
+            patch.setenv(name, value)
+        world.drop(digits(*DIGITS, count=40))
+        yield world
+
+
+@pytest.fixture(scope="module")
+def run_dag(airflow_database: None, world: World) -> Test:
+    from airflow.dag_processing.dagbag import DagBag  # noqa: PLC0415  (the home comes first)
+
+    bag = DagBag(ROOT / "dags")
+
+    def run(dag_id: str, conf: dict[str, Any]) -> Run:
+        dag_run = bag.dags[dag_id].test(run_conf=conf)
+        instances = dag_run.get_task_instances()
+        return Run(
+            state=str(dag_run.state),
+            tasks={instance.task_id: str(instance.state) for instance in instances},
+            returned={instance.task_id: instance.xcom_pull(instance.task_id) for instance in instances},
+        )
+
+    return run
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The first run, and what the services held right after it."""
+
+    run: Run
+    jobs: dict[str, str]
+    endpoints: dict[str, str]
+    models: list[str]
+
+
+@pytest.fixture(scope="module")
+def chain(world: World, run_dag: Test) -> Chain:
+    run = run_dag("image_classification", CONF)
+    models = [model["ModelName"] for model in world.sagemaker.list_models()["Models"]]
+    return Chain(run, world.training_jobs(), world.endpoints(), models)
+
+
+def records_of(world: World, version: DatasetVersion) -> dict[str, int]:
+    """Count the records of each channel's file."""
+    bucket, layout = version.layout.bucket, version.layout
+    return {
+        split: sum(
+            1 for _ in read_records(world.s3.get_object(Bucket=bucket, Key=layout.records(split))["Body"].read())
+        )
+        for split in SPLITS
+    }
+
+
+def test_every_task_of_the_chain_succeeds(chain: Chain) -> None:
+    assert chain.run.state == "success"
+    assert set(chain.run.tasks.values()) == {"success"}
+
+
+def test_a_published_version_counts_every_image_and_has_one_record_file_a_channel(chain: Chain, world: World) -> None:
+    version = DatasetVersion.model_validate(chain.run.returned["dataset.publish"])
+
+    assert version == DatasetVersion.model_validate(world.document(f"{version.uri}dataset.json"))
+    assert version.labels == list(DIGITS)
+    assert version.new_images == 120
+    assert version.counts.model_dump() == records_of(world, version)
+    assert version.counts.total == 120
+    prefix = version.uri.removeprefix(f"s3://{world.settings.data_bucket}/")
+    keys = [key.removeprefix(prefix) for key in world.keys(world.settings.data_bucket, prefix)]
+    assert sorted(key for key in keys if key.endswith(".rec")) == [
+        "test/test.rec",
+        "train/train.rec",
+        "validation/validation.rec",
+    ]
+    assert not [key for key in keys if key.startswith(("shards/", "plan/"))]
+
+
+def test_no_more_jobs_run_than_were_asked_for(chain: Chain, world: World) -> None:
+    trained, best = chain.run.returned["training.train"], chain.run.returned["training.select_best"]
+    tuned, incremental = chain.run.returned["training.tune"], chain.run.returned["training.train_incremental"]
+    tuning = world.sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
+        HyperParameterTuningJobName=tuned["name"]
+    )
+    children = [job["TrainingJobName"] for job in tuning["TrainingJobSummaries"]]
+
+    assert len(children) == 2
+    assert chain.jobs == dict.fromkeys([trained["name"], incremental["name"], *children], "Completed")
+    assert best["job"] in [trained["name"], *children]
+    channels = world.sagemaker.describe_training_job(TrainingJobName=incremental["name"])["InputDataConfig"]
+    (model,) = [channel for channel in channels if channel["ChannelName"] == "model"]
+    assert model["DataSource"]["S3DataSource"]["S3Uri"] == best["artifact"]
+
+
+def test_the_model_is_registered_with_what_it_came_from(chain: Chain, world: World) -> None:
+    registered = chain.run.returned["registration.register_model"]
+    package = world.sagemaker.describe_model_package(ModelPackageName=registered["arn"])
+
+    assert package["ModelApprovalStatus"] == "Approved"
+    (container,) = package["InferenceSpecification"]["Containers"]
+    assert container["ModelDataUrl"] == chain.run.returned["training.train_incremental"]["artifact"]
+
+
+def test_the_endpoint_that_was_not_to_be_kept_is_gone(chain: Chain) -> None:
+    assert chain.run.returned["deployment.deploy"]["name"] == ENDPOINT
+    assert chain.endpoints == {}
+
+
+def test_the_summary_tells_what_the_services_hold(chain: Chain, world: World) -> None:
+    summary, report = chain.run.returned["summarise"], chain.run.returned["evaluation.evaluate"]["report_uri"]
+
+    assert world.document(f"{report.rpartition('/')[0]}/summary.json") == summary
+    assert summary["dataset"]["counts"] == chain.run.returned["dataset.publish"]["counts"]
+    assert {job["name"] for job in summary["training_jobs"]} == set(chain.jobs)
+    assert sorted(job["role"] for job in summary["training_jobs"]) == ["base", "incremental", "tuning", "tuning"]
+    assert summary["best_job"] == chain.run.returned["training.select_best"]["job"]
+    assert summary["endpoint_status"] == "Deleted"
+    for job in summary["training_jobs"]:
+        described = world.sagemaker.describe_training_job(TrainingJobName=job["name"])
+        metrics = {metric["MetricName"]: metric["Value"] for metric in described["FinalMetricDataList"]}
+        assert job["metrics"] == pytest.approx(metrics)
+    prediction = summary["prediction"]
+    assert {prediction["expected"], prediction["label"]} <= set(DIGITS)
+    assert prediction["correct"] == (prediction["expected"] == prediction["label"])
+    evaluated = chain.run.returned["evaluation.evaluate"]
+    assert summary["test_accuracy"] == pytest.approx(evaluated["accuracy"], abs=0.05)  # endpoint and transform job
+
+
+def test_nothing_new_ends_a_retraining_without_any_job(chain: Chain, world: World, run_dag: Test) -> None:
+    before = world.training_jobs()
+
+    run = run_dag("retrain_on_new_images", {})
+
+    assert run.state == "success"
+    assert run.tasks.pop("find_new_images") == "success"
+    assert set(run.tasks.values()) == {"skipped"}
+    assert world.training_jobs() == before
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """A retraining, and the endpoint before and after it."""
+
+    run: Run
+    new_jobs: list[str]
+    endpoint_before: dict[str, Any]
+    endpoint_after: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def retraining(chain: Chain, world: World, run_dag: Test) -> Retraining:
+    """New images arrive, after the old training images were moved away: nobody may need them."""
+    deployed = run_dag("deploy_endpoint", {"dataset.name": "digits"})
+    name = deployed.returned["deployment.deploy"]["name"]
+    before = world.sagemaker.describe_endpoint(EndpointName=name)
+    jobs = world.training_jobs()
+    for key in sources_of(world, chain.run.returned["dataset.publish"], "train"):
+        world.s3.delete_object(Bucket=world.settings.data_bucket, Key=key)
+    world.drop(digits(*DIGITS, first=40, count=4))
+    run = run_dag("retrain_on_new_images", {"promotion.minimum_accuracy": 0.0})
+    new_jobs = [job for job in world.training_jobs() if job not in jobs]
+    return Retraining(run, new_jobs, before, world.sagemaker.describe_endpoint(EndpointName=name))
+
+
+def sources_of(world: World, version: dict[str, Any], split: str) -> list[str]:
+    """Keys of the images behind a split."""
+    layout = DatasetVersion.model_validate(version).layout
+    table = read_manifest(world.s3, layout.bucket, layout.manifest, ["key", "split"])
+    return [row["key"] for row in table.to_pylist() if row["split"] == split]
+
+
+def test_new_images_grow_the_dataset_and_only_they_are_read(retraining: Retraining, chain: Chain, world: World) -> None:
+    parent = DatasetVersion.model_validate(chain.run.returned["dataset.publish"])
+    version = latest(world.s3, world.settings.data_bucket, "digits")
+
+    assert version is not None
+    assert version.model_dump(mode="json") == retraining.run.returned["dataset.publish"]
+    assert version.parent == parent.uri
+    assert version.labels == parent.labels
+    assert version.new_images == 12
+    assert version.statuses == {"packed": 132}
+    assert version.counts.model_dump() == records_of(world, version)
+
+
+def test_the_champion_is_trained_on_and_nothing_else(retraining: Retraining, chain: Chain, world: World) -> None:
+    champion = chain.run.returned["registration.register_model"]
+    (job,) = retraining.new_jobs
+    channels = {
+        channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"]
+        for channel in world.sagemaker.describe_training_job(TrainingJobName=job)["InputDataConfig"]
+    }
+
+    assert channels["model"] == champion["artifact"]
+    assert channels["train"].startswith(retraining.run.returned["dataset.publish"]["uri"])
+    registered = retraining.run.returned["registration.register_model"]
+    assert registered["version"] == champion["version"] + 1
+    assert registered["artifact"].endswith(f"{job}/output/model.tar.gz")
+
+
+def test_the_deployed_endpoint_is_updated_to_the_new_model(retraining: Retraining, world: World) -> None:
+    before, after = retraining.endpoint_before, retraining.endpoint_after
+
+    assert after["EndpointStatus"] == "InService"
+    assert after["CreationTime"] == before["CreationTime"]
+    assert after["EndpointConfigName"] != before["EndpointConfigName"]
+    config = world.sagemaker.describe_endpoint_config(EndpointConfigName=after["EndpointConfigName"])
+    model = world.sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+    registered = retraining.run.returned["registration.register_model"]
+    assert model["PrimaryContainer"]["ModelDataUrl"] == registered["artifact"]
+    (new,) = digits("7", first=60, count=1)
+    answer = world.runtime.invoke_endpoint(
+        EndpointName=after["EndpointName"], Body=new.jpeg, ContentType="image/jpeg", Accept="application/json"
+    )
+    assert sum(json.loads(answer["Body"].read())) == pytest.approx(1, abs=1e-3)
