@@ -16,6 +16,12 @@ CONVERGENCE_JOBS = 10
 CONVERGENCE_GAIN = 0.01
 
 
+def shared_epochs(others: Iterable[Sequence[float]]) -> int:
+    """Return the last epoch that enough other jobs have reached to judge one by them; 0 when none was."""
+    reached = sorted((len(curve) for curve in others), reverse=True)
+    return reached[LEAST_COMPANY - 1] if len(reached) >= LEAST_COMPANY else 0
+
+
 def is_worse_than_median(current: Sequence[float], others: Iterable[Sequence[float]], goal: Goal) -> bool:
     """Whether a job's objective after its latest epoch is worse than the others' median running average.
 

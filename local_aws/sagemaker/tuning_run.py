@@ -15,6 +15,7 @@ from local_aws.sagemaker.early_stopping import (
     is_worse_than_median,
     jobs_without_improvement,
     reaches,
+    shared_epochs,
 )
 from local_aws.sagemaker.records import now
 from local_aws.sagemaker.strategies import Proposal
@@ -147,19 +148,28 @@ class TuningRun:
             self._enough = True
 
     def _judge(self, job: TunedJob) -> None:
-        """Stop a job that Hyperband or the median rule gives up, looking at every epoch once and in order."""
+        """Stop a job that Hyperband or the median rule gives up.
+
+        Hyperband sees every epoch once and in order; the median rule looks at the last epoch that enough others of the
+        same objective reached, so that the fastest job is judged too.
+        """
         curve = job.curve
-        others = [other.curve for other in self._tuning.jobs if other is not job]
-        early_stopping = self._config.get("TrainingJobEarlyStoppingType") == "Auto"
-        while job.judged_epochs < len(curve):
+        hopeless = False
+        while job.judged_epochs < len(curve) and not hopeless:
             job.judged_epochs += 1
-            so_far = curve[: job.judged_epochs]
-            hopeless = job.definition.search.observe(job.proposal, job.judged_epochs, so_far[-1])
-            if early_stopping and is_worse_than_median(so_far, others, job.definition.goal):
-                hopeless = True
-            if hopeless:
-                job.judged_epochs = len(curve)
-                job.job.stop()
+            hopeless = job.definition.search.observe(job.proposal, job.judged_epochs, curve[job.judged_epochs - 1])
+        if self._config.get("TrainingJobEarlyStoppingType") == "Auto":
+            objective = job.definition.document["TuningObjective"]
+            others = [
+                other.curve
+                for other in self._tuning.jobs
+                if other is not job and other.definition.document["TuningObjective"] == objective
+            ]
+            shared = curve[: shared_epochs(others)]
+            hopeless = hopeless or is_worse_than_median(shared, others, job.definition.goal)
+        if hopeless:
+            job.judged_epochs = len(curve)
+            job.job.stop()
 
     def _learn_from_parents(self) -> None:
         for parent in self._tuning.parents:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-from local_aws.sagemaker.early_stopping import has_converged, is_worse_than_median, jobs_without_improvement
+from local_aws.sagemaker.early_stopping import (
+    has_converged,
+    is_worse_than_median,
+    jobs_without_improvement,
+    shared_epochs,
+)
 
 
 def test_a_job_below_the_median_running_average_is_stopped() -> None:
@@ -20,6 +25,11 @@ def test_nothing_is_stopped_without_company_at_the_same_epoch() -> None:
     assert not is_worse_than_median([0.1], [[0.9]], "Maximize")
     assert not is_worse_than_median([0.1, 0.1], [[0.9], [0.9]], "Maximize")
     assert not is_worse_than_median([], [[0.9], [0.9]], "Maximize")
+
+
+def test_the_fastest_job_is_judged_where_the_others_are() -> None:
+    assert shared_epochs([]) == shared_epochs([[0.5]]) == 0
+    assert shared_epochs([[0.5, 0.6, 0.7], [0.5, 0.6], [0.5]]) == 2
 
 
 def test_a_diverged_job_has_no_say() -> None:
