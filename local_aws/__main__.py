@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -21,24 +22,24 @@ from local_aws.server import LocalAws, listen, wsgi_server
 DEFAULT_PORT = 4566
 
 
+class CannotStart(Exception):
+    """What is wrong on the command line, for the person who typed it."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code: 0, or 2 for what was wrong on the command line."""
     options = _parser().parse_args(arguments)
     try:
         commands = parse_mappings(options.image)
-        listener = listen(options.host, options.port)
-    except ImageMappingError as error:
-        return _refuse(str(error))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        return _refuse(
-            f"cannot listen on {options.host}:{options.port}: {reason}; choose another with --port (0: a free one)"
-        )
+        listener = _listen(options.host, options.port)
+        state_dir = _state_directory(options.state_dir)
+    except (CannotStart, ImageMappingError) as error:
+        sys.stderr.write(f"local AWS: {error}\n")
+        return 2
     _forget_other_clients()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     host, port = listener.getsockname()[:2]
-    state_dir, temporary = _state_directory(options.state_dir)
     os.environ["MOTO_PORT"] = str(port)
     server = Server(
         endpoint_url=f"http://{_loopback(host)}:{port}",
@@ -51,21 +52,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _serve(application, listener, server)
     finally:
         application.close()
-        if temporary:
+        if options.state_dir is None:
             shutil.rmtree(state_dir, ignore_errors=True)
     return 0
 
 
-def _serve(application: LocalAws, listener: object, server: Server) -> None:
+def _serve(application: LocalAws, listener: socket.socket, server: Server) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: ended.set())
-    http = wsgi_server(listener, application)  # type: ignore[arg-type]
+    http = wsgi_server(listener, application)
     threading.Thread(target=http.serve_forever, name="http", daemon=True).start()
     sys.stdout.write(f"local AWS ready at {server.endpoint_url} (state in {server.state_dir})\n")
     sys.stdout.flush()
     ended.wait()
     http.shutdown()
+    http.server_close()
+    listener.close()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,11 +112,24 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _state_directory(given: Path | None) -> tuple[Path, bool]:
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return listen(host, port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CannotStart(
+            f"cannot listen on {host}:{port}: {reason}; choose another with --port (0: a free one)"
+        ) from error
+
+
+def _state_directory(given: Path | None) -> Path:
     if given is None:
-        return Path(tempfile.mkdtemp(prefix="local-aws-")), True
-    given.mkdir(parents=True, exist_ok=True)
-    return given.resolve(), False
+        return Path(tempfile.mkdtemp(prefix="local-aws-"))
+    try:
+        given.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"cannot keep state in {given}: {error.strerror}; choose another --state-dir") from error
+    return given.resolve()
 
 
 def _loopback(host: str) -> str:
@@ -123,11 +139,6 @@ def _loopback(host: str) -> str:
     if host == "::":
         return "[::1]"
     return f"[{host}]" if ":" in host else host
-
-
-def _refuse(reason: str) -> int:
-    sys.stderr.write(f"local AWS: {reason}\n")
-    return 2
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ class TrainingRun:
         return False
 
     def _run(self) -> None:
+        shutil.rmtree(self._base, ignore_errors=True)
         write_training_inputs(self._base, self._job.request)
         for channel in self._job.request.get("InputDataConfig", []):
             self._download(channel)

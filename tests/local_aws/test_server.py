@@ -50,6 +50,7 @@ def test_a_taken_port_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "said"),
     [
         (["--image", "toy"], "local AWS: image mapping 'toy' is not REPOSITORY=COMMAND"),
+        (["--port", "0", "--state-dir", "/dev/null/x"], "local AWS: cannot keep state in /dev/null/x: Not a directory"),
         (["--host", "no.such.host.invalid", "--port", "0"], "local AWS: cannot listen on no.such.host.invalid:0"),
     ],
 )
