@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIGMOID_THRESHOLD = 0.5
+QUEUED_BATCHES = 2
 
 
 @dataclass
@@ -24,21 +26,20 @@ class Accuracy:
     counted: int = 0
     right: int = 0
     right_in_top_k: int = 0
-    _waiting: list[tuple[Any, Any]] = field(default_factory=list)
+    _waiting: deque[tuple[Any, Any]] = field(default_factory=deque)
 
     def add_later(self, probabilities: Any, labels: Any) -> None:
-        """Take in a batch that MXNet is still computing; it is counted when the next one has been queued.
+        """Take in a batch that MXNet is still computing; it is counted once QUEUED_BATCHES more have been queued.
 
         Waiting for each batch at once would leave the machine idle between batches.
         """
-        self.settle()
         self._waiting.append((probabilities, labels))
+        self._count_all_but(QUEUED_BATCHES)
 
-    def settle(self) -> None:
-        """Count the batch that waits."""
-        for probabilities, labels in self._waiting:
+    def _count_all_but(self, waiting: int) -> None:
+        while len(self._waiting) > waiting:
+            probabilities, labels = self._waiting.popleft()
             self.add(probabilities.asnumpy(), labels.asnumpy())
-        self._waiting.clear()
 
     def add(self, probabilities: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
         """Count a batch: probabilities (batch, classes); labels (batch,) or, multi-label, (batch, classes)."""
@@ -59,7 +60,7 @@ class Accuracy:
 
     def named_values(self) -> list[tuple[str, float]]:
         """Name and value of each figure over all batches, `accuracy` first."""
-        self.settle()
+        self._count_all_but(0)
         figures = [("accuracy", self.value)]
         if self.top_k:
             figures.append((f"top_k_accuracy_{self.top_k}", self.right_in_top_k / max(1, self.counted)))

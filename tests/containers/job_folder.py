@@ -118,7 +118,7 @@ class JobFolder:
         )
 
     def finish(self, process: subprocess.Popen[str]) -> Finished:
-        log, _ = process.communicate(timeout=100)
+        log, _ = process.communicate(timeout=240)
         failure = self.base / "output" / "failure"
         return Finished(process.returncode, log, failure.read_text() if failure.exists() else "")
 
