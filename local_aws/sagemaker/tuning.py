@@ -61,7 +61,7 @@ class Tuning(Area):
         name = request["HyperParameterTuningJobName"]
         tags = request.get("Tags", [])
         check_tags(tags)
-        request = tuning_rules.with_defaults(request)
+        request = tuning_rules.with_defaults(request, self.aws.server.images.is_built_in_algorithm)
         documents = tuning_rules.definitions(request)
         spaces = [_space(document) for document in documents]
         tuning_rules.check_config(request, spaces)

@@ -7,10 +7,11 @@ Sources: docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateHyperParame
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from local_aws.aws_errors import resource_limit_exceeded, validation_error
+from local_aws.sagemaker.metrics import IMAGE_CLASSIFICATION_METRICS
 from local_aws.sagemaker.search_space import ContinuousRange, IntegerRange, SearchSpace
 
 Document = dict[str, Any]
@@ -29,27 +30,41 @@ BUILT_IN_OBJECTIVE = "validation:accuracy"
 OBJECTIVE_HYPERPARAMETER = "_tuning_objective_metric"
 
 
-def with_defaults(request: Mapping[str, Any]) -> Document:
-    """Return the request with what AWS adds to it, so that Describe gives every list and every default."""
+def with_defaults(request: Mapping[str, Any], is_built_in: Callable[[str], bool]) -> Document:
+    """Return the request with what AWS adds to it, so that Describe gives every list and every default.
+
+    `is_built_in` tells whether an image is AWS's own algorithm, whose metrics AWS defines.
+    """
     config = {"TrainingJobEarlyStoppingType": "Off", **request["HyperParameterTuningJobConfig"]}
     if "ParameterRanges" in config:
         config["ParameterRanges"] = _whole_ranges(config["ParameterRanges"])
     filled: Document = {**request, "HyperParameterTuningJobConfig": config}
     if "TrainingJobDefinition" in request:
-        filled["TrainingJobDefinition"] = _whole_definition(request["TrainingJobDefinition"], config)
+        filled["TrainingJobDefinition"] = _whole_definition(request["TrainingJobDefinition"], config, is_built_in)
     if "TrainingJobDefinitions" in request:
         filled["TrainingJobDefinitions"] = [
-            _whole_definition(definition, config) for definition in request["TrainingJobDefinitions"]
+            _whole_definition(definition, config, is_built_in) for definition in request["TrainingJobDefinitions"]
         ]
     return filled
 
 
-def _whole_definition(definition: Mapping[str, Any], config: Mapping[str, Any]) -> Document:
+def _whole_definition(
+    definition: Mapping[str, Any], config: Mapping[str, Any], is_built_in: Callable[[str], bool]
+) -> Document:
     objective = definition.get("TuningObjective") or config.get("HyperParameterTuningJobObjective")
     static = dict(definition.get("StaticHyperParameters", {}))
     if objective is not None:
         static[OBJECTIVE_HYPERPARAMETER] = objective["MetricName"]
-    whole = {**definition, "StaticHyperParameters": static}
+    algorithm = definition["AlgorithmSpecification"]
+    metrics = list(algorithm.get("MetricDefinitions", ()))
+    if is_built_in(algorithm.get("TrainingImage", "")):
+        given = {metric["Name"] for metric in metrics}
+        metrics += [dict(known) for known in IMAGE_CLASSIFICATION_METRICS if known["Name"] not in given]
+    whole = {
+        **definition,
+        "StaticHyperParameters": static,
+        "AlgorithmSpecification": {**algorithm, "MetricDefinitions": metrics},
+    }
     if "HyperParameterRanges" in definition:
         whole["HyperParameterRanges"] = _whole_ranges(definition["HyperParameterRanges"])
     return whole
