@@ -10,7 +10,9 @@ Source, labels, split and packing are those of the newest version, so nobody rep
 named in the log and left out: classes cannot be added to a trained model, a run of `image_classification` trains
 with them.
 
-One run at a time: messages that arrive meanwhile are answered by the next one, which finds what is left.
+One run at a time: messages that arrive meanwhile are answered by the next one, which finds what is left. A run that
+failed after it had published the grown dataset is not repeated by itself, which would pay for the same failure every
+hour: clear its failed task.
 """
 
 from __future__ import annotations

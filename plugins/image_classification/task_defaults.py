@@ -11,7 +11,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "owner": "machine-learning",
     "retries": 2,
     "retry_delay": timedelta(seconds=20),
-    "retry_exponential_backoff": True,
+    "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=10),
     "retry_policy": ExceptionRetryPolicy(
         rules=[

@@ -69,7 +69,7 @@ def test_what_may_fail_for_a_moment_is_tried_again_further_and_further_apart(dag
 
     assert once <= {"check_conf"}
     for task in dag.tasks:
-        assert task.retry_exponential_backoff
+        assert task.retry_exponential_backoff > 1
         assert task.retry_policy is not None
 
 

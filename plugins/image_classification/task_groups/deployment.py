@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task, task_group
@@ -28,12 +29,14 @@ MOST_IMAGES = 1000
 def deployment(conf: Any, dataset: Any, model: Any) -> Any:
     """The deployment stage: returns its tasks' documents by name.
 
-    The endpoint is taken down at the end where `endpoint.keep` is off, also when the prediction failed.
+    The endpoint is taken down at the end where `endpoint.keep` is off, also when deployment or prediction failed.
     """
     inputs = {"conf": conf, "dataset": dataset, "model": model}
-    endpoint = EndpointOperator(task_id="deploy", deployment=approved_deployment, inputs=inputs)
+    endpoint = EndpointOperator(
+        task_id="deploy", deployment=approved_deployment, inputs=inputs, execution_timeout=timedelta(hours=2)
+    )
     answers = predict(dataset, endpoint.output)  # type: ignore[arg-type]
-    removal = tear_down(conf, endpoint.output)  # type: ignore[arg-type]
+    removal = tear_down(conf, model)
     answers >> removal
     return {"deploy": endpoint.output, "predict": answers, "tear_down": removal}
 
@@ -75,15 +78,19 @@ def predict(dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]
 
 
 @task(trigger_rule="all_done")
-def tear_down(conf: dict[str, Any] | None, endpoint: dict[str, Any] | None) -> list[str]:
-    """Delete the endpoint, its configuration and its model, unless `endpoint.keep` is on."""
+def tear_down(conf: dict[str, Any] | None, model: dict[str, Any] | None) -> list[str]:
+    """Delete the endpoint, its configuration and its model where a model was deployed and `endpoint.keep` is off."""
     from include.deployment import endpoint as endpoints
+    from include.deployment.registry import RegisteredModel
     from include.run_conf import RunConf
 
-    if conf is None or endpoint is None:
-        raise AirflowSkipException("this run deployed nothing")
-    if RunConf.from_conf(conf).endpoint.keep:
+    if conf is None or model is None:
+        raise AirflowSkipException("this run came to no deployment")
+    asked = RunConf.from_conf(conf)
+    if asked.endpoint.keep:
         raise AirflowSkipException("endpoint.keep is on")
-    deleted = endpoints.tear_down(AwsAccess.of(load_settings()).client("sagemaker"), endpoint["name"])
+    if not asked.endpoint.deploy or not RegisteredModel.model_validate(model).approved:
+        raise AirflowSkipException("this run deployed nothing")
+    deleted = endpoints.tear_down(AwsAccess.of(load_settings()).client("sagemaker"), asked.endpoint_name)
     log.info("Deleted %s.", ", ".join(deleted) or "nothing: it was gone already")
     return deleted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task, task_group
@@ -26,6 +27,7 @@ def evaluation(conf: Any, dataset: Any, models: Any) -> Any:
         request=test_images_transform,
         inputs={"conf": conf, "dataset": dataset, "models": models},
         trigger_rule="none_failed",
+        execution_timeout=timedelta(hours=6),
     )
     return evaluate(conf, dataset, models, transform.output)  # type: ignore[arg-type]
 
