@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIGMOID_THRESHOLD = 0.5
-QUEUED_BATCHES = 2
+QUEUED_BATCHES = 4
 
 
 @dataclass
