@@ -203,9 +203,13 @@ def _tuned(definition: Mapping[str, Any]) -> set[str]:
 
 
 def _identity(definition: Mapping[str, Any], part: str) -> Any:
+    """Return what makes the algorithm or the data the same: image, or S3 URI by channel."""
     if part == "AlgorithmSpecification":
         return definition[part].get("TrainingImage"), definition[part].get("AlgorithmName")
-    return definition.get(part)
+    return {
+        channel["ChannelName"]: channel["DataSource"].get("S3DataSource", {}).get("S3Uri", "").rstrip("/")
+        for channel in definition.get(part, ())
+    }
 
 
 def _check_names(several: Sequence[Mapping[str, Any]]) -> None:
