@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
+import tempfile
 import threading
 from collections.abc import Callable
 from typing import Any, cast
@@ -100,7 +102,7 @@ class Moto:
             raise not_implemented(call().service, call().action) from None
         except Exception as error:
             logger.exception("moto failed on %s:%s", call().service, call().action)
-            raise _failure(call(), f"{type(error).__name__}: {error}") from error
+            raise _failure(call(), _reason(error)) from error
         finally:
             _request.wants_range = False
         if response.status_code >= 400:
@@ -122,6 +124,15 @@ def _check_answer(response: Response, method: str, call: Callable[[], AwsCall]) 
             "moto answered %s:%s with HTTP %d: %s", call().service, call().action, response.status_code, text
         )
         raise _failure(call(), f"HTTP {response.status_code}: {text}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"the disk is full: {error.strerror} in {tempfile.gettempdir()}, where large objects lie. Free some space, "
+            "or start the local AWS with TMPDIR in another place"
+        )
+    return f"{type(error).__name__}: {error}"
 
 
 def _failure(call: AwsCall, reason: str) -> AwsError:

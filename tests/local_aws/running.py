@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,18 @@ def start_local_aws(
     *arguments: str,
     environment: dict[str, str] | None = None,
     limit_file_size: int | None = None,
+    prefix: Sequence[str] = (),
 ) -> RunningLocalAws:
-    """Start `python -m local_aws` on a free port and return when it says that it is ready."""
+    """Start `python -m local_aws` on a free port and return when it says that it is ready.
+
+    `prefix` is a command that becomes the server, as `env` does.
+    """
     command = [sys.executable, "-m", "local_aws", "--port", "0", "--state-dir", str(state_dir)]
     command += ["--image", f"toy={sys.executable} {TOY_CONTAINER}", *arguments]
     if limit_file_size is not None:
         command = ["prlimit", f"--fsize={limit_file_size}", *command]
     process = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE, text=True
+        [*prefix, *command], cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     line = process.stdout.readline()
