@@ -16,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
-LOCAL_AWS = "http://local-aws:4566"
+LOCAL_AWS_HOST = "local-aws"
+LOCAL_AWS = f"http://{LOCAL_AWS_HOST}:4566"
 
 
 class ComposeError(Exception):
@@ -91,7 +92,7 @@ def fresh_environment() -> dict[str, str]:
 
 def compose(*arguments: str) -> None:
     """Run a compose command over every profile that `.env` needs; its output goes to the terminal."""
-    profile = ["--profile", "local"] if LOCAL_AWS in ENV_FILE.read_text() else []
+    profile = ["--profile", "local"] if f"//{LOCAL_AWS_HOST}:" in ENV_FILE.read_text() else []
     ended = subprocess.run([*compose_command(), *profile, *arguments], cwd=ROOT, check=False)
     if ended.returncode:
         raise ComposeError(f"`docker compose {arguments[0]}` failed: its output is above.")
