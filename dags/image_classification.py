@@ -10,8 +10,9 @@ endpoint is asked about held-out images and taken down again where `endpoint.kee
 wrong with conf, settings, buckets and source in one message before anything is paid for.
 
 **Safe to clear, retry and kill.** A job's name follows from run and task: a retried task finds the job it started.
-Clearing a waiting task, or marking it as failed, stops its job. Waiting tasks hold no worker; their log shows the
-job's own lines.
+Clearing a waiting task, or marking it as failed, stops its job. Where the triggerer is down at that moment the stop is
+lost: the job ends at `resources.max_runtime_seconds`, and clearing the task once more finds it. Waiting tasks hold no
+worker; their log shows the job's own lines.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from image_classification.aws import AwsAccess
 from image_classification.models import base_model, final_model
 from image_classification.operators.sagemaker_job import JobOrder
-from image_classification.task_groups.deployment import approved_deployment
+from image_classification.task_groups.deployment import approved_deployment, tear_down
 from image_classification.task_groups.training import base_training, incremental_training, tuning
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
@@ -128,3 +128,31 @@ def test_a_model_below_the_minimum_is_not_deployed() -> None:
 def test_a_run_may_end_with_the_registered_model() -> None:
     with pytest.raises(AirflowSkipException, match=r"endpoint\.deploy is off"):
         approved_deployment(deployment_inputs({"endpoint.deploy": False}), settings(), RUN)
+
+
+@pytest.mark.parametrize(
+    ("conf", "approval", "reason"),
+    [
+        ({"endpoint.keep": True}, "Approved", "endpoint.keep is on"),
+        ({"endpoint.keep": False, "endpoint.deploy": False}, "Approved", "deployed nothing"),
+        ({"endpoint.keep": False}, "PendingManualApproval", "deployed nothing"),
+    ],
+)
+def test_an_endpoint_stays_where_it_is_to_be_kept_or_was_not_deployed(
+    conf: dict[str, Any], approval: str, reason: str
+) -> None:
+    inputs = deployment_inputs(conf, approval)
+
+    with pytest.raises(AirflowSkipException, match=reason):
+        tear_down.function(inputs["conf"], inputs["model"])
+
+
+def test_a_run_that_came_to_no_deployment_takes_nothing_down() -> None:
+    with pytest.raises(AirflowSkipException, match="came to no deployment"):
+        tear_down.function(None, None)
+
+
+def test_taking_down_what_is_gone_already_is_no_error(aws: RunningLocalAws) -> None:
+    inputs = deployment_inputs({"endpoint.keep": False, "endpoint.name": "never-there"})
+
+    assert tear_down.function(inputs["conf"], inputs["model"]) == []

@@ -1,0 +1,76 @@
+"""Runs that end before anything is paid for, through Airflow itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.utils.state import DagRunState
+
+from tests.local_aws.running import BUCKET, ROLE, RunningLocalAws, start_local_aws
+
+SETTINGS = {"data_bucket": BUCKET, "output_bucket": BUCKET, "execution_role_arn": ROLE, "region": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def local_aws(tmp_path_factory: pytest.TempPathFactory, airflow_database: None) -> Iterator[RunningLocalAws]:
+    running = start_local_aws(tmp_path_factory.mktemp("local_aws"))
+    try:
+        running.client("s3").create_bucket(Bucket=BUCKET)
+        yield running
+    finally:
+        running.end()
+
+
+@pytest.fixture(autouse=True)
+def deployment(local_aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps(SETTINGS))
+
+
+def run(dag_bag: DagBag, dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """The state of a run of the DAG, and of its tasks."""
+    dag_run = dag_bag.dags[dag_id].test(run_conf=conf)
+    return dag_run.state, {ti.task_id: str(ti.state) for ti in dag_run.get_task_instances()}
+
+
+def test_a_wrong_conf_and_wrong_settings_come_in_one_message_and_start_nothing(
+    dag_bag: DagBag, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps({**SETTINGS, "region": "nowhere"}))
+
+    state, tasks = run(
+        dag_bag, "image_classification", {"endpoint": {"kepp": False}, "training.hyperparameters.epoch": 3}
+    )
+
+    output = capfd.readouterr().out
+    assert state == DagRunState.FAILED
+    assert tasks["check_conf"] == "failed"
+    assert tasks["deployment.tear_down"] == "skipped"
+    assert set(tasks.values()) == {"failed", "skipped", "upstream_failed"}
+    assert "did you mean endpoint.keep?" in output
+    assert "did you mean training.hyperparameters.epochs?" in output
+    assert "region = nowhere" in output
+
+
+def test_a_source_without_images_is_found_before_anything_is_built(
+    dag_bag: DagBag, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state, tasks = run(dag_bag, "build_dataset", {"dataset.source": f"s3://{BUCKET}/nothing/here/"})
+
+    assert (state, tasks["check_conf"], tasks["dataset.plan"]) == (DagRunState.FAILED, "failed", "upstream_failed")
+    assert "holds no objects" in capfd.readouterr().out
+
+
+def test_a_retraining_without_new_images_ends_well_and_does_nothing(dag_bag: DagBag) -> None:
+    state, tasks = run(dag_bag, "retrain_on_new_images", {})
+
+    assert state == DagRunState.SUCCESS
+    assert tasks.pop("find_new_images") == "success"
+    assert set(tasks.values()) == {"skipped"}
