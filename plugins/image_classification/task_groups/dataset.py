@@ -31,7 +31,7 @@ def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]
     settings, context, wanted = load_settings(), get_current_context(), RunConf.from_conf(conf).dataset
     if wanted.version:
         log.info("Using version %s of %s.", wanted.version, wanted.name)
-        context["ti"].xcom_push(key=PLAN, value=None)
+        context["ti"].xcom_push(key=PLAN, value={})  # a document that is None counts as missing
         return []
     version_plan = plan_version(
         AwsAccess.of(settings).client("s3"),
@@ -62,13 +62,13 @@ def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
 
 
 @task(trigger_rule="none_failed", outlets=[DATASET_VERSION])
-def publish(conf: dict[str, Any], plan: dict[str, Any] | None, shards: list[dict[str, Any]] | None) -> dict[str, Any]:
+def publish(conf: dict[str, Any], plan: dict[str, Any], shards: list[dict[str, Any]] | None) -> dict[str, Any]:
     """Compose the shards into one record file a channel and publish the version, `dataset.json` last."""
     from include.datasets.plan import VersionPlan
     from include.datasets.publish import publish_version
     from include.datasets.shard import ShardResult
 
-    if plan is None:
+    if not plan:
         return finished_version(conf)
     version = publish_version(
         AwsAccess.of(load_settings()).client("s3"),

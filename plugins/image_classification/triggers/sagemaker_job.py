@@ -106,13 +106,13 @@ class SageMakerJobTrigger(BaseTrigger):
     async def _describe(self, sagemaker: Any, backoff: Backoff) -> Mapping[str, Any] | None:
         """The description; None when AWS cannot answer just now. Raises ClientError when it never will."""
         from airflow.providers.amazon.aws.utils.waiter_with_logging import RETRIABLE_ERROR_CODES
-        from botocore.exceptions import ClientError, HTTPClientError
+        from botocore import exceptions
 
         try:
             description: Mapping[str, Any] = await getattr(sagemaker, self.kind.describe)(**self.kind.named(self.name))
-        except HTTPClientError as error:
+        except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
             reason = str(error)
-        except ClientError as error:
+        except exceptions.ClientError as error:
             if error.response["Error"]["Code"] not in RETRIABLE_ERROR_CODES:
                 raise
             reason = error.response["Error"]["Code"]
