@@ -107,7 +107,8 @@ class CroppedImages:
                 batch = next(self._reader)
             except mx.MXNetError as broken:
                 raise CustomerError([f"an image of {self._name} cannot be read: {str(broken)[:200]}"]) from broken
-            yield Batch(batch.data[0], batch.label[0])
+            # The reader fills its buffers anew while the network may still have to read them: hand out copies.
+            yield Batch(mx.nd.array(batch.data[0].asnumpy()), mx.nd.array(batch.label[0].asnumpy()))
         self._reader.reset()
 
 

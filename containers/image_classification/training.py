@@ -88,7 +88,7 @@ class Trainer:
             probabilities = self._module.get_outputs()[0].copy()
             self._module.update()
             self.has_learned = True
-            accuracy.add_later(probabilities, batch.labels.copy())  # the native reader reuses its buffer
+            accuracy.add_later(probabilities, batch.labels)
             if number % SPEED_INTERVAL == 0:
                 speed = SPEED_INTERVAL * self._chosen.mini_batch_size / (time.perf_counter() - started)
                 line = "Epoch[%d] Batch [%d]#011Speed: %.2f samples/sec#011accuracy=%f"

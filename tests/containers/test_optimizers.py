@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from containers.image_classification.hyperparameters import read_hyperparameters
-from containers.image_classification.image_batches import WholeImages
+from containers.image_classification.image_batches import CroppedImages, WholeImages
 from containers.image_classification.records import scan_records
 from containers.image_classification.training import Stopped, Trainer, TrainingData
 from tests.containers.job_folder import CLASSES, corner_images, write_records
@@ -43,3 +43,15 @@ def test_a_request_to_stop_is_seen_before_the_next_batch(tmp_path: Path) -> None
     with pytest.raises(Stopped):
         stopped.train_epoch(0)
     assert not stopped.has_learned
+
+
+def test_the_native_reader_does_not_change_a_batch_that_is_still_in_use(tmp_path: Path) -> None:
+    write_records(tmp_path / "a.rec", corner_images(96))
+    records = scan_records("train", tmp_path / "a.rec")
+    texts = {"num_classes": CLASSES, "num_training_samples": 96, "num_layers": 20, "image_shape": "3,28,28"}
+    chosen = read_hyperparameters({**texts, "mini_batch_size": 8, "learning_rate": 0.05}).hyperparameters()
+    batches = CroppedImages(records, chosen.image_shape, 8, seed=0, index=tmp_path / "a.idx")
+    learning = Trainer(chosen, TrainingData(batches, batches, records), lambda: False)
+    learning.prepare()
+    reached = [learning.train_epoch(epoch)[0][1] for epoch in range(4)]
+    assert max(reached) >= 0.8
