@@ -9,7 +9,7 @@ PORT ?= 4566
 AIRFLOW_PORT ?= 8080
 WORKERS ?= 2
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-BENCHMARKS := $(basename $(notdir $(wildcard benchmarks/bench_*.py)))
+BENCHMARKS := $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 export PORT AIRFLOW_PORT
 
@@ -21,8 +21,8 @@ environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 1
 .PHONY: help setup demo local down test lint format lock up compose-down test-compose clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@$(if $(BENCHMARKS),printf '  make %-14s %s\n' $(foreach b,$(BENCHMARKS),$(subst _,-,$(b)) "measure: benchmarks/$(b).py"))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@$(if $(BENCHMARKS),printf '  make %-20s %s\n' $(foreach b,$(BENCHMARKS),bench-$(subst _,-,$(b)) "measure: benchmarks/$(b).py"))
 
 setup: ## make the two environments, .venv and .venv-mxnet (done by itself where needed)
 	$(environments) setup
@@ -66,8 +66,10 @@ compose-down: ## end it and remove its volumes
 test-compose: setup ## run the chain and a retraining in the docker compose deployment, then remove it
 	@$(AIRFLOW) -m tests.compose.run
 
+# A benchmark runs in the environment that its own first lines name.
 bench-%: setup
-	@$(AIRFLOW) benchmarks/bench_$(subst -,_,$*).py
+	@module=benchmarks.$(subst -,_,$*); \
+	if grep -q 'venv-mxnet/bin/python -m' benchmarks/$(subst -,_,$*).py; then $(MXNET) -m $$module; else $(AIRFLOW) -m $$module; fi
 
 clean: down ## remove the environments and everything that ran here
 	@rm -rf .venv .venv-mxnet .tools .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
