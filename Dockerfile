@@ -27,7 +27,7 @@ ENTRYPOINT ["airflow"]
 
 
 FROM base AS local-aws
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1 libquadmath0 && rm -rf /var/lib/apt/lists/*
 COPY containers/image_classification/requirements.txt containers/image_classification/
 RUN python3 -m venv .venv-mxnet && .venv-mxnet/bin/pip install -q --no-deps -r containers/image_classification/requirements.txt
 COPY local_aws/requirements.txt local_aws/

@@ -72,4 +72,4 @@ bench-%: setup
 	if grep -q 'venv-mxnet/bin/python -m' benchmarks/$(subst -,_,$*).py; then $(MXNET) -m $$module; else $(AIRFLOW) -m $$module; fi
 
 clean: down ## remove the environments and everything that ran here
-	@rm -rf .venv .venv-mxnet .tools .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-* .tools .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -26,6 +26,9 @@ UV_VERSION = "0.13.8"
 UV = TOOLS / "uv" / "bin" / "uv"
 NETWORK_SECONDS = 20
 
+# What MXNet's wheel leaves to the system, by Debian package.
+SYSTEM_LIBRARIES = {"libgomp.so.1": "libgomp1", "libquadmath.so.0": "libquadmath0"}
+
 # How each pip setting is called in uv, which does not read pip's own configuration.
 PIP_SETTINGS_IN_UV = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -124,7 +127,7 @@ def make_stale(environments: tuple[Environment, ...]) -> None:
     stale = [environment for environment in environments if not environment.is_current()]
     if not stale:
         return
-    require_openmp()
+    require_system_libraries()
     install_uv()
     for environment in stale:
         make(environment)
@@ -140,14 +143,24 @@ def compile_requirements() -> None:
         )
 
 
-def require_openmp() -> None:
-    """Check the one system library that MXNet needs and no wheel carries."""
-    try:
-        ctypes.CDLL("libgomp.so.1")
-    except OSError:
+def require_system_libraries() -> None:
+    """Check the system libraries that MXNet needs and no wheel carries."""
+    missing = {library: package for library, package in SYSTEM_LIBRARIES.items() if not loads(library)}
+    if missing:
+        packages = " ".join(missing.values())
         raise SetupError(
-            "MXNet needs the system library libgomp.so.1: install it (Debian, Ubuntu: apt-get install libgomp1)."
-        ) from None
+            f"MXNet needs the system libraries {', '.join(missing)}: install them "
+            f"(Debian, Ubuntu: apt-get install {packages})."
+        )
+
+
+def loads(library: str) -> bool:
+    """Return whether the system has a shared library."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def install_uv() -> None:
