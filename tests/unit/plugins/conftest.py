@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import tests.dags.airflow_home  # noqa: F401  (before anything imports airflow)
-from tests.local_aws.running import BUCKET, ROLE, RunningLocalAws, start_local_aws
+from tests.local_aws.running import BUCKET, ROLE, ROOT, RunningLocalAws, start_local_aws
 
 SETTINGS = {
     "data_bucket": BUCKET,
@@ -20,7 +21,9 @@ SETTINGS = {
 
 @pytest.fixture(scope="session")
 def running_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
-    running = start_local_aws(tmp_path_factory.mktemp("local_aws"))
+    """A local AWS of this test process, with the few-line containers `toy` and `scripted`."""
+    scripted = f"scripted={sys.executable} {ROOT}/tests/local_aws/sagemaker/scripted_algorithm.py"
+    running = start_local_aws(tmp_path_factory.mktemp("local_aws"), "--jobs", "4", "--image", scripted)
     try:
         client = running.client("s3")
         client.create_bucket(Bucket=BUCKET)

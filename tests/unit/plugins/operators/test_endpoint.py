@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import io
-import sys
 import tarfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -18,23 +16,10 @@ from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
 from include.settings import Settings
 from include.training.naming import Run
-from tests import local_aws
-from tests.local_aws.running import BUCKET, RunningLocalAws, start_local_aws
+from tests.local_aws.running import BUCKET, RunningLocalAws
 
-ALGORITHM = Path(local_aws.__path__[0]) / "sagemaker/scripted_algorithm.py"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"
 CONTEXT: Any = {"ti": SimpleNamespace(dag_id="chain", run_id="run")}
-
-
-@pytest.fixture(scope="module")
-def running_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
-    image = f"scripted={sys.executable} {ALGORITHM}"
-    running = start_local_aws(tmp_path_factory.mktemp("local_aws"), "--image", image)
-    try:
-        running.client("s3").create_bucket(Bucket=BUCKET)
-        yield running
-    finally:
-        running.end()
 
 
 @pytest.fixture
