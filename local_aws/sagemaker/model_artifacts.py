@@ -97,7 +97,8 @@ class ModelArtifact:
             archive.seek(0)
             try:
                 with tarfile.open(fileobj=archive, mode="r:gz") as members:
-                    members.extractall(directory, filter=_plain_member)  # noqa: S202
+                    plain = [_plain_member(member, directory) for member in members.getmembers()]
+                    members.extractall(directory, plain)  # noqa: S202
             except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
                 raise ModelArtifactError(
                     f'Failed to extract model data archive from URL "{self.uri}". Please ensure that the object '
@@ -124,11 +125,17 @@ def _bucket_and_key(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _plain_member(member: tarfile.TarInfo, directory: str) -> tarfile.TarInfo:
-    """Let files and folders inside the directory pass; a link could lead a later member out of it."""
+def _plain_member(member: tarfile.TarInfo, directory: Path) -> tarfile.TarInfo:
+    """Let files and folders inside the directory pass; a link could lead a later member out of it.
+
+    tarfile's own filters came with Python 3.11.4.
+    """
     if not (member.isfile() or member.isdir()):
         raise tarfile.TarError(f"{member.name} is neither a file nor a folder")
-    return tarfile.data_filter(member, directory)
+    if not (directory / member.name).resolve().is_relative_to(directory.resolve()):
+        raise tarfile.TarError(f"{member.name} would lie outside the model directory")
+    member.mode = 0o755 if member.isdir() else 0o644
+    return member
 
 
 def _inside(directory: Path, relative: str) -> Path:
