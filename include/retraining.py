@@ -32,8 +32,8 @@ class Retraining(BaseModel):
 def find_retraining(s3: S3Client, conf: RunConf, *, data_bucket: str, dataset: str | None = None) -> Retraining | None:
     """The dataset that gained most images since its newest version, or the named `dataset`; None where nothing is new.
 
-    Source, labels, split and packing are the newest version's, so nobody repeats them; all else is `conf`'s. Class
-    folders without a label are left out and named in the log: a new class is a full training, started by a person.
+    Source, labels, split and packing are the newest version's, so nobody repeats them; all else is `conf`'s.
+    Classes without a label are left out and named in the log: a new class is a full training, started by a person.
     """
     grown = []
     for name in [dataset] if dataset else dataset_names(s3, data_bucket):
@@ -68,6 +68,8 @@ def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
     return DatasetConf(
         name=version.name,
         source=version.source,
+        layout=version.source_layout,
+        label_table=version.label_table,
         labels=version.labels,
         multi_label=version.multi_label,
         split=SplitConf(**version.split.model_dump()),
@@ -76,6 +78,7 @@ def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
             center_crop=packing.center_crop,
             quality=packing.quality,
             encoding="png" if packing.encoding == ".png" else "jpg",
+            pass_through=packing.pass_through,
             shard_images=conf.packing.shard_images,
         ),
         max_bad_fraction=conf.max_bad_fraction,
@@ -87,7 +90,7 @@ def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion) -> NewImag
     new = find_new_images(s3, source, version)
     if new.new_labels:
         logger.warning(
-            "%s has folders without a label: %s. Start image_classification to train with them.",
+            "%s has classes without a label: %s. Start image_classification to train with them.",
             version.source,
             ", ".join(new.new_labels),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from include.datasets.known import KnownImages
-from include.datasets.source import ClassFolders
+from include.datasets.source_of_conf import open_source
 from include.datasets.version import DatasetVersion
 
 if TYPE_CHECKING:
@@ -25,19 +25,20 @@ class NewImages:
     count: int
     bytes: int
     new_labels: tuple[str, ...]
-    """Class folders the version has no label for, which need a full retrain; none where the run conf names labels."""
+    """Classes the version has no label for, which need a full retrain; none where the run conf names labels."""
 
 
 def find_new_images(s3: S3Client, conf: DatasetConf, version: DatasetVersion) -> NewImages:
     """Compare the source with a version's manifest by key and ETag; no image is read.
 
-    Images in folders the version has no label for are not counted.
+    Images of none of the version's classes are not counted, nor known images that a label table now labels otherwise:
+    an image keeps the labels it was packed with.
     """
-    source = ClassFolders(s3, conf.source_uri(version.layout.bucket))
+    source = open_source(s3, conf, version.layout.bucket)
     known = KnownImages.of(s3, version)
     sizes = [image.size for image in source.images(version.labels) if not known.has(image)]
-    new_labels = () if conf.labels else tuple(sorted(set(source.folders) - set(version.labels)))
+    new_labels = () if conf.labels else tuple(sorted(set(source.classes) - set(version.labels)))
     logger.info("%s: %s images are new since version %s", conf.name, len(sizes), version.version)
     if new_labels:
-        logger.warning("Folders without a class in version %s: %s", version.version, ", ".join(new_labels))
+        logger.warning("Classes without a label in version %s: %s", version.version, ", ".join(new_labels))
     return NewImages(len(sizes), sum(sizes), new_labels)

@@ -20,7 +20,7 @@ class SettledImage:
     """Content that a parent has packed, or refused for being under two labels."""
 
     uri: str
-    label: str
+    labels: tuple[str, ...]
     conflict: bool
 
 
@@ -28,8 +28,8 @@ class KnownImages:
     """Lookups over a parent's manifest; without a parent nothing is known."""
 
     def __init__(self) -> None:
-        self.objects: set[tuple[str, str, str]] = set()
-        """Bucket, key and ETag of every image a version has a row for, bar those it could not get hold of."""
+        self.objects: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        """Labels by bucket, key and ETag of every image a version has a row for, bar those it looks at again."""
         self.contents: dict[str, SettledImage] = {}
         """By ETag."""
         self.splits_of_keys: dict[tuple[str, str], Split] = {}
@@ -47,14 +47,23 @@ class KnownImages:
         rows = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
         for bucket, key, etag, status, split, labels in rows:
             if status not in TRANSIENT:
-                known.objects.add((bucket, key, etag))
+                known.objects[bucket, key, etag] = tuple(labels)
             if status in (PACKED, CONFLICT):
-                known.contents[etag] = SettledImage(f"s3://{bucket}/{key}", labels[0], status == CONFLICT)
+                known.contents[etag] = SettledImage(f"s3://{bucket}/{key}", tuple(labels), status == CONFLICT)
             if status == PACKED:
                 known.splits_of_keys[bucket, key] = cast(Split, split)
-                known.counts.setdefault(labels[0], Counter())[cast(Split, split)] += 1
+                for label in labels:
+                    known.counts.setdefault(label, Counter())[cast(Split, split)] += 1
         return known
 
     def has(self, image: SourceImage) -> bool:
         """Tell whether the object has a row already, with the same content."""
         return (image.bucket, image.key, image.etag) in self.objects
+
+    def has_packed(self, image: SourceImage) -> bool:
+        """Tell whether an object of this key was packed, whatever it held."""
+        return (image.bucket, image.key) in self.splits_of_keys
+
+    def has_other_labels(self, image: SourceImage) -> bool:
+        """Tell whether the object has a row with the same content and other labels."""
+        return set(self.objects.get((image.bucket, image.key, image.etag), image.labels)) != set(image.labels)

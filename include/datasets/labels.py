@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from include.datasets.errors import DatasetError
+from include.datasets.source import ImageSource
 from include.datasets.version import DatasetVersion
 
 FULL_RETRAIN = (
@@ -13,51 +14,50 @@ FULL_RETRAIN = (
 )
 
 
-def class_order(
-    asked: Sequence[str], folders: Sequence[str], *, source: str, parent: DatasetVersion | None
-) -> list[str]:
+def class_order(asked: Sequence[str], source: ImageSource, parent: DatasetVersion | None) -> list[str]:
     """Return class names in the order of their index.
 
-    The parent's order where there is one; else ``dataset.labels``; else the sorted folders. Raises DatasetError where
-    the label set differs from the parent's, a label has no folder, or fewer than two classes remain.
+    The parent's order where there is one; else ``dataset.labels``; else the source's. Raises DatasetError where the
+    label set differs from the parent's, the source does not have a label, or fewer than two classes remain.
     """
     if parent is not None:
-        return _parents_order(asked, folders, source, parent)
-    labels = list(asked) or sorted(folders)
+        return _parents_order(asked, source, parent)
+    labels = list(asked) or list(source.classes)
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
         raise DatasetError(
             f"dataset.labels names {', '.join(map(repr, repeated))} more than once: a class has one index"
         )
-    if not folders:
-        raise DatasetError(f"dataset.source {source} holds no class folders: put images under {source}CLASS/")
-    missing = [label for label in labels if label not in set(folders)]
+    if not source.classes:
+        raise DatasetError(f"dataset.source {source.uri} holds no class folders: put images under {source.class_place}")
+    known = set(source.classes)
+    missing = [label for label in labels if label not in known]
     if missing:
         raise DatasetError(
-            f"dataset.labels names {len(missing)} folders that {source} does not have: "
-            + "; ".join(_with_nearest(label, folders) for label in missing[:10])
+            f"dataset.labels names {len(missing)} classes that {source.uri} does not have: "
+            + "; ".join(_with_nearest(label, source.classes) for label in missing[:10])
         )
     if len(labels) < 2:
         raise DatasetError(
-            f"dataset.source {source} gives the single class {labels[0]!r}: a classifier needs two or more"
+            f"dataset.source {source.uri} gives the single class {labels[0]!r}: a classifier needs two or more"
         )
     return labels
 
 
-def _parents_order(asked: Sequence[str], folders: Sequence[str], source: str, parent: DatasetVersion) -> list[str]:
+def _parents_order(asked: Sequence[str], source: ImageSource, parent: DatasetVersion) -> list[str]:
     if asked and list(asked) != parent.labels:
         differing = sorted(set(asked) ^ set(parent.labels))
         what = ", ".join(differing[:10]) if differing else "their order"
         raise DatasetError(f"dataset.labels differs from parent version {parent.version} ({what}). {FULL_RETRAIN}")
-    new = [] if asked else sorted(set(folders) - set(parent.labels))
+    new = [] if asked else sorted(set(source.classes) - set(parent.labels))
     if new:
         raise DatasetError(
-            f"{source} has {len(new)} class folders that parent version {parent.version} has no label for: "
+            f"{source.uri} has {len(new)} classes that parent version {parent.version} has no label for: "
             f"{', '.join(new[:10])}. {FULL_RETRAIN}; or name the parent's labels in dataset.labels to leave them out"
         )
     return list(parent.labels)
 
 
-def _with_nearest(label: str, folders: Sequence[str]) -> str:
-    near = get_close_matches(label, folders, n=1)
+def _with_nearest(label: str, classes: Sequence[str]) -> str:
+    near = get_close_matches(label, classes, n=1)
     return f"{label!r} (did you mean {near[0]!r}?)" if near else repr(label)

@@ -21,11 +21,11 @@ PACKED = "packed"
 DUPLICATE = "duplicate"
 CONFLICT = "conflict"
 IGNORED = "ignored"
+SKIPPED = "skipped"
 MISSING = "missing"
-
 CHANGED = "changed"
 
-TRANSIENT = frozenset({MISSING, CHANGED})
+TRANSIENT = frozenset({MISSING, CHANGED, SKIPPED})
 """What an image was only while its version was built: the next version looks again."""
 
 BAD = frozenset({MISSING, CHANGED, CONFLICT, "empty", "corrupt", "not_an_image", "too_large"})

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from include.datasets.errors import DatasetError
+from include.datasets.given_splits import decide_splits
 from include.datasets.known import KnownImages
 from include.datasets.labels import class_order
 from include.datasets.layout import SPLITS, Split, VersionLayout, version_name
 from include.datasets.manifest import PLANNED, ManifestRow, to_table, write_manifest
 from include.datasets.selection import Selection, select_images
-from include.datasets.source import ClassFolders, SourceImage
-from include.datasets.splits import assign_splits, fraction
+from include.datasets.source import ImageSource, SourceImage
+from include.datasets.source_of_conf import open_source
+from include.datasets.splits import fraction
 from include.datasets.version import DatasetVersion, SplitOptions, find, load
 from include.recordio.options import ImageOptions
+from include.run_conf.sections import SourceLayout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -54,6 +57,8 @@ class VersionPlan(BaseModel):
     parent: str | None
     """Address of the parent version."""
     source: str
+    source_layout: SourceLayout
+    label_table: str
     labels: list[str]
     multi_label: bool
     packing: ImageOptions
@@ -92,18 +97,13 @@ def plan_version(
     if published is not None:
         logger.info("Version %s is published already", layout.uri)
         return _plan_of(published, conf.max_bad_fraction)
-    if conf.multi_label:
-        raise DatasetError(
-            "dataset.multi_label is true, but class folders give every image one label: several labels need a source "
-            "that lists images with their labels (.lst, CSV, Parquet or JSON Lines)"
-        )
     packing = image_options(conf)
-    base = _load_parent(s3, layout, parent, packing)
-    source = ClassFolders(s3, conf.source_uri(data_bucket))
-    labels = class_order(conf.labels, source.folders, source=source.uri, parent=base)
+    base = _load_parent(s3, layout, parent, conf, packing)
+    source = open_source(s3, conf, data_bucket)
+    labels = class_order(conf.labels, source, base)
     known = KnownImages.of(s3, base) if base else KnownImages()
-    new = [image for image in source.images(labels) if not known.has(image)]
-    selection = select_images(new, source.loose, known)
+    new = _new_images(source, labels, known)
+    selection = select_images(new, source.left_out(labels), known)
     if base is None:
         _check_every_class_has_images(labels, selection, source.uri)
     plan = VersionPlan(
@@ -112,8 +112,10 @@ def plan_version(
         bucket=data_bucket,
         parent=base.uri if base else None,
         source=source.uri,
+        source_layout=conf.layout,
+        label_table=conf.label_table,
         labels=labels,
-        multi_label=False,
+        multi_label=conf.multi_label,
         packing=packing,
         split=SplitOptions(**conf.split.model_dump(include=set(SplitOptions.model_fields))),
         max_bad_fraction=conf.max_bad_fraction,
@@ -122,7 +124,8 @@ def plan_version(
         new_images=len(new),
         shards=[],
     )
-    return _write_plan(s3, plan, selection, known, conf.packing.shard_images)
+    splits = decide_splits(selection.chosen, known, conf.split, given=source.given_splits)
+    return _write_plan(s3, plan, selection, splits, conf.packing.shard_images)
 
 
 def image_options(conf: DatasetConf) -> ImageOptions:
@@ -133,6 +136,7 @@ def image_options(conf: DatasetConf) -> ImageOptions:
         center_crop=packing.center_crop,
         quality=packing.quality,
         encoding=".png" if packing.encoding == "png" else ".jpg",
+        pass_through=packing.pass_through,
     )
 
 
@@ -147,14 +151,37 @@ def _plan_of(version: DatasetVersion, max_bad_fraction: float) -> VersionPlan:
     )
 
 
+def _new_images(source: ImageSource, labels: list[str], known: KnownImages) -> list[SourceImage]:
+    new: list[SourceImage] = []
+    relabelled: list[SourceImage] = []
+    for image in source.images(labels):
+        if not known.has(image):
+            new.append(image)
+        elif known.has_other_labels(image):
+            relabelled.append(image)
+    if relabelled:
+        logger.warning(
+            "%s images have other labels than in the parent, such as %s: they keep those they were packed with until a "
+            "version is built without a parent",
+            len(relabelled),
+            relabelled[0].uri,
+        )
+    return new
+
+
 def _load_parent(
-    s3: S3Client, layout: VersionLayout, parent: str | None, packing: ImageOptions
+    s3: S3Client, layout: VersionLayout, parent: str | None, conf: DatasetConf, packing: ImageOptions
 ) -> DatasetVersion | None:
     if not parent:
         return None
     version = load(s3, parent if "://" in parent else VersionLayout(layout.bucket, layout.name, parent).uri)
     if version.layout.bucket != layout.bucket:
         raise DatasetError(f"parent {version.uri} is not in the data bucket {layout.bucket}: grow it where it lies")
+    if conf.multi_label != version.multi_label:
+        raise DatasetError(
+            f"dataset.multi_label is {conf.multi_label}, that of parent version {version.version} "
+            f"{version.multi_label}: all records of a version have labels of one kind; build one without a parent"
+        )
     asked, packed = packing.model_dump(), version.packing.model_dump()
     differing = [f"{name} {packed[name]} -> {asked[name]}" for name in asked if asked[name] != packed[name]]
     if differing:
@@ -166,10 +193,10 @@ def _load_parent(
 
 
 def _check_every_class_has_images(labels: list[str], selection: Selection, source: str) -> None:
-    chosen = {image.labels[0] for image in selection.chosen.values()}
+    chosen = {label for image in selection.chosen.values() for label in image.labels}
     empty = [label for label in labels if label not in chosen]
     if empty:
-        statuses = Counter(row.status for row in selection.excluded if row.labels and row.labels[0] in set(empty))
+        statuses = Counter(row.status for row in selection.excluded if not set(empty).isdisjoint(row.labels))
         why = f" (left out: {dict(statuses)})" if statuses else ""
         raise DatasetError(
             f"{len(empty)} classes of {source} have no image to pack: {', '.join(empty[:10])}{why}; "
@@ -178,10 +205,10 @@ def _check_every_class_has_images(labels: list[str], selection: Selection, sourc
 
 
 def _write_plan(
-    s3: S3Client, plan: VersionPlan, selection: Selection, known: KnownImages, shard_images: int
+    s3: S3Client, plan: VersionPlan, selection: Selection, splits: Mapping[str, Split], shard_images: int
 ) -> VersionPlan:
     layout = plan.layout
-    rows = _planned_rows(plan, selection.chosen, known)
+    rows = _planned_rows(plan, selection.chosen, splits)
     shards: list[ShardTask] = []
     for split in SPLITS:
         for chunk in _chunks(rows[split], shard_images):
@@ -203,15 +230,8 @@ def _write_plan(
 
 
 def _planned_rows(
-    plan: VersionPlan, chosen: Mapping[str, SourceImage], known: KnownImages
+    plan: VersionPlan, chosen: Mapping[str, SourceImage], splits: Mapping[str, Split]
 ) -> dict[Split, list[ManifestRow]]:
-    inherited = {
-        etag: known.splits_of_keys[image.bucket, image.key]
-        for etag, image in chosen.items()
-        if (image.bucket, image.key) in known.splits_of_keys
-    }
-    fresh = {etag: image.labels[0] for etag, image in chosen.items() if etag not in inherited}
-    splits = inherited | assign_splits(fresh, plan.split, settled=known.counts)
     # Mixed by content, not class after class: training reads a .rec front to back and shuffles only within a window.
     shuffled = sorted(chosen, key=lambda etag: (fraction(plan.split.seed, "order", etag), etag))
     rows: dict[Split, list[ManifestRow]] = {split: [] for split in SPLITS}
@@ -231,7 +251,7 @@ def _chunks(rows: list[ManifestRow], shard_images: int) -> Iterator[list[Manifes
 
 
 def _fingerprint(plan: VersionPlan, rows: list[ManifestRow]) -> str:
-    digest = hashlib.sha256(f"{plan.packing.model_dump_json()}{plan.labels}".encode())
+    digest = hashlib.sha256(f"{plan.packing.model_dump_json()}{plan.labels}{plan.multi_label}".encode())
     for row in rows:
         digest.update(repr((row.bucket, row.key, row.etag, row.labels, row.record_id, row.split)).encode())
     return digest.hexdigest()[:16]

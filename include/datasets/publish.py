@@ -17,7 +17,16 @@ from botocore.exceptions import ClientError
 from include.datasets.compose import StoredObject, compose
 from include.datasets.errors import DatasetError
 from include.datasets.layout import SPLITS, Split, VersionLayout
-from include.datasets.manifest import BAD, DUPLICATE, IGNORED, PACKED, TRANSIENT, read_manifest, write_manifest
+from include.datasets.manifest import (
+    BAD,
+    DUPLICATE,
+    IGNORED,
+    PACKED,
+    SKIPPED,
+    TRANSIENT,
+    read_manifest,
+    write_manifest,
+)
 from include.datasets.plan import VersionPlan
 from include.datasets.shard import ShardResult
 from include.datasets.version import DatasetVersion, SplitCounts, find, load
@@ -105,7 +114,7 @@ def _manifest(
 def _check_bad_fraction(plan: VersionPlan, manifest: pa.Table) -> None:
     statuses = _statuses(manifest)
     bad = {status: count for status, count in statuses.items() if status in BAD}
-    judged = sum(count for status, count in statuses.items() if status not in (DUPLICATE, IGNORED))
+    judged = sum(count for status, count in statuses.items() if status not in (DUPLICATE, IGNORED, SKIPPED))
     fraction = sum(bad.values()) / max(judged, 1)
     if bad:
         logger.warning("%s of %s images are bad: %s", sum(bad.values()), judged, bad)
@@ -117,7 +126,7 @@ def _check_bad_fraction(plan: VersionPlan, manifest: pa.Table) -> None:
         f"{sum(bad.values())} of {judged} images are bad ({fraction:.2%}), dataset.max_bad_fraction allows "
         f"{plan.max_bad_fraction:.2%}: "
         + ", ".join(f"{count} {status}" for status, count in sorted(bad.items()))
-        + f"\n{examples}\nMend or remove them in {plan.source}, or raise dataset.max_bad_fraction"
+        + f"\n{examples}\nMend or remove them in {plan.label_table or plan.source}, or raise dataset.max_bad_fraction"
     )
 
 
@@ -135,6 +144,8 @@ def _describe(plan: VersionPlan, parent: DatasetVersion | None, manifest: pa.Tab
         version=plan.version,
         parent=parent.uri if parent else None,
         source=plan.source,
+        source_layout=plan.source_layout,
+        label_table=plan.label_table,
         uri=plan.layout.uri,
         labels=plan.labels,
         multi_label=plan.multi_label,

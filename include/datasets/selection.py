@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from include.datasets.known import KnownImages
-from include.datasets.manifest import CONFLICT, DUPLICATE, IGNORED, ManifestRow
-from include.datasets.source import SourceImage
+from include.datasets.layout import Split
+from include.datasets.manifest import CONFLICT, DUPLICATE, MISSING, ManifestRow
+from include.datasets.source import LeftOut, SourceImage
+
+HELD_OUT_FIRST: tuple[Split | None, ...] = ("test", "validation", "train", None)
+"""Where a source gives the same bytes to several splits, they stay where they are held out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +22,19 @@ class Selection:
     excluded: list[ManifestRow]
 
 
-def select_images(new: Iterable[SourceImage], loose: Iterable[SourceImage], known: KnownImages) -> Selection:
-    """Keep each content once; content under two labels is a conflict and is kept under neither.
+def select_images(new: Iterable[SourceImage], left_out: Iterable[LeftOut], known: KnownImages) -> Selection:
+    """Keep each content once; content under different labels is a conflict and is kept under none.
 
     Content is told by its ETag, which is the same for the same bytes unless they were uploaded in parts of other sizes
     or encrypted with a KMS key.
     """
     excluded = [
-        ManifestRow.of(image, IGNORED, "it lies beside the class folders, so it has no label")
-        for image in loose
-        if not known.has(image)
+        ManifestRow.of(other.image, other.status, other.reason)
+        for other in left_out
+        if not known.has(other.image) and not (other.status == MISSING and known.has_packed(other.image))
     ]
     by_content: dict[str, list[SourceImage]] = {}
-    for image in sorted(new, key=lambda image: (image.bucket, image.key)):
+    for image in sorted(new, key=_held_out_first):
         if image.size == 0:
             excluded.append(ManifestRow.of(image, "empty", "the object has no bytes"))
         else:
@@ -44,19 +48,24 @@ def select_images(new: Iterable[SourceImage], loose: Iterable[SourceImage], know
     return Selection(chosen, excluded)
 
 
+def _held_out_first(image: SourceImage) -> tuple[int, str, str]:
+    return HELD_OUT_FIRST.index(image.split), image.bucket, image.key
+
+
 def _judge(images: list[SourceImage], etag: str, known: KnownImages) -> tuple[SourceImage | None, list[ManifestRow]]:
     settled = known.contents.get(etag)
-    first_uri, first_label = (settled.uri, settled.label) if settled else (images[0].uri, images[0].labels[0])
-    other = next((image for image in images if image.labels[0] != first_label), None)
+    first_uri, first_labels = (settled.uri, settled.labels) if settled else (images[0].uri, images[0].labels)
+    other = next((image for image in images if set(image.labels) != set(first_labels)), None)
     if other is not None or (settled is not None and settled.conflict):
-        witness = f"{other.uri} ({other.labels[0]})" if other else f"{first_uri} ({first_label})"
-        return None, [_conflict(image, (first_uri, first_label), witness) for image in images]
+        first = f"{first_uri} ({', '.join(first_labels)})"
+        witness = f"{other.uri} ({', '.join(other.labels)})" if other else first
+        return None, [
+            _conflict(image, witness if set(image.labels) == set(first_labels) else first) for image in images
+        ]
     kept = None if settled else images[0]
     repeats = images if settled else images[1:]
     return kept, [ManifestRow.of(image, DUPLICATE, f"the same bytes as {first_uri}") for image in repeats]
 
 
-def _conflict(image: SourceImage, first: tuple[str, str], witness: str) -> ManifestRow:
-    uri, label = first
-    other = witness if image.labels[0] == label else f"{uri} ({label})"
+def _conflict(image: SourceImage, other: str) -> ManifestRow:
     return ManifestRow.of(image, CONFLICT, f"the same bytes have another label at {other}")

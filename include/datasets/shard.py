@@ -19,12 +19,13 @@ from pydantic import BaseModel, ConfigDict
 
 from include.datasets.errors import DatasetError
 from include.datasets.fetch import ObjectFetcher
+from include.datasets.label_vectors import class_indices, label_vector
 from include.datasets.layout import Split
 from include.datasets.manifest import PACKED, ManifestRow, read_manifest, to_rows, to_table, write_manifest
 from include.datasets.multipart import ObjectSink
 from include.datasets.plan import ShardTask, VersionPlan
 from include.recordio.format import MAX_LENGTH, encode_image_record
-from include.recordio.images import ImageError, PackedImage, is_truncated_jpeg, pack_image
+from include.recordio.images import ImageError, PackedImage, is_truncated_jpeg, pack_image, readable_size
 from include.recordio.options import ImageOptions
 from include.recordio.writer import BinarySink, RecordWriter
 
@@ -126,7 +127,7 @@ async def _pack_rows(
     s3: S3Client, plan: VersionPlan, rows: Sequence[ManifestRow], sink: BinarySink, progress: _Progress
 ) -> tuple[list[ManifestRow], int]:
     writer = RecordWriter(sink)
-    class_index = {label: index for index, label in enumerate(plan.labels)}
+    indices = class_indices(plan.labels)
     done: list[ManifestRow] = []
     async with aclosing(_packed_in_order(s3, rows, plan.packing)) as images:
         async for row, packed in images:
@@ -134,7 +135,8 @@ async def _pack_rows(
                 done.append(row)
             else:
                 record_id = cast(int, row.record_id)  # every planned row has one
-                payload = encode_image_record([float(class_index[label]) for label in row.labels], record_id, packed)
+                vector = label_vector(row.labels, indices, multi_label=plan.multi_label, origin=row.uri)
+                payload = encode_image_record(vector, record_id, packed)
                 # A write may wait for the upload of earlier bytes, which must not hold up the GETs.
                 offset = await asyncio.to_thread(writer.write, record_id, payload)
                 done.append(replace(row, offset=offset))
@@ -183,6 +185,9 @@ async def _fetch_and_pack(
 
 def _pack(source: bytes, options: ImageOptions) -> PackedImage:
     packed = pack_image(source, options)
+    if options.pass_through:
+        width, height = readable_size(source)
+        packed = replace(packed, width=width, height=height)
     if len(packed.data) > MAX_LENGTH - 64:
         raise ImageError("too_large", f"packed it has {len(packed.data)} bytes, a record holds at most {MAX_LENGTH}")
     return packed

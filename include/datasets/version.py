@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from include.datasets.errors import DatasetError
+from include.datasets.label_vectors import class_indices, label_vector
 from include.datasets.layout import Split, VersionLayout
 from include.recordio.format import decode_image_record
 from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
+from include.run_conf.sections import SourceLayout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,6 +32,8 @@ class SplitOptions(BaseModel):
     validation: float
     test: float
     seed: int
+    train_per_class: int | None = None
+    test_as: Literal["test", "validation"] = "test"
 
 
 class SplitCounts(BaseModel):
@@ -57,6 +61,9 @@ class DatasetVersion(BaseModel):
     parent: str | None
     """Address of the version this one grew from."""
     source: str
+    source_layout: SourceLayout = "class_folders"
+    label_table: str = ""
+    """Address of the table that labels the source's images; empty where folders do."""
     uri: str
     """``s3://DATA/datasets/NAME/VERSION/``"""
     labels: list[str]
@@ -123,10 +130,16 @@ class HeldOutImage:
 
 @dataclass(frozen=True, slots=True)
 class SourceImageUri:
-    """Address and class index of the source object behind a packed image."""
+    """Address and labels of the source object behind a packed image."""
 
     uri: str
-    label: int
+    labels: tuple[float, ...]
+    """As stored in the record: the class index, or one 0/1 per class when multi-label."""
+
+    @property
+    def label(self) -> int:
+        """Class index of a single-label image."""
+        return int(self.labels[0])
 
 
 def load(s3: S3Client, uri: str) -> DatasetVersion:
@@ -182,12 +195,18 @@ def held_out_images(s3: S3Client, version: DatasetVersion, limit: int | None = N
 
 
 def test_image_uris(s3: S3Client, version: DatasetVersion, limit: int | None = None) -> list[SourceImageUri]:
-    """List the source objects behind the packed test images, for batch transform; of a replaced one only the newest."""
+    """List the source objects behind the packed test images, for batch transform; of a replaced one only the newest.
+
+    Raises DatasetError where the manifest of a single-label version gives an image no label, or several.
+    """
     packed = _packed_test_images(s3, version, ["bucket", "key", "labels"])
-    index = {label: number for number, label in enumerate(version.labels)}
     rows = zip(packed["bucket"], packed["key"], packed["labels"], strict=True)
-    uris = {f"s3://{bucket}/{key}": index[labels[0]] for bucket, key, labels in rows}
-    return [SourceImageUri(uri, label) for uri, label in islice(uris.items(), limit)]
+    names = {f"s3://{bucket}/{key}": labels for bucket, key, labels in rows}
+    indices = class_indices(version.labels)
+    return [
+        SourceImageUri(uri, label_vector(labels, indices, multi_label=version.multi_label, origin=uri))
+        for uri, labels in islice(names.items(), limit)
+    ]
 
 
 test_image_uris.__test__ = False  # type: ignore[attr-defined]  # its name is no test's

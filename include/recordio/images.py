@@ -76,6 +76,18 @@ def decode_image(source: bytes, color: int = 1) -> MatLike:
     raise ImageError("not_an_image", f"its {len(source)} bytes begin with {source[:8].hex(' ')}: no image format")
 
 
+def readable_size(source: bytes) -> tuple[int, int]:
+    """Return width and height in pixels of an image that is packed as it is.
+
+    Training decodes the bytes as they are, and reads no truncated JPEG. Raises ImageError with the status ``corrupt``
+    or ``not_an_image`` for what it could not read.
+    """
+    if is_truncated_jpeg(source):
+        raise ImageError("corrupt", "the JPEG stops early: packed as it is, training cannot read it")
+    height, width = decode_image(source).shape[:2]
+    return width, height
+
+
 def is_truncated_jpeg(source: bytes) -> bool:
     """Tell whether a JPEG stops before its end: im2rec packs such an image with its missing part in gray."""
     return source.startswith(JPEG_START) and source.find(JPEG_END, max(source.rfind(_JPEG_SCAN), 0)) < 0

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Rule = Callable[["RunConf"], Iterator[Problem]]
 HYPERPARAMETERS = "training.hyperparameters"
+TABLE_ENDINGS = (".csv", ".parquet", ".jsonl")
 
 
 def contradictions(conf: RunConf, *, wrong: Collection[str] = ()) -> list[Problem]:
@@ -45,6 +46,41 @@ def splits_add_up(conf: RunConf) -> Iterator[Problem]:
         )
 
 
+def packing_is_one_thing(conf: RunConf) -> Iterator[Problem]:
+    """An image that is packed as it is cannot be changed on the way."""
+    packing = conf.dataset.packing
+    changes = {"resize": packing.resize, "center_crop": packing.center_crop, "encoding": packing.encoding == "png"}
+    if packing.pass_through:
+        for name, asked in changes.items():
+            if asked:
+                yield Problem(
+                    field=f"dataset.packing.{name}",
+                    value=getattr(packing, name),
+                    remedy="dataset.packing.pass_through packs images as they are: leave one of the two out",
+                )
+
+
+def source_says_one_thing(conf: RunConf) -> Iterator[Problem]:
+    """Labels come from folders or from a table, and splits from the source or from the shares."""
+    dataset, split = conf.dataset, conf.dataset.split
+    table, folders = dataset.label_table, dataset.layout == "split_folders"
+    if table and not table.endswith(TABLE_ENDINGS):
+        remedy = f"must end in {', '.join(TABLE_ENDINGS[:-1])} or {TABLE_ENDINGS[-1]}"
+        yield Problem(field="dataset.label_table", value=table, remedy=remedy)
+    if table and folders:
+        remedy = "dataset.label_table says labels and splits: leave it at class_folders"
+        yield Problem(field="dataset.layout", value=dataset.layout, remedy=remedy)
+    if split.test_as != "test" and not table and not folders:
+        remedy = "only a source that is split already has test images: set dataset.layout or leave it at test"
+        yield Problem(field="dataset.split.test_as", value=split.test_as, remedy=remedy)
+    if split.train_per_class and folders:
+        remedy = "the folders say which images train: leave it empty"
+        yield Problem(field="dataset.split.train_per_class", value=split.train_per_class, remedy=remedy)
+    if split.train_per_class and dataset.multi_label:
+        remedy = "an image of several classes counts for none of them alone: leave it empty and use the shares"
+        yield Problem(field="dataset.split.train_per_class", value=split.train_per_class, remedy=remedy)
+
+
 def labels_differ(conf: RunConf) -> Iterator[Problem]:
     """A class name occurs once, and one class is none."""
     labels = conf.dataset.labels
@@ -53,7 +89,7 @@ def labels_differ(conf: RunConf) -> Iterator[Problem]:
         yield Problem(field="dataset.labels", value=", ".join(twice), remedy="is listed twice: each class once")
     elif len(labels) == 1:
         yield Problem(
-            field="dataset.labels", value=labels[0], remedy="name at least two classes, or none for all folders"
+            field="dataset.labels", value=labels[0], remedy="name at least two classes, or none for all of them"
         )
 
 
@@ -118,6 +154,17 @@ def weighted_loss_has_labels(conf: RunConf) -> Iterator[Problem]:
                 value=parameters.use_weighted_loss,
                 remedy="is for multi-label datasets: set dataset.multi_label or leave it empty",
             )
+
+
+def several_labels_have_no_top_k(conf: RunConf) -> Iterator[Problem]:
+    """Where several classes can be right, nothing is among the k most probable."""
+    for section, parameters in (
+        (HYPERPARAMETERS, conf.training.hyperparameters),
+        ("incremental.hyperparameters", conf.incremental.hyperparameters),
+    ):
+        if parameters.top_k and conf.dataset.multi_label:
+            remedy = "is for one label per image: leave it empty or set dataset.multi_label off"
+            yield Problem(field=f"{section}.top_k", value=parameters.top_k, remedy=remedy)
 
 
 def spot_waits_long_enough(conf: RunConf) -> Iterator[Problem]:
@@ -234,11 +281,14 @@ def _shown(span: Range | Choices) -> str:
 
 RULES: tuple[Rule, ...] = (
     splits_add_up,
+    packing_is_one_thing,
+    source_says_one_thing,
     labels_differ,
     network_fits_image,
     epochs_cover_the_schedule,
     several_machines_agree,
     weighted_loss_has_labels,
+    several_labels_have_no_top_k,
     spot_waits_long_enough,
     mode_makes_what_goes_on,
     tuning_is_possible,

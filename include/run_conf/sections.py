@@ -12,6 +12,8 @@ from include.run_conf.ranges import Choices, Range
 NAME_PATTERN = r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$"
 TWENTY_EIGHT_DAYS = 28 * 24 * 3600
 
+SourceLayout = Literal["class_folders", "split_folders"]
+
 
 class Section(BaseModel):
     """Refuses unknown keys and never changes after it was read."""
@@ -28,6 +30,19 @@ class SplitConf(Section):
     validation: float = Field(0.1, gt=0, lt=1, title="Validation", description="Share that chooses the best model.")
     test: float = Field(0.1, gt=0, lt=1, title="Test", description="Share held out to measure the model at the end.")
     seed: int = Field(0, ge=0, title="Seed", description="Another seed gives another split of a new dataset.")
+    train_per_class: int | None = Field(
+        None,
+        ge=1,
+        title="Training images per class",
+        description="So many images of each class train; validation and test share the rest in their proportion. "
+        "Empty: the shares decide.",
+    )
+    test_as: Literal["test", "validation"] = Field(
+        "test",
+        title="The source's test images",
+        description="Of a source that is split already. `validation`: they choose the best model, and the test images "
+        "are drawn from the training images.",
+    )
 
 
 class PackingConf(Section):
@@ -43,6 +58,9 @@ class PackingConf(Section):
     )
     encoding: Literal["jpg", "png"] = Field("jpg", title="Encoding", description="Format of the packed images.")
     center_crop: bool = Field(False, title="Centre crop", description="Cut the middle square out before resizing.")
+    pass_through: bool = Field(
+        False, title="Pass through", description="Pack each image as it is: not resized, not encoded again."
+    )
     shard_images: int = Field(
         2000, ge=1, title="Images per shard", description="How many images one mapped task packs."
     )
@@ -67,12 +85,30 @@ class DatasetConf(Section):
         pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?)?$",
         examples=["s3://bucket/prefix/"],
         title="Source",
-        description="`s3://bucket/prefix/` of class folders. Empty: `images/` in the data bucket.",
+        description="`s3://bucket/prefix/` of the images. Empty: `images/` in the data bucket.",
+    )
+    layout: SourceLayout = Field(
+        "class_folders",
+        title="Layout",
+        description="What lies under the source. `class_folders`: a folder for each class; `split_folders`: `train`, "
+        "`validation` and `test` with class folders in each.",
+    )
+    label_table: str = Field(
+        "",
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+)?$",
+        examples=["s3://bucket/labels.csv"],
+        title="Label table",
+        description="CSV, Parquet or JSON Lines with a row for each image: `path`, then `label` or a 0/1 column for "
+        "each class, and `split` where it is given. Empty: folders are the labels.",
     )
     labels: list[str] = Field(
-        [], title="Labels", description="Class folders in class order, a line each. Empty: all folders, sorted."
+        [],
+        title="Labels",
+        description="Classes in class order, a line each. Empty: all, folders sorted, columns as they stand.",
     )
-    multi_label: bool = Field(False, title="Multi-label", description="An image may belong to several classes.")
+    multi_label: bool = Field(
+        False, title="Multi-label", description="An image may belong to several classes: needs a label table."
+    )
     max_bad_fraction: float = Field(
         0.01,
         ge=0,

@@ -64,7 +64,11 @@ def check(
 def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestModel | None = None) -> list[Problem]:
     """What a dataset version and a run conf, or a parent model, do not agree on."""
     network = parent.hyperparameters if parent else conf.training.hyperparameters.as_strings()
-    problems = [*_content_problems(dataset), *_image_problems(conf, dataset, network, parent)]
+    problems = [
+        *_content_problems(dataset),
+        *_image_problems(dataset, network, parent),
+        *_label_problems(conf, dataset),
+    ]
     if parent:
         problems += _parent_problems(dataset, parent)
     return [*problems, *_batch_problems(conf, dataset, parent)]
@@ -123,15 +127,28 @@ def _dataset_source_problems(s3: S3Client, conf: RunConf, settings: Settings) ->
                 remedy=f"s3://{settings.data_bucket}/{key} does not exist: name a finished version or leave it empty",
             )
         return
-    source = conf.dataset.source_uri(settings.data_bucket)
-    bucket, _, prefix = source.removeprefix("s3://").partition("/")
+    table = conf.dataset.label_table
+    if conf.dataset.multi_label and not table:
+        yield Problem(
+            field="dataset.multi_label",
+            value=True,
+            remedy="folders give an image one label: name a dataset.label_table",
+        )
+    if table:
+        yield from _unlisted_problems(s3, "dataset.label_table", table, "is not there: upload it or correct it")
+    else:
+        source = conf.dataset.source_uri(settings.data_bucket)
+        folders = "train/CLASS/" if conf.dataset.layout == "split_folders" else "one folder for each class"
+        yield from _unlisted_problems(s3, "dataset.source", source, f"holds no objects: upload {folders}")
+
+
+def _unlisted_problems(s3: S3Client, field: str, uri: str, absent: str) -> Iterator[Problem]:
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     try:
-        found = _has_objects(s3, bucket, prefix)
+        if not _has_objects(s3, bucket, prefix):
+            yield Problem(field=field, value=uri, remedy=absent)
     except (ClientError, BotoCoreError) as error:
-        yield Problem(field="dataset.source", value=source, remedy=f"cannot be listed: {error}")
-        return
-    if not found:
-        yield Problem(field="dataset.source", value=source, remedy="holds no objects: upload one folder for each class")
+        yield Problem(field=field, value=uri, remedy=f"cannot be listed: {error}")
 
 
 def _has_objects(s3: S3Client, bucket: str, prefix: str) -> bool:
@@ -156,9 +173,7 @@ def _content_problems(dataset: DatasetVersion) -> Iterator[Problem]:
         )
 
 
-def _image_problems(
-    conf: RunConf, dataset: DatasetVersion, network: Mapping[str, str], parent: BestModel | None
-) -> Iterator[Problem]:
+def _image_problems(dataset: DatasetVersion, network: Mapping[str, str], parent: BestModel | None) -> Iterator[Problem]:
     shape = network.get("image_shape", "3,224,224")
     side = max(int(part) for part in shape.split(",")[1:])
     if 0 < dataset.smallest_side < side:
@@ -169,13 +184,23 @@ def _image_problems(
             remedy=f"the smallest packed image has a side of {dataset.smallest_side}: "
             f"set dataset.packing.resize to at least {side}, or a smaller image_shape",
         )
-    for section, top_k in (
-        (BASE, conf.training.hyperparameters.top_k),
-        (INCREMENTAL, conf.incremental.hyperparameters.top_k),
-    ):
-        if top_k and top_k > dataset.num_classes:
+
+
+def _label_problems(conf: RunConf, dataset: DatasetVersion) -> Iterator[Problem]:
+    sections = ((BASE, conf.training.hyperparameters), (INCREMENTAL, conf.incremental.hyperparameters))
+    for section, parameters in sections:
+        if parameters.top_k and (dataset.multi_label or parameters.top_k > dataset.num_classes):
+            remedy = (
+                "the dataset version is multi-label, where several classes are right: leave it empty"
+                if dataset.multi_label
+                else f"must be at most the {dataset.num_classes} classes"
+            )
+            yield Problem(field=f"{section}.top_k", value=parameters.top_k, remedy=remedy)
+        if parameters.use_weighted_loss and not dataset.multi_label:
             yield Problem(
-                field=f"{section}.top_k", value=top_k, remedy=f"must be at most the {dataset.num_classes} classes"
+                field=f"{section}.use_weighted_loss",
+                value=parameters.use_weighted_loss,
+                remedy="is for multi-label datasets, and this version has one label per image: leave it empty",
             )
 
 
@@ -186,6 +211,12 @@ def _parent_problems(dataset: DatasetVersion, parent: BestModel) -> Iterator[Pro
             field="dataset.labels",
             value=f"{dataset.num_classes} classes",
             remedy=f"the parent model {parent.job} knows {classes}; classes cannot be added: run a full training",
+        )
+    elif parent.hyperparameters.get("multi_label", "0") != ("1" if dataset.multi_label else "0"):
+        yield Problem(
+            field="dataset.multi_label",
+            value=dataset.multi_label,
+            remedy=f"the parent model {parent.job} was trained otherwise: run a full training",
         )
     elif parent.label_set and parent.label_set != label_set_fingerprint(dataset.labels):
         yield Problem(

@@ -66,7 +66,7 @@ def test_a_new_class_folder_is_named_and_left_to_a_person(
     bucket.put_images({"owl": 3})
 
     assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
-    assert "has folders without a label: owl. Start image_classification to train with them." in caplog.text
+    assert "has classes without a label: owl. Start image_classification to train with them." in caplog.text
 
 
 def test_the_conf_of_a_version_keeps_how_work_is_cut(bucket: Bucket, pets: DatasetVersion) -> None:
@@ -76,3 +76,34 @@ def test_the_conf_of_a_version_keeps_how_work_is_cut(bucket: Bucket, pets: Datas
 
     assert (conf.packing.shard_images, conf.packing.resize, conf.max_bad_fraction) == (50, 12, 0.5)
     assert (conf.name, conf.labels, conf.source) == ("pets", ["cat", "dog"], f"s3://{bucket.name}/images/")
+
+
+def test_a_version_of_a_label_table_grows_with_the_table(bucket: Bucket) -> None:
+    table = f"s3://{bucket.name}/labels.csv"
+    lines = [f"{label}/{number:03d}.jpg,{label}" for label in ("cat", "dog") for number in range(8)]
+    bucket.put_images({"cat": 8, "dog": 8})
+    bucket.put("labels.csv", "\n".join(["path,label", *lines[:-2]]).encode())
+    built = bucket.build(bucket.conf(label_table=table, multi_label=True, packing={"pass_through": True}))
+    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+    bucket.put("labels.csv", "\n".join(["path,label", *lines]).encode())
+
+    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+
+    assert found is not None
+    assert (found.new_images, found.conf.dataset.label_table) == (2, table)
+    grown = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
+    assert (grown.counts.total, grown.multi_label, grown.packing) == (16, True, built.packing)
+
+
+def test_a_version_of_split_folders_grows_in_its_folders(bucket: Bucket) -> None:
+    bucket.put_images({"train/cat": 8, "train/dog": 8, "test/cat": 2, "test/dog": 2})
+    conf = bucket.conf(layout="split_folders", split={"test_as": "validation"})
+    bucket.build(conf)
+    bucket.put_images({"test/dog": 2}, first=20)
+
+    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+
+    assert found is not None
+    assert (found.new_images, found.conf.dataset.layout) == (2, "split_folders")
+    grown = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
+    assert (grown.counts.validation, grown.split.test_as) == (6, "validation")

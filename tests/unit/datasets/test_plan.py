@@ -98,7 +98,8 @@ def test_no_key_is_lost_or_changed_in_listing(s3: S3Client, bucket: Bucket, name
 def test_several_labels_per_image_need_another_source(bucket: Bucket) -> None:
     bucket.put_images({"cat": 2, "dog": 2})
     with pytest.raises(
-        DatasetError, match=r"multi_label is true, but class folders .* \(\.lst, CSV, Parquet or JSON Lines\)"
+        DatasetError,
+        match=r"multi_label is true, but folders .* name a dataset\.label_table \(CSV, Parquet or JSON Lines\)",
     ):
         bucket.plan(bucket.conf(multi_label=True))
 

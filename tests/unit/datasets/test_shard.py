@@ -89,6 +89,34 @@ def test_bad_images_become_rows_with_their_reason(s3: S3Client, bucket: Bucket) 
     assert len(rows) == 13
 
 
+def test_images_that_pass_through_are_packed_as_they_are_and_still_measured(bucket: Bucket) -> None:
+    sources = {
+        f"images/{label}/{number}.jpg": jpeg(20, 30, seed=10 * number + ord(label))
+        for label in "ab"
+        for number in (1, 2)
+    }
+    sources["images/a/3.png"] = png(41, 17, 4)
+    for key, body in sources.items():
+        bucket.put(key, body)
+    version = bucket.build(bucket.conf(packing={"pass_through": True}))
+    packed = [
+        decode_image_record(record.payload).image
+        for split in ("train", "validation", "test")
+        if version.count(split)
+        for record in read_records(bucket.get(version.layout.records(split)))
+    ]
+    assert sorted(packed) == sorted(sources.values())
+    assert (version.smallest_side, version.packing.pass_through) == (17, True)
+
+
+def test_what_training_could_not_read_does_not_pass_through(bucket: Bucket) -> None:
+    bucket.put_images({"cat": 6, "dog": 6})
+    bucket.put("images/cat/half.jpg", jpeg(40, 40)[:-200])
+    bucket.put("images/cat/notes.txt", b"no image at all")
+    version = bucket.build(bucket.conf(packing={"pass_through": True}, max_bad_fraction=0.2))
+    assert version.statuses == {"corrupt": 1, "not_an_image": 1, "packed": 12}
+
+
 def test_a_finished_shard_is_not_packed_again(s3: S3Client, bucket: Bucket) -> None:
     bucket.put_images({"cat": 3, "dog": 3})
     plan = bucket.plan(bucket.conf())

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from include.datasets.errors import DatasetError
+from include.datasets.label_vectors import label_vector
 from include.datasets.version import held_out_images, latest, load, test_image_uris
 from tests.unit.datasets.conftest import RUN_AFTER, Bucket
 from tests.unit.recordio.pictures import jpeg
@@ -68,3 +70,20 @@ def test_test_images_have_the_addresses_and_labels_of_their_sources(s3: S3Client
         f"s3://{bucket.name}/{key}": label for key, label in keys.items()
     }
     assert test_image_uris(s3, version, limit=2) == sources[:2]
+
+
+def test_an_image_without_a_label_is_an_error_that_names_it() -> None:
+    with pytest.raises(
+        DatasetError, match=r"^s3://photos/1\.jpg has the labels none, an image of a single-label version"
+    ):
+        label_vector([], {"cat": 0, "dog": 1}, multi_label=False, origin="s3://photos/1.jpg")
+    assert label_vector([], {"cat": 0, "dog": 1}, multi_label=True, origin="s3://photos/1.jpg") == (0.0, 0.0)
+
+
+def test_a_document_from_before_there_were_tables_is_still_read(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 4, "dog": 4})
+    version = bucket.build(bucket.conf())
+    document = version.model_dump(mode="json", exclude={"source_layout", "label_table"})
+    del document["split"]["train_per_class"], document["split"]["test_as"]
+    bucket.put(version.layout.document, json.dumps(document).encode())
+    assert load(s3, version.uri) == version

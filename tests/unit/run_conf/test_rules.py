@@ -20,7 +20,7 @@ TUNE = {"training.mode": "tune"}
         ({"dataset.labels": ["cat", "cat"]}, "dataset.labels = cat: is listed twice: each class once"),
         (
             {"dataset.labels": ["cat"]},
-            "dataset.labels = cat: name at least two classes, or none for all folders",
+            "dataset.labels = cat: name at least two classes, or none for all of them",
         ),
         (
             {f"{HYPERPARAMETERS}.num_layers": 18},
@@ -63,6 +63,48 @@ TUNE = {"training.mode": "tune"}
             {f"{HYPERPARAMETERS}.use_weighted_loss": 1},
             "training.hyperparameters.use_weighted_loss = 1: is for multi-label datasets: "
             "set dataset.multi_label or leave it empty",
+        ),
+        (
+            {"dataset.multi_label": True, f"{HYPERPARAMETERS}.top_k": 2},
+            "training.hyperparameters.top_k = 2: is for one label per image: leave it empty or set "
+            "dataset.multi_label off",
+        ),
+        (
+            {"dataset.packing": {"pass_through": True, "resize": 224}},
+            "dataset.packing.resize = 224: dataset.packing.pass_through packs images as they are: "
+            "leave one of the two out",
+        ),
+        (
+            {"dataset.packing": {"pass_through": True, "center_crop": True}},
+            "dataset.packing.center_crop = True: dataset.packing.pass_through packs images as they are: "
+            "leave one of the two out",
+        ),
+        (
+            {"dataset.packing": {"pass_through": True, "encoding": "png"}},
+            "dataset.packing.encoding = png: dataset.packing.pass_through packs images as they are: "
+            "leave one of the two out",
+        ),
+        (
+            {"dataset.label_table": "s3://bucket/labels.xlsx"},
+            "dataset.label_table = s3://bucket/labels.xlsx: must end in .csv, .parquet or .jsonl",
+        ),
+        (
+            {"dataset.label_table": "s3://bucket/labels.csv", "dataset.layout": "split_folders"},
+            "dataset.layout = split_folders: dataset.label_table says labels and splits: leave it at class_folders",
+        ),
+        (
+            {"dataset.split.test_as": "validation"},
+            "dataset.split.test_as = validation: only a source that is split already has test images: "
+            "set dataset.layout or leave it at test",
+        ),
+        (
+            {"dataset.layout": "split_folders", "dataset.split.train_per_class": 60},
+            "dataset.split.train_per_class = 60: the folders say which images train: leave it empty",
+        ),
+        (
+            {"dataset.multi_label": True, "dataset.split.train_per_class": 60},
+            "dataset.split.train_per_class = 60: an image of several classes counts for none of them alone: "
+            "leave it empty and use the shares",
         ),
         (
             {"resources.max_wait_seconds": 7200},

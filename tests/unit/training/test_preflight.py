@@ -74,6 +74,18 @@ TOO_FEW = "the train channel holds 80 images, the validation channel 20: use at 
             "training.hyperparameters.top_k = 4: must be at most the 3 classes",
         ),
         (
+            {"training.hyperparameters.top_k": 2},
+            {"multi_label": True},
+            "training.hyperparameters.top_k = 2: the dataset version is multi-label, where several classes are right: "
+            "leave it empty",
+        ),
+        (
+            {"dataset.multi_label": True, "training.hyperparameters.use_weighted_loss": 1},
+            {},
+            "training.hyperparameters.use_weighted_loss = 1: is for multi-label datasets, and this version has one "
+            "label per image: leave it empty",
+        ),
+        (
             {},
             {"counts": {"train": 80, "validation": 20, "test": 0}},
             "dataset.split.test = 0: no image of pets/20260102T030405Z-0a1b2c3d is in this split: add images",
@@ -122,6 +134,15 @@ def test_a_parent_with_the_same_number_of_other_classes_asks_for_a_full_training
     assert messages({}, parent=same) == []
 
 
+def test_a_parent_trained_with_labels_of_another_kind_asks_for_a_full_training() -> None:
+    hyperparameters = {**PARENT.hyperparameters, "image_shape": "3,28,28", "num_classes": "3", "mini_batch_size": "16"}
+    parent = PARENT.model_copy(update={"hyperparameters": {**hyperparameters, "multi_label": "1"}})
+    assert messages({}, parent=parent) == [
+        "dataset.multi_label = False: the parent model champion was trained otherwise: run a full training"
+    ]
+    assert messages({}, parent=parent, multi_label=True) == []
+
+
 @pytest.fixture
 def s3() -> Iterator[Any]:
     with mock_aws():
@@ -145,6 +166,28 @@ def test_images_in_reachable_buckets_pass(s3: Any) -> None:
 def test_an_empty_source_is_told(s3: Any) -> None:
     assert refused(s3, {"dataset.source": "s3://images-of-acme/pets"}) == [
         "dataset.source = s3://images-of-acme/pets/: holds no objects: upload one folder for each class"
+    ]
+
+
+def test_an_empty_source_of_split_folders_is_told_how_to_fill_it(s3: Any) -> None:
+    assert refused(s3, {"dataset.source": "s3://images-of-acme/dogs/", "dataset.layout": "split_folders"}) == [
+        "dataset.source = s3://images-of-acme/dogs/: holds no objects: upload train/CLASS/"
+    ]
+
+
+def test_a_label_table_stands_for_the_source(s3: Any) -> None:
+    conf = {"dataset.label_table": "s3://images-of-acme/labels.csv", "dataset.multi_label": True}
+    assert refused(s3, conf) == [
+        "dataset.label_table = s3://images-of-acme/labels.csv: is not there: upload it or correct it"
+    ]
+    s3.put_object(Bucket="images-of-acme", Key="labels.csv", Body=b"path,sun,sea")
+    check(RunConf.from_conf(conf), settings(), s3=s3)
+
+
+def test_several_labels_without_a_table_are_told(s3: Any) -> None:
+    s3.put_object(Bucket="images-of-acme", Key="images/cat/1.jpg", Body=b"jpeg")
+    assert refused(s3, {"dataset.multi_label": True}) == [
+        "dataset.multi_label = True: folders give an image one label: name a dataset.label_table"
     ]
 
 
