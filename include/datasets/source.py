@@ -1,33 +1,31 @@
-"""Class folders under an S3 prefix: ``s3://bucket/prefix/CLASS/.../image``."""
+"""What a source gives: images as they were listed, with their labels and, where the source says it, their split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING, Protocol
 
 from include.datasets.errors import DatasetError
-from include.datasets.layout import parse_s3_uri
+from include.datasets.layout import Split
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-LISTING_THREADS = 8
+    from botocore.exceptions import ClientError
 
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """An object as it was listed; one outside every class folder has no labels."""
+    """An object as it was listed; one that belongs to no class has no labels."""
 
     bucket: str
     key: str
     etag: str
-    """Without its quotes."""
+    """Without its quotes; empty where there is no such object."""
     size: int
     labels: tuple[str, ...]
+    """Class names in the order of their index."""
+    split: Split | None = None
+    """What the source says; None leaves it to the shares."""
 
     @property
     def uri(self) -> str:
@@ -35,58 +33,46 @@ class SourceImage:
         return f"s3://{self.bucket}/{self.key}"
 
 
-class ClassFolders:
-    """A source whose labels are the names of the folders right under its prefix."""
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An object that is packed in no version of these labels: its status in the manifest, and why."""
 
-    def __init__(self, s3: S3Client, uri: str) -> None:
-        self._s3 = s3
-        self.uri = uri
-        self.bucket, prefix = parse_s3_uri(uri)
-        self.prefix = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
-        self._present: set[str] = set()
-        self.folders: tuple[str, ...] = ()
-        """Names of the class folders, sorted."""
-        self.loose: tuple[SourceImage, ...] = ()
-        """Objects that stand beside the class folders."""
-        try:
-            self._list_top()
-        except ClientError as error:
-            raise _unlisted(uri, self.bucket, error) from error
+    image: SourceImage
+    status: str
+    reason: str
+
+
+class ImageSource(Protocol):
+    """Where a dataset's images and their labels come from; nothing is read but listings and the label table."""
+
+    @property
+    def uri(self) -> str:
+        """``dataset.source``, with its closing slash."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class the source knows, in the order they have where nobody orders them."""
+
+    @property
+    def class_place(self) -> str:
+        """Where the images of a class belong, for who has to put them there."""
+
+    @property
+    def given_splits(self) -> frozenset[Split]:
+        """The splits that the source itself tells apart; none where the shares decide."""
 
     def images(self, labels: Iterable[str]) -> Iterator[SourceImage]:
-        """List the objects of the classes that have a folder, class after class, in the order of their keys."""
-        present = [label for label in labels if label in self._present]
-        with ThreadPoolExecutor(LISTING_THREADS) as pool:
-            for images in pool.map(self._list_class, present):
-                yield from images
+        """List the images that belong to at least one of the classes."""
 
-    def _list_top(self) -> None:
-        folders: set[str] = set()
-        loose: list[SourceImage] = []
-        paginator = self._s3.get_paginator("list_objects_v2")
-        for page in paginator.paginate(Bucket=self.bucket, Prefix=self.prefix, Delimiter="/"):
-            folders.update(entry["Prefix"][len(self.prefix) : -1] for entry in page.get("CommonPrefixes", []))
-            for listed in page.get("Contents", []):
-                if listed["Key"] != self.prefix:
-                    loose.append(SourceImage(self.bucket, listed["Key"], listed["ETag"].strip('"'), listed["Size"], ()))
-        self._present = folders - {""}
-        self.folders = tuple(sorted(self._present))
-        self.loose = tuple(loose)
-
-    def _list_class(self, label: str) -> list[SourceImage]:
-        paginator = self._s3.get_paginator("list_objects_v2")
-        return [
-            SourceImage(self.bucket, listed["Key"], listed["ETag"].strip('"'), listed["Size"], (label,))
-            for page in paginator.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}{label}/")
-            for listed in page.get("Contents", [])
-            if not listed["Key"].endswith("/")
-        ]
+    def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
+        """List the objects that belong to none of the classes, and what should be there and is not."""
 
 
-def _unlisted(uri: str, bucket: str, error: ClientError) -> DatasetError | ClientError:
+def unlisted(field: str, uri: str, bucket: str, error: ClientError) -> DatasetError | ClientError:
+    """Say in the words of the run conf why a bucket cannot be listed; ``field`` names the address."""
     code = error.response.get("Error", {}).get("Code")
     if code == "NoSuchBucket":
-        return DatasetError(f"dataset.source {uri}: there is no bucket {bucket}; name the bucket that holds the images")
+        return DatasetError(f"{field} {uri}: there is no bucket {bucket}; name the bucket that holds the images")
     if code in ("AccessDenied", "AllAccessDisabled"):
-        return DatasetError(f"dataset.source {uri} may not be listed: give the role s3:ListBucket on bucket {bucket}")
+        return DatasetError(f"{field} {uri} may not be listed: give the role s3:ListBucket on bucket {bucket}")
     return error
