@@ -1,0 +1,155 @@
+"""An Airflow of processes (scheduler, workers, triggerer, DAG processor, API) that a test may kill and start again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from demo.airflow_client import AirflowClient, AirflowError, DagRun, TaskRun
+from demo.processes import BackgroundProcess
+from demo.services import ROOT, USER, airflow_environment
+from tests.end_to_end.world import World
+from tests.local_aws.running import eventually
+
+PASSWORD = "for-the-tests-only"
+START_SECONDS = 180.0
+RUN_SECONDS = 180.0
+
+QUICK = {
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "12",
+}
+"""How soon a triggerer and a scheduler take over from those that are gone; by default after 30 s and up to 5 minutes.
+
+The 30 s after which a scheduler counts as gone stay: on a busy machine it would give up its own running tasks.
+"""
+
+
+class Operator(AirflowClient):
+    """What a person does in the UI beside starting runs."""
+
+    def mark(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        self._call("PATCH", path, json={"new_state": state})
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [task_id],
+            "only_failed": False,
+            "include_downstream": True,
+            "reset_dag_runs": True,
+        }
+        self._call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", json=body)
+
+    def task(self, dag_id: str, run_id: str, task_id: str) -> TaskRun:
+        """Return an unmapped task of a run."""
+        (found,) = [task for task in self.task_runs(dag_id, run_id) if task.task_id == task_id]
+        return found
+
+    def finished(self, dag_id: str, run_id: str) -> DagRun:
+        """Wait until a run is over, and return it."""
+        run: DagRun = eventually(lambda: self._over(dag_id, run_id), RUN_SECONDS)
+        return run
+
+    def _over(self, dag_id: str, run_id: str) -> DagRun | None:
+        run = self.dag_run(dag_id, run_id)
+        return run if run.is_over else None
+
+
+class LiveAirflow:
+    """Airflow's processes on a database that outlives them."""
+
+    def __init__(self, state: Path, world: World) -> None:
+        self._state = state
+        self._url = f"http://127.0.0.1:{free_port()}"
+        self._environment = {
+            **airflow_environment(state, world.settings, world.aws.url, self._url),
+            **QUICK,
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        }
+        passwords = Path(self._environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
+        passwords.write_text(json.dumps({USER: PASSWORD}) + "\n")
+        self._started: list[BackgroundProcess] = []
+
+    def start(self, *command: str) -> None:
+        """Start all components, or the named one, on the same database."""
+        name = f"{command[0] if command else 'airflow'}-{len(self._started)}"
+        arguments = [sys.executable, "-m", "airflow", *(command or ("standalone",))]
+        log = self._state / "logs" / f"{name}.log"
+        self._started.append(BackgroundProcess.start(name, arguments, self._environment, ROOT, log))
+
+    def operator(self) -> Operator:
+        """Sign in as soon as the API answers."""
+        signed_in: Operator = eventually(self._sign_in, START_SECONDS)
+        return signed_in
+
+    def kill(self, part: str = "") -> int:
+        """SIGKILL every process, or those of one component, at once; return how many there were."""
+        victims = [process for process in self._members() if part in _command(process)]
+        for process in victims:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(victims, timeout=10)
+        return len(victims)
+
+    def end(self) -> None:
+        """End everything: at once, for nothing of it is needed any more."""
+        self.kill()
+        for process in reversed(self._started):
+            process.end()
+
+    def _sign_in(self) -> Operator | None:
+        assert self._started[-1].is_alive(), self._started[-1].last_lines()
+        with suppress(httpx.HTTPError, AirflowError):
+            return Operator(self._url, USER, PASSWORD)
+        return None
+
+    def _members(self) -> list[psutil.Process]:
+        sessions, members = {process.pid for process in self._started}, {}
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError):
+                if os.getsid(process.pid) in sessions:
+                    members.update({found.pid: found for found in [process, *process.children(recursive=True)]})
+        return list(members.values())
+
+
+def _command(process: psutil.Process) -> str:
+    """Return a process's command line, empty where it has ended."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def conf_of(version: Any, **changes: Any) -> dict[str, Any]:
+    """A run conf that trains once on a published version and registers the model; `changes` come as section__field."""
+    return {
+        "dataset.name": version.name,
+        "dataset.version": version.version,
+        "training.mode": "train",
+        "training.hyperparameters.num_layers": 20,
+        "training.hyperparameters.image_shape": "3,28,28",
+        "training.hyperparameters.mini_batch_size": 8,
+        "incremental.enabled": False,
+        "promotion.minimum_accuracy": 0.0,
+        **{name.replace("__", "."): value for name, value in changes.items()},
+    }

@@ -1,0 +1,207 @@
+"""What becomes of a run, and of the job that costs money, when something dies or somebody intervenes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from include.datasets.plan import plan_version
+from include.datasets.publish import publish_version
+from include.datasets.shard import pack_shard
+from include.datasets.version import DatasetVersion
+from include.run_conf import RunConf
+from include.training.naming import job_name
+from tests.end_to_end.live_airflow import LiveAirflow, Operator, conf_of
+from tests.end_to_end.world import SMALL, World, digits, running_world
+from tests.local_aws.running import eventually, finished_job
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("live_airflow")]
+
+ALGORITHM = Path(__file__).with_name("gated_algorithm.py")
+TRAIN = "training.train"
+DAGS = ("train_model", "image_classification")
+WAIT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Lets training jobs end."""
+
+    folder: Path
+
+    def open(self, job: str) -> None:
+        (self.folder / job).touch()
+
+
+@pytest.fixture(scope="module")
+def gates(module_path: Path) -> Gates:
+    folder = module_path / "gates"
+    folder.mkdir()
+    return Gates(folder)
+
+
+@pytest.fixture(scope="module")
+def world(module_path: Path, gates: Gates) -> Iterator[World]:
+    image = f"image-classification={sys.executable} {ALGORITHM} {gates.folder}"
+    with running_world(module_path / "aws", "--jobs", "4", "--image", image) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def version(world: World) -> DatasetVersion:
+    world.drop(digits("0", "1", count=15))
+    bucket, conf = world.settings.data_bucket, RunConf.from_conf(SMALL).dataset
+    plan = plan_version(world.s3, conf, data_bucket=bucket, run_id="by hand", run_after=datetime.now(UTC))
+    return publish_version(world.s3, plan, [pack_shard(world.s3, plan, shard) for shard in plan.shards])
+
+
+@pytest.fixture(scope="module")
+def airflow(module_path: Path, world: World) -> Iterator[LiveAirflow]:
+    airflow = LiveAirflow(module_path, world)
+    try:
+        airflow.start()
+        yield airflow
+    finally:
+        airflow.end()
+
+
+@pytest.fixture
+def operator(airflow: LiveAirflow) -> Iterator[Operator]:
+    with airflow.operator() as operator:
+        for dag_id in DAGS:
+            operator.wait_for_dag(dag_id, WAIT_SECONDS)
+            operator.unpause(dag_id)
+        yield operator
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run whose training task waits, deferred, for its job."""
+
+    dag_id: str
+    run_id: str
+    job: str
+
+
+def waiting_run(operator: Operator, dag_id: str, conf: dict[str, Any]) -> Waiting:
+    """Start a run, and wait until its training task is deferred and shows what the triggerer reads of its job."""
+    run_id = operator.trigger(dag_id, conf)
+    run = Waiting(dag_id, run_id, name_of(dag_id, run_id))
+    eventually(lambda: operator.task(dag_id, run_id, TRAIN).state == "deferred", WAIT_SECONDS)
+    eventually(lambda: "Validation-accuracy" in log_of(operator, run), WAIT_SECONDS)
+    return run
+
+
+def name_of(dag_id: str, run_id: str, attempt: int = 1) -> str:
+    return job_name(dag_id=dag_id, run_id=run_id, task_id=TRAIN, attempt=attempt)
+
+
+def container_of(world: World, job: str) -> psutil.Process | None:
+    """Return the process in which a training job trains."""
+    for process in psutil.Process(world.aws.process.pid).children(recursive=True):
+        try:
+            if str(ALGORITHM) in process.cmdline()[:2] and process.environ().get("TRAINING_JOB_NAME") == job:
+                return process
+        except psutil.Error:
+            continue
+    return None
+
+
+def jobs_of(world: World, run: Waiting) -> dict[str, str]:
+    """Return the status of every training job that a run's task ever started."""
+    names = [name_of(run.dag_id, run.run_id, attempt) for attempt in range(1, 5)]
+    return {name: status for name, status in world.training_jobs().items() if name in names}
+
+
+def log_of(operator: Operator, run: Waiting) -> str:
+    return "\n".join(operator.log_lines(run.dag_id, run.run_id, operator.task(run.dag_id, run.run_id, TRAIN)))
+
+
+def test_an_airflow_killed_while_a_job_runs_finds_its_job_again_when_it_is_back(
+    airflow: LiveAirflow, operator: Operator, world: World, version: DatasetVersion, gates: Gates
+) -> None:
+    run = waiting_run(operator, "train_model", conf_of(version))
+    assert airflow.kill() > 4
+    airflow.start()
+    gates.open(run.job)
+
+    with airflow.operator() as again:
+        finished = again.finished(run.dag_id, run.run_id)
+        model = again.returned(run.dag_id, run.run_id, "registration.register_model")
+
+    assert finished.state == "success"
+    assert jobs_of(world, run) == {run.job: "Completed"}
+    assert f"/{run.job}/" in model["artifact"]
+
+
+def test_another_triggerer_goes_on_waiting_where_one_was_killed(
+    airflow: LiveAirflow, operator: Operator, world: World, version: DatasetVersion, gates: Gates
+) -> None:
+    run = waiting_run(operator, "train_model", conf_of(version))
+    assert airflow.kill("triggerer") > 0
+    airflow.start("triggerer")
+    gates.open(run.job)
+
+    finished = operator.finished(run.dag_id, run.run_id)
+
+    assert finished.state == "success"
+    assert jobs_of(world, run) == {run.job: "Completed"}
+
+
+def test_a_job_killed_from_outside_fails_its_task_at_once_with_the_reason_and_the_log(
+    operator: Operator, world: World, version: DatasetVersion
+) -> None:
+    conf = conf_of(version, endpoint__name="never-made")
+    run = waiting_run(operator, "image_classification", conf)
+    container = container_of(world, run.job)
+    assert container is not None
+    container.kill()
+
+    finished = operator.finished(run.dag_id, run.run_id)
+    task, log = operator.task(run.dag_id, run.run_id, TRAIN), log_of(operator, run)
+
+    assert finished.state == "failed"
+    assert (task.state, task.try_number) == ("failed", 1)
+    reason = world.sagemaker.describe_training_job(TrainingJobName=run.job)["FailureReason"]
+    assert reason.startswith("AlgorithmError: the container was killed from outside by SIGKILL")
+    assert reason.endswith("exit code: 137")
+    assert f"The training job {run.job} ended as Failed: {reason}" in log
+    assert "Validation-accuracy=0.500000" in log
+    assert jobs_of(world, run) == {run.job: "Failed"}
+    assert operator.task(run.dag_id, run.run_id, "deployment.deploy").state == "upstream_failed"
+    assert "never-made" not in world.endpoints()
+
+
+def test_marking_a_waiting_task_as_failed_stops_its_job(
+    operator: Operator, world: World, version: DatasetVersion
+) -> None:
+    run = waiting_run(operator, "train_model", conf_of(version))
+
+    operator.mark(run.dag_id, run.run_id, TRAIN, "failed")
+
+    assert finished_job(world.sagemaker, run.job)["TrainingJobStatus"] == "Stopped"
+    assert operator.finished(run.dag_id, run.run_id).state == "failed"
+    assert jobs_of(world, run) == {run.job: "Stopped"}
+
+
+def test_clearing_a_waiting_task_stops_its_job_before_another_starts(
+    operator: Operator, world: World, version: DatasetVersion, gates: Gates
+) -> None:
+    run = waiting_run(operator, "train_model", conf_of(version))
+    second = name_of(run.dag_id, run.run_id, attempt=2)
+    gates.open(second)
+
+    operator.clear(run.dag_id, run.run_id, TRAIN)
+
+    assert finished_job(world.sagemaker, run.job)["TrainingJobStatus"] == "Stopped"
+    assert operator.finished(run.dag_id, run.run_id).state == "success"
+    assert jobs_of(world, run) == {run.job: "Stopped", second: "Completed"}
+    first_end = world.sagemaker.describe_training_job(TrainingJobName=run.job)["TrainingEndTime"]
+    assert world.sagemaker.describe_training_job(TrainingJobName=second)["CreationTime"] >= first_end
