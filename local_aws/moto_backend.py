@@ -13,6 +13,8 @@ from typing import Any, cast
 
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import get_account_id_from, iam_backends
+from moto.moto_server import werkzeug_app
+from moto.moto_server.utilities import RegexConverter
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -35,6 +37,17 @@ SAGEMAKER_TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}],
 }
+
+
+class AnyCharacter(RegexConverter):
+    """A part of a path, newlines included: S3 allows them in keys, and moto's routes stop at them."""
+
+    def __init__(self, url_map: Any, *patterns: Any) -> None:
+        super().__init__(url_map, *patterns)
+        self.regex = f"(?s:{self.regex})"
+
+
+werkzeug_app.RegexConverter = AnyCharacter  # type: ignore[attr-defined]
 
 
 class Dispatcher(DomainDispatcherApplication):

@@ -179,6 +179,14 @@ def test_ranges_of_objects(s3: Any, asked: str, got: bytes) -> None:
     assert answer["ContentRange"] == f"bytes {start}-{start + len(got) - 1}/10"
 
 
+def test_keys_may_hold_newlines(s3: Any) -> None:
+    key = "odd/two\nlines\ttab.jpg"
+    s3.put_object(Bucket=BUCKET, Key=key, Body=b"odd")
+
+    assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"odd"
+    assert [found["Key"] for found in s3.list_objects_v2(Bucket=BUCKET, Prefix="odd/")["Contents"]] == [key]
+
+
 def test_a_range_behind_the_end_is_refused(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="digits", Body=b"0123456789")
     with pytest.raises(ClientError, match="InvalidRange"):
