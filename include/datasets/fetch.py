@@ -119,7 +119,8 @@ class ObjectFetcher:
         return self._stores[bucket]
 
     def _credentials(self) -> Any:
-        # The client has no public name for the credentials it signs with.
+        # The client has no public name for the credentials it signs with; obstore's own provider wants a session, which
+        # a client does not give back and of which it may not have taken its credentials.
         credentials = self._s3._request_signer._credentials.get_frozen_credentials()  # type: ignore[attr-defined]
         return {
             "access_key_id": credentials.access_key,

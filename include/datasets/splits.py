@@ -104,6 +104,7 @@ class _Filling:
         self._images = images
         self._assigned = assigned
         self._seed = shares.seed
+        self._counted = shares.train_per_class is not None
         self._intervals = _intervals(shares)
         self._wanted = [split for split in SPLITS if self._intervals[split][1] > self._intervals[split][0]]
         self._by_class: dict[str, list[str]] = {}
@@ -126,7 +127,7 @@ class _Filling:
         # A class that no training image shows cannot be learned: for training another class may lose a held-out image.
         candidates = harmless or (own if split == "train" else [])
         if candidates:
-            moved = min(candidates, key=lambda etag: (self._distance(etag, split), etag))
+            moved = min(candidates, key=lambda etag: (self._is_counted(etag), self._distance(etag, split), etag))
             for other in self._images[moved]:
                 self._counts[other][self._assigned[moved]] -= 1
                 self._counts[other][split] += 1
@@ -136,6 +137,10 @@ class _Filling:
         """Tell whether a class can let an image go: it has others there, or needs it more in ``split``."""
         now, counts = self._assigned[etag], self._counts[label]
         return counts[now] > 1 or (counts[split] == 0 and now in self._wanted[self._wanted.index(split) + 1 :])
+
+    def _is_counted(self, etag: str) -> bool:
+        """Tell whether the image is one of so many that are to train."""
+        return self._counted and self._assigned[etag] == "train"
 
     def _distance(self, etag: str, split: Split) -> float:
         point, (low, high) = fraction(self._seed, "split", etag), self._intervals[split]

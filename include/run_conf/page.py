@@ -25,6 +25,10 @@ A field given twice, an unknown field (the nearest known one is named), a wrong 
 in one message before anything is started. `num_classes`, `num_training_samples` and `multi_label` of a training job
 follow from the dataset version.
 
+Whole run confs to start from: [Caltech-256](examples/caltech-256.json), [cats and dogs](examples/cats-and-dogs.json),
+[dog breeds](examples/dog-breeds.json), [334 labels per image](examples/multi-label-334.json),
+[a container of one's own](examples/custom-container.json), which the deployment's setting `image_uri` names.
+
 This page is printed by `python -m include.run_conf`.
 """
 

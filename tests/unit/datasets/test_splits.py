@@ -131,3 +131,11 @@ def test_so_many_of_each_class_are_not_exceeded_as_the_class_grows() -> None:
 def test_a_class_of_fewer_images_than_asked_for_still_has_some_held_out() -> None:
     images = {str(number): ("a",) for number in range(20)}
     assert Counter(assign_splits(images, SIXTY, settled={}).values()) == {"train": 18, "validation": 1, "test": 1}
+
+
+@given(ETAGS)
+def test_a_class_with_two_images_more_than_asked_for_trains_on_exactly_so_many(etags: set[str]) -> None:
+    few = SHARES.model_copy(update={"train_per_class": max(len(etags) - 2, 1)})
+    counts = Counter(of_one_class(etags, few).values())
+    if len(etags) > 3:
+        assert counts == {"train": len(etags) - 2, "validation": 1, "test": 1}
