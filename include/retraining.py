@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from include.datasets.errors import DatasetError
 from include.datasets.growth import NewImages, find_new_images
 from include.datasets.version import DatasetVersion, latest
 from include.run_conf import DatasetConf, PackingConf, RunConf, SplitConf
@@ -34,13 +35,20 @@ def find_retraining(s3: S3Client, conf: RunConf, *, data_bucket: str, dataset: s
 
     Source, labels, split and packing are the newest version's, so nobody repeats them; all else is `conf`'s.
     Classes without a label are left out and named in the log: a new class is a full training, started by a person.
+    A source that cannot be read holds up no other dataset; where none has grown its DatasetError is raised.
     """
     grown = []
+    errors: list[DatasetError] = []
     for name in [dataset] if dataset else dataset_names(s3, data_bucket):
-        version = latest(s3, data_bucket, name)
-        if version is not None:
-            grown.append((_new_images(s3, conf, version), version))
-    grown = [(new, version) for new, version in grown if new.count]
+        try:
+            version = latest(s3, data_bucket, name)
+            if version is not None and (new := _new_images(s3, conf, version)).count:
+                grown.append((new, version))
+        except DatasetError as error:
+            logger.warning("Whether %s has grown cannot be told: %s", name, error)
+            errors.append(error)
+    if not grown and errors:
+        raise errors[0]
     if not grown:
         return None
     new, version = max(grown, key=lambda pair: pair[0].count)

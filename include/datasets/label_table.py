@@ -157,13 +157,15 @@ def _reader(uri: str) -> Callable[[str, bytes], tuple[list[str], Lines]]:
 
 
 def _csv(uri: str, body: bytes) -> tuple[list[str], Lines]:
-    lines = _csv_lines(uri, _text(uri, body))
+    _text(uri, body)
+    lines = _csv_lines(uri, body)
     _, header = next(lines, (1, []))
     return [name.strip() for name in header], lines
 
 
-def _csv_lines(uri: str, text: str) -> Lines:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _csv_lines(uri: str, body: bytes) -> Lines:
+    # A StringIO of the text would hold four bytes for each of its letters.
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(body), encoding="utf-8-sig", newline=""), strict=True)
     try:
         for cells in reader:
             if cells:

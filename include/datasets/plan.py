@@ -103,6 +103,7 @@ def plan_version(
     labels = class_order(conf.labels, source, base)
     known = KnownImages.of(s3, base) if base else KnownImages()
     new = _new_images(source, labels, known)
+    _check_one_bucket(new, known)
     selection = select_images(new, source.left_out(labels), known)
     if base is None:
         _check_every_class_has_images(labels, selection, source.uri)
@@ -167,6 +168,17 @@ def _new_images(source: ImageSource, labels: list[str], known: KnownImages) -> l
             relabelled[0].uri,
         )
     return new
+
+
+def _check_one_bucket(new: list[SourceImage], known: KnownImages) -> None:
+    there = {bucket for bucket, _ in known.splits_of_keys}
+    other = next((image for image in new if there and image.bucket not in there), None)
+    if other is not None:
+        raise DatasetError(
+            f"{other.uri} lies in another bucket than the parent's images ({', '.join(sorted(there))}): batch "
+            "transform measures a model on images of one bucket; copy the new ones there, or build a version without a "
+            "parent"
+        )
 
 
 def _load_parent(

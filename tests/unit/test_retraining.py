@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from include.datasets.errors import DatasetError
 from include.datasets.version import DatasetVersion
 from include.retraining import dataset_conf, find_retraining
 from include.run_conf import RunConf
@@ -107,3 +108,20 @@ def test_a_version_of_split_folders_grows_in_its_folders(bucket: Bucket) -> None
     assert (found.new_images, found.conf.dataset.layout) == (2, "split_folders")
     grown = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
     assert (grown.counts.validation, grown.split.test_as) == (6, "validation")
+
+
+def test_a_source_that_cannot_be_read_holds_up_no_other_dataset(
+    bucket: Bucket, pets: DatasetVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket.put("labels.csv", b"path,label\ncat/000.jpg,cat\ndog/000.jpg,dog\ncat/001.jpg,cat\ndog/001.jpg,dog\n")
+    bucket.build(bucket.conf(name="birds", label_table=f"s3://{bucket.name}/labels.csv"))
+    bucket.put("labels.csv", b"half a tab")
+    with pytest.raises(DatasetError, match="has no column 'path'"):
+        find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+    bucket.put_images({"cat": 2}, first=12)
+
+    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+
+    assert found is not None
+    assert found.conf.dataset.name == "pets"
+    assert "Whether birds has grown cannot be told" in caplog.text
