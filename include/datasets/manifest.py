@@ -28,7 +28,7 @@ CHANGED = "changed"
 TRANSIENT = frozenset({MISSING, CHANGED, SKIPPED})
 """What an image was only while its version was built: the next version looks again."""
 
-BAD = frozenset({MISSING, CHANGED, CONFLICT, "empty", "corrupt", "not_an_image", "too_large"})
+BAD = frozenset({MISSING, CHANGED, CONFLICT, "empty", "corrupt", "not_an_image", "unsupported", "too_large"})
 """Images that were meant to be packed and could not be."""
 
 _COLUMNS: list[pa.Field[Any]] = [

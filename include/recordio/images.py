@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 JPEG_START = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = b"\xff\xda"
-_IMAGE_STARTS = (JPEG_START, b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"RIFF")
+_STARTS_TRAINING_READS = (JPEG_START, b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
+_IMAGE_STARTS = (*_STARTS_TRAINING_READS, b"GIF8", b"RIFF")
 
 
 class ImageError(ValueError):
@@ -79,12 +80,15 @@ def decode_image(source: bytes, color: int = 1) -> MatLike:
 def readable_size(source: bytes) -> tuple[int, int]:
     """Return width and height in pixels of an image that is packed as it is.
 
-    Training decodes the bytes as they are, and reads no truncated JPEG. Raises ImageError with the status ``corrupt``
+    Training decodes the bytes as they are, with the decoders of MXNet's own OpenCV 3.4: JPEG, PNG, BMP and TIFF, no
+    WebP, GIF, AVIF or JPEG 2000, and no truncated JPEG. Raises ImageError with the status ``unsupported``, ``corrupt``
     or ``not_an_image`` for what it could not read.
     """
     if is_truncated_jpeg(source):
         raise ImageError("corrupt", "the JPEG stops early: packed as it is, training cannot read it")
     height, width = decode_image(source).shape[:2]
+    if not source.startswith(_STARTS_TRAINING_READS):
+        raise ImageError("unsupported", "neither JPEG, PNG, BMP nor TIFF: packed as it is, training cannot read it")
     return width, height
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import pytest
 
 from include.datasets.errors import DatasetError
@@ -12,7 +13,7 @@ from include.recordio.images import pack_image
 from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
 from tests.unit.datasets.conftest import Bucket
-from tests.unit.recordio.pictures import jpeg, png
+from tests.unit.recordio.pictures import jpeg, pixels, png
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -113,8 +114,10 @@ def test_what_training_could_not_read_does_not_pass_through(bucket: Bucket) -> N
     bucket.put_images({"cat": 6, "dog": 6})
     bucket.put("images/cat/half.jpg", jpeg(40, 40)[:-200])
     bucket.put("images/cat/notes.txt", b"no image at all")
-    version = bucket.build(bucket.conf(packing={"pass_through": True}, max_bad_fraction=0.2))
-    assert version.statuses == {"corrupt": 1, "not_an_image": 1, "packed": 12}
+    for ending in ("webp", "gif"):
+        bucket.put(f"images/dog/other.{ending}", cv2.imencode(f".{ending}", pixels(30, 30))[1].tobytes())
+    version = bucket.build(bucket.conf(packing={"pass_through": True}, max_bad_fraction=0.3))
+    assert version.statuses == {"corrupt": 1, "not_an_image": 1, "packed": 12, "unsupported": 2}
 
 
 def test_a_finished_shard_is_not_packed_again(s3: S3Client, bucket: Bucket) -> None:
