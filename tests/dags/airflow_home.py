@@ -29,8 +29,11 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ.update(SETTINGS)
 
 
-def migrate_once(shared: Path) -> None:
-    """Give this process a migrated database; the first of several test processes makes it, the others copy it."""
+def migrate_once(shared: Path) -> Path:
+    """Give this process a migrated database; the first of several test processes makes it, the others copy it.
+
+    Returns the one that is copied.
+    """
     template = shared / "airflow-template.db"
     with (shared / "airflow-template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -44,3 +47,4 @@ def migrate_once(shared: Path) -> None:
             )
             scratch.rename(template)
     shutil.copyfile(template, DATABASE)
+    return template

@@ -8,10 +8,15 @@ from tests.dags.airflow_home import migrate_once
 
 
 @pytest.fixture(scope="session")
-def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A migrated database of this test process."""
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database that all test processes may copy."""
     base = tmp_path_factory.getbasetemp()
-    migrate_once(base if base.name.startswith("pytest-") else base.parent)
+    return migrate_once(base if base.name.startswith("pytest-") else base.parent)
+
+
+@pytest.fixture(scope="session")
+def airflow_database(migrated_database: Path) -> None:
+    """The database of this test process."""
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from tests.local_aws.running import eventually
 PASSWORD = "for-the-tests-only"
 START_SECONDS = 180.0
 RUN_SECONDS = 180.0
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 QUICK = {
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
@@ -54,6 +56,11 @@ class Operator(AirflowClient):
         }
         self._call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", json=body)
 
+    def abandon(self, dag_id: str, run_id: str) -> None:
+        """Fail a run that is not over, with all that is left of it."""
+        if not self.dag_run(dag_id, run_id).is_over:
+            self._call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+
     def task(self, dag_id: str, run_id: str, task_id: str) -> TaskRun:
         """Return an unmapped task of a run."""
         (found,) = [task for task in self.task_runs(dag_id, run_id) if task.task_id == task_id]
@@ -64,15 +71,24 @@ class Operator(AirflowClient):
         run: DagRun = eventually(lambda: self._over(dag_id, run_id), RUN_SECONDS)
         return run
 
+    def finished_task(self, dag_id: str, run_id: str, task_id: str) -> TaskRun:
+        """Wait until an unmapped task has ended, and return it."""
+        task: TaskRun = eventually(lambda: self._ended(dag_id, run_id, task_id), RUN_SECONDS)
+        return task
+
+    def _ended(self, dag_id: str, run_id: str, task_id: str) -> TaskRun | None:
+        task = self.task(dag_id, run_id, task_id)
+        return task if task.state in ENDED else None
+
     def _over(self, dag_id: str, run_id: str) -> DagRun | None:
         run = self.dag_run(dag_id, run_id)
         return run if run.is_over else None
 
 
 class LiveAirflow:
-    """Airflow's processes on a database that outlives them."""
+    """Airflow's processes on a database that outlives them; it begins as a copy of a migrated one."""
 
-    def __init__(self, state: Path, world: World) -> None:
+    def __init__(self, state: Path, world: World, database: Path) -> None:
         self._state = state
         self._url = f"http://127.0.0.1:{free_port()}"
         self._environment = {
@@ -81,6 +97,7 @@ class LiveAirflow:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         }
+        shutil.copyfile(database, Path(self._environment["AIRFLOW_HOME"]) / "airflow.db")
         passwords = Path(self._environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
         passwords.write_text(json.dumps({USER: PASSWORD}) + "\n")
         self._started: list[BackgroundProcess] = []

@@ -17,7 +17,7 @@ from include.recordio.reader import read_records
 from tests.dags.airflow_home import ROOT
 from tests.end_to_end.world import DIGITS, SMALL, World, digits, running_world
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("airflow_database"), pytest.mark.xdist_group("chain")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("airflow_database")]
 
 ENDPOINT = "digits-of-the-chain"
 CONF = {

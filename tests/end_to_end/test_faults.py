@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.end_to_end.live_airflow import LiveAirflow, Operator, conf_of
 from tests.end_to_end.world import SMALL, World, digits, running_world
 from tests.local_aws.running import eventually, finished_job
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("live_airflow")]
+pytestmark = pytest.mark.end_to_end
 
 ALGORITHM = Path(__file__).with_name("gated_algorithm.py")
 TRAIN = "training.train"
@@ -30,26 +30,17 @@ DAGS = ("train_model", "image_classification")
 WAIT_SECONDS = 120.0
 
 
-@dataclass(frozen=True)
-class Gates:
-    """Lets training jobs end."""
-
-    folder: Path
-
-    def open(self, job: str) -> None:
-        (self.folder / job).touch()
-
-
 @pytest.fixture(scope="module")
-def gates(module_path: Path) -> Gates:
+def gates(module_path: Path) -> Path:
+    """The folder in which a file called like a training job lets that job end."""
     folder = module_path / "gates"
     folder.mkdir()
-    return Gates(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def world(module_path: Path, gates: Gates) -> Iterator[World]:
-    image = f"image-classification={sys.executable} {ALGORITHM} {gates.folder}"
+def world(module_path: Path, gates: Path) -> Iterator[World]:
+    image = f"image-classification={sys.executable} {ALGORITHM} {gates}"
     with running_world(module_path / "aws", "--jobs", "4", "--image", image) as world:
         yield world
 
@@ -63,8 +54,8 @@ def version(world: World) -> DatasetVersion:
 
 
 @pytest.fixture(scope="module")
-def airflow(module_path: Path, world: World) -> Iterator[LiveAirflow]:
-    airflow = LiveAirflow(module_path, world)
+def airflow(module_path: Path, world: World, migrated_database: Path) -> Iterator[LiveAirflow]:
+    airflow = LiveAirflow(module_path, world, migrated_database)
     try:
         airflow.start()
         yield airflow
@@ -88,15 +79,31 @@ class Waiting:
     dag_id: str
     run_id: str
     job: str
+    gates: Path
+
+    def let_end(self, job: str) -> None:
+        (self.gates / job).touch()
 
 
-def waiting_run(operator: Operator, dag_id: str, conf: dict[str, Any]) -> Waiting:
-    """Start a run, and wait until its training task is deferred and shows what the triggerer reads of its job."""
-    run_id = operator.trigger(dag_id, conf)
-    run = Waiting(dag_id, run_id, name_of(dag_id, run_id))
-    eventually(lambda: operator.task(dag_id, run_id, TRAIN).state == "deferred", WAIT_SECONDS)
-    eventually(lambda: "Validation-accuracy" in log_of(operator, run), WAIT_SECONDS)
-    return run
+Begin = Callable[[str, dict[str, Any]], Waiting]
+
+
+@pytest.fixture
+def begin(operator: Operator, gates: Path) -> Iterator[Begin]:
+    """Starts a run and waits until its training task shows what the triggerer reads; runs end with the test."""
+    begun: list[Waiting] = []
+
+    def begin(dag_id: str, conf: dict[str, Any]) -> Waiting:
+        run_id = operator.trigger(dag_id, conf)
+        run = Waiting(dag_id, run_id, name_of(dag_id, run_id), gates)
+        begun.append(run)
+        eventually(lambda: operator.task(dag_id, run_id, TRAIN).state == "deferred", WAIT_SECONDS)
+        eventually(lambda: "Validation-accuracy" in log_of(operator, run), WAIT_SECONDS)
+        return run
+
+    yield begin
+    for run in begun:
+        operator.abandon(run.dag_id, run.run_id)
 
 
 def name_of(dag_id: str, run_id: str, attempt: int = 1) -> str:
@@ -125,12 +132,12 @@ def log_of(operator: Operator, run: Waiting) -> str:
 
 
 def test_an_airflow_killed_while_a_job_runs_finds_its_job_again_when_it_is_back(
-    airflow: LiveAirflow, operator: Operator, world: World, version: DatasetVersion, gates: Gates
+    airflow: LiveAirflow, begin: Begin, world: World, version: DatasetVersion
 ) -> None:
-    run = waiting_run(operator, "train_model", conf_of(version))
+    run = begin("train_model", conf_of(version))
     assert airflow.kill() > 4
     airflow.start()
-    gates.open(run.job)
+    run.let_end(run.job)
 
     with airflow.operator() as again:
         finished = again.finished(run.dag_id, run.run_id)
@@ -142,24 +149,22 @@ def test_an_airflow_killed_while_a_job_runs_finds_its_job_again_when_it_is_back(
 
 
 def test_another_triggerer_goes_on_waiting_where_one_was_killed(
-    airflow: LiveAirflow, operator: Operator, world: World, version: DatasetVersion, gates: Gates
+    airflow: LiveAirflow, operator: Operator, begin: Begin, world: World, version: DatasetVersion
 ) -> None:
-    run = waiting_run(operator, "train_model", conf_of(version))
+    run = begin("train_model", conf_of(version))
     assert airflow.kill("triggerer") > 0
     airflow.start("triggerer")
-    gates.open(run.job)
+    run.let_end(run.job)
 
-    finished = operator.finished(run.dag_id, run.run_id)
-
-    assert finished.state == "success"
+    assert operator.finished_task(run.dag_id, run.run_id, TRAIN).state == "success"
     assert jobs_of(world, run) == {run.job: "Completed"}
 
 
 def test_a_job_killed_from_outside_fails_its_task_at_once_with_the_reason_and_the_log(
-    operator: Operator, world: World, version: DatasetVersion
+    operator: Operator, begin: Begin, world: World, version: DatasetVersion
 ) -> None:
     conf = conf_of(version, endpoint__name="never-made")
-    run = waiting_run(operator, "image_classification", conf)
+    run = begin("image_classification", conf)
     container = container_of(world, run.job)
     assert container is not None
     container.kill()
@@ -180,9 +185,9 @@ def test_a_job_killed_from_outside_fails_its_task_at_once_with_the_reason_and_th
 
 
 def test_marking_a_waiting_task_as_failed_stops_its_job(
-    operator: Operator, world: World, version: DatasetVersion
+    operator: Operator, begin: Begin, world: World, version: DatasetVersion
 ) -> None:
-    run = waiting_run(operator, "train_model", conf_of(version))
+    run = begin("train_model", conf_of(version))
 
     operator.mark(run.dag_id, run.run_id, TRAIN, "failed")
 
@@ -192,16 +197,16 @@ def test_marking_a_waiting_task_as_failed_stops_its_job(
 
 
 def test_clearing_a_waiting_task_stops_its_job_before_another_starts(
-    operator: Operator, world: World, version: DatasetVersion, gates: Gates
+    operator: Operator, begin: Begin, world: World, version: DatasetVersion
 ) -> None:
-    run = waiting_run(operator, "train_model", conf_of(version))
+    run = begin("train_model", conf_of(version))
     second = name_of(run.dag_id, run.run_id, attempt=2)
-    gates.open(second)
+    run.let_end(second)
 
     operator.clear(run.dag_id, run.run_id, TRAIN)
 
     assert finished_job(world.sagemaker, run.job)["TrainingJobStatus"] == "Stopped"
-    assert operator.finished(run.dag_id, run.run_id).state == "success"
+    assert operator.finished_task(run.dag_id, run.run_id, TRAIN).state == "success"
     assert jobs_of(world, run) == {run.job: "Stopped", second: "Completed"}
     first_end = world.sagemaker.describe_training_job(TrainingJobName=run.job)["TrainingEndTime"]
     assert world.sagemaker.describe_training_job(TrainingJobName=second)["CreationTime"] >= first_end

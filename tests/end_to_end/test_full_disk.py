@@ -30,7 +30,7 @@ from tests.local_aws.running import (
     training_request,
 )
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("full_disk")]
+pytestmark = pytest.mark.end_to_end
 
 MIB = 1 << 20
 IMAGES = 16
