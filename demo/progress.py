@@ -169,10 +169,10 @@ def _stage_table(stages: Sequence[Stage]) -> Table:
 def _job_table(jobs: Sequence[TrainingJob]) -> Table:
     table = Table(box=None, padding=(0, 2), show_header=True, header_style="dim")
     table.add_column("Training job", no_wrap=True, overflow="ellipsis")
-    for heading in ("Role", "Status"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("Epoch", "Validation accuracy"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading, width in (("Role", 11), ("Status", 10)):
+        table.add_column(heading, no_wrap=True, min_width=width)
+    for heading, width in (("Epoch", 7), ("Accuracy", 8)):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=width)
     for job in jobs:
         last = max(job.accuracies, default=-1)
         accuracy = f"{job.accuracies[last]:.4f}" if last >= 0 else ""
