@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ DAG_ID = "image_classification"
 RUN_CONF = Path(__file__).parent / "run_conf.json"
 DAG_SECONDS = 120
 LOOK_SECONDS = 1.0
-LOG_LINES = 12
+LOG_LINES = 20
+LOG_GROUPS = ("::group::", "::endgroup::")
+FAILED = "Task failed with exception"
 LINE_WIDTH = 120
 
 
@@ -99,9 +101,17 @@ def failure(airflow: AirflowClient, run_id: str, services: Services) -> str:
     parts: list[Any] = [f"The run {run_id} failed."]
     for task in failed:
         parts.append(f"{task.task_id}, try {task.try_number}:")
-        parts += [f"  {line}" for line in airflow.log_lines(DAG_ID, run_id, task)[-LOG_LINES:]]
+        parts += [f"  {line}" for line in reason(airflow.log_lines(DAG_ID, run_id, task))]
     parts.append(f"The whole run: {services.airflow_url}/dags/{DAG_ID}/runs/{run_id}")
     return "\n".join(parts)
+
+
+def reason(log: Sequence[str]) -> list[str]:
+    """Return the lines of a task's log that say why it failed: what follows Airflow's own word for it, or the last ones."""
+    lines = [line for line in log if not line.startswith(LOG_GROUPS) and line != "Retry policy decision"]
+    if FAILED in lines:
+        lines = lines[len(lines) - lines[::-1].index(FAILED) :]
+    return lines[:LOG_LINES] if FAILED in log else lines[-LOG_LINES:]
 
 
 if __name__ == "__main__":
