@@ -107,7 +107,7 @@ def failure(airflow: AirflowClient, run_id: str, services: Services) -> str:
 
 
 def reason(log: Sequence[str]) -> list[str]:
-    """Return the lines of a task's log that say why it failed: what follows Airflow's own word for it, or the last ones."""
+    """Return the lines of a task's log that say why it failed: what follows Airflow's word for it, or the last ones."""
     lines = [line for line in log if not line.startswith(LOG_GROUPS) and line != "Retry policy decision"]
     if FAILED in lines:
         lines = lines[len(lines) - lines[::-1].index(FAILED) :]
