@@ -14,7 +14,8 @@ class NewImagesTrigger(BaseEventTrigger):
     """The provider's SQS trigger, named without being imported.
 
     What the triggerer runs is what `serialize` names: the trigger to which `MessageQueueTrigger(scheme="sqs")` hands
-    over. A DAG file that builds that one imports boto3 at every parse; this one does not.
+    over. A DAG file that builds that one imports boto3 at every parse; this one does not. One look takes up to a
+    hundred messages, so that a large upload starts a few runs and not one for every ten images.
 
     :param queue_url: the queue; a message is deleted when it is received
     :param poll_seconds: seconds between two looks
@@ -28,6 +29,7 @@ class NewImagesTrigger(BaseEventTrigger):
             "sqs_queue": queue_url,
             "waiter_delay": poll_seconds,
             "max_messages": 10,
+            "num_batches": 10,
             "region_name": region,
             "aws_conn_id": aws_conn_id,
         }
