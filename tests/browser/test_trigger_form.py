@@ -13,7 +13,7 @@ from include.run_conf import form_fields
 
 DAG_ID = "image_classification"
 
-pytestmark = [pytest.mark.browser, pytest.mark.enable_socket, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.enable_socket]
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from tests.end_to_end.world import SMALL, World, running_world
 pytestmark = [
     pytest.mark.end_to_end,
     pytest.mark.usefixtures("airflow_database"),
-    pytest.mark.xdist_group("multi-label chain"),
 ]
 
 CORNERS = {"red": (0, 0, 2), "green": (0, 14, 1), "blue": (14, 0, 0)}
