@@ -138,7 +138,7 @@ def _start(state: Path, aws_port: int, airflow_port: int, say: Callable[[str], N
         say(f"Starting Airflow on port {airflow_port} ...")
         environment = airflow_environment(state, services.settings, aws_url, airflow_url)
         _write_password(Path(environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]), password)
-        airflow = start("Airflow", [*python, "airflow", "standalone"], environment)
+        airflow = start("Airflow", [*python, "demo.airflow_standalone"], environment)
         _wait(airflow, AIRFLOW_SECONDS, lambda: _airflow_is_healthy(airflow_url))
     except BaseException:
         _end(state)

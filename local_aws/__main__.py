@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     host, port = listener.getsockname()[:2]
+    tempfile.tempdir = str(_objects_directory(state_dir))
     os.environ["MOTO_PORT"] = str(port)
     server = Server(
         endpoint_url=f"http://{_loopback(host)}:{port}",
@@ -77,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--port", type=_port, default=DEFAULT_PORT, help="port, 0 for a free one (default: %(default)s)"
     )
-    parser.add_argument("--state-dir", type=Path, help="where running jobs and endpoints live (default: temporary)")
+    parser.add_argument(
+        "--state-dir", type=Path, help="where jobs, endpoints and large objects live (default: temporary)"
+    )
     parser.add_argument("--jobs", type=_positive, default=2, help="training jobs at once (default: %(default)s)")
     parser.add_argument(
         "--image",
@@ -130,6 +133,13 @@ def _state_directory(given: Path | None) -> Path:
     except OSError as error:
         raise CannotStart(f"cannot keep state in {given}: {error.strerror}; choose another --state-dir") from error
     return given.resolve()
+
+
+def _objects_directory(state_dir: Path) -> Path:
+    """Return where moto's large objects lie, as temporary files; jobs have folders of their own."""
+    folder = state_dir / "objects"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _loopback(host: str) -> str:

@@ -143,7 +143,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
             f"the disk is full: {error.strerror} in {tempfile.gettempdir()}, where large objects lie. Free some space, "
-            "or start the local AWS with TMPDIR in another place"
+            "or start the local AWS with --state-dir in another place"
         )
     return f"{type(error).__name__}: {error}"
 

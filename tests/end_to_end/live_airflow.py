@@ -94,8 +94,6 @@ class LiveAirflow:
         self._environment = {
             **airflow_environment(state, world.settings, world.aws.url, self._url),
             **QUICK,
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         }
         shutil.copyfile(database, Path(self._environment["AIRFLOW_HOME"]) / "airflow.db")
         passwords = Path(self._environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
@@ -105,9 +103,11 @@ class LiveAirflow:
     def start(self, *command: str) -> None:
         """Start all components, or the named one, on the same database."""
         name = f"{command[0] if command else 'airflow'}-{len(self._started)}"
-        arguments = [sys.executable, "-m", "airflow", *(command or ("standalone",))]
+        program = ("airflow", *command) if command else ("demo.airflow_standalone",)
         log = self._state / "logs" / f"{name}.log"
-        self._started.append(BackgroundProcess.start(name, arguments, self._environment, ROOT, log))
+        self._started.append(
+            BackgroundProcess.start(name, [sys.executable, "-m", *program], self._environment, ROOT, log)
+        )
 
     def operator(self) -> Operator:
         """Sign in as soon as the API answers."""
@@ -122,6 +122,15 @@ class LiveAirflow:
                 process.send_signal(signal.SIGKILL)
         psutil.wait_procs(victims, timeout=10)
         return len(victims)
+
+    def listening_on(self) -> set[str]:
+        """Return the addresses on which any process takes connections."""
+        return {
+            connection.laddr.ip
+            for process in self._members()
+            for connection in process.net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        }
 
     def end(self) -> None:
         """End everything: at once, for nothing of it is needed any more."""

@@ -58,8 +58,7 @@ def local_aws_on_small_disk(folder: Path) -> Iterator[SmallDisk]:
     """Start a local AWS whose state, temporary files and objects lie on a small disk; both go at the end."""
     folder.mkdir()
     prefix = mounting(folder)
-    environment = {"TMPDIR": str(folder), **EVERY_OBJECT_ON_DISK}
-    aws = start_local_aws(folder / "state", environment=environment, prefix=prefix)
+    aws = start_local_aws(folder / "state", environment=EVERY_OBJECT_ON_DISK, prefix=prefix)
     try:
         yield SmallDisk(aws, folder, is_mounted=bool(prefix))
     finally:

@@ -131,6 +131,11 @@ def log_of(operator: Operator, run: Waiting) -> str:
     return "\n".join(operator.log_lines(run.dag_id, run.run_id, operator.task(run.dag_id, run.run_id, TRAIN)))
 
 
+@pytest.mark.usefixtures("operator")
+def test_the_demos_airflow_listens_on_loopback_alone(airflow: LiveAirflow) -> None:
+    assert airflow.listening_on() == {"127.0.0.1"}
+
+
 def test_an_airflow_killed_while_a_job_runs_finds_its_job_again_when_it_is_back(
     airflow: LiveAirflow, begin: Begin, world: World, version: DatasetVersion
 ) -> None:
@@ -153,7 +158,7 @@ def test_another_triggerer_goes_on_waiting_where_one_was_killed(
 ) -> None:
     run = begin("train_model", conf_of(version))
     assert airflow.kill("triggerer") > 0
-    airflow.start("triggerer")
+    airflow.start("triggerer", "--skip-serve-logs")
     run.let_end(run.job)
 
     assert operator.finished_task(run.dag_id, run.run_id, TRAIN).state == "success"
