@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .logs import algorithm_log
 from .model_files import Weights, params_file, save_weights, saved_epochs
+from .paths import DEFAULT_BASE_DIR
 
 
 class ModelKeeper:
@@ -40,4 +41,5 @@ class ModelKeeper:
     def _save(self, epoch: int, weights: Weights) -> None:
         path = params_file(self._folder, epoch)
         save_weights(path, weights)
-        algorithm_log().info('Saved checkpoint to "%s"', path)
+        # AWS's own line: whatever the root is on this machine, to the job it is /opt/ml.
+        algorithm_log().info('Saved checkpoint to "%s/model/%s"', DEFAULT_BASE_DIR, path.name)

@@ -62,7 +62,7 @@ def test_log_lines_have_the_form_of_aws(trained: Trained) -> None:
         r"Epoch\[0\] Time cost=\d+\.\d{3}",
         r"Epoch\[0\] Validation-accuracy=\d\.\d{6}",
         r"Storing the best model with validation accuracy: \d\.\d{6}",
-        r'Saved checkpoint to ".*/model/image-classification-0001\.params"',
+        r'Saved checkpoint to "/opt/ml/model/image-classification-0001\.params"',
     ]
     following = "\n".join(PREFIX + line for line in lines)
     assert re.search(f"^{following}$", trained.finished.log, re.MULTILINE), trained.finished.log
