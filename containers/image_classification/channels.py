@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .configuration import read_json
 from .image_lists import pack_listed_images, read_image_list
 from .paths import ContainerPaths
+from .problems import CustomerError
 
 DATA_CHANNELS = ("train", "validation")
 MODEL_CHANNEL = "model"
@@ -88,10 +89,14 @@ class Channels:
 
 
 def read_channels(paths: ContainerPaths) -> Channels:
-    """The job's channels; without inputdataconfig.json, the folders that are there."""
+    """The job's channels; without inputdataconfig.json, the folders that are there. Raises CustomerError."""
     config_file = paths.config / "inputdataconfig.json"
     if config_file.is_file():
-        return Channels(paths, json.loads(config_file.read_text()))
+        declared = read_json(config_file)
+        odd = [name for name, entry in declared.items() if not isinstance(entry, dict)]
+        if odd:
+            raise CustomerError([f"channel '{name}' must be a JSON object in {config_file.name}" for name in odd])
+        return Channels(paths, declared)
     root = paths.channel(".")
     return Channels(paths, {folder.name: {} for folder in root.iterdir() if folder.is_dir()} if root.is_dir() else {})
 

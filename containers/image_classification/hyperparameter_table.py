@@ -37,7 +37,7 @@ def whole_number(minimum: int) -> Parser:
 
     def parse(text: str) -> int:
         try:
-            number = int(text)
+            number = int(_without_underscores(text))
         except ValueError:
             number = minimum - 1
         if number < minimum:
@@ -50,7 +50,7 @@ def whole_number(minimum: int) -> Parser:
 def fraction(text: str) -> float:
     """Read a float in [0, 1]."""
     try:
-        number = float(text)
+        number = float(_without_underscores(text))
     except ValueError:
         number = math.nan
     if not 0.0 <= number <= 1.0:
@@ -95,7 +95,7 @@ def image_shape(text: str) -> tuple[int, ...]:
     """Read "channels,height,width"."""
     rule = ValueError('"channels,height,width" with 1 or 3 channels, such as 3,224,224')
     try:
-        shape = tuple(int(part) for part in text.split(","))
+        shape = tuple(int(part) for part in _without_underscores(text).split(","))
     except ValueError:
         raise rule from None
     if len(shape) != 3 or min(shape) < 1 or shape[0] not in IMAGE_CHANNELS:
@@ -107,12 +107,19 @@ def rising_epochs(text: str) -> tuple[int, ...]:
     """Read epochs in rising order, separated by commas."""
     rule = ValueError("positive epochs in rising order, separated by commas, such as 10,20")
     try:
-        steps = tuple(int(part) for part in text.split(","))
+        steps = tuple(int(part) for part in _without_underscores(text).split(","))
     except ValueError:
         raise rule from None
     if min(steps) < 1 or any(later <= earlier for earlier, later in pairwise(steps)):
         raise rule
     return steps
+
+
+def _without_underscores(text: str) -> str:
+    """The text as it is; raises ValueError for `1_000`, a number to Python only."""
+    if "_" in text:
+        raise ValueError
+    return text
 
 
 TABLE: tuple[Row, ...] = (

@@ -13,6 +13,8 @@ from .problems import CustomerError
 
 SERVICE_PREFIXES = ("_tuning", "sagemaker_")
 """Keys the service and the SDKs add for themselves."""
+LONGEST_SHOWN = 80
+COLOUR_AUGMENTATIONS = ("crop_color", "crop_color_transform")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,7 @@ def read_row(row: Row, text: str | None) -> Value | None:
     try:
         return row.parse(text)
     except ValueError as rule:
-        raise ValueError(f"hyperparameter {row.name}={text!r} must be {rule}") from None
+        raise ValueError(f"hyperparameter {row.name}={shortened(text)!r} must be {rule}") from None
 
 
 def plain_text(value: object) -> str:
@@ -113,9 +115,13 @@ def plain_text(value: object) -> str:
 
 def unknown_problem(name: str) -> str:
     """Refuse a name outside the table, with the nearest one that is in it."""
-    near = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(NAMES)}"
-    return f"hyperparameter {name!r} is unknown: {hint}"
+    nearest = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.0)[0]
+    return f"hyperparameter {shortened(name)!r} is unknown: did you mean {nearest}?"
+
+
+def shortened(text: str) -> str:
+    """The text in a line: one long value must not push the other problems out of sight."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
 def contradictions(values: Mapping[str, Any]) -> list[str]:
@@ -124,6 +130,7 @@ def contradictions(values: Mapping[str, Any]) -> list[str]:
         problem
         for problem in (
             depth_problem(values),
+            colour_problem(values),
             above(values, "checkpoint_frequency", "epochs"),
             above(values, "top_k", "num_classes"),
             top_k_problem(values),
@@ -156,6 +163,17 @@ def depth_problem(values: Mapping[str, Any]) -> str | None:
     return (
         f"hyperparameter num_layers={values['num_layers']} does not go with image_shape={shape}: "
         f"images {side} pixels high take {', '.join(map(str, depths))}"
+    )
+
+
+def colour_problem(values: Mapping[str, Any]) -> str | None:
+    """Refuse to shift the hue of grey images."""
+    augmentation, shape = values.get("augmentation_type"), values.get("image_shape")
+    if augmentation not in COLOUR_AUGMENTATIONS or shape is None or shape[0] == len("RGB"):
+        return None
+    return (
+        f"hyperparameter augmentation_type={augmentation} changes colours, and image_shape={','.join(map(str, shape))} "
+        "has one channel: use crop, or three channels"
     )
 
 

@@ -11,6 +11,7 @@ import mmap
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,36 +81,43 @@ class CroppedImages:
         seed: int,
         index: Path,
         augmentation: str | None = None,
-        resize: int | None = None,
     ) -> None:
         write_index(index, records.offsets)
         self._name = records.path.name
         self._batches = len(records) // batch_size
-        self._reader = mx.io.ImageRecordIter(
-            path_imgrec=str(records.path),
-            path_imgidx=str(index),
-            data_shape=shape,
-            batch_size=batch_size,
-            label_width=records.labels.shape[1],
-            resize=resize or -1,
-            shuffle=True,
-            seed=seed,
-            round_batch=False,
-            ctx="cpu",
-            verbose=False,
-            **augmentation_options(augmentation),
-        )
+        with self._reading():
+            self._reader = mx.io.ImageRecordIter(
+                path_imgrec=str(records.path),
+                path_imgidx=str(index),
+                data_shape=shape,
+                batch_size=batch_size,
+                label_width=records.labels.shape[1],
+                resize=records.resize or -1,
+                shuffle=True,
+                seed=seed,
+                round_batch=False,
+                ctx="cpu",
+                verbose=False,
+                **augmentation_options(augmentation),
+            )
 
     def __iter__(self) -> Iterator[Batch]:
         """One epoch. The reader does not say where a partial batch begins, so full ones are counted."""
         for _ in range(self._batches):
-            try:
+            with self._reading():
                 batch = next(self._reader)
-            except mx.MXNetError as broken:
-                raise CustomerError([f"an image of {self._name} cannot be read: {str(broken)[:200]}"]) from broken
             # The reader fills its buffers anew while the network may still have to read them: hand out copies.
             yield Batch(mx.nd.array(batch.data[0].asnumpy()), mx.nd.array(batch.label[0].asnumpy()))
         self._reader.reset()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Tell an image that MXNet cannot decode; it reads ahead, so that this may show as soon as it starts."""
+        try:
+            yield
+        except mx.MXNetError as broken:
+            reason = " ".join(str(broken).split())[:200]
+            raise CustomerError([f"an image of {self._name} cannot be read as JPEG or PNG: {reason}"]) from broken
 
 
 class WholeImages:
@@ -187,5 +195,4 @@ def training_batches(
         seed=seed,
         index=workspace / "train.idx",
         augmentation=hyperparameters.augmentation_type,
-        resize=hyperparameters.resize,
     )

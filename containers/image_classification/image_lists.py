@@ -26,7 +26,11 @@ def read_image_list(list_file: Path, images: Path) -> tuple[list[ListedImage], l
     """The listed images that exist below `images`, and a sentence for what is wrong with the others."""
     listed: list[ListedImage] = []
     broken: list[str] = []
-    for number, line in enumerate(list_file.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        text = list_file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as foreign:
+        return [], [f"{list_file.name} is no UTF-8 text from byte {foreign.start} on: save it as UTF-8"]
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

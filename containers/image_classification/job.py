@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .channels import DATA_CHANNELS, MODEL_CHANNEL, ChannelProblem, Channels, read_channels
+from .configuration import read_json
 from .hyperparameters import Hyperparameters, Reading, read_hyperparameters
 from .incremental import foreign_layers, mismatches
 from .model_files import UnusableModelError, Weights, load_model, unpack_model
 from .paths import ContainerPaths
-from .problems import CustomerError, refuse
+from .problems import refuse
 from .record_checks import classes_without_records, record_problems
 from .records import RecordFile, scan_records
 
@@ -36,6 +35,8 @@ class TrainingJob:
                 found.append(f"no image in channel '{records.channel}' has class {', '.join(map(str, absent[:20]))}")
         if chosen.use_weighted_loss and not chosen.multi_label:
             found.append("use_weighted_loss=1 has no effect without multi_label=1")
+        if chosen.resize and self.train.resize is None:
+            found.append(f"resize={chosen.resize} has no effect on records: it is for channels of images as files")
         if chosen.kv_store:
             found.append(f"kv_store={chosen.kv_store} has no effect on one machine")
         if chosen.lr_scheduler_step and chosen.lr_scheduler_step[-1] >= chosen.epochs:
@@ -54,19 +55,6 @@ def read_job(paths: ContainerPaths, workspace: Path) -> TrainingJob:
     start = read_start(channels, reading, workspace, problems)
     refuse(problems)
     return TrainingJob(reading.hyperparameters(), records["train"], records["validation"], start)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A configuration file's object; raises CustomerError when there is none."""
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError as broken:
-        raise CustomerError([f"{path.name} is no JSON: {broken}"]) from broken
-    if not isinstance(content, dict):
-        raise CustomerError([f"{path.name} must hold a JSON object"])
-    return content
 
 
 def host_problems(paths: ContainerPaths) -> list[str]:

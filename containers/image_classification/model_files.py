@@ -174,7 +174,7 @@ def unpack_model(channel: Path, workspace: Path) -> Path:
         with tarfile.open(archives[0]) as archive:
             archive.extractall(target, [_plain_member(member, target) for member in archive.getmembers()])  # noqa: S202
     except (tarfile.TarError, OSError, EOFError) as broken:
-        raise UnusableModelError(f"{archives[0].name} cannot be unpacked: {broken}") from broken
+        raise UnusableModelError(f"{archives[0].name} cannot be unpacked: {' '.join(str(broken).split())}") from broken
     symbols = sorted(target.rglob(SYMBOL_FILE))
     return symbols[0].parent if symbols else target
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-FAILURE_LIMIT = 1024
-"""Characters of the failure file that become the job's FailureReason."""
-
 
 class CustomerError(Exception):
     """The job cannot run as it was asked to: one message that names every problem found.

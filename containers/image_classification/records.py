@@ -21,7 +21,8 @@ class RecordFile:
     """What a scan of heads found; no image was decoded for it.
 
     `offsets`: int64 byte offsets of the records, in order. `labels`: float32, one row per record; no rows when the
-    records differ in label width. `sizes`: int32 width and height per record, zero where unreadable.
+    records differ in label width. `sizes`: int32 width and height per record, zero where unreadable. `resize`: what
+    the shorter side shall become, None where images stay as they are.
     """
 
     channel: str
@@ -31,6 +32,7 @@ class RecordFile:
     label_widths: dict[int, int]
     sizes: NDArray[np.int32]
     format_problem: str | None = None
+    resize: int | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -72,6 +74,7 @@ def scan_records(channel: str, path: Path, resize: int | None = None) -> RecordF
         label_widths=dict(widths),
         sizes=resized(np.array(sizes, dtype=np.int32).reshape(-1, 2), resize),
         format_problem=problem,
+        resize=resize,
     )
 
 

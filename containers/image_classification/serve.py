@@ -6,6 +6,7 @@ GET /ping, POST /invocations, GET /execution-parameters, as SageMaker's containe
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ DEFAULT_HOST = "0.0.0.0"  # noqa: S104 - a container is reached from outside
 IDLE_SECONDS = 65
 FINISH_SECONDS = 20
 DRAIN_LIMIT = 16 * MEBIBYTE
+PLAUSIBLE_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class RequestHandler(BaseHTTPRequestHandler):
@@ -68,7 +70,7 @@ class RequestHandler(BaseHTTPRequestHandler):
 
     def _read_body(self) -> bytes | Answer:
         declared = self.headers.get("Content-Length", "")
-        if "Transfer-Encoding" in self.headers or not declared.isdigit():
+        if "Transfer-Encoding" in self.headers or not PLAUSIBLE_LENGTH.fullmatch(declared):
             self.close_connection = True
             return refusal(HTTPStatus.LENGTH_REQUIRED, "a request needs a Content-Length")
         length, limit = int(declared), max_payload_mb() * MEBIBYTE

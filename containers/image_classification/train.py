@@ -18,7 +18,7 @@ from .logs import algorithm_log, start_logging
 from .model_files import save_network, saved_epochs
 from .network import build_network
 from .paths import ContainerPaths
-from .problems import FAILURE_LIMIT, CustomerError
+from .problems import CustomerError
 from .stopping import StopRequest
 from .training import Trainer, TrainingData, TrainingRun
 
@@ -93,7 +93,7 @@ def failed(paths: ContainerPaths, reason: str) -> int:
     """Leave the reason where the service reads it, and return the exit code."""
     try:
         paths.failure.parent.mkdir(parents=True, exist_ok=True)
-        paths.failure.write_text(reason[:FAILURE_LIMIT])
+        paths.failure.write_text(reason)
     except OSError:
         algorithm_log().exception("The reason could not be written to %s", paths.failure)
     return 1

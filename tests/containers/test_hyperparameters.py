@@ -165,7 +165,7 @@ def test_required_ones_are_named_when_missing() -> None:
 
 def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
     assert problems(learning_rat="0.1") == "hyperparameter 'learning_rat' is unknown: did you mean learning_rate?"
-    assert "known are num_classes" in problems(zzz="1")
+    assert "'colour' is unknown: did you mean " in problems(colour="1")
 
 
 def test_the_keys_of_the_service_and_the_sdks_are_ignored() -> None:
@@ -200,3 +200,19 @@ def test_pretrained_weights_are_ignored_where_a_model_is_given() -> None:
 def test_all_problems_are_told_at_once() -> None:
     wrong = dict.fromkeys(NAMES, "?")
     assert len(read_hyperparameters(wrong).problems) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("epochs", "1_0"), ("momentum", "0.0_1"), ("image_shape", "3,2_8,28"), ("epochs", "9" * 5000)]
+)
+def test_numbers_are_those_of_everybody_and_not_of_python(name: str, value: str) -> None:
+    message = problems(**{name: value})
+    assert f"hyperparameter {name}=" in message
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize("augmentation", ["crop_color", "crop_color_transform"])
+def test_grey_images_have_no_colours_to_change(augmentation: str) -> None:
+    message = problems(image_shape="1,28,28", augmentation_type=augmentation)
+    assert f"augmentation_type={augmentation} changes colours, and image_shape=1,28,28 has one channel" in message
+    assert problems(image_shape="1,28,28", augmentation_type="crop") == ""

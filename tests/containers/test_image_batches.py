@@ -112,3 +112,10 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     batches = WholeImages(scan_records("validation", tmp_path / "a.rec"), SHAPE, 2, threads=1)
     with pytest.raises(CustomerError, match=r"record 1 of a\.rec in channel 'validation': the image cannot be decoded"):
         list(batches)
+
+
+def test_an_image_of_a_format_that_training_cannot_read_is_told(tmp_path: Path) -> None:
+    write_records(tmp_path / "a.rec", [(0.0, encoded(picture(0, 0), ".webp"))] * 8)
+    records = scan_records("train", tmp_path / "a.rec")
+    with pytest.raises(CustomerError, match=r"an image of a\.rec cannot be read as JPEG or PNG"):
+        labels_of(training_batches(records, chosen(), seed=0, threads=1, workspace=tmp_path))

@@ -157,6 +157,15 @@ def test_a_request_without_a_length_is_refused(endpoint: Endpoint) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize("length", [b"\xb2", b"-5", b"9" * 5000])
+def test_a_length_that_is_none_is_refused(endpoint: Endpoint, length: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=30) as wire:
+        wire.sendall(
+            b"POST /invocations HTTP/1.1\r\nContent-Type: image/jpeg\r\nContent-Length: " + length + b"\r\n\r\n"
+        )
+        assert wire.recv(4096).startswith(b"HTTP/1.1 411 ")
+
+
 def test_a_connection_serves_one_request_after_the_other(endpoint: Endpoint) -> None:
     connection = endpoint.connection()
     for body, status in ((encoded(picture(0, 1)), 200), (b"broken", 400), (encoded(picture(0, 2)), 200)):
