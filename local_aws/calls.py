@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import botocore
 from botocore.model import OperationModel
@@ -127,9 +127,15 @@ def _rest_action(clients: list[str], environ: WSGIEnvironment, query: set[str]) 
         for operation, pattern, fixed in _routes(client)
         if operation.http["method"] == environ["REQUEST_METHOD"]
         and fixed <= query
-        and re.fullmatch(pattern, environ.get("PATH_INFO", "/"))
+        and re.fullmatch(pattern, _encoded_path(environ))
     ]
     return max(fits)[2] if fits else ""
+
+
+def _encoded_path(environ: WSGIEnvironment) -> str:
+    """Return the path as it was sent: the slashes of an ARN that is one part of a path are encoded there."""
+    sent = str(environ.get("REQUEST_URI", "")).partition("?")[0]
+    return sent if sent.startswith("/") else quote(environ.get("PATH_INFO", "/"))
 
 
 @functools.cache

@@ -119,18 +119,22 @@ class Moto:
         finally:
             _request.wants_range = False
         if response.status_code >= 400:
-            _check_answer(response, environ["REQUEST_METHOD"], call)
+            _check_answer(response, environ, call)
         return response
 
 
-def _check_answer(response: Response, method: str, call: Callable[[], AwsCall]) -> None:
+def _check_answer(response: Response, environ: WSGIEnvironment, call: Callable[[], AwsCall]) -> None:
     """Raise AwsError for the pages of the web framework below moto, for server errors, and for silence."""
-    body = response.get_data()
+    method, body = environ["REQUEST_METHOD"], response.get_data()
+    if not body:
+        response.headers.pop("Content-Type", None)  # the framework calls silence HTML
     is_page = body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html"))
     is_silent = not body.strip() and method != "HEAD" and call().service != "s3"
     if is_page or is_silent:
         logger.warning("moto has no answer for %s:%s", call().service, call().action)
         raise not_implemented(call().service, call().action)
+    if not body and method != "HEAD" and response.status_code == 404 and "/" not in environ["PATH_INFO"].strip("/"):
+        raise AwsError("NoSuchBucket", "The specified bucket does not exist", status=404)
     if response.status_code >= 500:
         text = body[:500].decode(errors="replace")
         logger.warning(

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from werkzeug.wrappers import Request, Response
 
 from local_aws.aws_errors import AwsError, not_implemented
+from local_aws.calls import identify
 from local_aws.sagemaker.context import Aws
 from local_aws.sagemaker.endpoints import Endpoints
 from local_aws.sagemaker.fleet import Variant
@@ -41,7 +42,8 @@ def respond(sagemaker: SageMaker, request: Request) -> Response:
     """
     asked = PATH.fullmatch(request.path)
     if asked is None or asked["verb"] != "invocations" or request.method != "POST":
-        raise not_implemented("sagemaker-runtime", f"{request.method} {request.path}")
+        call = identify(request.environ, {})
+        raise not_implemented(call.service, call.action)
     name = unquote(asked["name"])
     for header in NOT_LOCAL:
         if header in request.headers:

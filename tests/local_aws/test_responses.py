@@ -62,6 +62,13 @@ def test_an_error_is_understood(protocol: str, call: AwsCall) -> None:
         (environment("s3", "GET", "/bucket/a/key", "acl"), {}, "s3", "GetObjectAcl", "rest-xml"),
         (environment("s3", "GET", "/bucket/a/key"), {}, "s3", "GetObject", "rest-xml"),
         (environment("sagemaker", "POST", "/endpoints/e/invocations"), {}, "sagemaker", "InvokeEndpoint", "rest-json"),
+        (
+            environment("lambda", "GET", "/x", REQUEST_URI="/2020-04-22/code-signing-configs/arn%3Aaws%3Aa%2Fb?x=1"),
+            {},
+            "lambda",
+            "GetCodeSigningConfig",
+            "rest-json",
+        ),
         (environment("nonesuch", "GET", "/a/b"), {}, "nonesuch", "GET /a/b", "rest-json"),
     ],
 )

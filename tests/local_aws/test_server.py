@@ -100,6 +100,11 @@ UNIMPLEMENTED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("lambda", lambda c: c.list_code_signing_configs(), "lambda:ListCodeSigningConfigs"),
     ("cloudfront", lambda c: c.list_anycast_ip_lists(), "cloudfront:ListAnycastIpLists"),
     ("snowball", lambda c: c.list_jobs(), "snowball:ListJobs"),
+    (
+        "sagemaker-runtime",
+        lambda c: c.invoke_endpoint_async(EndpointName="e", InputLocation="s3://bucket/key"),
+        "sagemaker:InvokeEndpointAsync",
+    ),
 ]
 
 
@@ -165,6 +170,15 @@ def test_absent_objects_stay_what_they_are_on_s3(s3: Any) -> None:
     assert absent.value.response["Error"]["Code"] == "404"
     with pytest.raises(s3.exceptions.NoSuchKey):
         s3.get_object(Bucket=BUCKET, Key="absent")
+
+
+def test_no_answer_about_an_absent_bucket_is_a_page(s3: Any) -> None:
+    with pytest.raises(ClientError) as absent:
+        s3.put_bucket_versioning(Bucket="absent-bucket", VersioningConfiguration={"Status": "Enabled"})
+    assert absent.value.response["Error"]["Code"] == "NoSuchBucket"
+    with pytest.raises(ClientError) as absent:
+        s3.head_bucket(Bucket="absent-bucket")
+    assert "html" not in absent.value.response["ResponseMetadata"]["HTTPHeaders"].get("content-type", "")
 
 
 @pytest.mark.parametrize(
