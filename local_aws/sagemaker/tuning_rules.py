@@ -65,6 +65,8 @@ def _whole_definition(
         "StaticHyperParameters": static,
         "AlgorithmSpecification": {**algorithm, "MetricDefinitions": metrics},
     }
+    if "InstanceType" in (resources := definition.get("HyperParameterTuningResourceConfig", {})):
+        whole.setdefault("ResourceConfig", resources)  # the SDK's tuner sends the one and reads the other back
     if "HyperParameterRanges" in definition:
         whole["HyperParameterRanges"] = _whole_ranges(definition["HyperParameterRanges"])
     return whole

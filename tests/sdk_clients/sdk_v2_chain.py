@@ -77,7 +77,7 @@ tuner = HyperparameterTuner(
 )
 tuner.fit(inputs=channels, include_cls_metadata=False)
 tuner.wait()
-best = tuner.best_estimator()
+best = HyperparameterTuner.attach(tuner.latest_tuning_job.name, sagemaker_session=session).best_estimator()
 
 predictor = incremental.deploy(initial_instance_count=1, instance_type="ml.m5.large")
 probabilities = json.loads(

@@ -254,6 +254,14 @@ def test_describing_gives_every_list_and_default(control: Any) -> None:
     assert static == {"epochs": "1", "_tuning_objective_metric": "validation:accuracy"}
 
 
+def test_resources_of_the_newer_form_are_told_in_the_older_too(control: Any) -> None:
+    document = request(qualities("0.5"), jobs=1)
+    resources = document["TrainingJobDefinition"].pop("ResourceConfig")
+    document["TrainingJobDefinition"]["HyperParameterTuningResourceConfig"] = resources
+    described = tuned(control, document)["TrainingJobDefinition"]
+    assert described["ResourceConfig"] == described["HyperParameterTuningResourceConfig"] == resources
+
+
 def test_listing_goes_by_pages(control: Any) -> None:
     name = tuned(control, request(between("0.1", "0.9"), jobs=3))["HyperParameterTuningJobName"]
     paginator = control.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
