@@ -29,6 +29,7 @@ from local_aws.calls import AwsCall, WSGIEnvironment
 
 __all__ = ["Moto", "MotoRequestHandler", "account_of", "ensure_role"]
 
+FORM = "application/x-www-form-urlencoded"
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,8 @@ class Moto:
         """
         asked = RANGE.fullmatch(environ.get("HTTP_RANGE", "")) if environ["REQUEST_METHOD"] == "GET" else None
         _request.wants_range = asked is not None and int(asked[2] or asked[1]) >= int(asked[1])
+        if environ["REQUEST_METHOD"] == "PUT" and environ.get("CONTENT_TYPE", "").startswith(FORM):
+            environ = {**environ, "CONTENT_TYPE": "binary/octet-stream"}  # what urllib and curl call any bytes
         try:
             response = Response.from_app(self._application, environ)
         except NotImplementedError:

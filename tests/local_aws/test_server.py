@@ -201,6 +201,13 @@ def test_keys_may_hold_newlines(s3: Any) -> None:
     assert [found["Key"] for found in s3.list_objects_v2(Bucket=BUCKET, Prefix="odd/")["Contents"]] == [key]
 
 
+def test_a_presigned_url_takes_bytes_that_are_called_a_form(s3: Any) -> None:
+    url = s3.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": "presigned"})
+    with urllib.request.urlopen(urllib.request.Request(url, data=b"bytes", method="PUT")) as answer:
+        assert answer.status == 200
+    assert s3.get_object(Bucket=BUCKET, Key="presigned")["Body"].read() == b"bytes"
+
+
 def test_a_range_behind_the_end_is_refused(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="digits", Body=b"0123456789")
     with pytest.raises(ClientError, match="InvalidRange"):
