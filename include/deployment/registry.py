@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from include.deployment.existing import existing, is_absent
 from include.training.label_sets import label_set_fingerprint
-from include.training.requests import OBJECTIVE, image_uri, tag_value, tags
-from include.training.results import describe_training_job
+from include.training.requests import image_uri, tag_value, tags
+from include.training.results import OBJECTIVE, describe_training_job
 from include.training.selection import BestModel
 
 if TYPE_CHECKING:

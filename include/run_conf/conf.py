@@ -5,21 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import Field
-
 from include.problems import ProblemsError
 from include.run_conf.reading import Reading
 from include.run_conf.rules import contradictions
-from include.run_conf.sections import (
-    DatasetConf,
-    EndpointConf,
-    IncrementalConf,
-    PromotionConf,
-    ResourcesConf,
-    Section,
-    TrainingConf,
-    TuningConf,
-)
+from include.run_conf.sections import RunSections
 
 
 class RunConfError(ProblemsError):
@@ -28,16 +17,8 @@ class RunConfError(ProblemsError):
     title = "The run conf has problems"
 
 
-class RunConf(Section):
+class RunConf(RunSections):
     """What a run does; every default works in the demo."""
-
-    dataset: DatasetConf = Field(DatasetConf(), description="Which images, which classes, which version.")
-    training: TrainingConf = Field(TrainingConf(), description="How the base model comes about.")
-    resources: ResourcesConf = Field(ResourcesConf(), description="What training runs on.")
-    tuning: TuningConf = Field(TuningConf(), description="How hyperparameters are searched.")
-    incremental: IncrementalConf = Field(IncrementalConf(), description="Training on from the selected model.")
-    promotion: PromotionConf = Field(PromotionConf(), description="When a model is good enough.")
-    endpoint: EndpointConf = Field(EndpointConf(), description="Where the model answers.")
 
     @classmethod
     def from_conf(cls, conf: Mapping[str, Any] | None) -> Self:

@@ -1,40 +1,36 @@
 """What fields of a run conf may not say together, as far as the conf alone can tell.
 
-Sources: SageMaker developer guide, "Image Classification Hyperparameters", "Define Hyperparameter Ranges",
-"Understand the hyperparameter tuning strategies"; API reference of CreateTrainingJob and CreateHyperParameterTuningJob.
+Sources: SageMaker developer guide, "Image Classification Hyperparameters"; API reference of CreateTrainingJob.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING
 
 from include.problems import Problem
-from include.run_conf.hyperparameters import IMAGENET_LAYERS, SMALL_IMAGE_LAYERS, SMALL_IMAGE_SIDE, Hyperparameters
-from include.run_conf.ranges import (
-    CATEGORICAL_HYPERPARAMETERS,
-    DOCUMENTED_CHOICES,
-    DOCUMENTED_RANGES,
-    TUNABLE,
-    Choices,
-    Range,
+from include.run_conf.hyperparameters import (
+    IMAGENET_LAYERS,
+    SMALL_IMAGE_LAYERS,
+    SMALL_IMAGE_SIDE,
+    SharedHyperparameters,
 )
+from include.run_conf.sections import RunSections
+from include.run_conf.tuning_rules import tuning_is_possible
 
-if TYPE_CHECKING:
-    from include.run_conf.conf import RunConf
-
-Rule = Callable[["RunConf"], Iterator[Problem]]
+Rule = Callable[[RunSections], Iterator[Problem]]
 HYPERPARAMETERS = "training.hyperparameters"
+IMAGE_CHANNELS = (1, 3)
+COLOUR_AUGMENTATIONS = ("crop_color", "crop_color_transform")
 TABLE_ENDINGS = (".csv", ".parquet", ".jsonl")
 
 
-def contradictions(conf: RunConf, *, wrong: Collection[str] = ()) -> list[Problem]:
+def contradictions(conf: RunSections, *, wrong: Collection[str] = ()) -> list[Problem]:
     """Every contradiction within a run conf; fields in `wrong` have a problem already and are not named again."""
     return [problem for rule in RULES for problem in rule(conf) if problem.field not in wrong]
 
 
-def splits_add_up(conf: RunConf) -> Iterator[Problem]:
+def splits_add_up(conf: RunSections) -> Iterator[Problem]:
     """The three shares are one whole."""
     split = conf.dataset.split
     shares = (split.train, split.validation, split.test)
@@ -46,7 +42,7 @@ def splits_add_up(conf: RunConf) -> Iterator[Problem]:
         )
 
 
-def packing_is_one_thing(conf: RunConf) -> Iterator[Problem]:
+def packing_is_one_thing(conf: RunSections) -> Iterator[Problem]:
     """An image that is packed as it is cannot be changed on the way."""
     packing = conf.dataset.packing
     changes = {"resize": packing.resize, "center_crop": packing.center_crop, "encoding": packing.encoding == "png"}
@@ -60,7 +56,7 @@ def packing_is_one_thing(conf: RunConf) -> Iterator[Problem]:
                 )
 
 
-def source_says_one_thing(conf: RunConf) -> Iterator[Problem]:
+def source_says_one_thing(conf: RunSections) -> Iterator[Problem]:
     """Labels come from folders or from a table, and splits from the source or from the shares."""
     dataset, split = conf.dataset, conf.dataset.split
     table, folders = dataset.label_table, dataset.layout == "split_folders"
@@ -81,7 +77,7 @@ def source_says_one_thing(conf: RunConf) -> Iterator[Problem]:
         yield Problem(field="dataset.split.train_per_class", value=split.train_per_class, remedy=remedy)
 
 
-def labels_differ(conf: RunConf) -> Iterator[Problem]:
+def labels_differ(conf: RunSections) -> Iterator[Problem]:
     """A class name occurs once, and one class is none."""
     labels = conf.dataset.labels
     twice = sorted({label for label in labels if labels.count(label) > 1})
@@ -93,7 +89,7 @@ def labels_differ(conf: RunConf) -> Iterator[Problem]:
         )
 
 
-def network_fits_image(conf: RunConf) -> Iterator[Problem]:
+def network_fits_image(conf: RunSections) -> Iterator[Problem]:
     """Small networks see small images, ImageNet networks larger ones."""
     network = conf.training.hyperparameters
     height = network.shape[1]
@@ -114,7 +110,20 @@ def network_fits_image(conf: RunConf) -> Iterator[Problem]:
         )
 
 
-def epochs_cover_the_schedule(conf: RunConf) -> Iterator[Problem]:
+def colours_are_there(conf: RunSections) -> Iterator[Problem]:
+    """A network sees colours or shades of grey, and only colours can be changed."""
+    network = conf.training.hyperparameters
+    channels = network.shape[0]
+    if channels not in IMAGE_CHANNELS:
+        remedy = "the first number is 3 for colours or 1 for shades of grey"
+        yield Problem(field=f"{HYPERPARAMETERS}.image_shape", value=network.image_shape, remedy=remedy)
+    for section, parameters in _jobs(conf):
+        if channels == 1 and parameters.augmentation_type in COLOUR_AUGMENTATIONS:
+            remedy = f"changes colours, and image_shape {network.image_shape} has one channel: use crop, or 3 channels"
+            yield Problem(field=f"{section}.augmentation_type", value=parameters.augmentation_type, remedy=remedy)
+
+
+def epochs_cover_the_schedule(conf: RunSections) -> Iterator[Problem]:
     """Checkpoints and learning rate steps lie within the epochs of their job."""
     base = conf.training.hyperparameters
     yield from _within_epochs(HYPERPARAMETERS, base.epochs or 30, base.checkpoint_frequency, base.lr_scheduler_step)
@@ -125,16 +134,14 @@ def epochs_cover_the_schedule(conf: RunConf) -> Iterator[Problem]:
         yield from _within_epochs("incremental.hyperparameters", epochs, frequency, change.lr_scheduler_step)
 
 
-def several_machines_agree(conf: RunConf) -> Iterator[Problem]:
+def several_machines_agree(conf: RunSections) -> Iterator[Problem]:
     """A key-value store needs several machines, and several machines need one."""
-    count, store = conf.resources.instance_count, conf.training.hyperparameters.kv_store
-    if store and count == 1:
-        yield Problem(
-            field=f"{HYPERPARAMETERS}.kv_store",
-            value=store,
-            remedy="is for several machines: raise resources.instance_count or leave it empty",
-        )
-    if count > 1 and not store:
+    count = conf.resources.instance_count
+    for section, parameters in _jobs(conf):
+        if parameters.kv_store and count == 1:
+            remedy = "is for several machines: raise resources.instance_count or leave it empty"
+            yield Problem(field=f"{section}.kv_store", value=parameters.kv_store, remedy=remedy)
+    if count > 1 and not conf.training.hyperparameters.kv_store:
         yield Problem(
             field="resources.instance_count",
             value=count,
@@ -142,12 +149,9 @@ def several_machines_agree(conf: RunConf) -> Iterator[Problem]:
         )
 
 
-def weighted_loss_has_labels(conf: RunConf) -> Iterator[Problem]:
+def weighted_loss_has_labels(conf: RunSections) -> Iterator[Problem]:
     """The weighted loss is defined for multi-label training only."""
-    for section, parameters in (
-        (HYPERPARAMETERS, conf.training.hyperparameters),
-        ("incremental.hyperparameters", conf.incremental.hyperparameters),
-    ):
+    for section, parameters in _jobs(conf):
         if parameters.use_weighted_loss and not conf.dataset.multi_label:
             yield Problem(
                 field=f"{section}.use_weighted_loss",
@@ -156,18 +160,15 @@ def weighted_loss_has_labels(conf: RunConf) -> Iterator[Problem]:
             )
 
 
-def several_labels_have_no_top_k(conf: RunConf) -> Iterator[Problem]:
+def several_labels_have_no_top_k(conf: RunSections) -> Iterator[Problem]:
     """Where several classes can be right, nothing is among the k most probable."""
-    for section, parameters in (
-        (HYPERPARAMETERS, conf.training.hyperparameters),
-        ("incremental.hyperparameters", conf.incremental.hyperparameters),
-    ):
+    for section, parameters in _jobs(conf):
         if parameters.top_k and conf.dataset.multi_label:
             remedy = "is for one label per image: leave it empty or set dataset.multi_label off"
             yield Problem(field=f"{section}.top_k", value=parameters.top_k, remedy=remedy)
 
 
-def spot_waits_long_enough(conf: RunConf) -> Iterator[Problem]:
+def spot_waits_long_enough(conf: RunSections) -> Iterator[Problem]:
     """The wait for a spot machine includes the run itself."""
     resources = conf.resources
     wait = resources.max_wait_seconds
@@ -183,7 +184,7 @@ def spot_waits_long_enough(conf: RunConf) -> Iterator[Problem]:
         )
 
 
-def mode_makes_what_goes_on(conf: RunConf) -> Iterator[Problem]:
+def mode_makes_what_goes_on(conf: RunSections) -> Iterator[Problem]:
     """The model that goes on is one the run makes."""
     wanted, mode = conf.training.continue_with, conf.training.mode
     if wanted != "best" and mode not in (wanted, "both"):
@@ -192,73 +193,10 @@ def mode_makes_what_goes_on(conf: RunConf) -> Iterator[Problem]:
         )
 
 
-def tuning_is_possible(conf: RunConf) -> Iterator[Problem]:
-    """Strategy and ranges of a tuning job agree; more jobs at once than jobs are cut to the jobs."""
-    if conf.training.mode == "train":
-        return
-    tuning = conf.tuning
-    if tuning.strategy == "Hyperband" and tuning.early_stopping:
-        yield Problem(field="tuning.early_stopping", value=True, remedy="Hyperband stops jobs itself: switch it off")
-    yield from _grid(conf)
-    for name, span in tuning.ranges.items():
-        yield from _range(name, span)
-
-
-def _grid(conf: RunConf) -> Iterator[Problem]:
-    ranges = conf.tuning.ranges
-    if conf.tuning.strategy != "Grid":
-        return
-    if not ranges:
-        yield Problem(field="tuning.ranges", remedy="Grid needs lists of values to combine")
-    for name, span in ranges.items():
-        if isinstance(span, Range):
-            yield Problem(field=f"tuning.ranges.{name}", value=_shown(span), remedy="Grid needs a list of values here")
-    combinations = math.prod(len(span) for span in ranges.values() if not isinstance(span, Range))
-    if combinations > 750:
-        yield Problem(field="tuning.ranges", value=f"{combinations} combinations", remedy="Grid runs at most 750 jobs")
-
-
-def _range(name: str, span: Range | Choices) -> Iterator[Problem]:
-    field = f"tuning.ranges.{name}"
-    if name not in TUNABLE:
-        remedy = f"cannot be tuned; tunable are {_listed(sorted(TUNABLE))}"
-        yield Problem(field=field, value=_shown(span), remedy=remedy)
-    elif isinstance(span, Range):
-        yield from _numeric_range(field, name, span)
-    else:
-        yield from _choices(field, name, span)
-
-
-def _numeric_range(field: str, name: str, span: Range) -> Iterator[Problem]:
-    if name in CATEGORICAL_HYPERPARAMETERS:
-        yield Problem(
-            field=field, value=_shown(span), remedy=f"is a choice: list some of {_listed(DOCUMENTED_CHOICES[name])}"
-        )
-        return
-    limits = DOCUMENTED_RANGES[name]
-    if span.min >= span.max:
-        yield Problem(field=field, value=_shown(span), remedy="min must be below max")
-    elif span.min < min(limits.min, 1e-8) or span.max > limits.max:
-        yield Problem(field=field, value=_shown(span), remedy=f"must lie within {limits.min:g} to {limits.max:g}")
-    if name == "mini_batch_size" and not (span.min.is_integer() and span.max.is_integer()):
-        yield Problem(field=field, value=_shown(span), remedy="needs whole numbers")
-    if span.scaling == "Logarithmic" and span.min <= 0:
-        yield Problem(field=field, value=_shown(span), remedy="Logarithmic scaling needs a min above 0")
-    if span.scaling == "ReverseLogarithmic" and (name == "mini_batch_size" or span.max >= 1):
-        remedy = "ReverseLogarithmic scaling is for continuous values of at least 0 and below 1"
-        yield Problem(field=field, value=_shown(span), remedy=remedy)
-
-
-def _choices(field: str, name: str, span: Choices) -> Iterator[Problem]:
-    if not 1 <= len(span) <= 30:
-        yield Problem(field=field, value=_shown(span), remedy="list 1 to 30 values")
-    if len(set(map(str, span))) < len(span):
-        yield Problem(field=field, value=_shown(span), remedy="lists a value twice")
-    for value in span:
-        try:
-            Hyperparameters.model_validate({name: value})
-        except ValueError:
-            yield Problem(field=field, value=value, remedy=f"is no valid {name}")
+def _jobs(conf: RunSections) -> Iterator[tuple[str, SharedHyperparameters]]:
+    """The hyperparameters of both kinds of job, by the section that holds them."""
+    yield HYPERPARAMETERS, conf.training.hyperparameters
+    yield "incremental.hyperparameters", conf.incremental.hyperparameters
 
 
 def _within_epochs(section: str, epochs: int, frequency: int | None, steps: str | None) -> Iterator[Problem]:
@@ -275,16 +213,13 @@ def _listed(values: Collection[object]) -> str:
     return ", ".join(str(value) for value in values)
 
 
-def _shown(span: Range | Choices) -> str:
-    return f"{span.min:g} to {span.max:g} ({span.scaling})" if isinstance(span, Range) else str(span)
-
-
 RULES: tuple[Rule, ...] = (
     splits_add_up,
     packing_is_one_thing,
     source_says_one_thing,
     labels_differ,
     network_fits_image,
+    colours_are_there,
     epochs_cover_the_schedule,
     several_machines_agree,
     weighted_loss_has_labels,

@@ -256,3 +256,15 @@ class EndpointConf(Section):
     instance_count: int = Field(1, ge=1, le=100, title="Machines", description="Machines behind the endpoint.")
     keep: bool = Field(True, title="Keep", description="Off: the endpoint is deleted at the end of the run.")
     deploy: bool = Field(True, title="Deploy", description="Off: the run ends with the registered model.")
+
+
+class RunSections(Section):
+    """All sections; `RunConf` adds how they are read from what a person sent."""
+
+    dataset: DatasetConf = Field(DatasetConf(), description="Which images, which classes, which version.")
+    training: TrainingConf = Field(TrainingConf(), description="How the base model comes about.")
+    resources: ResourcesConf = Field(ResourcesConf(), description="What training runs on.")
+    tuning: TuningConf = Field(TuningConf(), description="How hyperparameters are searched.")
+    incremental: IncrementalConf = Field(IncrementalConf(), description="Training on from the selected model.")
+    promotion: PromotionConf = Field(PromotionConf(), description="When a model is good enough.")
+    endpoint: EndpointConf = Field(EndpointConf(), description="Where the model answers.")

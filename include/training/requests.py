@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include.training.algorithm_image import algorithm_image
 from include.training.hyperparameters import base_hyperparameters, incremental_hyperparameters
+from include.training.results import OBJECTIVE
 from include.training.tuning_ranges import parameter_ranges, resource_limits, tuned_names
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from include.training.selection import BestModel
 
 Request = dict[str, Any]
-OBJECTIVE = "validation:accuracy"
 CHECKPOINT_PATH = "/opt/ml/checkpoints"
 RECORDIO = "application/x-recordio"
 MODEL = "application/x-sagemaker-model"

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 JobRole = Literal["base", "tuning", "incremental"]
 
+OBJECTIVE = "validation:accuracy"
+"""The metric by which models are compared: the only one AWS tunes this algorithm by; more is better."""
+
 
 class JobResult(BaseModel):
     """A training or tuning job as it ended.

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from include.training.requests import OBJECTIVE
-from include.training.results import JobResult, describe_training_job
+from include.training.results import OBJECTIVE, JobResult, describe_training_job
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

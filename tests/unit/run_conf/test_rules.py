@@ -111,6 +111,23 @@ TUNE = {"training.mode": "tune"}
             "resources.max_wait_seconds = 7200: is for spot: set resources.spot or leave it empty",
         ),
         (
+            {"training.hyperparameters.image_shape": "4,28,28"},
+            "training.hyperparameters.image_shape = 4,28,28: the first number is 3 for colours or 1 for shades of grey",
+        ),
+        (
+            {
+                "training.hyperparameters.image_shape": "1,28,28",
+                "incremental.hyperparameters.augmentation_type": "crop_color",
+            },
+            "incremental.hyperparameters.augmentation_type = crop_color: changes colours, and image_shape 1,28,28 has "
+            "one channel: use crop, or 3 channels",
+        ),
+        (
+            {"incremental.hyperparameters.kv_store": "dist_sync"},
+            "incremental.hyperparameters.kv_store = dist_sync: is for several machines: raise "
+            "resources.instance_count or leave it empty",
+        ),
+        (
             {"resources.spot": True, "resources.max_runtime_seconds": 7200, "resources.max_wait_seconds": 3600},
             "resources.max_wait_seconds = 3600: must be at least resources.max_runtime_seconds (7200)",
         ),
