@@ -4,7 +4,8 @@ Starts when S3 tells the queue of the deployment's settings about new images, an
 was lost. `find_new_images` compares the images of each dataset with its newest version and ends the run in seconds
 when nothing is new. Otherwise the dataset that gained most grows by a version: only its new images are packed, the
 earlier ones keep their split. The last approved model is trained on with it, measured on the held-out images,
-registered, and deployed to the dataset's endpoint if it reaches `promotion.minimum_accuracy`.
+registered, and deployed to the dataset's endpoint if it reaches `promotion.minimum_accuracy`. Where none of the new
+images can be read, `has_gained` ends the run before anything is trained; the version says why.
 
 Source, labels, split and packing are those of the newest version, so nobody repeats them. A new class folder is
 named in the log and left out: classes cannot be added to a trained model, a run of `image_classification` trains
@@ -22,7 +23,7 @@ from typing import Any
 from airflow.sdk import DAG
 
 from image_classification.form import run_conf_params
-from image_classification.growth import find_new_images
+from image_classification.growth import find_new_images, has_gained
 from image_classification.schedules import on_new_images
 from image_classification.summary import summarise
 from image_classification.task_defaults import DEFAULT_ARGS
@@ -44,7 +45,7 @@ with DAG(
 ) as dag:
     found: Any = find_new_images()
     conf = found["conf"]
-    version = dataset(conf, found["parent"])
+    version: Any = has_gained(dataset(conf, found["parent"]))
     models = training(conf, version, found["champion"])
     measured = evaluation(conf, version, models)
     registered = registration(conf, version, models, measured)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from include.datasets.errors import DatasetError
 from include.datasets.growth import NewImages, find_new_images
-from include.datasets.version import DatasetVersion, latest
-from include.run_conf import DatasetConf, PackingConf, RunConf, SplitConf
+from include.datasets.version import DatasetVersion, latest, load
+from include.problems import Problem
+from include.run_conf import DatasetConf, PackingConf, RunConf, RunConfError, SplitConf
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,12 +31,28 @@ class Retraining(BaseModel):
     new_images: int
 
 
-def find_retraining(s3: S3Client, conf: RunConf, *, data_bucket: str, dataset: str | None = None) -> Retraining | None:
+def check_retraining_conf(conf: RunConf) -> None:
+    """Raise RunConfError where a conf asks for what no retraining does."""
+    if not conf.incremental.enabled:
+        remedy = "a retraining trains on from the last approved model: leave it on, or start image_classification"
+        raise RunConfError([Problem(field="incremental.enabled", value=False, remedy=remedy)])
+
+
+def find_retraining(
+    s3: S3Client,
+    conf: RunConf,
+    *,
+    data_bucket: str,
+    dataset: str | None = None,
+    has_champion: Callable[[str], bool] = lambda _: True,
+) -> Retraining | None:
     """The dataset that gained most images since its newest version, or the named `dataset`; None where nothing is new.
 
+    Only a dataset of which `has_champion` is true can be trained on; the others hold it up no more than a source that
+    cannot be read.
     Source, labels, split and packing are the newest version's, so nobody repeats them; all else is `conf`'s.
     Classes without a label are left out and named in the log: a new class is a full training, started by a person.
-    A source that cannot be read holds up no other dataset; where none has grown its DatasetError is raised.
+    Where none has grown the DatasetError of such a source is raised.
     """
     grown = []
     errors: list[DatasetError] = []
@@ -51,7 +68,11 @@ def find_retraining(s3: S3Client, conf: RunConf, *, data_bucket: str, dataset: s
         raise errors[0]
     if not grown:
         return None
-    new, version = max(grown, key=lambda pair: pair[0].count)
+    grown.sort(key=lambda pair: pair[0].count, reverse=True)
+    chosen = next((pair for pair in grown if has_champion(pair[1].name)), None)
+    if chosen is None:
+        return None
+    new, version = chosen
     for other_new, other in grown:
         if other is not version:
             logger.info("%s has %d new images too: the next run takes them.", other.name, other_new.count)
@@ -60,6 +81,11 @@ def find_retraining(s3: S3Client, conf: RunConf, *, data_bucket: str, dataset: s
         parent=version.uri,
         new_images=new.count,
     )
+
+
+def gained_images(s3: S3Client, version: DatasetVersion) -> int:
+    """How many packed images a version has more than its parent; of new images that all are broken, none."""
+    return version.counts.total - (load(s3, version.parent).counts.total if version.parent else 0)
 
 
 def dataset_names(s3: S3Client, data_bucket: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NewImages:
-    """Images that a version's manifest does not know."""
+    """Images whose content a version's manifest does not know."""
 
     count: int
     bytes: int
@@ -31,12 +31,13 @@ class NewImages:
 def find_new_images(s3: S3Client, conf: DatasetConf, version: DatasetVersion) -> NewImages:
     """Compare the source with a version's manifest by key and ETag; no image is read.
 
-    Images of none of the version's classes are not counted, nor known images that a label table now labels otherwise:
-    an image keeps the labels it was packed with.
+    Not counted is what no version could gain from: images of none of the version's classes, objects without bytes,
+    content that was packed under another key, and known images that a label table now labels otherwise, because an
+    image keeps the labels it was packed with.
     """
     source = open_source(s3, conf, version.layout.bucket)
     known = KnownImages.of(s3, version)
-    sizes = [image.size for image in source.images(version.labels) if not known.has(image)]
+    sizes = [image.size for image in source.images(version.labels) if known.may_gain_from(image)]
     new_labels = () if conf.labels else tuple(sorted(set(source.classes) - set(version.labels)))
     logger.info("%s: %s images are new since version %s", conf.name, len(sizes), version.version)
     if new_labels:

@@ -60,6 +60,10 @@ class KnownImages:
         """Tell whether the object has a row already, with the same content."""
         return (image.bucket, image.key, image.etag) in self.objects
 
+    def may_gain_from(self, image: SourceImage) -> bool:
+        """Tell whether the object holds bytes that were not settled under any key."""
+        return image.size > 0 and not self.has(image) and image.etag not in self.contents
+
     def has_packed(self, image: SourceImage) -> bool:
         """Tell whether an object of this key was packed, whatever it held."""
         return (image.bucket, image.key) in self.splits_of_keys

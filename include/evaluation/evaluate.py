@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from include.datasets.layout import parse_s3_uri
-from include.datasets.version import held_out_images, test_image_uris
+from include.datasets.version import held_out_images
 from include.deployment.prediction import prediction_of
 from include.evaluation.metrics import Evaluation, measure
 from include.evaluation.page import Example, ReportContents
 from include.evaluation.report import write_report
-from include.evaluation.transform import TransformError, read_answers
+from include.evaluation.transform import TransformError, read_answers, read_manifest
 from include.training.epochs import read_epochs
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def evaluate(
 
     Raises TransformError for images without an answer.
     """
-    uris = [image.uri for image in test_image_uris(s3, dataset)]
+    uris = read_manifest(s3, settings=settings, job=transform_job)
     answers = read_answers(s3, settings=settings, job=transform_job, uris=uris, classes=dataset.num_classes)
     by_key = {parse_s3_uri(uri)[1]: values for uri, values in zip(uris, answers, strict=True)}
     truth, examples = _truth_and_examples(s3, dataset, by_key)

@@ -7,10 +7,12 @@ Transform": each input object gives one object of the same name with `.out` at t
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from include.datasets.layout import parse_s3_uri
+from include.datasets.object_lookup import find_objects
 from include.deployment.prediction import read_probabilities
 from include.training.instance_types import transform_instance_type
 from include.training.requests import tags
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from include.run_conf import RunConf
     from include.settings import Settings
     from include.training.naming import Run
+
+logger = logging.getLogger(__name__)
 
 ANSWER_SUFFIX = ".out"
 
@@ -35,19 +39,33 @@ def transform_prefix(settings: Settings, job: str) -> str:
     return f"s3://{settings.output_bucket}/transform/{job}/"
 
 
+def manifest_uri(settings: Settings, job: str) -> str:
+    """Where a transform job's list of images lies."""
+    return f"{transform_prefix(settings, job)}manifest.json"
+
+
 def write_manifest(s3: S3Client, uris: Sequence[str], *, settings: Settings, job: str) -> str:
     """Write the ManifestFile of a transform job over the images at `uris`; returns the manifest's address.
 
-    Raises TransformError where there are none, or in more than one bucket, which a manifest cannot say.
+    Images that were removed since they were packed are left out and named in the log: a transform job fails on them.
+    Raises TransformError where none is left, or in more than one bucket, which a manifest cannot say.
     """
     if not uris:
         raise TransformError("There are no held-out images: build a version with dataset.split.test above 0.")
+    uris = _still_there(s3, uris)
     prefix = common_prefix(uris)
     document = [{"prefix": prefix}, *(uri.removeprefix(prefix) for uri in uris)]
-    manifest = f"{transform_prefix(settings, job)}manifest.json"
+    manifest = manifest_uri(settings, job)
     bucket, key = parse_s3_uri(manifest)
     s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(document).encode(), ContentType="application/json")
     return manifest
+
+
+def read_manifest(s3: S3Client, *, settings: Settings, job: str) -> list[str]:
+    """The images of a transform job, as `write_manifest` listed them."""
+    bucket, key = parse_s3_uri(manifest_uri(settings, job))
+    head, *names = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    return [f"{head['prefix']}{name}" for name in names]
 
 
 def transform_request(
@@ -112,6 +130,18 @@ def common_prefix(uris: Sequence[str]) -> str:
     first, last = min(uris), max(uris)
     length = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
     return first[: first.rindex("/", 0, max(length, len(f"s3://{buckets[0]}/"))) + 1]
+
+
+def _still_there(s3: S3Client, uris: Sequence[str]) -> list[str]:
+    bucket, _ = parse_s3_uri(common_prefix(uris))
+    found = find_objects(s3, bucket, (parse_s3_uri(uri)[1] for uri in uris))
+    left = [uri for uri in uris if parse_s3_uri(uri)[1] in found]
+    if not left:
+        raise TransformError(f"All {len(uris)} held-out images, such as {uris[0]}, were removed: put them back.")
+    if len(left) < len(uris):
+        gone = next(uri for uri in uris if parse_s3_uri(uri)[1] not in found)
+        logger.warning("%d of %d held-out images were removed, such as %s", len(uris) - len(left), len(uris), gone)
+    return left
 
 
 def _answer_keys(s3: S3Client, bucket: str, prefix: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The first task of a retraining: has a dataset grown, and which model does the training go on from."""
+"""What starts a retraining: has a dataset grown, which model does the training go on from, and is there a gain."""
 
 from __future__ import annotations
 
@@ -19,28 +19,52 @@ def find_new_images() -> dict[str, Any] | None:
 
     Looks at all datasets, or at the one that `dataset.name` in the run conf names.
     """
-    from include.deployment.registry import base_of, last_approved
-    from include.retraining import find_retraining
+    from include.deployment.registry import RegisteredModel, base_of, last_approved
+    from include.retraining import check_retraining_conf, find_retraining
     from include.run_conf import RunConf
 
     settings = load_settings()
     access = AwsAccess.of(settings)
     asked = RunConf.from_conf(get_current_context()["dag_run"].conf)
+    check_retraining_conf(asked)
     name = asked.dataset.name if "name" in asked.dataset.model_fields_set else None
-    found = find_retraining(access.client("s3"), asked, data_bucket=settings.data_bucket, dataset=name)
-    if found is None:
-        log.info("No dataset has new images: nothing to do.")
-        return None
-    grown = found.conf.dataset.name
     sagemaker = access.client("sagemaker")
-    champion = last_approved(sagemaker, settings=settings, dataset=grown)
-    if champion is None:
-        log.warning("%s has %d new images but no approved model: start image_classification.", grown, found.new_images)
+    champions: dict[str, RegisteredModel] = {}
+
+    def has_champion(dataset: str) -> bool:
+        champion = last_approved(sagemaker, settings=settings, dataset=dataset)
+        if champion is None:
+            log.warning("%s has new images but no approved model: start image_classification.", dataset)
+            return False
+        champions[dataset] = champion
+        return True
+
+    found = find_retraining(
+        access.client("s3"), asked, data_bucket=settings.data_bucket, dataset=name, has_champion=has_champion
+    )
+    if found is None:
+        log.info("No dataset with an approved model has new images: nothing to do.")
         return None
-    log.info("%s: %d new images since %s.", grown, found.new_images, found.parent)
+    champion = champions[found.conf.dataset.name]
+    log.info("%s: %d new images since %s.", found.conf.dataset.name, found.new_images, found.parent)
     log.info("Going on from %s version %d, accuracy %.4f.", champion.group, champion.version, champion.accuracy)
     return {
         "conf": found.conf.model_dump(mode="json"),
         "parent": found.parent,
         "champion": base_of(sagemaker, champion).model_dump(mode="json"),
     }
+
+
+@task.short_circuit
+def has_gained(dataset: Any) -> dict[str, Any] | None:
+    """The grown version; where all its new images are broken, the training is skipped: it would learn nothing new."""
+    from include.datasets.version import DatasetVersion
+    from include.retraining import gained_images
+
+    version = DatasetVersion.model_validate(dataset)
+    gained = gained_images(AwsAccess.of(load_settings()).client("s3"), version)
+    if not gained:
+        log.warning("No new image of %s could be packed: %s", version.uri, version.statuses)
+        return None
+    log.info("%d images more than in the version before.", gained)
+    return version.model_dump(mode="json")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from demo.images import SampleImage
 from include.datasets.layout import SPLITS
 from include.datasets.manifest import read_manifest
 from include.datasets.version import DatasetVersion, latest
@@ -198,12 +199,13 @@ class Retraining:
 
 @pytest.fixture(scope="module")
 def retraining(chain: Chain, world: World, run_dag: Test) -> Retraining:
-    """New images arrive, after the old training images were moved away: nobody may need them."""
+    """New images arrive, after the old training images and a held-out one were moved away: nobody may need them."""
     deployed = run_dag("deploy_endpoint", {"dataset.name": "digits"})
     name = deployed.returned["deployment.deploy"]["name"]
     before = world.sagemaker.describe_endpoint(EndpointName=name)
     jobs = world.training_jobs()
-    for key in sources_of(world, chain.run.returned["dataset.publish"], "train"):
+    published = chain.run.returned["dataset.publish"]
+    for key in [*sources_of(world, published, "train"), sources_of(world, published, "test")[0]]:
         world.s3.delete_object(Bucket=world.settings.data_bucket, Key=key)
     world.drop(digits(*DIGITS, first=40, count=4))
     run = run_dag("retrain_on_new_images", {"promotion.minimum_accuracy": 0.0})
@@ -261,3 +263,38 @@ def test_the_deployed_endpoint_is_updated_to_the_new_model(retraining: Retrainin
         EndpointName=after["EndpointName"], Body=new.jpeg, ContentType="image/jpeg", Accept="application/json"
     )
     assert sum(json.loads(answer["Body"].read())) == pytest.approx(1, abs=1e-3)
+
+
+def test_images_that_were_removed_are_left_out_of_the_evaluation(retraining: Retraining) -> None:
+    held_out = retraining.run.returned["dataset.publish"]["counts"]["test"]
+    assert retraining.run.returned["evaluation.evaluate"]["images"] == held_out - 1
+
+
+@pytest.mark.usefixtures("retraining")
+def test_an_image_that_comes_again_under_another_name_starts_nothing(world: World, run_dag: Test) -> None:
+    (again,) = digits("7", first=40, count=1)
+    world.drop([SampleImage("7/again.jpg", again.jpeg)])
+    before = world.training_jobs()
+
+    run = run_dag("retrain_on_new_images", {})
+
+    assert run.state == "success"
+    assert run.tasks.pop("find_new_images") == "success"
+    assert set(run.tasks.values()) == {"skipped"}
+    assert world.training_jobs() == before
+
+
+@pytest.mark.usefixtures("retraining")
+def test_new_images_that_all_are_broken_are_noted_and_train_nothing(world: World, run_dag: Test) -> None:
+    world.drop([SampleImage("7/broken.jpg", b"no image")])
+    before = world.training_jobs()
+
+    run = run_dag("retrain_on_new_images", {"dataset.max_bad_fraction": 0.5})
+
+    assert run.state == "success"
+    assert run.returned["dataset.publish"]["statuses"]["not_an_image"] == 1
+    assert run.tasks["has_gained"] == "success"
+    later = [task for task in run.tasks if not task.startswith(("find_new_images", "dataset.", "has_gained"))]
+    assert {run.tasks[task] for task in later} == {"skipped"}
+    assert world.training_jobs() == before
+    assert run_dag("retrain_on_new_images", {}).tasks["dataset.plan"] == "skipped"

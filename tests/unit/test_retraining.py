@@ -6,8 +6,8 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.version import DatasetVersion
-from include.retraining import dataset_conf, find_retraining
-from include.run_conf import RunConf
+from include.retraining import check_retraining_conf, dataset_conf, find_retraining, gained_images
+from include.run_conf import RunConf, RunConfError
 from tests.unit.datasets.conftest import Bucket, bucket, endpoint, s3
 
 __all__ = ["bucket", "endpoint", "s3"]  # fixtures
@@ -125,3 +125,33 @@ def test_a_source_that_cannot_be_read_holds_up_no_other_dataset(
     assert found is not None
     assert found.conf.dataset.name == "pets"
     assert "Whether birds has grown cannot be told" in caplog.text
+
+
+def test_a_dataset_without_a_champion_holds_up_no_other(bucket: Bucket, pets: DatasetVersion) -> None:
+    birds = bucket.conf(name="birds", source=f"s3://{bucket.name}/images/")
+    bucket.build(birds, "manual__birds")
+    bucket.put_images({"cat": 2, "dog": 2}, first=12)
+
+    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name, has_champion=lambda name: name == "birds")
+
+    assert found is not None
+    assert found.conf.dataset.name == "birds"
+    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name, has_champion=lambda _: False) is None
+
+
+def test_a_version_of_broken_images_gains_none(bucket: Bucket, pets: DatasetVersion) -> None:
+    bucket.put("images/cat/broken.jpg", b"no image")
+    found = find_retraining(bucket.s3, RunConf.from_conf({"dataset.max_bad_fraction": 0.5}), data_bucket=bucket.name)
+    assert found is not None
+
+    grown = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
+
+    assert gained_images(bucket.s3, grown) == 0
+    assert gained_images(bucket.s3, pets) == 24
+    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+
+
+def test_a_retraining_without_incremental_training_is_refused() -> None:
+    check_retraining_conf(RunConf())
+    with pytest.raises(RunConfError, match=r"incremental\.enabled = False: a retraining trains on from"):
+        check_retraining_conf(RunConf.from_conf({"incremental.enabled": False}))

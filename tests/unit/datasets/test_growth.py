@@ -35,3 +35,12 @@ def test_a_folder_without_a_class_is_named_unless_labels_were_asked_for(s3: S3Cl
     assert find_new_images(s3, bucket.conf(), version).new_labels == ("ape",)
     new = find_new_images(s3, bucket.conf(labels=["cat", "dog"]), version)
     assert (new.count, new.new_labels) == (0, ())
+
+
+def test_what_no_version_could_gain_from_is_not_new(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 5, "dog": 5})
+    version = bucket.build(bucket.conf())
+    bucket.put("images/cat/again.jpg", bucket.get("images/cat/000.jpg"))
+    bucket.put("images/dog/conflict.jpg", bucket.get("images/cat/001.jpg"))
+    bucket.put("images/dog/empty.jpg", b"")
+    assert find_new_images(s3, bucket.conf(), version).count == 0

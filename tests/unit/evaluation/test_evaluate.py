@@ -11,7 +11,7 @@ import pytest
 from include.datasets.version import test_image_uris as held_out_uris
 from include.evaluation.evaluate import evaluate
 from include.evaluation.metrics import Evaluation
-from include.evaluation.transform import common_prefix
+from include.evaluation.transform import common_prefix, write_manifest
 from include.training.epochs import LOG_GROUP
 from include.training.naming import Run
 from include.training.results import JobResult
@@ -40,6 +40,7 @@ def evaluation(world: Any) -> Evaluation:
     write_epochs(logs, "base-job", [0.25, 0.5])
     write_epochs(logs, "next-job", [0.75, 0.875])
     uris = [image.uri for image in held_out_uris(world.s3, world.dataset)]
+    write_manifest(world.s3, uris, settings=settings(), job="transform-1")
     for number, uri in enumerate(uris):
         answer = [0.1, 0.2, 0.7] if number == 0 else classify(world.read(uri))
         key = f"transform/transform-1/answers/{uri.removeprefix(common_prefix(uris))}.out"

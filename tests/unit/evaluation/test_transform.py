@@ -8,7 +8,14 @@ import pytest
 
 from include.datasets.version import test_image_uris as held_out_uris
 from include.deployment.prediction import PredictionError
-from include.evaluation.transform import TransformError, common_prefix, read_answers, transform_request, write_manifest
+from include.evaluation.transform import (
+    TransformError,
+    common_prefix,
+    read_answers,
+    read_manifest,
+    transform_request,
+    write_manifest,
+)
 from include.run_conf import RunConf
 from include.training.instance_types import transform_instance_type
 from include.training.naming import Run
@@ -32,6 +39,18 @@ def test_the_manifest_lists_every_held_out_image(world: Any) -> None:
     head, *names = json.loads(world.read(address))
     assert [head["prefix"] + name for name in names] == uris
     assert len(uris) == world.dataset.counts.test > 0
+
+
+def test_held_out_images_that_were_removed_are_left_out(world: Any, caplog: pytest.LogCaptureFixture) -> None:
+    uris = [image.uri for image in held_out_uris(world.s3, world.dataset)]
+    gone = [*uris, "s3://images-of-acme/images/light/removed.jpg"]
+
+    write_manifest(world.s3, gone, settings=settings(), job="transform-3")
+
+    assert read_manifest(world.s3, settings=settings(), job="transform-3") == uris
+    assert f"1 of {len(gone)} held-out images were removed, such as {gone[-1]}" in caplog.text
+    with pytest.raises(TransformError, match=r"All 1 held-out images, such as .*, were removed: put them back"):
+        write_manifest(world.s3, gone[-1:], settings=settings(), job="transform-3")
 
 
 def test_the_request_sends_one_image_at_a_time(world: Any) -> None:
