@@ -86,6 +86,8 @@ def up(state: Path, aws_port: int, airflow_port: int, say: Callable[[str], None]
             say(f"Airflow and the local AWS run already, at {running.airflow_url} and {running.aws_url}.")
             return running
         _end(state)
+        if aws_port == airflow_port:
+            raise ServicesError(f"PORT and AIRFLOW_PORT are both {aws_port}: give the two services a port each.")
         for port, variable in ((aws_port, "PORT"), (airflow_port, "AIRFLOW_PORT")):
             require_free(port, variable)
         return _start(state, aws_port, airflow_port, say)

@@ -27,6 +27,11 @@ def test_a_taken_port_is_named_with_the_variable_that_chooses_another(tmp_path: 
     assert "\n" not in message
 
 
+def test_two_services_on_one_port_are_refused_before_either_starts(tmp_path: Path) -> None:
+    with pytest.raises(ServicesError, match="PORT and AIRFLOW_PORT are both 4600"):
+        up(tmp_path, 4600, 4600, print)
+
+
 @pytest.mark.parametrize("value", ["http", "0", "70000", "-1"])
 def test_what_is_no_port_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_PORT", value)
