@@ -28,13 +28,13 @@ setup: ## make the two environments, .venv and .venv-mxnet (done by itself where
 	$(environments) setup
 
 demo: setup ## run the whole chain on this machine: local AWS, Airflow, training, endpoint
-	@$(AIRFLOW) -m demo.run
+	@$(AIRFLOW) -m demo run
 
 local: setup ## start the local AWS and Airflow, and leave them to you
-	@$(AIRFLOW) -m demo.services up
+	@$(AIRFLOW) -m demo up
 
 down: ## end what `make demo` and `make local` started
-	@if [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m demo.services down; else echo "Nothing is running."; fi
+	@if [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m demo down; else echo "Nothing is running."; fi
 
 test: ## run every test (makes also the environments of the SageMaker SDKs, clients in the tests)
 	$(environments) test-setup

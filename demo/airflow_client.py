@@ -16,7 +16,7 @@ FINAL_RUN_STATES = frozenset({"success", "failed"})
 
 
 class AirflowError(Exception):
-    """Airflow refused a request, or has no such DAG."""
+    """Airflow does not answer, refused a request, or has no such DAG."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class AirflowClient:
         Raises AirflowError with the import errors where it does not appear.
         """
         deadline = time.monotonic() + seconds
-        while self._http.get(f"/api/v2/dags/{dag_id}").status_code == 404:
+        while self._answer("GET", f"/api/v2/dags/{dag_id}").status_code == 404:
             errors = self._call("GET", "/api/v2/importErrors")["import_errors"]
             if errors:
                 raise AirflowError("\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors))
@@ -130,7 +130,7 @@ class AirflowClient:
     def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """Return the document a task handed on, None where it handed on nothing."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
-        answer = self._http.get(path)
+        answer = self._answer("GET", path)
         if answer.status_code == 404:
             return None
         value = self._content(answer)["value"]
@@ -143,7 +143,13 @@ class AirflowClient:
         return [line for entry in content for line in _log_entry(entry)]
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
-        return self._content(self._http.request(method, path, **arguments))
+        return self._content(self._answer(method, path, **arguments))
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise AirflowError(f"Airflow at {self._http.base_url} does not answer any more: {error}.") from error
 
     @staticmethod
     def _content(answer: httpx.Response) -> Any:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from demo.airflow_client import AirflowClient, AirflowError, DagRun
@@ -41,6 +42,9 @@ def main() -> int:
         demo(console)
     except (ServicesError, AirflowError, RunFailedError, SummaryError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        print(f"The local AWS failed: {error}. Its log: {STATE / 'logs' / 'local-aws.log'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted. Services that were up go on: `make down` ends them.", file=sys.stderr)
@@ -112,7 +116,3 @@ def reason(log: Sequence[str]) -> list[str]:
     if FAILED in lines:
         lines = lines[len(lines) - lines[::-1].index(FAILED) :]
     return lines[:LOG_LINES] if FAILED in log else lines[-LOG_LINES:]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Starts and ends the local AWS and Airflow: `python -m demo.services up` and `down`."""
+"""Starts and ends the local AWS and Airflow."""
 
 from __future__ import annotations
 
@@ -279,7 +279,3 @@ def main(arguments: list[str]) -> int:
         print("Interrupted: nothing is left running.", file=sys.stderr)
         return 130
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
