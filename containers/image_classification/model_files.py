@@ -106,12 +106,18 @@ def save_network(folder: Path, symbol: mx.symbol.Symbol, image_shape: tuple[int,
     (folder / SHAPES_FILE).write_text(json.dumps([{"shape": [1, *image_shape], "name": "data"}]))
 
 
+def reason_in(error: Exception) -> str:
+    """The line of an error of MXNet that says what is wrong, out of the traceback in its text."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return next((line for line in reversed(lines) if "Check failed" in line or "Error: " in line), lines[0])
+
+
 def load_weights(path: Path) -> Weights:
     """Read a .params file; raises UnusableModelError."""
     try:
         arrays = mx.nd.load(str(path))
     except mx.MXNetError as broken:
-        raise UnusableModelError(f"{path.name} cannot be read: {str(broken).splitlines()[0]}") from broken
+        raise UnusableModelError(f"{path.name} cannot be read: {reason_in(broken)}") from broken
     if not isinstance(arrays, dict):
         raise UnusableModelError(f"{path.name} holds arrays without names")
     parts: dict[str, dict[str, Any]] = {"arg": {}, "aux": {}}
@@ -145,7 +151,7 @@ def read_symbol(path: Path) -> mx.symbol.Symbol:
     try:
         return mx.sym.load(str(path))
     except mx.MXNetError as broken:
-        raise UnusableModelError(f"{path.name} cannot be read: {str(broken).splitlines()[0]}") from broken
+        raise UnusableModelError(f"{path.name} cannot be read: {reason_in(broken)}") from broken
 
 
 def read_shape(path: Path) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ import mxnet as mx
 import numpy as np
 
 from .image_decoding import decode_whole_image
-from .model_files import TrainedModel, UnusableModelError, load_model
+from .model_files import TrainedModel, UnusableModelError, load_model, reason_in
 
 
 class Predictor:
@@ -52,5 +52,5 @@ def bind(model: TrainedModel) -> mx.executor.Executor:
         executor.copy_params_from(model.weights.arg, model.weights.aux, allow_extra_params=True)
         mx.nd.waitall()
     except (mx.MXNetError, ValueError, AssertionError) as unfit:
-        raise UnusableModelError(f"the weights do not fit the network: {str(unfit).splitlines()[0]}") from unfit
+        raise UnusableModelError(f"the weights do not fit the network: {reason_in(unfit)}") from unfit
     return executor

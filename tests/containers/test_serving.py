@@ -210,7 +210,7 @@ def test_sigterm_ends_the_server_in_time(trained: Trained) -> None:
     [
         ("image-classification-symbol.json", None, "image-classification-symbol.json missing"),
         ("model-shapes.json", "[]", "model-shapes.json must hold"),
-        ("image-classification-symbol.json", "{}", "image-classification-symbol.json cannot be read"),
+        ("image-classification-symbol.json", "{}", "symbol.json cannot be read: JSONReader: Check failed"),
         ("image-classification-9999.params", "x", "image-classification-9999.params cannot be read"),
     ],
 )
