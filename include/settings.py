@@ -68,9 +68,14 @@ class Settings(BaseModel):
         Raises SettingsError with everything that is missing or wrong.
         """
         try:
-            return cls.model_validate(_content(value))
+            settings = cls.model_validate(_content(value))
         except ValidationError as error:
             raise SettingsError(_problem(detail) for detail in error.errors()) from None
+        for given, lacking in (("subnets", "security_group_ids"), ("security_group_ids", "subnets")):
+            if getattr(settings, given) and not getattr(settings, lacking):
+                remedy = f"a network has both: add it to {given}, or leave both out"
+                raise SettingsError([Problem(field=lacking, remedy=remedy)])
+        return settings
 
     @property
     def jobs_uri(self) -> str:

@@ -114,6 +114,7 @@ def _text(schema: dict[str, Any]) -> str:
     parts = ["a text"]
     if schema.get("examples"):
         parts.append("such as " + " or ".join(str(example) for example in schema["examples"]))
-    if schema.get("maxLength"):
-        parts.append(f"of at most {schema['maxLength']} characters")
-    return " ".join(parts)
+    text = " ".join(parts)
+    if schema.get("made_of"):
+        text += f", {schema['made_of']}"
+    return f"{text}, at most {schema['maxLength']} characters" if schema.get("maxLength") else text

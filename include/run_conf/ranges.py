@@ -15,7 +15,7 @@ ScalingType = Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"]
 class Range(BaseModel):
     """Bounds of a numeric hyperparameter, both included."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     min: float = Field(description="Smallest value.")
     max: float = Field(description="Largest value.")

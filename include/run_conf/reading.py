@@ -129,7 +129,9 @@ class Reading:
         by_leaf = [field for field in known if field.rpartition(".")[2] == leaf]
         if by_leaf:
             return f"no such field; did you mean {by_leaf[0]}?"
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        section = name.rpartition(".")[0]
+        beside = [field for field in self.fields if field.rpartition(".")[0] == section]
+        nearest = difflib.get_close_matches(name, beside if section in self.sections else known, n=1, cutoff=0.0)
         return f"no such field; did you mean {nearest[0]}?"
 
     def _complain(self, field: str, value: Any, remedy: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from include.run_conf.hyperparameters import Hyperparameters, IncrementalHyperparameters
 from include.run_conf.ranges import Choices, Range
 
 NAME_PATTERN = r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$"
+NAME_PARTS: dict[str, JsonValue] = {"made_of": "of letters, digits and hyphens between them"}
+GPU_FAMILIES: dict[str, JsonValue] = {"made_of": "of the families p2, p3, p3dn, g4dn or g5"}
 TWENTY_EIGHT_DAYS = 28 * 24 * 3600
 
 SourceLayout = Literal["class_folders", "split_folders"]
@@ -76,7 +78,8 @@ class DatasetConf(Section):
         min_length=1,
         max_length=40,
         pattern=NAME_PATTERN,
-        examples=["digits"],
+        json_schema_extra=NAME_PARTS,
+        examples=["cats-and-dogs"],
         title="Name",
         description="Versions, registered models and the endpoint of a dataset go by this name.",
     )
@@ -150,6 +153,7 @@ class ResourcesConf(Section):
     instance_type: str = Field(
         "ml.g4dn.xlarge",
         pattern=r"^ml\.(p2|p3|p3dn|g4dn|g5)\.[0-9]*(x?large)$",
+        json_schema_extra=GPU_FAMILIES,
         examples=["ml.g4dn.xlarge"],
         title="Instance type",
         description="The algorithm trains on the GPU families P2, P3, G4dn and G5.",
@@ -241,8 +245,9 @@ class EndpointConf(Section):
     name: str = Field(
         "",
         max_length=63,
-        pattern=r"^([a-zA-Z0-9](-*[a-zA-Z0-9])*)?$",
-        examples=["digits"],
+        pattern=rf"^({NAME_PATTERN[1:-1]})?$",
+        json_schema_extra=NAME_PARTS,
+        examples=["cats-and-dogs"],
         title="Name",
         description="Empty: the dataset's name.",
     )

@@ -38,3 +38,9 @@ def test_everything_missing_and_wrong_is_told_at_once() -> None:
         "poll_seconds = 0: input should be greater than or equal to 1 (Seconds between two looks at a waiting job)",
         "ouput_bucket = b: no such setting; did you mean output_bucket?",
     ]
+
+
+@pytest.mark.parametrize(("given", "lacking"), [("subnets", "security_group_ids"), ("security_group_ids", "subnets")])
+def test_a_network_has_subnets_and_security_groups(given: str, lacking: str) -> None:
+    with pytest.raises(SettingsError, match=f"{lacking} = nothing: a network has both: add it to {given}"):
+        Settings.from_variable({**VARIABLE, given: ["one"]})
