@@ -17,8 +17,12 @@ from local_aws.sagemaker.search_space import ContinuousRange, IntegerRange, Sear
 Document = dict[str, Any]
 
 MAX_RANGES = 30
-MAX_PARALLEL_JOBS = 10
 MAX_JOBS = 750
+QUOTAS = {
+    "MaxParallelTrainingJobs": ("Maximum number of parallel training jobs per tuning job", 10),
+    "MaxNumberOfTrainingJobs": ("Maximum number of training jobs per tuning job", MAX_JOBS),
+    "MaxRuntimeInSeconds": ("Maximum run time of a tuning job in seconds", 30 * 24 * 3600),
+}
 MAX_EPOCHS = 20_000
 EPOCH_NAMES = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
 
@@ -179,13 +183,19 @@ def check_warm_start(
 ) -> None:
     """Check a child's definitions against a parent's.
 
-    Same objective; IdenticalDataAndAlgorithm: same image and input; at most ten hyperparameters may turn from static to
-    tunable or back. Raises ValidationException.
+    Same objective, same kinds of ranges; IdenticalDataAndAlgorithm: same image and input; at most ten hyperparameters
+    may turn from static to tunable or back. Raises ValidationException.
     """
     for own, other in zip(child, parent, strict=False):
         if own["TuningObjective"] != other["TuningObjective"]:
             raise validation_error(f"The objective metric must be the same as in the parent tuning job {parent_name}.")
-        changed = _tuned(own) ^ _tuned(other)
+        kinds, known = _kinds(own), _kinds(other)
+        turned = sorted(name for name in kinds.keys() & known.keys() if kinds[name] is not known[name])
+        if turned:
+            raise validation_error(
+                f"The type of a range must be the same as in the parent tuning job {parent_name}: {', '.join(turned)}."
+            )
+        changed = kinds.keys() ^ known.keys()
         if len(changed) > 10:
             raise validation_error(
                 f"At most 10 hyperparameters may change between static and tunable; {len(changed)} differ from the "
@@ -200,8 +210,9 @@ def check_warm_start(
                     )
 
 
-def _tuned(definition: Mapping[str, Any]) -> set[str]:
-    return set(SearchSpace.from_request(definition["HyperParameterRanges"]).names)
+def _kinds(definition: Mapping[str, Any]) -> dict[str, type]:
+    """Return the kind of range of every tuned hyperparameter."""
+    return {each.name: type(each) for each in SearchSpace.from_request(definition["HyperParameterRanges"]).ranges}
 
 
 def _identity(definition: Mapping[str, Any], part: str) -> Any:
@@ -221,18 +232,12 @@ def _check_names(several: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _check_limits(config: Mapping[str, Any]) -> None:
-    limits = config["ResourceLimits"]
-    parallel, jobs = limits["MaxParallelTrainingJobs"], limits.get("MaxNumberOfTrainingJobs")
-    if parallel > MAX_PARALLEL_JOBS:
-        raise resource_limit_exceeded(
-            "The account-level service limit 'Maximum number of parallel training jobs per tuning job' is "
-            f"{MAX_PARALLEL_JOBS}, with a request of {parallel}."
-        )
-    if jobs is not None and jobs > MAX_JOBS:
-        raise resource_limit_exceeded(
-            "The account-level service limit 'Maximum number of training jobs per tuning job' is "
-            f"{MAX_JOBS}, with a request of {jobs}."
-        )
+    for field, (quota, most) in QUOTAS.items():
+        asked = config["ResourceLimits"].get(field, 0)
+        if asked > most:
+            raise resource_limit_exceeded(
+                f"The account-level service limit '{quota}' is {most}, with a request of {asked}."
+            )
 
 
 def _has_an_end(config: Mapping[str, Any]) -> bool:

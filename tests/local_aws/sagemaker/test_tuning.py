@@ -294,6 +294,7 @@ def test_a_name_is_taken_once_and_unknown_ones_are_not_found(control: Any) -> No
         ({"StrategyConfig": {"HyperbandStrategyConfig": {"MaxResource": 9}}}, "for the Hyperband strategy only"),
         ({"ResourceLimits": {"MaxParallelTrainingJobs": 11, "MaxNumberOfTrainingJobs": 20}}, "parallel training jobs"),
         ({"ResourceLimits": {"MaxParallelTrainingJobs": 1, "MaxNumberOfTrainingJobs": 751}}, "751"),
+        ({"ResourceLimits": {"MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 31 * 86400}}, "run time.* 2592000"),
         ({"ResourceLimits": {"MaxParallelTrainingJobs": 1}}, "MaxNumberOfTrainingJobs is required"),
         ({"ParameterRanges": {}}, "At least one hyperparameter range"),
         ({"ParameterRanges": between("0.9", "0.1")}, "MinValue must not be greater"),
@@ -347,7 +348,7 @@ def test_an_unknown_image_and_an_objective_of_no_algorithm_are_refused(control: 
         control.create_hyper_parameter_tuning_job(**document)
 
 
-def test_warm_starts_need_finished_parents_with_the_same_objective(control: Any, scripted: Scripted) -> None:
+def test_warm_starts_need_finished_parents_with_the_same_objective_and_ranges(control: Any, scripted: Scripted) -> None:
     del scripted
     document = request(between("0.1", "0.9"), jobs=1, parallel=1)
     warm_start = {
@@ -360,4 +361,7 @@ def test_warm_starts_need_finished_parents_with_the_same_objective(control: Any,
     warm_start["ParentHyperParameterTuningJobs"] = [{"HyperParameterTuningJobName": parent}]
     child = request(between("0.1", "0.9"), HyperParameterTuningJobObjective={**OBJECTIVE, "Type": "Minimize"})
     with pytest.raises(ClientError, match="objective metric must be the same"):
+        control.create_hyper_parameter_tuning_job(**child, WarmStartConfig=warm_start)
+    child = request(qualities("0.5"))
+    with pytest.raises(ClientError, match=f"type of a range must be the same .* {parent}: quality"):
         control.create_hyper_parameter_tuning_job(**child, WarmStartConfig=warm_start)
