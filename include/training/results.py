@@ -75,11 +75,6 @@ def describe_training_job(sagemaker: SageMakerClient, name: str) -> JobResult:
     return JobResult.of_training_job(sagemaker.describe_training_job(TrainingJobName=name))
 
 
-def describe_tuning_job(sagemaker: SageMakerClient, name: str) -> JobResult:
-    """The result of a tuning job by name."""
-    return JobResult.of_tuning_job(sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name))
-
-
 def role_of(description: Mapping[str, Any]) -> JobRole:
     """What part the job played, told by what it was started with."""
     if description.get("TuningJobArn"):

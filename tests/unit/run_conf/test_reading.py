@@ -151,8 +151,8 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
         ({"endpoint.keep": "maybe"}, "endpoint.keep = maybe: must be true or false"),
         (
             {"dataset.name": "my pets"},
-            "dataset.name = my pets: must be a text such as cats-and-dogs, of letters, digits and hyphens between them, "
-            "at most 40 characters",
+            "dataset.name = my pets: must be a text such as cats-and-dogs, of letters, digits and hyphens between "
+            "them, at most 40 characters",
         ),
         (
             {"dataset.source": "/data/images"},
@@ -165,8 +165,8 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
         ),
         (
             {"resources.instance_type": "ml.m5.large"},
-            "resources.instance_type = ml.m5.large: must be a text such as ml.g4dn.xlarge, of the families p2, p3, p3dn, "
-            "g4dn or g5",
+            "resources.instance_type = ml.m5.large: must be a text such as ml.g4dn.xlarge, of the families p2, p3, "
+            "p3dn, g4dn or g5",
         ),
         ({"tuning.ranges": "fast"}, "tuning.ranges = fast: must be a JSON object"),
         (
