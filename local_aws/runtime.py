@@ -10,6 +10,7 @@ from werkzeug.wrappers import Request, Response
 
 from local_aws.aws_errors import AwsError, not_implemented
 from local_aws.calls import identify
+from local_aws.constraints import checked, service_model
 from local_aws.sagemaker.context import Aws
 from local_aws.sagemaker.endpoints import Endpoints
 from local_aws.sagemaker.fleet import Variant
@@ -48,6 +49,7 @@ def respond(sagemaker: SageMaker, request: Request) -> Response:
     for header in NOT_LOCAL:
         if header in request.headers:
             raise _validation_error(f"{header} is not available in the local AWS.")
+    _check(request, name)
     body = _body(request)
     with sagemaker.area(Endpoints).routed(name, request.headers.get(TARGET_VARIANT)) as variant:
         try:
@@ -57,6 +59,20 @@ def respond(sagemaker: SageMaker, request: Request) -> Response:
     if not 200 <= answer.status < 300:
         return _model_error(sagemaker.aws, name, variant, answer.status, answer.body.decode(errors="replace"))
     return _response(answer, variant)
+
+
+def _check(request: Request, name: str) -> None:
+    """Refuse an endpoint name and headers that break botocore's model; the body, which is bytes, is checked apart."""
+    shape = service_model("sagemaker-runtime").operation_model("InvokeEndpoint").input_shape
+    headers = {
+        member: request.headers[part.serialization["name"]]
+        for member, part in (shape.members if shape is not None else {}).items()
+        if part.serialization.get("location") == "header" and part.serialization["name"] in request.headers
+    }
+    try:
+        checked("sagemaker-runtime", "InvokeEndpoint", {**headers, "EndpointName": name, "Body": ""})
+    except AwsError as error:
+        raise _validation_error(error.message) from error
 
 
 def _body(request: Request) -> bytes:

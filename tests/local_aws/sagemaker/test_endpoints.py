@@ -84,6 +84,17 @@ def test_an_unknown_endpoint_is_a_validation_error(runtime: Any) -> None:
         runtime.invoke_endpoint(EndpointName="nowhere", Body=b"x")
 
 
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"EndpointName": "a_b"}, "endpointName"), ({"TargetVariant": "-"}, "targetVariant")],
+)
+def test_an_invocation_that_breaks_the_model_of_the_api_is_refused(
+    runtime: Any, endpoint: str, change: dict[str, str], field: str
+) -> None:
+    with pytest.raises(runtime.exceptions.ValidationError, match=f"at '{field}' failed to satisfy constraint"):
+        runtime.invoke_endpoint(**{"EndpointName": endpoint, "Body": b"x", **change})
+
+
 def test_a_model_that_cannot_load_fails_the_endpoint_with_its_last_lines(scripted: Scripted, control: Any) -> None:
     name = unique("endpoint")
     config = scripted.config(AllTraffic=(scripted.broken_model(), 1.0))
