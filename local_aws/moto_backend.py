@@ -136,14 +136,22 @@ def _check_answer(response: Response, environ: WSGIEnvironment, call: Callable[[
     if is_page or is_silent:
         logger.warning("moto has no answer for %s:%s", call().service, call().action)
         raise not_implemented(call().service, call().action)
-    if not body and method != "HEAD" and response.status_code == 404 and "/" not in environ["PATH_INFO"].strip("/"):
-        raise AwsError("NoSuchBucket", "The specified bucket does not exist", status=404)
+    if not body and method != "HEAD":
+        _check_silence(response.status_code, environ["PATH_INFO"])
     if response.status_code >= 500:
         text = body[:500].decode(errors="replace")
         logger.warning(
             "moto answered %s:%s with HTTP %d: %s", call().service, call().action, response.status_code, text
         )
         raise _failure(call(), f"HTTP {response.status_code}: {text}")
+
+
+def _check_silence(status: int, path: str) -> None:
+    """Raise what S3 says where moto says nothing."""
+    if status == 403:
+        raise AwsError("AccessDenied", "Access Denied", status)
+    if status == 404 and "/" not in path.strip("/"):
+        raise AwsError("NoSuchBucket", "The specified bucket does not exist", status)
 
 
 def _reason(error: Exception) -> str:

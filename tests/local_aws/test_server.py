@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local_aws.__main__ import main
@@ -179,6 +182,15 @@ def test_no_answer_about_an_absent_bucket_is_a_page(s3: Any) -> None:
     with pytest.raises(ClientError) as absent:
         s3.head_bucket(Bucket="absent-bucket")
     assert "html" not in absent.value.response["ResponseMetadata"]["HTTPHeaders"].get("content-type", "")
+
+
+def test_who_signs_nothing_is_told_that_access_is_denied(local_aws: RunningLocalAws, s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="private", Body=b"x")
+    nobody = boto3.client(
+        "s3", region_name="us-east-1", endpoint_url=local_aws.url, config=Config(signature_version=UNSIGNED)
+    )
+    with pytest.raises(ClientError, match="AccessDenied"):
+        nobody.get_object(Bucket=BUCKET, Key="private")
 
 
 @pytest.mark.parametrize(
