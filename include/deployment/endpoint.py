@@ -5,7 +5,7 @@ Sources: API reference of CreateEndpointConfig, CreateEndpoint, UpdateEndpoint, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +31,14 @@ Action = Literal["created", "updated", "unchanged"]
 
 class DeploymentError(RuntimeError):
     """The endpoint does not serve what was asked; the message says what it serves instead and why."""
+
+
+class EndpointBusyError(DeploymentError):
+    """Another change of the endpoint is under way: deploy when that has ended."""
+
+
+class SupersededError(DeploymentError):
+    """Another run has changed the endpoint since this one did."""
 
 
 class EndpointVariant(BaseModel):
@@ -95,7 +103,7 @@ def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:
     """Start serving a deployment; wait for the endpoint afterwards, then ask `served`.
 
     An endpoint that serves, or is about to serve, this very configuration is left alone; one that failed to be created
-    is deleted first, which is all AWS allows with it. Raises DeploymentError while another change is under way.
+    is deleted first, which is all AWS allows with it. Raises EndpointBusyError while another change is under way.
     """
     name, config = deployment.endpoint_name, deployment.config_name
     ensure_model(sagemaker, deployment.model)
@@ -113,7 +121,7 @@ def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:
     if _target(endpoint) == config:
         return "unchanged"
     if endpoint["EndpointStatus"] in CHANGING:
-        raise DeploymentError(
+        raise EndpointBusyError(
             f"Endpoint {name} is {endpoint['EndpointStatus']} to configuration {_target(endpoint)}: "
             f"deploy {config} when that has ended."
         )
@@ -121,11 +129,29 @@ def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:
     return "updated"
 
 
-def served(sagemaker: SageMakerClient, deployment: Deployment) -> EndpointResult:
-    """The endpoint once it serves the deployment. Raises DeploymentError where it does not."""
+def configs_before(sagemaker: SageMakerClient, deployment: Deployment) -> list[str]:
+    """The configuration that an endpoint serves before it is changed to the deployment; none where there is none."""
+    endpoint = existing(sagemaker.describe_endpoint, EndpointName=deployment.endpoint_name)
+    if endpoint is None or endpoint["EndpointConfigName"] == deployment.config_name:
+        return []
+    return [endpoint["EndpointConfigName"]]
+
+
+def served(
+    sagemaker: SageMakerClient, deployment: Deployment, *, before: Collection[str] | None = None
+) -> EndpointResult:
+    """The endpoint once it serves the deployment. Raises DeploymentError where it does not.
+
+    `before` is what `configs_before` told: an endpoint that serves neither the deployment nor that was changed by
+    another run, and SupersededError is raised.
+    """
     result = describe_endpoint(sagemaker, deployment.endpoint_name)
     if result.status == "InService" and result.config == deployment.config_name:
         return result
+    if result.status == "InService" and before is not None and result.config not in before:
+        raise SupersededError(
+            f"Another run has changed endpoint {result.name} to {result.config}, and not to {deployment.config_name}."
+        )
     reason = f" ({result.failure_reason})" if result.failure_reason else ""
     instead = f"; {result.config} goes on serving" if result.status == "InService" else ""
     raise DeploymentError(
@@ -146,17 +172,18 @@ def describe_endpoint(sagemaker: SageMakerClient, name: str) -> EndpointResult:
     )
 
 
-def tear_down(sagemaker: SageMakerClient, endpoint_name: str) -> list[str]:
+def tear_down(sagemaker: SageMakerClient, endpoint_name: str, *, config: str | None = None) -> list[str]:
     """Delete an endpoint, its configuration and its models; returns the names of what was deleted.
 
-    What is gone already is passed over, so a second call finishes what a first one began.
+    What is gone already is passed over, so a second call finishes what a first one began. With `config`, an endpoint
+    that serves another configuration, or is about to, belongs to somebody else and stays.
     """
     endpoint = existing(sagemaker.describe_endpoint, EndpointName=endpoint_name)
-    if endpoint is None:
+    if endpoint is None or (config is not None and _target(endpoint) != config):
         return []
     config_name = endpoint["EndpointConfigName"]
-    config = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config_name)
-    models = sorted({variant["ModelName"] for variant in config["ProductionVariants"]}) if config else []
+    described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config_name)
+    models = sorted({variant["ModelName"] for variant in described["ProductionVariants"]}) if described else []
     if endpoint["EndpointStatus"] != "Deleting":
         sagemaker.delete_endpoint(EndpointName=endpoint_name)
     deleted = [endpoint_name]
@@ -164,7 +191,7 @@ def tear_down(sagemaker: SageMakerClient, endpoint_name: str) -> list[str]:
         if existing(sagemaker.describe_model, ModelName=model) is not None:
             sagemaker.delete_model(ModelName=model)
             deleted.append(model)
-    if config:
+    if described:
         sagemaker.delete_endpoint_config(EndpointConfigName=config_name)
         deleted.append(config_name)
     return deleted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 class EndpointOperator(WaitingOperator):
     """Serves a model at an endpoint; hands on the EndpointResult.
 
-    An endpoint that serves this model as asked already is left alone, so a retried task changes nothing. A killed task
+    An endpoint that serves this model as asked already is left alone, so a retried task changes nothing. Where another
+    run is changing it, the task waits for that first; where another run changes it afterwards, the task is skipped:
+    the last one wins. A killed task
     leaves the endpoint to finish its change: AWS can stop neither a creation nor an update.
 
     :param deployment: makes the Deployment of inputs, settings and run; raising AirflowSkipException skips the task
@@ -37,24 +39,38 @@ class EndpointOperator(WaitingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create or update the endpoint, then wait deferred."""
-        from include.deployment.endpoint import deploy
+        from include.deployment.endpoint import EndpointBusyError, configs_before, deploy
 
         settings = load_settings()
         access, deployment = AwsAccess.of(settings), self._deployment(settings, context)
-        name = deployment.endpoint_name
-        self.log.info("Endpoint %s: %s.", name, deploy(access.client("sagemaker"), deployment))
+        name, sagemaker = deployment.endpoint_name, access.client("sagemaker")
         self.point_at(access, name)
-        return self.wait_for(access, name, settings.poll_seconds, "execute_complete")
+        before = configs_before(sagemaker, deployment)
+        try:
+            self.log.info("Endpoint %s: %s.", name, deploy(sagemaker, deployment))
+        except EndpointBusyError as busy:
+            self.log.info("%s", busy)
+            return self.wait_for(access, name, settings.poll_seconds, "execute_when_free")
+        return self.wait_for(access, name, settings.poll_seconds, "execute_complete", before=before)
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Hand on the endpoint that serves, or say what it serves instead."""
-        from include.deployment.endpoint import DeploymentError, served
+    def execute_when_free(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Deploy now that another run's change has ended."""
+        self.check_event(event)
+        return self.execute(context)
+
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any], before: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Hand on the endpoint that serves, or say what it serves instead; `before` is what it served before."""
+        from include.deployment.endpoint import DeploymentError, SupersededError, served
 
         settings, name = load_settings(), self.check_event(event)
         access = AwsAccess.of(settings)
         self.point_at(access, name)
         try:
-            endpoint = served(access.client("sagemaker"), self._deployment(settings, context))
+            endpoint = served(access.client("sagemaker"), self._deployment(settings, context), before=before)
+        except SupersededError as superseded:
+            raise AirflowSkipException(str(superseded)) from superseded
         except DeploymentError as error:
             raise AirflowFailException(str(error)) from error
         return endpoint.model_dump(mode="json")

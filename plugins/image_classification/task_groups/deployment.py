@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import task, task_group
+from airflow.sdk import get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from image_classification.aws import AwsAccess
@@ -36,7 +36,7 @@ def deployment(conf: Any, dataset: Any, model: Any) -> Any:
         task_id="deploy", deployment=approved_deployment, inputs=inputs, execution_timeout=timedelta(hours=2)
     )
     answers = predict(dataset, endpoint.output)  # type: ignore[arg-type]
-    removal = tear_down(conf, model)
+    removal = tear_down(conf, dataset, model)
     answers >> removal
     return {"deploy": endpoint.output, "predict": answers, "tear_down": removal}
 
@@ -78,19 +78,19 @@ def predict(dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]
 
 
 @task(trigger_rule="all_done")
-def tear_down(conf: dict[str, Any] | None, model: dict[str, Any] | None) -> list[str]:
-    """Delete the endpoint, its configuration and its model where a model was deployed and `endpoint.keep` is off."""
+def tear_down(conf: dict[str, Any] | None, dataset: dict[str, Any] | None, model: dict[str, Any] | None) -> list[str]:
+    """Delete the endpoint, its configuration and its model where this run deployed one and `endpoint.keep` is off."""
     from include.deployment import endpoint as endpoints
-    from include.deployment.registry import RegisteredModel
     from include.run_conf import RunConf
+    from include.training.naming import Run
 
-    if conf is None or model is None:
+    if conf is None or dataset is None or model is None:
         raise AirflowSkipException("this run came to no deployment")
-    asked = RunConf.from_conf(conf)
-    if asked.endpoint.keep:
+    if RunConf.from_conf(conf).endpoint.keep:
         raise AirflowSkipException("endpoint.keep is on")
-    if not asked.endpoint.deploy or not RegisteredModel.model_validate(model).approved:
-        raise AirflowSkipException("this run deployed nothing")
-    deleted = endpoints.tear_down(AwsAccess.of(load_settings()).client("sagemaker"), asked.endpoint_name)
-    log.info("Deleted %s.", ", ".join(deleted) or "nothing: it was gone already")
+    settings, ti = load_settings(), get_current_context()["ti"]
+    mine = approved_deployment({"conf": conf, "dataset": dataset, "model": model}, settings, Run(ti.dag_id, ti.run_id))
+    sagemaker = AwsAccess.of(settings).client("sagemaker")
+    deleted = endpoints.tear_down(sagemaker, mine.endpoint_name, config=mine.config_name)
+    log.info("Deleted %s.", ", ".join(deleted) or "nothing: the endpoint is gone, or serves what another run deployed")
     return deleted

@@ -8,6 +8,9 @@ from botocore.exceptions import ClientError
 from include.deployment.endpoint import (
     Deployment,
     DeploymentError,
+    EndpointBusyError,
+    SupersededError,
+    configs_before,
     deploy,
     deployment_of,
     describe_endpoint,
@@ -105,7 +108,7 @@ def test_a_change_under_way_to_this_very_config_is_waited_for(sagemaker: Any) ->
 def test_a_change_under_way_to_another_config_is_not_disturbed(sagemaker: Any) -> None:
     deploy(sagemaker, deployment())
     client = FailingEndpoint(sagemaker, EndpointStatus="Updating")
-    with pytest.raises(DeploymentError, match="Endpoint pets is Updating to configuration pets-"):
+    with pytest.raises(EndpointBusyError, match="Endpoint pets is Updating to configuration pets-"):
         deploy(client, deployment("second"))  # type: ignore[arg-type]
 
 
@@ -126,6 +129,23 @@ def test_an_endpoint_that_went_back_to_its_old_config_says_so(sagemaker: Any) ->
         f"Endpoint pets is InService and does not serve {second.config_name} (the model could not be loaded); "
         f"{first.config_name} goes on serving."
     )
+
+
+def test_an_endpoint_that_another_run_has_changed_since_says_so(sagemaker: Any) -> None:
+    first, second = deployment(), deployment("second")
+    assert configs_before(sagemaker, first) == []
+    deploy(sagemaker, second)
+    assert configs_before(sagemaker, first) == [second.config_name]
+    assert configs_before(sagemaker, second) == []
+    with pytest.raises(SupersededError, match=f"Another run has changed endpoint pets to {second.config_name}"):
+        served(sagemaker, first, before=[])
+
+
+def test_an_endpoint_that_serves_what_another_run_deployed_is_not_taken_down(sagemaker: Any) -> None:
+    first, second = deployment(), deployment("second")
+    deploy(sagemaker, second)
+    assert tear_down(sagemaker, "pets", config=first.config_name) == []
+    assert tear_down(sagemaker, "pets", config=second.config_name)[0] == "pets"
 
 
 def test_taking_down_leaves_nothing_behind(sagemaker: Any) -> None:

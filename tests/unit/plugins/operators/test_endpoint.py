@@ -8,10 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from image_classification.operators.endpoint import EndpointOperator
-from include.deployment.endpoint import Deployment, deployment_of
+from include.deployment.endpoint import Deployment, EndpointBusyError, deployment_of
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
 from include.settings import Settings
@@ -105,3 +105,38 @@ async def test_a_model_that_cannot_load_fails_the_task_and_the_old_one_goes_on_s
 
     with pytest.raises(AirflowFailException, match=rf"{served['config']} goes on serving"):
         broken.execute_complete(CONTEXT, event)
+
+
+async def test_of_two_runs_at_once_the_last_one_wins(aws: RunningLocalAws, name: str) -> None:
+    first, second = make_operator(aws, name), make_operator(aws, name)
+    with pytest.raises(TaskDeferred) as creating:
+        first.execute(CONTEXT)
+    await wait_for(first)
+
+    done = await wait_for(second)
+
+    assert second.execute_complete(CONTEXT, done)["status"] == "InService"
+    with pytest.raises(AirflowSkipException, match=f"Another run has changed endpoint {name}"):
+        first.execute_complete(CONTEXT, done, **creating.value.kwargs)
+
+
+async def test_a_change_of_another_run_is_waited_for_first(
+    aws: RunningLocalAws, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served_by_another = make_operator(aws, name)
+    served_by_another.execute_complete(CONTEXT, await wait_for(served_by_another))
+    operator = make_operator(aws, name)
+
+    def busy(*_: Any) -> str:
+        raise EndpointBusyError("Endpoint is Updating")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("include.deployment.endpoint.deploy", busy)
+        with pytest.raises(TaskDeferred) as waiting:
+            operator.execute(CONTEXT)
+    assert waiting.value.method_name == "execute_when_free"
+    (free,) = [event.payload async for event in waiting.value.trigger.run()]
+
+    with pytest.raises(TaskDeferred) as updating:
+        operator.execute_when_free(CONTEXT, free)
+    assert updating.value.method_name == "execute_complete"

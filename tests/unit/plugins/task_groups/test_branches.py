@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,6 +117,12 @@ def deployment_inputs(conf: dict[str, Any], approval: str = "Approved") -> dict[
     }
 
 
+@pytest.fixture
+def in_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = {"ti": SimpleNamespace(dag_id=RUN.dag_id, run_id=RUN.run_id)}
+    monkeypatch.setattr("image_classification.task_groups.deployment.get_current_context", lambda: context)
+
+
 def test_an_approved_model_is_deployed_to_the_endpoint_called_as_the_dataset() -> None:
     assert approved_deployment(deployment_inputs({}), settings(), RUN).endpoint_name == "pets"
 
@@ -134,25 +141,25 @@ def test_a_run_may_end_with_the_registered_model() -> None:
     ("conf", "approval", "reason"),
     [
         ({"endpoint.keep": True}, "Approved", "endpoint.keep is on"),
-        ({"endpoint.keep": False, "endpoint.deploy": False}, "Approved", "deployed nothing"),
-        ({"endpoint.keep": False}, "PendingManualApproval", "deployed nothing"),
+        ({"endpoint.keep": False, "endpoint.deploy": False}, "Approved", "endpoint.deploy is off"),
+        ({"endpoint.keep": False}, "PendingManualApproval", "version 1 is PendingManualApproval"),
     ],
 )
+@pytest.mark.usefixtures("aws", "in_a_task")
 def test_an_endpoint_stays_where_it_is_to_be_kept_or_was_not_deployed(
     conf: dict[str, Any], approval: str, reason: str
 ) -> None:
-    inputs = deployment_inputs(conf, approval)
-
     with pytest.raises(AirflowSkipException, match=reason):
-        tear_down.function(inputs["conf"], inputs["model"])
+        tear_down.function(**deployment_inputs(conf, approval))
 
 
 def test_a_run_that_came_to_no_deployment_takes_nothing_down() -> None:
     with pytest.raises(AirflowSkipException, match="came to no deployment"):
-        tear_down.function(None, None)
+        tear_down.function(None, None, None)
 
 
+@pytest.mark.usefixtures("in_a_task")
 def test_taking_down_what_is_gone_already_is_no_error(aws: RunningLocalAws) -> None:
     inputs = deployment_inputs({"endpoint.keep": False, "endpoint.name": "never-there"})
 
-    assert tear_down.function(inputs["conf"], inputs["model"]) == []
+    assert tear_down.function(**inputs) == []
