@@ -67,6 +67,7 @@ tuner = HyperparameterTuner(
     objective_type="Maximize",
     max_jobs=2,
     max_parallel_jobs=2,
+    base_tuning_job_name="sdk-v3",  # names end with the minute, and another client may have begun in it
 )
 tuner.tune(inputs=channels, wait=True)
 
