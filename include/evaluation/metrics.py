@@ -15,6 +15,7 @@ from sklearn.metrics import (
     classification_report,
     confusion_matrix,
     multilabel_confusion_matrix,
+    precision_recall_fscore_support,
     top_k_accuracy_score,
 )
 
@@ -121,7 +122,7 @@ def _single_label(
         top_k=top_k,
         top_k_accuracy=top,
         mean_average_precision=None,
-        classes=_class_scores(report, labels),
+        classes=_class_scores(expected, chosen, labels),
         confusion=confusion_matrix(expected, chosen, labels=indices),
         report=report,
     )
@@ -140,19 +141,18 @@ def _multi_label(
         top_k=None,
         top_k_accuracy=None,
         mean_average_precision=float(precision),
-        classes=_class_scores(report, labels),
+        classes=_class_scores(expected, chosen, labels),
         confusion=multilabel_confusion_matrix(expected, chosen),
         report=report,
     )
 
 
-def _class_scores(report: dict[str, Any], labels: Sequence[str]) -> dict[str, ClassScore]:
+def _class_scores(
+    expected: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64], labels: Sequence[str]
+) -> dict[str, ClassScore]:
+    """Not read from the report: its averages would stand in for a class that is called as they are."""
+    figures = precision_recall_fscore_support(expected, chosen, labels=range(len(labels)), zero_division=0)
     return {
-        label: ClassScore(
-            precision=report[label]["precision"],
-            recall=report[label]["recall"],
-            f1=report[label]["f1-score"],
-            images=int(report[label]["support"]),
-        )
-        for label in labels
+        label: ClassScore(precision=precision, recall=recall, f1=f1, images=int(images))
+        for label, precision, recall, f1, images in zip(labels, *figures, strict=True)
     }

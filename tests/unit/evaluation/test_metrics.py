@@ -58,3 +58,9 @@ def test_multi_label_accuracy_is_averaged_over_classes() -> None:
 def test_nothing_to_compare_is_an_error() -> None:
     with pytest.raises(ValueError, match="1 predictions for 0 held-out images"):
         measure([], [[1.0]], LABELS)
+
+
+def test_a_class_may_be_called_as_an_average_is() -> None:
+    measured = measure([(0,), (1,), (1,)], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], ["accuracy", "macro avg"])
+    assert (measured.classes["accuracy"].precision, measured.classes["accuracy"].images) == (0.5, 1)
+    assert (measured.classes["macro avg"].recall, measured.classes["macro avg"].images) == (0.5, 2)
