@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from demo.services import Services, down, up
+from tests.ports import free_port
 
 CHROMIUM_FLAGS = (
     "--no-sandbox",
@@ -45,9 +45,3 @@ def page(chromium: str) -> Iterator[Page]:
         page.set_default_timeout(60_000)
         yield page
         browser.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from demo.processes import BackgroundProcess
 from demo.services import ROOT, USER, airflow_environment
 from tests.end_to_end.world import World
 from tests.local_aws.running import eventually
+from tests.ports import free_port
 
 PASSWORD = "for-the-tests-only"
 START_SECONDS = 180.0
@@ -158,12 +158,6 @@ def _command(process: psutil.Process) -> str:
     with suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def conf_of(version: Any, **changes: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -10,31 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
-from include.recordio.format import encode_image_record
-from include.recordio.writer import RecordWriter
 from tests.local_aws.running import RunningLocalAws, start_local_aws
+from tests.local_aws.squares import jpeg, records
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).parent
-
-
-def jpeg(label: int, seed: int) -> bytes:
-    """A noisy 32x32 picture: dark for class 0, bright for class 1."""
-    noise = np.random.default_rng(seed).integers(0, 80, (32, 32, 3), dtype=np.uint8)
-    return cv2.imencode(".jpg", noise + np.uint8(150 * label))[1].tobytes()
-
-
-def recordio(count: int, seed: int) -> bytes:
-    sink = io.BytesIO()
-    writer = RecordWriter(sink)
-    for number in range(count):
-        label = number % 2
-        writer.write(number, encode_image_record([label], number, jpeg(label, seed + number)))
-    return sink.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +30,10 @@ def bucket_and_image(local_aws: RunningLocalAws, tmp_path_factory: pytest.TempPa
     """A bucket with a train and a validation channel, and a bright picture to predict."""
     s3 = local_aws.client("s3")
     s3.create_bucket(Bucket="sdk-clients")
-    s3.put_object(Bucket="sdk-clients", Key="train/train.rec", Body=recordio(32, seed=0))
-    s3.put_object(Bucket="sdk-clients", Key="validation/validation.rec", Body=recordio(16, seed=1000))
+    s3.put_object(Bucket="sdk-clients", Key="train/train.rec", Body=records(32, seed=0, side=32))
+    s3.put_object(Bucket="sdk-clients", Key="validation/validation.rec", Body=records(16, seed=1000, side=32))
     image = tmp_path_factory.mktemp("image") / "bright.jpg"
-    image.write_bytes(jpeg(1, seed=5000))
+    image.write_bytes(jpeg(1, seed=5000, side=32))
     return "sdk-clients", image
 
 

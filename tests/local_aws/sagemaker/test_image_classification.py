@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
-from include.recordio.format import encode_image_record
-from include.recordio.writer import RecordWriter
 from tests.local_aws.running import ALGORITHM_IMAGE, ROLE, channel_of
 from tests.local_aws.sagemaker.conftest import BUCKET, Scripted, unique, wait_for
 from tests.local_aws.sagemaker.test_tuning import OBJECTIVE, training_jobs, tuned
+from tests.local_aws.squares import jpeg, records
 
 ROOT = Path(__file__).parents[3]
 HYPERPARAMETERS = {
@@ -30,19 +26,6 @@ HYPERPARAMETERS = {
 pytestmark = pytest.mark.skipif(
     not (ROOT / ".venv-mxnet/bin/python").exists(), reason="the algorithm's environment is not set up"
 )
-
-
-def jpeg(label: int, seed: int) -> bytes:
-    noise = np.random.default_rng(seed).integers(0, 80, (28, 28, 3), dtype=np.uint8)
-    return cv2.imencode(".jpg", noise + np.uint8(150 * label))[1].tobytes()
-
-
-def records(count: int, seed: int) -> bytes:
-    sink = io.BytesIO()
-    writer = RecordWriter(sink)
-    for number in range(count):
-        writer.write(number, encode_image_record([number % 2], number, jpeg(number % 2, seed + number)))
-    return sink.getvalue()
 
 
 def channel(name: str, prefix: str) -> dict[str, Any]:

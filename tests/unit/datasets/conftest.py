@@ -20,6 +20,7 @@ from include.datasets.publish import publish_version
 from include.datasets.shard import pack_shard
 from include.datasets.version import DatasetVersion
 from include.run_conf import DatasetConf
+from local_aws.moto_backend import AnyCharacter
 from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
@@ -33,14 +34,6 @@ settings.register_profile(
 settings.load_profile("busy machine")
 
 RUN_AFTER = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
-
-
-class AnyCharacter(werkzeug_app.RegexConverter):
-    """moto's routes stop at a newline, which S3 allows in a key."""
-
-    def __init__(self, url_map: Any, *patterns: Any) -> None:
-        super().__init__(url_map, *patterns)
-        self.regex = f"(?s:{self.regex})"
 
 
 @pytest.fixture(scope="session")
