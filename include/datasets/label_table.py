@@ -67,7 +67,7 @@ def read_label_table(s3: S3Client, uri: str) -> LabelTable:
     flagged = [] if named else [name for name in columns if name not in (PATH, SPLIT)]
     rows = _Rows(uri, columns, flagged).read(lines)
     if not rows:
-        raise LabelTableError(f"dataset.label_table {uri} has no rows: write one for each image")
+        raise LabelTableError(f"dataset.label_tables {uri} has no rows: write one for each image")
     classes = sorted({label for row in rows for label in row.labels}) if named else flagged
     return LabelTable(uri, tuple(classes), tuple(rows))
 
@@ -90,7 +90,7 @@ class _Rows:
         rows = [row for line, cells in lines if (row := self._row(line, cells)) is not None]
         if self._problems:
             shown = "\n".join(f"  {problem}" for problem in self._problems[:EXAMPLES])
-            raise LabelTableError(f"dataset.label_table {self._uri} has {len(self._problems)} wrong rows:\n{shown}")
+            raise LabelTableError(f"dataset.label_tables {self._uri} has {len(self._problems)} wrong rows:\n{shown}")
         return rows
 
     def _row(self, line: int, cells: Cells) -> TableRow | None:
@@ -133,7 +133,7 @@ def _is_flag(cell: Any) -> bool:
 
 
 def _check_columns(uri: str, columns: Sequence[str]) -> None:
-    table = f"dataset.label_table {uri}"
+    table = f"dataset.label_tables {uri}"
     if PATH not in columns:
         raise LabelTableError(
             f"{table} has no column 'path' (it has {_some(columns)}): name in it each image's key relative to "
@@ -152,7 +152,7 @@ def _reader(uri: str) -> Callable[[str, bytes], tuple[list[str], Lines]]:
     readers = {".csv": _csv, ".parquet": _parquet, ".jsonl": _json_lines}
     ending = next((ending for ending in readers if uri.endswith(ending)), None)
     if ending is None:
-        raise LabelTableError(f"dataset.label_table {uri}: must end in {', '.join(readers)}, which says its format")
+        raise LabelTableError(f"dataset.label_tables {uri}: must end in {', '.join(readers)}, which says its format")
     return readers[ending]
 
 
@@ -171,14 +171,14 @@ def _csv_lines(uri: str, body: bytes) -> Lines:
             if cells:
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise LabelTableError(f"dataset.label_table {uri}, line {reader.line_num}: {error}") from error
+        raise LabelTableError(f"dataset.label_tables {uri}, line {reader.line_num}: {error}") from error
 
 
 def _parquet(uri: str, body: bytes) -> tuple[list[str], Lines]:
     try:
         table = pq.read_table(io.BytesIO(body))
     except pa.ArrowInvalid as error:
-        raise LabelTableError(f"dataset.label_table {uri} is no Parquet document: {error}") from error
+        raise LabelTableError(f"dataset.label_tables {uri} is no Parquet document: {error}") from error
     return table.column_names, enumerate(_parquet_rows(table), start=1)
 
 
@@ -200,9 +200,9 @@ def _json_object(uri: str, line: int, text: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except ValueError as error:
-        raise LabelTableError(f"dataset.label_table {uri}, line {line}: {error}") from error
+        raise LabelTableError(f"dataset.label_tables {uri}, line {line}: {error}") from error
     if not isinstance(document, dict):
-        raise LabelTableError(f"dataset.label_table {uri}, line {line}: {text[:80]} is no JSON object")
+        raise LabelTableError(f"dataset.label_tables {uri}, line {line}: {text[:80]} is no JSON object")
     return document
 
 
@@ -211,7 +211,7 @@ def _text(uri: str, body: bytes) -> str:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LabelTableError(
-            f"dataset.label_table {uri} is not UTF-8 (byte {error.start}): save it as UTF-8"
+            f"dataset.label_tables {uri} is not UTF-8 (byte {error.start}): save it as UTF-8"
         ) from None
 
 
@@ -222,9 +222,9 @@ def _body(s3: S3Client, uri: str) -> bytes:
     except ClientError as error:
         code = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if code == 404:
-            raise LabelTableError(f"dataset.label_table {uri} does not exist: correct the address") from None
+            raise LabelTableError(f"dataset.label_tables {uri} does not exist: correct the address") from None
         if code in (401, 403):
-            raise LabelTableError(f"dataset.label_table {uri} may not be read: give the role s3:GetObject") from error
+            raise LabelTableError(f"dataset.label_tables {uri} may not be read: give the role s3:GetObject") from error
         raise
 
 

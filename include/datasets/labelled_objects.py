@@ -87,7 +87,7 @@ class LabelledObjects:
         try:
             return find_objects(self._s3, self.bucket, (entry.key for entry in self._entries))
         except ClientError as error:
-            raise unlisted("dataset.label_table", self.table_uri, self.bucket, error) from error
+            raise unlisted("dataset.label_tables", self.table_uri, self.bucket, error) from error
 
     def _resolve(self, rows: Iterable[TableRow]) -> tuple[str, list[_Entry]]:
         own_bucket, prefix = bucket_and_prefix(self.uri)
@@ -118,7 +118,8 @@ class LabelledObjects:
     ) -> LabelTableError:
         wrong = list(rows)
         examples = "; ".join(f"line {row.line}: {shown(row)!r}" for row in wrong[:EXAMPLES])
-        return LabelTableError(f"dataset.label_table {self.table_uri}: {len(wrong)} rows {what} ({examples}): {remedy}")
+        table = f"dataset.label_tables {self.table_uri}"
+        return LabelTableError(f"{table}: {len(wrong)} rows {what} ({examples}): {remedy}")
 
 
 def _chosen(row: TableRow, order: Mapping[str, int]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
 from include.datasets.given_splits import decide_splits
 from include.datasets.known import KnownImages
@@ -24,7 +25,6 @@ from include.datasets.source_of_conf import open_source
 from include.datasets.splits import fraction
 from include.datasets.version import DatasetVersion, SplitOptions, find, load
 from include.recordio.options import ImageOptions
-from include.run_conf.sections import SourceLayout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -56,9 +56,7 @@ class VersionPlan(BaseModel):
     bucket: str
     parent: str | None
     """Address of the parent version."""
-    source: str
-    source_layout: SourceLayout
-    label_table: str
+    source: DatasetSource
     labels: list[str]
     multi_label: bool
     packing: ImageOptions
@@ -112,9 +110,7 @@ def plan_version(
         version=layout.version,
         bucket=data_bucket,
         parent=base.uri if base else None,
-        source=source.uri,
-        source_layout=conf.layout,
-        label_table=conf.label_table,
+        source=DatasetSource.of(conf, data_bucket),
         labels=labels,
         multi_label=conf.multi_label,
         packing=packing,

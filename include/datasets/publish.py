@@ -126,7 +126,7 @@ def _check_bad_fraction(plan: VersionPlan, manifest: pa.Table) -> None:
         f"{sum(bad.values())} of {judged} images are bad ({fraction:.2%}), dataset.max_bad_fraction allows "
         f"{plan.max_bad_fraction:.2%}: "
         + ", ".join(f"{count} {status}" for status, count in sorted(bad.items()))
-        + f"\n{examples}\nMend or remove them in {plan.label_table or plan.source}, or raise dataset.max_bad_fraction"
+        + f"\n{examples}\nMend or remove them in {plan.source}, or raise dataset.max_bad_fraction"
     )
 
 
@@ -144,8 +144,6 @@ def _describe(plan: VersionPlan, parent: DatasetVersion | None, manifest: pa.Tab
         version=plan.version,
         parent=parent.uri if parent else None,
         source=plan.source,
-        source_layout=plan.source_layout,
-        label_table=plan.label_table,
         uri=plan.layout.uri,
         labels=plan.labels,
         multi_label=plan.multi_label,

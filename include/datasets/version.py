@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
 from include.datasets.label_vectors import class_indices, label_vector
 from include.datasets.layout import Split, VersionLayout
 from include.recordio.format import decode_image_record
 from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
-from include.run_conf.sections import SourceLayout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -60,10 +60,7 @@ class DatasetVersion(BaseModel):
     version: str
     parent: str | None
     """Address of the version this one grew from."""
-    source: str
-    source_layout: SourceLayout = "class_folders"
-    label_table: str = ""
-    """Address of the table that labels the source's images; empty where folders do."""
+    source: DatasetSource
     uri: str
     """``s3://DATA/datasets/NAME/VERSION/``"""
     labels: list[str]
@@ -82,6 +79,18 @@ class DatasetVersion(BaseModel):
     split: SplitOptions
     libraries: dict[str, str]
     created: datetime
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_source(cls, document: Any) -> Any:
+        """Read a document from when the source was one address, its layout and one label table beside it."""
+        if not isinstance(document, dict) or not isinstance(document.get("source"), str):
+            return document
+        document = dict(document)
+        table = document.pop("label_table", "")
+        layout = document.pop("source_layout", "class_folders")
+        source = {"addresses": [document["source"]], "layout": layout, "label_tables": [table] if table else []}
+        return document | {"source": source}
 
     @property
     def num_classes(self) -> int:

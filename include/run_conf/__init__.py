@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from include.run_conf.conf import RunConf, RunConfError
+from include.run_conf.dataset import DatasetConf, PackingConf, SplitConf
 from include.run_conf.form import FormField, form_fields
 from include.run_conf.hyperparameters import Hyperparameters, IncrementalHyperparameters, SharedHyperparameters
 from include.run_conf.ranges import Choices, Range
 from include.run_conf.sections import (
-    DatasetConf,
     EndpointConf,
     IncrementalConf,
-    PackingConf,
     PromotionConf,
     ResourcesConf,
-    SplitConf,
     TrainingConf,
     TuningConf,
 )

@@ -29,6 +29,11 @@ class ConfField:
         """JSON type of the field: string, integer, number, boolean, array or object."""
         return str(self.schema.get("type", "string"))
 
+    @property
+    def comma_separated(self) -> bool:
+        """Whether one text may give several values of a list between commas."""
+        return bool(self.schema.get("comma_separated"))
+
     def allowed(self) -> str:
         """The values the field takes, as a phrase that follows 'must be'."""
         phrase = _allowed(self.schema)
@@ -87,7 +92,7 @@ def _allowed(schema: dict[str, Any]) -> str:
     if kind == "boolean":
         return "true or false"
     if kind == "array":
-        return "a list of texts"
+        return _texts(schema)
     if kind == "object":
         return "a JSON object"
     return _text(schema)
@@ -110,11 +115,17 @@ def _bound(schema: dict[str, Any], included: str, word: str, excluded: str, word
     return f"{word_excluded} {schema[excluded]:g}" if excluded in schema else ""
 
 
+def _texts(schema: dict[str, Any]) -> str:
+    return "a list of texts" + _such_as(schema.get("items", {}))
+
+
+def _such_as(schema: dict[str, Any]) -> str:
+    examples = schema.get("examples", [])
+    return " such as " + " or ".join(str(example) for example in examples) if examples else ""
+
+
 def _text(schema: dict[str, Any]) -> str:
-    parts = ["a text"]
-    if schema.get("examples"):
-        parts.append("such as " + " or ".join(str(example) for example in schema["examples"]))
-    text = " ".join(parts)
+    text = "a text" + _such_as(schema)
     if schema.get("made_of"):
         text += f", {schema['made_of']}"
     return f"{text}, at most {schema['maxLength']} characters" if schema.get("maxLength") else text

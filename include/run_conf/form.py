@@ -49,8 +49,8 @@ def _form_field(field: ConfField) -> FormField:
     schema["type"] = ["null", field.kind] if may_be_empty else field.kind
     if "enum" in schema and field.nullable:
         schema["enum"] = [None, *schema["enum"]]
-    if field.kind == "array":
-        schema["items"] = {"type": "string"}
+    if field.kind == "array":  # the form shows lines for the first type; a conf that is sent may be one text
+        schema |= {"type": ["null", "array", "string"], "items": {"type": "string"}}
     description = str(field.schema.get("description", ""))
     return FormField(
         name=field.name,

@@ -116,7 +116,9 @@ class Reading:
                 remedy = 'must be a list of values or {"min": 0.001, "max": 0.1, "scaling": "Auto"}'
                 self._complain(f"{field.name}.{inner[0]}", entries.pop(inner[0]), remedy)
         elif field.name in self.values:
-            self._complain(field.name, self.values.pop(field.name), f"must be {field.allowed()}")
+            value = self.values.pop(field.name)
+            wrong = value[int(inner[0])] if field.kind == "array" and inner else value
+            self._complain(field.name, wrong, f"must be {field.allowed()}")
 
     def _unknown(self, name: str) -> str:
         leaf = name.rpartition(".")[2]
@@ -159,7 +161,7 @@ def _as_typed(field: ConfField, value: Any) -> Any:
         wanted = str(int(value)) if isinstance(value, bool) else str(value).strip()
         return next((choice for choice in field.schema["enum"] if str(choice) == wanted), value)
     if field.kind == "array":
-        return _as_texts(value)
+        return _as_texts(value, comma_separated=field.comma_separated)
     if field.kind == "string" and isinstance(value, list | tuple):
         return ",".join(str(part) for part in value)
     if field.kind == "string" and isinstance(value, int | float) and not isinstance(value, bool):
@@ -167,11 +169,13 @@ def _as_typed(field: ConfField, value: Any) -> Any:
     return value
 
 
-def _as_texts(value: Any) -> Any:
-    """A list of texts from a JSON list, from lines, or from words between commas."""
+def _as_texts(value: Any, *, comma_separated: bool) -> Any:
+    """A list of texts from a JSON list, from lines, or from words between commas where the field takes them."""
     parsed = _parsed(value)
     if isinstance(parsed, str) or (isinstance(value, str) and not isinstance(parsed, list)):
-        parsed = [part.strip() for line in str(value).splitlines() for part in line.split(",") if part.strip()]
+        lines = str(value).splitlines()
+        parts = [part for line in lines for part in line.split(",")] if comma_separated else lines
+        parsed = [part.strip() for part in parts if part.strip()]
     if isinstance(parsed, list | tuple):
         return [str(part) if isinstance(part, int | float) else part for part in parsed]
     return parsed

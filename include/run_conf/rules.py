@@ -22,7 +22,7 @@ Rule = Callable[[RunSections], Iterator[Problem]]
 HYPERPARAMETERS = "training.hyperparameters"
 IMAGE_CHANNELS = (1, 3)
 COLOUR_AUGMENTATIONS = ("crop_color", "crop_color_transform")
-TABLE_ENDINGS = (".csv", ".parquet", ".jsonl")
+TABLE_ENDINGS = (".csv", ".parquet", ".jsonl", ".lst")
 
 
 def contradictions(conf: RunSections, *, wrong: Collection[str] = ()) -> list[Problem]:
@@ -59,14 +59,15 @@ def packing_is_one_thing(conf: RunSections) -> Iterator[Problem]:
 def source_says_one_thing(conf: RunSections) -> Iterator[Problem]:
     """Labels come from folders or from a table, and splits from the source or from the shares."""
     dataset, split = conf.dataset, conf.dataset.split
-    table, folders = dataset.label_table, dataset.layout == "split_folders"
-    if table and not table.endswith(TABLE_ENDINGS):
-        remedy = f"must end in {', '.join(TABLE_ENDINGS[:-1])} or {TABLE_ENDINGS[-1]}"
-        yield Problem(field="dataset.label_table", value=table, remedy=remedy)
-    if table and folders:
-        remedy = "dataset.label_table says labels and splits: leave it at class_folders"
+    tables, folders = dataset.label_tables, dataset.layout == "split_folders"
+    for table in tables:
+        if not table.endswith(TABLE_ENDINGS):
+            remedy = f"must end in {', '.join(TABLE_ENDINGS[:-1])} or {TABLE_ENDINGS[-1]}"
+            yield Problem(field="dataset.label_tables", value=table, remedy=remedy)
+    if tables and folders:
+        remedy = "dataset.label_tables say labels and splits: leave it at class_folders"
         yield Problem(field="dataset.layout", value=dataset.layout, remedy=remedy)
-    if split.test_as != "test" and not table and not folders:
+    if split.test_as != "test" and not tables and not folders:
         remedy = "only a source that is split already has test images: set dataset.layout or leave it at test"
         yield Problem(field="dataset.split.test_as", value=split.test_as, remedy=remedy)
     if split.train_per_class and folders:

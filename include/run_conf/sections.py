@@ -4,131 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
+from include.run_conf.dataset import DatasetConf
 from include.run_conf.hyperparameters import Hyperparameters, IncrementalHyperparameters
 from include.run_conf.ranges import Choices, Range
+from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Section
 
-NAME_PATTERN = r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$"
-NAME_PARTS: dict[str, JsonValue] = {"made_of": "of letters, digits and hyphens between them"}
 GPU_FAMILIES: dict[str, JsonValue] = {"made_of": "of the families p2, p3, p3dn, g4dn or g5"}
 TWENTY_EIGHT_DAYS = 28 * 24 * 3600
-
-SourceLayout = Literal["class_folders", "split_folders"]
-
-
-class Section(BaseModel):
-    """Refuses unknown keys and never changes after it was read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
-
-
-class SplitConf(Section):
-    """How images are shared out; an image keeps its split for ever."""
-
-    model_config = ConfigDict(title="Dataset: split")
-
-    train: float = Field(0.8, gt=0, lt=1, title="Train", description="Share of the images the model learns from.")
-    validation: float = Field(0.1, gt=0, lt=1, title="Validation", description="Share that chooses the best model.")
-    test: float = Field(0.1, gt=0, lt=1, title="Test", description="Share held out to measure the model at the end.")
-    seed: int = Field(0, ge=0, title="Seed", description="Another seed gives another split of a new dataset.")
-    train_per_class: int | None = Field(
-        None,
-        ge=1,
-        title="Training images per class",
-        description="So many images of each class train; validation and test share the rest in their proportion. "
-        "Empty: the shares decide.",
-    )
-    test_as: Literal["test", "validation"] = Field(
-        "test",
-        title="The source's test images",
-        description="Of a source that is split already. `validation`: they choose the best model, and the test images "
-        "are drawn from the training images.",
-    )
-
-
-class PackingConf(Section):
-    """How an image becomes a record; the same meaning as im2rec's options."""
-
-    model_config = ConfigDict(title="Dataset: packing")
-
-    resize: int | None = Field(
-        None, ge=1, title="Resize", description="Length of the shorter side in pixels. Empty: keep the size."
-    )
-    quality: int = Field(
-        95, ge=1, le=100, title="Quality", description="JPEG quality; for PNG the compression, up to 9."
-    )
-    encoding: Literal["jpg", "png"] = Field("jpg", title="Encoding", description="Format of the packed images.")
-    center_crop: bool = Field(False, title="Centre crop", description="Cut the middle square out before resizing.")
-    pass_through: bool = Field(
-        False, title="Pass through", description="Pack each image as it is: not resized, not encoded again."
-    )
-    shard_images: int = Field(
-        2000, ge=1, title="Images per shard", description="How many images one mapped task packs."
-    )
-
-
-class DatasetConf(Section):
-    """Which images, which classes, which version."""
-
-    model_config = ConfigDict(title="Dataset")
-
-    name: str = Field(
-        "digits",
-        min_length=1,
-        max_length=40,
-        pattern=NAME_PATTERN,
-        json_schema_extra=NAME_PARTS,
-        examples=["cats-and-dogs"],
-        title="Name",
-        description="Versions, registered models and the endpoint of a dataset go by this name.",
-    )
-    source: str = Field(
-        "",
-        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?)?$",
-        examples=["s3://bucket/prefix/"],
-        title="Source",
-        description="`s3://bucket/prefix/` of the images. Empty: `images/` in the data bucket.",
-    )
-    layout: SourceLayout = Field(
-        "class_folders",
-        title="Layout",
-        description="What lies under the source. `class_folders`: a folder for each class; `split_folders`: `train`, "
-        "`validation` and `test` with class folders in each.",
-    )
-    label_table: str = Field(
-        "",
-        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+)?$",
-        examples=["s3://bucket/labels.csv"],
-        title="Label table",
-        description="CSV, Parquet or JSON Lines with a row for each image: `path`, then `label` or a 0/1 column for "
-        "each class, and `split` where it is given. Empty: folders are the labels.",
-    )
-    labels: list[str] = Field(
-        [],
-        title="Labels",
-        description="Classes in class order, a line each. Empty: all, folders sorted, columns as they stand.",
-    )
-    multi_label: bool = Field(
-        False, title="Multi-label", description="An image may belong to several classes: needs a label table."
-    )
-    max_bad_fraction: float = Field(
-        0.01,
-        ge=0,
-        le=1,
-        title="Bad images allowed",
-        description="Share of unreadable images above which no version is published.",
-    )
-    version: str = Field(
-        "", title="Version", description="A finished version to use instead of building one. Empty: build one."
-    )
-    split: SplitConf = Field(SplitConf(), description="How images are shared out.")
-    packing: PackingConf = Field(PackingConf(), description="How an image becomes a record.")
-
-    def source_uri(self, data_bucket: str) -> str:
-        """Where the images are: `source`, or `images/` in the data bucket; always with a slash at the end."""
-        source = self.source or f"s3://{data_bucket}/images/"
-        return source if source.endswith("/") else f"{source}/"
 
 
 class TrainingConf(Section):

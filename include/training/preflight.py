@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from include.datasets.version import DatasetVersion
-    from include.run_conf import RunConf
+    from include.run_conf import DatasetConf, RunConf
     from include.settings import Settings
     from include.training.selection import BestModel
 
@@ -127,19 +127,32 @@ def _dataset_source_problems(s3: S3Client, conf: RunConf, settings: Settings) ->
                 remedy=f"s3://{settings.data_bucket}/{key} does not exist: name a finished version or leave it empty",
             )
         return
-    table = conf.dataset.label_table
-    if conf.dataset.multi_label and not table:
+    tables = conf.dataset.label_tables
+    if conf.dataset.multi_label and not tables:
         yield Problem(
             field="dataset.multi_label",
             value=True,
-            remedy="folders give an image one label: name a dataset.label_table",
+            remedy="folders give an image one label: name dataset.label_tables",
         )
-    if table:
-        yield from _unlisted_problems(s3, "dataset.label_table", table, "is not there: upload it or correct it")
-    else:
-        source = conf.dataset.source_uri(settings.data_bucket)
-        folders = "train/CLASS/" if conf.dataset.layout == "split_folders" else "one folder for each class"
-        yield from _unlisted_problems(s3, "dataset.source", source, f"holds no objects: upload {folders}")
+    documents = {
+        "dataset.label_tables": tables,
+        "dataset.image_list": [conf.dataset.image_list],
+        "dataset.inventory": [conf.dataset.inventory],
+        "dataset.labels_file": [conf.dataset.labels_file],
+    }
+    for field, addresses in documents.items():
+        for address in filter(None, addresses):
+            yield from _unlisted_problems(s3, field, address, "is not there: upload it or correct it")
+    if not any((tables, conf.dataset.image_list, conf.dataset.inventory)):
+        yield from _source_problems(s3, conf.dataset, settings.data_bucket)
+
+
+def _source_problems(s3: S3Client, dataset: DatasetConf, data_bucket: str) -> Iterator[Problem]:
+    folders = "train/CLASS/" if dataset.layout == "split_folders" else "one folder for each class"
+    for address in dataset.addresses(data_bucket):
+        absent = f"holds no objects: upload {folders}" if address.endswith("/") else "is not there: correct it"
+        if address.startswith("s3://"):
+            yield from _unlisted_problems(s3, "dataset.source", address, absent)
 
 
 def _unlisted_problems(s3: S3Client, field: str, uri: str, absent: str) -> Iterator[Problem]:

@@ -69,7 +69,7 @@ def returned(airflow_database: None, world: World) -> dict[str, Any]:
     conf = {
         **SMALL,
         "dataset.name": "colours",
-        "dataset.label_table": f"s3://{world.settings.data_bucket}/{TABLE}",
+        "dataset.label_tables": f"s3://{world.settings.data_bucket}/{TABLE}",
         "dataset.multi_label": True,
         "dataset.labels": ["blue", "red", "green"],
         "training.hyperparameters.use_weighted_loss": 1,

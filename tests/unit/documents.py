@@ -27,7 +27,7 @@ def dataset_version(**changes: Any) -> DatasetVersion:
         "name": "pets",
         "version": "20260102T030405Z-0a1b2c3d",
         "parent": None,
-        "source": "s3://images-of-acme/images/",
+        "source": {"addresses": ["s3://images-of-acme/images/"]},
         "uri": "s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/",
         "labels": labels,
         "multi_label": False,

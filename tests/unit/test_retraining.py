@@ -16,7 +16,7 @@ __all__ = ["bucket", "endpoint", "s3"]  # fixtures
 @pytest.fixture
 def pets(bucket: Bucket) -> DatasetVersion:
     bucket.put_images({"cat": 12, "dog": 12})
-    return bucket.build(bucket.conf(source=f"s3://{bucket.name}/images/", packing={"resize": 12, "shard_images": 9}))
+    return bucket.build(bucket.conf(source=[f"s3://{bucket.name}/images/"], packing={"resize": 12, "shard_images": 9}))
 
 
 def test_nothing_is_to_be_done_where_no_dataset_has_new_images(bucket: Bucket, pets: DatasetVersion) -> None:
@@ -46,7 +46,7 @@ def test_the_dataset_that_gained_most_goes_first_and_a_named_one_before_all(
     bucket: Bucket, pets: DatasetVersion, caplog: pytest.LogCaptureFixture
 ) -> None:
     bucket.put_images({"cat": 2, "dog": 2}, first=12)
-    birds = bucket.conf(name="birds", source=f"s3://{bucket.name}/images/")
+    birds = bucket.conf(name="birds", source=[f"s3://{bucket.name}/images/"])
     bucket.build(birds, "manual__birds")
     bucket.put_images({"cat": 1}, first=14)
 
@@ -76,7 +76,7 @@ def test_the_conf_of_a_version_keeps_how_work_is_cut(bucket: Bucket, pets: Datas
     conf = dataset_conf(asked.dataset, pets)
 
     assert (conf.packing.shard_images, conf.packing.resize, conf.max_bad_fraction) == (50, 12, 0.5)
-    assert (conf.name, conf.labels, conf.source) == ("pets", ["cat", "dog"], f"s3://{bucket.name}/images/")
+    assert (conf.name, conf.labels, conf.source) == ("pets", ["cat", "dog"], [f"s3://{bucket.name}/images/"])
 
 
 def test_a_version_of_a_label_table_grows_with_the_table(bucket: Bucket) -> None:
@@ -84,14 +84,14 @@ def test_a_version_of_a_label_table_grows_with_the_table(bucket: Bucket) -> None
     lines = [f"{label}/{number:03d}.jpg,{label}" for label in ("cat", "dog") for number in range(8)]
     bucket.put_images({"cat": 8, "dog": 8})
     bucket.put("labels.csv", "\n".join(["path,label", *lines[:-2]]).encode())
-    built = bucket.build(bucket.conf(label_table=table, multi_label=True, packing={"pass_through": True}))
+    built = bucket.build(bucket.conf(label_tables=[table], multi_label=True, packing={"pass_through": True}))
     assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
     bucket.put("labels.csv", "\n".join(["path,label", *lines]).encode())
 
     found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
 
     assert found is not None
-    assert (found.new_images, found.conf.dataset.label_table) == (2, table)
+    assert (found.new_images, found.conf.dataset.label_tables) == (2, [table])
     grown = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
     assert (grown.counts.total, grown.multi_label, grown.packing) == (16, True, built.packing)
 
@@ -114,7 +114,7 @@ def test_a_source_that_cannot_be_read_holds_up_no_other_dataset(
     bucket: Bucket, pets: DatasetVersion, caplog: pytest.LogCaptureFixture
 ) -> None:
     bucket.put("labels.csv", b"path,label\ncat/000.jpg,cat\ndog/000.jpg,dog\ncat/001.jpg,cat\ndog/001.jpg,dog\n")
-    bucket.build(bucket.conf(name="birds", label_table=f"s3://{bucket.name}/labels.csv"))
+    bucket.build(bucket.conf(name="birds", label_tables=[f"s3://{bucket.name}/labels.csv"]))
     bucket.put("labels.csv", b"half a tab")
     with pytest.raises(DatasetError, match="has no column 'path'"):
         find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
@@ -128,7 +128,7 @@ def test_a_source_that_cannot_be_read_holds_up_no_other_dataset(
 
 
 def test_a_dataset_without_a_champion_holds_up_no_other(bucket: Bucket, pets: DatasetVersion) -> None:
-    birds = bucket.conf(name="birds", source=f"s3://{bucket.name}/images/")
+    birds = bucket.conf(name="birds", source=[f"s3://{bucket.name}/images/"])
     bucket.build(birds, "manual__birds")
     bucket.put_images({"cat": 2, "dog": 2}, first=12)
 

@@ -35,7 +35,7 @@ def write(bucket: Bucket, scenes: Mapping[str, str], *, images: bool = True, key
 
 
 def conf(bucket: Bucket, **changes: Any) -> DatasetConf:
-    table = {"source": f"s3://{bucket.name}/photos/", "label_table": f"s3://{bucket.name}/tables/scenes.csv"}
+    table = {"source": [f"s3://{bucket.name}/photos/"], "label_tables": [f"s3://{bucket.name}/tables/scenes.csv"]}
     return bucket.conf(**{**table, "multi_label": True, **changes})
 
 
@@ -99,7 +99,7 @@ def test_images_may_lie_in_another_bucket_than_the_table(s3: S3Client, bucket: B
         photos.put(f"user/{number}.jpg", jpeg(seed=number))
     lines = [f"s3://{photos.name}/user/{number}.jpg,{'cat' if number % 2 else 'dog'}" for number in range(8)]
     bucket.put("labels.csv", "\n".join(["path,label", *lines]).encode())
-    version = bucket.build(bucket.conf(label_table=f"s3://{bucket.name}/labels.csv"))
+    version = bucket.build(bucket.conf(label_tables=[f"s3://{bucket.name}/labels.csv"]))
     assert (version.labels, version.multi_label, version.counts.total) == (["cat", "dog"], False, 8)
     assert {source.label for source in test_image_uris(s3, version)} <= {0, 1}
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
 from include.datasets.labels import class_order
 from include.datasets.layout import Split
@@ -40,7 +41,7 @@ def parent() -> DatasetVersion:
         name="pets",
         version="20260301T123000Z-aaaaaaaa",
         parent=None,
-        source="s3://photos/pets/",
+        source=DatasetSource(addresses=["s3://photos/pets/"]),
         uri="s3://data/datasets/pets/20260301T123000Z-aaaaaaaa/",
         labels=["dog", "cat"],
         multi_label=False,

@@ -67,7 +67,7 @@ def test_the_source_may_lie_in_another_bucket_and_at_its_root(s3: S3Client, buck
     photos = Bucket(s3, f"{bucket.name}-photos")
     for number in range(6):
         photos.put(f"{'cat' if number % 2 else 'dog'}/{number}.jpg", jpeg(seed=number))
-    plan = bucket.plan(bucket.conf(source=f"s3://{photos.name}/"))
+    plan = bucket.plan(bucket.conf(source=[f"s3://{photos.name}/"]))
     assert (plan.labels, plan.new_images, plan.bucket) == (["cat", "dog"], 6, bucket.name)
 
 
@@ -91,7 +91,7 @@ def test_no_key_is_lost_or_changed_in_listing(s3: S3Client, bucket: Bucket, name
     keys = {f"images-{run}/{label}/{name}" for name in names for label in ("cat", "dog")}
     for number, key in enumerate(sorted(keys)):
         bucket.put(key, b"%d" % number)
-    plan = bucket.plan(bucket.conf(source=f"s3://{bucket.name}/images-{run}/"), run_id=str(run))
+    plan = bucket.plan(bucket.conf(source=[f"s3://{bucket.name}/images-{run}/"]), run_id=str(run))
     assert set(planned(s3, plan)) == keys
 
 
@@ -99,7 +99,7 @@ def test_several_labels_per_image_need_another_source(bucket: Bucket) -> None:
     bucket.put_images({"cat": 2, "dog": 2})
     with pytest.raises(
         DatasetError,
-        match=r"multi_label is true, but folders .* name a dataset\.label_table \(CSV, Parquet or JSON Lines\)",
+        match=r"multi_label is true, but folders .* name dataset\.label_tables \(CSV, Parquet or JSON Lines\)",
     ):
         bucket.plan(bucket.conf(multi_label=True))
 
@@ -130,7 +130,7 @@ def test_an_unknown_parent_is_refused_by_its_address(bucket: Bucket) -> None:
 
 def test_a_bucket_that_does_not_exist_is_named(bucket: Bucket) -> None:
     with pytest.raises(DatasetError, match=r"dataset\.source s3://no-such-photos/: there is no bucket no-such-photos"):
-        bucket.plan(bucket.conf(source="s3://no-such-photos/"))
+        bucket.plan(bucket.conf(source=["s3://no-such-photos/"]))
 
 
 def test_a_version_does_not_grow_into_another_bucket(s3: S3Client, bucket: Bucket) -> None:
@@ -140,4 +140,4 @@ def test_a_version_does_not_grow_into_another_bucket(s3: S3Client, bucket: Bucke
     s3.create_bucket(Bucket=other.name)
     other.put_images({"cat": 2, "dog": 2}, first=20)
     with pytest.raises(DatasetError, match=rf"lies in another bucket than the parent's images \({bucket.name}\)"):
-        bucket.plan(bucket.conf(source=f"s3://{other.name}/images/"), "manual__2", parent=parent.uri)
+        bucket.plan(bucket.conf(source=[f"s3://{other.name}/images/"]), "manual__2", parent=parent.uri)

@@ -42,7 +42,7 @@ def test_the_folders_say_the_split_of_every_image(bucket: Bucket, rows: Rows, na
     assert splits_of_folders(rows(version)) == dict(zip(names, ({"train"}, {"validation"}, {"test"}), strict=True))
     assert version.labels == ["001.Affenpinscher", "002.Afghan_hound"]
     assert version.counts.model_dump() == {"train": 6, "validation": 6, "test": 6}
-    assert version.source_layout == "split_folders"
+    assert version.source.layout == "split_folders"
 
 
 def test_an_absent_split_is_drawn_from_the_training_images_by_its_share(bucket: Bucket, rows: Rows) -> None:

@@ -113,7 +113,7 @@ def test_334_labels_and_50_of_them_are_versions_of_the_same_images(
         lines.append(f"user/{number}.jpg,{'val' if number % 4 == 0 else 'train'}," + ",".join(flags))
     bucket.put("labels/334-labels.csv", "\n".join(lines).encode())
     conf = example("multi-label-334")
-    dataset = conf.dataset.model_copy(update={"source": f"s3://{photos.name}/", "labels": labels[:classes]})
+    dataset = conf.dataset.model_copy(update={"source": [f"s3://{photos.name}/"], "labels": labels[:classes]})
 
     version = bucket.build(dataset)
 

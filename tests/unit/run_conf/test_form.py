@@ -19,7 +19,7 @@ def test_a_form_sent_as_it_opens_is_the_default_run() -> None:
 
 
 def test_a_text_that_may_stay_empty_may_be_null_as_the_form_sends_it() -> None:
-    for name in ("dataset.source", "dataset.version", "endpoint.name"):
+    for name in ("dataset.inventory", "dataset.version", "endpoint.name"):
         assert FIELDS[name].default is None
         assert FIELDS[name].schema["type"] == ["null", "string"]
 
@@ -45,6 +45,7 @@ def test_bounds_and_choices_come_from_the_model() -> None:
     rate = FIELDS["training.hyperparameters.learning_rate"].schema
     assert (rate["minimum"], rate["maximum"], rate["type"]) == (0, 1, ["null", "number"])
     assert FIELDS["dataset.labels"].schema["items"] == {"type": "string"}
+    assert FIELDS["dataset.source"].schema["type"] == ["null", "array", "string"]
     assert FIELDS["tuning.ranges"].schema["type"] == ["null", "object"]
 
 

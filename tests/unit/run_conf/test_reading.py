@@ -19,7 +19,7 @@ def test_an_empty_conf_is_a_whole_run() -> None:
     conf = RunConf.from_conf({})
     assert conf == RunConf.from_conf(None) == RunConf()
     assert conf.dataset.name == conf.endpoint_name == "digits"
-    assert conf.dataset.source_uri("bucket") == "s3://bucket/images/"
+    assert conf.dataset.addresses("bucket") == ["s3://bucket/images/"]
 
 
 def test_nested_and_dotted_keys_say_the_same() -> None:
@@ -62,7 +62,15 @@ def test_what_a_conf_dumps_it_reads_again() -> None:
         ("dataset.labels", '["cat", "dog"]', ["cat", "dog"]),
         ("dataset.labels", [0, 1], ["0", "1"]),
         ("dataset.labels", None, []),
-        ("dataset.source", "", ""),
+        ("dataset.source", "", []),
+        ("dataset.source", "s3://bucket/a,b/", ["s3://bucket/a,b/"]),
+        (
+            "dataset.source",
+            "s3://bucket/1.zip\nhttps://acme.com/2.zip\n",
+            ["s3://bucket/1.zip", "https://acme.com/2.zip"],
+        ),
+        ("dataset.label_tables", '["s3://bucket/a.csv"]', ["s3://bucket/a.csv"]),
+        ("dataset.label_tables", ["s3://bucket/a b, c.csv"], ["s3://bucket/a b, c.csv"]),
         ("resources.volume_gb", "", 30),
     ],
 )
@@ -156,7 +164,11 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
         ),
         (
             {"dataset.source": "/data/images"},
-            "dataset.source = /data/images: must be a text such as s3://bucket/prefix/",
+            "dataset.source = /data/images: must be a list of texts such as s3://bucket/prefix/",
+        ),
+        (
+            {"dataset.source": ["s3://bucket/a/", "bucket/b/"]},
+            "dataset.source = bucket/b/: must be a list of texts such as s3://bucket/prefix/",
         ),
         ({"dataset.labels": {"cat": 0}}, "dataset.labels = {'cat': 0}: must be a list of texts"),
         (

@@ -85,12 +85,12 @@ TUNE = {"training.mode": "tune"}
             "leave one of the two out",
         ),
         (
-            {"dataset.label_table": "s3://bucket/labels.xlsx"},
-            "dataset.label_table = s3://bucket/labels.xlsx: must end in .csv, .parquet or .jsonl",
+            {"dataset.label_tables": "s3://bucket/labels.xlsx"},
+            "dataset.label_tables = s3://bucket/labels.xlsx: must end in .csv, .parquet, .jsonl or .lst",
         ),
         (
-            {"dataset.label_table": "s3://bucket/labels.csv", "dataset.layout": "split_folders"},
-            "dataset.layout = split_folders: dataset.label_table says labels and splits: leave it at class_folders",
+            {"dataset.label_tables": "s3://bucket/labels.csv", "dataset.layout": "split_folders"},
+            "dataset.layout = split_folders: dataset.label_tables say labels and splits: leave it at class_folders",
         ),
         (
             {"dataset.split.test_as": "validation"},

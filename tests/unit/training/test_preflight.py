@@ -176,9 +176,9 @@ def test_an_empty_source_of_split_folders_is_told_how_to_fill_it(s3: Any) -> Non
 
 
 def test_a_label_table_stands_for_the_source(s3: Any) -> None:
-    conf = {"dataset.label_table": "s3://images-of-acme/labels.csv", "dataset.multi_label": True}
+    conf = {"dataset.label_tables": "s3://images-of-acme/labels.csv", "dataset.multi_label": True}
     assert refused(s3, conf) == [
-        "dataset.label_table = s3://images-of-acme/labels.csv: is not there: upload it or correct it"
+        "dataset.label_tables = s3://images-of-acme/labels.csv: is not there: upload it or correct it"
     ]
     s3.put_object(Bucket="images-of-acme", Key="labels.csv", Body=b"path,sun,sea")
     check(RunConf.from_conf(conf), settings(), s3=s3)
@@ -187,7 +187,7 @@ def test_a_label_table_stands_for_the_source(s3: Any) -> None:
 def test_several_labels_without_a_table_are_told(s3: Any) -> None:
     s3.put_object(Bucket="images-of-acme", Key="images/cat/1.jpg", Body=b"jpeg")
     assert refused(s3, {"dataset.multi_label": True}) == [
-        "dataset.multi_label = True: folders give an image one label: name a dataset.label_table"
+        "dataset.multi_label = True: folders give an image one label: name dataset.label_tables"
     ]
 
 

@@ -1,0 +1,44 @@
+"""Where a dataset's images come from, as a plan and ``dataset.json`` keep it to grow the dataset again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from include.run_conf.dataset import SourceLayout
+
+if TYPE_CHECKING:
+    from include.run_conf import DatasetConf
+
+
+class DatasetSource(BaseModel):
+    """What ``dataset`` of a run conf says of the source; the fields have the run conf's names and meanings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    addresses: list[str]
+    """``dataset.source``, or the address of ``images/`` in the data bucket; a prefix with its closing slash."""
+    layout: SourceLayout = "class_folders"
+    label_tables: list[str] = []
+    image_list: str = ""
+    inventory: str = ""
+    labels_file: str = ""
+    keep_removed: bool = False
+
+    @classmethod
+    def of(cls, conf: DatasetConf, data_bucket: str) -> Self:
+        """Read a run conf; an empty source becomes the address it stands for."""
+        return cls(
+            addresses=conf.addresses(data_bucket),
+            layout=conf.layout,
+            label_tables=conf.label_tables,
+            image_list=conf.image_list,
+            inventory=conf.inventory,
+            labels_file=conf.labels_file,
+            keep_removed=conf.keep_removed,
+        )
+
+    def __str__(self) -> str:
+        """Name the place where a person adds or mends images: the label tables where there are some."""
+        return ", ".join(self.label_tables or self.addresses)

@@ -1,0 +1,190 @@
+"""The section `dataset` of a run conf: which images, which classes, how they are split and packed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Section
+
+BUCKET = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+COMMA_SEPARATED: dict[str, JsonValue] = {"comma_separated": True}
+
+SourceLayout = Literal["class_folders", "split_folders"]
+SourceKind = Literal["prefix", "archive", "records"]
+SourceAddress = Annotated[
+    str, Field(pattern=rf"(?s)^({BUCKET}(/.*)?|https?://[^/\s]+/.+)$", examples=["s3://bucket/prefix/"])
+]
+TableAddress = Annotated[str, Field(pattern=rf"(?s)^{BUCKET}/.+$", examples=["s3://bucket/labels.csv"])]
+
+ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
+RECORDS_ENDING = ".rec"
+
+
+def source_kind(address: str) -> SourceKind:
+    """What an address of `dataset.source` leads to, by its ending; upper and lower case are the same.
+
+    The query of a web address says nothing of it.
+    """
+    path = address.lower()
+    if path.startswith("http"):
+        path = path.partition("#")[0].partition("?")[0]
+    if path.endswith(ARCHIVE_ENDINGS):
+        return "archive"
+    return "records" if path.endswith(RECORDS_ENDING) else "prefix"
+
+
+class SplitConf(Section):
+    """How images are shared out; an image keeps its split for ever."""
+
+    model_config = ConfigDict(title="Dataset: split")
+
+    train: float = Field(0.8, gt=0, lt=1, title="Train", description="Share of the images the model learns from.")
+    validation: float = Field(0.1, gt=0, lt=1, title="Validation", description="Share that chooses the best model.")
+    test: float = Field(0.1, gt=0, lt=1, title="Test", description="Share held out to measure the model at the end.")
+    seed: int = Field(0, ge=0, title="Seed", description="Another seed gives another split of a new dataset.")
+    train_per_class: int | None = Field(
+        None,
+        ge=1,
+        title="Training images per class",
+        description="So many images of each class train; validation and test share the rest in their proportion. "
+        "Empty: the shares decide.",
+    )
+    test_as: Literal["test", "validation"] = Field(
+        "test",
+        title="The source's test images",
+        description="Of a source that is split already. `validation`: they choose the best model, and the test images "
+        "are drawn from the training images.",
+    )
+
+
+class PackingConf(Section):
+    """How an image becomes a record; the same meaning as im2rec's options."""
+
+    model_config = ConfigDict(title="Dataset: packing")
+
+    resize: int | None = Field(
+        None, ge=1, title="Resize", description="Length of the shorter side in pixels. Empty: keep the size."
+    )
+    quality: int = Field(
+        95, ge=1, le=100, title="Quality", description="JPEG quality; for PNG the compression, up to 9."
+    )
+    encoding: Literal["jpg", "png"] = Field("jpg", title="Encoding", description="Format of the packed images.")
+    center_crop: bool = Field(False, title="Centre crop", description="Cut the middle square out before resizing.")
+    pass_through: bool = Field(
+        False, title="Pass through", description="Pack each image as it is: not resized, not encoded again."
+    )
+    minimum_side: int | None = Field(
+        None,
+        ge=1,
+        title="Smallest side",
+        description="Images whose shorter side has fewer pixels are left out as `too_small`. Empty: none is.",
+    )
+    fast_decode: bool = Field(
+        False,
+        title="Fast decode",
+        description="Decode large JPEGs at a fraction of their size before they are resized: faster, and not "
+        "im2rec's bytes.",
+    )
+    shard_images: int = Field(
+        2000, ge=1, title="Images per shard", description="How many images one mapped task packs."
+    )
+
+
+class DatasetConf(Section):
+    """Which images, which classes, which version."""
+
+    model_config = ConfigDict(title="Dataset")
+
+    name: str = Field(
+        "digits",
+        min_length=1,
+        max_length=40,
+        pattern=NAME_PATTERN,
+        json_schema_extra=NAME_PARTS,
+        examples=["cats-and-dogs"],
+        title="Name",
+        description="Versions, registered models and the endpoint of a dataset go by this name.",
+    )
+    source: list[SourceAddress] = Field(
+        [],
+        title="Source",
+        description="`s3://bucket/prefix/` of the images; or archives (`.zip`, `.tar`, `.tar.gz`, `.tgz`) or finished "
+        "`.rec` files, in S3 or at `https://`, a line each. Empty: `images/` in the data bucket.",
+    )
+    layout: SourceLayout = Field(
+        "class_folders",
+        title="Layout",
+        description="What lies under the source. `class_folders`: a folder for each class; `split_folders`: `train`, "
+        "`validation` and `test` with class folders in each.",
+    )
+    label_tables: list[TableAddress] = Field(
+        [],
+        title="Label tables",
+        description="CSV, Parquet or JSON Lines with a row for each image: `path`, then `label` or a 0/1 column for "
+        "each class, and `split` where it is given; or im2rec's `.lst`. Empty: folders are the labels.",
+    )
+    image_list: str = Field(
+        "",
+        pattern=rf"(?s)^({BUCKET}/.+)?$",
+        examples=["s3://bucket/s3-paths.txt"],
+        title="Image list",
+        description="Text with an image's address or key a line: the images there are. Empty: the bucket is listed.",
+    )
+    inventory: str = Field(
+        "",
+        pattern=rf"(?s)^({BUCKET}/.+)?$",
+        examples=["s3://bucket/inventory/2026-01-02T01-00Z/manifest.json"],
+        title="Inventory",
+        description="`manifest.json` of an S3 Inventory, read instead of listing the bucket. Empty: the bucket is "
+        "listed.",
+    )
+    labels: list[str] = Field(
+        [],
+        json_schema_extra=COMMA_SEPARATED,
+        title="Labels",
+        description="Classes in class order, a line each. Empty: all, folders sorted, columns as they stand.",
+    )
+    labels_file: str = Field(
+        "",
+        pattern=rf"(?s)^({BUCKET}/.+)?$",
+        examples=["s3://bucket/labels.txt"],
+        title="Labels file",
+        description="Text with a class a line, or a JSON list: the classes in class order, and the names behind the "
+        "numbers of a `.lst`. Labels, where they are given, choose among them.",
+    )
+    keep_removed: bool = Field(
+        False,
+        title="Keep removed",
+        description="Images that are gone from the source stay in the versions that grow. Off: the next one drops "
+        "them.",
+    )
+    multi_label: bool = Field(
+        False, title="Multi-label", description="An image may belong to several classes: needs a label table."
+    )
+    max_bad_fraction: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        title="Bad images allowed",
+        description="Share of unreadable images above which no version is published.",
+    )
+    version: str = Field(
+        "", title="Version", description="A finished version to use instead of building one. Empty: build one."
+    )
+    split: SplitConf = Field(SplitConf(), description="How images are shared out.")
+    packing: PackingConf = Field(PackingConf(), description="How an image becomes a record.")
+
+    def addresses(self, data_bucket: str) -> list[str]:
+        """Where the images are: `source`, or `images/` in the data bucket; a prefix ends with a slash."""
+        source = self.source or [f"s3://{data_bucket}/images/"]
+        return [
+            f"{address}/" if source_kind(address) == "prefix" and not address.endswith("/") else address
+            for address in source
+        ]
+
+    @property
+    def source_kind(self) -> SourceKind:
+        """What the addresses of `source` lead to; rules see to it that all lead to the same."""
+        return source_kind(self.source[0]) if self.source else "prefix"
