@@ -5,19 +5,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
-from pathlib import Path
-from string import Template
 
 from include.datasets.version import DatasetVersion
 from include.deployment.prediction import Prediction, content_type
-from include.evaluation.charts import accuracy_curves, heat_map
+from include.evaluation.charts import accuracy_curves
 from include.evaluation.metrics import Measurement
+from include.pages.charts import heat_map
+from include.pages.elements import Markup, joined, note, page, section, shown, table
 from include.training.epochs import EpochMetrics
 from include.training.results import JobResult
 from include.training.selection import BestModel
-
-PAGE = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -52,28 +49,24 @@ def report_page(contents: ReportContents) -> str:
     """The report as one HTML page."""
     dataset = contents.dataset
     sections = (
-        _section("Validation accuracy by epoch", accuracy_curves(contents.curves)),
-        _section("First epoch: base against incremental", _first_epochs(contents)),
-        _section("Leaderboard", _leaderboard(contents.best)),
-        _section("Confusion matrix", _confusion(contents)),
-        _section("Classes", _classes(contents.measurement)),
-        _section("Held-out images", _examples(contents.examples)),
+        section("Validation accuracy by epoch", accuracy_curves(contents.curves)),
+        section("First epoch: base against incremental", _first_epochs(contents)),
+        section("Leaderboard", _leaderboard(contents.best)),
+        section("Confusion matrix", _confusion(contents)),
+        section("Classes", _classes(contents.measurement)),
+        section("Held-out images", _examples(contents.examples)),
     )
-    return PAGE.substitute(
-        title=escape(f"{dataset.name}: {contents.measurement.accuracy:.2%} on held-out images"),
-        lead=escape(f"Dataset version {dataset.version}, model of {contents.job.role} job {contents.job.name}."),
+    return page(
+        title=f"{dataset.name}: {contents.measurement.accuracy:.2%} on held-out images",
+        lead=f"Dataset version {dataset.version}, model of {contents.job.role} job {contents.job.name}.",
         figures=_figures(contents),
-        sections="".join(sections),
+        sections=sections,
     )
 
 
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
-
-
-def _figures(contents: ReportContents) -> str:
+def _figures(contents: ReportContents) -> list[tuple[str, str]]:
     measured, counts = contents.measurement, contents.dataset.counts
-    figures = [
+    return [
         (f"{measured.accuracy:.2%}", "accuracy"),
         (f"{measured.top_k_accuracy:.2%}" if measured.top_k_accuracy is not None else "", f"top {measured.top_k}"),
         (
@@ -84,20 +77,19 @@ def _figures(contents: ReportContents) -> str:
         (f"{contents.dataset.num_classes}", "classes"),
         (f"{counts.train} + {counts.validation}", "training + validation images"),
     ]
-    return "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in figures if value)
 
 
-def _first_epochs(contents: ReportContents) -> str:
+def _first_epochs(contents: ReportContents) -> Markup:
     if contents.job.role != "incremental":
-        return ""
+        return Markup()
     rows = [
         (name, _percent(epochs[0].validation_accuracy if epochs else None), _percent(_last(epochs)))
         for name, epochs in contents.curves
     ]
-    return _table(("job", "validation accuracy after epoch 1", "after the last epoch"), rows)
+    return table(("job", "validation accuracy after epoch 1", "after the last epoch"), rows)
 
 
-def _leaderboard(best: BestModel) -> str:
+def _leaderboard(best: BestModel) -> Markup:
     """The considered jobs with the hyperparameters in which they differ, then the skipped ones with their reason."""
     shared = _shared_hyperparameters(best)
     rows = [
@@ -111,9 +103,9 @@ def _leaderboard(best: BestModel) -> str:
     ]
     rows += [(skip.job, "skipped", "", skip.reason) for skip in best.skipped]
     if not rows:
-        return ""
-    table = _table(("job", best.objective, "billed", "hyperparameters"), rows, best=best.job)
-    return f"{table}<p class=note>All of them: {escape(_listed(shared))}.</p>" if shared else table
+        return Markup()
+    jobs = table(("job", best.objective, "billed", "hyperparameters"), rows, best=best.job)
+    return joined((jobs, note(f"All of them: {_listed(shared)}."))) if shared else jobs
 
 
 def _shared_hyperparameters(best: BestModel) -> dict[str, str]:
@@ -126,48 +118,41 @@ def _listed(hyperparameters: dict[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in sorted(hyperparameters.items()))
 
 
-def _confusion(contents: ReportContents) -> str:
+def _confusion(contents: ReportContents) -> Markup:
+    confusion = contents.measurement.confusion
     if not contents.dataset.multi_label:
-        return heat_map(contents.measurement.confusion, contents.dataset.labels)
+        totals = confusion.sum(axis=1)
+        return heat_map(confusion, contents.dataset.labels, corner="expected \\ predicted", totals=totals)
     rows = [
         (label, *(str(int(count)) for count in (cells[1][1], cells[0][1], cells[1][0], cells[0][0])))
-        for label, cells in zip(contents.dataset.labels, contents.measurement.confusion, strict=True)
+        for label, cells in zip(contents.dataset.labels, confusion, strict=True)
     ]
-    return _table(("class", "rightly shown", "wrongly shown", "missed", "rightly absent"), rows)
+    return table(("class", "rightly shown", "wrongly shown", "missed", "rightly absent"), rows)
 
 
-def _classes(measured: Measurement) -> str:
+def _classes(measured: Measurement) -> Markup:
     rows = [
         (label, f"{score.precision:.4f}", f"{score.recall:.4f}", f"{score.f1:.4f}", str(score.images))
         for label, score in measured.classes.items()
     ]
-    return _table(("class", "precision", "recall", "F1", "images"), rows)
+    return table(("class", "precision", "recall", "F1", "images"), rows)
 
 
-def _examples(examples: Iterable[Example]) -> str:
-    figures = "".join(_example(example) for example in examples)
-    return f'<div class="examples">{figures}</div>' if figures else ""
+def _examples(examples: Iterable[Example]) -> Markup:
+    figures = joined(_example(example) for example in examples)
+    return Markup(f'<div class="examples">{figures}</div>') if figures else Markup()
 
 
-def _example(example: Example) -> str:
+def _example(example: Example) -> Markup:
     prediction = example.prediction
     kind = content_type(example.image)
     encoded = base64.b64encode(example.image).decode()
-    return (
+    return Markup(
         f'<figure class="{"right" if prediction.correct else "wrong"}">'
-        f'<img alt="{escape(prediction.image)}" title="{escape(prediction.image)}" src="data:{kind};base64,{encoded}">'
-        f"<figcaption><b>{escape(prediction.label)}</b> {prediction.probability:.1%}<br>"
-        f"is {escape(prediction.expected)}</figcaption></figure>"
+        f'<img alt="{shown(prediction.image)}" title="{shown(prediction.image)}" src="data:{kind};base64,{encoded}">'
+        f"<figcaption><b>{shown(prediction.label)}</b> {prediction.probability:.1%}<br>"
+        f"is {shown(prediction.expected)}</figcaption></figure>"
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, best: str = "") -> str:
-    columns = "".join(f"<th>{escape(title)}</th>" for title in head)
-    body = "".join(
-        f"<tr{' class=best' if row[0] == best else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _percent(value: float | None) -> str:

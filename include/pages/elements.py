@@ -1,0 +1,78 @@
+"""What a page is made of: its frame, sections, figures, tables. Whatever is not Markup is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+_FRAME = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
+
+_CONTROL_PICTURES = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "␡"}
+_OTHER_CONTROLS = dict.fromkeys((*range(0x80, 0xA0), 0x61C, *range(0x200E, 0x2010), *range(0x202A, 0x202F)), "�")
+_ISOLATES = dict.fromkeys(range(0x2066, 0x206A), "�")
+_VISIBLE = _CONTROL_PICTURES | _OTHER_CONTROLS | _ISOLATES
+"""S3 keys may hold control characters, and some that turn the text around them: a reader has to see them."""
+
+
+class Markup(str):
+    """HTML that is finished: everything from outside in it is escaped."""
+
+    __slots__ = ()
+
+
+def shown(text: str) -> Markup:
+    """Text as HTML: escaped, in one line, control characters visible; Markup stays as it is."""
+    return text if isinstance(text, Markup) else Markup(escape(text.translate(_VISIBLE)))
+
+
+def joined(parts: Iterable[str]) -> Markup:
+    """Pieces one after the other."""
+    return Markup("".join(shown(part) for part in parts))
+
+
+def page(*, title: str, lead: str, figures: Iterable[tuple[str, str]], sections: Iterable[Markup]) -> str:
+    """A whole page: a title, a sentence below it, (value, name) pairs in large type, then the sections.
+
+    Figures without a value are left out.
+    """
+    tiles = joined(
+        Markup(f"<div><b>{shown(value)}</b><span>{shown(name)}</span></div>") for value, name in figures if value
+    )
+    return _FRAME.substitute(title=shown(title), lead=shown(lead), figures=tiles, sections=joined(sections))
+
+
+def section(title: str, *bodies: Markup) -> Markup:
+    """A titled part of a page; nothing where it has no body."""
+    body = joined(bodies)
+    return Markup(f"<section><h2>{shown(title)}</h2>{body}</section>") if body else Markup()
+
+
+def note(text: str) -> Markup:
+    """A remark in small type."""
+    return Markup(f"<p class=note>{shown(text)}</p>")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, best: str = "", kind: str = "") -> Markup:
+    """A table; the row that begins with `best` stands out. `kind` is a class of the page's styles.
+
+    Long tables scroll within themselves, below their head.
+    """
+    columns = joined(Markup(f"<th>{shown(title)}</th>") for title in head)
+    body = joined(_row(row, marked=bool(best) and row[0] == best) for row in rows)
+    return Markup(
+        f'<div class="scroll"><table{f" class={kind}" if kind else ""}><thead><tr>{columns}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def listed(names: Iterable[tuple[str, str]]) -> Markup:
+    """Names and what they stand for, a line each; those that stand for nothing are left out."""
+    lines = joined(Markup(f"<dt>{shown(name)}</dt><dd>{shown(value)}</dd>") for name, value in names if value)
+    return Markup(f"<dl>{lines}</dl>") if lines else Markup()
+
+
+def _row(cells: Sequence[str], *, marked: bool) -> Markup:
+    row = joined(Markup(f"<td>{shown(cell)}</td>") for cell in cells)
+    return Markup(f"<tr{' class=best' if marked else ''}>{row}</tr>")
