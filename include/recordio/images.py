@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from include.recordio.options import ImageOptions
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # pydantic, behind ImageOptions, takes longer to load than many images to pack
     from cv2.typing import MatLike
+
+    from include.recordio.image_steps import ImageSteps
+    from include.recordio.options import ImageOptions
 
 JPEG_START = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
@@ -41,7 +42,7 @@ class PackedImage:
     height: int
 
 
-def pack_image(source: bytes, options: ImageOptions) -> PackedImage:
+def pack_image(source: bytes, options: ImageOptions | ImageSteps) -> PackedImage:
     """Decode, crop, resize and encode one image; safe to call from many threads.
 
     Raises ImageError with the status ``empty``, ``not_an_image``, ``corrupt`` or ``too_large``.
@@ -65,7 +66,8 @@ def decode_image(source: bytes, color: int = 1) -> MatLike:
     ``imread`` supplies a missing end to a truncated JPEG, ``imdecode`` does not, so it is appended here; a decoder
     never reads past the first end it meets.
     """
-    readable = source + JPEG_END if source.startswith(JPEG_START) else source
+    needs_end = source.startswith(JPEG_START) and not source.endswith(JPEG_END)
+    readable = source + JPEG_END if needs_end else source
     try:
         pixels = cv2.imdecode(np.frombuffer(readable, dtype=np.uint8), color)
     except cv2.error as error:
@@ -116,7 +118,7 @@ def _resize_short_edge(pixels: MatLike, short_edge: int) -> MatLike:
         raise ImageError("too_large", f"{width} x {height} pixels cannot be resized: {_reason(error)}") from None
 
 
-def _encode(pixels: MatLike, options: ImageOptions) -> bytes:
+def _encode(pixels: MatLike, options: ImageOptions | ImageSteps) -> bytes:
     if options.encoding == ".jpg":
         parameters = [cv2.IMWRITE_JPEG_QUALITY, options.quality]
     else:  # cv2 takes more than 9 for 9, with a warning for every image
