@@ -17,8 +17,8 @@ FULL_RETRAIN = (
 def class_order(asked: Sequence[str], source: ImageSource, parent: DatasetVersion | None) -> list[str]:
     """Return class names in the order of their index.
 
-    The parent's order where there is one; else ``dataset.labels``; else the source's. Raises DatasetError where the
-    label set differs from the parent's, the source does not have a label, or fewer than two classes remain.
+    The parent's order where there is one; else that of the classes ``asked`` for; else the source's. Raises DatasetError
+    where the label set differs from the parent's, the source does not have a label, or fewer than two classes remain.
     """
     if parent is not None:
         return _parents_order(asked, source, parent)
@@ -35,7 +35,7 @@ def class_order(asked: Sequence[str], source: ImageSource, parent: DatasetVersio
     if missing:
         raise DatasetError(
             f"dataset.labels names {len(missing)} classes that {source.uri} does not have: "
-            + "; ".join(_with_nearest(label, source.classes) for label in missing[:10])
+            + "; ".join(with_nearest(label, source.classes) for label in missing[:10])
         )
     if len(labels) < 2:
         raise DatasetError(
@@ -58,6 +58,7 @@ def _parents_order(asked: Sequence[str], source: ImageSource, parent: DatasetVer
     return list(parent.labels)
 
 
-def _with_nearest(label: str, classes: Sequence[str]) -> str:
+def with_nearest(label: str, classes: Sequence[str]) -> str:
+    """Quote a name that is no class, and the class whose name is nearest to it."""
     near = get_close_matches(label, classes, n=1)
     return f"{label!r} (did you mean {near[0]!r}?)" if near else repr(label)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.datasets.layout import Split
@@ -16,20 +19,31 @@ from include.datasets.source import SourceImage
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+BATCH_ROWS = 20_000
+
 PLANNED = "planned"
 PACKED = "packed"
 DUPLICATE = "duplicate"
 CONFLICT = "conflict"
+EMPTY = "empty"
 IGNORED = "ignored"
 SKIPPED = "skipped"
+UNLABELLED = "unlabelled"
+REMOVED = "removed"
 MISSING = "missing"
 CHANGED = "changed"
 
-TRANSIENT = frozenset({MISSING, CHANGED, SKIPPED})
-"""What an image was only while its version was built: the next version looks again."""
+JUDGED = frozenset({"corrupt", "not_an_image", "unsupported", "too_small", "too_large"})
+"""What the bytes of an image alone decide: the next version does not read them again."""
 
-BAD = frozenset({MISSING, CHANGED, CONFLICT, "empty", "corrupt", "not_an_image", "unsupported", "too_large"})
+BAD = JUDGED | {MISSING, CHANGED, CONFLICT, EMPTY}
 """Images that were meant to be packed and could not be."""
+
+ACCOUNTED = JUDGED | {PACKED, DUPLICATE, CONFLICT, EMPTY}
+"""Images that a version knows; of all others the next version knows nothing."""
+
+NOT_MEANT = frozenset({DUPLICATE, IGNORED, SKIPPED, UNLABELLED, REMOVED})
+"""Objects that were not to be packed: they do not count among a version's images."""
 
 _COLUMNS: list[pa.Field[Any]] = [
     pa.field("bucket", pa.string()),
@@ -86,9 +100,47 @@ class ManifestRow:
         return replace(self, status=status, reason=reason, split=None, record_id=None, shard=None)
 
 
-def to_table(rows: Sequence[ManifestRow]) -> pa.Table:
-    """Lay rows out in the manifest's columns."""
-    return pa.Table.from_pydict({name: [getattr(row, name) for row in rows] for name in SCHEMA.names}, schema=SCHEMA)
+def to_table(rows: Iterable[ManifestRow]) -> pa.Table:
+    """Lay rows out in the manifest's columns; of an iterator only a batch of rows is in memory at a time."""
+    batches = (
+        pa.RecordBatch.from_pydict({name: [getattr(row, name) for row in batch] for name in SCHEMA.names}, SCHEMA)
+        for batch in batched(rows)
+    )
+    return pa.Table.from_batches(batches, SCHEMA)
+
+
+def lay_out(table: pa.Table, **values: Any) -> pa.Table:
+    """Give a table the manifest's columns: ``values`` are arrays, or one value for all rows; the rest is null."""
+    columns: list[Any] = []
+    for field in _COLUMNS:
+        if field.name in values:
+            given = values[field.name]
+            whole = isinstance(given, pa.Array | pa.ChunkedArray)
+            columns.append(given if whole else pa.repeat(pa.scalar(given, field.type), table.num_rows))
+        elif field.name in table.column_names:
+            columns.append(table.column(field.name))
+        else:
+            columns.append(pa.nulls(table.num_rows, field.type))
+    return pa.table(columns, schema=SCHEMA)
+
+
+def uris(table: pa.Table) -> pa.ChunkedArray:
+    """Return the addresses of a table's objects without ``s3://``, which tell them apart."""
+    return pc.binary_join_element_wise(table["bucket"], table["key"], "/")
+
+
+def class_counts(table: pa.Table) -> dict[str, Counter[Split]]:
+    """Count the rows of each class by their split; a row of several classes counts for each."""
+    pairs = pa.table(
+        {
+            "label": pc.list_flatten(table["labels"]),
+            "split": table["split"].take(pc.list_parent_indices(table["labels"])),
+        }
+    )
+    counts: dict[str, Counter[Split]] = {}
+    for pair in pairs.group_by(["label", "split"]).aggregate([([], "count_all")]).to_pylist():
+        counts.setdefault(pair["label"], Counter())[pair["split"]] = pair["count_all"]
+    return counts
 
 
 def to_rows(table: pa.Table) -> list[ManifestRow]:
@@ -103,7 +155,8 @@ def write_manifest(s3: S3Client, bucket: str, key: str, table: pa.Table) -> None
     """Store a table as one Parquet object; the same rows give the same bytes."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
-    s3.put_object(Bucket=bucket, Key=key, Body=sink.getvalue(), ContentType="application/vnd.apache.parquet")
+    sink.seek(0)
+    s3.put_object(Bucket=bucket, Key=key, Body=sink, ContentType="application/vnd.apache.parquet")
 
 
 def read_manifest(s3: S3Client, bucket: str, key: str, columns: list[str] | None = None) -> pa.Table:

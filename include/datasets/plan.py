@@ -17,6 +17,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.given_splits import decide_splits
 from include.datasets.known import KnownImages
 from include.datasets.labels import class_order
+from include.datasets.labels_file import asked_labels
 from include.datasets.layout import SPLITS, Split, VersionLayout, version_name
 from include.datasets.manifest import PLANNED, ManifestRow, to_table, write_manifest
 from include.datasets.selection import Selection, select_images
@@ -98,7 +99,7 @@ def plan_version(
     packing = image_options(conf)
     base = _load_parent(s3, layout, parent, conf, packing)
     source = open_source(s3, conf, data_bucket)
-    labels = class_order(conf.labels, source, base)
+    labels = class_order(asked_labels(s3, conf), source, base)
     known = KnownImages.of(s3, base) if base else KnownImages()
     new = _new_images(source, labels, known)
     _check_one_bucket(new, known)

@@ -24,6 +24,7 @@ from include.datasets.manifest import (
     PACKED,
     SKIPPED,
     TRANSIENT,
+    UNLABELLED,
     read_manifest,
     write_manifest,
 )
@@ -114,7 +115,7 @@ def _manifest(
 def _check_bad_fraction(plan: VersionPlan, manifest: pa.Table) -> None:
     statuses = _statuses(manifest)
     bad = {status: count for status, count in statuses.items() if status in BAD}
-    judged = sum(count for status, count in statuses.items() if status not in (DUPLICATE, IGNORED, SKIPPED))
+    judged = sum(count for status, count in statuses.items() if status not in (DUPLICATE, IGNORED, SKIPPED, UNLABELLED))
     fraction = sum(bad.values()) / max(judged, 1)
     if bad:
         logger.warning("%s of %s images are bad: %s", sum(bad.values()), judged, bad)

@@ -1,0 +1,50 @@
+"""Small documents in S3 that people write: label tables, image lists, labels files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from include.datasets.errors import DatasetError
+from include.datasets.layout import parse_s3_uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def read_document(s3: S3Client, field: str, uri: str) -> bytes:
+    """Read a whole object. Raises DatasetError, naming the field of the run conf, where it is not there or barred."""
+    bucket, key = parse_s3_uri(uri)
+    try:
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except ClientError as error:
+        raise unread(field, uri, error) from error
+
+
+def unread(field: str, uri: str, error: ClientError) -> DatasetError | ClientError:
+    """Say in the words of the run conf why a document cannot be read; other errors than these stay as they are."""
+    code = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if code == 404:
+        return DatasetError(f"{field} {uri} does not exist: correct the address")
+    if code in (401, 403):
+        return DatasetError(f"{field} {uri} may not be read: give the role s3:GetObject")
+    return error
+
+
+def text_lines(field: str, uri: str, body: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text with their numbers, 1 being the first, without their ends.
+
+    UTF-8, with or without a byte order mark; lines end with a line feed, a carriage return or both. Raises DatasetError
+    for another encoding, at its first line.
+    """
+    # A StringIO of the text would hold up to four bytes for each of its letters.
+    lines = io.TextIOWrapper(io.BytesIO(body), encoding="utf-8-sig")
+    number = 0
+    try:
+        for number, line in enumerate(lines, start=1):
+            yield number, line.removesuffix("\n")
+    except UnicodeDecodeError:
+        raise DatasetError(f"{field} {uri} is not UTF-8 (after line {number}): save it as UTF-8") from None
