@@ -45,7 +45,8 @@ def decide_splits(
 
     An image that replaces another under its key takes that one's. A split that the source tells is kept; where the
     source tells splits but lacks one (``given``), its share is drawn from the images it gives for training. All others
-    are drawn by the shares.
+    are drawn by the shares: of all images of their class, or beside given splits, which have shares of their own, of
+    those that are drawn.
     """
     absent = frozenset(SPLITS) - given if given else frozenset()
     splits: dict[str, Split] = {}
@@ -64,8 +65,11 @@ def decide_splits(
             splits[etag] = image.split
             for label in image.labels:
                 counts.setdefault(label, Counter())[image.split] += 1
-    splits |= assign_splits(from_train, _shares_of_absent(shares, absent), settled=counts)
-    return splits | assign_splits(undecided, shares, settled=counts)
+    drawn = assign_splits(from_train, _shares_of_absent(shares, absent), settled=counts)
+    for etag, split in drawn.items():
+        for label in from_train[etag]:
+            counts.setdefault(label, Counter())[split] += 1
+    return splits | drawn | assign_splits(undecided, shares, settled=counts, alone=bool(given))
 
 
 def _shares_of_absent(shares: FullShares, absent: frozenset[Split]) -> Shares:

@@ -1,16 +1,22 @@
-"""Which split an image belongs to: decided by its content and a seed, once and for ever."""
+"""Which split an image belongs to: decided by its content, a seed and the shares of its class."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 from include.datasets.layout import SPLITS, Split
 
-Intervals = dict[Split, tuple[float, float]]
+LINE: tuple[Split, ...] = ("test", "validation", "train")
+"""The order in which the splits' intervals lie on [0, 1)."""
+
+ROUNDING = 1e-9
+"""Shares are decimal fractions, which binary ones miss by less than this."""
 
 
 class SplitShares(Protocol):
@@ -50,103 +56,147 @@ def fraction(seed: int, purpose: str, etag: str) -> float:
 
 
 def natural_split(etag: str, shares: SplitShares) -> Split:
-    """Return the split that an image's content and the seed give it, whatever other images there are."""
-    point = fraction(shares.seed, "split", etag)
-    for split, (low, high) in _intervals(shares).items():
-        if low <= point < high:
-            return split
-    return "train"
+    """Return the split whose interval an image's content and the seed fall into, whatever other images there are."""
+    line, ends = _intervals(positive_shares(shares))
+    return line[bisect_right(ends, fraction(shares.seed, "split", etag))]
+
+
+def positive_shares(shares: SplitShares) -> dict[Split, float]:
+    """Return the shares of the splits that are to have images."""
+    every: dict[Split, float] = {
+        "train": 1 - shares.validation - shares.test,
+        "validation": shares.validation,
+        "test": shares.test,
+    }
+    return {split: share for split, share in every.items() if share > ROUNDING}
 
 
 def assign_splits(
-    images: Mapping[str, Sequence[str]], shares: SplitShares, *, settled: Mapping[str, Counter[Split]]
+    images: Mapping[str, Sequence[str]],
+    shares: SplitShares,
+    *,
+    settled: Mapping[str, Counter[Split]],
+    alone: bool = False,
 ) -> dict[str, Split]:
-    """Give each new image (ETag -> its classes) its split.
+    """Give each new image (ETag -> its classes) its split, so that every class has its shares.
 
-    It is the natural one, or with ``train_per_class`` training for so many of a class and the natural one of the others
-    for the rest. Where a class would have no image at all in a wanted split, the image nearest to that split's interval
-    moves there, training being served first, then validation, then test, and the smallest class before larger ones; an
-    image of several classes only moves where no other class of it loses its last one. ``settled`` counts the images per
-    class that have their split already; those never move.
+    ``settled`` counts the images per class that have their split already; those never move. The new ones bring a class
+    as near to its shares of all its images as they can; with ``alone`` the shares are those of the new images only.
+    Either way a class without any image in a wanted split gets one there as soon as it can: training first, then
+    validation, then test.
+
+    Where each image has one class, the images whose content falls into a split's interval are there, but for the
+    fewest that have to leave an over-full split: those nearest to the interval they move to. Where images have
+    several, they are stratified iteratively (``include.datasets.multi_label_splits``).
     """
-    if shares.train_per_class is None:
-        assigned = {etag: natural_split(etag, shares) for etag in images}
-    else:
-        assigned = _so_many_of_each_class(images, shares, shares.train_per_class, settled)
-    _Filling(images, assigned, settled, shares).fill()
-    return assigned
+    if any(len(labels) != 1 for labels in images.values()):
+        # scikit-learn takes a second to import, which only datasets of several labels should pay.
+        from include.datasets.multi_label_splits import stratify  # noqa: PLC0415
 
-
-def _so_many_of_each_class(
-    images: Mapping[str, Sequence[str]], shares: SplitShares, wanted: int, settled: Mapping[str, Counter[Split]]
-) -> dict[str, Split]:
-    held_out = shares.validation + shares.test
-    rest = Shares(shares.validation / held_out, shares.test / held_out, shares.seed)
-    room = {label: wanted - settled.get(label, Counter())["train"] for labels in images.values() for label in labels}
+        return stratify(images, positive_shares(shares), seed=shares.seed, settled=settled, alone=alone)
+    by_class: dict[str, list[str]] = {}
+    for etag, (label,) in images.items():
+        by_class.setdefault(label, []).append(etag)
     assigned: dict[str, Split] = {}
-    for etag in sorted(images, key=lambda etag: (fraction(shares.seed, "train", etag), etag)):
-        (label,) = images[etag]
-        assigned[etag] = "train" if room[label] > 0 else natural_split(etag, rest)
-        room[label] -= assigned[etag] == "train"
+    for label, etags in by_class.items():
+        there = settled.get(label, Counter())
+        if shares.train_per_class is None:
+            assigned |= _share_out(etags, shares, there, alone=alone)
+        else:
+            assigned |= _so_many_train(etags, shares, there, shares.train_per_class, alone=alone)
     return assigned
 
 
-class _Filling:
-    """Moves images to where a class would have none."""
+def nearest_quotas(
+    new: float, shares: Mapping[Split, float], there: Mapping[Split, int], *, alone: bool = False
+) -> dict[Split, float]:
+    """Divide new images among splits so that the sums with those already there come as near to the shares as can be.
 
-    def __init__(
-        self,
-        images: Mapping[str, Sequence[str]],
-        assigned: dict[str, Split],
-        settled: Mapping[str, Counter[Split]],
-        shares: SplitShares,
-    ) -> None:
-        self._images = images
-        self._assigned = assigned
-        self._seed = shares.seed
-        self._counted = shares.train_per_class is not None
-        self._intervals = _intervals(shares)
-        self._wanted = [split for split in SPLITS if self._intervals[split][1] > self._intervals[split][0]]
-        self._by_class: dict[str, list[str]] = {}
-        self._counts = {label: Counter(counts) for label, counts in settled.items()}
-        for etag in sorted(images):
-            for label in images[etag]:
-                self._by_class.setdefault(label, []).append(etag)
-                self._counts.setdefault(label, Counter())[assigned[etag]] += 1
-
-    def fill(self) -> None:
-        """Serve class after class, the smallest first."""
-        for label in sorted(self._by_class, key=lambda label: (self._counts[label].total(), label)):
-            for split in self._wanted:
-                if self._counts[label][split] == 0:
-                    self._serve(label, split)
-
-    def _serve(self, label: str, split: Split) -> None:
-        own = [etag for etag in self._by_class[label] if self._spares(label, etag, split)]
-        harmless = [etag for etag in own if all(self._spares(other, etag, split) for other in self._images[etag])]
-        # A class that no training image shows cannot be learned: for training another class may lose a held-out image.
-        candidates = harmless or (own if split == "train" else [])
-        if candidates:
-            moved = min(candidates, key=lambda etag: (self._is_counted(etag), self._distance(etag, split), etag))
-            for other in self._images[moved]:
-                self._counts[other][self._assigned[moved]] -= 1
-                self._counts[other][split] += 1
-            self._assigned[moved] = split
-
-    def _spares(self, label: str, etag: str, split: Split) -> bool:
-        """Tell whether a class can let an image go: it has others there, or needs it more in ``split``."""
-        now, counts = self._assigned[etag], self._counts[label]
-        return counts[now] > 1 or (counts[split] == 0 and now in self._wanted[self._wanted.index(split) + 1 :])
-
-    def _is_counted(self, etag: str) -> bool:
-        """Tell whether the image is one of so many that are to train."""
-        return self._counted and self._assigned[etag] == "train"
-
-    def _distance(self, etag: str, split: Split) -> float:
-        point, (low, high) = fraction(self._seed, "split", etag), self._intervals[split]
-        return max(low - point, point - high, 0.0)
+    Near is the least sum of squares. Quotas are not rounded; their sum is ``new``.
+    """
+    before = {split: 0 if alone else there.get(split, 0) for split in shares}
+    whole = sum(shares.values())
+    total = new + sum(before.values())
+    wanted = {split: total * share / whole - before[split] for split, share in shares.items()}
+    while any(quota < -ROUNDING for quota in wanted.values()):
+        wanted = {split: quota for split, quota in wanted.items() if quota >= -ROUNDING}
+        excess = (sum(wanted.values()) - new) / len(wanted)
+        wanted = {split: quota - excess for split, quota in wanted.items()}
+    return {split: wanted.get(split, 0.0) for split in shares}
 
 
-def _intervals(shares: SplitShares) -> Intervals:
-    held_out = shares.test + shares.validation
-    return {"test": (0.0, shares.test), "validation": (shares.test, held_out), "train": (held_out, 1.0)}
+def _share_out(etags: list[str], shares: SplitShares, there: Counter[Split], *, alone: bool) -> dict[str, Split]:
+    wanted = positive_shares(shares)
+    counts = _rounded(nearest_quotas(len(etags), wanted, there, alone=alone), len(etags))
+    _leave_none_empty(counts, there, tuple(wanted))
+    return _draw(etags, wanted, counts, shares.seed)
+
+
+def _so_many_train(
+    etags: list[str], shares: SplitShares, there: Counter[Split], wanted: int, *, alone: bool
+) -> dict[str, Split]:
+    held_out = positive_shares(shares)
+    held_out.pop("train", None)
+    train = min(max(wanted - there["train"], 0), len(etags))
+    rest = len(etags) - train
+    counts = _rounded(nearest_quotas(rest, held_out, there, alone=alone), rest)
+    counts["train"] = train
+    _leave_none_empty(counts, there, ("train", *held_out), kept="train")
+    in_turn = sorted(etags, key=lambda etag: (fraction(shares.seed, "train", etag), etag))
+    train = counts.pop("train")
+    training: dict[str, Split] = dict.fromkeys(in_turn[:train], "train")
+    return training | _draw(in_turn[train:], held_out, counts, shares.seed)
+
+
+def _rounded(quotas: Mapping[Split, float], total: int) -> Counter[Split]:
+    """Round by largest remainder; of equal remainders training's comes first, then validation's."""
+    counts: Counter[Split] = Counter({split: int(quota + ROUNDING) for split, quota in quotas.items()})
+    by_remainder = sorted(quotas, key=lambda split: (-round(quotas[split] - counts[split], 9), SPLITS.index(split)))
+    for split in by_remainder[: total - counts.total()]:
+        counts[split] += 1
+    return counts
+
+
+def _leave_none_empty(
+    counts: Counter[Split], there: Counter[Split], wanted: tuple[Split, ...], kept: Split | None = None
+) -> None:
+    """Give each empty split one of the images of the fullest that spares one; ``kept`` gives last."""
+    for place, split in enumerate(wanted):
+        if counts[split] + there[split] == 0:
+            later = wanted[place + 1 :]
+            givers = [
+                other for other in wanted if counts[other] and (counts[other] + there[other] > 1 or other in later)
+            ]
+            if givers:
+                giver = max(givers, key=lambda other: (other != kept, counts[other] + there[other]))
+                counts[giver] -= 1
+                counts[split] += 1
+
+
+def _draw(
+    etags: Iterable[str], shares: Mapping[Split, float], counts: Mapping[Split, int], seed: int
+) -> dict[str, Split]:
+    """Put images where their content falls; then the fewest move that make ``counts`` true, the nearest ones."""
+    line, ends = _intervals(shares)
+    drawn: dict[Split, deque[str]] = {split: deque() for split in line}
+    for point, etag in sorted((fraction(seed, "split", etag), etag) for etag in etags):
+        drawn[line[bisect_right(ends, point)]].append(etag)
+    surplus = {split: len(drawn[split]) - counts[split] for split in line}
+    moved: dict[str, Split] = {}
+    for place, split in enumerate(line):
+        leave = drawn[split]
+        nearest = [(target, leave.popleft) for target in line[:place]]
+        nearest += [(target, leave.pop) for target in reversed(line[place + 1 :])]
+        for target, take in nearest:
+            for _ in range(min(surplus[split], -surplus[target])):
+                moved[take()] = target
+                surplus[split] -= 1
+                surplus[target] += 1
+    return {etag: split for split, stay in drawn.items() for etag in stay} | moved
+
+
+def _intervals(shares: Mapping[Split, float]) -> tuple[list[Split], list[float]]:
+    """Return the splits as their intervals follow on [0, 1), and where each but the last ends."""
+    line = [split for split in LINE if split in shares]
+    whole = sum(shares.values())
+    return line, list(accumulate(shares[split] / whole for split in line[:-1]))
