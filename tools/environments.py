@@ -1,6 +1,7 @@
-"""Makes the project's environments from a bare Python 3.11: `environments.py setup`, `test-setup` or `lock`.
+"""Makes the project's environments from a bare Python 3.11: `environments.py setup`, `test-setup`, `bench-setup` or `lock`.
 
-`setup` makes the two that the project runs in; `test-setup` also those of the SageMaker SDKs, clients in the tests.
+`setup` makes the two that the project runs in; `test-setup` also those of the SageMaker SDKs, clients in the tests;
+`bench-setup` also that of the writers which `make bench-datasets` measures beside this project.
 
 uv does the work and is installed here first, into .tools/uv, by the pip that every Python carries. An environment is
 made anew only when one of its requirement files changed. Standard library only: nothing is installed yet.
@@ -84,6 +85,8 @@ CLIENT_ENVIRONMENTS = (
     Environment(ROOT / ".venv-sdk-v2", (SDK_CLIENTS / "sdk_v2.txt",)),
     Environment(ROOT / ".venv-sdk-v3", (SDK_CLIENTS / "sdk_v3.txt",)),
 )
+# Not compiled by `lock`: its first lines say how, and why.
+PEER_ENVIRONMENT = Environment(ROOT / ".venv-peers", (ROOT / "benchmarks" / "requirements.txt",))
 # In the order in which they constrain each other.
 SOURCES = (
     ROOT / "requirements.in",
@@ -102,7 +105,13 @@ def main(arguments: list[str]) -> int:
     try:
         with (TOOLS / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            {"setup": setup, "test-setup": test_setup, "lock": compile_requirements}[arguments[0]]()
+            commands = {
+                "setup": setup,
+                "test-setup": test_setup,
+                "bench-setup": bench_setup,
+                "lock": compile_requirements,
+            }
+            commands[arguments[0]]()
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
@@ -120,6 +129,15 @@ def setup() -> None:
 def test_setup() -> None:
     """Make what the tests run in: the project's environments and those of its clients."""
     make_stale(ENVIRONMENTS + CLIENT_ENVIRONMENTS)
+
+
+def bench_setup() -> None:
+    """Make what the benchmarks run in; without the peers' environment their rows say so, and the others run."""
+    make_stale(ENVIRONMENTS)
+    try:
+        make_stale((PEER_ENVIRONMENT,))
+    except SetupError as error:
+        print(f"Without the peers' environment: {error}", file=sys.stderr)
 
 
 def make_stale(environments: tuple[Environment, ...]) -> None:

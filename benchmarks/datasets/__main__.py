@@ -1,0 +1,77 @@
+"""Print the table of the dataset figures.
+
+    make bench-datasets [ARGS="--quick --only build"]
+
+Images are made on the first run and kept in .local/bench-datasets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.datasets.errors import BenchmarkError
+from benchmarks.datasets.machine import describe
+from benchmarks.datasets.run import started_run
+from benchmarks.datasets.table import Row, absent, as_markdown
+
+MEASURES = {
+    "packing": "im2rec_packing",
+    "large": "large_packing",
+    "build": "whole_build",
+    "memory": "worker_memory",
+    "growth": "version_growth",
+    "scaling": "cost_growth",
+    "writers": "other_writers",
+}
+
+
+def main() -> int:
+    """Measure what was asked for; a measure that fails leaves a row that says why."""
+    parser = argparse.ArgumentParser(prog="make bench-datasets", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the images and fewer turns: proves it runs")
+    parser.add_argument("--only", choices=MEASURES, action="append", help="these measures, not all")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the machine and the table to a file, too")
+    chosen = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    started = time.monotonic()
+    try:
+        machine = describe()
+        print(f"{machine}\n", flush=True)
+        table = as_markdown(measure(chosen.only or list(MEASURES), quick=chosen.quick))
+    except BenchmarkError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted: what was started is ended, the images are kept.", file=sys.stderr)
+        return 130
+    size = "; a tenth of the images (--quick)" if chosen.quick else ""
+    print(f"\n{table}\n\nIn {(time.monotonic() - started) / 60:.1f} minutes{size}.")
+    if chosen.write:
+        chosen.write.write_text(f"{machine}\n\n{table}\n")
+    return 0
+
+
+def measure(names: list[str], *, quick: bool) -> list[Row]:
+    """Run measures one after the other; rows appear as they come, on standard error."""
+    rows: list[Row] = []
+    with started_run(quick=quick) as run:
+        for name in names:
+            started = time.monotonic()
+            try:
+                for row in import_module(f"benchmarks.datasets.{MEASURES[name]}").rows(run):
+                    print(as_markdown([row]).splitlines()[-1], file=sys.stderr, flush=True)
+                    rows.append(row)
+            except BenchmarkError as error:
+                print(error, file=sys.stderr)
+                rows.append(absent(name, str(error).splitlines()[0]))
+            print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""What is measured: processes and calls, by the clock, by CPU and by memory, in turns that alternate."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.datasets.errors import BenchmarkError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Seconds by the clock, seconds of CPU with those of ended children, and the most memory that one process held."""
+
+    wall: float
+    cpu: float
+    megabytes: float = 0.0
+
+    def __add__(self, other: Turn) -> Turn:
+        return Turn(self.wall + other.wall, self.cpu + other.cpu, max(self.megabytes, other.megabytes))
+
+
+Measured = Callable[[], Turn]
+
+
+def run_process(command: Sequence[str | Path], *, cwd: Path = ROOT) -> Turn:
+    """Run a command to its end. Raises BenchmarkError with the end of its output where it fails."""
+    words = [str(word) for word in command]
+    with tempfile.TemporaryFile() as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(words, cwd=cwd, stdout=output, stderr=output, start_new_session=True)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
+        wall = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            said = output.read().decode(errors="replace")[-3000:]
+            raise BenchmarkError(f"{' '.join(words)} ended with {process.returncode}:\n{said}")
+    return Turn(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def timed(call: Callable[[], object]) -> Turn:
+    """Run a call of this process."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    seconds = Turn(time.perf_counter() - wall, time.process_time() - cpu)
+    return Turn(seconds.wall, seconds.cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def alternate(measured: Mapping[str, Measured], turns: int) -> dict[str, list[Turn]]:
+    """Give each its turn, so often, forwards and backwards, so that whatever else the machine does hits all."""
+    taken: dict[str, list[Turn]] = {name: [] for name in measured}
+    for number in range(turns):
+        for name in sorted(measured, reverse=bool(number % 2)):
+            taken[name].append(measured[name]())
+    return taken
+
+
+def fastest(turns: Sequence[Turn]) -> float:
+    """The least seconds by the clock."""
+    return min(turn.wall for turn in turns)
+
+
+def seconds(turns: Sequence[Turn]) -> str:
+    """Write the fastest turn, and the median of several."""
+    middle = statistics.median(turn.wall for turn in turns)
+    return f"{fastest(turns):.2f} s" + (f" (median {middle:.2f})" if len(turns) > 1 else "")
