@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import unicodedata
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 from obstore.exceptions import (
@@ -16,19 +14,18 @@ from obstore.exceptions import (
     PreconditionError,
     UnauthenticatedError,
 )
-from obstore.store import S3Store
 
 from include.datasets.errors import DatasetError
 from include.datasets.manifest import CHANGED, MISSING, ManifestRow
+from include.datasets.object_store import is_plain_key, open_store
 from include.recordio.images import ImageError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from obstore.store import S3Store
 
 ODD_KEY_THREADS = 8
 BODY_TRIES = 3
-CREDENTIALS_LAST = timedelta(minutes=5)
-"""After this obstore asks the client again, which renews what has expired."""
 
 
 class _BrokenBodyError(Exception):
@@ -105,36 +102,8 @@ class ObjectFetcher:
 
     def _store(self, bucket: str) -> S3Store:
         if bucket not in self._stores:
-            endpoint = self._s3.meta.endpoint_url
-            self._stores[bucket] = S3Store(
-                bucket,
-                region=self._s3.meta.region_name,
-                # Named in full: obstore also reads AWS_* variables, and the client's word must stand above them.
-                aws_endpoint_url_s3=endpoint,
-                skip_signature=False,
-                virtual_hosted_style_request=False,
-                client_options={"allow_http": endpoint.startswith("http://"), "timeout": "120s"},
-                credential_provider=self._credentials,
-            )
+            self._stores[bucket] = open_store(self._s3, bucket)
         return self._stores[bucket]
-
-    def _credentials(self) -> Any:
-        # The client has no public name for the credentials it signs with; obstore's own provider wants a session, which
-        # a client does not give back and of which it may not have taken its credentials.
-        credentials = self._s3._request_signer._credentials.get_frozen_credentials()  # type: ignore[attr-defined]
-        return {
-            "access_key_id": credentials.access_key,
-            "secret_access_key": credentials.secret_key,
-            "token": credentials.token,
-            "expires_at": datetime.now(UTC) + CREDENTIALS_LAST,
-        }
-
-
-def is_plain_key(key: str) -> bool:
-    """Tell whether obstore takes a key as it is."""
-    if any(unicodedata.category(character) == "Cc" for character in key):
-        return False
-    return all(segment not in ("", ".", "..") for segment in key.split("/"))
 
 
 def _missing() -> ImageError:

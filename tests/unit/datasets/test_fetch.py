@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.datasets.fetch import ObjectFetcher, is_plain_key
+from include.datasets.fetch import ObjectFetcher
 from include.datasets.manifest import ManifestRow
+from include.datasets.object_store import is_plain_key
 from include.recordio.images import ImageError
 from tests.unit.datasets.conftest import Bucket
 

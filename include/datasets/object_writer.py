@@ -1,0 +1,203 @@
+"""Write many whole objects at once, in bounded memory, and only those that are not there already."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Condition
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import obstore
+from botocore.exceptions import ClientError
+from obstore.exceptions import NotFoundError, PermissionDeniedError, UnauthenticatedError
+
+from include.datasets.errors import DatasetError
+from include.datasets.object_store import is_plain_key, open_store
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+THREADS = 32
+BYTES_IN_FLIGHT = 64 << 20
+"""Bytes that wait to be written; a larger object goes alone."""
+LARGEST_OBJECT = 5 << 30
+"""Bytes of one PUT (S3 user guide)."""
+MD5 = "md5"
+"""Metadata of every object written: where a KMS key encrypts them, the ETag is not the MD5."""
+
+
+class StoredObjects:
+    """The ETags of the objects under a prefix, about 150 bytes for each."""
+
+    def __init__(self, s3: S3Client, bucket: str, prefix: str) -> None:
+        self._s3 = s3
+        self.bucket = bucket
+        self.prefix = prefix
+        self._etags: dict[int, str] = {}
+
+    def list_all(self) -> Self:
+        """Read the listing. Raises DatasetError where there is no such bucket, or it may not be listed."""
+        try:
+            self._etags = {_key_hash(key): etag for key, etag in self.entries()}
+        except ClientError as error:
+            raise unwritable(self.bucket, self.prefix, error) from error
+        return self
+
+    def __len__(self) -> int:
+        return len(self._etags)
+
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """Key and ETag of each object as it is listed now."""
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix):
+            for listed in page.get("Contents", []):
+                yield listed["Key"], listed["ETag"].strip('"')
+
+    def etag(self, key: str) -> str | None:
+        """The object's ETag as it was listed, None where there was none."""
+        return self._etags.get(_key_hash(key))
+
+    def holds(self, key: str, md5: str) -> bool:
+        """Tell whether the listed object has this content: by its ETag, or by the MD5 it was written with."""
+        etag = self.etag(key)
+        if etag is None or etag == md5:
+            return etag == md5
+        try:
+            head = self._s3.head_object(Bucket=self.bucket, Key=key) if self._may_hide_content(etag) else None
+        except ClientError:
+            return False
+        return head is not None and head["Metadata"].get(MD5) == md5
+
+    _encrypted: bool | None = None
+
+    def _may_hide_content(self, etag: str) -> bool:
+        # In a bucket without such a key an ETag tells content apart, and nobody pays for a HEAD.
+        if self._encrypted is None:
+            first = next(self.entries(), None)
+            head = self._s3.head_object(Bucket=self.bucket, Key=first[0]) if first else None
+            self._encrypted = head is not None and head.get("ServerSideEncryption", "").startswith("aws:kms")
+        return self._encrypted or "-" in etag
+
+
+class ObjectWriter:
+    """PUTs objects in threads, each whole, so that its ETag is its MD5.
+
+    Leaving the ``with`` block waits for all of them. ``put`` and the end of the block raise the first failure.
+    """
+
+    def __init__(self, s3: S3Client, stored: StoredObjects) -> None:
+        self._s3 = s3
+        self._stored = stored
+        self._store = open_store(s3, stored.bucket)
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._room = Condition()
+        self._in_flight = 0
+        self._failure: BaseException | None = None
+        self._seen: set[int] = set()
+        self.written = 0
+        self.kept = 0
+        """Objects that were there already, with the same bytes."""
+        self.bytes = 0
+        """Bytes of both."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=error is not None)
+        if error is None:
+            self._raise_failure()
+
+    def has_seen(self, key: str) -> bool:
+        """Tell whether the key was put before."""
+        return _key_hash(key) in self._seen
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object in the background; waits while too many bytes are on their way."""
+        self._seen.add(_key_hash(key))
+        with self._room:
+            while self._in_flight and self._in_flight + len(data) > BYTES_IN_FLIGHT and self._failure is None:
+                self._room.wait()
+            self._raise_failure()
+            self._in_flight += len(data) + 1024  # small objects count too
+        self._pool.submit(self._put, key, data)
+
+    def withdraw(self, key: str) -> None:
+        """Take an object back that should not have been written: ``remove_others`` deletes it."""
+        self._seen.discard(_key_hash(key))
+
+    def remove_others(self) -> int:
+        """Delete what lies under the prefix and was not put; call it when all is written."""
+        gone = [key for key, _ in self._stored.entries() if _key_hash(key) not in self._seen]
+        plain = [key for key in gone if is_plain_key(key)]
+        for start in range(0, len(plain), 1000):
+            objects = [{"Key": key} for key in plain[start : start + 1000]]
+            answer = self._s3.delete_objects(Bucket=self._stored.bucket, Delete={"Objects": objects, "Quiet": True})  # type: ignore[typeddict-item]
+            for failed in answer.get("Errors", []):
+                raise DatasetError(
+                    f"s3://{self._stored.bucket}/{failed.get('Key')} cannot be deleted ({failed.get('Code')}): give the "
+                    f"role s3:DeleteObject on s3://{self._stored.bucket}/unpacked/"
+                )
+        for key in set(gone) - set(plain):  # XML, in which many are named at once, has no control characters
+            self._s3.delete_object(Bucket=self._stored.bucket, Key=key)
+        return len(gone)
+
+    def _put(self, key: str, data: bytes) -> None:
+        try:
+            if self._failure is None:
+                self._put_if_other(key, data)
+        except Exception as error:  # noqa: BLE001  (raised in the thread that puts)
+            with self._room:
+                self._failure = self._failure or error
+        finally:
+            with self._room:
+                self._in_flight -= len(data) + 1024
+                self._room.notify_all()
+
+    def _put_if_other(self, key: str, data: bytes) -> None:
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        holds = self._stored.holds(key, md5)
+        if not holds:
+            put_object(self._s3, self._store, self._stored.bucket, key, data, md5)
+        with self._room:
+            self.kept += holds
+            self.written += not holds
+            self.bytes += len(data)
+
+    def _raise_failure(self) -> None:
+        failure = self._failure
+        if isinstance(failure, ClientError | PermissionDeniedError | UnauthenticatedError | NotFoundError):
+            raise unwritable(self._stored.bucket, self._stored.prefix, failure) from failure
+        if failure is not None:
+            raise failure
+
+
+def put_object(s3: S3Client, store: obstore.store.S3Store, bucket: str, key: str, data: bytes, md5: str) -> None:
+    """Write one object whole, its MD5 beside it."""
+    if is_plain_key(key):
+        obstore.put(store, key, data, use_multipart=False, attributes={MD5: md5})
+    else:
+        s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata={MD5: md5})
+
+
+def unwritable(bucket: str, prefix: str, error: Exception) -> Exception:
+    """Say why nothing can be written under a prefix."""
+    code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
+    if isinstance(error, NotFoundError) or code == "NoSuchBucket":
+        return DatasetError(f"s3://{bucket}/{prefix}: there is no bucket {bucket}; create it, or name another")
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or code in ("AccessDenied", "403"):
+        return DatasetError(
+            f"s3://{bucket}/{prefix} may not be written ({str(error).splitlines()[0][:200]}): give the role s3:PutObject "
+            f"on it and s3:ListBucket on bucket {bucket}"
+        )
+    return error
+
+
+def _key_hash(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
