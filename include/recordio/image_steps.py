@@ -15,3 +15,5 @@ class ImageSteps:
     color: int = 1
     encoding: str = ".jpg"
     pass_through: bool = False
+    fast_decode: bool = False
+    minimum_side: int = 0

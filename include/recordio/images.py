@@ -11,17 +11,41 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from include.recordio.header import JPEG_START, PNG_START, TIFF_STARTS, ImageHeader, format_of, read_header
+
 if TYPE_CHECKING:  # pydantic, behind ImageOptions, takes longer to load than many images to pack
     from cv2.typing import MatLike
 
     from include.recordio.image_steps import ImageSteps
     from include.recordio.options import ImageOptions
 
-JPEG_START = b"\xff\xd8\xff"
+MAX_PIXELS = 1 << 26
+"""Pixels of an image, as stored and as packed: 8,192 x 8,192, which take 192 MiB once decoded.
+
+A few kilobytes can claim any size, and the memory is taken before the claim is found false.
+"""
+
 JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = b"\xff\xda"
-_STARTS_TRAINING_READS = (JPEG_START, b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
-_IMAGE_STARTS = (*_STARTS_TRAINING_READS, b"GIF8", b"RIFF")
+_STARTS_TRAINING_READS = (JPEG_START, PNG_START, b"BM", *TIFF_STARTS[:2])
+_READ_FLAGS = {
+    1: (cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR),
+    2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
+    4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
+    8: (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
+}
+_UNDECODABLE = (
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (4, b"ftyphe", "HEIC"),
+    (4, b"ftypmif1", "HEIC"),
+    (4, b"ftypmsf1", "HEIC"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (0, b"\x00\x00\x01\x00", "icon"),
+    (0, b"<svg", "SVG"),
+)
 
 
 class ImageError(ValueError):
@@ -42,16 +66,41 @@ class PackedImage:
     height: int
 
 
-def pack_image(source: bytes, options: ImageOptions | ImageSteps) -> PackedImage:
-    """Decode, crop, resize and encode one image; safe to call from many threads.
+def accept_image(source: bytes, options: ImageOptions | ImageSteps | None = None) -> ImageHeader:
+    """Return the header of an image that may be decoded, and packed with the options where there are some.
 
-    Raises ImageError with the status ``empty``, ``not_an_image``, ``corrupt`` or ``too_large``.
+    Raises ImageError with the status ``empty``, ``not_an_image``, ``unsupported``, ``corrupt``, ``too_large`` or
+    ``too_small``.
     """
     if not source:
         raise ImageError("empty", "the object has no bytes")
+    header = read_header(source)
+    if header is None:
+        raise _unreadable(source)
+    _check_pixels(header.width, header.height, "")
+    if options is not None:
+        if header.short_side < options.minimum_side:
+            raise ImageError(
+                "too_small",
+                f"{header.width} x {header.height} pixels: the shorter side is under minimum_side, "
+                f"{options.minimum_side}",
+            )
+        _check_pixels(*packed_size(header, options), " once resized")
+    return header
+
+
+def pack_image(source: bytes, options: ImageOptions | ImageSteps, header: ImageHeader | None = None) -> PackedImage:
+    """Decode, crop, resize and encode one image; safe to call from many threads.
+
+    ``header`` is what ``accept_image`` returned, where the caller asked it before. Raises ImageError with the status
+    ``empty``, ``not_an_image``, ``corrupt``, ``unsupported``, ``too_small`` or ``too_large``.
+    """
     if options.pass_through:
+        if not source:
+            raise ImageError("empty", "the object has no bytes")
         return PackedImage(source, 0, 0)
-    pixels = decode_image(source, options.color)
+    header = header or accept_image(source, options)
+    pixels = _decode(source, options.color, reduction(header, options))
     if options.center_crop:
         pixels = _crop_to_square(pixels)
     if options.resize:
@@ -63,20 +112,10 @@ def pack_image(source: bytes, options: ImageOptions | ImageSteps) -> PackedImage
 def decode_image(source: bytes, color: int = 1) -> MatLike:
     """Decode as ``cv2.imread`` would decode a file of these bytes: height x width (x channels).
 
-    ``imread`` supplies a missing end to a truncated JPEG, ``imdecode`` does not, so it is appended here; a decoder
-    never reads past the first end it meets.
+    Raises ImageError with the status ``empty``, ``not_an_image``, ``corrupt``, ``unsupported`` or ``too_large``.
     """
-    needs_end = source.startswith(JPEG_START) and not source.endswith(JPEG_END)
-    readable = source + JPEG_END if needs_end else source
-    try:
-        pixels = cv2.imdecode(np.frombuffer(readable, dtype=np.uint8), color)
-    except cv2.error as error:
-        raise ImageError("corrupt", f"OpenCV cannot decode it: {_reason(error)}") from None
-    if pixels is not None:
-        return pixels
-    if source.startswith(_IMAGE_STARTS):
-        raise ImageError("corrupt", f"it begins like an image, but none can be decoded from its {len(source)} bytes")
-    raise ImageError("not_an_image", f"its {len(source)} bytes begin with {source[:8].hex(' ')}: no image format")
+    accept_image(source)
+    return _decode(source, color)
 
 
 def readable_size(source: bytes) -> tuple[int, int]:
@@ -96,7 +135,76 @@ def readable_size(source: bytes) -> tuple[int, int]:
 
 def is_truncated_jpeg(source: bytes) -> bool:
     """Tell whether a JPEG stops before its end: im2rec packs such an image with its missing part in gray."""
-    return source.startswith(JPEG_START) and source.find(JPEG_END, max(source.rfind(_JPEG_SCAN), 0)) < 0
+    if not source.startswith(JPEG_START) or source.endswith(JPEG_END):
+        return False
+    return source.find(JPEG_END, max(source.rfind(_JPEG_SCAN), 0)) < 0
+
+
+def reduction(header: ImageHeader, options: ImageOptions | ImageSteps) -> int:
+    """Return 1, 2, 4 or 8: the part of a JPEG's sides that ``fast_decode`` decodes it to.
+
+    The largest that leaves the short side no shorter than ``resize``. Other formats have no such shortcut.
+    """
+    if not options.fast_decode or not options.resize or options.color < 0 or header.format != "JPEG":
+        return 1
+    return next(part for part in (8, 4, 2, 1) if part == 1 or header.short_side >= options.resize * part)
+
+
+def packed_size(header: ImageHeader, options: ImageOptions | ImageSteps) -> tuple[int, int]:
+    """Return width and height of the packed image, before a rotation."""
+    width, height = header.width, header.height
+    if options.pass_through:
+        return width, height
+    if options.center_crop:
+        width = height = header.short_side
+    if options.resize:
+        short = min(width, height)
+        width, height = width * options.resize // short, height * options.resize // short
+    return width, height
+
+
+def working_bytes(header: ImageHeader, options: ImageOptions | ImageSteps) -> int:
+    """Return how much memory decoding and packing an image takes at most, beside its source bytes."""
+    part = reduction(header, options)
+    decoded = (header.width // part + 1) * (header.height // part + 1) * 3
+    copies = 2 if header.orientation > 1 else 1
+    if options.color < 0 or header.format not in ("JPEG", "PNG", "BMP"):
+        copies += 1  # several channels or bits, or planes that the decoder keeps beside the pixels
+    whole_image = header.pixels * header.channels * 2 if header.progressive else 0  # the coefficients of every scan
+    width, height = packed_size(header, options)
+    return decoded * copies + whole_image + width * height * 3
+
+
+def _check_pixels(width: int, height: int, when: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            "too_large", f"{width} x {height} pixels{when}: an image may have {MAX_PIXELS}, scale it down before"
+        )
+
+
+def _unreadable(source: bytes) -> ImageError:
+    name = format_of(source)
+    if name is not None:
+        return ImageError("corrupt", f"it begins like {name}, but its {len(source)} bytes hold no valid header")
+    for place, start, undecodable in _UNDECODABLE:
+        if source.startswith(start, place):
+            return ImageError("unsupported", f"{undecodable} cannot be decoded: convert it to JPEG or PNG")
+    return ImageError("not_an_image", f"its {len(source)} bytes begin with {source[:8].hex(' ')}: no image format")
+
+
+def _decode(source: bytes, color: int, part: int = 1) -> MatLike:
+    # imread supplies a missing end to a truncated JPEG, imdecode does not, so it is appended here; a decoder never
+    # reads past the first end it meets.
+    needs_end = source.startswith(JPEG_START) and not source.endswith(JPEG_END)
+    readable = source + JPEG_END if needs_end else source
+    flag = _READ_FLAGS[part][color] if color >= 0 else cv2.IMREAD_UNCHANGED
+    try:
+        pixels = cv2.imdecode(np.frombuffer(readable, dtype=np.uint8), flag)
+    except cv2.error as error:
+        raise ImageError("corrupt", f"OpenCV cannot decode it: {_reason(error)}") from None
+    if pixels is None:
+        raise ImageError("corrupt", f"it begins like an image, but none can be decoded from its {len(source)} bytes")
+    return pixels
 
 
 def _crop_to_square(pixels: MatLike) -> MatLike:

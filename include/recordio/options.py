@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ImageOptions(BaseModel):
-    """How an image is packed; the names and meanings are those of ``im2rec.py -h``."""
+    """How an image is packed; the names and meanings are those of ``im2rec.py -h``, but for the last two."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -18,3 +18,7 @@ class ImageOptions(BaseModel):
     color: Literal[-1, 0, 1] = Field(default=1, description="1: three channels, 0: grayscale, -1: as stored")
     encoding: Literal[".jpg", ".png"] = Field(default=".jpg", description="How the packed image is encoded")
     pass_through: bool = Field(default=False, description="Pack the source bytes as they are")
+    fast_decode: bool = Field(
+        default=False, description="Decode large JPEGs at a half, quarter or eighth of their sides; only with resize"
+    )
+    minimum_side: int = Field(default=0, ge=0, description="Refuse images whose short side has fewer pixels")
