@@ -29,7 +29,10 @@ class RecordWriter:
 
     def write(self, record_id: int, payload: bytes) -> int:
         """Append one record and return its byte offset. Raises RecordError for a payload of 2^29 bytes or more."""
-        framed = encode_record(payload)
+        return self.write_framed(record_id, encode_record(payload))
+
+    def write_framed(self, record_id: int, framed: bytes) -> int:
+        """Append a record that ``encode_record`` framed, in another thread perhaps, and return its byte offset."""
         offset = self.offset
         self._records.write(framed)
         if self._index is not None:
