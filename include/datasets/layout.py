@@ -74,6 +74,11 @@ class VersionLayout:
         return f"{self.prefix}labels.json"
 
     @property
+    def report(self) -> str:
+        """Key of ``report.html``, the version's page."""
+        return f"{self.prefix}report.html"
+
+    @property
     def plan(self) -> str:
         """Key prefix of the plan's documents; removed after publishing."""
         return f"{self.prefix}plan/"
@@ -87,6 +92,20 @@ class VersionLayout:
     def excluded(self) -> str:
         """Key of the plan's rows for images that no shard packs."""
         return f"{self.plan}excluded.parquet"
+
+    @property
+    def plan_document(self) -> str:
+        """Key of the plan itself, written when all its other documents are there."""
+        return f"{self.plan}plan.json"
+
+    @property
+    def changed_records(self) -> str:
+        """Key of the plan's rows for records of the parent that are cut out, or stay for another object."""
+        return f"{self.plan}changed_records.parquet"
+
+    def joined(self, split: Split) -> str:
+        """Key prefix of what has to be joined before the channel's ``.rec`` can be."""
+        return f"{self.shards}joined-{split}-"
 
     def records(self, split: Split) -> str:
         """Key of a channel's single ``.rec``."""

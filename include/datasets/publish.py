@@ -29,6 +29,7 @@ from include.datasets.manifest import (
     write_manifest,
 )
 from include.datasets.plan import VersionPlan
+from include.datasets.report import write_report
 from include.datasets.shard import ShardResult
 from include.datasets.version import DatasetVersion, SplitCounts, find, load
 from include.recordio.writer import index_line
@@ -60,9 +61,10 @@ def publish_version(s3: S3Client, plan: VersionPlan, results: Sequence[ShardResu
         write_manifest(s3, layout.bucket, layout.manifest, manifest)
         labels = json.dumps(plan.labels, ensure_ascii=False).encode()
         s3.put_object(Bucket=layout.bucket, Key=layout.labels, Body=labels, ContentType="application/json")
+        write_report(s3, version, manifest, parent)
         published = _put_document(s3, version)
     remove_working_files(s3, layout)
-    logger.info("Published %s: %s", published.uri, published.counts)
+    logger.info("Published %s: %s. Its page: s3://%s/%s", published.uri, published.counts, layout.bucket, layout.report)
     return published
 
 

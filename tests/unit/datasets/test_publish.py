@@ -31,6 +31,7 @@ def test_a_version_holds_exactly_what_the_layout_promises(bucket: Bucket) -> Non
         "index/validation.idx",
         "labels.json",
         "manifest.parquet",
+        "report.html",
         "test/test.rec",
         "train/train.rec",
         "validation/validation.rec",

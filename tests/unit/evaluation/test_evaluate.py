@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from include.training.results import JobResult
 from include.training.selection import BestModel, Candidate, SkippedJob
 from tests.unit.documents import described_training_job, settings
 from tests.unit.evaluation.conftest import classify
+from tests.unit.pages.reading import ReadPage
 
 RUN = Run("image_classification", "manual__2026-01-02")
 CHANNELS = [{"ChannelName": "train"}, {"ChannelName": "model"}]
@@ -88,38 +88,14 @@ def test_the_figures_are_kept_for_machines(world: Any, evaluation: Evaluation) -
     assert json.loads(world.read(f"{folder}leaderboard.json"))["skipped"][0]["job"] == "lost-job"
 
 
-class Tags(HTMLParser):
-    """The tags of a page, and the sources of its images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.sources: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_the_page_stands_alone_and_escapes_what_it_shows(world: Any, evaluation: Evaluation) -> None:
     page = world.read(evaluation.report_uri).decode()
-    tags = Tags()
-    tags.feed(page)
-    assert tags.open == []
-    assert "script" not in tags.tags
+    read = ReadPage(page)
+    assert "script" not in read.tags
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "&lt;b&gt;dark" in page
-    assert all(source.startswith("data:image/jpeg;base64,") for source in tags.sources)
-    assert len(tags.sources) == min(12, evaluation.images)
+    assert all(source.startswith("data:image/jpeg;base64,") for source in read.addresses)
+    assert len(read.addresses) == min(12, evaluation.images)
 
 
 def test_the_page_shows_base_against_incremental(world: Any, evaluation: Evaluation) -> None:

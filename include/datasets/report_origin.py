@@ -1,0 +1,60 @@
+"""A dataset page's account of how the version came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from include.datasets.version import DatasetVersion
+from include.pages.elements import Markup, listed
+
+
+def origin(version: DatasetVersion) -> Markup:
+    """Source, parent, packing and libraries of a version."""
+    source = version.source.model_dump()
+    shares = f"train {version.split.train:g}, validation {version.split.validation:g}, test {version.split.test:g}"
+    return listed(
+        [
+            ("Version", version.uri),
+            ("Parent", version.parent or ""),
+            ("Source", source_addresses(version)),
+            *((_words(name).capitalize(), _said(value)) for name, value in source.items() if name != "addresses"),
+            ("Labels", "several to an image" if version.multi_label else "one to an image"),
+            ("Splits", f"{shares}, seed {version.split.seed}"),
+            ("Packing", _options(version.packing.model_dump())),
+            ("Made with", ", ".join(f"{name} {number}" for name, number in sorted(version.libraries.items()))),
+        ]
+    )
+
+
+def source_addresses(version: DatasetVersion) -> str:
+    """Where the version's images come from."""
+    return ", ".join(map(_without_secrets, version.source.addresses))
+
+
+def _without_secrets(address: str) -> str:
+    """An address without a presigned URL's signature or a user's password."""
+    if not address.startswith(("http://", "https://")):
+        return address
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    told = {_words(name): value for name, value in options.items() if value is not None and value is not False}
+    return ", ".join(name if value is True else f"{name} {value}" for name, value in told.items())
+
+
+def _said(value: Any) -> str:
+    if value is None or value is False:
+        return ""
+    if value is True:
+        return "yes"
+    if isinstance(value, list):
+        return ", ".join(_without_secrets(str(part)) for part in value)
+    return _without_secrets(str(value))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
