@@ -65,7 +65,7 @@ class ListSurvey:
 
 def survey_list(path: Path, *, same_width: bool) -> ListSurvey:
     """Read a list once, before hours are spent on its images. Raises OSError."""
-    survey, seen = ListSurvey(), _SeenIds()
+    survey, seen = ListSurvey(), SeenIds()
     for listed in read_list(path, same_width=same_width):
         if isinstance(listed, BadLine):
             survey.bad.append(listed)
@@ -107,7 +107,7 @@ def lists_like(prefix: Path) -> list[Path]:
     return sorted(path for path in names if path.name.endswith(".lst") and path.is_file())
 
 
-class _SeenIds:
+class SeenIds:
     """The ids that were seen, a bit for each of those that lists usually have."""
 
     def __init__(self) -> None:
