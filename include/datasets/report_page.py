@@ -178,21 +178,23 @@ def _growth(contents: ReportContents) -> list[Markup]:
     if parent is None:
         return []
     new, per_class = contents.packed.new_per_class(version.version, version.num_classes)
-    before = parent.counts.total
-    rows = [
-        ("all", f"{before:,}", f"+{new:,}", f"-{before + new - version.counts.total:,}", f"{version.counts.total:,}")
-    ]
+    before, now = parent.counts.total, version.counts.total
+    rows = [("all", f"{before:,}", _change("+", new), _change("-", before + new - now), f"{now:,}")]
     for label, added in zip(version.labels, per_class.tolist(), strict=True):
         had = parent.class_counts[label].total if label in parent.class_counts else 0
         has = version.class_counts[label].total
         removed = had + added - has
         if added or removed:
-            rows.append((label, f"{had:,}", f"+{added:,}", f"-{removed:,}", f"{has:,}"))
+            rows.append((label, f"{had:,}", _change("+", added), _change("-", removed), f"{has:,}"))
     said = f"Grown from {parent.version}; {version.new_images:,} objects of the source were new to it."
     unchanged = version.num_classes - len(rows) + 1
     if unchanged:
-        said += f" {unchanged:,} classes have the same images as there."
+        said += f" Classes with the same images as there: {unchanged:,}."
     return [note(said), table(("class", "parent", "new", "removed", "now"), rows, best="all")]
+
+
+def _change(sign: str, images: int) -> str:
+    return f"{sign}{images:,}" if images else ""
 
 
 def _sizes(packed: PackedImages) -> Markup:
@@ -204,7 +206,7 @@ def _sizes(packed: PackedImages) -> Markup:
             histogram("Short side", np.minimum(width, height), _pixels),
             histogram("Long side", np.maximum(width, height), _pixels),
             histogram("Width : height", width / height, lambda ratio: f"{ratio:.2f}"),
-            histogram("Record", packed.record_bytes, size_in_words),
+            histogram("Record size", packed.record_bytes, size_in_words),
         )
     )
     return Markup(f'<div class="side">{charts}</div>')

@@ -9,10 +9,8 @@ from string import Template
 
 _FRAME = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
 
-_CONTROL_PICTURES = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "␡"}
-_OTHER_CONTROLS = dict.fromkeys((*range(0x80, 0xA0), 0x61C, *range(0x200E, 0x2010), *range(0x202A, 0x202F)), "�")
-_ISOLATES = dict.fromkeys(range(0x2066, 0x206A), "�")
-_VISIBLE = _CONTROL_PICTURES | _OTHER_CONTROLS | _ISOLATES
+_TURNING = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_VISIBLE = {code: ascii(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), *_TURNING)}
 """S3 keys may hold control characters, and some that turn the text around them: a reader has to see them."""
 
 

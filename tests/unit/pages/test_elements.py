@@ -24,8 +24,8 @@ def test_finished_markup_stays_as_it_is() -> None:
 
 
 def test_control_characters_of_a_key_are_seen() -> None:
-    assert shown("a\tb\nc\x00") == "a␉b␊c␀"
-    assert shown("\u202egpj.exe") == "�gpj.exe"
+    assert shown("a\tb\nc\x00") == r"a\tb\nc\x00"
+    assert shown("\u202egpj.exe") == r"\u202egpj.exe"
 
 
 def test_what_has_nothing_to_show_is_left_out() -> None:
