@@ -84,7 +84,9 @@ def find_retraining(
 
 
 def gained_images(s3: S3Client, version: DatasetVersion) -> int:
-    """How many packed images a version has more than its parent; of new images that all are broken, none."""
+    """How many images a version has packed that its parent had not packed so; of broken ones, none."""
+    if version.newly_packed is not None:
+        return version.newly_packed
     return version.counts.total - (load(s3, version.parent).counts.total if version.parent else 0)
 
 

@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from include.datasets.known import KnownImages
+from include.datasets.parent_images import ParentImages
+from include.datasets.selection import select_images
 from include.datasets.source_of_conf import open_source
 from include.datasets.version import DatasetVersion
 
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NewImages:
-    """Images whose content a version's manifest does not know."""
+    """Images that the next version would pack."""
 
     count: int
     bytes: int
@@ -29,17 +30,16 @@ class NewImages:
 
 
 def find_new_images(s3: S3Client, conf: DatasetConf, version: DatasetVersion) -> NewImages:
-    """Compare the source with a version's manifest by key and ETag; no image is read.
+    """Compare the source with a version's manifest by key, ETag and labels; no image is read.
 
-    Not counted is what no version could gain from: images of none of the version's classes, objects without bytes,
-    content that was packed under another key, and known images that a label table now labels otherwise, because an
-    image keeps the labels it was packed with.
+    Counted are images that arrived, replaced others or got other labels. Not counted is what no version could gain
+    from: images of none of the version's classes, objects without bytes, content that was packed under another key, and
+    images that were removed.
     """
     source = open_source(s3, conf, version.layout.bucket)
-    known = KnownImages.of(s3, version)
-    sizes = [image.size for image in source.images(version.labels) if known.may_gain_from(image)]
+    chosen = select_images(source.images(version.labels), (), ParentImages.of(s3, version)).chosen
     new_labels = () if conf.labels else tuple(sorted(set(source.classes) - set(version.labels)))
-    logger.info("%s: %s images are new since version %s", conf.name, len(sizes), version.version)
+    logger.info("%s: %s images are new since version %s", conf.name, len(chosen), version.version)
     if new_labels:
         logger.warning("Classes without a label in version %s: %s", version.version, ", ".join(new_labels))
-    return NewImages(len(sizes), sum(sizes), new_labels)
+    return NewImages(len(chosen), chosen.bytes, new_labels)

@@ -64,6 +64,14 @@ class VersionLayout:
         return f"{self.prefix}dataset.json"
 
     @property
+    def began(self) -> datetime | None:
+        """The moment in the version's name; None for a name that no run gave."""
+        try:
+            return datetime.strptime(self.version.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        except ValueError:
+            return None
+
+    @property
     def manifest(self) -> str:
         """Key of ``manifest.parquet``, one row per source image."""
         return f"{self.prefix}manifest.parquet"

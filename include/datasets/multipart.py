@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import BoundedSemaphore
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -12,9 +13,18 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-SMALLEST_PART = 5 << 20
-LARGEST_PART = 5 << 30
-"""Bytes of a part; the last one may be smaller (S3 user guide, multipart upload limits)."""
+
+@dataclass(frozen=True, slots=True)
+class PartLimits:
+    """Bytes of a part, of which the last one may be smaller, and parts of an object."""
+
+    smallest: int
+    largest: int
+    count: int
+
+
+S3_LIMITS = PartLimits(smallest=5 << 20, largest=1 << 30, count=10_000)
+"""S3 takes parts up to 5 GiB (user guide, multipart upload limits); copying that much outlasts a request's timeout."""
 
 SINK_PART = 16 << 20
 PARTS_AT_ONCE = 4

@@ -2,79 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+import pyarrow.compute as pc
 
 from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
 from include.datasets.given_splits import decide_splits
-from include.datasets.known import KnownImages
+from include.datasets.image_table import ImagesByContent
 from include.datasets.labels import class_order
 from include.datasets.labels_file import asked_labels
-from include.datasets.layout import SPLITS, Split, VersionLayout, version_name
-from include.datasets.manifest import PLANNED, ManifestRow, to_table, write_manifest
+from include.datasets.layout import VersionLayout, version_name
+from include.datasets.manifest import write_manifest
+from include.datasets.parent import check_growth, load_parent
+from include.datasets.parent_images import ParentImages
+from include.datasets.planned_shards import cut_shards
 from include.datasets.selection import Selection, select_images
-from include.datasets.source import ImageSource, SourceImage
 from include.datasets.source_of_conf import open_source
-from include.datasets.splits import fraction
-from include.datasets.version import DatasetVersion, SplitOptions, find, load
+from include.datasets.version import SplitOptions, find
+from include.datasets.version_plan import ShardTask, VersionPlan
 from include.recordio.options import ImageOptions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+    from include.datasets.layout import Split
     from include.run_conf import DatasetConf
 
+__all__ = ["ShardTask", "VersionPlan", "image_options", "plan_version"]
+
 logger = logging.getLogger(__name__)
-
-
-class ShardTask(BaseModel):
-    """One mapped task: the images to pack lie in the plan's document of this shard."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    index: int
-    split: Split
-    images: int
-    fingerprint: str
-    """Hash of the planned rows and options: a finished shard is reused only where it is the same."""
-
-
-class VersionPlan(BaseModel):
-    """What ``plan_version`` decided, small enough for XCom."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    version: str
-    bucket: str
-    parent: str | None
-    """Address of the parent version."""
-    source: DatasetSource
-    labels: list[str]
-    multi_label: bool
-    packing: ImageOptions
-    split: SplitOptions
-    max_bad_fraction: float
-    created: datetime
-    next_record_id: int
-    new_images: int
-    """Source images that the parent's manifest does not know; all of them where there is no parent."""
-    shards: list[ShardTask]
-    published: bool = False
-    """The version exists already: nothing is left to pack."""
-
-    @property
-    def layout(self) -> VersionLayout:
-        """Where the version's parts lie."""
-        return VersionLayout(self.bucket, self.name, self.version)
 
 
 def plan_version(
@@ -95,17 +55,18 @@ def plan_version(
     published = find(s3, layout)
     if published is not None:
         logger.info("Version %s is published already", layout.uri)
-        return _plan_of(published, conf.max_bad_fraction)
+        return VersionPlan.of_published(published, conf.max_bad_fraction)
     packing = image_options(conf)
-    base = _load_parent(s3, layout, parent, conf, packing)
+    base = load_parent(s3, layout, parent, conf, packing) if parent else None
     source = open_source(s3, conf, data_bucket)
     labels = class_order(asked_labels(s3, conf), source, base)
-    known = KnownImages.of(s3, base) if base else KnownImages()
-    new = _new_images(source, labels, known)
-    _check_one_bucket(new, known)
-    selection = select_images(new, source.left_out(labels), known)
+    known = ParentImages.of(s3, base) if base else ParentImages()
+    selection = select_images(source.images(labels), source.left_out(labels), known, keep_removed=conf.keep_removed)
     if base is None:
         _check_every_class_has_images(labels, selection, source.uri)
+    else:
+        check_growth(selection, base, known, source.uri)
+    del known
     plan = VersionPlan(
         name=conf.name,
         version=layout.version,
@@ -119,10 +80,11 @@ def plan_version(
         max_bad_fraction=conf.max_bad_fraction,
         created=run_after.replace(tzinfo=run_after.tzinfo or UTC),
         next_record_id=base.next_record_id if base else 0,
-        new_images=len(new),
+        new_images=selection.new_images,
         shards=[],
     )
-    splits = decide_splits(selection.chosen, known, conf.split, given=source.given_splits)
+    chosen = ImagesByContent(selection.chosen)
+    splits = decide_splits(chosen, selection.known, conf.split, given=source.given_splits)
     return _write_plan(s3, plan, selection, splits, conf.packing.shard_images)
 
 
@@ -138,74 +100,12 @@ def image_options(conf: DatasetConf) -> ImageOptions:
     )
 
 
-def _plan_of(version: DatasetVersion, max_bad_fraction: float) -> VersionPlan:
-    same = set(VersionPlan.model_fields) & set(DatasetVersion.model_fields)
-    return VersionPlan(
-        **{name: getattr(version, name) for name in same},
-        bucket=version.layout.bucket,
-        max_bad_fraction=max_bad_fraction,
-        shards=[],
-        published=True,
-    )
-
-
-def _new_images(source: ImageSource, labels: list[str], known: KnownImages) -> list[SourceImage]:
-    new: list[SourceImage] = []
-    relabelled: list[SourceImage] = []
-    for image in source.images(labels):
-        if not known.has(image):
-            new.append(image)
-        elif known.has_other_labels(image):
-            relabelled.append(image)
-    if relabelled:
-        logger.warning(
-            "%s images have other labels than in the parent, such as %s: they keep those they were packed with until a "
-            "version is built without a parent",
-            len(relabelled),
-            relabelled[0].uri,
-        )
-    return new
-
-
-def _check_one_bucket(new: list[SourceImage], known: KnownImages) -> None:
-    there = {bucket for bucket, _ in known.splits_of_keys}
-    other = next((image for image in new if there and image.bucket not in there), None)
-    if other is not None:
-        raise DatasetError(
-            f"{other.uri} lies in another bucket than the parent's images ({', '.join(sorted(there))}): batch "
-            "transform measures a model on images of one bucket; copy the new ones there, or build a version without a "
-            "parent"
-        )
-
-
-def _load_parent(
-    s3: S3Client, layout: VersionLayout, parent: str | None, conf: DatasetConf, packing: ImageOptions
-) -> DatasetVersion | None:
-    if not parent:
-        return None
-    version = load(s3, parent if "://" in parent else VersionLayout(layout.bucket, layout.name, parent).uri)
-    if version.layout.bucket != layout.bucket:
-        raise DatasetError(f"parent {version.uri} is not in the data bucket {layout.bucket}: grow it where it lies")
-    if conf.multi_label != version.multi_label:
-        raise DatasetError(
-            f"dataset.multi_label is {conf.multi_label}, that of parent version {version.version} "
-            f"{version.multi_label}: all records of a version have labels of one kind; build one without a parent"
-        )
-    asked, packed = packing.model_dump(), version.packing.model_dump()
-    differing = [f"{name} {packed[name]} -> {asked[name]}" for name in asked if asked[name] != packed[name]]
-    if differing:
-        raise DatasetError(
-            f"dataset.packing differs from parent version {version.version} ({', '.join(differing)}): all images of a "
-            "version are packed alike; keep the parent's options, or build a version without a parent"
-        )
-    return version
-
-
 def _check_every_class_has_images(labels: list[str], selection: Selection, source: str) -> None:
-    chosen = {label for image in selection.chosen.values() for label in image.labels}
+    chosen = set(pc.unique(pc.list_flatten(selection.chosen.columns["labels"])).to_pylist())
     empty = [label for label in labels if label not in chosen]
     if empty:
-        statuses = Counter(row.status for row in selection.excluded if not set(empty).isdisjoint(row.labels))
+        rows = selection.excluded.select(["status", "labels"]).to_pylist()
+        statuses = Counter(row["status"] for row in rows if not set(empty).isdisjoint(row["labels"]))
         why = f" (left out: {dict(statuses)})" if statuses else ""
         raise DatasetError(
             f"{len(empty)} classes of {source} have no image to pack: {', '.join(empty[:10])}{why}; "
@@ -214,53 +114,28 @@ def _check_every_class_has_images(labels: list[str], selection: Selection, sourc
 
 
 def _write_plan(
-    s3: S3Client, plan: VersionPlan, selection: Selection, splits: Mapping[str, Split], shard_images: int
+    s3: S3Client, plan: VersionPlan, selection: Selection, splits: dict[str, Split], shard_images: int
 ) -> VersionPlan:
     layout = plan.layout
-    rows = _planned_rows(plan, selection.chosen, splits)
     shards: list[ShardTask] = []
-    for split in SPLITS:
-        for chunk in _chunks(rows[split], shard_images):
-            index = len(shards)
-            named = [replace(row, shard=f"{plan.version}/{index:05d}") for row in chunk]
-            write_manifest(s3, layout.bucket, layout.planned_shard(index), to_table(named))
-            shards.append(ShardTask(index=index, split=split, images=len(chunk), fingerprint=_fingerprint(plan, named)))
-    write_manifest(s3, layout.bucket, layout.excluded, to_table(selection.excluded))
+    for shard, rows in cut_shards(plan, ImagesByContent(selection.chosen), splits, shard_images):
+        write_manifest(s3, layout.bucket, layout.planned_shard(shard.index), rows)
+        shards.append(shard)
+    write_manifest(s3, layout.bucket, layout.excluded, selection.excluded)
+    if plan.parent:
+        write_manifest(s3, layout.bucket, layout.changed_records, selection.changed_records)
+    images = len(selection.chosen)
+    plan = plan.model_copy(update={"shards": shards, "next_record_id": plan.next_record_id + images})
+    document = plan.model_dump_json(indent=2).encode()
+    s3.put_object(Bucket=layout.bucket, Key=layout.plan_document, Body=document, ContentType="application/json")
     logger.info(
-        "Planned %s: %s new images, %s to pack in %s shards (%s), left out: %s",
+        "Planned %s: %s new images, %s to pack in %s shards (%s), %s records of the parent cut out, left out: %s",
         layout.uri,
         plan.new_images,
-        len(selection.chosen),
+        images,
         len(shards),
-        ", ".join(f"{split} {len(rows[split])}" for split in SPLITS),
-        dict(Counter(row.status for row in selection.excluded)) or "none",
+        dict(Counter(splits.values())) or "none",
+        selection.cut_records,
+        dict(Counter(selection.excluded["status"].to_pylist())) or "none",
     )
-    return plan.model_copy(update={"shards": shards, "next_record_id": plan.next_record_id + len(selection.chosen)})
-
-
-def _planned_rows(
-    plan: VersionPlan, chosen: Mapping[str, SourceImage], splits: Mapping[str, Split]
-) -> dict[Split, list[ManifestRow]]:
-    # Mixed by content, not class after class: training reads a .rec front to back and shuffles only within a window.
-    shuffled = sorted(chosen, key=lambda etag: (fraction(plan.split.seed, "order", etag), etag))
-    rows: dict[Split, list[ManifestRow]] = {split: [] for split in SPLITS}
-    for etag in shuffled:
-        rows[splits[etag]].append(ManifestRow.of(chosen[etag], PLANNED, split=splits[etag]))
-    record_id = plan.next_record_id
-    for split in SPLITS:
-        rows[split] = [replace(row, record_id=record_id + place) for place, row in enumerate(rows[split])]
-        record_id += len(rows[split])
-    return rows
-
-
-def _chunks(rows: list[ManifestRow], shard_images: int) -> Iterator[list[ManifestRow]]:
-    count = -(-len(rows) // shard_images)
-    for number in range(count):
-        yield rows[len(rows) * number // count : len(rows) * (number + 1) // count]
-
-
-def _fingerprint(plan: VersionPlan, rows: list[ManifestRow]) -> str:
-    digest = hashlib.sha256(f"{plan.packing.model_dump_json()}{plan.labels}{plan.multi_label}".encode())
-    for row in rows:
-        digest.update(repr((row.bucket, row.key, row.etag, row.labels, row.record_id, row.split)).encode())
-    return digest.hexdigest()[:16]
+    return plan

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version as library_version
 from typing import TYPE_CHECKING, cast
 
@@ -14,24 +15,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from botocore.exceptions import ClientError
 
-from include.datasets.compose import StoredObject, compose
+from include.datasets.compose import ByteRange, compose
 from include.datasets.errors import DatasetError
-from include.datasets.layout import SPLITS, Split, VersionLayout
+from include.datasets.inherited import InheritedRecords, inherit_records
+from include.datasets.layout import SPLITS, Split
 from include.datasets.manifest import (
     BAD,
-    DUPLICATE,
-    IGNORED,
+    BATCH_ROWS,
+    NOT_MEANT,
     PACKED,
-    SKIPPED,
-    TRANSIENT,
-    UNLABELLED,
+    class_counts,
     read_manifest,
     write_manifest,
 )
-from include.datasets.plan import VersionPlan
 from include.datasets.report import write_report
 from include.datasets.shard import ShardResult
-from include.datasets.version import DatasetVersion, SplitCounts, find, load
+from include.datasets.version import DatasetVersion, MeanImage, SplitCounts, find, load
+from include.datasets.version_plan import VersionPlan
+from include.datasets.working_files import remove_working_files
 from include.recordio.writer import index_line
 
 if TYPE_CHECKING:
@@ -53,11 +54,15 @@ def publish_version(s3: S3Client, plan: VersionPlan, results: Sequence[ShardResu
     published = find(s3, layout)
     if published is None:
         _check_all_shards_are_packed(plan, results)
+        results = sorted(results, key=lambda result: result.index)
         parent = load(s3, plan.parent) if plan.parent else None
-        manifest = _manifest(s3, plan, parent, results)
+        inherited = inherit_records(s3, plan, parent)
+        manifest = _manifest(s3, plan, inherited, results)
         _check_bad_fraction(plan, manifest)
-        version = _describe(plan, parent, manifest)
-        _compose_channels(s3, plan, parent, results, manifest)
+        channels = _channels(plan, inherited, results)
+        version = _describe(plan, manifest, channels)
+        for split in SPLITS:
+            _write_channel(s3, plan, split, channels[split], manifest)
         write_manifest(s3, layout.bucket, layout.manifest, manifest)
         labels = json.dumps(plan.labels, ensure_ascii=False).encode()
         s3.put_object(Bucket=layout.bucket, Key=layout.labels, Body=labels, ContentType="application/json")
@@ -66,24 +71,6 @@ def publish_version(s3: S3Client, plan: VersionPlan, results: Sequence[ShardResu
     remove_working_files(s3, layout)
     logger.info("Published %s: %s. Its page: s3://%s/%s", published.uri, published.counts, layout.bucket, layout.report)
     return published
-
-
-def remove_working_files(s3: S3Client, layout: VersionLayout) -> int:
-    """Remove a version's plan and shards and abort its stale uploads; returns the number of objects removed."""
-    uploads = s3.get_paginator("list_multipart_uploads").paginate(Bucket=layout.bucket, Prefix=layout.prefix)
-    for page in uploads:
-        for stale in page.get("Uploads", []):
-            s3.abort_multipart_upload(Bucket=layout.bucket, Key=stale["Key"], UploadId=stale["UploadId"])
-    removed = 0
-    for prefix in (layout.plan, layout.shards):
-        for listing in s3.get_paginator("list_objects_v2").paginate(Bucket=layout.bucket, Prefix=prefix):
-            keys = [listed["Key"] for listed in listing.get("Contents", [])]
-            if keys:
-                s3.delete_objects(
-                    Bucket=layout.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
-                )
-            removed += len(keys)
-    return removed
 
 
 def _check_all_shards_are_packed(plan: VersionPlan, results: Sequence[ShardResult]) -> None:
@@ -96,16 +83,11 @@ def _check_all_shards_are_packed(plan: VersionPlan, results: Sequence[ShardResul
         )
 
 
-def _manifest(
-    s3: S3Client, plan: VersionPlan, parent: DatasetVersion | None, results: Sequence[ShardResult]
-) -> pa.Table:
+def _manifest(s3: S3Client, plan: VersionPlan, inherited: InheritedRecords, results: Sequence[ShardResult]) -> pa.Table:
     layout = plan.layout
-    tables: list[pa.Table] = []
-    if parent is not None:
-        inherited = read_manifest(s3, parent.layout.bucket, parent.layout.manifest)
-        tables.append(inherited.filter(~pc.field("status").isin(sorted(TRANSIENT))))
-    ends = {split: _size(s3, parent, split) for split in SPLITS}
-    for result in sorted(results, key=lambda result: result.index):
+    tables = [inherited.rows]
+    ends = {split: inherited.size(split) for split in SPLITS}
+    for result in results:
         part = read_manifest(s3, layout.bucket, layout.shard_manifest(result.index))
         moved = pc.add(part["offset"], pa.scalar(ends[result.split], pa.int64()))
         tables.append(part.set_column(part.schema.get_field_index("offset"), part.schema.field("offset"), moved))
@@ -117,7 +99,7 @@ def _manifest(
 def _check_bad_fraction(plan: VersionPlan, manifest: pa.Table) -> None:
     statuses = _statuses(manifest)
     bad = {status: count for status, count in statuses.items() if status in BAD}
-    judged = sum(count for status, count in statuses.items() if status not in (DUPLICATE, IGNORED, SKIPPED, UNLABELLED))
+    judged = sum(count for status, count in statuses.items() if status not in NOT_MEANT)
     fraction = sum(bad.values()) / max(judged, 1)
     if bad:
         logger.warning("%s of %s images are bad: %s", sum(bad.values()), judged, bad)
@@ -129,34 +111,37 @@ def _check_bad_fraction(plan: VersionPlan, manifest: pa.Table) -> None:
         f"{sum(bad.values())} of {judged} images are bad ({fraction:.2%}), dataset.max_bad_fraction allows "
         f"{plan.max_bad_fraction:.2%}: "
         + ", ".join(f"{count} {status}" for status, count in sorted(bad.items()))
-        + f"\n{examples}\nMend or remove them in {plan.source}, or raise dataset.max_bad_fraction"
+        + f"\n{examples}\nMend or remove them in {plan.source}, or raise dataset.max_bad_fraction; "
+        f"the plan and the packed shards stay under {plan.layout.uri} for another try of this run"
     )
 
 
-def _describe(plan: VersionPlan, parent: DatasetVersion | None, manifest: pa.Table) -> DatasetVersion:
+def _describe(plan: VersionPlan, manifest: pa.Table, channels: Mapping[Split, Sequence[ByteRange]]) -> DatasetVersion:
     packed = manifest.filter(pc.field("status") == PACKED)
-    splits = cast("list[Split]", packed["split"].to_pylist())
-    labels_of = cast("list[list[str]]", packed["labels"].to_pylist())
-    per_class = Counter((label, split) for split, labels in zip(splits, labels_of, strict=True) for label in labels)
-    counts = Counter(splits)
+    counts = Counter(cast("list[Split]", packed["split"].to_pylist()))
     if not counts["train"]:
         raise DatasetError(f"no image of {plan.source} could be packed for training: see the shards' logs for reasons")
-    sides = [pc.min(packed[column]).as_py() for column in ("width", "height")]
+    per_class = class_counts(packed)
+    record_bytes = sum(piece.size for pieces in channels.values() for piece in pieces)
     return DatasetVersion(
         name=plan.name,
         version=plan.version,
-        parent=parent.uri if parent else None,
+        parent=plan.parent,
         source=plan.source,
         uri=plan.layout.uri,
         labels=plan.labels,
         multi_label=plan.multi_label,
-        counts=SplitCounts(**{split: counts[split] for split in SPLITS}),
-        class_counts={
-            label: SplitCounts(**{split: per_class[label, split] for split in SPLITS}) for label in plan.labels
-        },
+        counts=SplitCounts.model_validate(counts),
+        class_counts={label: SplitCounts.model_validate(per_class.get(label, {})) for label in plan.labels},
         statuses=_statuses(manifest),
         new_images=plan.new_images,
-        smallest_side=min(sides),
+        newly_packed=packed.filter(pc.starts_with(packed["shard"], pattern=f"{plan.version}/")).num_rows,
+        smallest_side=min(pc.min(packed[column]).as_py() for column in ("width", "height")),
+        mean_image=MeanImage(
+            width=round(pc.mean(packed["width"]).as_py(), 1),
+            height=round(pc.mean(packed["height"]).as_py(), 1),
+            bytes=round(record_bytes / packed.num_rows),
+        ),
         next_record_id=plan.next_record_id,
         packing=plan.packing,
         split=plan.split,
@@ -165,28 +150,30 @@ def _describe(plan: VersionPlan, parent: DatasetVersion | None, manifest: pa.Tab
     )
 
 
-def _compose_channels(
-    s3: S3Client,
-    plan: VersionPlan,
-    parent: DatasetVersion | None,
-    results: Sequence[ShardResult],
-    manifest: pa.Table,
+def _channels(
+    plan: VersionPlan, inherited: InheritedRecords, results: Sequence[ShardResult]
+) -> dict[Split, list[ByteRange]]:
+    """Return what each channel's ``.rec`` is put together of."""
+    channels = {split: list(ranges) for split, ranges in inherited.ranges.items()}
+    for result in results:
+        channels[result.split].append(ByteRange(plan.layout.packed_shard(result.index), 0, result.bytes))
+    return channels
+
+
+def _write_channel(
+    s3: S3Client, plan: VersionPlan, split: Split, ranges: Sequence[ByteRange], manifest: pa.Table
 ) -> None:
     layout = plan.layout
-    for split in SPLITS:
-        pieces = [StoredObject(parent.layout.records(split), _size(s3, parent, split))] if parent else []
-        pieces += [
-            StoredObject(layout.packed_shard(result.index), result.bytes)
-            for result in sorted(results, key=lambda result: result.index)
-            if result.split == split
-        ]
-        if not compose(s3, layout.bucket, layout.records(split), [piece for piece in pieces if piece.size]):
-            continue
-        records = manifest.filter((pc.field("status") == PACKED) & (pc.field("split") == split)).sort_by("offset")
-        ids = cast("list[int]", records["record_id"].to_pylist())
-        offsets = cast("list[int]", records["offset"].to_pylist())
-        index = b"".join(index_line(record_id, offset) for record_id, offset in zip(ids, offsets, strict=True))
-        s3.put_object(Bucket=layout.bucket, Key=layout.index(split), Body=index)
+    if not compose(s3, layout.bucket, layout.records(split), ranges, scratch=layout.joined(split)):
+        return
+    records = manifest.select(["split", "status", "record_id", "offset"])
+    records = records.filter((pc.field("status") == PACKED) & (pc.field("split") == split)).sort_by("offset")
+    index = io.BytesIO()
+    for batch in records.to_batches(BATCH_ROWS):
+        places = zip(*(cast("list[int]", batch[name].to_pylist()) for name in ("record_id", "offset")), strict=True)
+        index.writelines(index_line(record_id, offset) for record_id, offset in places)
+    index.seek(0)
+    s3.put_object(Bucket=layout.bucket, Key=layout.index(split), Body=index)
 
 
 def _put_document(s3: S3Client, version: DatasetVersion) -> DatasetVersion:
@@ -208,12 +195,5 @@ def _put_document(s3: S3Client, version: DatasetVersion) -> DatasetVersion:
     return version
 
 
-def _size(s3: S3Client, version: DatasetVersion | None, split: Split) -> int:
-    if version is None or not version.count(split):
-        return 0
-    return s3.head_object(Bucket=version.layout.bucket, Key=version.layout.records(split))["ContentLength"]
-
-
 def _statuses(manifest: pa.Table) -> dict[str, int]:
-    counted = Counter(cast("list[str]", manifest["status"].to_pylist()))
-    return dict(sorted(counted.items()))
+    return dict(sorted(Counter(cast("list[str]", manifest["status"].to_pylist())).items()))

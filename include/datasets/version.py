@@ -51,6 +51,17 @@ class SplitCounts(BaseModel):
         return self.train + self.validation + self.test
 
 
+class MeanImage(BaseModel):
+    """What a packed image is like on average."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: float
+    height: float
+    bytes: int
+    """Of its record in the ``.rec``."""
+
+
 class DatasetVersion(BaseModel):
     """``dataset.json``: everything a training job must know of its images."""
 
@@ -72,8 +83,12 @@ class DatasetVersion(BaseModel):
     """Rows of the manifest by status: ``packed``, ``duplicate``, ``corrupt``, ..."""
     new_images: int
     """Source images that the parent did not know; all of them where there is no parent."""
+    newly_packed: int | None = None
+    """Images that no version before had packed so; None in documents from before they were counted."""
     smallest_side: int
     """Shortest edge of any packed image in pixels."""
+    mean_image: MeanImage | None = None
+    """None in documents from before it was worked out."""
     next_record_id: int
     packing: ImageOptions
     split: SplitOptions

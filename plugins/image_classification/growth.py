@@ -66,5 +66,5 @@ def has_gained(dataset: Any) -> dict[str, Any] | None:
     if not gained:
         log.warning("No new image of %s could be packed: %s", version.uri, version.statuses)
         return None
-    log.info("%d images more than in the version before.", gained)
+    log.info("%d images were packed that the version before did not have.", gained)
     return version.model_dump(mode="json")

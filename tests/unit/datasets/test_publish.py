@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.publish import publish_version, remove_working_files
+from include.datasets.publish import publish_version
 from include.datasets.shard import pack_shard
 from include.datasets.version import DatasetVersion, load
+from include.datasets.working_files import remove_working_files
 from include.recordio.format import decode_image_record
 from include.recordio.reader import read_records
 from tests.unit.datasets.conftest import Bucket
@@ -172,7 +173,8 @@ def test_a_replaced_image_stays_in_the_split_of_the_one_before_it(bucket: Bucket
     bucket.put_images({"cat": 10, "dog": 10}, side=20)
     child = bucket.build(bucket.conf(), "scheduled__2", parent=parent.uri)
     for split in ("train", "validation", "test"):
-        assert child.count(split) == 2 * parent.count(split)
+        assert child.count(split) == parent.count(split)
+    assert (child.newly_packed, child.smallest_side) == (20, 20)
 
 
 def test_an_image_that_was_missing_is_looked_for_again(s3: S3Client, bucket: Bucket, rows: Rows) -> None:
@@ -194,5 +196,5 @@ def test_what_a_killed_build_left_behind_can_be_removed(s3: S3Client, bucket: Bu
     plan = bucket.plan(bucket.conf())
     pack_shard(s3, plan, plan.shards[0])
     s3.create_multipart_upload(Bucket=bucket.name, Key=plan.layout.packed_shard(1))
-    assert remove_working_files(s3, plan.layout) == len(plan.shards) + 1 + 3
+    assert remove_working_files(s3, plan.layout) == len(plan.shards) + 2 + 3
     assert (bucket.listing(), bucket.stale_uploads()) == ([], 0)
