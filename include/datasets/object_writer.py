@@ -19,6 +19,7 @@ from include.datasets.object_store import is_plain_key, open_store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from obstore.store import S3Store
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class ObjectWriter:
         self._in_flight = 0
         self._failure: BaseException | None = None
         self._seen: set[int] = set()
+        self._withdrawn = 0
         self.written = 0
         self.kept = 0
         """Objects that were there already, with the same bytes."""
@@ -113,6 +115,11 @@ class ObjectWriter:
         self._pool.shutdown(wait=True, cancel_futures=error is not None)
         if error is None:
             self._raise_failure()
+
+    @property
+    def count(self) -> int:
+        """Objects put so far, without those on their way and those withdrawn."""
+        return self.written + self.kept - self._withdrawn
 
     def has_seen(self, key: str) -> bool:
         """Tell whether the key was put before."""
@@ -131,9 +138,12 @@ class ObjectWriter:
     def withdraw(self, key: str) -> None:
         """Take an object back that should not have been written: ``remove_others`` deletes it."""
         self._seen.discard(_key_hash(key))
+        self._withdrawn += 1
 
     def remove_others(self) -> int:
         """Delete what lies under the prefix and was not put; call it when all is written."""
+        if not len(self._stored) and not self._withdrawn:
+            return 0
         gone = [key for key, _ in self._stored.entries() if _key_hash(key) not in self._seen]
         plain = [key for key in gone if is_plain_key(key)]
         for start in range(0, len(plain), 1000):
@@ -141,8 +151,8 @@ class ObjectWriter:
             answer = self._s3.delete_objects(Bucket=self._stored.bucket, Delete={"Objects": objects, "Quiet": True})  # type: ignore[typeddict-item]
             for failed in answer.get("Errors", []):
                 raise DatasetError(
-                    f"s3://{self._stored.bucket}/{failed.get('Key')} cannot be deleted ({failed.get('Code')}): give the "
-                    f"role s3:DeleteObject on s3://{self._stored.bucket}/unpacked/"
+                    f"s3://{self._stored.bucket}/{failed.get('Key')} cannot be deleted ({failed.get('Code')}): "
+                    f"give the role s3:DeleteObject on s3://{self._stored.bucket}/unpacked/"
                 )
         for key in set(gone) - set(plain):  # XML, in which many are named at once, has no control characters
             self._s3.delete_object(Bucket=self._stored.bucket, Key=key)
@@ -164,7 +174,7 @@ class ObjectWriter:
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         holds = self._stored.holds(key, md5)
         if not holds:
-            put_object(self._s3, self._store, self._stored.bucket, key, data, md5)
+            put_object(self._s3, self._store, key, data, md5=md5, bucket=self._stored.bucket)
         with self._room:
             self.kept += holds
             self.written += not holds
@@ -178,7 +188,7 @@ class ObjectWriter:
             raise failure
 
 
-def put_object(s3: S3Client, store: obstore.store.S3Store, bucket: str, key: str, data: bytes, md5: str) -> None:
+def put_object(s3: S3Client, store: S3Store, key: str, data: bytes, *, md5: str, bucket: str) -> None:
     """Write one object whole, its MD5 beside it."""
     if is_plain_key(key):
         obstore.put(store, key, data, use_multipart=False, attributes={MD5: md5})
@@ -193,8 +203,8 @@ def unwritable(bucket: str, prefix: str, error: Exception) -> Exception:
         return DatasetError(f"s3://{bucket}/{prefix}: there is no bucket {bucket}; create it, or name another")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or code in ("AccessDenied", "403"):
         return DatasetError(
-            f"s3://{bucket}/{prefix} may not be written ({str(error).splitlines()[0][:200]}): give the role s3:PutObject "
-            f"on it and s3:ListBucket on bucket {bucket}"
+            f"s3://{bucket}/{prefix} may not be written ({str(error).splitlines()[0][:200]}): give the role "
+            f"s3:PutObject on it and s3:ListBucket on bucket {bucket}"
         )
     return error
 

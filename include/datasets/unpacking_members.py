@@ -104,6 +104,9 @@ class ForwardReader:
         self.offset += len(piece)
         return piece
 
+    read = some
+    """A reader is a binary source as well."""
+
     def give_back(self, data: bytes) -> None:
         """Take the last bytes back: they come again."""
         self._buffer, self._place = data + self._buffer[self._place :], 0

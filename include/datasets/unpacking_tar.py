@@ -10,6 +10,7 @@ import gzip
 import tarfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from typing import IO, cast
 
 from include.datasets.errors import DatasetError
@@ -35,7 +36,9 @@ class TarMembers:
     """The members of a tar archive in their order. Raises ArchiveError where it is damaged or ends too early."""
 
     def __init__(self, source: BinarySource, *, compressed: bool) -> None:
-        self._blocks = _Blocks(cast(BinarySource, gzip.GzipFile(fileobj=_Whole(source))) if compressed else source)
+        # GzipFile checks sum and length at the end, which tarfile's own stream mode does not.
+        plain = gzip.GzipFile(fileobj=cast("IO[bytes]", source), mode="rb") if compressed else source
+        self._blocks = _Blocks(plain)
         self._member = ""
 
     def __iter__(self) -> Iterator[Member]:
@@ -54,7 +57,7 @@ class TarMembers:
             if info.isdir():
                 continue
             end = self._blocks.tell() + (info.size if info.isreg() else 0)
-            yield Member(self._member, info.offset, info.size, lambda limit: self._data(info, limit), _refusal(info))
+            yield Member(self._member, info.offset, info.size, partial(self._data, info), _refusal(info))
             if self._blocks.tell() < end:
                 self._pass_over(end - self._blocks.tell())
         self._check_end()
@@ -62,7 +65,10 @@ class TarMembers:
     def _data(self, info: tarfile.TarInfo, limit: int) -> bytes | None:
         if info.size > limit:
             return None
-        data = self._blocks.reader.take(info.size)
+        try:
+            data = self._blocks.reader.take(info.size)
+        except (EOFError, OSError, zlib.error) as error:
+            raise self._damaged(str(error)) from error
         if len(data) < info.size:
             raise self._damaged(f"it ends after {len(data)} of the member's {info.size} bytes")
         return data
@@ -109,16 +115,6 @@ class _Blocks:
             raise ArchiveError(f"a header of {amount} bytes: no archive of files has one", offset=self.reader.offset)
         self.last = self.reader.take(amount)
         return self.last
-
-
-class _Whole:
-    """A file as gzip wants it: with no more methods than reading."""
-
-    def __init__(self, source: BinarySource) -> None:
-        self._source = source
-
-    def read(self, amount: int = CHUNK) -> bytes:
-        return self._source.read(amount)
 
 
 def _refusal(info: tarfile.TarInfo) -> Refusal | None:
