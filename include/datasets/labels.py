@@ -17,8 +17,9 @@ FULL_RETRAIN = (
 def class_order(asked: Sequence[str], source: ImageSource, parent: DatasetVersion | None) -> list[str]:
     """Return class names in the order of their index.
 
-    The parent's order where there is one; else that of the classes ``asked`` for; else the source's. Raises DatasetError
-    where the label set differs from the parent's, the source does not have a label, or fewer than two classes remain.
+    The parent's order where there is one; else that of the classes ``asked`` for; else the source's. Raises
+    DatasetError where the label set differs from the parent's, the source does not have a label, or fewer than two
+    classes remain.
     """
     if parent is not None:
         return _parents_order(asked, source, parent)

@@ -15,10 +15,18 @@ THREADS = 8
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """An object's ETag, without its quotes, and its size in bytes."""
+    """An object as it was listed."""
 
+    key: str
     etag: str
+    """Without its quotes."""
     size: int
+    """Bytes."""
+
+    @classmethod
+    def of(cls, key: str, etag: str, size: int) -> ListedObject:
+        """Take an object as S3 lists it, its ETag in quotes."""
+        return cls(key, etag.strip('"'), size)
 
 
 def find_objects(s3: S3Client, bucket: str, keys: Iterable[str]) -> dict[str, ListedObject]:
@@ -53,7 +61,7 @@ def _find_in_order(s3: S3Client, bucket: str, prefix: str, wanted: Sequence[str]
         while place < len(wanted) and (not page["IsTruncated"] or wanted[place].encode() <= last.encode()):
             entry = listed.get(wanted[place])
             if entry is not None:
-                found[wanted[place]] = ListedObject(entry["ETag"].strip('"'), entry["Size"])
+                found[wanted[place]] = ListedObject.of(entry["Key"], entry["ETag"], entry["Size"])
             place += 1
         after = last
     return found

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
-from include.datasets.class_folders import ClassFolders, list_folder
+from include.datasets.class_folders import NAMED_AND_ABSENT, ClassFolders, bucket_and_prefix, source_image
 from include.datasets.errors import DatasetError
 from include.datasets.given_splits import SPLIT_NAMES, named_split
 from include.datasets.layout import Split
-from include.datasets.manifest import IGNORED
+from include.datasets.listing import Listing
+from include.datasets.manifest import IGNORED, MISSING
 from include.datasets.source import LeftOut, SourceImage
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +23,9 @@ class SplitFolders:
     training.
     """
 
-    def __init__(self, s3: S3Client, uri: str, *, test_as: Split = "test") -> None:
-        top = list_folder(s3, uri)
+    def __init__(self, listing: Listing, uri: str, *, test_as: Split = "test") -> None:
+        bucket, prefix = bucket_and_prefix(uri)
+        top = listing.folder(prefix)
         splits = {folder: named_split(folder, test_as=test_as) for folder in top.folders}
         if "train" not in splits.values():
             raise DatasetError(
@@ -39,11 +37,16 @@ class SplitFolders:
         if foreign:
             logger.warning("%s has folders that are no splits and are not looked at: %s", uri, ", ".join(foreign))
         self.uri = uri
+        self._listing = listing
+        self._bucket, self._prefix = bucket, prefix
+        self._folders = frozenset(top.folders)
         self.class_place = f"{uri}train/CLASS/"
         self._parts = [
-            ClassFolders(s3, f"{uri}{folder}/", split=split) for folder, split in splits.items() if split is not None
+            ClassFolders(listing, f"{uri}{folder}/", split=split)
+            for folder, split in splits.items()
+            if split is not None
         ]
-        self._loose = top.loose
+        self._loose = [source_image(bucket, listed) for listed in top.loose]
         self.given_splits = frozenset(split for split in splits.values() if split is not None)
         self.classes = tuple(sorted({label for part in self._parts for label in part.classes}))
 
@@ -54,11 +57,14 @@ class SplitFolders:
             yield from part.images(wanted)
 
     def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
-        """List the objects beside the split folders, and beside the class folders in them."""
+        """List the objects beside the split folders and beside the class folders in them, and what is not there."""
         for image in self._loose:
             yield LeftOut(image, IGNORED, "it lies beside the split folders, so it has no label")
         for part in self._parts:
             yield from part.left_out(labels)
+        for key in self._listing.absent(self._prefix):
+            if key[len(self._prefix) :].partition("/")[0] not in self._folders:
+                yield LeftOut(SourceImage(self._bucket, key, "", 0, ()), MISSING, NAMED_AND_ABSENT)
 
 
 def _names(split: Split) -> list[str]:

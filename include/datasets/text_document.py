@@ -38,13 +38,26 @@ def text_lines(field: str, uri: str, body: bytes) -> Iterator[tuple[int, str]]:
     """Yield the lines of a text with their numbers, 1 being the first, without their ends.
 
     UTF-8, with or without a byte order mark; lines end with a line feed, a carriage return or both. Raises DatasetError
-    for another encoding, at its first line.
+    for another encoding.
     """
     # A StringIO of the text would hold up to four bytes for each of its letters.
     lines = io.TextIOWrapper(io.BytesIO(body), encoding="utf-8-sig")
-    number = 0
     try:
         for number, line in enumerate(lines, start=1):
             yield number, line.removesuffix("\n")
     except UnicodeDecodeError:
-        raise DatasetError(f"{field} {uri} is not UTF-8 (after line {number}): save it as UTF-8") from None
+        raise not_utf8(field, uri, body) from None
+
+
+def not_utf8(field: str, uri: str, body: bytes) -> DatasetError:
+    """Say in which line of a text the first byte stands that is not UTF-8."""
+    line = body[: _first_wrong_byte(body)].count(b"\n") + 1
+    return DatasetError(f"{field} {uri} is not UTF-8 (line {line}): save it as UTF-8")
+
+
+def _first_wrong_byte(body: bytes) -> int:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(body)

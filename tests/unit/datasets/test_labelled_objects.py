@@ -123,7 +123,7 @@ def test_a_split_column_is_kept_and_an_empty_cell_is_drawn(bucket: Bucket, rows:
     ("rows", "changes", "message"),
     [
         (["a.jpg,1,1,0"], {"multi_label": False}, r"1 rows have several labels \(line 2: \('sun', 'sea'\)\): set dat"),
-        (["a.jpg,1,0,0", "a.jpg,0,1,0"], {}, r"1 rows name an image again \(line 3: 'a\.jpg'\): an image has one row"),
+        (["a.jpg,1,0,0", "a.jpg,0,1,0"], {}, r"1 rows name an image again \(line 3: 'a\.jpg', as line 2\): an image has one row"),
         (["a.jpg,1,0,0", "s3://else/b.jpg,0,1,0"], {}, r"2 rows name images in 2 buckets \(.*, else\) .* copy them"),
     ],
 )
@@ -143,7 +143,7 @@ def test_a_name_of_no_split_is_shown(bucket: Bucket) -> None:
 
 def test_a_table_with_splits_leaves_nothing_to_count_per_class(bucket: Bucket) -> None:
     bucket.put("tables/scenes.csv", b"path,label,split\na.jpg,cat,train\n")
-    with pytest.raises(ValueError, match=r"train_per_class = 2, but .* has splits: remove its column 'split'"):
+    with pytest.raises(ValueError, match=r"train_per_class = 2, but .* has splits: leave the field empty, or take them out"):
         bucket.plan(conf(bucket, multi_label=False, split={"train_per_class": 2}))
 
 

@@ -99,7 +99,7 @@ def test_several_labels_per_image_need_another_source(bucket: Bucket) -> None:
     bucket.put_images({"cat": 2, "dog": 2})
     with pytest.raises(
         DatasetError,
-        match=r"multi_label is true, but folders .* name dataset\.label_tables \(CSV, Parquet or JSON Lines\)",
+        match=r"multi_label is true, but folders .* name dataset\.label_tables \(CSV, Parquet, JSON Lines or \.lst\)",
     ):
         bucket.plan(bucket.conf(multi_label=True))
 
