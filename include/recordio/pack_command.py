@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ from include.recordio.new_files import new_files
 from include.recordio.progress import Progress
 
 WRITTEN, FAILED, WRITTEN_IN_PART = 0, 1, 3
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 _Say = Callable[[str], None]
 
@@ -29,7 +27,6 @@ class _NothingWrittenError(Exception):
 def pack_one_list(path: Path, parsed: argparse.Namespace, say: _Say) -> int:
     """Pack a list into the ``.rec`` and ``.idx`` beside it and return the exit status it earns."""
     cv2.setNumThreads(1)
-    _keep_freed_memory()
     progress = None
     try:
         survey = survey_list(path, same_width=parsed.pack_label)
@@ -105,17 +102,6 @@ def _tell_end(path: Path, counts: PackingCounts, bad: int, progress: Progress, s
         f"{path.with_suffix('.rec')}: {counts.packed:,} images{looks}, {counts.written_bytes / 1e6:,.1f} MB{skipped}; "
         f"{progress.seconds():.1f} s, {progress.rates()}"
     )
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library use one image's memory for the next, where it would return and fetch it page by page.
-
-    Source of the numbers: glibc's ``malloc.h``; other C libraries have no ``mallopt`` or do not mind.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for parameter, size in ((_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 256 << 20)):
-            mallopt(parameter, size)
 
 
 def _steps(parsed: argparse.Namespace) -> ImageSteps:
