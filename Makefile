@@ -18,7 +18,7 @@ MXNET := .venv-mxnet/bin/python
 environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, but $(PYTHON) is %d.%d: install it, or name one with make PYTHON=/path/to/python3.11" % v)' \
 	&& "$(PYTHON)" tools/environments.py
 
-.PHONY: help setup demo local down test lint format lock up compose-down test-compose clean
+.PHONY: help setup demo local down test lint format lock up compose-down test-compose bench-datasets clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ compose-down: ## end it and remove its volumes
 
 test-compose: setup ## run the chain and a retraining in the docker compose deployment, then remove it
 	@$(AIRFLOW) -m tests.compose.run
+
+bench-datasets: ## measure dataset builds beside im2rec and other writers (ARGS="--quick --only build")
+	$(environments) bench-setup
+	@$(AIRFLOW) -m benchmarks.datasets $(ARGS)
 
 # A benchmark runs in the environment that its own first lines name.
 bench-%: setup

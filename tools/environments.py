@@ -1,4 +1,6 @@
-"""Makes the project's environments from a bare Python 3.11: `environments.py setup`, `test-setup`, `bench-setup` or `lock`.
+"""Makes the project's environments from a bare Python 3.11.
+
+    environments.py setup | test-setup | bench-setup | lock
 
 `setup` makes the two that the project runs in; `test-setup` also those of the SageMaker SDKs, clients in the tests;
 `bench-setup` also that of the writers which `make bench-datasets` measures beside this project.

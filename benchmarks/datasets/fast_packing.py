@@ -1,6 +1,6 @@
 """Pack a list with our packer, as the drop-in does it, with ``fast_decode`` where asked: im2rec.py has no such option.
 
-    python -m benchmarks.datasets.fast_packing LIST ROOT SIDE
+python -m benchmarks.datasets.fast_packing LIST ROOT SIDE
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -20,6 +21,9 @@ from benchmarks.datasets.photographs import Corpus, photographs
 from benchmarks.datasets.run import Run
 from benchmarks.datasets.table import Row, at_least
 from benchmarks.datasets.turns import Turn, alternate, fastest, run_process, seconds, timed
+
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
 
 SIDE = 256
 OURS = [sys.executable, "-m", "include.recordio.im2rec"]
@@ -86,7 +90,7 @@ def _beside_the_codec(run: Run, corpus: Corpus, root: Path, path: Path) -> Row:
 
 
 def _decode_resize_encode(source: bytes) -> int:
-    pixels = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_COLOR)
+    pixels = cast("MatLike", cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_COLOR))
     height, width = pixels.shape[:2]
     size = (SIDE, height * SIDE // width) if height > width else (width * SIDE // height, SIDE)
     return len(cv2.imencode(".jpg", cv2.resize(pixels, size), [cv2.IMWRITE_JPEG_QUALITY, 95])[1])

@@ -70,8 +70,17 @@ class Build(BaseModel):
 
 
 def main(task: str, document: str, shard: str = "") -> None:
-    """Carry out a task and leave its document."""
+    """Carry out a task and leave its document, and the most memory that the process held, in MB, in ``.peak``."""
     path = Path(document)
+    carry_out(task, path, shard)
+    # Not getrusage: its figure also counts what the parent held before this program was loaded.
+    status = Path("/proc/self/status").read_text().splitlines()
+    kilobytes = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    path.with_suffix(".peak").write_text(str(kilobytes / 1024))
+
+
+def carry_out(task: str, path: Path, shard: str) -> None:
+    """Carry out a task and leave its document."""
     build = Build.model_validate_json(path.read_text())
     plan_path = path.with_suffix(".plan")
     if task == "whole":

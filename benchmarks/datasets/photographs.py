@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.datasets.s3_keys import FIRST_STAMP
 
@@ -62,11 +63,12 @@ class Corpus:
         return self.folder
 
     def _bodies(self) -> Iterator[bytes]:
-        noise = np.random.default_rng(0).normal(0, self.noise, (NOISE_SIDE, NOISE_SIDE, 3)).astype(np.float32)
+        noise = np.random.default_rng(0).standard_normal((NOISE_SIDE, NOISE_SIDE, 3), np.float32)
+        noise *= self.noise
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             yield from pool.map(lambda number: self._body(number, noise), range(self.distinct))
 
-    def _body(self, number: int, noise: np.ndarray) -> bytes:
+    def _body(self, number: int, noise: NDArray[np.float32]) -> bytes:
         chance = np.random.default_rng(number)
         spread = max(self.width // 16, 1)
         width, height = (side + int(chance.integers(-spread, spread + 1)) for side in (self.width, self.height))
@@ -74,7 +76,10 @@ class Corpus:
         picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         for _ in range(6):
             centre = (int(chance.integers(0, width)), int(chance.integers(0, height)))
-            axes = (int(chance.integers(width // 20 + 1, width // 4 + 2)), int(chance.integers(height // 20 + 1, height // 4 + 2)))
+            axes = (
+                int(chance.integers(width // 20 + 1, width // 4 + 2)),
+                int(chance.integers(height // 20 + 1, height // 4 + 2)),
+            )
             colour = tuple(float(part) for part in chance.integers(0, 256, 3))
             cv2.ellipse(picture, centre, axes, float(chance.integers(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
         top, left = int(chance.integers(0, NOISE_SIDE - height)), int(chance.integers(0, NOISE_SIDE - width))
@@ -93,8 +98,13 @@ def photographs(count: int, distinct: int | None = None) -> Corpus:
 
 
 def large_photographs(count: int) -> Corpus:
-    """Photographs of 12 megapixels and about 3.5 MB."""
-    return Corpus("large-photographs", count, 4000, 3000, 90, 9.0, min(count, 40))
+    """Photographs of 12 megapixels and about 1.5 MB."""
+    return Corpus("large-photographs", count, 4000, 3000, 90, 3.0, min(count, 40))
+
+
+def grainy_photographs(count: int) -> Corpus:
+    """Photographs of 12 megapixels and about 3.5 MB, their grain finer than any lens is."""
+    return Corpus("grainy-photographs", count, 4000, 3000, 90, 8.0, min(count, 40))
 
 
 def small_images(count: int) -> Corpus:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.datasets.s3_application FOLDER SOCKET
 
-Buckets are folders, keys are paths. It knows listings, PUT, copies, multipart uploads with UploadPartCopy, deletions, and the
-conditions If-Match and If-None-Match; signatures are not looked at. ETags are nginx's, of a file's date and size, so every
-file is given a second of its own.
+Buckets are folders, keys are paths. It knows listings, PUT, copies, multipart uploads with UploadPartCopy, deletions,
+and the conditions If-Match and If-None-Match; signatures are not looked at. ETags are nginx's, of a file's date and
+size, so every file is given a second of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -38,6 +38,26 @@ class S3Error(Exception):
         self.status = status
         self.code = code
         self.about = about
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request, and the bucket and the key that it is about."""
+
+    request: web.Request
+    bucket: BucketKeys
+    name: str
+    key: str
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """What stands behind the question mark."""
+        return self.request.rel_url.query
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The request's headers, by their names in any case."""
+        return self.request.headers
 
 
 @dataclass
@@ -70,17 +90,14 @@ class S3Application:
         try:
             if name not in self._buckets:
                 raise S3Error(404, "NoSuchBucket", name)
-            handler = self._handler(request, key)
-            return await handler(request, name, key)
+            call = Call(request, self._buckets[name], name, key)
+            return web.Response() if request.method == "HEAD" and not key else await self._handler(call)(call)
         except S3Error as error:
             body = f"<Error><Code>{error.code}</Code><Message>{escape(error.about)}</Message></Error>"
             return web.Response(status=error.status, text=body, content_type="application/xml")
 
-    def _handler(
-        self, request: web.Request, key: str
-    ) -> Callable[[web.Request, str, str], Awaitable[web.StreamResponse]]:
-        query = request.rel_url.query
-        method = request.method
+    def _handler(self, call: Call) -> Callable[[Call], Awaitable[web.StreamResponse]]:
+        method = call.request.method
         handlers = {
             ("GET", "list-type"): self._list,
             ("GET", "uploads"): self._list_uploads,
@@ -91,28 +108,23 @@ class S3Application:
             ("DELETE", "uploadId"): self._abort_upload,
         }
         for (known, parameter), handler in handlers.items():
-            if known == method and parameter in query:
+            if known == method and parameter in call.query:
                 return handler
         whole = {"PUT": self._put, "DELETE": self._delete, "GET": self._absent, "HEAD": self._absent}
-        if key and method in whole:
+        if call.key and method in whole:
             return whole[method]
-        if method == "HEAD":
-            return self._head_bucket
-        raise S3Error(501, "NotImplemented", f"{method} {request.rel_url}")
+        raise S3Error(501, "NotImplemented", f"{method} {call.request.rel_url}")
 
-    async def _head_bucket(self, request: web.Request, name: str, key: str) -> web.Response:
-        return web.Response()
+    async def _absent(self, call: Call) -> web.Response:
+        raise S3Error(404, "NoSuchKey", call.key)  # nginx sends only what it did not find
 
-    async def _absent(self, request: web.Request, name: str, key: str) -> web.Response:
-        raise S3Error(404, "NoSuchKey", key)  # nginx sends only what it did not find
-
-    async def _list(self, request: web.Request, name: str, key: str) -> web.Response:
-        query = request.rel_url.query
+    async def _list(self, call: Call) -> web.Response:
+        query = call.query
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         after = query.get("start-after")
         start = query.get("continuation-token") or (f"{after}\0" if after else "")
         limit = min(int(query.get("max-keys", "1000")), 1000)
-        page = self._buckets[name].page(prefix, delimiter, start, limit)
+        page = call.bucket.page(prefix, delimiter, start, limit)
         written = quote if query.get("encoding-type") == "url" else escape
         parts = [
             f"<Contents><Key>{written(listed)}</Key><LastModified>{WHEN}</LastModified>"
@@ -129,89 +141,89 @@ class S3Application:
         count = len(page.objects) + len(page.folders)
         return _xml(
             "ListBucketResult",
-            f"<Name>{name}</Name><Prefix>{written(prefix)}</Prefix><KeyCount>{count}</KeyCount>"
+            f"<Name>{call.name}</Name><Prefix>{written(prefix)}</Prefix><KeyCount>{count}</KeyCount>"
             f"<MaxKeys>{limit}</MaxKeys><IsTruncated>{truncated}</IsTruncated>{''.join(parts)}",
         )
 
-    async def _put(self, request: web.Request, name: str, key: str) -> web.Response:
-        if request.headers.get("If-None-Match") == "*" and key in self._buckets[name].files:
-            raise S3Error(412, "PreconditionFailed", key)
+    async def _put(self, call: Call) -> web.Response:
+        if call.headers.get("If-None-Match") == "*" and call.key in call.bucket.files:
+            raise S3Error(412, "PreconditionFailed", call.key)
         written = self._working / uuid.uuid4().hex
-        source = request.headers.get("x-amz-copy-source")
+        source = call.headers.get("x-amz-copy-source")
         if source:
-            _copy_range(self._source(request, source), None, written)
+            _copy_range(self._source(call, source), None, written)
         else:
-            await _receive(request, written)
-        stored = self._keep(written, name, key)
+            await _receive(call.request, written)
+        stored = self._keep(written, call)
         if source:
             return _xml(
                 "CopyObjectResult", f"<ETag>&quot;{stored.etag}&quot;</ETag><LastModified>{WHEN}</LastModified>"
             )
         return web.Response(headers={"ETag": f'"{stored.etag}"'})
 
-    async def _delete(self, request: web.Request, name: str, key: str) -> web.Response:
-        self._buckets[name].delete(key)
+    async def _delete(self, call: Call) -> web.Response:
+        call.bucket.delete(call.key)
         return web.Response(status=204)
 
-    async def _delete_several(self, request: web.Request, name: str, key: str) -> web.Response:
-        for found in _texts(await request.read(), "Key"):
-            self._buckets[name].delete(found)
+    async def _delete_several(self, call: Call) -> web.Response:
+        for found in _texts(await call.request.read(), "Key"):
+            call.bucket.delete(found)
         return _xml("DeleteResult", "")
 
-    async def _create_upload(self, request: web.Request, name: str, key: str) -> web.Response:
+    async def _create_upload(self, call: Call) -> web.Response:
         number = uuid.uuid4().hex
         folder = self._working / number
         folder.mkdir()
-        self._uploads[number] = Upload(name, key, folder)
-        body = f"<Bucket>{name}</Bucket><Key>{escape(key)}</Key><UploadId>{number}</UploadId>"
+        self._uploads[number] = Upload(call.name, call.key, folder)
+        body = f"<Bucket>{call.name}</Bucket><Key>{escape(call.key)}</Key><UploadId>{number}</UploadId>"
         return _xml("InitiateMultipartUploadResult", body)
 
-    async def _put_part(self, request: web.Request, name: str, key: str) -> web.Response:
-        upload = self._upload(request)
-        number = int(request.rel_url.query["partNumber"])
+    async def _put_part(self, call: Call) -> web.Response:
+        upload = self._upload(call)
+        number = int(call.query["partNumber"])
         part = upload.folder / f"{number}-{uuid.uuid4().hex}"
-        source = request.headers.get("x-amz-copy-source")
+        source = call.headers.get("x-amz-copy-source")
         if source:
-            _copy_range(self._source(request, source), request.headers.get("x-amz-copy-source-range"), part)
+            _copy_range(self._source(call, source), call.headers.get("x-amz-copy-source-range"), part)
         else:
-            await _receive(request, part)
+            await _receive(call.request, part)
         upload.parts[number] = part
         if source:
             return _xml("CopyPartResult", f"<ETag>&quot;{part.name}&quot;</ETag><LastModified>{WHEN}</LastModified>")
         return web.Response(headers={"ETag": f'"{part.name}"'})
 
-    async def _complete_upload(self, request: web.Request, name: str, key: str) -> web.Response:
-        upload = self._upload(request)
-        if request.headers.get("If-None-Match") == "*" and key in self._buckets[name].files:
-            raise S3Error(412, "PreconditionFailed", key)
-        parts = [upload.folder / etag.strip('"') for etag in _texts(await request.read(), "ETag")]
+    async def _complete_upload(self, call: Call) -> web.Response:
+        upload = self._upload(call)
+        if call.headers.get("If-None-Match") == "*" and call.key in call.bucket.files:
+            raise S3Error(412, "PreconditionFailed", call.key)
+        parts = [upload.folder / etag.strip('"') for etag in _texts(await call.request.read(), "ETag")]
         if not parts or set(parts) - set(upload.parts.values()):
-            raise S3Error(400, "InvalidPart", key)
+            raise S3Error(400, "InvalidPart", call.key)
         if any(part.stat().st_size < SMALLEST_PART for part in parts[:-1]):
-            raise S3Error(400, "EntityTooSmall", key)
+            raise S3Error(400, "EntityTooSmall", call.key)
         for part in parts[1:]:
             _copy_range(part, None, parts[0])
-        stored = self._keep(parts[0], name, key)
-        self._forget(request.rel_url.query["uploadId"])
-        body = f"<Bucket>{name}</Bucket><Key>{escape(key)}</Key><ETag>&quot;{stored.etag}&quot;</ETag>"
+        stored = self._keep(parts[0], call)
+        self._forget(call.query["uploadId"])
+        body = f"<Bucket>{call.name}</Bucket><Key>{escape(call.key)}</Key><ETag>&quot;{stored.etag}&quot;</ETag>"
         return _xml("CompleteMultipartUploadResult", body)
 
-    async def _abort_upload(self, request: web.Request, name: str, key: str) -> web.Response:
-        self._upload(request)
-        self._forget(request.rel_url.query["uploadId"])
+    async def _abort_upload(self, call: Call) -> web.Response:
+        self._upload(call)
+        self._forget(call.query["uploadId"])
         return web.Response(status=204)
 
-    async def _list_uploads(self, request: web.Request, name: str, key: str) -> web.Response:
-        prefix = request.rel_url.query.get("prefix", "")
+    async def _list_uploads(self, call: Call) -> web.Response:
+        prefix = call.query.get("prefix", "")
         found = [
             f"<Upload><Key>{escape(upload.key)}</Key><UploadId>{number}</UploadId><Initiated>{WHEN}</Initiated></Upload>"
             for number, upload in self._uploads.items()
-            if upload.bucket == name and upload.key.startswith(prefix)
+            if upload.bucket == call.name and upload.key.startswith(prefix)
         ]
         return _xml("ListMultipartUploadsResult", f"<IsTruncated>false</IsTruncated>{''.join(found)}")
 
-    def _upload(self, request: web.Request) -> Upload:
-        number = request.rel_url.query["uploadId"]
+    def _upload(self, call: Call) -> Upload:
+        number = call.query["uploadId"]
         if number not in self._uploads:
             raise S3Error(404, "NoSuchUpload", number)
         return self._uploads[number]
@@ -219,24 +231,24 @@ class S3Application:
     def _forget(self, number: str) -> None:
         shutil.rmtree(self._uploads.pop(number).folder)
 
-    def _source(self, request: web.Request, address: str) -> Path:
+    def _source(self, call: Call, address: str) -> Path:
         name, _, key = unquote(address).lstrip("/").partition("/")
         stored = self._buckets[name].files.get(key) if name in self._buckets else None
         if stored is None:
             raise S3Error(404, "NoSuchKey", key)
-        wanted = request.headers.get("x-amz-copy-source-if-match")
+        wanted = call.headers.get("x-amz-copy-source-if-match")
         if wanted is not None and wanted.strip('"') != stored.etag:
             raise S3Error(412, "PreconditionFailed", key)
         return self._folder / name / key
 
-    def _keep(self, written: Path, name: str, key: str) -> StoredFile:
+    def _keep(self, written: Path, call: Call) -> StoredFile:
         self._stamp += 1
         os.utime(written, (self._stamp, self._stamp))
-        target = self._folder / name / key
+        target = self._folder / call.name / call.key
         target.parent.mkdir(parents=True, exist_ok=True)
         stored = StoredFile(written.stat().st_size, self._stamp)
         written.replace(target)
-        self._buckets[name].put(key, stored)
+        call.bucket.put(call.key, stored)
         return stored
 
 

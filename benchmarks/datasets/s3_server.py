@@ -1,6 +1,7 @@
 """One fast S3 server on loopback: nginx serves objects from disk, a small application does the rest.
 
-It listens on two ports over the same buckets: one answers at once, the other lets every request wait first, as a network would.
+It listens on two ports over the same buckets: one answers at once, the other lets every request wait first, as a
+network would.
 """
 
 from __future__ import annotations

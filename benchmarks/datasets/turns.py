@@ -1,9 +1,8 @@
-"""What is measured: processes and calls, by the clock, by CPU and by memory, in turns that alternate."""
+"""What is measured: processes and calls, by the clock and by CPU, in turns that alternate."""
 
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import statistics
 import subprocess
@@ -20,14 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Turn:
-    """Seconds by the clock, seconds of CPU with those of ended children, and the most memory that one process held."""
+    """Seconds by the clock, and seconds of CPU with those of ended children."""
 
     wall: float
     cpu: float
-    megabytes: float = 0.0
 
     def __add__(self, other: Turn) -> Turn:
-        return Turn(self.wall + other.wall, self.cpu + other.cpu, max(self.megabytes, other.megabytes))
+        return Turn(self.wall + other.wall, self.cpu + other.cpu)
 
 
 Measured = Callable[[], Turn]
@@ -51,15 +49,14 @@ def run_process(command: Sequence[str | Path], *, cwd: Path = ROOT) -> Turn:
             output.seek(0)
             said = output.read().decode(errors="replace")[-3000:]
             raise BenchmarkError(f"{' '.join(words)} ended with {process.returncode}:\n{said}")
-    return Turn(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Turn(wall, usage.ru_utime + usage.ru_stime)
 
 
 def timed(call: Callable[[], object]) -> Turn:
     """Run a call of this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     call()
-    seconds = Turn(time.perf_counter() - wall, time.process_time() - cpu)
-    return Turn(seconds.wall, seconds.cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return Turn(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def alternate(measured: Mapping[str, Measured], turns: int) -> dict[str, list[Turn]]:

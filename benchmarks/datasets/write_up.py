@@ -1,7 +1,7 @@
 """The way of the write-ups, step by step: a loop that downloads, im2rec.py, an upload.
 
-    python -m benchmarks.datasets.write_up download ENDPOINT BUCKET PATHS FOLDER
-    python -m benchmarks.datasets.write_up upload ENDPOINT BUCKET FILE ...
+python -m benchmarks.datasets.write_up download ENDPOINT BUCKET PATHS FOLDER
+python -m benchmarks.datasets.write_up upload ENDPOINT BUCKET FILE ...
 """
 
 from __future__ import annotations
@@ -35,4 +35,7 @@ def _resource(endpoint: str) -> Any:
 
 
 if __name__ == "__main__":
-    {"download": download, "upload": upload}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "download":
+        download(*sys.argv[2:])
+    else:
+        upload(*sys.argv[2:])
