@@ -12,10 +12,12 @@ import numpy as np
 from include.datasets.layout import Split, VersionLayout
 from include.datasets.report_figures import Integers, PackedImages
 from include.recordio.format import RecordError, decode_image_record
-from include.recordio.images import ImageError, decode_image
+from include.recordio.images import ImageError, accept_image, reduction
+from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
 
 if TYPE_CHECKING:
+    from cv2.typing import MatLike
     from mypy_boto3_s3 import S3Client
 
 IMAGES = 60
@@ -29,7 +31,13 @@ SHEET_BYTES = 16 << 20
 MOST_PIXELS = 50_000_000
 """An image of more pixels is not decoded for a thumbnail."""
 READERS = 8
-_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+_AS_SMALL_AS_POSSIBLE = ImageOptions(resize=SIDE, fast_decode=True)
+_READ_FLAGS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +61,8 @@ def contact_sheet(s3: S3Client, layout: VersionLayout, packed: PackedImages, cla
     Each is one ranged GET of its record. A record that cannot be read becomes a thumbnail without a picture.
     """
     chosen = choose_images(packed, classes)
-    rows = (
-        packed.rows.select(["bucket", "key", "labels", "split", "width", "height", "offset"]).take(chosen).to_pylist()
-    )
+    columns = ["bucket", "key", "labels", "split", "width", "height", "offset"]
+    rows = packed.rows.select(columns).take(chosen).to_pylist()
     lengths = packed.record_bytes[chosen].tolist()
 
     def read(place: int) -> Thumbnail:
@@ -64,7 +71,7 @@ def contact_sheet(s3: S3Client, layout: VersionLayout, packed: PackedImages, cla
         answer = s3.get_object(Bucket=layout.bucket, Key=layout.records(row["split"]), Range=f"bytes={start}-{end - 1}")
         size = row["width"] or 0, row["height"] or 0
         try:
-            jpeg, trouble = thumbnail(answer["Body"].read(), *size), ""
+            jpeg, trouble = thumbnail(answer["Body"].read()), ""
         except (RecordError, ImageError) as error:
             jpeg, trouble = b"", str(error)
         return Thumbnail(f"s3://{row['bucket']}/{row['key']}", tuple(row["labels"]), row["split"], *size, jpeg, trouble)
@@ -92,21 +99,29 @@ def choose_images(packed: PackedImages, classes: int) -> list[int]:
     return rows
 
 
-def thumbnail(record: bytes, width: int, height: int) -> bytes:
-    """Make a small JPEG of a record of an image of known size. Raises RecordError and ImageError for what is none."""
+def thumbnail(record: bytes) -> bytes:
+    """Make a small JPEG of a record's image. Raises RecordError and ImageError where it holds none."""
     framed = next(read_records(record), None)
     if framed is None:
         raise RecordError("the record file ends before the record")
-    image = decode_image_record(framed.payload).image
-    longest = max(width, height)
-    reduction = next((factor for factor in _REDUCED if longest >= factor * SIDE), 1)
-    pixels = decode_image(image, _REDUCED.get(reduction, cv2.IMREAD_COLOR))
-    rows, columns = pixels.shape[:2]
-    if max(rows, columns) > SIDE:
-        scale = SIDE / max(rows, columns)
-        size = max(round(columns * scale), 1), max(round(rows * scale), 1)
+    pixels = _decode(decode_image_record(framed.payload).image)
+    height, width = pixels.shape[:2]
+    if max(height, width) > SIDE:
+        scale = SIDE / max(height, width)
+        size = max(round(width * scale), 1), max(round(height * scale), 1)
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+
+
+def _decode(image: bytes) -> MatLike:
+    part = reduction(accept_image(image), _AS_SMALL_AS_POSSIBLE)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), _READ_FLAGS[part])
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise ImageError("corrupt", f"no image can be decoded from its {len(image)} bytes")
+    return pixels
 
 
 def _spread(values: Integers, number: int) -> list[int]:
