@@ -123,7 +123,7 @@ class ListPacker:
             return PackedLine(image, b"", 0, fault=error.reason)
         except RecordError as error:
             return PackedLine(image, b"", 0, fault=str(error))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             return PackedLine(image, b"", 0, fault=_reason(error))
         return PackedLine(image, framed, len(source), remark=self._remark(source))
 
@@ -156,4 +156,6 @@ def _reason(error: Exception) -> str:
         return "there is no such file"
     if isinstance(error, OSError):
         return f"it cannot be read: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory to pack it"
     return str(error)
