@@ -16,13 +16,19 @@ from include.run_conf.hyperparameters import (
     SharedHyperparameters,
 )
 from include.run_conf.sections import RunSections
+from include.run_conf.source_rules import (
+    labels_come_from_one_place,
+    packed_sources_list_themselves,
+    packing_is_one_thing,
+    source_is_of_one_kind,
+    splits_come_from_one_place,
+)
 from include.run_conf.tuning_rules import tuning_is_possible
 
 Rule = Callable[[RunSections], Iterator[Problem]]
 HYPERPARAMETERS = "training.hyperparameters"
 IMAGE_CHANNELS = (1, 3)
 COLOUR_AUGMENTATIONS = ("crop_color", "crop_color_transform")
-TABLE_ENDINGS = (".csv", ".parquet", ".jsonl", ".lst")
 
 
 def contradictions(conf: RunSections, *, wrong: Collection[str] = ()) -> list[Problem]:
@@ -40,42 +46,6 @@ def splits_add_up(conf: RunSections) -> Iterator[Problem]:
             value=" + ".join(f"{share:g}" for share in shares),
             remedy=f"train, validation and test must add up to 1, not {sum(shares):g}",
         )
-
-
-def packing_is_one_thing(conf: RunSections) -> Iterator[Problem]:
-    """An image that is packed as it is cannot be changed on the way."""
-    packing = conf.dataset.packing
-    changes = {"resize": packing.resize, "center_crop": packing.center_crop, "encoding": packing.encoding == "png"}
-    if packing.pass_through:
-        for name, asked in changes.items():
-            if asked:
-                yield Problem(
-                    field=f"dataset.packing.{name}",
-                    value=getattr(packing, name),
-                    remedy="dataset.packing.pass_through packs images as they are: leave one of the two out",
-                )
-
-
-def source_says_one_thing(conf: RunSections) -> Iterator[Problem]:
-    """Labels come from folders or from a table, and splits from the source or from the shares."""
-    dataset, split = conf.dataset, conf.dataset.split
-    tables, folders = dataset.label_tables, dataset.layout == "split_folders"
-    for table in tables:
-        if not table.endswith(TABLE_ENDINGS):
-            remedy = f"must end in {', '.join(TABLE_ENDINGS[:-1])} or {TABLE_ENDINGS[-1]}"
-            yield Problem(field="dataset.label_tables", value=table, remedy=remedy)
-    if tables and folders:
-        remedy = "dataset.label_tables say labels and splits: leave it at class_folders"
-        yield Problem(field="dataset.layout", value=dataset.layout, remedy=remedy)
-    if split.test_as != "test" and not tables and not folders:
-        remedy = "only a source that is split already has test images: set dataset.layout or leave it at test"
-        yield Problem(field="dataset.split.test_as", value=split.test_as, remedy=remedy)
-    if split.train_per_class and folders:
-        remedy = "the folders say which images train: leave it empty"
-        yield Problem(field="dataset.split.train_per_class", value=split.train_per_class, remedy=remedy)
-    if split.train_per_class and dataset.multi_label:
-        remedy = "an image of several classes counts for none of them alone: leave it empty and use the shares"
-        yield Problem(field="dataset.split.train_per_class", value=split.train_per_class, remedy=remedy)
 
 
 def labels_differ(conf: RunSections) -> Iterator[Problem]:
@@ -217,7 +187,10 @@ def _listed(values: Collection[object]) -> str:
 RULES: tuple[Rule, ...] = (
     splits_add_up,
     packing_is_one_thing,
-    source_says_one_thing,
+    source_is_of_one_kind,
+    packed_sources_list_themselves,
+    labels_come_from_one_place,
+    splits_come_from_one_place,
     labels_differ,
     network_fits_image,
     colours_are_there,

@@ -128,7 +128,7 @@ def _dataset_source_problems(s3: S3Client, conf: RunConf, settings: Settings) ->
             )
         return
     tables = conf.dataset.label_tables
-    if conf.dataset.multi_label and not tables:
+    if conf.dataset.multi_label and not tables and conf.dataset.source_kind != "records":
         yield Problem(
             field="dataset.multi_label",
             value=True,

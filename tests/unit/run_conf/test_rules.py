@@ -93,6 +93,86 @@ TUNE = {"training.mode": "tune"}
             "dataset.layout = split_folders: dataset.label_tables say labels and splits: leave it at class_folders",
         ),
         (
+            {"dataset.packing": {"pass_through": True, "fast_decode": True}},
+            "dataset.packing.fast_decode = True: dataset.packing.pass_through packs images as they are: "
+            "leave one of the two out",
+        ),
+        (
+            {"dataset.packing.fast_decode": True},
+            "dataset.packing.fast_decode = True: decodes no smaller than the image is packed, and it keeps its size: "
+            "set dataset.packing.resize too",
+        ),
+        (
+            {"dataset.source": ["s3://bucket/images/", "s3://bucket/more.zip"]},
+            "dataset.source = a prefix (s3://bucket/images/), an archive (s3://bucket/more.zip): "
+            "name addresses of one kind: put the images together",
+        ),
+        (
+            {"dataset.source": "s3://bucket/cats/\ns3://bucket/dogs/"},
+            "dataset.source = s3://bucket/cats/, s3://bucket/dogs/: name one prefix: the folder above all of them, or "
+            "dataset.label_tables with addresses",
+        ),
+        (
+            {"dataset.source": ["s3://bucket/1.tgz", "s3://bucket/1.tgz"]},
+            "dataset.source = s3://bucket/1.tgz: is listed twice: name it once",
+        ),
+        (
+            {"dataset.source": "https://acme.com/images/"},
+            "dataset.source = https://acme.com/images/: no listing can be had of a web address: name a file that ends "
+            "in .zip, .tar, .tar.gz, .tgz or .rec, or s3://bucket/prefix/",
+        ),
+        (
+            {"dataset.source": "https://acme.com/a.zip?sig=1", "dataset.image_list": "s3://bucket/s3-paths.txt"},
+            "dataset.image_list = s3://bucket/s3-paths.txt: an archive says itself what it holds: leave it empty, or "
+            "name a prefix in dataset.source",
+        ),
+        (
+            {"dataset.source": "s3://bucket/train.rec", "dataset.inventory": "s3://bucket/i/manifest.json"},
+            "dataset.inventory = s3://bucket/i/manifest.json: a .rec file says itself what it holds: leave it empty, "
+            "or name a prefix in dataset.source",
+        ),
+        (
+            {"dataset.source": ["s3://b-1/1.zip", "s3://b-1/2.zip"], "dataset.label_tables": "s3://b-1/labels.csv"},
+            "dataset.label_tables = s3://b-1/labels.csv: the paths of a table are those of one archive: name one in "
+            "dataset.source, or leave the tables out",
+        ),
+        (
+            {"dataset.source": "s3://bucket/train.rec", "dataset.label_tables": "s3://bucket/train.lst"},
+            "dataset.label_tables = s3://bucket/train.lst: records have their labels: leave it empty, or name the "
+            "images in dataset.source",
+        ),
+        (
+            {"dataset.source": "s3://bucket/train.rec", "dataset.layout": "split_folders"},
+            "dataset.layout = split_folders: a .rec file has no folders: end its name in its split (train.rec, "
+            "val.rec), and leave class_folders",
+        ),
+        *(
+            (
+                {"dataset.source": "s3://bucket/train.rec", f"dataset.packing.{name}": value},
+                f"dataset.packing.{name} = {value}: images of .rec files are packed as they are: leave it out, or name "
+                "the images they were made of",
+            )
+            for name, value in (("resize", 224), ("encoding", "png"), ("center_crop", True), ("fast_decode", True))
+        ),
+        (
+            {"dataset.label_tables": ["s3://bucket/train.lst", "s3://bucket/test.csv"]},
+            "dataset.label_tables = s3://bucket/train.lst, s3://bucket/test.csv: a .lst has numbers where the others "
+            "have names: write tables of one kind",
+        ),
+        (
+            {"dataset.label_tables": ["s3://bucket/a.csv", "s3://bucket/a.csv"]},
+            "dataset.label_tables = s3://bucket/a.csv: is listed twice: name it once",
+        ),
+        (
+            {"dataset.labels_file": "s3://bucket/labels.csv"},
+            "dataset.labels_file = s3://bucket/labels.csv: must end in .txt or .json",
+        ),
+        (
+            {"dataset.inventory": "s3://bucket/inventory/data/1.csv.gz"},
+            "dataset.inventory = s3://bucket/inventory/data/1.csv.gz: name the manifest.json of the inventory, which "
+            "names its files",
+        ),
+        (
             {"dataset.split.test_as": "validation"},
             "dataset.split.test_as = validation: only a source that is split already has test images: "
             "set dataset.layout or leave it at test",
