@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from include.datasets.class_folders import ClassFolders
@@ -76,7 +75,7 @@ def archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> t
     licence, do not hold that up.
     """
     load_unpacked(s3, place)
-    listing = _live_bucket(s3, place, place.bucket)
+    listing = LiveBucket(s3, place.bucket, field="dataset.source", uri=place.shown)
     prefix = place.images
     while (inner := _only_folder(listing, prefix, layout)) is not None:
         prefix = inner
@@ -106,21 +105,16 @@ def open_records(
             f"dataset.multi_label is {str(multi_label).lower()}, but {places[0].shown} has {first.label_width} labels "
             f"a record: set it to {str(not multi_label).lower()}"
         )
-    parts = [
-        LabelledObjects(
-            partial(_live_bucket, s3, place),
-            place.images_uri,
-            read_label_tables(s3, [f"s3://{place.bucket}/{place.labels}"]),
-            multi_label=multi_label,
-            test_as=test_as,
-        )
-        for place in places
-    ]
-    return _united(parts, places, _class_order(summaries), "a record file")
-
-
-def _live_bucket(s3: S3Client, place: UnpackedLayout, bucket: str) -> LiveBucket:
-    return LiveBucket(s3, bucket, field="dataset.source", uri=place.shown)
+    tables = read_label_tables(s3, [f"s3://{place.bucket}/{place.labels}" for place in places])
+    shown = ", ".join(place.shown for place in places)
+    part = LabelledObjects(
+        lambda bucket: LiveBucket(s3, bucket, field="dataset.source", uri=shown),
+        places[0].images_uri,
+        tables,
+        multi_label=multi_label,
+        test_as=test_as,
+    )
+    return _united([part], places, _class_order(summaries), "a record file")
 
 
 def _records_of(s3: S3Client, place: UnpackedLayout) -> UnpackedRecords:

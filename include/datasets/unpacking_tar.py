@@ -6,7 +6,6 @@ none (it takes that for the end), an end without its mark, a header that asks fo
 
 from __future__ import annotations
 
-import gzip
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -36,9 +35,7 @@ class TarMembers:
     """The members of a tar archive in their order. Raises ArchiveError where it is damaged or ends too early."""
 
     def __init__(self, source: BinarySource, *, compressed: bool) -> None:
-        # GzipFile checks sum and length at the end, which tarfile's own stream mode does not.
-        plain = gzip.GzipFile(fileobj=cast("IO[bytes]", source), mode="rb") if compressed else source
-        self._blocks = _Blocks(plain)
+        self._blocks = _Blocks(_Gunzip(source) if compressed else source)
         self._member = ""
 
     def __iter__(self) -> Iterator[Member]:
@@ -115,6 +112,40 @@ class _Blocks:
             raise ArchiveError(f"a header of {amount} bytes: no archive of files has one", offset=self.reader.offset)
         self.last = self.reader.take(amount)
         return self.last
+
+
+class _Gunzip:
+    """Unpacks gzip, in one part or several, and gives what was whole before the damage; zlib checks sum and length."""
+
+    def __init__(self, source: BinarySource) -> None:
+        self._reader = ForwardReader(source)
+        self._part = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._begun = False
+
+    def read(self, amount: int, /) -> bytes:
+        while True:
+            if self._part.eof and not self._next_part():
+                return b""
+            source = self._part.unconsumed_tail or self._reader.some()
+            if not source and self._begun:
+                raise EOFError("the archive is cut off: its compressed data have no end")
+            if not source:
+                return b""
+            self._begun = True
+            data = self._part.decompress(source, amount)
+            if self._part.eof:
+                self._reader.give_back(self._part.unused_data)
+            if data:
+                return data
+
+    def _next_part(self) -> bool:
+        while (following := self._reader.some(1)) == b"\0":
+            pass  # padding, as tapes have it
+        if not following:
+            return False
+        self._reader.give_back(following)
+        self._part = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        return True
 
 
 def _refusal(info: tarfile.TarInfo) -> Refusal | None:
