@@ -46,8 +46,7 @@ def _heat_row(
     total = int(totals[number]) or 1
     cells = joined(
         Markup(
-            f'<td class="{kinds[column != number]}" style="--share:{int(count) / total:.3f}"'
-            f' title="{shown(labels[number])}, {shown(labels[column])}">{int(count) or ""}</td>'
+            f'<td class="{kinds[column != number]}" style="--share:{int(count) / total:.3f}">{int(count) or ""}</td>'
         )
         for column, count in enumerate(counts[number])
     )

@@ -48,7 +48,7 @@ def test_any_values_are_all_counted(values: list[int]) -> None:
 def test_a_heat_cell_is_as_deep_as_its_share_of_the_row() -> None:
     counts = np.array([[6, 2], [0, 4]])
     drawn = heat_map(counts, ["<cat>", "dog"], corner="expected", totals=counts.sum(axis=1))
-    cells = re.findall(r'<td class="(\w+)" style="--share:([\d.]+)" title="[^"]*">(\d*)</td>', drawn)
+    cells = re.findall(r'<td class="(\w+)" style="--share:([\d.]+)">(\d*)</td>', drawn)
     assert cells == [("hit", "0.750", "6"), ("miss", "0.250", "2"), ("miss", "0.000", ""), ("hit", "1.000", "4")]
     assert "<cat>" not in drawn
 
