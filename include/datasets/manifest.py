@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 
-BATCH_ROWS = 20_000
+BATCH_ROWS = 10_000
 
 PLANNED = "planned"
 PACKED = "packed"

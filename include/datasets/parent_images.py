@@ -72,24 +72,27 @@ class ParentImages:
         """For each content the row that packed it, or says what is wrong with its bytes."""
         return _find(etags, self.rows["etag"], self.with_status(PACKED, *JUDGED))
 
-    def vanished(self, present: Any) -> Places:
-        """Rows of accounted images whose address is not among those present."""
+    def vanished(self, *present: pa.Table) -> Places:
+        """Rows of accounted images whose address stands in none of the tables."""
         rows = self.accounted
-        return rows[~mask(pc.is_in(self.uris.take(row_numbers(rows)), value_set=present))]
+        if not len(rows):
+            return rows
+        there = pa.chunked_array([chunk for table in present for chunk in uris(table).chunks], pa.string())
+        return rows[~mask(pc.is_in(self.uris.take(row_numbers(rows)), value_set=there))]
 
-    def is_accounted(self, addresses: Any) -> npt.NDArray[np.bool_]:
-        """Tell of each address whether an object there was accounted for, whatever it held."""
-        return _find(addresses, self.uris, self.accounted) >= 0
+    def is_accounted(self, objects: pa.Table) -> npt.NDArray[np.bool_]:
+        """Tell of each object whether one of its address was accounted for, whatever it held."""
+        return self._by_uri(objects, self.accounted) >= 0
 
     def is_known(self, images: ImageTable) -> npt.NDArray[np.bool_]:
         """Tell of each image whether an object of its address and content was accounted for."""
-        return self.agree(_find(images.uris, self.uris, self.accounted), images.etags, self.rows["etag"])
+        return self.agree(self._by_uri(images.columns, self.accounted), images.etags, self.rows["etag"])
 
     def splits_had(self, images: ImageTable) -> pa.ChunkedArray[Any]:
         """For each image the split its content had, else that of another image under its key, else null."""
         had_split = self.with_status(PACKED, REMOVED)
         by_content = self.rows["split"].take(row_numbers(_find(images.etags, self.rows["etag"], had_split)))
-        by_key = self.rows["split"].take(row_numbers(_find(images.uris, self.uris, had_split)))
+        by_key = self.rows["split"].take(row_numbers(self._by_uri(images.columns, had_split)))
         return pc.coalesce(by_content, by_key)
 
     def manifest_rows(self, places: Places) -> Iterator[ManifestRow | None]:
@@ -106,6 +109,9 @@ class ParentImages:
     def agree(self, places: Places, wanted: Any, column: Any) -> npt.NDArray[np.bool_]:
         """Tell where a row's cell is the one wanted; there is none where there is no row."""
         return mask(pc.equal(column.take(row_numbers(places)), wanted))
+
+    def _by_uri(self, objects: pa.Table, rows: Places) -> Places:
+        return _find(uris(objects), self.uris, rows) if len(rows) else np.full(objects.num_rows, -1)
 
 
 def _find(values: Any, column: Any, rows: Places) -> Places:
