@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from include.datasets.class_numbers import are_numbers
 from include.datasets.errors import DatasetError
 from include.datasets.growth import NewImages, find_new_images
+from include.datasets.unpacking import unpack_sources
 from include.datasets.version import DatasetVersion, latest, load
 from include.problems import Problem
 from include.run_conf import DatasetConf, PackingConf, RunConf, RunConfError, SplitConf
@@ -119,6 +121,8 @@ def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
             quality=packing.quality,
             encoding="png" if packing.encoding == ".png" else "jpg",
             pass_through=packing.pass_through,
+            minimum_side=packing.minimum_side or None,
+            fast_decode=packing.fast_decode,
             shard_images=conf.packing.shard_images,
         ),
         max_bad_fraction=conf.max_bad_fraction,
@@ -126,8 +130,11 @@ def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
 
 
 def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion) -> NewImages:
-    source = dataset_conf(conf.dataset, version).model_copy(update={"labels": []})
-    new = find_new_images(s3, source, version)
+    dataset = dataset_conf(conf.dataset, version)
+    if not _names_are_needed(version):
+        dataset = dataset.model_copy(update={"labels": []})
+    unpack_sources(s3, dataset, version.layout.bucket)
+    new = find_new_images(s3, dataset, version)
     if new.new_labels:
         logger.warning(
             "%s has classes without a label: %s. Start image_classification to train with them.",
@@ -135,3 +142,10 @@ def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion) -> NewImag
             ", ".join(new.new_labels),
         )
     return new
+
+
+def _names_are_needed(version: DatasetVersion) -> bool:
+    """Whether the source's classes are known only by the version's labels: a file chooses them, or they are numbers."""
+    source = version.source
+    numbered = any(address.lower().endswith((".lst", ".rec")) for address in (*source.label_tables, *source.addresses))
+    return bool(source.labels_file) or (numbered and not are_numbers(version.labels))
