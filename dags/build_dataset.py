@@ -1,9 +1,9 @@
 """Images in S3 become a dataset version.
 
-Class folders of images are split into train, validation and test, packed as RecordIO by tasks mapped over shards,
-and published as a version that never changes. What became of every image, the broken ones too, stands in the
-version's `manifest.parquet`. The version is announced as an event of the asset `image-dataset-version`, with its
-name, address and counts.
+Archives and finished record files are unpacked first, once for each content. Class folders of images are split into
+train, validation and test, packed as RecordIO by tasks mapped over shards, and published as a version that never
+changes. What became of every image, the broken ones too, stands in the version's `manifest.parquet`. The version is
+announced as an event of the asset `image-dataset-version`, with its name, address and counts.
 
 Train from it with `train_model`.
 """

@@ -116,6 +116,8 @@ def test_the_chain_runs_in_the_documented_order(dag_bag: DagBag) -> None:
 
     assert order == [
         "check_conf",
+        "dataset.list_archives",
+        "dataset.unpack",
         "dataset.plan",
         "dataset.pack_shard",
         "dataset.publish",

@@ -11,6 +11,8 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.utils.state import DagRunState
 
 from tests.local_aws.running import BUCKET, ROLE, RunningLocalAws, start_local_aws
+from tests.unit.datasets.archives import zip_of
+from tests.unit.recordio.pictures import png
 
 SETTINGS = {"data_bucket": BUCKET, "output_bucket": BUCKET, "execution_role_arn": ROLE, "region": "us-east-1"}
 
@@ -66,6 +68,19 @@ def test_a_source_without_images_is_found_before_anything_is_built(
 
     assert (state, tasks["check_conf"], tasks["dataset.plan"]) == (DagRunState.FAILED, "failed", "upstream_failed")
     assert "holds no objects" in capfd.readouterr().out
+
+
+def test_an_archive_is_unpacked_once(dag_bag: DagBag, local_aws: RunningLocalAws) -> None:
+    pictures = {f"pets/{pet}/{n}.png": png(seed=n + 50 * place) for place, pet in enumerate("ab") for n in range(9)}
+    local_aws.client("s3").put_object(Bucket=BUCKET, Key="pets.zip", Body=zip_of(pictures))
+    conf = {"dataset": {"name": "pets", "source": [f"s3://{BUCKET}/pets.zip"]}}
+
+    first, second = run(dag_bag, "build_dataset", conf), run(dag_bag, "build_dataset", conf)
+
+    assert (first[0], set(first[1].values())) == (DagRunState.SUCCESS, {"success"})
+    assert second[0] == DagRunState.SUCCESS
+    assert second[1].pop("dataset.unpack") == "skipped"
+    assert set(second[1].values()) == {"success"}
 
 
 def test_a_retraining_without_new_images_ends_well_and_does_nothing(dag_bag: DagBag) -> None:

@@ -104,8 +104,11 @@ def records_of(world: World, version: DatasetVersion) -> dict[str, int]:
 
 
 def test_every_task_of_the_chain_succeeds(chain: Chain) -> None:
+    tasks = dict(chain.run.tasks)
+
     assert chain.run.state == "success"
-    assert set(chain.run.tasks.values()) == {"success"}
+    assert tasks.pop("dataset.unpack") == "skipped"  # the images lie under a prefix
+    assert set(tasks.values()) == {"success"}
 
 
 def test_a_published_version_counts_every_image_and_has_one_record_file_a_channel(chain: Chain, world: World) -> None:

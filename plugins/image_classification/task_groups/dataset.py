@@ -1,4 +1,4 @@
-"""Images in S3 -> a dataset version: planned once, packed by shards, published last."""
+"""Images in S3 -> a dataset version: archives unpacked, planned once, packed by shards, published last."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
 
 if TYPE_CHECKING:
-    from include.datasets.shard import ShardProgress
+    from include.datasets.progress import ShardProgress
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,37 @@ PLAN = "plan"
 
 
 @task
+def list_archives(conf: dict[str, Any]) -> list[dict[str, str]]:
+    """The archives and record files of the source whose content was not unpacked yet, or has changed since.
+
+    None where the source is a prefix, or `dataset.version` names a finished version.
+    """
+    from include.datasets.unpacking import addresses_to_unpack
+    from include.datasets.web_source import shown_address
+    from include.run_conf import RunConf
+
+    settings, wanted = load_settings(), RunConf.from_conf(conf).dataset
+    if wanted.version:
+        return []
+    addresses = addresses_to_unpack(AwsAccess.of(settings).client("s3"), wanted, settings.data_bucket)
+    log.info("%d archives or record files to unpack.", len(addresses))
+    return [{"address": address, "shown": shown_address(address)} for address in addresses]
+
+
+@task(map_index_template="{{ task.op_kwargs['archive']['shown'] }}")
+def unpack(conf: dict[str, Any], archive: dict[str, str]) -> dict[str, Any]:
+    """Unpack an archive or a record file to objects; a retry writes only what is missing."""
+    from include.datasets.unpacking import unpack_address
+    from include.run_conf import RunConf
+
+    settings = load_settings()
+    unpacked = unpack_address(
+        AwsAccess.of(settings).client("s3"), RunConf.from_conf(conf).dataset, archive["address"], settings.data_bucket
+    )
+    return unpacked.model_dump(mode="json", exclude={"records"})
+
+
+@task(trigger_rule="none_failed")
 def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]]:
     """List the images and decide splits and shards; hands on the shards to map over, and the plan beside them.
 
@@ -86,7 +117,9 @@ def publish(conf: dict[str, Any], plan: dict[str, Any], shards: list[dict[str, A
 @task_group(group_id="dataset", tooltip="Images in S3 -> a dataset version")
 def dataset(conf: Any, parent: Any = None) -> Any:
     """The dataset stage: returns the published version's document; `parent` is the version it grows from."""
+    unpacked = unpack.partial(conf=conf).expand(archive=list_archives(conf))
     shards = plan(conf, parent)
+    unpacked >> shards
     packing = shards[PLAN]  # type: ignore[index]
     return publish(conf, packing, pack_shard.partial(plan=packing).expand(shard=shards))  # type: ignore[arg-type]
 
@@ -118,10 +151,4 @@ def finished_version(conf: dict[str, Any]) -> dict[str, Any]:
 
 
 def _report(progress: ShardProgress) -> None:
-    log.info(
-        "%d of %d images, %d of them bad, %.0f a second.",
-        progress.done,
-        progress.total,
-        progress.bad,
-        progress.images_per_second,
-    )
+    log.info("%s", progress)
