@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
+from include.recordio.format import MAGIC
 from include.recordio.im2rec import main
 from tests.unit.recordio.hard_pictures import hard_images, write_images
 from tests.unit.recordio.pictures import jpeg, png
@@ -124,3 +126,20 @@ def test_mxnet_trains_on_what_was_listed_and_packed(tmp_path: Path) -> None:
     read = read_file(prefix, 28, 1)
     assert [batch["labels"] for batch in read["batches"]] == [[0.0], [0.0], [1.0], [1.0]]
     assert [record["id"] for record in read["records"].values()] == [0, 1, 2, 3]
+
+
+def test_mxnet_reads_several_labels_and_images_that_hold_the_magic(tmp_path: Path) -> None:
+    plain = jpeg(30, 30)
+    comments = [bytes(blanks) + MAGIC * 9 + b"odd" for blanks in range(4)]
+    laced = [plain[:2] + b"\xff\xfe" + (2 + len(text)).to_bytes(2, "big") + text + plain[2:] for text in comments]
+    write_images(tmp_path / "root", {f"{number}.jpg": image for number, image in enumerate(laced)})
+    lines = [f"{number}\t{number % 2}\t0\t1\t{number}.jpg\n" for number in range(len(laced))]
+    (tmp_path / "laced.lst").write_text("".join(lines))
+
+    assert main([str(tmp_path / "laced"), str(tmp_path / "root"), "--pass-through", "--pack-label"]) == 0
+
+    read = read_file(tmp_path / "laced", 28, 3)
+    assert [record["image"] for record in read["records"].values()] == [
+        hashlib.sha256(image).hexdigest() for image in laced
+    ]
+    assert [batch["labels"] for batch in read["batches"]] == [[float(number % 2), 0.0, 1.0] for number in range(4)]
