@@ -1,0 +1,250 @@
+"""Upload a local folder to S3: ``python -m include.datasets.upload FOLDER s3://bucket/prefix/``.
+
+Only what is missing or differs is sent, so the same command goes on where an earlier one was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from obstore.exceptions import BaseError
+
+from include.datasets.errors import DatasetError
+from include.datasets.layout import parse_s3_uri
+from include.datasets.local_files import HIDDEN, SHOWN, LocalFile, LocalFolder
+from include.datasets.object_writer import MD5, ObjectWriter, StoredObjects, unwritable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+DONE, INCOMPLETE, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+LARGE = 32 << 20
+"""Bytes beyond which a file is sent in parts."""
+PART = 16 << 20
+MOST_PARTS = 10_000
+OTHER_PARTS = (5 << 20, 8 << 20, 10 << 20, 15 << 20, 32 << 20, 50 << 20, 64 << 20, 100 << 20, 128 << 20)
+"""Parts in which other tools upload: their ETags are understood too."""
+CHUNK = 1 << 20
+LIVE_SECONDS, LINE_SECONDS = 0.5, 10.0
+
+
+def main(arguments: Sequence[str] | None = None, stream: TextIO | None = None) -> int:
+    """Run the command; returns its exit code: 0 only when everything is in S3."""
+    out = stream or sys.stderr
+    asked = _parser().parse_args(arguments)
+    try:
+        bucket, prefix = parse_s3_uri(asked.target)
+        if not asked.folder.is_dir():
+            raise DatasetError(f"FOLDER = {asked.folder}: there is no such folder")
+        prefix = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
+        s3 = open_bucket(bucket, asked.endpoint_url)
+        return FolderUpload(s3, bucket, prefix, LocalFolder(asked.folder), dry_run=asked.dry_run, out=out).run()
+    except KeyboardInterrupt:
+        out.write("\nstopped: what was uploaded stays; the same command goes on from here\n")
+        return INTERRUPTED
+    except (DatasetError, BotoCoreError, Boto3Error, ClientError, BaseError, OSError) as error:
+        out.write(f"{_one_line(error)}\n")
+        return MISTAKE
+
+
+def open_bucket(bucket: str, endpoint_url: str | None = None) -> S3Client:
+    """Make a client for the bucket's own region. Raises DatasetError where the bucket cannot be used."""
+    config = Config(max_pool_connections=32, retries={"mode": "standard", "total_max_attempts": 8})
+    try:
+        s3 = boto3.client("s3", endpoint_url=endpoint_url, config=config)
+        s3.head_bucket(Bucket=bucket)
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise DatasetError(
+            f"no AWS credentials ({error}): set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
+        ) from error
+    except ClientError as error:
+        answer = error.response["ResponseMetadata"]
+        region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region")
+        if answer["HTTPStatusCode"] in (301, 400) and region:
+            return boto3.client("s3", endpoint_url=endpoint_url, config=config, region_name=region)
+        remedies = {
+            403: "may not be used with these credentials: they need s3:ListBucket, and s3:PutObject on its objects",
+            404: "there is no such bucket: create it, or correct the address",
+        }
+        what = remedies.get(answer["HTTPStatusCode"], f"S3 answers {error}")
+        raise DatasetError(f"bucket {bucket}: {what}") from error
+    return s3
+
+
+class FolderUpload:
+    """One run of the command."""
+
+    def __init__(
+        self, s3: S3Client, bucket: str, prefix: str, folder: LocalFolder, *, dry_run: bool, out: TextIO
+    ) -> None:
+        self._s3 = s3
+        self._stored = StoredObjects(s3, bucket, prefix)
+        self._folder = folder
+        self._dry_run = dry_run
+        self._out = out
+        self._sent = self._there = 0
+
+    def run(self) -> int:
+        """Send what is missing or differs; returns the exit code."""
+        files = bytes_ = 0
+        for found in self._folder.files():
+            files, bytes_ = files + 1, bytes_ + found.size
+        self._out.write(f"{files} files, {bytes_ / 1e6:.1f} MB in {self._folder.root}\n")
+        self._stored.list_all()
+        progress = _Progress(self._out, files, bytes_)
+        if self._dry_run:
+            for found in self._folder.files():
+                self._compare(found)
+                progress.step(found.size)
+        else:
+            with ObjectWriter(self._s3, self._stored) as writer:
+                for found in self._folder.files():
+                    self._send(writer, found)
+                    progress.step(found.size)
+            self._sent, self._there = self._sent + writer.written, self._there + writer.kept
+        progress.end()
+        return self._summary()
+
+    def _send(self, writer: ObjectWriter, found: LocalFile) -> None:
+        try:
+            if found.size > LARGE:
+                self._send_large(found)
+            else:
+                writer.put(self._key(found), found.path.read_bytes())
+        except OSError as error:
+            self._folder.refuse(found.name, error.strerror or str(error))
+
+    def _send_large(self, found: LocalFile) -> None:
+        md5 = md5_of(found.path)
+        if self._holds_large(found, md5):
+            self._there += 1
+            return
+        part = max(PART, -(-found.size // MOST_PARTS))
+        config = TransferConfig(multipart_threshold=LARGE, multipart_chunksize=part, max_concurrency=4)
+        try:
+            self._s3.upload_file(
+                str(found.path),
+                self._stored.bucket,
+                self._key(found),
+                ExtraArgs={"Metadata": {MD5: md5}},
+                Config=config,
+            )
+        except ClientError as error:
+            raise unwritable(self._stored.bucket, self._stored.prefix, error) from error
+        self._sent += 1
+
+    def _compare(self, found: LocalFile) -> None:
+        try:
+            md5 = md5_of(found.path)
+            holds = self._holds_large(found, md5) if found.size > LARGE else self._stored.holds(self._key(found), md5)
+        except OSError as error:
+            self._folder.refuse(found.name, error.strerror or str(error))
+            return
+        self._there += holds
+        self._sent += not holds
+
+    def _holds_large(self, found: LocalFile, md5: str) -> bool:
+        key = self._key(found)
+        etag = self._stored.etag(key)
+        if etag is None or self._stored.holds(key, md5):
+            return etag is not None
+        count = int(etag.rpartition("-")[2]) if "-" in etag else 0
+        sizes = [size for size in (PART, *OTHER_PARTS) if count and -(-found.size // size) == count]
+        return any(etag == etag_in_parts(found.path, size) for size in sizes)
+
+    def _key(self, found: LocalFile) -> str:
+        return f"{self._stored.prefix}{found.name}"
+
+    def _summary(self) -> int:
+        sent = "would be sent" if self._dry_run else "sent"
+        hidden = self._folder.left_out[HIDDEN]
+        self._out.write(f"{self._sent} {sent}, {self._there} there already, {hidden} hidden left out\n")
+        problems = self._folder.problems
+        for problem in problems[:SHOWN]:
+            self._out.write(f"not uploaded: {problem}\n")
+        if len(problems) > SHOWN:
+            self._out.write(f"not uploaded: {len(problems) - SHOWN} more\n")
+        return INCOMPLETE if problems or (self._dry_run and self._sent) else DONE
+
+
+def md5_of(path: Path) -> str:
+    """Return a file's MD5 in hexadecimal digits, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def etag_in_parts(path: Path, part: int) -> str:
+    """Return the ETag S3 gives a file uploaded in parts of so many bytes: the MD5 of their MD5s, and their number."""
+    digests: list[bytes] = []
+    with path.open("rb") as file:
+        while True:
+            digest, left = hashlib.md5(usedforsecurity=False), part
+            while left and (data := file.read(min(left, CHUNK))):
+                digest.update(data)
+                left -= len(data)
+            if left == part:
+                break
+            digests.append(digest.digest())
+    return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
+
+
+class _Progress:
+    """One line that changes on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, out: TextIO, files: int, bytes_: int) -> None:
+        self._out = out
+        self._files, self._bytes = files, bytes_
+        self._done = self._done_bytes = 0
+        self._live = out.isatty()
+        self._started = self._told = time.monotonic()
+
+    def step(self, size: int) -> None:
+        self._done += 1
+        self._done_bytes += size
+        if time.monotonic() - self._told >= (LIVE_SECONDS if self._live else LINE_SECONDS):
+            self._tell()
+
+    def end(self) -> None:
+        self._tell()
+        if self._live:
+            self._out.write("\n")
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        seconds = max(self._told - self._started, 1e-6)
+        rate = self._done_bytes / seconds
+        left = (self._bytes - self._done_bytes) / rate if rate else 0.0
+        line = (
+            f"{self._done} of {self._files} files, {self._done / seconds:.0f} images/s, {rate / 1e6:.1f} MB/s, "
+            f"{left:.0f} s left"
+        )
+        self._out.write(f"\r{line:<78}" if self._live else f"{line}\n")
+        self._out.flush()
+
+
+def _one_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m include.datasets.upload", description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="class folders of images, on this machine")
+    parser.add_argument("target", metavar="s3://bucket/prefix/", help="where they go: dataset.source of the run conf")
+    parser.add_argument("--dry-run", action="store_true", help="only compare; exit code 1 where something is missing")
+    parser.add_argument("--endpoint-url", metavar="URL", help="another S3 than AWS's")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
