@@ -11,13 +11,15 @@ import argparse
 import logging
 import sys
 import time
+import traceback
 from importlib import import_module
 from pathlib import Path
 
 from benchmarks.datasets.errors import BenchmarkError
-from benchmarks.datasets.machine import describe
+from benchmarks.datasets.machine import describe, im2rec
 from benchmarks.datasets.run import started_run
 from benchmarks.datasets.table import Row, absent, as_markdown
+from benchmarks.datasets.turns import run_process
 
 MEASURES = {
     "packing": "im2rec_packing",
@@ -38,9 +40,11 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the machine and the table to a file, too")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
+    sys.dont_write_bytecode = False
     started = time.monotonic()
     try:
         machine = describe()
+        warm_up()
         print(f"{machine}\n", flush=True)
         table = as_markdown(measure(chosen.only or list(MEASURES), quick=chosen.quick))
     except BenchmarkError as error:
@@ -56,6 +60,12 @@ def main() -> int:
     return 0
 
 
+def warm_up() -> None:
+    """Load what the measured processes load, so that all of it is compiled and in the page cache."""
+    run_process([sys.executable, "-c", "import benchmarks.datasets.our_build as _, pyarrow; pyarrow.array([0])"])
+    run_process([*im2rec(), "-h"])
+
+
 def measure(names: list[str], *, quick: bool) -> list[Row]:
     """Run measures one after the other; rows appear as they come, on standard error."""
     rows: list[Row] = []
@@ -69,6 +79,9 @@ def measure(names: list[str], *, quick: bool) -> list[Row]:
             except BenchmarkError as error:
                 print(error, file=sys.stderr)
                 rows.append(absent(name, str(error).splitlines()[0]))
+            except Exception as error:  # noqa: BLE001 - the other measures still count
+                traceback.print_exc()
+                rows.append(absent(name, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"))
             print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return rows
 

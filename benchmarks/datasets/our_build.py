@@ -41,7 +41,7 @@ class Build(BaseModel):
     def conf(self) -> DatasetConf:
         """The run conf of this build."""
         packing = {"resize": self.resize, "shard_images": self.shard_images}
-        return DatasetConf.model_validate({"name": "benchmark", "source": self.source, "packing": packing})
+        return DatasetConf.model_validate({"name": "benchmark", "source": [self.source], "packing": packing})
 
     def plan(self) -> VersionPlan:
         """Plan the version."""

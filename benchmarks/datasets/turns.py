@@ -36,7 +36,9 @@ def run_process(command: Sequence[str | Path], *, cwd: Path = ROOT) -> Turn:
     words = [str(word) for word in command]
     with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
-        process = subprocess.Popen(words, cwd=cwd, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            words, cwd=cwd, env=environment(), stdout=output, stderr=output, start_new_session=True
+        )
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
@@ -50,6 +52,11 @@ def run_process(command: Sequence[str | Path], *, cwd: Path = ROOT) -> Turn:
             said = output.read().decode(errors="replace")[-3000:]
             raise BenchmarkError(f"{' '.join(words)} ended with {process.returncode}:\n{said}")
     return Turn(wall, usage.ru_utime + usage.ru_stime)
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment, but with bytecode kept: no side is to compile its modules in every turn."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def timed(call: Callable[[], object]) -> Turn:
