@@ -34,8 +34,9 @@ class Listing(Protocol):
         """The bucket whose objects these are."""
 
     def folder(self, prefix: str) -> Folder:
-        """Tell what stands right under a prefix. A folder without a name, as in ``prefix//image``, is none.
+        """Tell what stands right under a prefix.
 
+        A folder without a name, as in ``prefix//image``, is none: the objects in it stand beside the folders.
         Raises DatasetError where the listing cannot be had.
         """
 
@@ -76,6 +77,8 @@ class LiveBucket:
                 )
         except ClientError as error:
             raise unlisted(self._field, self._uri, self.bucket, error) from error
+        if "" in folders:
+            loose += self.objects(f"{prefix}/")
         return Folder(tuple(sorted(folders - {""})), tuple(loose))
 
     def objects(self, prefix: str) -> Iterator[ListedObject]:

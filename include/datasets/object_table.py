@@ -57,14 +57,14 @@ class ObjectTable:
         while at < end:
             key = self._key(at)
             name, slash, _ = key[len(prefix) :].partition("/")
-            if slash:
+            if name and slash:
                 folders.append(name)
                 at = self._first(f"{prefix}{name}/".encode() + AFTER_ALL)
                 continue
-            if key != prefix:
+            if key != prefix and not (slash and key.endswith("/")):
                 loose.append(self._object(at))
             at += 1
-        return Folder(tuple(sorted(name for name in folders if name)), tuple(loose))
+        return Folder(tuple(sorted(folders)), tuple(loose))
 
     def _first(self, start: bytes) -> int:
         return bisect_left(range(len(self)), start, key=lambda at: self._key(at).encode())

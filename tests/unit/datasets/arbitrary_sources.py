@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -50,11 +51,19 @@ STRANGE_NAMES = (
     LONG_NAME,
     "/".join(["nested"] * 60),
 )
+BESIDE_FOLDERS = ("beside.jpg", "a b", "%2f", "/in a folder without a name.jpg", "//deeper.jpg")
 STRANGE_CLASSES = ("..", ".", "a b", "class%20", "tab\tclass", "train", "日本", "Cat", "-1", "0", "cat,dog", '"')
 # moto lists no key with a letter that XML cannot hold, such as most control characters.
 ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Cn"]), min_size=1, max_size=12)
 NAMES = st.sampled_from(STRANGE_NAMES) | ANY_TEXT
 CLASSES = st.sampled_from(STRANGE_CLASSES) | ANY_TEXT.filter(lambda name: name == name.strip() and "/" not in name)
+
+
+SHOWN_BYTES = 40
+
+
+def _shortened(body: bytes) -> str:
+    return f"{body[:4]!r}... {len(body)} bytes, MD5 {hashlib.md5(body, usedforsecurity=False).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,10 @@ class Photo:
 
     body: bytes | None
     labels: tuple[str, ...]
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # how Hypothesis prints it
+        shown = self.body if self.body is None or len(self.body) <= SHOWN_BYTES else _shortened(self.body)
+        printer.text(f"Photo({shown!r}, {self.labels!r})")
 
 
 Photos = dict[str, Photo]
@@ -119,7 +132,8 @@ def sources(draw: st.DrawFn) -> Source:
     kind: Kind = draw(st.sampled_from(["folders", "csv", "jsonl", "parquet"]))
     multi_label = kind != "folders" and draw(st.booleans())
     classes = tuple(draw(st.lists(CLASSES, min_size=2, max_size=3, unique_by=lambda name: name.strip())))
-    places = st.tuples(st.sampled_from(classes), NAMES).map("/".join) if kind == "folders" else NAMES
+    in_folders = st.tuples(st.sampled_from(classes), NAMES).map("/".join) | st.sampled_from(BESIDE_FOLDERS)
+    places = in_folders if kind == "folders" else NAMES
     told = _labels(kind, classes, multi_label=multi_label)
     photos: Photos = {}
     for place, label in enumerate(classes):
@@ -157,7 +171,7 @@ Told = Callable[[str], st.SearchStrategy[tuple[str, ...]]]
 def _labels(kind: Kind, classes: tuple[str, ...], *, multi_label: bool) -> Told:
     def of_key(key: str) -> st.SearchStrategy[tuple[str, ...]]:
         if kind == "folders":
-            return st.just((key.partition("/")[0],))
+            return st.just((key.partition("/")[0],) if key not in BESIDE_FOLDERS else ())
         return st.sets(st.sampled_from(classes), max_size=len(classes) if multi_label else 1).map(
             lambda chosen: tuple(label for label in classes if label in chosen)
         )

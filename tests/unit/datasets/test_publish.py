@@ -120,12 +120,13 @@ def test_too_many_bad_images_are_counted_by_reason_with_examples(bucket: Bucket)
 def test_every_image_is_accounted_for(bucket: Bucket, rows: Rows) -> None:
     bucket.put_images({"cat": 5, "dog": 5})
     bucket.put("images/readme.txt", b"beside the folders")
+    bucket.put("images//nameless.jpg", jpeg(seed=78))
     bucket.put("images/cat/again.jpg", bucket.get("images/cat/000.jpg"))
     bucket.put("images/cat/both.jpg", jpeg(seed=77))
     bucket.put("images/dog/both.jpg", jpeg(seed=77))
     bucket.put("images/dog/broken.jpg", b"\xff\xd8\xff")
     version = bucket.build(bucket.conf(max_bad_fraction=0.5))
-    assert version.statuses == {"conflict": 2, "corrupt": 1, "duplicate": 1, "ignored": 1, "packed": 10}
+    assert version.statuses == {"conflict": 2, "corrupt": 1, "duplicate": 1, "ignored": 2, "packed": 10}
     assert set(rows(version)) == set(bucket.listing("images/"))
     assert all(row["reason"] for row in rows(version).values() if row["status"] != "packed")
 
