@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from include.datasets.class_numbers import are_numbers
 from include.datasets.errors import DatasetError
 from include.datasets.growth import NewImages, find_new_images
+from include.datasets.inventory_manifest import newest_report
 from include.datasets.unpacking import unpack_sources
 from include.datasets.version import DatasetVersion, latest, load
 from include.problems import Problem
@@ -79,7 +80,7 @@ def find_retraining(
         if other is not version:
             logger.info("%s has %d new images too: the next run takes them.", other.name, other_new.count)
     return Retraining(
-        conf=conf.model_copy(update={"dataset": dataset_conf(conf.dataset, version)}),
+        conf=conf.model_copy(update={"dataset": _grown_conf(s3, conf, version)}),
         parent=version.uri,
         new_images=new.count,
     )
@@ -129,8 +130,16 @@ def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
     )
 
 
-def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion) -> NewImages:
+def _grown_conf(s3: S3Client, conf: RunConf, version: DatasetVersion) -> DatasetConf:
+    """The conf that grows a version now: of an inventory the newest report, as an older one lists nothing new."""
     dataset = dataset_conf(conf.dataset, version)
+    if not dataset.inventory:
+        return dataset
+    return dataset.model_copy(update={"inventory": newest_report(s3, dataset.inventory)})
+
+
+def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion) -> NewImages:
+    dataset = _grown_conf(s3, conf, version)
     if not _names_are_needed(version):
         dataset = dataset.model_copy(update={"labels": []})
     unpack_sources(s3, dataset, version.layout.bucket)

@@ -5,16 +5,21 @@ Source: Amazon S3 User Guide, "Locating your inventory list".
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Literal
 
+from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.datasets.errors import DatasetError
+from include.datasets.layout import parse_s3_uri
 from include.datasets.text_document import read_document
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
 
 FIELD = "dataset.inventory"
 NEEDED = {"key": "Key", "size": "Size", "etag": "ETag"}
@@ -27,6 +32,9 @@ COLUMN_NAMES = {
     "ORC": re.compile(r"\w+(?=:)"),
 }
 """How the names of the columns stand in a manifest's schema."""
+
+REPORT = re.compile(r"(?P<reports>s3://.*/)(?P<date>\d{4}-\d\d-\d\dT\d\d-\d\dZ)/manifest\.json")
+"""Where S3 puts the manifests of one inventory."""
 
 
 class InventoryFile(BaseModel):
@@ -62,6 +70,30 @@ class InventoryManifest(BaseModel):
     def column(self, name: str) -> str | None:
         """Return the file's own name of a column: ``is_latest`` and ``IsLatest`` are both ``islatest``."""
         return next((column for column in self.columns if column.replace("_", "").lower() == name), None)
+
+
+def newest_report(s3: S3Client, uri: str) -> str:
+    """Return the manifest of the newest report of an inventory, by the dates of the folders beside that of ``uri``.
+
+    It is ``uri`` itself where the address is none of S3's own, nothing newer is there, or the role may not list it.
+    """
+    dated = REPORT.fullmatch(uri)
+    if dated is None:
+        return uri
+    bucket, prefix = parse_s3_uri(dated["reports"])
+    try:
+        pages = s3.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix, Delimiter="/", StartAfter=f"{prefix}{dated['date']}/"
+        )
+        folders = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
+        for folder in sorted(folders, reverse=True):
+            newer = f"s3://{bucket}/{folder}manifest.json"
+            listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"{folder}manifest.json", MaxKeys=1)
+            if newer > uri and REPORT.fullmatch(newer) and listed["KeyCount"]:
+                return newer
+    except ClientError as error:
+        logger.warning("Whether there is a newer report than %s cannot be told: %s", uri, error)
+    return uri
 
 
 def read_manifest(s3: S3Client, uri: str) -> InventoryManifest:

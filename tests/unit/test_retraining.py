@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from include.datasets.errors import DatasetError
+from include.datasets.unpacking import unpack_sources
 from include.datasets.version import DatasetVersion
-from include.retraining import check_retraining_conf, dataset_conf, find_retraining, gained_images
-from include.run_conf import RunConf, RunConfError
+from include.retraining import Retraining, check_retraining_conf, dataset_conf, find_retraining, gained_images
+from include.run_conf import DatasetConf, RunConf, RunConfError
+from tests.unit.datasets.archives import zip_of
 from tests.unit.datasets.conftest import Bucket, bucket, endpoint, s3
+from tests.unit.recordio.pictures import jpeg
+from tests.unit.datasets.inventories import Report
 
 __all__ = ["bucket", "endpoint", "s3"]  # fixtures
 
@@ -110,6 +115,86 @@ def test_a_version_of_split_folders_grows_in_its_folders(bucket: Bucket) -> None
     assert (grown.counts.validation, grown.split.test_as) == (6, "validation")
 
 
+def grown(bucket: Bucket, conf: DatasetConf, grow: Callable[[], None]) -> tuple[Retraining, DatasetVersion]:
+    """What is found, and built, once a version of `conf` has grown."""
+    first = bucket.build(conf)
+    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+    grow()
+    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+    assert found is not None
+    assert RunConf.from_conf(found.conf.model_dump(mode="json")) == found.conf, "the next run reads it"
+    version = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
+    assert version.source == first.source.model_copy(update={"inventory": version.source.inventory})
+    assert version.labels == first.labels
+    return found, version
+
+
+def numbered_list(bucket: Bucket, numbers: Iterable[int], classes: int) -> None:
+    lines = [f"{number}\t{number % classes:f}\t{'cat' if number % 2 else 'dog'}/{number:03d}.jpg" for number in numbers]
+    bucket.put("all.lst", "\n".join(lines).encode())
+
+
+@pytest.mark.parametrize("labels", [[], ["dog", "cat"], ["1", "0"]])
+def test_a_list_grows_by_its_lines_whatever_its_classes_are_called(bucket: Bucket, labels: list[str]) -> None:
+    bucket.put_images({"cat": 20, "dog": 20})
+    numbered_list(bucket, range(12), 2)
+    conf = bucket.conf(label_tables=[f"s3://{bucket.name}/all.lst"], labels=labels)
+
+    found, version = grown(bucket, conf, lambda: numbered_list(bucket, range(16), 2))
+
+    assert (found.new_images, version.counts.total, version.labels) == (4, 16, labels or ["0", "1"])
+
+
+def test_labels_of_a_file_stay_when_a_list_grows(bucket: Bucket) -> None:
+    bucket.put_images({"cat": 20, "dog": 20})
+    bucket.put("names.txt", b"red\ngreen\nblue\n")
+    numbered_list(bucket, range(12), 3)
+    conf = bucket.conf(
+        label_tables=[f"s3://{bucket.name}/all.lst"],
+        labels_file=f"s3://{bucket.name}/names.txt",
+        labels=["blue", "red"],
+        packing={"resize": 12, "fast_decode": True, "minimum_side": 8},
+    )
+
+    found, version = grown(bucket, conf, lambda: numbered_list(bucket, range(18), 3))
+
+    assert (found.new_images, version.counts.total) == (4, 12)
+    assert (found.conf.dataset.packing.fast_decode, found.conf.dataset.packing.minimum_side) == (True, 8)
+
+
+def test_a_version_of_an_inventory_grows_with_the_newest_report(bucket: Bucket) -> None:
+    bucket.put_images({"cat": 6, "dog": 6})
+    uri = Report(bucket).write()
+
+    def grow() -> None:
+        bucket.put_images({"cat": 2}, first=20)
+        for date in ("2026-01-04T01-00Z", "2026-01-03T01-00Z"):
+            Report(bucket, "Parquet", date=date).write()
+        bucket.put("inventory/2026-01-05T01-00Z/manifest.checksum", b"still being written")
+
+    found, version = grown(bucket, bucket.conf(inventory=uri), grow)
+
+    assert (found.new_images, version.counts.total) == (2, 14)
+    assert version.source.inventory == uri.replace("2026-01-02", "2026-01-04")
+
+
+def test_an_image_list_grows_by_its_lines_and_its_tables_by_their_rows(bucket: Bucket) -> None:
+    bucket.put_images({"cat": 9, "dog": 9})
+    keys = [f"{label}/{number:03d}.jpg" for number in range(9) for label in ("cat", "dog")]
+
+    def write(listed: int, labelled: int) -> None:
+        bucket.put("s3-paths.txt", "\n".join(keys[:listed]).encode())
+        rows = [f"{key},{key.partition('/')[0]}" for key in keys[:labelled]]
+        bucket.put("labels.csv", "\n".join(["path,label", *rows]).encode())
+
+    write(12, 10)
+    conf = bucket.conf(image_list=f"s3://{bucket.name}/s3-paths.txt", label_tables=[f"s3://{bucket.name}/labels.csv"])
+
+    found, version = grown(bucket, conf, lambda: write(16, 16))
+
+    assert (found.new_images, version.counts.total, version.statuses.get("unlabelled")) == (6, 16, None)
+
+
 def test_a_source_that_cannot_be_read_holds_up_no_other_dataset(
     bucket: Bucket, pets: DatasetVersion, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,3 +240,23 @@ def test_a_retraining_without_incremental_training_is_refused() -> None:
     check_retraining_conf(RunConf())
     with pytest.raises(RunConfError, match=r"incremental\.enabled = False: a retraining trains on from"):
         check_retraining_conf(RunConf.from_conf({"incremental.enabled": False}))
+
+
+def test_a_changed_archive_is_unpacked_and_only_its_new_images_are_packed(bucket: Bucket) -> None:
+    def pack(count: int) -> None:
+        images = {f"{pet}/{n}.jpg": jpeg(seed=100 * place + n) for place, pet in enumerate("ab") for n in range(count)}
+        bucket.put("pets.zip", zip_of(images))
+
+    pack(10)
+    conf = bucket.conf(source=[f"s3://{bucket.name}/pets.zip"])
+    unpack_sources(bucket.s3, conf, bucket.name)
+    version = bucket.build(conf)
+    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+    pack(12)
+
+    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+
+    assert found is not None
+    assert found.new_images == 4
+    plan = bucket.plan(found.conf.dataset, "scheduled__2", parent=version.uri)
+    assert (plan.new_images, sum(shard.images for shard in plan.shards)) == (4, 4)

@@ -46,10 +46,11 @@ class Report:
     bucket: Bucket
     file_format: str = "CSV"
     columns: tuple[str, ...] = CURRENT
+    date: str = "2026-01-02T01-00Z"
 
     @property
     def uri(self) -> str:
-        return f"s3://{self.bucket.name}/inventory/2026-01-02T01-00Z/manifest.json"
+        return f"s3://{self.bucket.name}/inventory/{self.date}/manifest.json"
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for every object of the bucket, as the inventory's columns are called in CSV."""
@@ -75,7 +76,7 @@ class Report:
         listed = []
         for number in range(files):
             body = self._file(rows[number::files])
-            key = f"inventory/data/{number}.{self.file_format.lower()}"
+            key = f"inventory/data/{self.date}-{number}.{self.file_format.lower()}"
             self.bucket.put(key, body)
             listed.append({"key": key, "size": len(body), "MD5checksum": hashlib.md5(body).hexdigest()})
         manifest = {

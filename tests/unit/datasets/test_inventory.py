@@ -128,7 +128,7 @@ def test_a_file_that_is_not_the_one_s3_wrote_is_refused(s3: S3Client, bucket: Bu
     bucket.put_images({"cat": 2, "dog": 2})
     report = Report(bucket, file_format)
     report.write()
-    body = bucket.get(key := f"inventory/data/1.{file_format.lower()}")
+    body = bucket.get(key := f"inventory/data/{report.date}-1.{file_format.lower()}")
     report.write(report.rows()[:3])
     bucket.put(key, body)
     with pytest.raises(DatasetError, match=rf"{key} has another MD5 than the manifest says"):
