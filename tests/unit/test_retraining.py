@@ -12,8 +12,8 @@ from include.retraining import Retraining, check_retraining_conf, dataset_conf, 
 from include.run_conf import DatasetConf, RunConf, RunConfError
 from tests.unit.datasets.archives import zip_of
 from tests.unit.datasets.conftest import Bucket, bucket, endpoint, s3
-from tests.unit.recordio.pictures import jpeg
 from tests.unit.datasets.inventories import Report
+from tests.unit.recordio.pictures import jpeg
 
 __all__ = ["bucket", "endpoint", "s3"]  # fixtures
 
