@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 
 CREDENTIALS_LAST = timedelta(minutes=5)
 """After this obstore asks the client again, which renews what has expired."""
+LONGEST_REQUEST = timedelta(minutes=15)
+"""Of one request with its body; a server that stalls is given up after the client's ``read_timeout``."""
 
 
 def open_store(s3: S3Client, bucket: str) -> S3Store:
-    """Open a bucket for many requests at once, several times faster than boto3 in threads."""
+    """Open a bucket for many requests at once, several times faster than boto3 in threads.
+
+    Endpoint, region, credentials, timeouts, and retries where their number was given, are those of the client.
+    """
 
     def credentials() -> Any:
         # The client has no public name for the credentials it signs with; obstore's own provider wants a session, which
@@ -30,6 +35,9 @@ def open_store(s3: S3Client, bucket: str) -> S3Store:
         }
 
     endpoint = s3.meta.endpoint_url
+    config: Any = s3.meta.config  # its stubs name no option
+    # boto3's own default is too few for a bucket that asks to slow down: only a number that was asked for is taken.
+    retries = (config.retries or {}).get("total_max_attempts")
     return S3Store(
         bucket,
         region=s3.meta.region_name,
@@ -37,7 +45,13 @@ def open_store(s3: S3Client, bucket: str) -> S3Store:
         aws_endpoint_url_s3=endpoint,
         skip_signature=False,
         virtual_hosted_style_request=False,
-        client_options={"allow_http": endpoint.startswith("http://"), "timeout": "120s"},
+        client_options={
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=config.connect_timeout),
+            "read_timeout": timedelta(seconds=config.read_timeout),
+            "timeout": LONGEST_REQUEST,
+        },
+        retry_config={"max_retries": retries - 1} if retries else {},
         credential_provider=credentials,
     )
 

@@ -167,7 +167,7 @@ def working_bytes(header: ImageHeader, options: ImageOptions | ImageSteps) -> in
     """Return how much memory decoding and packing an image takes at most, beside its source bytes."""
     part = reduction(header, options)
     decoded = (header.width // part + 1) * (header.height // part + 1) * 3
-    copies = 2 if header.orientation > 1 else 1
+    copies = 2  # OpenCV's own, and the array that Python gets of it
     if options.color < 0 or header.format not in ("JPEG", "PNG", "BMP"):
         copies += 1  # several channels or bits, or planes that the decoder keeps beside the pixels
     whole_image = header.pixels * header.channels * 2 if header.progressive else 0  # the coefficients of every scan

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import uuid
 from typing import TYPE_CHECKING
 
@@ -23,11 +22,7 @@ ODD = st.sampled_from(["a b", "..", ".", "", "a\tb", "a\nb", "%2F", "%", "a+b", 
 
 
 def fetch(s3: S3Client, row: ManifestRow) -> bytes:
-    fetcher = ObjectFetcher(s3)
-    try:
-        return asyncio.run(fetcher.fetch(row))
-    finally:
-        fetcher.close()
+    return ObjectFetcher(s3).fetch(row)
 
 
 def listed(bucket: Bucket, key: str, body: bytes) -> ManifestRow:

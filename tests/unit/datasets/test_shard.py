@@ -7,7 +7,8 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.manifest import read_manifest, to_rows
-from include.datasets.shard import ShardProgress, ShardResult, pack_shard
+from include.datasets.progress import ShardProgress
+from include.datasets.shard import ShardResult, pack_shard
 from include.recordio.format import decode_image_record
 from include.recordio.images import pack_image
 from include.recordio.options import ImageOptions
@@ -153,7 +154,7 @@ def test_the_same_images_give_the_same_bytes(s3: S3Client, bucket: Bucket) -> No
 def test_a_small_byte_budget_changes_nothing_but_the_pace(
     s3: S3Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("include.datasets.shard.BYTES_IN_FLIGHT", 1)
+    monkeypatch.setattr("include.datasets.packing.BYTES_IN_FLIGHT", 1)
     bucket.put_images({"cat": 4, "dog": 4})
     plan = bucket.plan(bucket.conf())
     assert pack_shard(s3, plan, plan.shards[0]).records == plan.shards[0].images
