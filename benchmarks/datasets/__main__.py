@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import time
 import traceback
 from importlib import import_module
-from pathlib import Path
 
 from benchmarks.datasets.errors import BenchmarkError
 from benchmarks.datasets.machine import describe, im2rec
+from benchmarks.datasets.page import write_figures
 from benchmarks.datasets.run import started_run
 from benchmarks.datasets.table import Row, absent, as_markdown
 from benchmarks.datasets.turns import run_process
@@ -37,10 +38,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-datasets", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the images and fewer turns: proves it runs")
     parser.add_argument("--only", choices=MEASURES, action="append", help="these measures, not all")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the machine and the table to a file, too")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md, too")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     sys.dont_write_bytecode = False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the servers as an interrupt does
     started = time.monotonic()
     try:
         machine = describe()
@@ -56,7 +58,7 @@ def main() -> int:
     size = "; a tenth of the images (--quick)" if chosen.quick else ""
     print(f"\n{table}\n\nIn {(time.monotonic() - started) / 60:.1f} minutes{size}.")
     if chosen.write:
-        chosen.write.write_text(f"{machine}\n\n{table}\n")
+        write_figures(f"{machine}\n\n{table}")
     return 0
 
 

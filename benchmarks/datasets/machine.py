@@ -27,7 +27,7 @@ def describe() -> str:
     theirs = ", ".join(f"{name} {found}" for name, found in im2rec_libraries().items())
     return (
         f"{os.cpu_count()} cores {platform.machine()} ({model}), {kilobytes / 2**20:.0f} GiB, Python "
-        f"{platform.python_version()}.\nOurs: {ours}. im2rec.py: {theirs}."
+        f"{platform.python_version()}.\nOurs: {ours}. im2rec.py: {theirs}. Others: {_peer_versions()}."
     )
 
 
@@ -47,6 +47,15 @@ def im2rec() -> list[str | Path]:
     """Return the command of MXNet's im2rec.py."""
     tools = next(MXNET.parents[1].glob("lib/python*/site-packages/mxnet/tools/im2rec.py"))
     return [MXNET, tools]
+
+
+def _peer_versions() -> str:
+    if not PEERS.exists():
+        return "not installed"
+    names = ("webdataset", "mosaicml-streaming", "img2dataset", "opencv-python-headless")
+    words = f"from importlib.metadata import version as v; print(', '.join(f'{{n}} {{v(n)}}' for n in {names}))"
+    ended = subprocess.run([PEERS, "-c", words], capture_output=True, text=True, check=False)
+    return ended.stdout.strip() or "not installed whole"
 
 
 def _lines(path: str) -> list[str]:
