@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import pyarrow as pa
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from include.recordio.format import MAGIC
 from tests.unit.recordio.pictures import jpeg, pixels
 
-Kind = Literal["folders", "csv", "jsonl", "parquet"]
+Kind = Literal["folders", "csv", "jsonl", "parquet", "lst"]
 
 CODECS = (".jpg", ".png", ".bmp", ".webp", ".gif", ".tiff")
 LONG_NAME = "long " * 60 + ".jpg"
@@ -129,16 +129,16 @@ BODIES = (
 @st.composite
 def sources(draw: st.DrawFn) -> Source:
     """Draw a source and what becomes of it; each class has some sound images, so that most builds succeed."""
-    kind: Kind = draw(st.sampled_from(["folders", "csv", "jsonl", "parquet"]))
+    kind: Kind = draw(st.sampled_from(get_args(Kind)))
     multi_label = kind != "folders" and draw(st.booleans())
     classes = tuple(draw(st.lists(CLASSES, min_size=2, max_size=3, unique_by=lambda name: name.strip())))
     in_folders = st.tuples(st.sampled_from(classes), NAMES).map("/".join) | st.sampled_from(BESIDE_FOLDERS)
-    places = in_folders if kind == "folders" else NAMES
+    places = in_folders if kind == "folders" else NAMES.filter(_stands_in_a_list) if kind == "lst" else NAMES
     told = _labels(kind, classes, multi_label=multi_label)
     photos: Photos = {}
     for place, label in enumerate(classes):
         for number in range(draw(st.integers(1, 3))):
-            key = f"{label}/{place} {number}"
+            key = f"{place} {number}" if kind == "lst" else f"{label}/{place} {number}"
             photos[key] = Photo(jpeg(12, 12 + number, seed=10 * place + number), (label,))
     _add(photos, draw(st.dictionaries(places, BODIES, max_size=8)), told, draw)
     return Source(
@@ -147,7 +147,7 @@ def sources(draw: st.DrawFn) -> Source:
         photos,
         _changed(draw, photos, places, told, tables=kind != "folders"),
         multi_label,
-        asked=draw(st.just([]) | st.permutations(classes).map(lambda order: order[:2])),
+        asked=list(classes) if kind == "lst" else draw(st.just([]) | st.permutations(classes).map(_first_two)),
         packing=draw(st.sampled_from(PACKINGS)) | {"shard_images": draw(st.integers(1, 9))},
         max_bad_fraction=draw(st.sampled_from([1.0, 1.0, 1.0, 0.01])),
         by_address=draw(st.booleans()),
@@ -172,11 +172,21 @@ def _labels(kind: Kind, classes: tuple[str, ...], *, multi_label: bool) -> Told:
     def of_key(key: str) -> st.SearchStrategy[tuple[str, ...]]:
         if kind == "folders":
             return st.just((key.partition("/")[0],) if key not in BESIDE_FOLDERS else ())
-        return st.sets(st.sampled_from(classes), max_size=len(classes) if multi_label else 1).map(
+        fewest, most = int(kind == "lst" and not multi_label), len(classes) if multi_label else 1
+        return st.sets(st.sampled_from(classes), min_size=fewest, max_size=most).map(
             lambda chosen: tuple(label for label in classes if label in chosen)
         )
 
     return of_key
+
+
+def _stands_in_a_list(name: str) -> bool:
+    """Tell whether a .lst can name a key: its fields are stripped, and stand between tabs and line ends."""
+    return name == name.strip() and not set("\t\n\r") & set(name)
+
+
+def _first_two(classes: list[str]) -> list[str]:
+    return classes[:2]
 
 
 def _add(photos: Photos, bodies: Mapping[str, bytes], told: Told, draw: st.DrawFn) -> None:
@@ -207,6 +217,8 @@ def label_table(source: Source, photos: Photos, address: str) -> bytes:
     paths = {key: f"{address}{key}" if source.by_address else key for key in photos}
     if source.kind == "csv":
         return _csv(source, photos, paths)
+    if source.kind == "lst":
+        return _list(source, photos, paths)
     cells = {key: list(photo.labels) for key, photo in photos.items()}
     if source.kind == "jsonl":
         lines = [json.dumps({"path": paths[key], "label": cells[key]}, ensure_ascii=False) for key in photos]
@@ -229,3 +241,12 @@ def _csv(source: Source, photos: Photos, paths: Mapping[str, str]) -> bytes:
         writer.writerow(["path", "label"])
         writer.writerows([paths[key], *(photo.labels or [""])] for key, photo in photos.items())
     return text.getvalue().encode()
+
+
+def _list(source: Source, photos: Photos, paths: Mapping[str, str]) -> bytes:
+    lines = []
+    for number, (key, photo) in enumerate(photos.items()):
+        flags = [int(label in photo.labels) for label in source.classes]
+        labels = flags if source.multi_label else [source.classes.index(photo.labels[0])]
+        lines.append("\t".join([str(number), *(f"{label:f}" for label in labels), paths[key]]))
+    return "\n".join(lines).encode()
