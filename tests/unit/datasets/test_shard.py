@@ -1,20 +1,26 @@
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import cv2
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.manifest import read_manifest, to_rows
-from include.datasets.progress import ShardProgress
+from include.datasets.manifest import ManifestRow, read_manifest, to_rows, to_table
+from include.datasets.packing import pack_images
+from include.datasets.plan import ShardTask
+from include.datasets.progress import ProgressMeter, ShardProgress
+from include.datasets.row_table import table_of_rows
 from include.datasets.shard import ShardResult, pack_shard
 from include.recordio.format import decode_image_record
 from include.recordio.images import pack_image
 from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
 from tests.unit.datasets.conftest import Bucket
-from tests.unit.recordio.pictures import jpeg, pixels, png
+from tests.unit.recordio.pictures import jpeg, pixels, png, rotated_jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -67,7 +73,10 @@ def test_bad_images_become_rows_with_their_reason(s3: S3Client, bucket: Bucket) 
     bucket.put("images/cat/half.jpg", jpeg(40, 40)[:-200])
     bucket.put("images/dog/deleted.jpg", jpeg(seed=90))
     bucket.put("images/dog/replaced.jpg", jpeg(seed=91))
-    plan = bucket.plan(bucket.conf(packing={"shard_images": 3}))
+    bucket.put("images/dog/tiny.jpg", jpeg(9, 40))
+    bucket.put("images/dog/phone.jpg", rotated_jpeg(40, 60))
+    bucket.put("images/dog/really a png.jpg", png(30, 20))
+    plan = bucket.plan(bucket.conf(packing={"shard_images": 3, "minimum_side": 10}))
     s3.delete_object(Bucket=bucket.name, Key="images/dog/deleted.jpg")
     bucket.put("images/dog/replaced.jpg", jpeg(seed=92))
 
@@ -85,10 +94,13 @@ def test_bad_images_become_rows_with_their_reason(s3: S3Client, bucket: Bucket) 
         "cat/broken.png": "corrupt",
         "dog/deleted.jpg": "missing",
         "dog/replaced.jpg": "changed",
+        "dog/tiny.jpg": "too_small",
     }
     assert all(row.reason and row.split is None and row.record_id is None for row in bad.values())
     assert rows["cat/half.jpg"].reason == "truncated: the missing part is gray"
-    assert len(rows) == 13
+    assert rows["dog/phone.jpg"].reason == "turned upright: its EXIF orientation is 6"
+    assert rows["dog/really a png.jpg"].reason == "a PNG named .jpg"
+    assert len(rows) == 16
 
 
 def test_images_that_pass_through_are_packed_as_they_are_and_still_measured(bucket: Bucket) -> None:
@@ -167,6 +179,51 @@ def test_progress_is_told_at_the_end(s3: S3Client, bucket: Bucket) -> None:
     pack_shard(s3, plan, plan.shards[0], report=told.append)
     assert (told[-1].done, told[-1].total, told[-1].bad) == (plan.shards[0].images, plan.shards[0].images, 0)
     assert told[-1].images_per_second > 0
+    assert told[-1].megabytes_per_second > 0
+    assert told[-1].eta_seconds == 0
+    assert re.match(r"Shard 0 \(train\): \d+ of \d+ images, 0 of them bad, .* images/s, .* MB/s, 0 s", str(told[-1]))
+
+
+def test_what_is_left_takes_as_long_as_the_pace_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 105.0, 110.0, 110.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    told: list[ShardProgress] = []
+    meter = ProgressMeter(ShardTask(index=3, split="train", images=8, fingerprint="x"), told.append)
+    meter.step(3_000_000, bad=False)
+    meter.step(1_000_000, bad=True)
+    assert str(told[0]) == "Shard 3 (train): 2 of 8 images, 1 of them bad, 0 images/s, 0.4 MB/s, 30 s to go"
+
+
+def test_a_table_of_rows_holds_every_character_of_a_key() -> None:
+    rows = [
+        ManifestRow("b", 'k\n\t"\\ü日😀\x7f\x01', "e", 3, "train", ("a", "b"), "packed", None, 1, 2, 2**40, "s", 0),
+        ManifestRow("b", "k2", "e", 3, None, (), "missing", "why"),
+    ]
+    assert table_of_rows(rows).equals(to_table(rows))
+    assert table_of_rows([]).equals(to_table([]))
+
+
+def test_an_object_too_large_for_a_record_is_not_read(bucket: Bucket) -> None:
+    row = ManifestRow(bucket.name, "images/none.jpg", "e", 1 << 29, "train", ("cat",), "planned")
+    (packed,) = pack_images(bucket.s3, [row], ImageOptions())
+    assert (packed.row.status, packed.image) == ("too_large", None)
+
+
+def test_packing_a_shard_loads_no_pandas(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 3, "dog": 3})
+    plan = bucket.plan(bucket.conf())
+    code = (
+        "import sys, boto3\n"
+        "from include.datasets.plan import VersionPlan\n"
+        "from include.datasets.shard import pack_shard\n"
+        "s3 = boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1', aws_access_key_id='test',"
+        " aws_secret_access_key='test')\n"
+        "plan = VersionPlan.model_validate_json(sys.argv[2])\n"
+        "assert pack_shard(s3, plan, plan.shards[0]).records\n"
+        "sys.exit('pandas' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, s3.meta.endpoint_url, plan.model_dump_json()]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
 
 
 def test_an_upload_that_fails_leaves_no_half_shard(
