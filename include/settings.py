@@ -53,6 +53,18 @@ class Settings(BaseModel):
     security_group_ids: tuple[str, ...] = Field((), description="VPC security groups of jobs and models.")
     network_isolation: bool = Field(False, description="Containers without network access.")
     poll_seconds: int = Field(30, ge=1, description="Seconds between two looks at a waiting job.")
+    keep_alive_seconds: int = Field(
+        0,
+        ge=0,
+        le=21_600,
+        description="Machines wait so long for the next training job of the same kind (a warm pool), which is paid "
+        "for. 0: they do not; spot machines never do.",
+    )
+    prices: dict[str, float] = Field(
+        {},
+        examples=['{"ml.g4dn.xlarge": 0.736}'],
+        description="USD an hour by instance type; goes before what AWS's price list says.",
+    )
     image_uri: str = Field("", description="Container image of the algorithm. Empty: AWS's own in the region.")
     registry_group_prefix: str = Field(
         "image-classification",

@@ -13,11 +13,13 @@ from include.run_conf.sections import (
     PromotionConf,
     ResourcesConf,
     TrainingConf,
-    TuningConf,
 )
+from include.run_conf.trials import TrialConf
+from include.run_conf.tuning import CompletionConf, TuningConf, WarmStartConf
 
 __all__ = [
     "Choices",
+    "CompletionConf",
     "DatasetConf",
     "EndpointConf",
     "FormField",
@@ -33,6 +35,8 @@ __all__ = [
     "SharedHyperparameters",
     "SplitConf",
     "TrainingConf",
+    "TrialConf",
     "TuningConf",
+    "WarmStartConf",
     "form_fields",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -34,6 +34,12 @@ class ConfField:
         """Whether one text may give several values of a list between commas."""
         return bool(self.schema.get("comma_separated"))
 
+    @property
+    def row_model(self) -> type[BaseModel] | None:
+        """The model of each entry where the field is a list of objects."""
+        entries = get_args(self.annotation) if get_origin(self.annotation) is list else ()
+        return section_model(entries[0]) if entries else None
+
     def allowed(self) -> str:
         """The values the field takes, as a phrase that follows 'must be'."""
         phrase = _allowed(self.schema)
@@ -43,7 +49,8 @@ class ConfField:
 def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[ConfField]:
     """The fields of a model and of the sections within it, in order."""
     schema = model.model_json_schema()
-    for name, info in model.model_fields.items():
+    for attribute, info in model.model_fields.items():
+        name = info.alias or attribute
         if section := section_model(info.annotation):
             yield from fields_of(section, f"{prefix}{name}.")
             continue
@@ -61,7 +68,8 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[ConfField]:
 
 def section_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """The dotted names of the sections within a model."""
-    for name, info in model.model_fields.items():
+    for attribute, info in model.model_fields.items():
+        name = info.alias or attribute
         if section := section_model(info.annotation):
             yield f"{prefix}{name}"
             yield from section_names(section, f"{prefix}{name}.")
@@ -116,7 +124,11 @@ def _bound(schema: dict[str, Any], included: str, word: str, excluded: str, word
 
 
 def _texts(schema: dict[str, Any]) -> str:
-    return "a list of texts" + _such_as(schema.get("items", {}))
+    entry = schema.get("items", {})
+    if "$ref" in entry:
+        return "a list of JSON objects"
+    texts = "a list of texts" + _such_as(entry)
+    return f"{texts}, at most {schema['maxItems']}" if "maxItems" in schema else texts
 
 
 def _such_as(schema: dict[str, Any]) -> str:

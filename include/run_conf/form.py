@@ -49,8 +49,9 @@ def _form_field(field: ConfField) -> FormField:
     schema["type"] = ["null", field.kind] if may_be_empty else field.kind
     if "enum" in schema and field.nullable:
         schema["enum"] = [None, *schema["enum"]]
-    if field.kind == "array":  # the form shows lines for the first type; a conf that is sent may be one text
-        schema |= {"type": ["null", "array", "string"], "items": {"type": "string"}}
+    if field.kind == "array":  # shown as lines, or as JSON; a conf that is sent may be one text
+        entries = "object" if field.row_model else "string"
+        schema |= {"type": ["null", "array", "string"], "items": {"type": entries}}
     description = str(field.schema.get("description", ""))
     return FormField(
         name=field.name,

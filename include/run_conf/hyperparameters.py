@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 SMALL_IMAGE_LAYERS = (20, 32, 44, 56, 110)
 IMAGENET_LAYERS = (18, 34, 50, 101, 152, 200)
 SMALL_IMAGE_SIDE = 28
+IMAGE_SHAPE_PATTERN = r"^[1-9][0-9]*,[1-9][0-9]*,[1-9][0-9]*$"
 
 NumLayers = Literal[18, 20, 32, 34, 44, 50, 56, 101, 110, 152, 200]
 Optimizer = Literal["sgd", "adam", "rmsprop", "nag"]
@@ -123,7 +124,7 @@ class NetworkHyperparameters(BaseModel):
         title="Image shape",
         description="Channels, height, width. No packed image may be smaller.",
         examples=["3,224,224"],
-        pattern=r"^[1-9][0-9]*,[1-9][0-9]*,[1-9][0-9]*$",
+        pattern=IMAGE_SHAPE_PATTERN,
     )
     use_pretrained_model: Switch | None = Field(
         None,
@@ -161,6 +162,24 @@ class IncrementalHyperparameters(SharedHyperparameters):
     epochs: Count | None = Field(2, title="Epochs", description="Passes over the training records. Empty: as the base.")
     learning_rate: Fraction | None = Field(
         0.01, title="Learning rate", description="Smaller than the base job's: it starts where that ended."
+    )
+
+
+class TrialHyperparameters(SharedHyperparameters):
+    """What differs in a trial from the run's hyperparameters; a field left empty is as there."""
+
+    model_config = ConfigDict(title="Trial: hyperparameters")
+
+    num_layers: NumLayers | None = Field(None, title="Layers", description="Depth of the residual network.")
+    image_shape: str | None = Field(
+        None,
+        title="Image shape",
+        description="Channels, height, width.",
+        examples=["3,224,224"],
+        pattern=IMAGE_SHAPE_PATTERN,
+    )
+    use_pretrained_model: Switch | None = Field(
+        None, title="Start from ImageNet weights", description="`1`: transfer learning."
     )
 
 

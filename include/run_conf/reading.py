@@ -13,7 +13,10 @@ from include.problems import Problem
 from include.run_conf.fields import ConfField, fields_of, section_names
 
 DERIVED = {"num_classes", "num_training_samples"}
-DERIVED_FIELDS = {"training.hyperparameters.multi_label": "dataset.multi_label"}
+DERIVED_FIELDS = {
+    "training.hyperparameters.multi_label": "dataset.multi_label",
+    "hyperparameters.multi_label": "the dataset version",
+}
 HELD_FIELDS = {
     f"incremental.hyperparameters.{name}": f"training.hyperparameters.{name}" for name in ("num_layers", "image_shape")
 }
@@ -84,10 +87,25 @@ class Reading:
             self._complain(field.name, value, "is given twice: keep the nested key or the dotted one")
         elif isinstance(value, bool) and field.kind in ("integer", "number") and "enum" not in field.schema:
             self._complain(field.name, value, f"must be {field.allowed()}")
+        elif field.row_model:
+            self._rows(field, field.row_model, value)
         else:
             typed = _as_typed(field, value)
             if typed is not None or field.nullable:
                 self.values[field.name] = typed
+
+    def _rows(self, field: ConfField, model: type[BaseModel], value: Any) -> None:
+        rows = _parsed(value)
+        if _empty(rows):
+            return
+        if not isinstance(rows, list | tuple) or not all(isinstance(row, Mapping) for row in rows):
+            self._complain(field.name, value, f"must be {field.allowed()}")
+            return
+        readings = [Reading.of(model, row) for row in rows]
+        self.values[field.name] = [reading.document() for reading in readings]
+        for index, reading in enumerate(readings):
+            for problem in reading.problems:
+                self._complain(f"{field.name}.{index}.{problem.field}", problem.value, problem.remedy)
 
     def _entry(self, table: str, key: str, value: Any) -> None:
         entries = self.values.setdefault(table, {})

@@ -27,6 +27,7 @@ from include.run_conf.tuning_rules import tuning_is_possible
 
 Rule = Callable[[RunSections], Iterator[Problem]]
 HYPERPARAMETERS = "training.hyperparameters"
+TRIALS = "training.trials"
 IMAGE_CHANNELS = (1, 3)
 COLOUR_AUGMENTATIONS = ("crop_color", "crop_color_transform")
 
@@ -58,6 +59,35 @@ def labels_differ(conf: RunSections) -> Iterator[Problem]:
         yield Problem(
             field="dataset.labels", value=labels[0], remedy="name at least two classes, or none for all of them"
         )
+
+
+def trials_differ(conf: RunSections) -> Iterator[Problem]:
+    """Trials are base jobs, each with a name of its own."""
+    trials = conf.training.trials
+    if trials and conf.training.mode not in ("train", "both"):
+        remedy = f"are base jobs, and training.mode is {conf.training.mode}: set it to train or both, or leave them out"
+        yield Problem(field=TRIALS, value=f"{len(trials)} trials", remedy=remedy)
+    names = [trial.name for trial in trials]
+    for index, name in enumerate(names):
+        if not name:
+            yield Problem(field=f"{TRIALS}.{index}.name", remedy="give each trial a name")
+        elif name in names[:index]:
+            yield Problem(field=f"{TRIALS}.{index}.name", value=name, remedy="is another trial's too: name each once")
+
+
+def each_base_job_can_work(conf: RunSections) -> Iterator[Problem]:
+    """The rules of a base job hold for the run's hyperparameters, and for those of each trial."""
+    training = conf.training
+    if training.mode != "train" or not training.trials:
+        yield from (problem for rule in BASE_JOB_RULES for problem in rule(conf))
+    for index, trial in enumerate(training.trials):
+        for problem in (problem for rule in BASE_JOB_RULES for problem in rule(conf.of_trial(trial))):
+            leaf = problem.field.removeprefix(f"{HYPERPARAMETERS}.")
+            of_trial = leaf != problem.field
+            if of_trial:
+                yield problem.model_copy(update={"field": f"{TRIALS}.{index}.hyperparameters.{leaf}"})
+            elif training.mode == "train" and index == 0:
+                yield problem
 
 
 def network_fits_image(conf: RunSections) -> Iterator[Problem]:
@@ -158,7 +188,7 @@ def spot_waits_long_enough(conf: RunSections) -> Iterator[Problem]:
 def mode_makes_what_goes_on(conf: RunSections) -> Iterator[Problem]:
     """The model that goes on is one the run makes."""
     wanted, mode = conf.training.continue_with, conf.training.mode
-    if wanted != "best" and mode not in (wanted, "both"):
+    if wanted != "best" and mode not in (wanted, "both", "tune_then_train"):
         yield Problem(
             field="training.continue_with", value=wanted, remedy=f"training.mode is {mode}: say best or {mode}"
         )
@@ -184,6 +214,14 @@ def _listed(values: Collection[object]) -> str:
     return ", ".join(str(value) for value in values)
 
 
+BASE_JOB_RULES: tuple[Rule, ...] = (
+    network_fits_image,
+    colours_are_there,
+    epochs_cover_the_schedule,
+    several_machines_agree,
+    weighted_loss_has_labels,
+    several_labels_have_no_top_k,
+)
 RULES: tuple[Rule, ...] = (
     splits_add_up,
     packing_is_one_thing,
@@ -192,12 +230,8 @@ RULES: tuple[Rule, ...] = (
     labels_come_from_one_place,
     splits_come_from_one_place,
     labels_differ,
-    network_fits_image,
-    colours_are_there,
-    epochs_cover_the_schedule,
-    several_machines_agree,
-    weighted_loss_has_labels,
-    several_labels_have_no_top_k,
+    each_base_job_can_work,
+    trials_differ,
     spot_waits_long_enough,
     mode_makes_what_goes_on,
     tuning_is_possible,

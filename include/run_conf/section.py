@@ -11,4 +11,4 @@ NAME_PARTS: dict[str, JsonValue] = {"made_of": "of letters, digits and hyphens b
 class Section(BaseModel):
     """Refuses unknown keys and never changes after it was read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, serialize_by_alias=True)

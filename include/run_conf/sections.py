@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue
 
 from include.run_conf.dataset import DatasetConf
 from include.run_conf.hyperparameters import Hyperparameters, IncrementalHyperparameters
-from include.run_conf.ranges import Choices, Range
 from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Section
+from include.run_conf.trials import TrialConf
+from include.run_conf.tuning import TuningConf
 
 GPU_FAMILIES: dict[str, JsonValue] = {"made_of": "of the families p2, p3, p3dn, g4dn or g5"}
 TWENTY_EIGHT_DAYS = 28 * 24 * 3600
@@ -20,11 +21,20 @@ class TrainingConf(Section):
 
     model_config = ConfigDict(title="Training")
 
-    mode: Literal["train", "tune", "both"] = Field(
-        "train", title="Mode", description="`train`: one job; `tune`: a tuning job; `both`: compare the two."
+    mode: Literal["train", "tune", "both", "tune_then_train"] = Field(
+        "train",
+        title="Mode",
+        description="`train`: one job, or one for each trial; `tune`: a tuning job; `both`: compare the two; "
+        "`tune_then_train`: the best hyperparameters of a tuning job train one full job.",
     )
     continue_with: Literal["best", "train", "tune"] = Field(
         "best", title="Continue with", description="Which model goes on: the `best` of all, or that of one mode."
+    )
+    trials: list[TrialConf] = Field(
+        [],
+        title="Trials",
+        description='Base jobs to train side by side, the best goes on: `[{"name": "deep", "hyperparameters": '
+        '{"num_layers": 50}, "dataset": "NAME/VERSION"}]`, where a trial says only what differs. Empty: one base job.',
     )
     hyperparameters: Hyperparameters = Field(Hyperparameters(), description="Hyperparameters of the algorithm.")
 
@@ -57,43 +67,19 @@ class ResourcesConf(Section):
         title="Longest wait for spot (s)",
         description="Run and waiting together. Empty: twice the longest run.",
     )
+    max_cost: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        title="Highest cost (USD)",
+        description="The run is refused where its jobs could cost more, were each to take its longest run. Empty: no "
+        "limit.",
+    )
 
     @property
     def max_wait(self) -> int:
         """Seconds a spot job may take including the wait for machines."""
         return self.max_wait_seconds or min(2 * self.max_runtime_seconds, TWENTY_EIGHT_DAYS)
-
-
-class TuningConf(Section):
-    """How hyperparameters are searched."""
-
-    model_config = ConfigDict(title="Tuning")
-
-    strategy: Literal["Bayesian", "Random", "Hyperband", "Grid"] = Field(
-        "Bayesian", title="Strategy", description="`Grid` takes lists of values only."
-    )
-    max_jobs: int = Field(
-        4,
-        ge=1,
-        le=750,
-        title="Jobs",
-        description="Training jobs in all; `Grid` takes as many as there are combinations.",
-    )
-    max_parallel_jobs: int = Field(
-        2, ge=1, le=100, title="Jobs at once", description="As many as all jobs makes `Bayesian` a random search."
-    )
-    early_stopping: bool = Field(
-        False, title="Early stopping", description="Stop jobs that will not become the best. Not with `Hyperband`."
-    )
-    seed: int | None = Field(
-        None, ge=0, le=2_147_483_647, title="Seed", description="The same seed proposes the same values."
-    )
-    ranges: dict[str, Range | Choices] = Field(
-        {},
-        title="Ranges",
-        description='Hyperparameter -> `{"min": 0.001, "max": 0.1, "scaling": "Logarithmic"}` or a list of values. '
-        "Empty: the ranges AWS documents.",
-    )
 
 
 class IncrementalConf(Section):
@@ -157,3 +143,13 @@ class RunSections(Section):
     incremental: IncrementalConf = Field(IncrementalConf(), description="Training on from the selected model.")
     promotion: PromotionConf = Field(PromotionConf(), description="When a model is good enough.")
     endpoint: EndpointConf = Field(EndpointConf(), description="Where the model answers.")
+
+    def of_trial(self, trial: TrialConf) -> Self:
+        """This run with one trial as its base job: its hyperparameters over those of the run, its dataset version.
+
+        A trial that names a dataset without a version has an empty `dataset.version`, which stands for the newest.
+        """
+        changed = self.training.hyperparameters.model_copy(update=trial.hyperparameters.model_dump(exclude_none=True))
+        training = self.training.model_copy(update={"hyperparameters": changed, "trials": []})
+        named = {"name": trial.dataset_name, "version": trial.dataset_version} if trial.dataset else {}
+        return self.model_copy(update={"training": training, "dataset": self.dataset.model_copy(update=named)})

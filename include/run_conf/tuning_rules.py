@@ -20,6 +20,7 @@ from include.run_conf.ranges import (
     Range,
 )
 from include.run_conf.sections import RunSections
+from include.run_conf.tuning import LATEST
 
 
 def tuning_is_possible(conf: RunSections) -> Iterator[Problem]:
@@ -29,9 +30,37 @@ def tuning_is_possible(conf: RunSections) -> Iterator[Problem]:
     tuning = conf.tuning
     if tuning.strategy == "Hyperband" and tuning.early_stopping:
         yield Problem(field="tuning.early_stopping", value=True, remedy="Hyperband stops jobs itself: switch it off")
+    yield from _epochs(conf)
+    yield from _completion(conf)
+    yield from _warm_start(conf)
     yield from _grid(conf)
     for name, span in tuning.ranges.items():
         yield from _range(name, span)
+
+
+def _epochs(conf: RunSections) -> Iterator[Problem]:
+    epochs, frequency = conf.tuning.epochs, conf.training.hyperparameters.checkpoint_frequency
+    if epochs and frequency and frequency > epochs:
+        remedy = f"must be at least training.hyperparameters.checkpoint_frequency ({frequency}), or empty"
+        yield Problem(field="tuning.epochs", value=epochs, remedy=remedy)
+
+
+def _completion(conf: RunSections) -> Iterator[Problem]:
+    limit = conf.tuning.completion.jobs_without_improvement
+    if limit and limit >= conf.tuning.max_jobs and conf.tuning.strategy != "Grid":
+        remedy = f"never happens with tuning.max_jobs of {conf.tuning.max_jobs}: lower it, or raise those"
+        yield Problem(field="tuning.completion.jobs_without_improvement", value=limit, remedy=remedy)
+
+
+def _warm_start(conf: RunSections) -> Iterator[Problem]:
+    field, parents = "tuning.warm_start.from", conf.tuning.warm_start.parents
+    for name in sorted({name for name in parents if parents.count(name) > 1}):
+        yield Problem(field=field, value=name, remedy="is listed twice: name it once")
+    if LATEST in parents and len(parents) > 1:
+        yield Problem(field=field, value=", ".join(parents), remedy="say latest alone, or name tuning jobs")
+    if not parents and (kind := conf.tuning.warm_start.type):
+        remedy = "says how to learn from earlier tuning jobs: name them in tuning.warm_start.from, or leave it empty"
+        yield Problem(field="tuning.warm_start.type", value=kind, remedy=remedy)
 
 
 def _grid(conf: RunSections) -> Iterator[Problem]:

@@ -39,11 +39,12 @@ def test_every_field_says_what_it_is() -> None:
 
 
 def test_bounds_and_choices_come_from_the_model() -> None:
-    assert FIELDS["training.mode"].schema["enum"] == ["train", "tune", "both"]
+    assert FIELDS["training.mode"].schema["enum"] == ["train", "tune", "both", "tune_then_train"]
     assert FIELDS["training.hyperparameters.optimizer"].schema["enum"] == [None, "sgd", "adam", "rmsprop", "nag"]
     assert FIELDS["training.hyperparameters.optimizer"].schema["type"] == ["null", "string"]
     rate = FIELDS["training.hyperparameters.learning_rate"].schema
     assert (rate["minimum"], rate["maximum"], rate["type"]) == (0, 1, ["null", "number"])
+    assert FIELDS["training.trials"].schema["items"] == {"type": "object"}
     assert FIELDS["dataset.labels"].schema["items"] == {"type": "string"}
     assert FIELDS["dataset.source"].schema["type"] == ["null", "array", "string"]
     assert FIELDS["tuning.ranges"].schema["type"] == ["null", "object"]
@@ -58,6 +59,8 @@ def test_fields_of_one_section_stand_together() -> None:
         "Training: hyperparameters",
         "Resources",
         "Tuning",
+        "Tuning: completion",
+        "Tuning: warm start",
         "Incremental training",
         "Incremental training: hyperparameters",
         "Promotion",

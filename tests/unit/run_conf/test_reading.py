@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -36,9 +37,38 @@ def test_what_a_conf_dumps_it_reads_again() -> None:
             "tuning.ranges": {"learning_rate": {"min": 0.001, "max": 0.1}, "optimizer": ["sgd", "adam"]},
             "incremental.hyperparameters.epochs": None,
             f"{HYPERPARAMETERS}.early_stopping": True,
+            "tuning.warm_start": {"from": ["earlier"], "type": "TransferLearning"},
         }
     )
     assert RunConf.from_conf(conf.model_dump(mode="json")) == conf
+
+
+def test_trials_come_as_json_and_keep_to_what_differs() -> None:
+    sent = {"name": "deep", "hyperparameters": {"num_layers": "50", "image_shape": [3, 64, 64]}, "dataset": "pets/2"}
+    conf = RunConf.from_conf({"training.trials": json.dumps([sent])})
+    (trial,) = conf.training.trials
+    assert (trial.dataset_name, trial.dataset_version) == ("pets", "2")
+    assert RunConf.from_conf(conf.model_dump(mode="json")) == conf
+    job = conf.of_trial(trial)
+    assert job.training.hyperparameters.as_strings() == {
+        "epochs": "5",
+        "mini_batch_size": "32",
+        "num_layers": "50",
+        "image_shape": "3,64,64",
+    }
+    assert (job.dataset.name, job.dataset.version, job.training.trials) == ("pets", "2", [])
+
+
+def test_a_trial_of_the_runs_own_dataset_keeps_its_version() -> None:
+    conf = RunConf.from_conf(
+        {"dataset.version": "3", "training.trials": [{"name": "slow"}, {"name": "b", "dataset": "b"}]}
+    )
+    assert [conf.of_trial(trial).dataset.version for trial in conf.training.trials] == ["3", ""]
+
+
+def test_parents_of_a_tuning_job_are_named_with_commas_or_as_latest() -> None:
+    assert RunConf.from_conf({"tuning.warm_start.from": "one, two"}).tuning.warm_start.parents == ["one", "two"]
+    assert RunConf.from_conf({"tuning": {"warm_start": {"from": "latest"}}}).tuning.warm_start.parents == ["latest"]
 
 
 @pytest.mark.parametrize(
@@ -122,8 +152,30 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
             {"tuning": {"ranges": {"eps": [0.1]}}, "tuning.ranges.eps": [0.2]},
             "tuning.ranges.eps = [0.2]: is given twice: keep the nested key or the dotted one",
         ),
+        (
+            {"training.trials": "deep"},
+            "training.trials = deep: must be a list of JSON objects",
+        ),
+        (
+            {"training.trials": [{"name": "deep", "hyperparameters": {"num_layers": 19}}]},
+            "training.trials.0.hyperparameters.num_layers = 19: "
+            "must be one of 18, 20, 32, 34, 44, 50, 56, 101, 110, 152, 200, or empty",
+        ),
+        (
+            {"training.trials": [{"name": "a"}, {"name": "b", "hyperparameters": {"multi_label": 1}}]},
+            "training.trials.1.hyperparameters.multi_label = 1: follows from the dataset version: leave it out",
+        ),
+        (
+            {"tuning.warm_start.from": ["a", "b", "c", "d", "e", "f"]},
+            "tuning.warm_start.from = ['a', 'b', 'c', 'd', 'e', 'f']: "
+            "must be a list of texts such as train-model-tune-0123456789, at most 5",
+        ),
+        (
+            {"resources.max_cost": 0},
+            "resources.max_cost = 0: must be a number above 0, or empty",
+        ),
         ({"training": "tune"}, "training = tune: is a section: give a JSON object with its fields"),
-        ({"training.mode": "guess"}, "training.mode = guess: must be one of train, tune, both"),
+        ({"training.mode": "guess"}, "training.mode = guess: must be one of train, tune, both, tune_then_train"),
         (
             {f"{HYPERPARAMETERS}.epochs": 0},
             "training.hyperparameters.epochs = 0: must be a whole number of at least 1, or empty",
@@ -214,6 +266,6 @@ def test_the_error_reads_as_a_list() -> None:
         RunConf.from_conf({"endpoint.keep": "maybe", "training.mode": "guess"})
     assert str(refused.value) == (
         "The run conf has problems:\n"
-        "  training.mode = guess: must be one of train, tune, both\n"
+        "  training.mode = guess: must be one of train, tune, both, tune_then_train\n"
         "  endpoint.keep = maybe: must be true or false"
     )

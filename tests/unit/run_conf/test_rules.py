@@ -17,6 +17,48 @@ TUNE = {"training.mode": "tune"}
             {"dataset.split.test": 0.2},
             "dataset.split = 0.8 + 0.1 + 0.2: train, validation and test must add up to 1, not 1.1",
         ),
+        (
+            {"training.trials": [{"name": "a"}, {"name": "a"}]},
+            "training.trials.1.name = a: is another trial's too: name each once",
+        ),
+        ({"training.trials": [{}]}, "training.trials.0.name = nothing: give each trial a name"),
+        (
+            {**TUNE, "training.trials": [{"name": "a"}]},
+            "training.trials = 1 trials: are base jobs, and training.mode is tune: set it to train or both, "
+            "or leave them out",
+        ),
+        (
+            {"training.trials": [{"name": "a"}, {"name": "b", "hyperparameters": {"num_layers": 18}}]},
+            "training.trials.1.hyperparameters.num_layers = 18: images up to 28 pixels high (image_shape 3,28,28) take "
+            "20, 32, 44, 56, 110 layers",
+        ),
+        (
+            {"training.trials": [{"name": "a"}, {"name": "b"}], "resources.instance_count": 2},
+            "resources.instance_count = 2: several machines need training.hyperparameters.kv_store: "
+            "dist_sync or dist_async",
+        ),
+        (
+            {**TUNE, "tuning.epochs": 1, f"{HYPERPARAMETERS}.checkpoint_frequency": 2},
+            "tuning.epochs = 1: must be at least training.hyperparameters.checkpoint_frequency (2), or empty",
+        ),
+        (
+            {**TUNE, "tuning.completion.jobs_without_improvement": 4},
+            "tuning.completion.jobs_without_improvement = 4: never happens with tuning.max_jobs of 4: lower it, or "
+            "raise those",
+        ),
+        (
+            {**TUNE, "tuning.warm_start.from": ["a", "b", "a"]},
+            "tuning.warm_start.from = a: is listed twice: name it once",
+        ),
+        (
+            {**TUNE, "tuning.warm_start.from": ["a", "latest"]},
+            "tuning.warm_start.from = a, latest: say latest alone, or name tuning jobs",
+        ),
+        (
+            {**TUNE, "tuning.warm_start.type": "TransferLearning"},
+            "tuning.warm_start.type = TransferLearning: says how to learn from earlier tuning jobs: name them in "
+            "tuning.warm_start.from, or leave it empty",
+        ),
         ({"dataset.labels": ["cat", "cat"]}, "dataset.labels = cat: is listed twice: each class once"),
         (
             {"dataset.labels": ["cat"]},
@@ -268,6 +310,14 @@ def test_a_contradiction_names_field_value_and_remedy(conf: dict[str, Any], mess
     with pytest.raises(RunConfError) as refused:
         RunConf.from_conf(conf)
     assert [str(problem) for problem in refused.value.problems] == [message]
+
+
+def test_hyperparameters_that_every_trial_changes_are_not_judged() -> None:
+    trials = [
+        {"name": "a", "hyperparameters": {"num_layers": 18}},
+        {"name": "b", "hyperparameters": {"num_layers": 34}},
+    ]
+    RunConf.from_conf({f"{HYPERPARAMETERS}.image_shape": "3,64,64", "training.trials": trials})
 
 
 def test_ranges_of_a_run_that_does_not_tune_are_not_judged() -> None:

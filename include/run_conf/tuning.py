@@ -1,0 +1,108 @@
+"""The section `tuning` of a run conf: how hyperparameters are searched.
+
+Source of the bounds: API reference of CreateHyperParameterTuningJob.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from include.run_conf.hyperparameters import Count
+from include.run_conf.ranges import Choices, Range
+from include.run_conf.section import Section
+
+COMMA_SEPARATED: dict[str, JsonValue] = {"comma_separated": True}
+LATEST = "latest"
+TuningJobName = Annotated[
+    str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$", examples=["train-model-tune-0123456789"])
+]
+WarmStartType = Literal["IdenticalDataAndAlgorithm", "TransferLearning"]
+
+
+class CompletionConf(Section):
+    """When a tuning job is done before all its jobs have run; the first of these that happens ends it."""
+
+    model_config = ConfigDict(title="Tuning: completion")
+
+    target: float | None = Field(
+        None, gt=0, le=1, title="Target", description="Done when a job reaches this `validation:accuracy`."
+    )
+    jobs_without_improvement: int | None = Field(
+        None,
+        ge=3,
+        le=750,
+        title="Jobs without improvement",
+        description="Done when so many jobs, one after the other, were no better than the best before them.",
+    )
+    converged: bool = Field(
+        False, title="When converged", description="Done when SageMaker expects no more than 1 % of improvement."
+    )
+
+
+class WarmStartConf(Section):
+    """Earlier tuning jobs whose results the search starts with."""
+
+    model_config = ConfigDict(title="Tuning: warm start")
+
+    parents: list[TuningJobName] = Field(
+        [],
+        alias="from",
+        max_length=5,
+        json_schema_extra=COMMA_SEPARATED,
+        title="From",
+        description="Names of up to five finished tuning jobs; or `latest`: the newest of this dataset with the same "
+        "objective, if there is one. Empty: the search starts anew.",
+    )
+    type: WarmStartType | None = Field(
+        None,
+        title="Type",
+        description="`IdenticalDataAndAlgorithm` counts the earlier jobs as its own; `TransferLearning` learns where "
+        "to look. Empty: the first where dataset version and container are the same.",
+    )
+
+
+class TuningConf(Section):
+    """How hyperparameters are searched."""
+
+    model_config = ConfigDict(title="Tuning")
+
+    strategy: Literal["Bayesian", "Random", "Hyperband", "Grid"] = Field(
+        "Bayesian", title="Strategy", description="`Grid` takes lists of values only."
+    )
+    max_jobs: int = Field(
+        4,
+        ge=1,
+        le=750,
+        title="Jobs",
+        description="Training jobs in all; `Grid` takes as many as there are combinations.",
+    )
+    max_parallel_jobs: int = Field(
+        2, ge=1, le=100, title="Jobs at once", description="As many as all jobs makes `Bayesian` a random search."
+    )
+    max_runtime_seconds: int | None = Field(
+        None,
+        ge=120,
+        le=15_768_000,
+        title="Longest tuning (s)",
+        description="All jobs together; afterwards no more are started and those that run are stopped. Empty: each "
+        "job's own limit decides.",
+    )
+    epochs: Count | None = Field(
+        None, title="Epochs", description="Passes over the training records in each job. Empty: as the base job."
+    )
+    early_stopping: bool = Field(
+        False, title="Early stopping", description="Stop jobs that will not become the best. Not with `Hyperband`."
+    )
+    seed: int | None = Field(
+        None, ge=0, le=2_147_483_647, title="Seed", description="The same seed proposes the same values."
+    )
+    ranges: dict[str, Range | Choices] = Field(
+        {},
+        title="Ranges",
+        description='Hyperparameter -> `{"min": 0.001, "max": 0.1, "scaling": "Logarithmic"}` or a list of values. '
+        "Empty: the ranges AWS documents.",
+    )
+    completion: CompletionConf = Field(CompletionConf(), description="When it is done before all its jobs have run.")
+    warm_start: WarmStartConf = Field(WarmStartConf(), description="Earlier tuning jobs it learns from.")
