@@ -20,7 +20,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.labels_file import read_labels_file
 from include.datasets.multipart import ObjectSink
 from include.datasets.object_writer import ObjectWriter, StoredObjects
-from include.datasets.stored_source import StoredSource
+from include.datasets.packed_addresses import open_remote, packed_addresses
 from include.datasets.unpacked import (
     UnpackedLayout,
     UnpackedRecords,
@@ -30,8 +30,6 @@ from include.datasets.unpacked import (
 )
 from include.datasets.unpacking_archive import ArchiveUnpacker
 from include.datasets.unpacking_records import RecordsUnpacker, parquet, with_names
-from include.datasets.web_source import WebSource
-from include.run_conf.dataset import source_kind
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -42,11 +40,6 @@ logger = logging.getLogger(__name__)
 
 REPORT_SECONDS = 10.0
 LOOKS_AT_ONCE = 16
-
-
-def packed_addresses(conf: DatasetConf) -> list[str]:
-    """Name the addresses of a run conf that have to be unpacked; none where its source is a prefix."""
-    return [address for address in conf.source if source_kind(address) != "prefix"]
 
 
 def addresses_to_unpack(s3: S3Client, conf: DatasetConf, data_bucket: str) -> list[str]:
@@ -107,11 +100,6 @@ def class_names(s3: S3Client, conf: DatasetConf) -> list[str]:
         return []
     names = read_labels_file(s3, conf.labels_file) if conf.labels_file else list(conf.labels)
     return [] if all(name.isdecimal() for name in names) else names
-
-
-def open_remote(s3: S3Client, address: str) -> Remote:
-    """Open an ``s3://`` or ``http(s)://`` address. Raises DatasetError for one that may not be read."""
-    return StoredSource(s3, address) if address.startswith("s3://") else WebSource(address)
 
 
 def _unpack(

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from include.datasets.byte_stream import look_at
+from include.datasets.errors import DatasetError
+from include.datasets.packed_addresses import open_remote, packed_addresses
+from include.datasets.web_source import shown_address
 from include.problems import Problem, ProblemsError
 from include.run_conf.ranges import Range
 from include.run_conf.rules import contradictions
@@ -150,9 +154,19 @@ def _dataset_source_problems(s3: S3Client, conf: RunConf, settings: Settings) ->
 def _source_problems(s3: S3Client, dataset: DatasetConf, data_bucket: str) -> Iterator[Problem]:
     folders = "train/CLASS/" if dataset.layout == "split_folders" else "one folder for each class"
     for address in dataset.addresses(data_bucket):
-        absent = f"holds no objects: upload {folders}" if address.endswith("/") else "is not there: correct it"
-        if address.startswith("s3://"):
-            yield from _unlisted_problems(s3, "dataset.source", address, absent)
+        if address in packed_addresses(dataset):
+            yield from _unreadable_problems(s3, address)
+        else:
+            yield from _unlisted_problems(s3, "dataset.source", address, f"holds no objects: upload {folders}")
+
+
+def _unreadable_problems(s3: S3Client, address: str) -> Iterator[Problem]:
+    shown = shown_address(address)
+    try:
+        look_at(open_remote(s3, address))
+    except DatasetError as error:
+        remedy = str(error).removeprefix(f"dataset.source = {shown}: ")
+        yield Problem(field="dataset.source", value=shown, remedy=remedy)
 
 
 def _unlisted_problems(s3: S3Client, field: str, uri: str, absent: str) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from include.run_conf import RunConf
 from include.training.label_sets import label_set_fingerprint
 from include.training.preflight import PreflightError, check, dataset_problems
 from include.training.selection import BestModel
+from tests.unit.datasets.web_server import serve
 from tests.unit.documents import dataset_version, settings
 
 TUNE = {"training.mode": "tune"}
@@ -182,6 +183,18 @@ def test_a_label_table_stands_for_the_source(s3: Any) -> None:
     ]
     s3.put_object(Bucket="images-of-acme", Key="labels.csv", Body=b"path,sun,sea")
     check(RunConf.from_conf(conf), settings(), s3=s3)
+
+
+def test_every_document_of_a_source_has_to_be_there(s3: Any) -> None:
+    conf = {
+        "dataset.source": "s3://images-of-acme/pets/",
+        "dataset.image_list": "s3://images-of-acme/s3-paths.txt",
+        "dataset.inventory": "s3://images-of-acme/manifest.json",
+        "dataset.labels_file": "s3://images-of-acme/labels.txt",
+    }
+    assert refused(s3, conf) == [
+        f"{field} = {conf[field]}: is not there: upload it or correct it" for field in list(conf)[1:]
+    ]
 
 
 def test_several_labels_without_a_table_are_told(s3: Any) -> None:
