@@ -11,7 +11,6 @@ from include.run_conf import RunConf
 from include.training.label_sets import label_set_fingerprint
 from include.training.preflight import PreflightError, check, dataset_problems
 from include.training.selection import BestModel
-from tests.unit.datasets.web_server import serve
 from tests.unit.documents import dataset_version, settings
 
 TUNE = {"training.mode": "tune"}
