@@ -64,6 +64,9 @@ _COLUMNS: list[pa.Field[Any]] = [
 ]
 SCHEMA = pa.schema(_COLUMNS)
 
+REPEATED: Any = ["bucket", "split", "labels.list.element", "status", "reason", "width", "height", "shard"]
+"""Columns with few values, which Parquet writes as a dictionary; of the others it would be larger than they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
@@ -164,7 +167,7 @@ def to_rows(table: pa.Table) -> list[ManifestRow]:
 def write_manifest(s3: S3Client, bucket: str, key: str, table: pa.Table) -> None:
     """Store a table as one Parquet object; the same rows give the same bytes."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", use_dictionary=REPEATED)
     sink.seek(0)
     s3.put_object(Bucket=bucket, Key=key, Body=sink, ContentType="application/vnd.apache.parquet")
 

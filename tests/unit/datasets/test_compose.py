@@ -89,7 +89,7 @@ def test_the_composed_object_is_the_concatenation(s3: S3Client, bucket: Bucket, 
     assert bucket.listing("scratch/") == []
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(ranges=RANGES)
 def test_any_ranges_become_their_concatenation(s3: S3Client, bucket: Bucket, ranges: list[ByteRange]) -> None:
     bodies = {key: os.urandom(260) for key in "abc"}

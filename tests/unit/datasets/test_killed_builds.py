@@ -99,7 +99,7 @@ def a_version_of_removals(bucket: Bucket) -> str:
 
 @pytest.mark.parametrize(
     ("prepare", "builds"),
-    [(a_first_version, 20), (a_version_that_follows_its_source, 20), (a_version_of_removals, 10)],
+    [(a_first_version, 12), (a_version_that_follows_its_source, 22), (a_version_of_removals, 16)],
 )
 def test_a_build_killed_anywhere_ends_on_retry_as_if_nothing_had_happened(
     bucket: Bucket, forking_process: subprocess.Popen[str], prepare: Callable[[Bucket], str | None], builds: int
