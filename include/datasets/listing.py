@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
@@ -13,6 +14,8 @@ from include.datasets.source import unlisted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+_UNREAD = re.compile(rb"<(LastModified|StorageClass|ChecksumAlgorithm|ChecksumType)>[^<]*</\1>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class LiveBucket:
 
     def __init__(self, s3: S3Client, bucket: str, *, field: str, uri: str) -> None:
         self._s3 = s3
+        s3.meta.events.register("before-parse.s3.ListObjectsV2", _drop_unread, unique_id="unread-fields-of-listings")
         self._field, self._uri = field, uri
         self.bucket = bucket
 
@@ -99,3 +103,9 @@ class LiveBucket:
     def absent(self, prefix: str) -> Iterator[str]:  # noqa: ARG002  (a bucket promises nothing)
         """Name nothing: a bucket holds what it lists."""
         return iter(())
+
+
+def _drop_unread(response_dict: dict[str, Any], **_: object) -> None:
+    """Take out of a page what nobody reads: botocore spends two thirds of a listing's time on the dates."""
+    if response_dict["status_code"] == 200:
+        response_dict["body"] = _UNREAD.sub(b"", response_dict["body"])
