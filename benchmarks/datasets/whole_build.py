@@ -42,7 +42,10 @@ def rows(run: Run) -> Iterator[Row]:
                 turns,
             )
             peer = taken["write-up"]
-            print(f"whole build, {where}: write-up's steps {comparison.steps}", file=sys.stderr, flush=True)
+            cpu = {name: f"{min(turn.cpu for turn in taken[name]):.2f} s" for name in ("write-up", "one process")}
+            print(
+                f"whole build, {where}: the write-up's steps {comparison.steps}, CPU {cpu}", file=sys.stderr, flush=True
+            )
             for name, ours in (("one process", "one process"), ("a process a task", "tasks")):
                 ratio = fastest(peer) / fastest(taken[ours])
                 measure = f"whole build of {corpus.count} images, S3 to .rec in S3, {where}, {name}"
