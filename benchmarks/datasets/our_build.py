@@ -16,9 +16,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from benchmarks.datasets.s3_server import s3_client
-from include.datasets.plan import VersionPlan, plan_version
-from include.datasets.publish import publish_version
-from include.datasets.shard import ShardResult, pack_shard
+from include.datasets.packing.shard import ShardResult, pack_shard
+from include.datasets.planning.plan import VersionPlan, plan_version
+from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import DatasetConf
 
