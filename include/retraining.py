@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from include.datasets.class_numbers import are_numbers
 from include.datasets.errors import DatasetError
-from include.datasets.growth import NewImages, find_new_images
-from include.datasets.inventory_manifest import newest_report
-from include.datasets.unpacking import unpack_sources
+from include.datasets.planning.growth import NewImages, find_new_images
+from include.datasets.sources.class_numbers import are_numbers
+from include.datasets.sources.inventory_manifest import newest_report
+from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion, latest, load
 from include.problems import Problem
 from include.run_conf import DatasetConf, PackingConf, RunConf, RunConfError, SplitConf

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from include.datasets.errors import DatasetError
-from include.datasets.source import ImageSource
+from include.datasets.sources.source import ImageSource
 from include.datasets.version import DatasetVersion
 
 FULL_RETRAIN = (

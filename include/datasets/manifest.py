@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.datasets.layout import Split
-from include.datasets.source import SourceImage
+from include.datasets.sources.source import SourceImage
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from include.datasets.layout import parse_s3_uri
-from include.datasets.object_lookup import find_objects
+from include.datasets.sources.object_lookup import find_objects
 from include.deployment.prediction import read_probabilities
 from include.training.instance_types import transform_instance_type
 from include.training.requests import tags

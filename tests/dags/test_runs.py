@@ -11,7 +11,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.utils.state import DagRunState
 
 from tests.local_aws.running import BUCKET, ROLE, RunningLocalAws, start_local_aws
-from tests.unit.datasets.archives import zip_of
+from tests.unit.datasets.unpacking.archives import zip_of
 from tests.unit.recordio.pictures import png
 
 SETTINGS = {"data_bucket": BUCKET, "output_bucket": BUCKET, "execution_role_arn": ROLE, "region": "us-east-1"}

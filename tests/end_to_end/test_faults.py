@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from include.datasets.plan import plan_version
-from include.datasets.publish import publish_version
-from include.datasets.shard import pack_shard
+from include.datasets.packing.shard import pack_shard
+from include.datasets.planning.plan import plan_version
+from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
 from include.training.naming import job_name

@@ -12,8 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from demo.images import SampleImage
-from include.datasets.plan import plan_version
-from include.datasets.shard import pack_shard
+from include.datasets.packing.shard import pack_shard
+from include.datasets.planning.plan import plan_version
 from include.recordio.format import encode_image_record
 from include.recordio.writer import RecordWriter
 from include.run_conf import RunConf

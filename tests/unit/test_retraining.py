@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.unpacking import unpack_sources
+from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
 from include.retraining import Retraining, check_retraining_conf, dataset_conf, find_retraining, gained_images
 from include.run_conf import DatasetConf, RunConf, RunConfError
-from tests.unit.datasets.archives import zip_of
 from tests.unit.datasets.conftest import Bucket, bucket, endpoint, s3
-from tests.unit.datasets.inventories import Report
+from tests.unit.datasets.sources.inventories import Report
+from tests.unit.datasets.unpacking.archives import zip_of
 from tests.unit.recordio.pictures import jpeg
 
 __all__ = ["bucket", "endpoint", "s3"]  # fixtures

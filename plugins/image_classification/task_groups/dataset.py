@@ -12,7 +12,7 @@ from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
 
 if TYPE_CHECKING:
-    from include.datasets.progress import ShardProgress
+    from include.datasets.packing.progress import ShardProgress
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,8 @@ def list_archives(conf: dict[str, Any]) -> list[dict[str, str]]:
 
     None where the source is a prefix, or `dataset.version` names a finished version.
     """
-    from include.datasets.unpacking import addresses_to_unpack
-    from include.datasets.web_source import shown_address
+    from include.datasets.unpacking.unpack import addresses_to_unpack
+    from include.datasets.unpacking.web_source import shown_address
     from include.run_conf import RunConf
 
     settings, wanted = load_settings(), RunConf.from_conf(conf).dataset
@@ -40,7 +40,7 @@ def list_archives(conf: dict[str, Any]) -> list[dict[str, str]]:
 @task(map_index_template="{{ task.op_kwargs['archive']['shown'] }}")
 def unpack(conf: dict[str, Any], archive: dict[str, str]) -> dict[str, Any]:
     """Unpack an archive or a record file to objects; a retry writes only what is missing."""
-    from include.datasets.unpacking import unpack_address
+    from include.datasets.unpacking.unpack import unpack_address
     from include.run_conf import RunConf
 
     settings = load_settings()
@@ -56,7 +56,7 @@ def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]
 
     Where `dataset.version` names a finished version there is nothing to plan.
     """
-    from include.datasets.plan import plan_version
+    from include.datasets.planning.plan import plan_version
     from include.run_conf import RunConf
 
     settings, context, wanted = load_settings(), get_current_context(), RunConf.from_conf(conf).dataset
@@ -80,8 +80,8 @@ def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]
 @task(map_index_template="{{ task.op_kwargs['shard']['split'] }} {{ task.op_kwargs['shard']['index'] }}")
 def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
     """Pack one shard; a retry returns the shard that an earlier try finished."""
-    from include.datasets.plan import ShardTask, VersionPlan
-    from include.datasets.shard import pack_shard as pack
+    from include.datasets.packing.shard import pack_shard as pack
+    from include.datasets.planning.plan import ShardTask, VersionPlan
 
     result = pack(
         AwsAccess.of(load_settings()).client("s3"),
@@ -95,9 +95,9 @@ def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
 @task(trigger_rule="none_failed", outlets=[DATASET_VERSION])
 def publish(conf: dict[str, Any], plan: dict[str, Any], shards: list[dict[str, Any]] | None) -> dict[str, Any]:
     """Compose the shards into one record file a channel and publish the version, `dataset.json` last."""
-    from include.datasets.plan import VersionPlan
-    from include.datasets.publish import publish_version
-    from include.datasets.shard import ShardResult
+    from include.datasets.packing.shard import ShardResult
+    from include.datasets.planning.plan import VersionPlan
+    from include.datasets.publishing.publish import publish_version
 
     if not plan:
         return finished_version(conf)

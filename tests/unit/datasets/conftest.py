@@ -15,9 +15,9 @@ from moto.moto_server import werkzeug_app
 from moto.server import ThreadedMotoServer
 
 from include.datasets.manifest import read_manifest
-from include.datasets.plan import VersionPlan, plan_version
-from include.datasets.publish import publish_version
-from include.datasets.shard import pack_shard
+from include.datasets.packing.shard import pack_shard
+from include.datasets.planning.plan import VersionPlan, plan_version
+from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import DatasetConf
 from local_aws.moto_backend import AnyCharacter

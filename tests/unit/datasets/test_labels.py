@@ -10,7 +10,7 @@ from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
 from include.datasets.labels import class_order
 from include.datasets.layout import Split
-from include.datasets.source import LeftOut, SourceImage
+from include.datasets.sources.source import LeftOut, SourceImage
 from include.datasets.version import DatasetVersion, SplitCounts, SplitOptions
 from include.recordio.options import ImageOptions
 

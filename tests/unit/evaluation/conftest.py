@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
-from include.datasets.plan import plan_version
-from include.datasets.publish import publish_version
-from include.datasets.shard import pack_shard
+from include.datasets.packing.shard import pack_shard
+from include.datasets.planning.plan import plan_version
+from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import DatasetConf, SplitConf
 from tests.unit.documents import VARIABLE

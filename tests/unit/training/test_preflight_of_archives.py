@@ -9,7 +9,7 @@ from moto import mock_aws
 
 from include.run_conf import RunConf
 from include.training.preflight import PreflightError, check
-from tests.unit.datasets.web_server import serve
+from tests.unit.datasets.unpacking.web_server import serve
 from tests.unit.documents import settings
 
 ARCHIVE = "s3://images-of-acme/pets.zip"

@@ -1,0 +1,1 @@
+"""Images to records: read from S3, packed, and written as shards."""

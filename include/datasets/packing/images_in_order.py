@@ -1,0 +1,151 @@
+"""Source objects -> packed images, many at once and in the order they were planned, within a bound of memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import cv2
+
+from include.datasets.manifest import PACKED, ManifestRow
+from include.datasets.packing.fetch import ObjectFetcher
+from include.recordio.format import MAX_LENGTH
+from include.recordio.images import ImageError, PackedImage, accept_image, pack_image, readable_size, working_bytes
+from include.recordio.remarks import remarks
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from obstore import Bytes
+
+    from include.recordio.options import ImageOptions
+
+BYTES_IN_FLIGHT = 24 << 20
+"""Source and packed bytes between a GET and the shard; an image larger than this travels alone."""
+IMAGES_IN_FLIGHT = 256
+DECODING_BYTES = 160 << 20
+"""Memory of the images that are decoded at the same time; one that takes more is decoded alone."""
+GETS_AT_ONCE = 32
+
+HEADER_BYTES = 24
+BYTES_OF_LABEL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRow:
+    """A row of the manifest as it has become, and its image; None where that could not be packed."""
+
+    row: ManifestRow
+    image: bytes | None
+
+
+def pack_images(
+    s3: S3Client, rows: Sequence[ManifestRow], options: ImageOptions, *, labels: int = 1
+) -> Generator[PackedRow, None, None]:
+    """Fetch and pack images, and hand them over in the order of the rows.
+
+    ``labels`` is how many each record holds beside its image. What cannot be packed comes with its status and reason.
+    Raises what ``ObjectFetcher.fetch`` raises; close the iterator to stop before its end.
+    """
+    cv2.setNumThreads(1)  # the images of a shard are the parallel work, not the rows of one image
+    fetcher = ObjectFetcher(s3)
+    packer = _Packer(options, MAX_LENGTH - HEADER_BYTES - BYTES_OF_LABEL * labels)
+    flight = _Flight()
+    with ThreadPoolExecutor(GETS_AT_ONCE) as gets, ThreadPoolExecutor(os.cpu_count() or 1) as codec:
+
+        def fetch(row: ManifestRow) -> Future[PackedRow]:
+            _check_size(row)
+            return codec.submit(packer.pack, row, fetcher.fetch(row))
+
+        try:
+            for row in rows:
+                while not flight.has_room(row.size):
+                    yield flight.land()
+                flight.start(row, gets.submit(fetch, row))
+            while flight.images:
+                yield flight.land()
+        finally:
+            gets.shutdown(wait=False, cancel_futures=True)
+
+
+class _Flight:
+    """Images on their way, the oldest first, and the bytes they hold or are about to."""
+
+    def __init__(self) -> None:
+        self.images: deque[tuple[ManifestRow, int, Future[Future[PackedRow]]]] = deque()
+        self._held = 0
+        self._source_bytes = self._packed_bytes = 1
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether an image of so many bytes may start."""
+        if not self.images:
+            return True
+        return len(self.images) < IMAGES_IN_FLIGHT and self._held + self._share(size) <= BYTES_IN_FLIGHT
+
+    def start(self, row: ManifestRow, image: Future[Future[PackedRow]]) -> None:
+        """Count an image in."""
+        share = self._share(row.size)
+        self.images.append((row, share, image))
+        self._held += share
+
+    def land(self) -> PackedRow:
+        """Wait for the oldest image and count it out."""
+        row, share, image = self.images.popleft()
+        try:
+            packed = image.result().result()
+        except ImageError as error:
+            packed = PackedRow(row.failed(error.status, error.reason), None)
+        self._held -= share
+        if packed.image is not None:
+            self._source_bytes += row.size
+            self._packed_bytes += len(packed.image)
+        return packed
+
+    def _share(self, size: int) -> int:
+        # A small JPEG becomes a large PNG: what was packed so far tells how much an image holds in the end.
+        return max(size, size * self._packed_bytes // self._source_bytes)
+
+
+class _Packer:
+    def __init__(self, options: ImageOptions, longest: int) -> None:
+        self._options = options
+        self._longest = longest
+        self._decoding = 0
+        self._decoded = threading.Condition()
+
+    def pack(self, row: ManifestRow, fetched: Bytes | bytes) -> PackedRow:
+        source = bytes(fetched)  # here, where few images are at a time, and not in every thread that reads
+        header = accept_image(source, self._options)
+        with self._memory(working_bytes(header, self._options)):
+            packed = pack_image(source, self._options, header)
+            if self._options.pass_through:
+                packed = PackedImage(source, *readable_size(source))
+        if len(packed.data) > self._longest:
+            raise ImageError(
+                "too_large", f"packed it has {len(packed.data)} bytes, a record has room for {self._longest}"
+            )
+        reason = remarks(row.key, source, header, packed, self._options)
+        done = replace(row, status=PACKED, reason=reason, width=packed.width, height=packed.height)
+        return PackedRow(done, packed.data)
+
+    @contextmanager
+    def _memory(self, size: int) -> Iterator[None]:
+        with self._decoded:
+            self._decoded.wait_for(lambda: not self._decoding or self._decoding + size <= DECODING_BYTES)
+            self._decoding += size
+        try:
+            yield
+        finally:
+            with self._decoded:
+                self._decoding -= size
+                self._decoded.notify_all()
+
+
+def _check_size(row: ManifestRow) -> None:
+    if row.size > MAX_LENGTH:
+        raise ImageError("too_large", f"it has {row.size} bytes, an image may have {MAX_LENGTH}")

@@ -1,0 +1,123 @@
+"""Pack one shard: S3 -> memory -> packed shard -> S3."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict
+
+from include.datasets.errors import DatasetError
+from include.datasets.label_vectors import class_indices, label_vector
+from include.datasets.layout import Split
+from include.datasets.manifest import PACKED, ManifestRow, read_manifest, to_rows, write_manifest
+from include.datasets.multipart import ObjectSink
+from include.datasets.packing.images_in_order import pack_images
+from include.datasets.packing.progress import ProgressMeter, Report, log_progress
+from include.datasets.packing.row_table import table_of_rows
+from include.datasets.planning.plan import ShardTask, VersionPlan
+from include.recordio.format import encode_image_record
+from include.recordio.writer import BinarySink, RecordWriter
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+
+class ShardResult(BaseModel):
+    """What a packed shard holds; its rows lie in its part of the manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: int
+    split: Split
+    fingerprint: str
+    records: int
+    bytes: int
+    """Size of the shard's ``.rec``."""
+    bad: dict[str, int]
+    """Images that were not packed, by status."""
+    seconds: float
+
+
+def pack_shard(s3: S3Client, plan: VersionPlan, shard: ShardTask, *, report: Report = log_progress) -> ShardResult:
+    """Pack a planned shard, or return the result of the same shard packed before.
+
+    Images are read and packed by several threads and written in the plan's order; memory holds a bounded number of
+    bytes, disk none. Bad images become rows with their status and reason. ``report`` hears of the progress about every
+    ten seconds and at the end. Raises DatasetError where the plan is gone or the source may not be read, OSError where
+    the source goes on failing.
+    """
+    finished = _finished_result(s3, plan, shard)
+    if finished is not None:
+        logger.info("Shard %s was packed before: %s records are reused", shard.index, finished.records)
+        return finished
+    rows = _planned_rows(s3, plan, shard)
+    started = time.monotonic()
+    progress = ProgressMeter(shard, report)
+    with ObjectSink(s3, plan.bucket, plan.layout.packed_shard(shard.index)) as sink:
+        done, size = _pack_rows(s3, plan, rows, sink, progress)
+    write_manifest(s3, plan.bucket, plan.layout.shard_manifest(shard.index), table_of_rows(done))
+    statuses = Counter(row.status for row in done)
+    result = ShardResult(
+        index=shard.index,
+        split=shard.split,
+        fingerprint=shard.fingerprint,
+        records=statuses.pop(PACKED, 0),
+        bytes=size,
+        bad=dict(statuses),
+        seconds=round(time.monotonic() - started, 3),
+    )
+    document = result.model_dump_json().encode()
+    s3.put_object(Bucket=plan.bucket, Key=plan.layout.shard_result(shard.index), Body=document)
+    progress.tell()
+    return result
+
+
+def _finished_result(s3: S3Client, plan: VersionPlan, shard: ShardTask) -> ShardResult | None:
+    try:
+        answer = s3.get_object(Bucket=plan.bucket, Key=plan.layout.shard_result(shard.index))
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+            return None
+        raise
+    result = ShardResult.model_validate_json(answer["Body"].read())
+    return result if result.fingerprint == shard.fingerprint else None
+
+
+def _planned_rows(s3: S3Client, plan: VersionPlan, shard: ShardTask) -> list[ManifestRow]:
+    try:
+        return to_rows(read_manifest(s3, plan.bucket, plan.layout.planned_shard(shard.index)))
+    except s3.exceptions.NoSuchKey:
+        raise DatasetError(
+            f"the plan of shard {shard.index} of {plan.layout.uri} is gone, as after publishing: "
+            "clear the planning task, which finds the published version or plans it again"
+        ) from None
+
+
+def _pack_rows(
+    s3: S3Client, plan: VersionPlan, rows: Sequence[ManifestRow], sink: BinarySink, progress: ProgressMeter
+) -> tuple[list[ManifestRow], int]:
+    writer = RecordWriter(sink)
+    indices = class_indices(plan.labels)
+    done: list[ManifestRow] = []
+    label_width = len(plan.labels) if plan.multi_label else 1
+    with closing(pack_images(s3, rows, plan.packing, labels=label_width)) as images:
+        for packed in images:
+            row = packed.row
+            if packed.image is None:
+                done.append(row)
+            else:
+                record_id = cast(int, row.record_id)  # every planned row has one
+                vector = label_vector(row.labels, indices, multi_label=plan.multi_label, origin=row.uri)
+                offset = writer.write(record_id, encode_image_record(vector, record_id, packed.image))
+                done.append(replace(row, offset=offset))
+            progress.step(row.size, bad=packed.image is None)
+    return done, writer.offset

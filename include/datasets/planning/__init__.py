@@ -1,0 +1,1 @@
+"""Which images a version takes, in which split, in which shard."""

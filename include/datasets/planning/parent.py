@@ -1,0 +1,79 @@
+"""The version that another grows from: what has to be alike, and what it must not lose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.datasets.errors import DatasetError
+from include.datasets.layout import VersionLayout
+from include.datasets.planning.parent_images import ParentImages
+from include.datasets.planning.selection import Selection
+from include.datasets.version import DatasetVersion, load
+from include.recordio.options import ImageOptions
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from include.run_conf import DatasetConf
+
+EXAMPLES = 10
+
+
+def load_parent(
+    s3: S3Client, layout: VersionLayout, parent: str, conf: DatasetConf, packing: ImageOptions
+) -> DatasetVersion:
+    """Read the parent at an address, or of this name. Raises DatasetError where the conf cannot grow it."""
+    version = load(s3, parent if "://" in parent else VersionLayout(layout.bucket, layout.name, parent).uri)
+    if version.layout.bucket != layout.bucket:
+        raise DatasetError(f"parent {version.uri} is not in the data bucket {layout.bucket}: grow it where it lies")
+    if conf.multi_label != version.multi_label:
+        raise DatasetError(
+            f"dataset.multi_label is {conf.multi_label}, that of parent version {version.version} "
+            f"{version.multi_label}: all records of a version have labels of one kind; build one without a parent"
+        )
+    asked, packed = packing.model_dump(), version.packing.model_dump()
+    differing = [f"{name} {packed[name]} -> {asked[name]}" for name in asked if asked[name] != packed[name]]
+    if differing:
+        raise DatasetError(
+            f"dataset.packing differs from parent version {version.version} ({', '.join(differing)}): all images of a "
+            "version are packed alike; keep the parent's options, or build a version without a parent"
+        )
+    return version
+
+
+def check_growth(selection: Selection, version: DatasetVersion, parent: ParentImages, source: str) -> None:
+    """Raise DatasetError where the source is hardly the parent's: it is empty, lies elsewhere or has lost a class."""
+    if not selection.listed:
+        raise DatasetError(
+            f"{source} lists no image of the {len(version.labels)} classes, but parent version {version.version} has "
+            f"{version.counts.total}: correct the source, or build a version without a parent"
+        )
+    _check_one_bucket(selection, parent)
+    left = _classes(selection.kept) | _classes(selection.chosen.columns)
+    lost = [label for label in version.labels if version.class_counts[label].total and label not in left]
+    if lost:
+        raise DatasetError(
+            f"{len(lost)} classes of parent version {version.version} have no image left at {source}: "
+            f"{', '.join(lost[:EXAMPLES])}; put their images back, set dataset.keep_removed, or build a version of the "
+            "other classes without a parent"
+        )
+
+
+def _check_one_bucket(selection: Selection, parent: ParentImages) -> None:
+    packed = pc.unique(parent.take(parent.packed)["bucket"])
+    arriving = [selection.chosen.columns, selection.changed_records]
+    for table in arriving:
+        other = table.filter(pc.invert(pc.is_in(table["bucket"], value_set=packed))).slice(0, 1).to_pylist()
+        if other and len(packed):
+            raise DatasetError(
+                f"s3://{other[0]['bucket']}/{other[0]['key']} lies in another bucket than the parent's images "
+                f"({', '.join(sorted(map(str, packed.to_pylist())))}): batch transform measures a model on images of "
+                "one bucket; copy the new ones there, or build a version without a parent"
+            )
+
+
+def _classes(images: pa.Table) -> set[str]:
+    return {str(label) for label in pc.unique(pc.list_flatten(images["labels"])).to_pylist()}

@@ -1,0 +1,146 @@
+"""Plan a dataset version: which images, which split, which shard."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from include.datasets.dataset_source import DatasetSource
+from include.datasets.errors import DatasetError
+from include.datasets.labels import class_order
+from include.datasets.layout import VersionLayout, version_name
+from include.datasets.manifest import write_manifest
+from include.datasets.planning.given_splits import decide_splits
+from include.datasets.planning.image_table import ImagesByContent
+from include.datasets.planning.parent import check_growth, load_parent
+from include.datasets.planning.parent_images import ParentImages
+from include.datasets.planning.planned_shards import cut_shards
+from include.datasets.planning.selection import Selection, select_images
+from include.datasets.planning.version_plan import ShardTask, VersionPlan
+from include.datasets.sources.labels_file import asked_labels
+from include.datasets.sources.source_of_conf import open_source
+from include.datasets.version import SplitOptions, find
+from include.recordio.options import ImageOptions
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from include.datasets.layout import Split
+    from include.run_conf import DatasetConf
+
+__all__ = ["ShardTask", "VersionPlan", "image_options", "plan_version"]
+
+logger = logging.getLogger(__name__)
+
+
+def plan_version(
+    s3: S3Client,
+    conf: DatasetConf,
+    *,
+    data_bucket: str,
+    run_id: str,
+    run_after: datetime,
+    parent: str | None = None,
+) -> VersionPlan:
+    """List the source and plan the version of this run; ``parent`` is a version's address or its name.
+
+    The plan's rows go to S3 under the version's ``plan/``; a retry of the run plans the same version again. Raises
+    DatasetError where the source, the labels or the parent cannot give a dataset.
+    """
+    layout = VersionLayout(data_bucket, conf.name, version_name(run_id, run_after))
+    published = find(s3, layout)
+    if published is not None:
+        logger.info("Version %s is published already", layout.uri)
+        return VersionPlan.of_published(published, conf.max_bad_fraction)
+    packing = image_options(conf)
+    base = load_parent(s3, layout, parent, conf, packing) if parent else None
+    source = open_source(s3, conf, data_bucket)
+    labels = class_order(asked_labels(s3, conf), source, base)
+    known = ParentImages.of(s3, base) if base else ParentImages()
+    selection = select_images(source.images(labels), source.left_out(labels), known, keep_removed=conf.keep_removed)
+    if base is None:
+        _check_every_class_has_images(labels, selection, source.uri)
+    else:
+        check_growth(selection, base, known, source.uri)
+    del known
+    plan = VersionPlan(
+        name=conf.name,
+        version=layout.version,
+        bucket=data_bucket,
+        parent=base.uri if base else None,
+        source=DatasetSource.of(conf, data_bucket),
+        labels=labels,
+        multi_label=conf.multi_label,
+        packing=packing,
+        split=SplitOptions(**conf.split.model_dump(include=set(SplitOptions.model_fields))),
+        max_bad_fraction=conf.max_bad_fraction,
+        created=run_after.replace(tzinfo=run_after.tzinfo or UTC),
+        next_record_id=base.next_record_id if base else 0,
+        new_images=selection.new_images,
+        shards=[],
+    )
+    chosen = ImagesByContent(selection.chosen)
+    splits = decide_splits(chosen, selection.known, conf.split, given=source.given_splits)
+    return _write_plan(s3, plan, selection, splits, conf.packing.shard_images)
+
+
+def image_options(conf: DatasetConf) -> ImageOptions:
+    """Return the packing options of a run conf; a dataset's images always have three channels.
+
+    Those of record files are packed as they are.
+    """
+    packing = conf.packing
+    return ImageOptions(
+        resize=packing.resize or 0,
+        center_crop=packing.center_crop,
+        quality=packing.quality,
+        encoding=".png" if packing.encoding == "png" else ".jpg",
+        pass_through=packing.pass_through or conf.source_kind == "records",
+        fast_decode=packing.fast_decode,
+        minimum_side=packing.minimum_side or 0,
+    )
+
+
+def _check_every_class_has_images(labels: list[str], selection: Selection, source: str) -> None:
+    chosen = set(pc.unique(pc.list_flatten(selection.chosen.columns["labels"])).to_pylist())
+    empty = [label for label in labels if label not in chosen]
+    if empty:
+        rows = selection.excluded.select(["status", "labels"]).to_pylist()
+        statuses = Counter(row["status"] for row in rows if not set(empty).isdisjoint(row["labels"]))
+        why = f" (left out: {dict(statuses)})" if statuses else ""
+        raise DatasetError(
+            f"{len(empty)} classes of {source} have no image to pack: {', '.join(empty[:10])}{why}; "
+            "add images, or name the other classes in dataset.labels"
+        )
+
+
+def _write_plan(
+    s3: S3Client, plan: VersionPlan, selection: Selection, splits: dict[str, Split], shard_images: int
+) -> VersionPlan:
+    layout = plan.layout
+    shards: list[ShardTask] = []
+    for shard, rows in cut_shards(plan, ImagesByContent(selection.chosen), splits, shard_images):
+        write_manifest(s3, layout.bucket, layout.planned_shard(shard.index), rows)
+        shards.append(shard)
+    write_manifest(s3, layout.bucket, layout.excluded, selection.excluded)
+    if plan.parent:
+        write_manifest(s3, layout.bucket, layout.changed_records, selection.changed_records)
+    images = len(selection.chosen)
+    plan = plan.model_copy(update={"shards": shards, "next_record_id": plan.next_record_id + images})
+    document = plan.model_dump_json(indent=2).encode()
+    s3.put_object(Bucket=layout.bucket, Key=layout.plan_document, Body=document, ContentType="application/json")
+    logger.info(
+        "Planned %s: %s new images, %s to pack in %s shards (%s), %s records of the parent cut out, left out: %s",
+        layout.uri,
+        plan.new_images,
+        images,
+        len(shards),
+        dict(Counter(splits.values())) or "none",
+        selection.cut_records,
+        dict(Counter(selection.excluded["status"].to_pylist())) or "none",
+    )
+    return plan

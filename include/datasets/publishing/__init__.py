@@ -1,0 +1,1 @@
+"""Shards to a version: composed on the server, with its manifest and its page."""

@@ -1,0 +1,85 @@
+"""The records that a version takes from its parent: which bytes, and where they come to lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.datasets.layout import SPLITS, Split
+from include.datasets.manifest import PACKED, SCHEMA, read_manifest
+from include.datasets.planning.version_plan import VersionPlan
+from include.datasets.publishing.compose import ByteRange
+from include.datasets.version import DatasetVersion
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@dataclass(frozen=True, slots=True)
+class InheritedRecords:
+    """Manifest rows of the records, with their offsets in the new version, and the parent's bytes that hold them."""
+
+    rows: pa.Table
+    ranges: dict[Split, list[ByteRange]]
+
+    def size(self, split: Split) -> int:
+        """Bytes at the beginning of a channel's ``.rec``."""
+        return sum(piece.size for piece in self.ranges[split])
+
+
+def inherit_records(s3: S3Client, plan: VersionPlan, parent: DatasetVersion | None) -> InheritedRecords:
+    """Work out what a planned version takes from its parent; without a parent that is nothing."""
+    if parent is None:
+        return InheritedRecords(SCHEMA.empty_table(), {split: [] for split in SPLITS})
+    packed = read_manifest(s3, parent.layout.bucket, parent.layout.manifest)
+    packed = packed.filter(pc.field("status") == PACKED)
+    changed = read_manifest(s3, plan.bucket, plan.layout.changed_records)
+    moved, cut = changed.filter(pc.field("status") == PACKED), changed.filter(pc.field("status") != PACKED)
+    kept: list[pa.Table] = []
+    ranges: dict[Split, list[ByteRange]] = {}
+    for split in SPLITS:
+        records = packed.filter(pc.field("split") == split).sort_by("offset")
+        size = _size(s3, parent, split)
+        stays = ~np.asarray(pc.is_in(records["record_id"], value_set=cut["record_id"]))
+        offsets, stretches = cut_out(np.asarray(records["offset"]), size, stays)
+        kept.append(_replace(records.filter(pa.array(stays)), "offset", pa.array(offsets)))
+        ranges[split] = [ByteRange(parent.layout.records(split), start, end) for start, end in stretches]
+    return InheritedRecords(_renamed(pa.concat_tables(kept), moved), ranges)
+
+
+def cut_out(
+    offsets: npt.NDArray[np.int64], size: int, stays: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], list[tuple[int, int]]]:
+    """Return where the staying records begin once the others are cut out, and the stretches of bytes that stay.
+
+    ``offsets`` are those of all records in ascending order, ``size`` is that of the file they fill.
+    """
+    ends = np.append(offsets[1:], size)[: len(offsets)]
+    lengths = np.where(stays, ends - offsets, 0)
+    moved = (np.cumsum(lengths) - lengths)[stays]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], stays, [False]]).astype(np.int8)))
+    stretches = [(int(offsets[first]), int(ends[last - 1])) for first, last in edges.reshape(-1, 2)]
+    return moved.astype(np.int64), stretches
+
+
+def _renamed(rows: pa.Table, moved: pa.Table) -> pa.Table:
+    """Give records that stand for another object than before the names of that object."""
+    places = pc.index_in(rows["record_id"], value_set=moved["record_id"])
+    for name in ("bucket", "key"):
+        rows = _replace(rows, name, pc.coalesce(moved[name].take(places), rows[name]))
+    return rows
+
+
+def _replace(table: pa.Table, name: str, column: pa.Array[Any] | pa.ChunkedArray[Any]) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
+
+
+def _size(s3: S3Client, version: DatasetVersion, split: Split) -> int:
+    if not version.count(split):
+        return 0
+    return s3.head_object(Bucket=version.layout.bucket, Key=version.layout.records(split))["ContentLength"]

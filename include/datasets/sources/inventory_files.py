@@ -1,0 +1,149 @@
+"""The files of an S3 Inventory, CSV, Parquet or ORC, as batches of the objects that are there.
+
+Source: Amazon S3 User Guide, "Amazon S3 Inventory list": keys are URL-encoded in CSV only, where a space is a plus.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Any, cast
+from urllib.parse import unquote_plus
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.orc
+import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
+
+from include.datasets.errors import DatasetError
+from include.datasets.sources.inventory_manifest import FIELD, InventoryFile, InventoryManifest
+from include.datasets.sources.object_table import SCHEMA
+from include.datasets.sources.text_document import unread
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BATCH_ROWS = 50_000
+CHUNK_BYTES = 1 << 20
+SPOOLED_BYTES = 64 << 20
+"""Parquet and ORC are read from their ends: a larger file waits on disk."""
+
+DAMAGE = (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeError)
+
+
+class CheckedStream(io.RawIOBase):
+    """Reads a body once and tells its MD5."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+        self._digest = hashlib.md5(usedforsecurity=False)
+
+    def readable(self) -> bool:
+        """Tell that it reads."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes, none at the end."""
+        data = self._body.read(len(buffer))
+        self._digest.update(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def md5(self) -> str:
+        """Read what is left; return the MD5 of the whole body in hexadecimal digits."""
+        while self.read(CHUNK_BYTES):
+            pass
+        return self._digest.hexdigest()
+
+
+def read_objects(s3: S3Client, manifest: InventoryManifest, file: InventoryFile) -> Iterator[pa.RecordBatch]:
+    """Yield the objects of a file, in batches of ``SCHEMA``: of several versions the latest, and no delete markers.
+
+    Raises DatasetError where the file is not there, is damaged, or is not the one S3 wrote: at its end at the latest.
+    """
+    uri = f"s3://{manifest.bucket}/{file.key}"
+    try:
+        body = s3.get_object(Bucket=manifest.bucket, Key=file.key)["Body"]
+    except ClientError as error:
+        raise unread(FIELD, uri, error) from error
+    stream = CheckedStream(body)
+    with body:
+        try:
+            for batch in READERS[manifest.file_format](stream, manifest):
+                yield _current_objects(batch, manifest)
+        except DAMAGE as error:
+            raise DatasetError(f"{FIELD}: {uri} cannot be read ({error}): name the next report's manifest") from error
+        if stream.md5() != file.md5.lower():
+            raise DatasetError(
+                f"{FIELD}: {uri} has another MD5 than the manifest says: it was changed since S3 wrote it; name the "
+                "next report's manifest"
+            )
+
+
+def _csv(stream: CheckedStream, manifest: InventoryManifest) -> Iterator[pa.RecordBatch]:
+    columns = _wanted(manifest)
+    reader = pyarrow.csv.open_csv(
+        cast("IO[bytes]", gzip.GzipFile(fileobj=io.BufferedReader(stream, CHUNK_BYTES))),
+        read_options=pyarrow.csv.ReadOptions(column_names=manifest.columns, block_size=CHUNK_BYTES),
+        convert_options=pyarrow.csv.ConvertOptions(
+            include_columns=columns, column_types=dict.fromkeys(columns, pa.string())
+        ),
+    )
+    key = cast(str, manifest.column("key"))
+    for batch in reader:
+        yield batch.set_column(batch.schema.get_field_index(key), key, _decoded(cast(pa.StringArray, batch[key])))
+
+
+def _decoded(keys: pa.StringArray) -> pa.StringArray:
+    if not pc.any(pc.match_substring_regex(keys, "[%+]")).as_py():
+        return keys
+    return pa.array([unquote_plus(key, errors="strict") for key in cast("list[str]", keys.to_pylist())], pa.string())
+
+
+def _parquet(stream: CheckedStream, manifest: InventoryManifest) -> Iterator[pa.RecordBatch]:
+    with _spooled(stream) as file:
+        yield from pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=_wanted(manifest))
+
+
+def _orc(stream: CheckedStream, manifest: InventoryManifest) -> Iterator[pa.RecordBatch]:
+    with _spooled(stream) as file:
+        orc = pyarrow.orc.ORCFile(file)
+        for stripe in range(orc.nstripes):
+            yield orc.read_stripe(stripe, columns=_wanted(manifest))
+
+
+def _spooled(stream: CheckedStream) -> IO[bytes]:
+    file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115  (who reads it closes it)
+    while chunk := stream.read(CHUNK_BYTES):
+        file.write(chunk)
+    file.seek(0)
+    return cast("IO[bytes]", file)
+
+
+READERS: dict[str, Callable[[CheckedStream, InventoryManifest], Iterator[pa.RecordBatch]]] = {
+    "CSV": _csv,
+    "Parquet": _parquet,
+    "ORC": _orc,
+}
+
+
+def _wanted(manifest: InventoryManifest) -> list[str]:
+    names = ("key", "size", "etag", "islatest", "isdeletemarker")
+    return [column for name in names if (column := manifest.column(name)) is not None]
+
+
+def _current_objects(batch: pa.RecordBatch, manifest: InventoryManifest) -> pa.RecordBatch:
+    for name, wanted in (("islatest", "true"), ("isdeletemarker", "false")):
+        column = manifest.column(name)
+        if column is not None:
+            flags = pc.utf8_lower(cast(pa.StringArray, batch[column].cast(pa.string())))
+            batch = batch.filter(pc.equal(flags, pa.scalar(wanted)))
+    key, etag, size = (batch[cast(str, manifest.column(name))] for name in ("key", "etag", "size"))
+    columns = zip((key, etag, size), SCHEMA.types, strict=True)
+    return pa.RecordBatch.from_arrays([column.cast(kind) for column, kind in columns], schema=SCHEMA)

@@ -1,0 +1,201 @@
+"""Label tables: CSV, Parquet, JSON Lines and ``.lst`` documents in S3 with one row for each image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from include.datasets.planning.given_splits import named_split
+from include.datasets.sources.class_numbers import ClassNames, named_by_number
+from include.datasets.sources.label_rows import LabelRows, TableRow
+from include.datasets.sources.list_table import read_list_rows
+from include.datasets.sources.table_formats import (
+    EXAMPLES,
+    FIELD,
+    Cells,
+    LabelTableError,
+    Lines,
+    check_rows,
+    open_table,
+)
+from include.datasets.sources.text_document import read_document
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PATH, LABEL, SPLIT = "path", "label", "split"
+FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, 0: False, 1: True}
+"""Cells of a class column; the numbers stand for 0.0, 1.0, false and true as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTable:
+    """The rows of one table or several, and the classes they know.
+
+    ``classes`` are in the order of their columns or numbers, or sorted where a column ``label`` names them.
+    """
+
+    uris: tuple[str, ...]
+    classes: tuple[str, ...]
+    rows: LabelRows
+
+    def __str__(self) -> str:
+        """Name the tables."""
+        return ", ".join(self.uris)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a table says labels: in ``words``, and the classes that have a column each."""
+
+    words: str
+    columns: tuple[str, ...] = ()
+    numbered: bool = False
+
+    def differs(self, other: _Kind) -> bool:
+        return (self.words, set(self.columns), self.numbered) != (other.words, set(other.columns), other.numbered)
+
+
+def read_label_tables(s3: S3Client, uris: Sequence[str], names: ClassNames | None = None) -> LabelTable:
+    """Read tables one after the other as one; their endings say their formats.
+
+    A table has beside ``path`` either ``label`` (a class name; in Parquet and JSON Lines also a list of them) and
+    whatever other columns, or a 0/1 column for each class and none else; and ``split`` where splits are given. Without
+    that column a file whose name ends in a split's name gives its rows that split. The classes of a ``.lst`` are
+    numbers, and ``names`` the names behind them. Raises LabelTableError with the first lines that are wrong, and for
+    tables of different kinds.
+    """
+    rows, kinds = LabelRows(uris), []
+    for number, uri in enumerate(uris):
+        kind, read = _read_table(uri, read_document(s3, FIELD, uri))
+        before = len(rows)
+        rows.add(number, read)
+        if len(rows) == before:
+            raise LabelTableError(f"{FIELD} {uri} has no rows: write one for each image")
+        kinds.append(kind)
+    rows.close()
+    kind = kinds[0]
+    other = next((at for at, each in enumerate(kinds) if each.differs(kind)), None)
+    if other is not None:
+        raise LabelTableError(
+            f"{FIELD}: {uris[0]} has {kind.words}, but {uris[other]} {kinds[other].words}"
+            f"{_difference(kind, kinds[other])}: tables that belong together say labels alike"
+        )
+    if kind.numbered:
+        return LabelTable(tuple(uris), named_by_number(rows, kind.columns, names), rows)
+    return LabelTable(tuple(uris), kind.columns or tuple(sorted(rows.labels)), rows)
+
+
+def _read_table(uri: str, body: bytes) -> tuple[_Kind, Iterator[TableRow]]:
+    split = _split_of_file(uri)
+    if uri.lower().endswith(".lst"):
+        width, rows = read_list_rows(uri, body)
+        words = "one label a line" if width == 1 else f"{width} labels a line"
+        columns = tuple(map(str, range(width))) if width > 1 else ()
+        return _Kind(words, columns, numbered=True), (replace(row, split=split) for row in rows)
+    names, lines = open_table(uri, body)
+    _check_columns(uri, names)
+    flagged = [] if LABEL in names else [name for name in names if name not in (PATH, SPLIT)]
+    kind = _Kind("a column for each class", tuple(flagged)) if flagged else _Kind("a column 'label'")
+    return kind, _Rows(uri, names, flagged, split).read(lines)
+
+
+def _split_of_file(uri: str) -> str | None:
+    word = re.split(r"[\W_]+", PurePosixPath(uri).stem)[-1]
+    return word if named_split(word) else None
+
+
+def _difference(first: _Kind, second: _Kind) -> str:
+    differing = sorted(set(first.columns) ^ set(second.columns))
+    return f" (not in both: {_some(differing)})" if first.words == second.words else ""
+
+
+class _Rows:
+    """Reads rows and gathers what is wrong with them."""
+
+    def __init__(self, uri: str, columns: Sequence[str], classes: Sequence[str], split: str | None) -> None:
+        self._uri = uri
+        self._file_split = split
+        self._width = len(columns)
+        self._path = columns.index(PATH)
+        self._label = columns.index(LABEL) if LABEL in columns else None
+        self._split = columns.index(SPLIT) if SPLIT in columns else None
+        self._classes = classes
+        self._places = [columns.index(name) for name in classes]
+        self._problems: list[str] = []
+
+    def read(self, lines: Lines) -> Iterator[TableRow]:
+        """Read all rows. Raises LabelTableError with the first wrong ones, after the last."""
+        for line, cells in lines:
+            row = self._row(line, cells)
+            if row is not None:
+                yield row
+        check_rows(self._uri, self._problems)
+
+    def _row(self, line: int, cells: Cells) -> TableRow | None:
+        if len(cells) != self._width:
+            self._problems.append(f"line {line} has {len(cells)} cells, the header {self._width}")
+            return None
+        path = cells[self._path]
+        if not isinstance(path, str) or not path:
+            self._problems.append(f"line {line}: path = {path!r}: write the image's key or address")
+            return None
+        labels = self._named(line, cells[self._label]) if self._label is not None else self._flagged(line, cells)
+        return None if labels is None else TableRow(self._uri, line, path, labels, self._split_of(cells))
+
+    def _split_of(self, cells: Cells) -> str | None:
+        if self._split is None:
+            return self._file_split
+        cell = cells[self._split]
+        return str(cell).strip() or None if cell else None
+
+    def _named(self, line: int, cell: Any) -> tuple[str, ...] | None:
+        names = cell if isinstance(cell, list) else [] if cell is None or cell == "" else [cell]
+        wrong = [name for name in names if not isinstance(name, str | int) or isinstance(name, bool)]
+        if wrong:
+            self._problems.append(f"line {line}: label = {cell!r}: write a class name")
+            return None
+        return tuple(dict.fromkeys(str(name).strip() for name in names))
+
+    def _flagged(self, line: int, cells: Cells) -> tuple[str, ...] | None:
+        try:
+            flags = [FLAGS[cells[place]] for place in self._places]
+        except (KeyError, TypeError):
+            name, cell = next(
+                (name, cells[place])
+                for name, place in zip(self._classes, self._places, strict=True)
+                if not _is_flag(cells[place])
+            )
+            self._problems.append(
+                f"line {line}: {name} = {cell!r}: write 0 or 1, or name the class in a column 'label'"
+            )
+            return None
+        return tuple(compress(self._classes, flags))
+
+
+def _is_flag(cell: Any) -> bool:
+    return isinstance(cell, str | int | float) and cell in FLAGS
+
+
+def _check_columns(uri: str, columns: Sequence[str]) -> None:
+    table = f"{FIELD} {uri}"
+    if PATH not in columns:
+        raise LabelTableError(
+            f"{table} has no column 'path' (it has {_some(columns)}): name in it each image's key relative to "
+            "dataset.source, or its s3:// address"
+        )
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        raise LabelTableError(f"{table} has several columns {_some(repeated)}: keep one of each")
+    if "" in columns:
+        raise LabelTableError(f"{table} has a column without a name: name it or remove it")
+    if not set(columns) - {PATH, SPLIT}:
+        raise LabelTableError(f"{table} has no labels: add a column 'label', or a 0/1 column for each class")
+
+
+def _some(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in list(names)[:EXAMPLES]) or "none"

@@ -1,0 +1,150 @@
+"""A source whose images and labels are the rows of label tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.datasets.manifest import MISSING, SKIPPED, UNLABELLED
+from include.datasets.planning.given_splits import named_split
+from include.datasets.sources.class_folders import NAMED_AND_ABSENT, source_image
+from include.datasets.sources.label_rows import TableRow
+from include.datasets.sources.label_table import LabelTable
+from include.datasets.sources.row_keys import place_of, row_keys, wrong_rows
+from include.datasets.sources.source import LeftOut, SourceImage
+
+if TYPE_CHECKING:
+    from include.datasets.layout import Split
+    from include.datasets.sources.image_list import ImageList
+    from include.datasets.sources.listing import Listing
+
+BATCH_ROWS = 10_000
+
+
+class LabelledObjects:
+    """The objects that label tables name, all in one bucket, which ``listing_of`` lists.
+
+    With an image list its images are all there are: rows that name others have no image, and images without a row no
+    label. ``test_as`` is the split of the images that the tables call test. Raises LabelTableError where rows
+    contradict each other, name several buckets, or a split that is none.
+    """
+
+    def __init__(
+        self,
+        listing_of: Callable[[str], Listing],
+        uri: str,
+        table: LabelTable,
+        *,
+        image_list: ImageList | None = None,
+        multi_label: bool = False,
+        test_as: Split = "test",
+    ) -> None:
+        self._table = table
+        self._list = image_list
+        self._multi_label = multi_label
+        self._splits = _splits(table, test_as)
+        self.uri = uri
+        self.classes = table.classes
+        self.class_place = f"rows in {table}"
+        keys = row_keys(table, uri, image_list)
+        self.bucket, self._keys = keys.bucket, keys.keys
+        self._listing = listing_of(self.bucket)
+        self.given_splits = frozenset(self._splits.values())
+
+    def images(self, labels: Iterable[str]) -> Iterator[SourceImage]:
+        """Return the existing images that belong to at least one of the classes, in the order of their rows.
+
+        Raises LabelTableError for rows with several of the classes, unless the source is multi-label.
+        """
+        chosen = self._chosen(labels)
+        several: list[TableRow] = []
+        for row in self._rows():
+            names = chosen[row["label_set"]]
+            if len(names) > 1 and not self._multi_label:
+                several.append(self._table_row(row))
+            if names and row["etag"] is not None:
+                yield self._image(row, names)
+        if several:
+            shown = ((row, repr(row.labels)) for row in several)
+            raise wrong_rows(self._table, shown, "have several labels", "set dataset.multi_label, or keep one label")
+
+    def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
+        """Return the images that belong to none of the classes or have no row, and the rows that have no object."""
+        order = list(labels)
+        chosen = self._chosen(order)
+        for row in self._rows():
+            names = chosen[row["label_set"]]
+            if not names:
+                yield LeftOut(self._image(row, names), SKIPPED, f"it shows none of the {len(order)} classes")
+            elif row["etag"] is None:
+                yield LeftOut(self._image(row, names), MISSING, self._why_missing(row))
+        if self._list is not None:
+            yield from self._without_row(self._list)
+
+    def _without_row(self, image_list: ImageList) -> Iterator[LeftOut]:
+        named = set(cast("list[str]", self._keys.to_pylist()))
+        others = [key for key in image_list.lines if key not in named]
+        found = self._listing.find(others)
+        for key in others:
+            if key in found:
+                image = source_image(self.bucket, found[key])
+                yield LeftOut(image, UNLABELLED, "dataset.image_list names it, but no row of the label tables does")
+            else:
+                yield LeftOut(SourceImage(self.bucket, key, "", 0, ()), MISSING, NAMED_AND_ABSENT)
+
+    def _why_missing(self, row: Mapping[str, Any]) -> str:
+        place = place_of(self._table, self._table_row(row))
+        unlisted = self._list is not None and row["key"] not in self._list.lines
+        why = "dataset.image_list does not" if unlisted else "it is not there"
+        return f"{place} of the label table names it, but {why}"
+
+    def _image(self, row: Mapping[str, Any], names: tuple[str, ...]) -> SourceImage:
+        split = self._splits.get(row["split"]) if row["split"] else None
+        return SourceImage(self.bucket, row["key"], row["etag"] or "", row["size"] or 0, names, split)
+
+    def _table_row(self, row: Mapping[str, Any]) -> TableRow:
+        rows = self._table.rows
+        labels = rows.label_sets[row["label_set"]]
+        return TableRow(rows.tables[row["table"]], row["line"], row["path"], labels, row["split"])
+
+    def _chosen(self, labels: Iterable[str]) -> list[tuple[str, ...]]:
+        """The asked classes of each set of labels, in class order."""
+        order = {label: index for index, label in enumerate(labels)}
+        return [
+            tuple(sorted((label for label in labels if label in order), key=order.__getitem__))
+            for labels in self._table.rows.label_sets
+        ]
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for batch in self._objects.to_batches(max_chunksize=BATCH_ROWS):
+            yield from batch.to_pylist()
+
+    @cached_property
+    def _objects(self) -> pa.Table:
+        """The rows with the keys, ETags and sizes of their objects; null where there is none."""
+        found = self._listing.find(cast("list[str]", self._keys.to_pylist()))
+        etags: list[pa.StringArray] = []
+        sizes: list[pa.Int64Array] = []
+        for chunk in self._keys.chunks:
+            objects = [found.get(key) for key in cast("list[str]", chunk.to_pylist())]
+            etags.append(pa.array([each.etag if each else None for each in objects], pa.string()))
+            sizes.append(pa.array([each.size if each else None for each in objects], pa.int64()))
+        return (
+            self._table.rows.columns.append_column("key", self._keys)
+            .append_column("etag", pa.chunked_array(etags, pa.string()))
+            .append_column("size", pa.chunked_array(sizes, pa.int64()))
+        )
+
+
+def _splits(table: LabelTable, test_as: Split) -> dict[str, Split]:
+    """What each name of a split means. Raises LabelTableError where one means none."""
+    names = cast("list[str]", pc.unique(table.rows.columns["split"].drop_null()).to_pylist())
+    splits = {name: split for name in names if (split := named_split(name, test_as=test_as))}
+    if len(splits) < len(names):
+        unknown = ((row, repr(row.split)) for row in table.rows if row.split and row.split not in splits)
+        raise wrong_rows(table, unknown, "name no split", "write train, validation or test")
+    return splits

@@ -1,0 +1,111 @@
+"""Which objects a bucket holds, by asking it; the other listings are an inventory and an image list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from botocore.exceptions import ClientError
+
+from include.datasets.sources.object_lookup import ListedObject, find_objects
+from include.datasets.sources.source import unlisted
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_UNREAD = re.compile(rb"<(LastModified|StorageClass|ChecksumAlgorithm|ChecksumType)>[^<]*</\1>")
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What stands right under a prefix: the names of its folders, sorted, and the objects beside them."""
+
+    folders: tuple[str, ...]
+    loose: tuple[ListedObject, ...]
+
+
+class Listing(Protocol):
+    """The objects of one bucket as they were listed; an object whose key ends with a slash is a folder, and no image.
+
+    A prefix is empty or ends with a slash. Threads may share a listing.
+    """
+
+    @property
+    def bucket(self) -> str:
+        """The bucket whose objects these are."""
+
+    def folder(self, prefix: str) -> Folder:
+        """Tell what stands right under a prefix.
+
+        A folder without a name, as in ``prefix//image``, is none: the objects in it stand beside the folders.
+        Raises DatasetError where the listing cannot be had.
+        """
+
+    def objects(self, prefix: str) -> Iterator[ListedObject]:
+        """List all objects under a prefix, at any depth, in the order of their keys' bytes."""
+
+    def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
+        """Return those of the keys that exist. Raises DatasetError where the listing cannot be had."""
+
+    def absent(self, prefix: str) -> Iterator[str]:
+        """Name the keys under a prefix that the listing promises and the bucket does not hold."""
+
+
+class LiveBucket:
+    """A bucket as it is now, through ``ListObjectsV2``.
+
+    ``field`` and ``uri`` say in the words of the run conf what is being listed, for the error of a bucket that cannot
+    be.
+    """
+
+    def __init__(self, s3: S3Client, bucket: str, *, field: str, uri: str) -> None:
+        self._s3 = s3
+        s3.meta.events.register("before-parse.s3.ListObjectsV2", _drop_unread, unique_id="unread-fields-of-listings")
+        self._field, self._uri = field, uri
+        self.bucket = bucket
+
+    def folder(self, prefix: str) -> Folder:
+        """Tell what stands right under a prefix."""
+        folders: set[str] = set()
+        loose: list[ListedObject] = []
+        paginator = self._s3.get_paginator("list_objects_v2")
+        try:
+            for page in paginator.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
+                folders.update(entry["Prefix"][len(prefix) : -1] for entry in page.get("CommonPrefixes", []))
+                loose += (
+                    ListedObject.of(entry["Key"], entry["ETag"], entry["Size"])
+                    for entry in page.get("Contents", [])
+                    if entry["Key"] != prefix
+                )
+        except ClientError as error:
+            raise unlisted(self._field, self._uri, self.bucket, error) from error
+        if "" in folders:
+            loose += self.objects(f"{prefix}/")
+        return Folder(tuple(sorted(folders - {""})), tuple(loose))
+
+    def objects(self, prefix: str) -> Iterator[ListedObject]:
+        """List all objects under a prefix."""
+        paginator = self._s3.get_paginator("list_objects_v2")
+        for page in paginator.paginate(Bucket=self.bucket, Prefix=prefix):
+            for entry in page.get("Contents", []):
+                if not entry["Key"].endswith("/"):
+                    yield ListedObject.of(entry["Key"], entry["ETag"], entry["Size"])
+
+    def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
+        """Return those of the keys that exist, with few requests."""
+        try:
+            return find_objects(self._s3, self.bucket, keys)
+        except ClientError as error:
+            raise unlisted(self._field, self._uri, self.bucket, error) from error
+
+    def absent(self, prefix: str) -> Iterator[str]:  # noqa: ARG002  (a bucket promises nothing)
+        """Name nothing: a bucket holds what it lists."""
+        return iter(())
+
+
+def _drop_unread(response_dict: dict[str, Any], **_: object) -> None:
+    """Take out of a page what nobody reads: botocore spends two thirds of a listing's time on the dates."""
+    if response_dict["status_code"] == 200:
+        response_dict["body"] = _UNREAD.sub(b"", response_dict["body"])

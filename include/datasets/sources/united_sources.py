@@ -1,0 +1,150 @@
+"""The source that several unpacked archives or record files make together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from include.datasets.errors import DatasetError
+from include.datasets.layout import Split
+from include.datasets.planning.given_splits import named_split
+from include.datasets.sources.class_folders import ClassFolders
+from include.datasets.sources.label_table import read_label_tables
+from include.datasets.sources.labelled_objects import LabelledObjects
+from include.datasets.sources.listing import Listing, LiveBucket
+from include.datasets.sources.source import ImageSource, LeftOut, SourceImage
+from include.datasets.sources.split_folders import SplitFolders
+from include.datasets.unpacking.unpacked import UnpackedLayout, UnpackedRecords, load_unpacked
+from include.run_conf.dataset import SourceLayout
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitedSources:
+    """Sources one after the other: a class is one in all of them, and all of them say which images are of a split."""
+
+    parts: tuple[ImageSource, ...]
+    uri: str
+    class_place: str
+    classes: tuple[str, ...]
+
+    @property
+    def given_splits(self) -> frozenset[Split]:
+        """The splits that any of the sources tells."""
+        return frozenset().union(*(part.given_splits for part in self.parts))
+
+    def images(self, labels: Iterable[str]) -> Iterator[SourceImage]:
+        """List the images of each source in turn."""
+        wanted = list(labels)
+        for part in self.parts:
+            yield from part.images(wanted)
+
+    def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
+        """List what each source leaves out."""
+        wanted = list(labels)
+        for part in self.parts:
+            yield from part.left_out(wanted)
+
+
+def open_archives(
+    s3: S3Client, places: Sequence[UnpackedLayout], *, layout: SourceLayout, test_as: Split = "test"
+) -> ImageSource:
+    """Open the folders in unpacked archives. Raises DatasetError where one is not unpacked or has no such folders."""
+    parts: list[ImageSource] = []
+    for place in places:
+        listing, uri = archive_root(s3, place, layout)
+        parts.append(
+            SplitFolders(listing, uri, test_as=test_as) if layout == "split_folders" else ClassFolders(listing, uri)
+        )
+    classes = sorted({label for part in parts for label in part.classes})
+    return _united(parts, places, classes, "a class folder of the archive")
+
+
+def archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> tuple[Listing, str]:
+    """Return the address under which an archive's folders begin, and a listing of its bucket.
+
+    A folder that holds all others is stepped into, and the next one; files beside it that are no images, such as a
+    licence, do not hold that up.
+    """
+    load_unpacked(s3, place)
+    listing = LiveBucket(s3, place.bucket, field="dataset.source", uri=place.shown)
+    prefix = place.images
+    while (inner := _only_folder(listing, prefix, layout)) is not None:
+        prefix = inner
+    if prefix != place.images:
+        logger.info("%s: its folders lie in %s", place.shown, prefix.removeprefix(place.images))
+    return listing, f"s3://{place.bucket}/{prefix}"
+
+
+def open_records(
+    s3: S3Client, places: Sequence[UnpackedLayout], *, multi_label: bool, test_as: Split = "test"
+) -> ImageSource:
+    """Open unpacked record files by the tables of their labels.
+
+    Raises DatasetError where one is not unpacked, has labels of another width than the others, or of another kind than
+    the run conf says.
+    """
+    summaries = [_records_of(s3, place) for place in places]
+    first = summaries[0]
+    for place, records in zip(places, summaries, strict=True):
+        if records.label_width != first.label_width:
+            raise DatasetError(
+                f"dataset.source: {place.shown} has {records.label_width} labels a record, {places[0].shown} "
+                f"{first.label_width}: all files have as many; name those that go together"
+            )
+    if (first.label_width > 1) != multi_label:
+        raise DatasetError(
+            f"dataset.multi_label is {str(multi_label).lower()}, but {places[0].shown} has {first.label_width} labels "
+            f"a record: set it to {str(not multi_label).lower()}"
+        )
+    tables = read_label_tables(s3, [f"s3://{place.bucket}/{place.labels}" for place in places])
+    shown = ", ".join(place.shown for place in places)
+    part = LabelledObjects(
+        lambda bucket: LiveBucket(s3, bucket, field="dataset.source", uri=shown),
+        places[0].images_uri,
+        tables,
+        multi_label=multi_label,
+        test_as=test_as,
+    )
+    return _united([part], places, _class_order(summaries), "a record file")
+
+
+def _records_of(s3: S3Client, place: UnpackedLayout) -> UnpackedRecords:
+    records = load_unpacked(s3, place).records
+    if records is None:
+        raise DatasetError(f"dataset.source: {place.shown} is no record file: name one that ends in .rec")
+    return records
+
+
+def _class_order(summaries: Sequence[UnpackedRecords]) -> list[str]:
+    named = next((records.classes for records in summaries if records.names), None)
+    if named is not None:
+        return named
+    return sorted({name for records in summaries for name in records.classes}, key=int)
+
+
+def _united(
+    parts: Sequence[ImageSource], places: Sequence[UnpackedLayout], classes: Sequence[str], class_place: str
+) -> ImageSource:
+    uri = ", ".join(place.shown for place in places)
+    return UnitedSources(tuple(parts), uri, class_place, tuple(classes))
+
+
+def _only_folder(listing: Listing, prefix: str, layout: SourceLayout) -> str | None:
+    folder = listing.folder(prefix)
+    if len(folder.folders) != 1 or any(entry.key.lower().endswith(IMAGE_ENDINGS) for entry in folder.loose):
+        return None
+    (name,) = folder.folders
+    if layout == "split_folders" and named_split(name):
+        return None
+    inner = f"{prefix}{name}/"
+    # A folder without folders is a class.
+    return inner if listing.folder(inner).folders else None

@@ -1,0 +1,208 @@
+"""Unpack a finished ``.rec`` file: every record is checked, its image becomes an object, its labels a table's row."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from include.datasets.errors import DatasetError
+from include.datasets.layout import Split
+from include.datasets.object_writer import ObjectWriter
+from include.datasets.unpacking.unpacked import UnpackedRecords
+from include.recordio.format import ImageRecord, RecordError, decode_image_record
+from include.recordio.images import ImageError, readable_size
+from include.recordio.reader import BinarySource, DamagedRecordError, Record, read_records
+
+IMAGES_IN_FLIGHT = 64
+BYTES_IN_FLIGHT = 64 << 20
+MOST_LABELS = 100_000
+"""Labels of a record beyond which its header is no header."""
+LARGEST_INDEX = 1 << 24
+"""float32 holds whole numbers exactly up to here."""
+ENDINGS = {b"\xff\xd8": "jpg", b"\x89PNG": "png", b"BM": "bmp", b"II*\0": "tif", b"MM\0*": "tif"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    number: int
+    offset: int
+    record: ImageRecord
+
+
+class RecordsUnpacker:
+    """Writes the image of each record under ``prefix`` and keeps its labels for ``table``.
+
+    ``names`` are the classes in the order of their index, none where their indices are their names. ``step`` hears of
+    every record.
+    """
+
+    def __init__(
+        self, writer: ObjectWriter, prefix: str, names: Sequence[str], *, step: Callable[[], None] = lambda: None
+    ) -> None:
+        self._writer = writer
+        self._prefix = prefix
+        self._names = list(names)
+        self._step = step
+        self._width = 0
+        self._shown = ""
+        self._numbers: list[str] = []
+        self._indices: list[list[int]] = []
+
+    def unpack(self, source: BinarySource, shown: str) -> None:
+        """Read the file to its end. Raises DatasetError that names ``shown`` and the first bad byte."""
+        self._shown = shown
+        cv2.setNumThreads(1)  # the images are the parallel work
+        with _named(shown):
+            for numbered in self._decodable(self._records(source)):
+                key = f"{self._prefix}{numbered.number:08d}-{numbered.record.id}.{_ending(numbered.record.image)}"
+                self._writer.put(key, numbered.record.image)
+                self._numbers.append(key)
+                self._step()
+        if not self._numbers:
+            raise DatasetError(f"dataset.source = {shown} holds no records: it is empty; pack it again")
+
+    def summary(self, split: Split | None) -> UnpackedRecords:
+        """What the file says of its labels."""
+        present = sorted({index for indices in self._indices for index in indices})
+        classes = range(self._width) if self._width > 1 else present
+        return UnpackedRecords(
+            label_width=self._width,
+            classes=self._names or [str(index) for index in classes],
+            names=self._names,
+            split=split,
+        )
+
+    def table(self, bucket: str, split: Split | None) -> pa.Table:
+        """The label table: ``path``, ``label``, ``index``, and ``split`` where the file is that of a split."""
+        names = self._names or None
+        columns: dict[str, Any] = {"path": pa.array([f"s3://{bucket}/{key}" for key in self._numbers])}
+        columns["index"] = pa.array(self._indices, pa.list_(pa.int32()))
+        if split is not None:
+            columns["split"] = pa.array([split] * len(self._numbers))
+        return with_names(pa.table(columns), names)
+
+    def _records(self, source: BinarySource) -> Iterator[_Numbered]:
+        for number, framed in enumerate(read_records(source)):
+            record = _image_record(number, framed)
+            if self._width and len(record.labels) != self._width:
+                raise DamagedRecordError(
+                    framed.offset,
+                    f"{_name(number, record)} has {len(record.labels)} labels, those before it {self._width}: all "
+                    "records of a file have as many",
+                )
+            self._width = len(record.labels)
+            self._indices.append(self._classes(number, framed, record))
+            yield _Numbered(number, framed.offset, record)
+
+    def _classes(self, number: int, framed: Record, record: ImageRecord) -> list[int]:
+        labels = record.labels
+        if len(labels) > 1:
+            wrong = next((label for label in labels if label not in (0.0, 1.0)), None)
+            indices = [index for index, label in enumerate(labels) if label == 1.0]
+            what = "a label that is neither 0 nor 1"
+        else:
+            wrong = next((label for label in labels if not 0 <= label <= LARGEST_INDEX or label % 1), None)
+            indices = [] if wrong is not None else [int(labels[0])]
+            what = "a label that is no class index"
+        if wrong is not None:
+            raise DamagedRecordError(framed.offset, f"{_name(number, record)} has {what}: {wrong!r}")
+        known = len(self._names)
+        if known and (len(labels) != known if len(labels) > 1 else indices[0] >= known):
+            has = f"{len(labels)} labels" if len(labels) > 1 else f"the class index {indices[0]}"
+            raise DatasetError(
+                f"dataset.source = {self._shown}: {_name(number, record)} has {has}, but {known} classes are named: "
+                "name all in the order of their index in dataset.labels or dataset.labels_file, or none"
+            )
+        return indices
+
+    def _decodable(self, records: Iterator[_Numbered]) -> Iterator[_Numbered]:
+        """Give the records back in order, their images decoded on every core on the way."""
+        pending: deque[tuple[_Numbered, Future[tuple[int, int]]]] = deque()
+        waiting = 0
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            try:
+                for numbered in records:
+                    waiting += len(numbered.record.image)
+                    pending.append((numbered, pool.submit(readable_size, numbered.record.image)))
+                    while len(pending) > IMAGES_IN_FLIGHT or (waiting > BYTES_IN_FLIGHT and pending):
+                        yield (first := _first_checked(pending))
+                        waiting -= len(first.record.image)
+                while pending:
+                    yield _first_checked(pending)
+            except RecordError:
+                while pending:  # an image before the damage is the first bad byte
+                    _first_checked(pending)
+                raise
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def with_names(table: pa.Table, names: Sequence[str] | None) -> pa.Table:
+    """Give a table of ``index`` lists its column ``label``: the names at these places, or the indices themselves."""
+    indices: Any = table.column("index").combine_chunks()
+    flat = indices.flatten()
+    labels = pc.cast(flat, pa.string()) if not names else pc.take(pa.array(list(names), pa.string()), flat)
+    column = pa.ListArray.from_arrays(indices.offsets, labels)
+    if "label" in table.column_names:
+        table = table.drop_columns(["label"])
+    return table.append_column("label", column)
+
+
+def parquet(table: pa.Table) -> bytes:
+    """Lay a table out as a Parquet document."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+@contextmanager
+def _named(shown: str) -> Iterator[None]:
+    try:
+        yield
+    except DamagedRecordError as error:
+        raise DatasetError(
+            f"dataset.source = {shown}: {error}: pack it again (python -m include.recordio.im2rec), or leave the file "
+            "out; nothing is made of half a file"
+        ) from error
+
+
+def _image_record(number: int, framed: Record) -> ImageRecord:
+    try:
+        flag = int.from_bytes(framed.payload[:4], "little")
+        if flag > MOST_LABELS:
+            raise DamagedRecordError(framed.offset, f"record {number} announces {flag} labels")
+        return decode_image_record(framed.payload)
+    except DamagedRecordError:
+        raise
+    except (RecordError, struct.error) as error:
+        raise DamagedRecordError(framed.offset, f"record {number} holds no image: {error}") from error
+
+
+def _first_checked(pending: deque[tuple[_Numbered, Future[tuple[int, int]]]]) -> _Numbered:
+    numbered, check = pending.popleft()
+    try:
+        check.result()
+    except ImageError as error:
+        name = _name(numbered.number, numbered.record)
+        raise DamagedRecordError(numbered.offset, f"the image of {name} is {error.status}: {error.reason}") from error
+    return numbered
+
+
+def _name(number: int, record: ImageRecord) -> str:
+    return f"record {number} (id {record.id})"
+
+
+def _ending(image: bytes) -> str:
+    return next((ending for magic, ending in ENDINGS.items() if image.startswith(magic)), "img")

@@ -1,0 +1,169 @@
+"""Read a tar archive, compressed by gzip or not, once and forward.
+
+The standard library reads headers of every kind; what it would pass over in silence is looked at here: a header that is
+none (it takes that for the end), an end without its mark, a header that asks for all of the memory.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from typing import IO, cast
+
+from include.datasets.errors import DatasetError
+from include.datasets.unpacking.members import (
+    CHUNK,
+    LARGEST_EXPANSION,
+    LINK,
+    SPECIAL,
+    TOO_LARGE,
+    UNSUPPORTED,
+    ArchiveError,
+    ForwardReader,
+    Member,
+    Refusal,
+)
+from include.recordio.reader import BinarySource
+
+LARGEST_HEADER = 1 << 20
+DAMAGE = (tarfile.TarError, ValueError, OverflowError, EOFError, OSError, zlib.error)
+
+
+class TarMembers:
+    """The members of a tar archive in their order. Raises ArchiveError where it is damaged or ends too early."""
+
+    def __init__(self, source: BinarySource, *, compressed: bool) -> None:
+        self._blocks = _Blocks(_Gunzip(source) if compressed else source)
+        self._member = ""
+
+    def __iter__(self) -> Iterator[Member]:
+        try:
+            yield from self._members()
+        except (ArchiveError, DatasetError):
+            raise
+        except DAMAGE as error:
+            raise self._damaged(str(error) or type(error).__name__) from error
+
+    def _members(self) -> Iterator[Member]:
+        tar = tarfile.TarFile(fileobj=cast("IO[bytes]", self._blocks), mode="r")
+        while (info := tar.next()) is not None:
+            tar.members.clear()  # type: ignore[attr-defined]  # it would remember all of them
+            self._member = _readable(info.name)
+            if info.isdir():
+                continue
+            end = self._blocks.tell() + (info.size if info.isreg() else 0)
+            yield Member(self._member, info.offset, info.size, partial(self._data, info), _refusal(info))
+            if self._blocks.tell() < end:
+                self._pass_over(end - self._blocks.tell())
+        self._check_end()
+
+    def _data(self, info: tarfile.TarInfo, limit: int) -> bytes | None:
+        if info.size > limit:
+            return None
+        try:
+            data = self._blocks.reader.take(info.size)
+        except (EOFError, OSError, zlib.error) as error:
+            raise self._damaged(str(error)) from error
+        if len(data) < info.size:
+            raise self._damaged(f"it ends after {len(data)} of the member's {info.size} bytes")
+        return data
+
+    def _pass_over(self, amount: int) -> None:
+        if amount > LARGEST_EXPANSION:
+            raise self._damaged(f"the member claims {amount} bytes, more than {LARGEST_EXPANSION}")
+        passed = self._blocks.reader.skip(amount)
+        if passed < amount:
+            raise self._damaged(f"it ends after {passed} of the member's {amount} bytes")
+
+    def _check_end(self) -> None:
+        last = self._blocks.last
+        if len(last) < tarfile.BLOCKSIZE or any(last):
+            raise self._damaged("what follows is no header" if any(last) else "the archive is cut off: it has no end")
+        reader = self._blocks.reader
+        zeros = bytes(CHUNK)
+        for _ in range(LARGEST_EXPANSION // CHUNK):
+            rest = reader.some(CHUNK)
+            if not rest:
+                return
+            if rest != zeros[: len(rest)]:
+                raise self._damaged("data follow behind its end: another archive was appended; unpack them one by one")
+
+    def _damaged(self, reason: str) -> ArchiveError:
+        return ArchiveError(reason, offset=self._blocks.tell(), member=self._member)
+
+
+class _Blocks:
+    """What tarfile reads headers from: it may go forward, and may not take much at once."""
+
+    def __init__(self, source: BinarySource) -> None:
+        self.reader = ForwardReader(source)
+        self.last = b""
+
+    def tell(self) -> int:
+        return self.reader.offset
+
+    def seek(self, position: int) -> None:
+        self.reader.skip(max(position - self.reader.offset, 0))
+
+    def read(self, amount: int) -> bytes:
+        if amount > LARGEST_HEADER:
+            raise ArchiveError(f"a header of {amount} bytes: no archive of files has one", offset=self.reader.offset)
+        self.last = self.reader.take(amount)
+        return self.last
+
+
+class _Gunzip:
+    """Unpacks gzip, in one part or several, and gives what was whole before the damage; zlib checks sum and length."""
+
+    def __init__(self, source: BinarySource) -> None:
+        self._reader = ForwardReader(source)
+        self._part = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._begun = False
+
+    def read(self, amount: int, /) -> bytes:
+        while True:
+            if self._part.eof and not self._next_part():
+                return b""
+            source = self._part.unconsumed_tail or self._reader.some()
+            if not source and self._begun:
+                raise EOFError("the archive is cut off: its compressed data have no end")
+            if not source:
+                return b""
+            self._begun = True
+            data = self._part.decompress(source, amount)
+            if self._part.eof:
+                self._reader.give_back(self._part.unused_data)
+            if data:
+                return data
+
+    def _next_part(self) -> bool:
+        while (following := self._reader.some(1)) == b"\0":
+            pass  # padding, as tapes have it
+        if not following:
+            return False
+        self._reader.give_back(following)
+        self._part = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        return True
+
+
+def _refusal(info: tarfile.TarInfo) -> Refusal | None:
+    if info.issym() or info.islnk():
+        return Refusal(LINK, f"a link to {_readable(info.linkname)!r}")
+    if not info.isreg():
+        return Refusal(SPECIAL, "a device or a pipe, no file")
+    if info.issparse():
+        return Refusal(UNSUPPORTED, "a sparse file: pack it without --sparse")
+    if info.size < 0:
+        return Refusal(TOO_LARGE, f"it claims {info.size} bytes")
+    return None
+
+
+def _readable(name: str) -> str:
+    # tarfile keeps bytes that are no UTF-8 as lone surrogates, which no key can hold.
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")

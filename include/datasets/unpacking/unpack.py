@@ -1,0 +1,196 @@
+"""Unpack what ``dataset.source`` names, archives and finished record files, to objects: once for each content.
+
+What is read is read as a stream and never touches a disk; ``docs/datasets.md`` says what becomes of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from include.datasets.errors import DatasetError
+from include.datasets.multipart import ObjectSink
+from include.datasets.object_writer import ObjectWriter, StoredObjects
+from include.datasets.sources.labels_file import read_labels_file
+from include.datasets.unpacking.archive import ArchiveUnpacker
+from include.datasets.unpacking.byte_stream import ByteStream, Fingerprint, Remote, look_at
+from include.datasets.unpacking.packed_addresses import open_remote, packed_addresses
+from include.datasets.unpacking.records import RecordsUnpacker, parquet, with_names
+from include.datasets.unpacking.unpacked import (
+    UnpackedLayout,
+    UnpackedRecords,
+    UnpackedSource,
+    find_unpacked,
+    split_of_address,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from include.run_conf import DatasetConf
+
+logger = logging.getLogger(__name__)
+
+REPORT_SECONDS = 10.0
+LOOKS_AT_ONCE = 16
+
+
+def addresses_to_unpack(s3: S3Client, conf: DatasetConf, data_bucket: str) -> list[str]:
+    """Name those whose content was not unpacked yet, or has changed since; a HEAD each.
+
+    Raises DatasetError for the first that cannot be read.
+    """
+    names = class_names(s3, conf)
+
+    def is_outdated(address: str) -> bool:
+        place = UnpackedLayout(data_bucket, conf.name, address)
+        known, fingerprint = find_unpacked(s3, place), look_at(open_remote(s3, address))
+        return known is None or not known.is_of(fingerprint) or _has_other_names(known, names)
+
+    addresses = packed_addresses(conf)
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        outdated = list(pool.map(is_outdated, addresses))
+    return [address for address, is_new in zip(addresses, outdated, strict=True) if is_new]
+
+
+def unpack_sources(s3: S3Client, conf: DatasetConf, data_bucket: str) -> None:
+    """Unpack one after the other what ``addresses_to_unpack`` names. Raises DatasetError."""
+    for address in addresses_to_unpack(s3, conf, data_bucket):
+        unpack_address(s3, conf, address, data_bucket)
+
+
+def unpack_address(s3: S3Client, conf: DatasetConf, address: str, data_bucket: str) -> UnpackedSource:
+    """Unpack an archive or a record file into the data bucket.
+
+    Repeated after a kill or a failure it writes only what is missing or differs; where the content is the one that was
+    unpacked before it reads nothing. Members that the content no longer has are deleted. Raises DatasetError where the
+    address cannot be read, or what it leads to is damaged: then there is no ``unpacked.json``.
+    """
+    place = UnpackedLayout(data_bucket, conf.name, address)
+    names = class_names(s3, conf) if place.kind == "records" else []
+    remote = open_remote(s3, address)
+    fingerprint = look_at(remote)
+    known = find_unpacked(s3, place)
+    if known is not None and known.is_of(fingerprint):
+        if not _has_other_names(known, names):
+            logger.info("%s was unpacked before: its %s objects are taken", place.shown, known.objects)
+            return known
+        if known.records is not None and _fit(known.records, names):
+            return _renamed(s3, place, known, known.records, names)
+    if known is not None:
+        s3.delete_object(Bucket=place.bucket, Key=place.document)
+    unpacked = _unpack(s3, place, remote, fingerprint, names)
+    s3.put_object(Bucket=place.bucket, Key=place.document, Body=unpacked.model_dump_json(indent=1).encode())
+    return unpacked
+
+
+def class_names(s3: S3Client, conf: DatasetConf) -> list[str]:
+    """Return the names behind the class indices of record files: ``labels_file``, else ``labels``; none for numbers.
+
+    A version whose classes have no names calls them by their index: such labels are no names.
+    """
+    if conf.source_kind != "records":
+        return []
+    names = read_labels_file(s3, conf.labels_file) if conf.labels_file else list(conf.labels)
+    return [] if all(name.isdecimal() for name in names) else names
+
+
+def _unpack(
+    s3: S3Client, place: UnpackedLayout, remote: Remote, fingerprint: Fingerprint, names: Sequence[str]
+) -> UnpackedSource:
+    stored = StoredObjects(s3, place.bucket, place.images).list_all()
+    records: UnpackedRecords | None = None
+    left_out: Counter[str] = Counter()
+    with ByteStream(remote) as stream, ObjectWriter(s3, stored) as writer:
+        progress = _Progress(stream, writer, fingerprint.size)
+        if place.kind == "records":
+            unpacker = RecordsUnpacker(writer, place.images, names, step=progress.step)
+            unpacker.unpack(stream, place.shown)
+        else:
+            with ObjectSink(s3, place.bucket, place.left_out) as sink:
+                archive = ArchiveUnpacker(writer, place.images, sink, step=progress.step)
+                archive.unpack(stream, place.shown)
+            left_out = archive.left_out
+    if place.kind == "records":
+        split = split_of_address(place.address)
+        records = unpacker.summary(split)
+        body = parquet(unpacker.table(place.bucket, split))
+        s3.put_object(Bucket=place.bucket, Key=place.labels, Body=body)
+    if not writer.count:
+        raise DatasetError(
+            f"dataset.source = {place.shown} holds no file that can be unpacked (left out: {dict(left_out) or 'none'}; "
+            f"see s3://{place.bucket}/{place.left_out}): pack images in class folders"
+        )
+    removed = writer.remove_others()
+    progress.tell()
+    logger.info("%s: %s objects written, %s kept, %s removed", place.shown, writer.written, writer.kept, removed)
+    return UnpackedSource(
+        address=place.shown,
+        fingerprint=fingerprint,
+        objects=writer.count,
+        bytes=writer.bytes,
+        left_out=dict(left_out),
+        records=records,
+    )
+
+
+def _has_other_names(known: UnpackedSource, names: Sequence[str]) -> bool:
+    return known.records is not None and known.records.names != list(names)
+
+
+def _fit(records: UnpackedRecords, names: Sequence[str]) -> bool:
+    """Tell whether the names are enough without reading the records again."""
+    if records.label_width > 1:
+        return not names or len(names) == records.label_width
+    # Which indices occur is known only where they are the names.
+    return not records.names and all(int(index) < len(names) for index in records.classes)
+
+
+def _renamed(
+    s3: S3Client, place: UnpackedLayout, known: UnpackedSource, records: UnpackedRecords, names: Sequence[str]
+) -> UnpackedSource:
+    table = pq.read_table(BytesIO(s3.get_object(Bucket=place.bucket, Key=place.labels)["Body"].read()))
+    classes = list(names) or [str(index) for index in range(records.label_width)]
+    renamed = known.model_copy(
+        update={"records": records.model_copy(update={"names": list(names), "classes": classes})}
+    )
+    s3.delete_object(Bucket=place.bucket, Key=place.document)
+    s3.put_object(Bucket=place.bucket, Key=place.labels, Body=parquet(with_names(table, names)))
+    s3.put_object(Bucket=place.bucket, Key=place.document, Body=renamed.model_dump_json(indent=1).encode())
+    logger.info("%s was unpacked before: its classes have other names now", place.shown)
+    return renamed
+
+
+class _Progress:
+    def __init__(self, stream: ByteStream, writer: ObjectWriter, size: int | None) -> None:
+        self._stream = stream
+        self._writer = writer
+        self._size = size
+        self._started = self._told = time.monotonic()
+
+    def step(self) -> None:
+        if time.monotonic() - self._told >= REPORT_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        self._told = time.monotonic()
+        seconds = max(self._told - self._started, 1e-6)
+        read, size = self._stream.offset, self._size
+        left = f", {(size - read) * seconds / read:.0f} s left" if size and read and size > read else ""
+        logger.info(
+            "%s: %s objects (%.0f/s), %.1f of %s MB read (%.1f MB/s)%s",
+            self._stream.remote.shown,
+            self._writer.count,
+            self._writer.count / seconds,
+            read / 1e6,
+            f"{size / 1e6:.1f}" if size else "?",
+            read / 1e6 / seconds,
+            left,
+        )

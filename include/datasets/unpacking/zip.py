@@ -1,0 +1,262 @@
+"""Read a zip archive once and forward, by the headers before its members, and hold it against its directory at the end.
+
+A server need not give ranges, and memory does not grow with the directory. What only the directory tells, which members
+are symbolic links, is known when it comes: ``withdrawn`` names them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
+
+from include.datasets.unpacking.members import (
+    CHUNK,
+    LARGEST_EXPANSION,
+    LINK,
+    UNSUPPORTED,
+    ArchiveError,
+    ForwardReader,
+    Member,
+    Refusal,
+)
+from include.datasets.unpacking.zip_format import (
+    DEFLATED,
+    DESCRIPTOR,
+    DIRECTORY,
+    DIRECTORY_SIZE,
+    END,
+    END_64,
+    END_SIZE,
+    LOCAL,
+    LOCAL_SIZE,
+    LOCATOR_64,
+    STORED,
+    LocalHeader,
+    count_of_end,
+    directory_entry,
+    lengths,
+    local_header,
+)
+from include.recordio.reader import BinarySource
+
+T = TypeVar("T")
+
+
+class ZipMembers:
+    """The members of a zip archive in their order. Raises ArchiveError where it is damaged, cut off or encrypted."""
+
+    def __init__(self, source: BinarySource) -> None:
+        self._reader = ForwardReader(source)
+        self._offsets = array("Q")
+        self._member = ""
+        self.withdrawn: list[tuple[str, Refusal]] = []
+        """Known after the last member: those that were given as files and are none."""
+
+    def __iter__(self) -> Iterator[Member]:
+        while (signature := self._reader.peek(4)) == LOCAL:
+            offset = self._reader.offset
+            header = self._header()
+            self._offsets.append(offset)
+            data = _MemberData(self._reader, header)
+            if not header.name.endswith(("/", "\\")) or header.size:
+                size = None if header.told_behind else header.size
+                yield Member(header.name, offset, size, partial(self._read, data), _refusal(header))
+            self._named(data.finish)
+        self._read_directory(signature)
+
+    def _read(self, data: _MemberData, limit: int) -> bytes | None:
+        return self._named(lambda: data.read(limit))
+
+    def _named(self, step: Callable[[], T]) -> T:
+        try:
+            return step()
+        except zlib.error as error:
+            raise self._damaged(f"its bytes cannot be unpacked ({error})") from error
+        except ArchiveError as error:
+            raise self._damaged(error.reason) from error
+
+    def _header(self) -> LocalHeader:
+        fixed = self._exactly(LOCAL_SIZE)
+        name, extra, _ = lengths(fixed, directory=False)
+        header = local_header(fixed, self._exactly(name), self._exactly(extra))
+        self._member = header.name
+        if header.encrypted:
+            raise self._damaged("the member is encrypted: pack the archive without a password")
+        if header.told_behind and header.method not in (STORED, DEFLATED):
+            raise self._damaged(f"its compression (method {header.method}) is not known: use deflate, the usual one")
+        return header
+
+    def _read_directory(self, signature: bytes) -> None:
+        met = bytearray(len(self._offsets))
+        while signature == DIRECTORY:
+            fixed = self._exactly(DIRECTORY_SIZE)
+            name, extra, comment = lengths(fixed, directory=True)
+            entry = directory_entry(fixed, self._exactly(name), self._exactly(extra))
+            self._exactly(comment)
+            place = bisect_left(self._offsets, entry.offset)
+            if place == len(self._offsets) or self._offsets[place] != entry.offset:
+                raise self._damaged(f"the directory names {entry.name!r} at byte {entry.offset}, where it is not")
+            met[place] = 1
+            if entry.link:
+                self.withdrawn.append((entry.name, Refusal(LINK, "a symbolic link")))
+            signature = self._reader.peek(4)
+        if signature == END_64:
+            fixed = self._exactly(12)
+            self._exactly(int.from_bytes(fixed[4:], "little"))
+            signature = self._reader.peek(4)
+        if signature == LOCATOR_64:
+            self._exactly(20)
+            signature = self._reader.peek(4)
+        if signature != END:
+            raise self._damaged("the archive is cut off" if len(signature) < 4 else "what follows is no header")
+        count = count_of_end(self._exactly(END_SIZE))
+        absent = met.find(0)
+        if absent >= 0 or count not in (len(met) & 0xFFFF, 0xFFFF):
+            where = f"; the member at byte {self._offsets[absent]} is not in it" if absent >= 0 else ""
+            raise self._damaged(f"it has {len(met)} members, its directory another number{where}")
+
+    def _exactly(self, amount: int) -> bytes:
+        data = self._reader.take(amount)
+        if len(data) < amount:
+            raise self._damaged("the archive is cut off")
+        return data
+
+    def _damaged(self, reason: str) -> ArchiveError:
+        return ArchiveError(reason, offset=self._reader.offset, member=self._member)
+
+
+class _MemberData:
+    """The bytes of one member, read or passed over once; its length and checksum are held against its header."""
+
+    def __init__(self, reader: ForwardReader, header: LocalHeader) -> None:
+        self._reader = reader
+        self._header = header
+        self._begun = False
+
+    def read(self, limit: int) -> bytes | None:
+        """Give all bytes, None where they are more than ``limit``: nothing is expanded that is declared to be."""
+        if not self._header.told_behind and self._header.size > limit:
+            return None
+        pieces: list[bytes] | None = []
+        length = 0
+        for piece in self._expanded():
+            length += len(piece)
+            if length > limit:
+                pieces = None
+            elif pieces is not None:
+                pieces.append(piece)
+        return None if pieces is None else b"".join(pieces)
+
+    def finish(self) -> None:
+        """Come to the byte behind the member."""
+        if self._begun:
+            return
+        if self._header.told_behind:
+            for _ in self._expanded():
+                pass
+        else:
+            self._begun = True
+            if self._reader.skip(self._header.packed) < self._header.packed:
+                raise self._error("the archive is cut off")
+            self._descriptor()
+
+    def _expanded(self) -> Iterator[bytes]:
+        self._begun = True
+        crc = length = 0
+        start = self._reader.offset
+        for piece in self._inflated() if self._header.method == DEFLATED else self._stored():
+            crc = zlib.crc32(piece, crc)
+            length += len(piece)
+            if length > LARGEST_EXPANSION:
+                raise self._error(f"it expands to more than {LARGEST_EXPANSION} bytes")
+            yield piece
+        told = self._header
+        descriptor = self._descriptor()
+        expected = (descriptor[0], descriptor[1]) if descriptor else (told.crc, told.size)
+        packed = self._packed if self._header.told_behind else told.packed
+        if not told.told_behind and self._header.method == DEFLATED and self._end - start != packed:
+            raise self._error(f"its data end after {self._end - start} of {packed} bytes")
+        if (crc, length) != expected:
+            raise self._error(f"its bytes have the checksum {crc:08x}, not {expected[0]:08x}")
+
+    _packed = 0
+    _end = 0
+
+    def _inflated(self) -> Iterator[bytes]:
+        start = self._reader.offset
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        while not inflate.eof:
+            source = inflate.unconsumed_tail or self._reader.some()
+            if not source:
+                raise self._error("the archive is cut off")
+            yield inflate.decompress(source, CHUNK)
+        self._reader.give_back(inflate.unused_data)
+        self._end = self._reader.offset
+        self._packed = self._end - start
+
+    def _stored(self) -> Iterator[bytes]:
+        if self._header.told_behind:
+            yield from self._up_to_descriptor()
+            return
+        left = self._header.packed
+        while left:
+            piece = self._reader.some(min(left, CHUNK))
+            if not piece:
+                raise self._error("the archive is cut off")
+            left -= len(piece)
+            yield piece
+
+    def _up_to_descriptor(self) -> Iterator[bytes]:
+        # The data may hold the signature themselves: it is the descriptor where checksum and length agree.
+        crc = 0
+        while True:
+            head = self._reader.take(24)
+            if len(head) < 16:
+                raise self._error("the archive is cut off")
+            if head.startswith(DESCRIPTOR) and self._is_descriptor(head, crc):
+                self._reader.give_back(head)
+                return
+            self._reader.give_back(head)
+            piece = self._reader.some()
+            place = piece.find(DESCRIPTOR, 1)
+            if place < 0:
+                place = max(len(piece) - 3, 1)
+            self._reader.give_back(piece[place:])
+            crc = zlib.crc32(piece[:place], crc)
+            self._packed += place
+            yield piece[:place]
+
+    def _is_descriptor(self, head: bytes, crc: int) -> bool:
+        if int.from_bytes(head[4:8], "little") != crc:
+            return False
+        return any(int.from_bytes(head[8 : 8 + width], "little") == self._packed for width in (4, 8))
+
+    def _descriptor(self) -> tuple[int, int] | None:
+        """Read checksum and length behind the data, with or without a signature, in 32 or 64 bits."""
+        if not self._header.flags & 8:
+            return None
+        head = self._reader.take(24)
+        place = 4 if head.startswith(DESCRIPTOR) else 0
+        crc = int.from_bytes(head[place : place + 4], "little")
+        for width in (8, 4) if self._header.zip64 else (4, 8):
+            end = place + 4 + 2 * width
+            packed = int.from_bytes(head[place + 4 : place + 4 + width], "little")
+            follows = head[end : end + 4]
+            known = self._packed if self._header.told_behind else self._header.packed
+            if packed == known and (not follows or b"PK".startswith(follows[:2])):
+                self._reader.give_back(head[end:])
+                return crc, int.from_bytes(head[place + 4 + width : end], "little")
+        raise self._error("the sizes behind its data are not those of its data")
+
+    def _error(self, reason: str) -> ArchiveError:
+        return ArchiveError(reason, offset=self._reader.offset)
+
+
+def _refusal(header: LocalHeader) -> Refusal | None:
+    if header.method in (STORED, DEFLATED):
+        return None
+    return Refusal(UNSUPPORTED, f"its compression (method {header.method}) is not known: use deflate, the usual one")

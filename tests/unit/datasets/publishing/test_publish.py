@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from include.datasets.errors import DatasetError
+from include.datasets.packing.shard import pack_shard
+from include.datasets.publishing.publish import publish_version
+from include.datasets.publishing.working_files import remove_working_files
+from include.datasets.version import DatasetVersion, load
+from include.recordio.format import decode_image_record
+from include.recordio.reader import read_records
+from tests.unit.datasets.conftest import Bucket
+from tests.unit.recordio.pictures import jpeg
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Rows = Callable[[DatasetVersion], dict[str, dict[str, Any]]]
+
+
+def test_a_version_holds_exactly_what_the_layout_promises(bucket: Bucket) -> None:
+    bucket.put_images({"cat": 8, "dog": 9})
+    version = bucket.build(bucket.conf(packing={"shard_images": 3}))
+    assert [key.removeprefix(version.layout.prefix) for key in bucket.listing()] == [
+        "dataset.json",
+        "index/test.idx",
+        "index/train.idx",
+        "index/validation.idx",
+        "labels.json",
+        "manifest.parquet",
+        "report.html",
+        "test/test.rec",
+        "train/train.rec",
+        "validation/validation.rec",
+    ]
+    assert json.loads(bucket.get(version.layout.labels)) == ["cat", "dog"]
+    assert DatasetVersion.model_validate_json(bucket.get(version.layout.document)) == version
+    assert (version.counts.total, version.statuses, version.smallest_side) == (17, {"packed": 17}, 16)
+    assert {label: counts.total for label, counts in version.class_counts.items()} == {"cat": 8, "dog": 9}
+
+
+def test_manifest_index_and_records_agree(bucket: Bucket, rows: Rows) -> None:
+    bucket.put_images({"cat": 12, "dog": 12})
+    version = bucket.build(bucket.conf(packing={"shard_images": 5}))
+    by_id = {row["record_id"]: row for row in rows(version).values()}
+    for split in ("train", "validation", "test"):
+        rec = bucket.get(version.layout.records(split))
+        offsets = {}
+        for record in read_records(rec):
+            image = decode_image_record(record.payload)
+            row = by_id.pop(image.id)
+            assert (row["split"], row["labels"]) == (split, [version.labels[int(image.labels[0])]])
+            assert row["offset"] == record.offset
+            offsets[image.id] = record.offset
+        index = bucket.get(version.layout.index(split)).decode().splitlines()
+        assert {int(line.split("\t")[0]): int(line.split("\t")[1]) for line in index} == offsets
+        assert len(offsets) == version.count(split)
+    assert not by_id
+
+
+def test_publishing_twice_returns_the_same_version(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 4, "dog": 4})
+    plan = bucket.plan(bucket.conf())
+    results = [pack_shard(s3, plan, shard) for shard in plan.shards]
+    version = publish_version(s3, plan, results)
+    before = bucket.listing()
+    assert publish_version(s3, plan, results) == version
+    assert bucket.listing() == before
+
+
+def test_planning_a_published_run_again_leaves_nothing_to_pack(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 4, "dog": 4})
+    version = bucket.build(bucket.conf())
+    bucket.put_images({"cat": 4}, first=10)
+    plan = bucket.plan(bucket.conf())
+    assert (plan.published, plan.shards, plan.new_images) == (True, [], 8)
+    assert publish_version(s3, plan, []) == version
+
+
+def test_an_older_try_that_lost_the_race_returns_the_version_of_the_winner(
+    s3: S3Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put_images({"cat": 4, "dog": 4})
+    plan = bucket.plan(bucket.conf())
+    results = [pack_shard(s3, plan, shard) for shard in plan.shards]
+    with monkeypatch.context() as patch:
+        patch.setattr("include.datasets.publishing.publish.remove_working_files", lambda *_: 0)
+        winner = publish_version(s3, plan, results)
+        patch.setattr("include.datasets.publishing.publish.find", lambda *_: None)
+        assert publish_version(s3, plan, results) == winner
+
+
+def test_a_missing_shard_is_named_and_nothing_is_published(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 4, "dog": 4})
+    plan = bucket.plan(bucket.conf())
+    with pytest.raises(DatasetError, match=r"3 planned shards and 1 packed ones, without \[1, 2\]"):
+        publish_version(s3, plan, [pack_shard(s3, plan, plan.shards[0])])
+    with pytest.raises(DatasetError, match="there is no dataset version at"):
+        load(s3, plan.layout.uri)
+
+
+def test_too_many_bad_images_are_counted_by_reason_with_examples(bucket: Bucket) -> None:
+    bucket.put_images({"cat": 8, "dog": 8})
+    for number in range(12):
+        bucket.put(f"images/cat/bad{number:02d}.jpg", b"not an image %d" % number)
+    bucket.put("images/cat/empty.jpg", b"")
+    with pytest.raises(DatasetError) as error:
+        bucket.build(bucket.conf(max_bad_fraction=0.1))
+    message = str(error.value)
+    assert "13 of 29 images are bad (44.83%), dataset.max_bad_fraction allows 10.00%" in message
+    assert "1 empty, 12 not_an_image" in message
+    assert message.count(f"\n  s3://{bucket.name}/images/cat/") == 10
+    assert not [key for key in bucket.listing() if key.endswith("dataset.json")]
+
+
+def test_every_image_is_accounted_for(bucket: Bucket, rows: Rows) -> None:
+    bucket.put_images({"cat": 5, "dog": 5})
+    bucket.put("images/readme.txt", b"beside the folders")
+    bucket.put("images//nameless.jpg", jpeg(seed=78))
+    bucket.put("images/cat/again.jpg", bucket.get("images/cat/000.jpg"))
+    bucket.put("images/cat/both.jpg", jpeg(seed=77))
+    bucket.put("images/dog/both.jpg", jpeg(seed=77))
+    bucket.put("images/dog/broken.jpg", b"\xff\xd8\xff")
+    version = bucket.build(bucket.conf(max_bad_fraction=0.5))
+    assert version.statuses == {"conflict": 2, "corrupt": 1, "duplicate": 1, "ignored": 2, "packed": 10}
+    assert set(rows(version)) == set(bucket.listing("images/"))
+    assert all(row["reason"] for row in rows(version).values() if row["status"] != "packed")
+
+
+def test_a_split_without_images_has_no_channel(bucket: Bucket) -> None:
+    bucket.put_images({"cat": 4, "dog": 4})
+    conf = bucket.conf()
+    shares = conf.split.model_copy(update={"validation": 0.2, "test": 0.0})
+    version = bucket.build(conf.model_copy(update={"split": shares}))
+    assert version.counts.test == 0
+    assert version.layout.records("test") not in bucket.listing()
+    with pytest.raises(DatasetError, match="has no test images"):
+        version.channel_uri("test")
+
+
+def test_a_grown_version_begins_with_the_records_of_its_parent(bucket: Bucket, rows: Rows) -> None:
+    bucket.put_images({"cat": 10, "dog": 10})
+    parent = bucket.build(bucket.conf())
+    bucket.put_images({"cat": 6, "dog": 5}, first=50)
+    child = bucket.build(bucket.conf(), "scheduled__2", parent=parent.uri)
+
+    assert (child.parent, child.new_images, child.counts.total) == (parent.uri, 11, 31)
+    for split in ("train", "validation", "test"):
+        assert bucket.get(child.layout.records(split)).startswith(bucket.get(parent.layout.records(split)))
+    old, new = rows(parent), rows(child)
+    assert {key: new[key] for key in old} == old
+    assert len({row["record_id"] for row in new.values()}) == 31
+    for row in new.values():
+        rec = bucket.get(child.layout.records(row["split"]))
+        record = next(read_records(rec[row["offset"] :]))
+        assert decode_image_record(record.payload).id == row["record_id"]
+
+
+def test_growing_reads_only_the_new_images(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 5, "dog": 5})
+    parent = bucket.build(bucket.conf())
+    bucket.put_images({"cat": 1}, first=50)
+    plan = bucket.plan(bucket.conf(), "scheduled__2", parent=parent.version)
+    assert [shard.images for shard in plan.shards] == [1]
+
+
+def test_a_replaced_image_stays_in_the_split_of_the_one_before_it(bucket: Bucket) -> None:
+    bucket.put_images({"cat": 10, "dog": 10})
+    parent = bucket.build(bucket.conf())
+    bucket.put_images({"cat": 10, "dog": 10}, side=20)
+    child = bucket.build(bucket.conf(), "scheduled__2", parent=parent.uri)
+    for split in ("train", "validation", "test"):
+        assert child.count(split) == parent.count(split)
+    assert (child.newly_packed, child.smallest_side) == (20, 20)
+
+
+def test_an_image_that_was_missing_is_looked_for_again(s3: S3Client, bucket: Bucket, rows: Rows) -> None:
+    bucket.put_images({"cat": 9, "dog": 9})
+    conf = bucket.conf(max_bad_fraction=0.5)
+    plan = bucket.plan(conf)
+    lost = bucket.get("images/cat/000.jpg")
+    s3.delete_object(Bucket=bucket.name, Key="images/cat/000.jpg")
+    parent = publish_version(s3, plan, [pack_shard(s3, plan, shard) for shard in plan.shards])
+    assert rows(parent)["images/cat/000.jpg"]["status"] == "missing"
+
+    bucket.put("images/cat/000.jpg", lost)
+    child = bucket.build(conf, "scheduled__2", parent=parent.uri)
+    assert rows(child)["images/cat/000.jpg"]["status"] == "packed"
+
+
+def test_what_a_killed_build_left_behind_can_be_removed(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 4, "dog": 4})
+    plan = bucket.plan(bucket.conf())
+    pack_shard(s3, plan, plan.shards[0])
+    s3.create_multipart_upload(Bucket=bucket.name, Key=plan.layout.packed_shard(1))
+    assert remove_working_files(s3, plan.layout) == len(plan.shards) + 2 + 3
+    assert (bucket.listing(), bucket.stale_uploads()) == ([], 0)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import io
+import json
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from include.datasets.errors import DatasetError
+from include.datasets.object_writer import ObjectWriter, StoredObjects
+from include.datasets.unpacking import archive as unpacking_archive
+from include.datasets.unpacking.archive import ArchiveUnpacker
+from include.datasets.unpacking.members import Refusal, member_path
+from tests.unit.datasets.conftest import Bucket
+from tests.unit.datasets.unpacking.archives import tar_of, zip_of, zip_with
+
+Unpack = Callable[[bytes], dict[str, str]]
+
+
+@pytest.fixture
+def unpack(bucket: Bucket) -> Unpack:
+    """Unpack an archive and return the status of each member that was left out."""
+
+    def run(archive: bytes) -> dict[str, str]:
+        lines = io.BytesIO()
+        stored = StoredObjects(bucket.s3, bucket.name, "images/")
+        with ObjectWriter(bucket.s3, stored) as writer:
+            unpacker = ArchiveUnpacker(writer, "images/", lines)
+            unpacker.unpack(io.BytesIO(archive), "https://server/a.zip")
+        writer.remove_others()
+        listed: list[dict[str, Any]] = [json.loads(line) for line in lines.getvalue().splitlines()]
+        assert sum(unpacker.left_out.values()) == len(listed)
+        assert all(line["reason"] for line in listed)
+        return {line["path"]: line["status"] for line in listed}
+
+    return run
+
+
+HOSTILE = {
+    "/etc/passwd": "unsafe_path",
+    "../../outside.jpg": "unsafe_path",
+    "cats/../../outside.jpg": "unsafe_path",
+    "..\\outside.jpg": "unsafe_path",
+    "C:\\windows\\1.jpg": "unsafe_path",
+    "cats/" + "long" * 260 + ".jpg": "unsafe_path",
+    "__MACOSX/cats/._1.jpg": "system_file",
+    "cats/.DS_Store": "system_file",
+    "dogs/Thumbs.db": "system_file",
+    "cats/./1.jpg": "duplicate_path",
+}
+GOOD = {"cats/1.jpg": b"a cat", "dogs\\2.jpg": b"a dog", "dogs//ä \t\n3.jpg": b"", "x/..jpg": b"dots"}
+KEYS = ["images/cats/1.jpg", "images/dogs/2.jpg", "images/dogs/ä \t\n3.jpg", "images/x/..jpg"]
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_paths_are_never_trusted(unpack: Unpack, bucket: Bucket, pack: Callable[..., bytes]) -> None:
+    left_out = unpack(pack({**GOOD, **dict.fromkeys(HOSTILE, b"hostile")}))
+
+    assert left_out == HOSTILE
+    assert sorted(bucket.listing("")) == KEYS
+    assert bucket.get("images/cats/1.jpg") == b"a cat"
+
+
+def test_links_and_devices_are_left_out(unpack: Unpack, bucket: Bucket) -> None:
+    link, pipe = tarfile.TarInfo("cats/link.jpg"), tarfile.TarInfo("cats/pipe.jpg")
+    link.type, link.linkname, pipe.type = tarfile.SYMTYPE, "/etc/passwd", tarfile.FIFOTYPE
+
+    assert unpack(tar_of(GOOD, others=[link, pipe])) == {"cats/link.jpg": "link", "cats/pipe.jpg": "special_file"}
+    assert len(bucket.listing("")) == 4
+
+
+def test_a_link_that_only_the_directory_of_a_zip_tells_does_not_stay(unpack: Unpack, bucket: Bucket) -> None:
+    link = zipfile.ZipInfo("cats/link.jpg")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+
+    assert unpack(zip_with([(zipfile.ZipInfo("cats/1.jpg"), b"cat"), (link, b"/etc")])) == {"cats/link.jpg": "link"}
+    assert bucket.listing("") == ["images/cats/1.jpg"]
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of, lambda files: zip_of(files, piped=True)])
+def test_a_bomb_is_left_out_with_its_reason(
+    unpack: Unpack, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, pack: Callable[..., bytes]
+) -> None:
+    monkeypatch.setattr(unpacking_archive, "LARGEST_MEMBER", 1 << 20)
+
+    assert unpack(pack({"cats/bomb.png": bytes(5 << 20), **GOOD})) == {"cats/bomb.png": "too_large"}
+    assert len(bucket.listing("")) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "it has no bytes"),
+        (b"<!DOCTYPE html><html>Sign in", "a web page, as of a sign-in"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"\xff\xd8\xff\xe0" * 200, "it begins with ff d8 ff e0 ff d8 ff e0"),
+    ],
+)
+def test_what_is_no_archive_is_told_apart(unpack: Unpack, content: bytes, what: str) -> None:
+    with pytest.raises(DatasetError, match=rf"dataset\.source = https://server/a\.zip: {what}, no zip, tar or tar.gz"):
+        unpack(content)
+
+
+def test_damage_names_address_byte_member_and_remedy(unpack: Unpack) -> None:
+    with pytest.raises(
+        DatasetError, match=r"dataset\.source = https://server/a\.zip: .*\(byte \d+, in or behind 'x/\.\.jpg'\): mend"
+    ):
+        unpack(zip_of(GOOD)[:-5])
+
+
+def test_an_archive_without_the_magic_of_later_tars_is_read(unpack: Unpack, bucket: Bucket) -> None:
+    block = bytearray(tarfile.TarInfo("cats/1.jpg").tobuf(tarfile.USTAR_FORMAT))
+    block[257:] = bytes(255)
+    block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:]))
+
+    assert unpack(bytes(block) + bytes(1024)) == {}
+    assert bucket.listing("") == ["images/cats/1.jpg"]
+
+
+def test_a_path_says_where_a_member_belongs() -> None:
+    assert member_path("./a//b/./c.jpg") == "a/b/c.jpg"
+    assert isinstance(member_path("./"), Refusal)
