@@ -1,11 +1,17 @@
-"""Images in S3 become a dataset version.
+"""Images become a dataset version: record files for training, and an account of every image.
 
-Archives and finished record files are unpacked first, once for each content. Class folders of images are split into
-train, validation and test, packed as RecordIO by tasks mapped over shards, and published as a version that never
-changes. What became of every image, the broken ones too, stands in the version's `manifest.parquet`. The version is
-announced as an event of the asset `image-dataset-version`, with its name, address and counts.
+`dataset.source` says where they are: class folders or folders per split in S3, a table of labels or a `.lst` over
+images in any bucket, an archive or finished `.rec` files in S3 or on the web. Archives and `.rec` files are unpacked
+first, once for each content. Images are split into train, validation and test, packed as RecordIO by tasks mapped over
+shards, and published as a version that never changes:
 
-Train from it with `train_model`.
+- `train.rec`, `validation.rec`, `test.rec` with their `.idx`
+- `manifest.parquet`: what became of every image, the bad ones too, and why
+- `report.html`: the page to look at, with figures and thumbnails
+- `dataset.json`, written last: counts, classes, and all that training needs to know
+
+The version is announced as an event of the asset `image-dataset-version`, with its name, address and counts. Train
+from it with `train_model`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The whole chain, from images in S3 to an endpoint that answers.
 
-Class folders of images become a dataset version: split, packed as RecordIO by mapped tasks, published. A training
-job, a tuning job, or both (`training.mode`) learn from it on SageMaker; the best model goes on and is trained
-further (`incremental.enabled`). A batch transform of the held-out images measures the result, the report lies in
-S3. The model is registered, approved from `promotion.minimum_accuracy` on, and deployed (`endpoint.deploy`); the
-endpoint is asked about held-out images and taken down again where `endpoint.keep` is off.
+Images of any source that `build_dataset` names become a dataset version: split, packed as RecordIO by mapped tasks,
+published. A training job, a tuning job, or both (`training.mode`) learn from it on SageMaker; the best model goes on
+and is trained further (`incremental.enabled`). A batch transform of the held-out images measures the result, the
+report lies in S3. The model is registered, approved from `promotion.minimum_accuracy` on, and deployed
+(`endpoint.deploy`); the endpoint is asked about held-out images and taken down again where `endpoint.keep` is off.
 
 **Start it** with the form, the API or the CLI; every field has a default. `check_conf` names everything that is
 wrong with conf, settings, buckets and source in one message before anything is paid for.

@@ -1,7 +1,9 @@
-"""Write docs/dags.md from the DAGs: `PYTHONPATH=.:plugins python -m image_classification.dag_pages`."""
+"""Print docs/dags.md: `PYTHONPATH=.:plugins python -m image_classification.dag_pages > docs/dags.md`."""
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 HEADER = """\
 # The DAGs
 
-Written by `python -m image_classification.dag_pages` from the DAGs' own pages, which Airflow's UI shows too.
+Printed by `python -m image_classification.dag_pages` from the DAGs' own pages, which Airflow's UI shows too.
 """
 
 
@@ -26,7 +28,8 @@ def _section(dag: DAG) -> str:
 
 
 if __name__ == "__main__":
-    from airflow.dag_processing.dagbag import DagBag
+    with redirect_stdout(sys.stderr):  # Airflow's log goes to where standard output was when it was imported
+        from airflow.dag_processing.dagbag import DagBag
 
-    root = Path(__file__).resolve().parents[2]
-    (root / "docs/dags.md").write_text(dag_pages(DagBag(root / "dags").dags))
+        bag = DagBag(Path(__file__).resolve().parents[2] / "dags")
+    sys.stdout.write(dag_pages(bag.dags))
