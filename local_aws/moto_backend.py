@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import get_account_id_from, iam_backends
+from moto.logs.responses import LogsResponse
 from moto.moto_server import werkzeug_app
 from moto.moto_server.utilities import RegexConverter
 from moto.moto_server.werkzeug_app import (
@@ -95,6 +96,24 @@ def _value(key: FakeKey) -> bytes | StoredValue:
 
 # moto reads a whole object for every range of it: clients that fetch a large object in parts would wait for minutes.
 FakeKey.value = property(_value, _whole_value.fset)  # type: ignore[method-assign, assignment]
+
+
+_filter_log_events = LogsResponse.filter_log_events
+
+
+def _filter_log_events_by_prefix(response: LogsResponse) -> str:
+    """Put the names of the streams in the place of their prefix, which moto passes over."""
+    prefix = response._get_param("logStreamNamePrefix")
+    group = response.logs_backend.groups.get(response._get_param("logGroupName"))
+    if prefix and group is not None:
+        names = [name for name in group.streams if name.startswith(prefix)]
+        if not names:
+            return json.dumps({"events": [], "searchedLogStreams": []})
+        response.body = json.dumps({**json.loads(response.body), "logStreamNames": names})
+    return _filter_log_events(response)
+
+
+LogsResponse.filter_log_events = _filter_log_events_by_prefix  # type: ignore[method-assign, assignment]
 
 
 class Moto:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,10 @@ class AwsAccess:
     def as_fields(self) -> dict[str, Any]:
         """The fields as JSON values: `AwsAccess(**fields)` is equal to this one."""
         return asdict(self)
+
+    def as_text(self) -> str:
+        """The same text for all accesses that are equal."""
+        return json.dumps(self.as_fields(), sort_keys=True)
 
     def hook(self, service: str) -> AwsBaseHook:
         """The provider's hook for one service (`sagemaker`, `logs`, `s3`, ...)."""

@@ -9,10 +9,21 @@ from typing import Any
 ACTIVE = frozenset({"InProgress", "Creating", "Updating", "SystemUpdating", "RollingBack", "Stopping", "Deleting"})
 """Statuses that change by themselves; every other status is final."""
 
+BEFORE_THE_CONTAINER = frozenset(
+    {"Pending", "Starting", "LaunchingMLInstances", "PreparingTrainingStack", "Downloading", "DownloadingTrainingImage"}
+)
+"""Secondary statuses of a training job whose container does not run yet, and so writes no log."""
+
+INTERRUPTED = frozenset({"Interrupted", "Restarting"})
+"""Secondary statuses of a training job that has lost its machine and goes on with another one."""
+
 
 @dataclass(frozen=True)
 class JobKind:
-    """One kind of job; `action` is what API actions end in (`CreateTrainingJob`), `subject` what fields start with."""
+    """One kind of job; `action` is what API actions end in (`CreateTrainingJob`), `subject` what fields start with.
+
+    `listed` tells whether its List action finds all that are under way with one status.
+    """
 
     noun: str
     action: str
@@ -20,6 +31,7 @@ class JobKind:
     log_group: str | None
     console_page: str
     done: str = "Completed"
+    listed: bool = True
 
     @property
     def create(self) -> str:
@@ -30,6 +42,16 @@ class JobKind:
     def describe(self) -> str:
         """The client's method that tells how one is doing."""
         return f"describe_{self.action}"
+
+    @property
+    def list(self) -> str:
+        """The client's method that tells of many at once."""
+        return f"list_{self.action}s"
+
+    @property
+    def summaries(self) -> str:
+        """The field of a List answer that holds them."""
+        return f"{self.subject}Summaries"
 
     @property
     def stop(self) -> str:
@@ -46,13 +68,13 @@ class JobKind:
         return {self.name_field: name}
 
     def status(self, description: Mapping[str, Any]) -> str:
-        """The status in a describe answer."""
+        """The status in a describe answer, or in a List answer's summary."""
         return str(description[f"{self.subject}Status"])
 
 
 TRAINING = JobKind("training job", "training_job", "TrainingJob", "/aws/sagemaker/TrainingJobs", "jobs")
 TUNING = JobKind("tuning job", "hyper_parameter_tuning_job", "HyperParameterTuningJob", None, "hyper-tuning-jobs")
 TRANSFORM = JobKind("transform job", "transform_job", "TransformJob", "/aws/sagemaker/TransformJobs", "transform-jobs")
-ENDPOINT = JobKind("endpoint", "endpoint", "Endpoint", None, "endpoints", done="InService")
+ENDPOINT = JobKind("endpoint", "endpoint", "Endpoint", None, "endpoints", done="InService", listed=False)
 
 KINDS = {kind.action: kind for kind in (TRAINING, TUNING, TRANSFORM, ENDPOINT)}

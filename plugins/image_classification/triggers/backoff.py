@@ -1,28 +1,28 @@
-"""How long to wait before the next look at a job."""
+"""How long to wait before the next look at the jobs."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
 
-SLOWEST_SECONDS = 30.0
-SHARE_OF_ELAPSED = 0.1
 JITTER = 0.1
+MOST_DOUBLINGS = 6
+LONGEST_SECONDS = 120.0
 
 
 @dataclass
 class Backoff:
-    """Waits that grow with the time already waited, so that a short job is seen at once and a long one costs few calls.
+    """The pace that was asked for, so that a job's end is seen within it; each failed look in a row doubles the wait.
 
-    The wait is a tenth of the time elapsed, never below `poll_seconds`, never above the slowest pace; each throttled
-    call in a row doubles it. Jitter keeps jobs that started together from asking together.
+    Jitter, which only ever adds, keeps triggerers that started together from asking together.
     """
 
-    poll_seconds: float
-    throttled: int = field(default=0, init=False)
+    failures: int = field(default=0, init=False)
 
-    def wait(self, elapsed_seconds: float) -> float:
-        """Seconds until the next call."""
-        slowest = max(SLOWEST_SECONDS, self.poll_seconds)
-        pace = min(slowest, max(self.poll_seconds, elapsed_seconds * SHARE_OF_ELAPSED))
-        return min(pace * 2.0**self.throttled, 4 * slowest) * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+    def wait(self, poll_seconds: float) -> float:
+        """Seconds until the next look."""
+        longest = max(LONGEST_SECONDS, 4 * poll_seconds)
+        doubled = poll_seconds * 2.0 ** min(self.failures, MOST_DOUBLINGS)
+        if self.failures:
+            doubled = max(doubled, 1.0)
+        return min(doubled, longest) * random.uniform(1.0, 1 + JITTER)  # noqa: S311

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from image_classification.aws import AwsAccess
 from image_classification.job_kinds import ACTIVE, KINDS
-from image_classification.triggers.backoff import Backoff
-from image_classification.triggers.job_log import JobLogTail
+from image_classification.triggers.billing import billed_so_far
+from image_classification.triggers.job_watch import JobWatch, watch_of
 from image_classification.triggers.progress import EpochProgress, StatusProgress
+from image_classification.triggers.watched_job import News, WatchedJob
 
 TIMED_OUT = "TimedOut"
 UNREACHABLE = "Unreachable"
@@ -26,13 +26,15 @@ class SageMakerJobTrigger(BaseTrigger):
     `status` is AWS's own, or `TimedOut` (the deadline passed: the job was told to stop), or `Unreachable` (AWS
     refuses to describe the job; `message` says why). Airflow calls `on_kill` when a person clears the deferred task
     or marks it as failed or succeeded, and then the job is stopped; it does so neither on a timeout, which is why
-    the deadline is kept here, nor when the triggerer restarts, after which a new trigger goes on waiting.
+    the deadline is kept here, nor when the triggerer restarts, after which a new trigger goes on waiting. All triggers
+    of a process share one look at AWS (`job_watch`).
 
     :param kind: what is waited for, a key of `job_kinds.KINDS`
     :param name: the job's or endpoint's name
-    :param poll_seconds: pace of the first looks; it slows down with time
+    :param poll_seconds: seconds between two looks
     :param deadline: Unix time after which the job is stopped; None: only the job's own limits hold
     :param access: the fields of `AwsAccess`: connection, region, verify, botocore configuration
+    :param prices: USD an hour by instance type, where known
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class SageMakerJobTrigger(BaseTrigger):
         poll_seconds: float,
         access: Mapping[str, Any],
         deadline: float | None = None,
+        prices: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.kind = KINDS[kind]
@@ -50,6 +53,7 @@ class SageMakerJobTrigger(BaseTrigger):
         self.poll_seconds = poll_seconds
         self.deadline = deadline
         self.access = AwsAccess(**access)
+        self.prices = dict(prices or {})
         self.status_progress = StatusProgress()
         self.epoch_progress = EpochProgress()
 
@@ -63,103 +67,65 @@ class SageMakerJobTrigger(BaseTrigger):
                 "poll_seconds": self.poll_seconds,
                 "deadline": self.deadline,
                 "access": self.access.as_fields(),
+                "prices": self.prices,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look at the job until it is final or the deadline has passed."""
-        async with AsyncExitStack() as stack:
-            sagemaker = await stack.enter_async_context(await self.access.hook("sagemaker").get_async_conn())
-            tail = None
-            if self.kind.log_group:
-                logs = await stack.enter_async_context(await self.access.hook("logs").get_async_conn())
-                tail = JobLogTail(logs, self.kind.log_group, self.name)
-            yield await self._final_event(sagemaker, tail)
+        """Hear of the job until it is final or the deadline has passed."""
+        watch = watch_of(self.kind, self.access)
+        with watch.waiting_for(self.name, self.poll_seconds) as job:
+            event = await self._final_event(watch, job)
+        yield event
 
     async def on_kill(self) -> None:
         """Stop the job: its task was cleared or marked by a person."""
-        async with await self.access.hook("sagemaker").get_async_conn() as sagemaker:
-            await self._stop(sagemaker)
+        await self._stop(watch_of(self.kind, self.access))
 
-    async def _final_event(self, sagemaker: Any, tail: JobLogTail | None) -> TriggerEvent:
-        from botocore.exceptions import ClientError
-
-        backoff, started = Backoff(self.poll_seconds), time.monotonic()
+    async def _final_event(self, watch: JobWatch, job: WatchedJob) -> TriggerEvent:
         while True:
             try:
-                description = await self._describe(sagemaker, backoff)
-            except ClientError as error:
-                return self._event(UNREACHABLE, str(error))
-            if description is not None:
-                status = self.kind.status(description)
-                await self._show(description, status, tail)
-                if status not in ACTIVE:
-                    return self._event(status, description.get("FailureReason", ""))
-            if self.deadline is not None and time.time() > self.deadline:
-                await self._stop(sagemaker)
+                async with asyncio.timeout(self._seconds_left()) as limit:
+                    news = await job.next_news()
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                await self._stop(watch)
                 return self._event(TIMED_OUT)
-            wait = backoff.wait(time.monotonic() - started)
-            if self.deadline is not None:
-                wait = min(wait, max(self.deadline - time.time(), 0) + 0.1)
-            await asyncio.sleep(wait)
+            if isinstance(news.answer, Exception):
+                return self._event(UNREACHABLE, str(news.answer))
+            self._show(news, job.description or {})
+            if news.answer is not None and self.kind.status(news.answer) not in ACTIVE:
+                return self._event(self.kind.status(news.answer), news.answer.get("FailureReason", ""))
 
-    async def _describe(self, sagemaker: Any, backoff: Backoff) -> Mapping[str, Any] | None:
-        """The description; None when AWS cannot answer just now. Raises ClientError when it never will."""
-        from airflow.providers.amazon.aws.utils.waiter_with_logging import RETRIABLE_ERROR_CODES
-        from botocore import exceptions
+    def _seconds_left(self) -> float | None:
+        return None if self.deadline is None else max(self.deadline - time.time(), 0)
 
-        try:
-            description: Mapping[str, Any] = await getattr(sagemaker, self.kind.describe)(**self.kind.named(self.name))
-        except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-            reason = str(error)
-        except exceptions.ClientError as error:
-            if error.response["Error"]["Code"] not in RETRIABLE_ERROR_CODES:
-                raise
-            reason = error.response["Error"]["Code"]
-        else:
-            backoff.throttled = 0
-            return description
-        backoff.throttled = min(backoff.throttled + 1, 6)
-        self.log.warning("AWS could not describe %s %s just now (%s): asking again.", self.kind.noun, self.name, reason)
-        return None
-
-    async def _show(self, description: Mapping[str, Any], status: str, tail: JobLogTail | None) -> None:
-        changed = self.status_progress.read(description, status)
-        if changed:
-            self.log.info("%s %s: %s", self.kind.noun.capitalize(), self.name, changed)
-        if tail is None:
-            return
-        epochs = description.get("HyperParameters", {}).get("epochs", "")
-        self.epoch_progress.epochs = int(epochs) if epochs.isdigit() else None
-        resources = description.get("ResourceConfig") or description.get("TransformResources") or {}
-        tail.machines = resources.get("InstanceCount", 1)
-        for line in await self._log_lines(tail):
-            self.log.info("%s", line)
-            summary = self.epoch_progress.read(line)
+    def _show(self, news: News, description: Mapping[str, Any]) -> None:
+        if news.notice:
+            self.log.warning(
+                "AWS could not tell of %s %s just now (%s): asking again.", self.kind.noun, self.name, news.notice
+            )
+        if isinstance(news.answer, Mapping):
+            for change in self.status_progress.read(news.answer, self.kind.status(news.answer)):
+                self.log.info("%s %s: %s", self.kind.noun.capitalize(), self.name, change)
+            epochs = (news.answer.get("HyperParameters") or {}).get("epochs", "")
+            self.epoch_progress.epochs = int(epochs) if epochs.isdigit() else None
+        for line in news.lines:
+            self.log.info("%s", line.text)
+            summary = self.epoch_progress.read(line.text, line.at)
             if summary:
-                self.log.info("==> %s", summary)
+                self.log.info("==> %s, %s", summary, billed_so_far(description, line.at, self.prices))
 
-    async def _log_lines(self, tail: JobLogTail) -> list[str]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            return await tail.new_lines()
-        except (ClientError, BotoCoreError) as error:
-            self.log.warning("The log of %s could not be read just now: %s", self.name, error)
-            return []
-
-    async def _stop(self, sagemaker: Any) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        stop = getattr(sagemaker, self.kind.stop, None)
-        if stop is None:
+    async def _stop(self, watch: JobWatch) -> None:
+        if self.kind.listed:
+            try:
+                await watch.stop(self.name)
+                self.log.info("Stopped %s %s.", self.kind.noun, self.name)
+            except Exception as error:  # noqa: BLE001  (whatever it is, the task is over: say that the job goes on)
+                self.log.warning("%s %s could not be stopped: %s", self.kind.noun.capitalize(), self.name, error)
+        else:
             self.log.warning("An %s cannot be stopped while it changes: %s goes on.", self.kind.noun, self.name)
-            return
-        try:
-            await stop(**self.kind.named(self.name))
-            self.log.info("Stopped %s %s.", self.kind.noun, self.name)
-        except (ClientError, BotoCoreError) as error:
-            self.log.warning("%s %s could not be stopped: %s", self.kind.noun.capitalize(), self.name, error)
 
     def _event(self, status: str, message: str = "") -> TriggerEvent:
         return TriggerEvent({"name": self.name, "status": status, "message": message})

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from image_classification.triggers.progress import EpochProgress, StatusProgress
+from typing import Any
+
+import pytest
+
+from image_classification.triggers.progress import EpochProgress, StatusProgress, spell_seconds
 
 LOG = """\
 [11/20/2026 10:00:00 INFO 140] Epoch[0] Train-accuracy=0.500000
@@ -23,6 +27,15 @@ def test_an_epoch_is_summed_up_in_one_line_with_the_time_left() -> None:
     ]
 
 
+def test_the_time_left_counts_the_validation_where_the_lines_tell_their_time() -> None:
+    progress = EpochProgress(epochs=3)
+
+    *_, last = [progress.read(line, at) for line, at in zip(LOG, [8, 8, 8, 11, 19, 19, 22], strict=True)]
+
+    assert last
+    assert last.endswith("8.0 s an epoch, about 11 s left")
+
+
 def test_without_a_known_number_of_epochs_no_time_left_is_guessed() -> None:
     progress = EpochProgress()
 
@@ -35,27 +48,59 @@ def test_other_lines_say_nothing_about_an_epoch() -> None:
     assert EpochProgress().read("Storing the best model with validation accuracy: 0.412") is None
 
 
-def test_a_status_is_told_once_until_it_changes() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "spelt"), [(0.4, "0 s"), (119, "119 s"), (1390, "23 min"), (7200, "2 h 0 min"), (18_600, "5 h 10 min")]
+)
+def test_durations_are_spelt_for_people(seconds: float, spelt: str) -> None:
+    assert spell_seconds(seconds) == spelt
+
+
+def transition(status: str, message: str = "") -> dict[str, Any]:
+    return {"Status": status, "StatusMessage": message, "StartTime": status}
+
+
+def test_every_change_of_a_training_job_is_told_once_and_in_order_also_when_several_came_between_two_looks() -> None:
     progress = StatusProgress()
-    downloading = {
-        "SecondaryStatus": "Downloading",
-        "SecondaryStatusTransitions": [{"StatusMessage": "Downloading data"}],
-    }
+    transitions = [transition("Starting", "Preparing the instances"), transition("Downloading", "Downloading data")]
 
-    assert progress.read({"SecondaryStatus": "Starting"}, "InProgress") == "InProgress, Starting"
-    assert progress.read({"SecondaryStatus": "Starting"}, "InProgress") is None
-    assert progress.read(downloading, "InProgress") == "InProgress, Downloading data"
+    assert progress.read({"SecondaryStatusTransitions": transitions}, "InProgress") == [
+        "Starting: Preparing the instances",
+        "Downloading: Downloading data",
+    ]
+    assert progress.read({"SecondaryStatusTransitions": transitions}, "InProgress") == []
+    assert progress.read({"SecondaryStatusTransitions": [*transitions, transition("Training")]}, "InProgress") == [
+        "Training"
+    ]
 
 
-def test_a_tuning_job_tells_its_counts_and_the_best_so_far() -> None:
+def test_a_spot_interruption_is_said_and_what_becomes_of_the_job() -> None:
+    interrupted = transition("Interrupted", "Training job interrupted")
+
+    (line,) = StatusProgress().read({"SecondaryStatusTransitions": [interrupted]}, "InProgress")
+
+    assert "the spot machine was taken back: the job goes on from its checkpoint" in line
+
+
+def test_a_job_without_stages_tells_its_status_once() -> None:
+    progress = StatusProgress()
+
+    assert progress.read({}, "InProgress") == ["InProgress"]
+    assert progress.read({}, "InProgress") == []
+    assert progress.read({}, "Completed") == ["Completed"]
+
+
+def test_a_tuning_job_tells_its_counts_and_the_best_so_far_with_its_hyperparameters() -> None:
     description = {
-        "TrainingJobStatusCounters": {"Completed": 2, "InProgress": 1},
+        "TrainingJobStatusCounters": {"Completed": 2, "InProgress": 1, "NonRetryableError": 1, "Stopped": 0},
+        "HyperParameterTuningJobConfig": {"ResourceLimits": {"MaxNumberOfTrainingJobs": 8}},
         "BestTrainingJob": {
             "TrainingJobName": "tune-2",
+            "TunedHyperParameters": {"optimizer": "sgd", "learning_rate": "0.01"},
             "FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation:accuracy", "Value": 0.91},
         },
     }
 
-    assert StatusProgress().read(description, "InProgress") == (
-        "InProgress, 2 jobs completed, 1 running, best so far tune-2 validation:accuracy 0.9100"
-    )
+    assert StatusProgress().read(description, "InProgress") == [
+        "InProgress; 2 of 8 jobs completed, 1 running, 1 failed; "
+        "best so far tune-2: validation:accuracy 0.9100 with learning_rate 0.01, optimizer sgd"
+    ]

@@ -1,0 +1,86 @@
+"""A job that a trigger waits for, between the watch that looks at it and the trigger that hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from image_classification.job_kinds import ACTIVE, BEFORE_THE_CONTAINER, INTERRUPTED, JobKind
+from image_classification.triggers.job_log import JobLog, LogLine
+
+CLOCKS_DIFFER_MS = 60_000
+
+
+@dataclass(frozen=True)
+class News:
+    """What one look told of one job.
+
+    `answer` is its description where it may have changed, or the error that AWS will always answer with; `notice` says
+    what could not be asked just now.
+    """
+
+    answer: Mapping[str, Any] | Exception | None = None
+    lines: Sequence[LogLine] = ()
+    notice: str | None = None
+
+
+@dataclass(eq=False)
+class WatchedJob:
+    """One job, its last description and its log."""
+
+    kind: JobKind
+    name: str
+    poll_seconds: float
+    description: Mapping[str, Any] | None = None
+    described_at: float = 0.0
+    log: JobLog | None = None
+    lines: Sequence[LogLine] = ()
+    _news: asyncio.Queue[News | Exception] = field(default_factory=asyncio.Queue)
+
+    @property
+    def writes_log(self) -> bool:
+        """Whether there may be lines that were not read: its container runs, or has ended."""
+        return bool(self.description) and _stage(self.description) not in BEFORE_THE_CONTAINER
+
+    def described(self, answer: Mapping[str, Any] | Exception) -> None:
+        """Take note of what AWS answered."""
+        if isinstance(answer, Exception):
+            return
+        before, self.description = self.description, answer
+        if not self.kind.log_group:
+            return
+        if self.log is None:
+            created = int(answer["CreationTime"].timestamp() * 1000)
+            self.log = JobLog(self.name, created - CLOCKS_DIFFER_MS, _machines(answer))
+        was_running = before is not None and _stage(before) not in BEFORE_THE_CONTAINER
+        is_restarted = was_running and _stage(answer) in BEFORE_THE_CONTAINER | INTERRUPTED
+        if is_restarted or self.kind.status(answer) not in ACTIVE:
+            self.log.look_for_new_streams()
+
+    def take_lines(self) -> Sequence[LogLine]:
+        """The lines that were read since the last call."""
+        lines, self.lines = self.lines, ()
+        return lines
+
+    def tell(self, news: News | Exception) -> None:
+        """Pass on what a look told, or what ended all looking."""
+        if isinstance(news, Exception) or news.answer is not None or news.lines or news.notice:
+            self._news.put_nowait(news)
+
+    async def next_news(self) -> News:
+        """Wait for news. Raises what ended all looking."""
+        news = await self._news.get()
+        if isinstance(news, Exception):
+            raise news
+        return news
+
+
+def _stage(description: Mapping[str, Any] | None) -> str:
+    return str((description or {}).get("SecondaryStatus", ""))
+
+
+def _machines(description: Mapping[str, Any]) -> int:
+    resources = description.get("ResourceConfig") or description.get("TransformResources") or {}
+    return int(resources.get("InstanceCount", 1))
