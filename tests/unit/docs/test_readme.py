@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,14 +11,35 @@ from include.run_conf import RunConf
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXAMPLES = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+SECTIONS = set(RunConf.model_fields)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: json.loads(text)["dataset"]["name"])
-def test_every_run_conf_of_the_readme_is_accepted(example: str) -> None:
-    conf = RunConf.from_conf(json.loads(example))
+def run_confs() -> list[Any]:
+    """Every JSON block of the pages whose fields are those of a run conf."""
+    blocks = [
+        pytest.param(json.loads(block), id=f"{page.name} {number}")
+        for page in PAGES
+        for number, block in enumerate(re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL), start=1)
+    ]
+    return [block for block in blocks if SECTIONS & {name.partition(".")[0] for name in block.values[0]}]
 
-    assert conf.dataset.source
+
+@pytest.mark.parametrize("conf", run_confs())
+def test_every_run_conf_on_a_page_is_accepted(conf: dict[str, Any]) -> None:
+    RunConf.from_conf(conf)
+
+
+def test_the_readme_shows_a_run_conf_from_images_to_an_endpoint() -> None:
+    (first, *_) = [param.values[0] for param in run_confs() if str(param.id).startswith("README.md")]
+
+    assert {"dataset", "training", "tuning", "incremental", "promotion"} <= first.keys()
+
+
+def test_every_example_is_linked_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+
+    for example in (ROOT / "docs" / "examples").iterdir():
+        assert f"](docs/examples/{example.name})" in readme
 
 
 def test_the_demo_runs_with_an_accepted_conf() -> None:

@@ -23,7 +23,19 @@ def example(name: str) -> RunConf:
 
 
 def test_every_write_up_has_an_example() -> None:
-    assert sorted(EXAMPLES) == ["caltech-256", "cats-and-dogs", "custom-container", "dog-breeds", "multi-label-334"]
+    assert sorted(EXAMPLES) == [
+        "caltech-256",
+        "caltech-256-archive",
+        "cats-and-dogs",
+        "custom-container",
+        "dog-breeds",
+        "multi-label-334",
+    ]
+
+
+def test_caltech_trains_alike_from_records_and_from_its_archive() -> None:
+    records, archive = (json.loads(EXAMPLES[name].read_text()) for name in ("caltech-256", "caltech-256-archive"))
+    assert records | {"dataset": {}} == archive | {"dataset": {}}
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
