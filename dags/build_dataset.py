@@ -33,6 +33,6 @@ with DAG(
     default_args=DEFAULT_ARGS,
     tags=["image-classification", "stage"],
 ) as dag:
-    dataset(check_conf())
+    dataset(check_conf(stages=("dataset",)))
 
 dag.params.update(run_conf_params("dataset"))

@@ -25,7 +25,7 @@ with DAG(
     default_args=DEFAULT_ARGS,
     tags=["image-classification", "stage"],
 ) as dag:
-    conf = check_conf(with_source=False)
+    conf = check_conf(stages=())
     measure_endpoint(conf, use_version(conf))
 
 dag.params.update(run_conf_params("dataset.name", "dataset.version", "endpoint.name", "promotion.minimum_accuracy"))

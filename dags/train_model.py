@@ -30,7 +30,7 @@ with DAG(
     default_args=DEFAULT_ARGS,
     tags=["image-classification", "sagemaker", "stage"],
 ) as dag:
-    conf = check_conf(with_source=False)
+    conf = check_conf(stages=("training",))
     version = use_version(conf)
     models = training(conf, version)
     measured = evaluation(conf, version, models)

@@ -5,6 +5,7 @@ Source of the bounds: API reference of CreateHyperParameterTuningJob.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
@@ -106,3 +107,15 @@ class TuningConf(Section):
     )
     completion: CompletionConf = Field(CompletionConf(), description="When it is done before all its jobs have run.")
     warm_start: WarmStartConf = Field(WarmStartConf(), description="Earlier tuning jobs it learns from.")
+
+    @property
+    def jobs(self) -> int:
+        """Training jobs in all; a grid has as many as there are combinations."""
+        if self.strategy != "Grid":
+            return self.max_jobs
+        return math.prod(len(span) for span in self.ranges.values() if not isinstance(span, Range))
+
+    @property
+    def parallel_jobs(self) -> int:
+        """Training jobs at once, never more than there are."""
+        return min(self.max_parallel_jobs, self.jobs)

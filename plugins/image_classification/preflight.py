@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Variable, get_current_context, task
@@ -11,13 +13,14 @@ from image_classification.deployment_settings import VARIABLE
 
 if TYPE_CHECKING:
     from include.problems import Problem
+    from include.training.preflight import Clients, Stage
 
 
 @task(retries=0)
-def check_conf(with_source: bool = True) -> dict[str, Any]:
-    """Read the run conf and look at buckets and source; all problems come in one message, and nothing was started.
+def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) -> dict[str, Any]:
+    """Read the run conf and look at all it needs; all problems come in one message, and nothing was started.
 
-    `with_source` is off where the DAG reads a published dataset version instead of images.
+    `stages` are those of the DAG: what the others need is not looked at. Without any, conf and settings are read only.
     """
     from include.problems import ProblemsError
     from include.run_conf import RunConf
@@ -35,6 +38,18 @@ def check_conf(with_source: bool = True) -> dict[str, Any]:
         problems += error.problems
     if problems:
         raise ProblemsError(problems)
-    if with_source:
-        check(conf, settings, s3=AwsAccess.of(settings).client("s3"))
+    if stages:
+        access = AwsAccess.of(settings)
+        check(conf, settings, s3=access.client("s3"), clients=quick_clients(access), stages=stages)
     return conf.model_dump(mode="json")
+
+
+def quick_clients(access: AwsAccess) -> Clients:
+    """Clients with the deployment's connection that give up after seconds, for services a run can do without."""
+    from include.training.preflight import CLIENT_CONFIG
+
+    def client(service: str, region: str | None = None) -> Any:
+        quick = {**(access.botocore_config or {}), **CLIENT_CONFIG}
+        return replace(access, region_name=region or access.region_name, botocore_config=quick).client(service)
+
+    return client

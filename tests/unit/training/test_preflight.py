@@ -7,6 +7,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from include.datasets.version import DatasetVersion
+from include.recordio.format import encode_image_record, encode_record
 from include.run_conf import RunConf
 from include.training.label_sets import label_set_fingerprint
 from include.training.preflight import PreflightError, check, dataset_problems
@@ -242,5 +244,12 @@ def test_a_version_that_was_never_published_is_told(s3: Any) -> None:
     ]
 
 
+def put_records(s3: Any, dataset: DatasetVersion, labels: tuple[float, ...] = (1.0,)) -> None:
+    for split in ("train", "validation"):
+        body = encode_record(encode_image_record(labels, 0, b"jpeg"))
+        s3.put_object(Bucket="images-of-acme", Key=f"{dataset.layout.prefix}{split}/{split}.rec", Body=body)
+
+
 def test_a_dataset_version_in_hand_is_checked_instead_of_the_source(s3: Any) -> None:
+    put_records(s3, dataset_version())
     assert refused(s3, {}, dataset=dataset_version()) == [f"training.hyperparameters.mini_batch_size = 32: {TOO_FEW}"]

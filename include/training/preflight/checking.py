@@ -1,0 +1,165 @@
+"""All looks at one run, before anything is paid."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from include.problems import Problem, ProblemsError
+from include.run_conf.rules import TRIALS, contradictions
+from include.run_conf.tuning import LATEST
+from include.training.preflight.buckets import bucket_problems
+from include.training.preflight.cost import charges, cost_findings
+from include.training.preflight.data import dataset_problems
+from include.training.preflight.findings import Findings, PreflightError
+from include.training.preflight.machines import machine_problems, region_problems
+from include.training.preflight.prices import PRICE_LIST_REGION, PriceList
+from include.training.preflight.quotas import needs, quota_findings
+from include.training.preflight.records import record_findings
+from include.training.preflight.remembered import Remembered
+from include.training.preflight.requests import request_problems
+from include.training.preflight.role import role_findings
+from include.training.preflight.services import Clients, Question, ask
+from include.training.preflight.sources import finished_version, source_problems
+from include.training.preflight.stages import WHOLE_CHAIN, Stage
+from include.training.preflight.surroundings import key_findings, network_findings
+from include.training.preflight.warm_start import warm_start_findings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from include.datasets.version import DatasetVersion
+    from include.run_conf import RunConf
+    from include.settings import Settings
+    from include.training.selection import BestModel
+
+log = logging.getLogger(__name__)
+
+
+def check(
+    conf: RunConf,
+    settings: Settings,
+    *,
+    s3: S3Client,
+    dataset: DatasetVersion | None = None,
+    parent: BestModel | None = None,
+    clients: Clients | None = None,
+    stages: Collection[Stage] = WHOLE_CHAIN,
+) -> Findings:
+    """Look at conf, settings, buckets, source, dataset version and parent model; takes seconds, starts nothing.
+
+    Without `dataset` what depends on the images is left out, unless the run names a finished version: call again when
+    the version is there. `parent` is the model an incremental training starts from, where it is known before. With
+    `clients` the role, quotas, prices, key, network and parents of a warm start are looked at too, each where the
+    connection's role may: what gives no answer is logged as a note. Raises PreflightError with all problems; the cost
+    is logged either way.
+    """
+    began = time.monotonic()
+    look = _Look(conf, settings, s3, dataset, frozenset(stages))
+    buckets = Findings.of(bucket_problems(s3, settings))
+    questions = {} if buckets.problems else dict(look.at_data())
+    if clients:
+        questions |= dict(look.at_services(clients))
+    found = [Findings.of(look.at_conf()), buckets, ask(questions)]
+    if dataset is not None:
+        found.append(Findings.of(dataset_problems(conf, dataset, parent=parent)))
+    findings = Findings.joined(found)
+    _tell(findings, time.monotonic() - began)
+    if findings.problems:
+        raise PreflightError(findings.problems)
+    return findings
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One run, and the questions about it."""
+
+    conf: RunConf
+    settings: Settings
+    s3: S3Client
+    dataset: DatasetVersion | None
+    stages: frozenset[Stage]
+
+    def at_conf(self) -> Iterator[Problem]:
+        """What conf and settings alone say."""
+        yield from contradictions(self.conf)
+        yield from machine_problems(self.conf, self.stages)
+        region = list(region_problems(self.settings))
+        yield from region
+        counts = self.dataset.counts if self.dataset else None
+        if not region and (counts is None or (counts.train and counts.validation)):
+            yield from request_problems(self.conf, self.settings, self.stages, dataset=self.dataset)
+
+    def at_data(self) -> Iterator[tuple[str, Question]]:
+        """Questions to S3: source and finished versions, or the records of the version in hand."""
+        if self.dataset is not None:
+            yield "records", partial(record_findings, self.s3, self.dataset)
+            return
+        trials = self.conf.training.trials
+        if "dataset" in self.stages and not self.conf.dataset.version:
+            yield "source", self._source
+        elif not all(trial.dataset for trial in trials) or not trials:
+            field = "dataset.version" if self.conf.dataset.version else "dataset.name"
+            yield "dataset version", partial(self._version, self.conf, field)
+        for index, trial in enumerate(trials):
+            if trial.dataset:
+                field = f"{TRIALS}.{index}.dataset"
+                yield field, partial(self._version, self.conf.of_trial(trial), field)
+
+    def at_services(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+        """Questions to other services; their clients are made here, one by one, as boto3 makes none in threads."""
+        settings = self.settings
+        if self.stages & {"training", "endpoint"}:
+            yield "role", partial(role_findings, clients("iam"), clients("sts"), self.s3, settings)
+            yield from self._quotas(clients)
+            yield from self._prices(clients)
+        if settings.kms_key_id:
+            yield "key", partial(key_findings, clients("kms"), settings)
+        if settings.subnets:
+            yield "network", partial(network_findings, clients("ec2"), settings)
+        parents = [name for name in self.conf.tuning.warm_start.parents if name != LATEST]
+        if parents and self.conf.training.mode != "train" and not list(region_problems(settings)):
+            client = clients("sagemaker")
+            yield "warm start", partial(warm_start_findings, client, self.conf, settings, dataset=self.dataset)
+
+    def _source(self) -> Findings:
+        return Findings.of(source_problems(self.s3, self.conf, self.settings))
+
+    def _version(self, conf: RunConf, field: str) -> Findings:
+        wanted, bucket = conf.dataset, self.settings.data_bucket
+        try:
+            version = finished_version(self.s3, bucket, name=wanted.name, version=wanted.version, field=field)
+        except ProblemsError as error:
+            return Findings.of(error.problems)
+        if "training" not in self.stages:
+            return Findings()
+        return Findings.joined([Findings.of(dataset_problems(conf, version)), record_findings(self.s3, version)])
+
+    def _quotas(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+        region = self.settings.region
+        if wanted := needs(self.conf, self.settings, self.stages):
+            codes = Remembered(self.s3, self.settings.output_bucket, f"quota-codes-{region}")
+            yield "quotas", partial(quota_findings, clients("service-quotas"), codes, wanted, region)
+
+    def _prices(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+        own, region = self.settings.prices, self.settings.region
+        charged = charges(self.conf, self.settings, self.stages)
+        prices = PriceList(own, region)
+        if any(charge.machine not in own for charge in charged):
+            today = f"prices-{region}-{time.strftime('%Y-%m-%d', time.gmtime())}"
+            remembered = Remembered(self.s3, self.settings.output_bucket, today)
+            prices = PriceList(own, region, clients("pricing", PRICE_LIST_REGION), remembered)
+        if charged:
+            yield "prices", partial(cost_findings, self.conf, charged, prices)
+
+
+def _tell(findings: Findings, seconds: float) -> None:
+    for line in findings.table:
+        log.info("%s", line)
+    if findings.notes:
+        log.info("Not looked at, or good to know: %s.", "; ".join(findings.notes))
+    log.info("Looked at the run in %.1f s: %d problems.", seconds, len(findings.problems))

@@ -1,0 +1,108 @@
+"""Whether a dataset version, the run conf and a parent model fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from include.problems import Problem
+from include.run_conf.ranges import Range
+from include.training.preflight.parents import parent_problems
+
+if TYPE_CHECKING:
+    from include.datasets.version import DatasetVersion
+    from include.run_conf import RunConf
+    from include.training.selection import BestModel
+
+BASE = "training.hyperparameters"
+INCREMENTAL = "incremental.hyperparameters"
+
+
+def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestModel | None = None) -> list[Problem]:
+    """What a dataset version and a run conf, or a parent model, do not agree on."""
+    network = parent.hyperparameters if parent else conf.training.hyperparameters.as_strings()
+    problems = [
+        *_content_problems(dataset),
+        *_image_problems(dataset, network, parent),
+        *_label_problems(conf, dataset),
+    ]
+    if parent:
+        problems += parent_problems(dataset, parent)
+    return [*problems, *_batch_problems(conf, dataset, parent)]
+
+
+def _content_problems(dataset: DatasetVersion) -> Iterator[Problem]:
+    version = f"{dataset.name}/{dataset.version}"
+    if dataset.num_classes < 2:
+        yield Problem(field="dataset.labels", value=dataset.labels, remedy=f"{version} needs at least two classes")
+    empty = [split for split in ("train", "validation", "test") if getattr(dataset.counts, split) == 0]
+    for split in empty:
+        yield Problem(
+            field=f"dataset.split.{split}", value=0, remedy=f"no image of {version} is in this split: add images"
+        )
+    unseen = [label for label, counts in dataset.class_counts.items() if counts.train == 0]
+    if unseen and "train" not in empty:
+        yield Problem(
+            field="dataset.labels",
+            value=", ".join(unseen),
+            remedy="no training image shows this: add images or leave the class out",
+        )
+
+
+def _image_problems(dataset: DatasetVersion, network: Mapping[str, str], parent: BestModel | None) -> Iterator[Problem]:
+    shape = network.get("image_shape", "3,224,224")
+    side = max(int(part) for part in shape.split(",")[1:])
+    if 0 < dataset.smallest_side < side:
+        whose = f" of {parent.job}" if parent else ""
+        yield Problem(
+            field=f"{BASE}.image_shape",
+            value=f"{shape}{whose}",
+            remedy=f"the smallest packed image has a side of {dataset.smallest_side}: "
+            f"set dataset.packing.resize to at least {side}, or a smaller image_shape",
+        )
+
+
+def _label_problems(conf: RunConf, dataset: DatasetVersion) -> Iterator[Problem]:
+    sections = ((BASE, conf.training.hyperparameters), (INCREMENTAL, conf.incremental.hyperparameters))
+    for section, parameters in sections:
+        if parameters.top_k and (dataset.multi_label or parameters.top_k > dataset.num_classes):
+            remedy = (
+                "the dataset version is multi-label, where several classes are right: leave it empty"
+                if dataset.multi_label
+                else f"must be at most the {dataset.num_classes} classes"
+            )
+            yield Problem(field=f"{section}.top_k", value=parameters.top_k, remedy=remedy)
+        if parameters.use_weighted_loss and not dataset.multi_label:
+            yield Problem(
+                field=f"{section}.use_weighted_loss",
+                value=parameters.use_weighted_loss,
+                remedy="is for multi-label datasets, and this version has one label per image: leave it empty",
+            )
+
+
+def _batch_problems(conf: RunConf, dataset: DatasetVersion, parent: BestModel | None) -> Iterator[Problem]:
+    smallest = min(dataset.counts.train, dataset.counts.validation)
+    for field, batch in _batches(conf, parent):
+        if batch > smallest > 0:
+            yield Problem(
+                field=field,
+                value=batch,
+                remedy=f"the train channel holds {dataset.counts.train} images, the validation channel "
+                f"{dataset.counts.validation}: use at most {smallest}",
+            )
+
+
+def _batches(conf: RunConf, parent: BestModel | None) -> Iterator[tuple[str, int]]:
+    base = int(parent.hyperparameters.get("mini_batch_size", 32)) if parent else None
+    mode = conf.training.mode
+    span: Any = conf.tuning.ranges.get("mini_batch_size") if mode != "train" else None
+    if parent is None and not (span and mode == "tune"):
+        base = conf.training.hyperparameters.mini_batch_size or 32
+        yield f"{BASE}.mini_batch_size", base
+    if parent is None and span:
+        largest = span.max if isinstance(span, Range) else max(float(value) for value in span)
+        yield "tuning.ranges.mini_batch_size", int(largest)
+    if conf.incremental.enabled:
+        change = conf.incremental.hyperparameters.mini_batch_size
+        if change or parent:
+            yield f"{INCREMENTAL}.mini_batch_size", change or base or 32
