@@ -122,9 +122,9 @@ def _text(found: Inspection, most_labels: int) -> str:
     lines.append(f"  ids      {'unique' if not found.repeated_ids else f'{found.repeated_ids:,} appear again'}")
     formats = ", ".join(f"{count:,} {name}" for name, count in found.formats.most_common())
     lines.append(f"  images   {formats or 'none'}{f', {found.truncated:,} of them truncated' * bool(found.truncated)}")
-    lines.append(f"  width    {_range(found.widths, 'pixels')}")
-    lines.append(f"  height   {_range(found.heights, 'pixels')}")
-    lines.append(f"  size     {_range(found.image_sizes, 'bytes')}")
+    ranges = [("width", found.widths, "pixels"), ("height", found.heights, "pixels")]
+    ranges.append(("size", found.image_sizes, "bytes"))
+    lines += [f"  {what:8} {_range(values, unit)}" for what, values, unit in ranges if values.count]
     lines.append(f"  index    {_index_line(found)}")
     lines += [f"  index    {fault}" for fault in found.index.faults] if found.index else []
     lines += [f"  bad      {fault}" for fault in found.faults]
