@@ -18,13 +18,13 @@ from local_aws import identity, runtime
 from local_aws.aws_errors import AwsError
 from local_aws.calls import Signature, WSGIEnvironment, form_of, identify, signature
 from local_aws.constraints import service_model
+from local_aws.control import PREFIX, Control
 from local_aws.moto_backend import Moto, MotoRequestHandler, account_of
 from local_aws.responses import error_response, json_response
 from local_aws.sagemaker.area import NotHeldHere
-from local_aws.sagemaker.context import Server
+from local_aws.sagemaker.context import OWN_CALLS, Server
 from local_aws.sagemaker.service import SageMaker, SageMakers
 
-HEALTH_PATH = "/_local_aws/health"
 SAGEMAKER_TARGET = "SageMaker."
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class LocalAws:
         self._server = server
         self._moto = Moto()
         self.sagemakers = SageMakers(server)
+        self._own = Control(server, self.sagemakers)
 
     def __call__(self, environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
         """Answer one request."""
@@ -66,9 +67,13 @@ class LocalAws:
 
     def _route(self, environ: WSGIEnvironment, form: dict[str, str], request_id: str) -> Response:
         path = environ.get("PATH_INFO", "/")
-        if path == HEALTH_PATH:
-            return self._health()
+        if path.startswith(PREFIX):
+            return self._own.answer(environ)
         signed = signature(environ)
+        self._own.calls.note(environ, signed.service, form)
+        if self._server.faults and OWN_CALLS not in environ:
+            call = identify(environ, form)
+            self._server.faults.check_call(call.service, call.action)
         if environ.get("HTTP_X_AMZ_TARGET", "").startswith(SAGEMAKER_TARGET):
             return self._control(environ, signed, request_id)
         if path.startswith("/endpoints/") and signed.service in ("sagemaker", ""):
@@ -105,10 +110,6 @@ class LocalAws:
 
     def _sagemaker(self, environ: WSGIEnvironment, signed: Signature) -> SageMaker:
         return self.sagemakers.of(account_of(environ, signed.access_key), signed.region)
-
-    def _health(self) -> Response:
-        running = {"status": "ok", "endpoint_url": self._server.endpoint_url, "jobs": self._server.slots.count}
-        return Response(json.dumps(running), content_type="application/json")
 
 
 def _check_foreign(action: str, signed: Signature) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from local_aws.faults import Faults
 from local_aws.images import ContainerImages
 from local_aws.job_slots import JobSlots
 
@@ -19,17 +20,21 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
+OWN_CALLS = "HTTP_X_MOTO_ACCOUNT_ID"
+"""The header, as WSGI names it, of requests that the server sends to itself."""
+
 PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 
 
 @dataclass(frozen=True)
 class Server:
-    """The running local AWS: its own URL on loopback, its state directory, its job slots and its container images."""
+    """The running local AWS: its own URL on loopback, state directory, job slots, container images, faults to come."""
 
     endpoint_url: str
     state_dir: Path
     slots: JobSlots
     images: ContainerImages
+    faults: Faults = field(default_factory=Faults)
 
 
 @dataclass(frozen=True)

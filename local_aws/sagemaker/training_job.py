@@ -17,12 +17,14 @@ from local_aws.sagemaker.records import now
 from local_aws.sagemaker.rules import DEFAULT_RUNTIME
 
 STOP_GRACE_SECONDS = 120.0
+UNBILLED = frozenset({"Interrupted", "Starting"})
 FINISHED = frozenset({"Completed", "Failed", "Stopped"})
 MESSAGES: Mapping[str, str] = {
     "Starting": "Preparing the instances for training",
     "Downloading": "Downloading input data",
     "Training": "Training image download completed. Training in progress.",
     "Stopping": "Stopping the training job",
+    "Interrupted": "The spot instances were interrupted",
     "Uploading": "Uploading generated training model",
     "Completed": "Training job completed",
     "Failed": "Training job failed",
@@ -89,6 +91,7 @@ class TrainingJob:
         self.finished = threading.Event()
         self._lock = threading.RLock()
         self._stop_status = "Stopped"
+        self.is_interrupted = False
         self._container: ContainerProcess | None = None
         self._transitions = [Transition("Starting", self.creation_time, MESSAGES["Starting"])]
 
@@ -113,8 +116,14 @@ class TrainingJob:
         """Leave the queue: from now on the job is billed."""
         with self._lock:
             self.start_time = now()
+            self._get_data()
+
+    def begin_again(self) -> None:
+        """Start on another instance, after an interruption."""
+        with self._lock:
             if not self.stopping.is_set():
-                self.move("Downloading")
+                self.move("Starting")
+            self._get_data()
 
     def update(self, fields: Mapping[str, Any]) -> None:
         """Change fields of the request, member by member where they are structures."""
@@ -143,6 +152,26 @@ class TrainingJob:
                 self.slot.leave_queue()
             if self._container is not None:
                 self._container.terminate(grace)
+
+    def interrupt(self, grace: float = STOP_GRACE_SECONDS) -> bool:
+        """Take the job's spot instance away: SIGTERM, then SIGKILL after the grace; False where it has none to lose."""
+        with self._lock:
+            is_spot = self.request.get("EnableManagedSpotTraining", False)
+            if not is_spot or self._container is None or self.secondary_status != "Training":
+                return False
+            self.is_interrupted = True
+            self._container.terminate(grace)
+            return True
+
+    def goes_on_elsewhere(self) -> bool:
+        """Move on after an interruption, to the next instance; False where the container ended by itself."""
+        with self._lock:
+            if not self.is_interrupted or self.stopping.is_set():
+                return False
+            self.is_interrupted = False
+            self._container = None
+            self.move("Interrupted")
+            return True
 
     def wait_for_container(self, timeout: float) -> None:
         """Wait until the job's process is gone, if it ever had one."""
@@ -195,9 +224,24 @@ class TrainingJob:
                 "SecondaryStatusTransitions": [_transition(transition) for transition in self._transitions],
                 "FinalMetricDataList": self.metrics.final() or None,
                 "TrainingTimeInSeconds": seconds,
-                "BillableTimeInSeconds": seconds,
+                "BillableTimeInSeconds": self._billable_seconds(seconds),
                 "ProfilingStatus": _profiling_status(self.request),
             }
+
+    def _get_data(self) -> None:
+        if not self.stopping.is_set():
+            self.move("Downloading")
+
+    def _billable_seconds(self, seconds: int | None) -> int | None:
+        """Return the seconds without those between two instances."""
+        if seconds is None or self.start_time is None:
+            return None
+        between = sum(
+            (transition.end - transition.start).total_seconds()
+            for transition in self._transitions
+            if transition.end and transition.start >= self.start_time and transition.status in UNBILLED
+        )
+        return max(1, round(seconds - between))
 
     def _seconds(self) -> int | None:
         if self.start_time is None or self.end_time is None:

@@ -34,7 +34,6 @@ class TrainingRun:
         self._aws = aws
         self._job = job
         self._base = aws.directory("training-jobs", job.name)
-        self._checkpoints = self._checkpoint_sync(job.request.get("CheckpointConfig"))
         self._last_line = ""
 
     def __call__(self) -> None:
@@ -43,6 +42,9 @@ class TrainingRun:
             if self._wait_for_slot():
                 self._job.begin()
                 self._run()
+                while self._job.goes_on_elsewhere():
+                    self._job.begin_again()
+                    self._run()
         except failures.JobFailure as failure:
             self._fail(str(failure))
         except DataError as error:
@@ -71,17 +73,24 @@ class TrainingRun:
         return False
 
     def _run(self) -> None:
+        """Run on one instance: to the job's end, or until the instance is taken away."""
+        reason = self._aws.server.faults.reason_to_fail()
+        if reason is not None:
+            raise failures.JobFailure(reason)
         shutil.rmtree(self._base, ignore_errors=True)
         write_training_inputs(self._base, self._job.request)
         for channel in self._job.request.get("InputDataConfig", []):
             self._download(channel)
-        if self._checkpoints is not None:
-            self._checkpoints.restore()
+        checkpoints = self._checkpoint_sync(self._job.request.get("CheckpointConfig"))
+        if checkpoints is not None:
+            checkpoints.restore()
         if self._job.stopping.is_set():
             return
-        returncode = self._train()
-        if self._checkpoints is not None:
-            self._checkpoints.close()
+        returncode = self._train(checkpoints)
+        if checkpoints is not None:
+            checkpoints.close()
+        if self._job.is_interrupted and not self._job.stopping.is_set():
+            return
         if returncode != 0 and not self._job.stopping.is_set():
             self._upload_output()
             raise failures.of_container(returncode, self._base, self._last_line)
@@ -112,7 +121,7 @@ class TrainingRun:
     def _no_objects(self, location: S3Location, said: str) -> failures.JobFailure:
         return failures.no_objects(location, self._aws.region, self._job.request["RoleArn"], said)
 
-    def _train(self) -> int:
+    def _train(self, checkpoints: CheckpointSync | None) -> int:
         """Run the container to its end and return its exit code, negative for the signal that ended it."""
         request = self._job.request
         command = self._aws.server.images.command(request["AlgorithmSpecification"]["TrainingImage"], "train")
@@ -130,8 +139,8 @@ class TrainingRun:
                 on_line=lambda line: self._read(line, stream),
             )
             self._job.run_in(container)
-            if self._checkpoints is not None:
-                self._checkpoints.start()
+            if checkpoints is not None:
+                checkpoints.start()
             return self._watch(container)
         finally:
             stream.close()

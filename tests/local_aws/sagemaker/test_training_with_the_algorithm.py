@@ -12,11 +12,14 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.local_aws.control import interrupt
 from tests.local_aws.running import (
     ALGORITHM_IMAGE,
     BUCKET,
     ROOT,
+    RunningLocalAws,
     channel_of,
+    eventually,
     finished_job,
     log_lines,
     training_request,
@@ -32,6 +35,7 @@ HYPERPARAMETERS = {
     "mini_batch_size": "16",
     "epochs": "1",
 }
+SPOT_LIMITS = {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 600}
 
 
 def record_file(count: int) -> bytes:
@@ -68,6 +72,15 @@ def request(name: str, channels: list[dict[str, Any]], **changed: str) -> dict[s
     )
 
 
+def trained_epochs(logs: Any, job: str) -> list[int]:
+    """Return the epochs that a job has told the accuracy of, in their order."""
+    try:
+        lines = log_lines(logs, job)
+    except logs.exceptions.ResourceNotFoundException:
+        return []
+    return [int(number) for line in lines for number in re.findall(r"Epoch\[(\d+)\] Validation-accuracy", line)]
+
+
 def test_the_algorithm_trains(sagemaker: Any, s3: Any, logs: Any, channels: list[dict[str, Any]]) -> None:
     sagemaker.create_training_job(**request("squares", channels))
     job = finished_job(sagemaker, "squares", seconds=120)
@@ -86,6 +99,27 @@ def test_the_algorithm_trains(sagemaker: Any, s3: Any, logs: Any, channels: list
         names = archive.getnames()
     assert "image-classification-0001.params" in names
     assert "image-classification-symbol.json" in names
+
+
+def test_an_interrupted_spot_job_resumes_from_its_last_epoch(
+    local_aws: RunningLocalAws, sagemaker: Any, logs: Any, channels: list[dict[str, Any]]
+) -> None:
+    epochs = 60
+    sagemaker.create_training_job(
+        **{**request("resumed", channels, epochs=str(epochs)), "StoppingCondition": SPOT_LIMITS},
+        EnableManagedSpotTraining=True,
+        CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints/resumed"},
+    )
+    eventually(lambda: trained_epochs(logs, "resumed"), 120)
+    interrupt(local_aws.url, "resumed")
+
+    job = finished_job(sagemaker, "resumed", seconds=180)
+
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    lines = "\n".join(log_lines(logs, "resumed"))
+    (resumed_after,) = re.findall(r"Resuming from the checkpoint after epoch (\d+)", lines)
+    assert trained_epochs(logs, "resumed") == list(range(epochs))
+    assert 0 <= int(resumed_after) < epochs - 1
 
 
 def test_a_hyperparameter_the_algorithm_refuses_is_the_reason(sagemaker: Any, channels: list[dict[str, Any]]) -> None:
