@@ -17,7 +17,8 @@ STALE_CREDENTIALS = frozenset(
 
 def error_code(error: Exception) -> str:
     """The code that AWS answered with; empty where AWS did not answer."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    response = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
 
 
 def passing_fault(error: Exception) -> str | None:

@@ -49,7 +49,7 @@ class _Stream:
             self.seen = {event: at for event, at in self.seen.items() if at >= moment}
 
 
-@dataclass
+@dataclass(eq=False)
 class JobLog:
     """The log of one job: streams `JOB/...`, one a machine, and others after a spot job has moved to another machine.
 
@@ -62,6 +62,7 @@ class JobLog:
     since_ms: int = 0
     machines: int = 1
     streams: dict[str, _Stream] = field(default_factory=dict)
+    lines: list[LogLine] = field(default_factory=list)
     _left: set[str] = field(default_factory=set)
 
     @property
@@ -79,11 +80,15 @@ class JobLog:
         self.streams.clear()
         self._left.clear()
 
-    def take(self, event: Mapping[str, Any]) -> LogLine | None:
-        """The line of an event of this job, None for one that was taken before."""
-        if not self.streams.setdefault(event["logStreamName"], _Stream()).take(event):
-            return None
-        return LogLine(event["timestamp"] / 1000, event["message"].rstrip("\n"))
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Keep the line of an event that was not taken before."""
+        if self.streams.setdefault(event["logStreamName"], _Stream()).take(event):
+            self.lines.append(LogLine(event["timestamp"] / 1000, event["message"].rstrip("\n")))
+
+    def take_lines(self) -> list[LogLine]:
+        """The lines that were read since the last call, in the order of their time."""
+        lines, self.lines = self.lines, []
+        return lines
 
 
 class JobLogs:
@@ -93,36 +98,33 @@ class JobLogs:
         self._client = client
         self._group = group
 
-    async def new_lines(self, logs: Sequence[JobLog]) -> list[list[LogLine]]:
-        """The lines of each log since the last call, in the order of their time; none of a log that is not there yet.
+    async def read(self, logs: Sequence[JobLog]) -> None:
+        """Give each log its new lines; none to a log that is not there yet.
 
-        Raises botocore's other errors.
+        Raises botocore's other errors, after which what was not read is read the next time.
         """
-        lines: dict[int, list[LogLine]] = {id(log): [] for log in logs}
         together = [log for log in logs if log.is_found] if len(logs) > 1 else []
         for log in logs:
             if log not in together:
-                lines[id(log)] += await self._lines_of(log)
+                await self._read_alone(log)
         for batch in _batches(together):
-            for log, line in await self._lines_together(batch):
-                lines[id(log)].append(line)
-        return [lines[id(log)] for log in logs]
+            await self._read_together(batch)
 
-    async def _lines_of(self, log: JobLog) -> list[LogLine]:
-        """All streams of one job, known or not."""
+    async def _read_alone(self, log: JobLog) -> None:
+        """Read all streams of one job, known or not."""
         start = min([log.since_ms, *(stream.floor for stream in log.streams.values())])
         found = await self._search(start, logStreamNamePrefix=f"{log.job}/")
         if found is None:
-            return []
+            return
         events, until = found
-        own = [event for event in events if event["logStreamName"].startswith(f"{log.job}/")]
-        lines = [line for event in own if (line := log.take(event)) is not None]
+        for event in events:
+            if event["logStreamName"].startswith(f"{log.job}/"):
+                log.take(event)
         log.since_ms = max(log.since_ms, until)
         for stream in log.streams.values():
             stream.read_until(until)
-        return lines
 
-    async def _lines_together(self, batch: Sequence[tuple[JobLog, str]]) -> list[tuple[JobLog, LogLine]]:
+    async def _read_together(self, batch: Sequence[tuple[JobLog, str]]) -> None:
         start = min(log.streams[name].floor for log, name in batch)
         readers: dict[str, list[JobLog]] = {}
         for log, name in batch:
@@ -131,12 +133,13 @@ class JobLogs:
         if found is None:
             for log, _ in batch:
                 log.forget_streams()
-            return []
+            return
         events, until = found
-        taken = [(log, log.take(event)) for event in events for log in readers.get(event["logStreamName"], ())]
+        for event in events:
+            for log in readers.get(event["logStreamName"], ()):
+                log.take(event)
         for log, name in batch:
             log.streams[name].read_until(until)
-        return [(log, line) for log, line in taken if line is not None]
 
     async def _search(self, start: int, **streams: Any) -> tuple[list[Mapping[str, Any]], int] | None:
         """Events from `start` on, and until when they are complete, both in ms; None where a stream is absent."""

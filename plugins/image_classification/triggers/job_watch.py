@@ -165,35 +165,37 @@ class JobWatch:
     async def _look(self, connection: Connection, jobs: Sequence[WatchedJob]) -> None:
         """Tell each of these jobs what is new of it. Raises StaleCredentialsError, and what no later look can mend."""
         answers: dict[WatchedJob, Mapping[str, Any] | Exception] = {}
-        notice = None
+        fault = None
         try:
             async for job, answer in connection.states.changed(jobs):
                 answers[job] = answer
                 job.described(answer)
             self._backoff.failures = self._renewals = 0
         except Exception as error:
-            notice = passing_fault(error)
-            if notice is None:
+            fault = passing_fault(error)
+            if fault is None:
                 raise
             self._backoff.failures += 1
             if error_code(error) in STALE_CREDENTIALS:
-                raise StaleCredentialsError(notice) from error
+                raise StaleCredentialsError(fault) from error
         unread = await self._read_logs(connection.logs, jobs)
         for job in jobs:
-            told = None if job in answers else notice
-            job.tell(News(answers.get(job), job.take_lines(), told or unread))
+            notices = []
+            if fault and job not in answers:
+                notices.append(f"AWS could not describe {self.kind.noun} {job.name} just now ({fault}): asking again.")
+            if reason := job.log_read(unread):
+                notices.append(f"The log of {self.kind.noun} {job.name} could not be read: {reason}")
+            job.tell(News(answers.get(job), job.take_lines(), notices))
 
     async def _read_logs(self, logs: JobLogs | None, jobs: Sequence[WatchedJob]) -> str | None:
-        """Give each job its new lines; returns why the logs could not be read."""
+        """Read the new lines of these jobs; returns why some could not be read."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        writing = [(job, job.log) for job in jobs if job.log is not None and job.writes_log]
+        writing = [job.log for job in jobs if job.log is not None and job.writes_log]
         if logs is None or not writing:
             return None
         try:
-            lines = await logs.new_lines([job_log for _, job_log in writing])
+            await logs.read(writing)
         except (ClientError, BotoCoreError) as error:
-            return f"the log could not be read: {error}"
-        for (job, _), new in zip(writing, lines, strict=True):
-            job.lines = new
+            return str(error)
         return None

@@ -102,10 +102,8 @@ class SageMakerJobTrigger(BaseTrigger):
         return None if self.deadline is None else max(self.deadline - time.time(), 0)
 
     def _show(self, news: News, description: Mapping[str, Any]) -> None:
-        if news.notice:
-            self.log.warning(
-                "AWS could not tell of %s %s just now (%s): asking again.", self.kind.noun, self.name, news.notice
-            )
+        for notice in news.notices:
+            self.log.warning("%s", notice)
         if isinstance(news.answer, Mapping):
             for change in self.status_progress.read(news.answer, self.kind.status(news.answer)):
                 self.log.info("%s %s: %s", self.kind.noun.capitalize(), self.name, change)

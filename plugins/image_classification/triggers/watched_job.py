@@ -17,13 +17,13 @@ CLOCKS_DIFFER_MS = 60_000
 class News:
     """What one look told of one job.
 
-    `answer` is its description where it may have changed, or the error that AWS will always answer with; `notice` says
-    what could not be asked just now.
+    `answer` is its description where it may have changed, or the error that AWS will always answer with; `notices` say
+    what could not be asked.
     """
 
     answer: Mapping[str, Any] | Exception | None = None
     lines: Sequence[LogLine] = ()
-    notice: str | None = None
+    notices: Sequence[str] = ()
 
 
 @dataclass(eq=False)
@@ -36,7 +36,7 @@ class WatchedJob:
     description: Mapping[str, Any] | None = None
     described_at: float = 0.0
     log: JobLog | None = None
-    lines: Sequence[LogLine] = ()
+    unread: str | None = None
     _news: asyncio.Queue[News | Exception] = field(default_factory=asyncio.Queue)
 
     @property
@@ -59,14 +59,18 @@ class WatchedJob:
         if is_restarted or self.kind.status(answer) not in ACTIVE:
             self.log.look_for_new_streams()
 
+    def log_read(self, reason: str | None) -> str | None:
+        """Take note of why the log could not be read, None where it was; returns the reason where it is a new one."""
+        before, self.unread = self.unread, reason
+        return reason if reason != before else None
+
     def take_lines(self) -> Sequence[LogLine]:
         """The lines that were read since the last call."""
-        lines, self.lines = self.lines, ()
-        return lines
+        return self.log.take_lines() if self.log else ()
 
     def tell(self, news: News | Exception) -> None:
         """Pass on what a look told, or what ended all looking."""
-        if isinstance(news, Exception) or news.answer is not None or news.lines or news.notice:
+        if isinstance(news, Exception) or news.answer is not None or news.lines or news.notices:
             self._news.put_nowait(news)
 
     async def next_news(self) -> News:

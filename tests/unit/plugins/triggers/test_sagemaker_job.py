@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
+from typing import Any
+from uuid import uuid4
 
+import pytest
 from airflow.sdk.module_loading import import_string
 from airflow.sdk.serde import serialize
 from airflow.serialization.decoders import smart_decode_trigger_kwargs
-from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from image_classification.aws import AwsAccess
 from image_classification.triggers.new_images import SQS_TRIGGER, NewImagesTrigger
 from image_classification.triggers.sagemaker_job import SageMakerJobTrigger
+from tests.local_aws.running import RunningLocalAws, training_request
+from tests.unit.plugins.triggers.faulty_aws import event_of
 
 ACCESS = AwsAccess("aws_team", "eu-west-1", "/etc/ca.pem", {"retries": {"max_attempts": 2}})
 
@@ -32,44 +38,62 @@ def test_connection_region_verify_and_botocore_configuration_survive_the_deferra
     assert rebuilt.serialize() == trigger.serialize()
     hook = rebuilt.access.hook("sagemaker")
     assert (hook.aws_conn_id, hook._region_name, hook._verify) == ("aws_team", "eu-west-1", "/etc/ca.pem")
+    assert hook._config
     assert hook._config.retries == {"max_attempts": 2}
 
 
-class FaultyClient:
-    """Fails as botocore does, then describes a job."""
-
-    def __init__(self, *faults: Exception) -> None:
-        self.faults = list(faults)
-
-    async def describe_training_job(self, TrainingJobName: str) -> dict[str, str]:
-        if self.faults:
-            raise self.faults.pop(0)
-        return {"TrainingJobName": TrainingJobName, "TrainingJobStatus": "Completed"}
+def job_trigger(name: str, access: AwsAccess, **more: Any) -> SageMakerJobTrigger:
+    return SageMakerJobTrigger(kind="training_job", name=name, poll_seconds=0.3, access=access.as_fields(), **more)
 
 
-def refusal(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": "no"}}, "DescribeTrainingJob")
+def test_prices_survive_the_deferral_and_may_be_absent_in_a_trigger_of_an_older_version() -> None:
+    priced = job_trigger("digits-1", ACCESS, prices={"ml.g5.xlarge": 1.4})
+    older = {name: value for name, value in priced.serialize()[1].items() if name != "prices"}
+
+    assert as_the_triggerer_rebuilds_it(priced).prices == {"ml.g5.xlarge": 1.4}
+    assert SageMakerJobTrigger(**older).prices == {}
 
 
-def waiting_trigger() -> SageMakerJobTrigger:
-    return SageMakerJobTrigger(kind="training_job", name="digits-1", poll_seconds=0, access=ACCESS.as_fields())
+async def test_triggers_that_wait_together_each_hear_their_own_job_and_its_log(
+    aws: RunningLocalAws, sagemaker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"together-{uuid4().hex[:8]}" for _ in range(5)]
+    for number, name in enumerate(names):
+        sagemaker.create_training_job(**training_request(name, HyperParameters={"epochs": str(number + 1)}))
+    triggers = [job_trigger(name, AwsAccess(region_name="us-east-1")) for name in names]
+    for name, trigger in zip(names, triggers, strict=True):
+        trigger._log = logging.getLogger(f"task.{name}")  # type: ignore[assignment]
+
+    with caplog.at_level(logging.INFO, "task"):
+        events = await asyncio.gather(*(event_of(trigger) for trigger in triggers))
+
+    assert [event["status"] for event in events] == ["Completed"] * 5
+    for number, name in enumerate(names):
+        told = [record.message for record in caplog.records if record.name == f"task.{name}"]
+        assert sum("Validation-accuracy" in line for line in told) == number + 1
+        assert any(f"==> epoch {number + 1} of {number + 1}" in line and "s billable so far" in line for line in told)
 
 
-async def test_throttling_and_lost_connections_are_waited_out() -> None:
-    lost = EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
-    client = FaultyClient(refusal("ThrottlingException"), lost, ReadTimeoutError(endpoint_url="http://127.0.0.1:1"))
+async def test_a_role_of_another_account_is_assumed_as_the_connection_says(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    role = "arn:aws:iam::222222222222:role/team"
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_TEAM", json.dumps({"conn_type": "aws", "extra": {"role_arn": role}}))
+    access = AwsAccess("aws_team", "us-east-1")
+    name = f"abroad-{uuid4().hex[:8]}"
+    access.client("s3").create_bucket(Bucket=f"team-{name}")
+    access.client("s3").put_object(Bucket=f"team-{name}", Key="data/train/train.rec", Body=b"records")
+    request = training_request(name, HyperParameters={"epochs": "1"})
+    request["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] = f"s3://team-{name}/data/train/"
+    request["OutputDataConfig"]["S3OutputPath"] = f"s3://team-{name}/jobs"
+    access.client("sagemaker").create_training_job(**request)
 
-    event = await waiting_trigger()._final_event(client, None)
+    event = await event_of(as_the_triggerer_rebuilds_it(job_trigger(name, access)))
 
-    assert event.payload["status"] == "Completed"
-    assert client.faults == []
-
-
-async def test_what_aws_refuses_for_good_ends_the_wait_with_its_reason() -> None:
-    event = await waiting_trigger()._final_event(FaultyClient(refusal("AccessDeniedException")), None)
-
-    assert event.payload["status"] == "Unreachable"
-    assert "AccessDeniedException" in event.payload["message"]
+    assert event["status"] == "Completed"
+    assert (await event_of(job_trigger(name, AwsAccess(region_name="us-east-1"))))["status"] == "Unreachable"
+    arn = access.client("sagemaker").describe_training_job(TrainingJobName=name)["TrainingJobArn"]
+    assert ":222222222222:" in arn
 
 
 def test_the_watcher_of_new_images_becomes_the_providers_sqs_trigger() -> None:
