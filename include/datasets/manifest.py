@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -46,6 +47,28 @@ ACCOUNTED = JUDGED | {PACKED, DUPLICATE, CONFLICT, EMPTY}
 
 NOT_MEANT = frozenset({DUPLICATE, IGNORED, SKIPPED, UNLABELLED, REMOVED})
 """Objects that were not to be packed: they do not count among a version's images."""
+
+
+class _NoPandas:
+    """Among the finders of modules one that finds no pandas.
+
+    pyarrow looks for it before the first array of Python values, and loading it takes as long as packing hundreds of
+    images, and 60 MB, in every process of a build. Where something is to become a pandas object pyarrow looks again.
+    """
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        """Leave all other modules to the other finders."""
+        if name == "pandas":
+            raise ModuleNotFoundError(name=name)
+
+
+if "pandas" not in sys.modules:
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(_NoPandas)
 
 _COLUMNS: list[pa.Field[Any]] = [
     pa.field("bucket", pa.string()),
@@ -175,5 +198,5 @@ def write_manifest(s3: S3Client, bucket: str, key: str, table: pa.Table) -> None
 def read_manifest(s3: S3Client, bucket: str, key: str, columns: list[str] | None = None) -> pa.Table:
     """Load a Parquet object, or only some of its columns."""
     body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    # Not read_table, which loads pyarrow's datasets and with them pandas: 0.8 s in every process that packs a shard.
+    # Not read_table, which loads pyarrow's datasets.
     return pq.ParquetFile(io.BytesIO(body)).read(columns=columns)

@@ -16,11 +16,10 @@ from pydantic import BaseModel, ConfigDict
 from include.datasets.errors import DatasetError
 from include.datasets.label_vectors import class_indices, label_vector
 from include.datasets.layout import Split
-from include.datasets.manifest import PACKED, ManifestRow, read_manifest, to_rows, write_manifest
+from include.datasets.manifest import PACKED, ManifestRow, read_manifest, to_rows, to_table, write_manifest
 from include.datasets.multipart import ObjectSink
 from include.datasets.packing.images_in_order import pack_images
 from include.datasets.packing.progress import ProgressMeter, Report, log_progress
-from include.datasets.packing.row_table import table_of_rows
 from include.datasets.planning.plan import ShardTask, VersionPlan
 from include.recordio.format import encode_image_record
 from include.recordio.writer import BinarySink, RecordWriter
@@ -64,7 +63,7 @@ def pack_shard(s3: S3Client, plan: VersionPlan, shard: ShardTask, *, report: Rep
     progress = ProgressMeter(shard, report)
     with ObjectSink(s3, plan.bucket, plan.layout.packed_shard(shard.index)) as sink:
         done, size = _pack_rows(s3, plan, rows, sink, progress)
-    write_manifest(s3, plan.bucket, plan.layout.shard_manifest(shard.index), table_of_rows(done))
+    write_manifest(s3, plan.bucket, plan.layout.shard_manifest(shard.index), to_table(done))
     statuses = Counter(row.status for row in done)
     result = ShardResult(
         index=shard.index,

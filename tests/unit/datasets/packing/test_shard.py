@@ -9,10 +9,9 @@ import cv2
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.manifest import ManifestRow, read_manifest, to_rows, to_table
+from include.datasets.manifest import ManifestRow, read_manifest, to_rows
 from include.datasets.packing.images_in_order import pack_images
 from include.datasets.packing.progress import ProgressMeter, ShardProgress
-from include.datasets.packing.row_table import table_of_rows
 from include.datasets.packing.shard import ShardResult, pack_shard
 from include.datasets.planning.plan import ShardTask
 from include.recordio.format import decode_image_record
@@ -192,15 +191,6 @@ def test_what_is_left_takes_as_long_as_the_pace_says(monkeypatch: pytest.MonkeyP
     meter.step(3_000_000, bad=False)
     meter.step(1_000_000, bad=True)
     assert str(told[0]) == "Shard 3 (train): 2 of 8 images, 1 of them bad, 0 images/s, 0.4 MB/s, 30 s to go"
-
-
-def test_a_table_of_rows_holds_every_character_of_a_key() -> None:
-    rows = [
-        ManifestRow("b", 'k\n\t"\\ü日😀\x7f\x01', "e", 3, "train", ("a", "b"), "packed", None, 1, 2, 2**40, "s", 0),
-        ManifestRow("b", "k2", "e", 3, None, (), "missing", "why"),
-    ]
-    assert table_of_rows(rows).equals(to_table(rows))
-    assert table_of_rows([]).equals(to_table([]))
 
 
 def test_an_object_too_large_for_a_record_is_not_read(bucket: Bucket) -> None:
