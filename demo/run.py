@@ -18,7 +18,7 @@ from demo.bootstrap import IMAGES_PREFIX, client_config, local_session
 from demo.images import digit_images, upload
 from demo.progress import BROKEN, Snapshot, display_for, stages
 from demo.services import STATE, Services, ServicesError, requested_ports, up
-from demo.summary import SummaryError, print_summary, read_summary
+from demo.summary import SummaryError, dataset_page, print_summary, read_summary
 from demo.training_jobs import TrainingJob, TrainingJobWatch
 
 DAG_ID = "image_classification"
@@ -79,9 +79,12 @@ def demo(console: Console) -> None:
     file = STATE / "demo-summary.json"
     file.touch(mode=0o600)
     file.write_text(summary.to_json())
+    page = STATE / "demo-dataset.html"
+    page.write_bytes(dataset_page(s3, summary))
     print_summary(console, summary, jobs)
     console.print(f"\n{services.sign_in_hint()}", markup=False)
-    console.print(f"All figures: {file.relative_to(STATE.parent)}   `make down` ends the services.", markup=False)
+    shown = f"Dataset page: {page.relative_to(STATE.parent)}   All figures: {file.relative_to(STATE.parent)}"
+    console.print(f"{shown}   `make down` ends the services.", markup=False)
 
 
 def follow(console: Console, airflow: AirflowClient, run_id: str, watch: TrainingJobWatch) -> DagRun:

@@ -79,6 +79,7 @@ def read_summary(
         dataset={
             "name": version["name"],
             "version": version["version"],
+            "uri": version["uri"],
             "counts": {split: version["counts"][split] for split in ("train", "validation", "test")},
         },
         training_jobs=[
@@ -104,6 +105,11 @@ def read_summary(
         },
         wall_seconds=round(run.wall_seconds, 1),
     )
+
+
+def dataset_page(s3: S3Client, summary: Summary) -> bytes:
+    """Return the page that the dataset version has in S3."""
+    return _read(s3, summary.dataset["uri"] + "report.html")
 
 
 def _incremental(jobs: Sequence[TrainingJob], best: str) -> dict[str, Any]:

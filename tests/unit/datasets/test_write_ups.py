@@ -26,9 +26,10 @@ from include.datasets.version import DatasetVersion
 from include.recordio.format import decode_image_record
 from include.recordio.reader import read_records
 from include.run_conf import RunConf
-from include.training.preflight import dataset_problems
+from include.training.preflight import check, dataset_problems
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.unpacking.archives import rec_of, tar_of, zip_of
+from tests.unit.documents import settings
 from tests.unit.recordio.pictures import jpeg
 from tests.unit.recordio.test_against_mxnet import read_file
 
@@ -143,6 +144,9 @@ def images_at(paths: Iterable[str]) -> dict[str, bytes]:
 
 
 def build(bucket: Bucket, conf: RunConf) -> DatasetVersion:
+    """What a run of the chain does with a conf: preflight, unpacking, planning, packing, publishing."""
+    deployment = settings(region="us-east-1", data_bucket=bucket.name, output_bucket=bucket.name)
+    check(conf, deployment, s3=bucket.s3)
     unpack_sources(bucket.s3, conf.dataset, bucket.name)
     return bucket.build(conf.dataset)
 
