@@ -1,10 +1,11 @@
 """The whole chain, from images in S3 to an endpoint that answers.
 
 Images of any source that `build_dataset` names become a dataset version: split, packed as RecordIO by mapped tasks,
-published. A training job, a tuning job, or both (`training.mode`) learn from it on SageMaker; the best model goes on
-and is trained further (`incremental.enabled`). A batch transform of the held-out images measures the result, the
-report lies in S3. The model is registered, approved from `promotion.minimum_accuracy` on, and deployed
-(`endpoint.deploy`); the endpoint is asked about held-out images and taken down again where `endpoint.keep` is off.
+published. A training job, several of them (`training.trials`), a tuning job, or both (`training.mode`) learn from it
+on SageMaker; the best model goes on and is trained further (`incremental.enabled`), and a leaderboard compares all
+jobs. A batch transform of the held-out images measures the result, the report lies in S3. The model is registered,
+approved from `promotion.minimum_accuracy` on, and deployed (`endpoint.deploy`); the endpoint is asked about held-out
+images and taken down again where `endpoint.keep` is off.
 
 **Start it** with the form, the API or the CLI; every field has a default. `check_conf` names everything that is
 wrong with conf, settings, buckets and source in one message before anything is paid for.
@@ -16,6 +17,8 @@ worker; their log shows the job's own lines.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from airflow.sdk import DAG
 
@@ -41,11 +44,12 @@ with DAG(
 ) as dag:
     conf = check_conf()
     version = dataset(conf)
-    models = training(conf, version)
-    measured = evaluation(conf, version, models)
-    registered = registration(conf, version, models, measured)
-    deployed = deployment(conf, version, registered)
-    summarise(version, models, measured, registered, deployed)
+    models: Any = training(conf, version)
+    used, trained_on = models["conf"], models["dataset"]
+    measured = evaluation(used, trained_on, models)
+    registered = registration(used, trained_on, models, measured)
+    deployed = deployment(used, trained_on, registered)
+    summarise(trained_on, models, measured, registered, deployed)
 
 # After the tasks: Airflow copies what is set before into every one of them, a megabyte for this DAG.
 dag.params.update(run_conf_params())

@@ -46,10 +46,11 @@ with DAG(
     found: Any = find_new_images()
     conf = found["conf"]
     version: Any = has_gained(dataset(conf, found["parent"]))
-    models = training(conf, version, found["champion"])
-    measured = evaluation(conf, version, models)
-    registered = registration(conf, version, models, measured)
-    deployed = deployment(conf, version, registered)
-    summarise(version, models, measured, registered, deployed)
+    models: Any = training(conf, version, found["champion"])
+    used, trained_on = models["conf"], models["dataset"]
+    measured = evaluation(used, trained_on, models)
+    registered = registration(used, trained_on, models, measured)
+    deployed = deployment(used, trained_on, registered)
+    summarise(trained_on, models, measured, registered, deployed)
 
 dag.params.update(run_conf_params("incremental", "resources", "promotion", "endpoint"))

@@ -4,10 +4,21 @@ Takes the version that `dataset.version` names, the newest of `dataset.name` whe
 selects the best model, trains it further, measures it on the held-out images and registers it, approved from
 `promotion.minimum_accuracy` on.
 
+**What is trained.** `training.mode`: `train` one job, or one for each of `training.trials`, which may differ in
+hyperparameters and dataset version; `tune` hyperparameters; `both`; or `tune_then_train` a full job with the best
+hyperparameters. The best of all goes on, or that of the mode `training.continue_with` names; with `tune_then_train`
+the full job. A trial that fails is named and left out while another can be used. What follows takes the dataset
+version of the model that goes on.
+
+**The leaderboard** of all jobs, `leaderboard.html` and `.json`, lies beside the run's report: hyperparameters, every
+epoch, seconds, cost. It is there also where nothing could go on.
+
 Deploy it with `deploy_endpoint`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from airflow.sdk import DAG
 
@@ -32,10 +43,11 @@ with DAG(
 ) as dag:
     conf = check_conf(stages=("training",))
     version = use_version(conf)
-    models = training(conf, version)
-    measured = evaluation(conf, version, models)
-    registered = registration(conf, version, models, measured)
-    summarise(version, models, measured, registered)
+    models: Any = training(conf, version)
+    used, trained_on = models["conf"], models["dataset"]
+    measured = evaluation(used, trained_on, models)
+    registered = registration(used, trained_on, models, measured)
+    summarise(trained_on, models, measured, registered)
 
 dag.params.update(
     run_conf_params("dataset.name", "dataset.version", "training", "resources", "tuning", "incremental", "promotion")

@@ -8,23 +8,25 @@ from pydantic import BaseModel, ConfigDict
 
 from include.deployment.existing import existing
 from include.deployment.prediction import Prediction
-from include.training.epochs import first_epoch_validation_accuracy
-from include.training.results import JobResult, JobRole, describe_training_job
-from include.training.selection import training_jobs_of
+from include.training.results import JobRole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
 
     from include.datasets.version import DatasetVersion
     from include.deployment.registry import RegisteredModel
     from include.evaluation.endpoint import EndpointEvaluation
+    from include.evaluation.leaderboard import Leaderboard, LeaderboardJob
     from include.evaluation.metrics import Evaluation
     from include.settings import Settings
     from include.training.naming import Run
+
+
+ROLES: dict[str, JobRole] = {"tuning": "tuning", "incremental": "incremental"}
+"""The roles of jobs by the part they played; all others trained from scratch."""
 
 
 class _Document(BaseModel):
@@ -77,11 +79,9 @@ class Summary(_Document):
 
 def summarise(
     sagemaker: SageMakerClient,
-    logs: CloudWatchLogsClient,
     *,
     dataset: DatasetVersion,
-    training_jobs: Iterable[str] = (),
-    tuning_job: str | None = None,
+    leaderboard: Leaderboard | None = None,
     base_job: str | None = None,
     incremental_job: str | None = None,
     evaluation: Evaluation | None = None,
@@ -90,13 +90,12 @@ def summarise(
     endpoint_evaluation: EndpointEvaluation | None = None,
     predictions: Sequence[Prediction] = (),
 ) -> Summary:
-    """Read what became of the run's jobs, model and endpoint.
+    """Read what became of the run's model and endpoint; the jobs are those of the `leaderboard`.
 
-    `base_job` is the job whose model went on, of this run or of an earlier one; `training_jobs` are those of the run
-    beside the tuning job's and the incremental one. An endpoint that was taken down again is told as `Deleted`.
+    `base_job` is the job whose model went on, of this run or of an earlier one. An endpoint that was taken down again
+    is told as `Deleted`.
     """
-    children = training_jobs_of(sagemaker, tuning_job) if tuning_job else ()
-    names = dict.fromkeys([*training_jobs, *children, *([incremental_job] if incremental_job else [])])
+    jobs = [job for job in leaderboard.jobs if job.part != "champion"] if leaderboard else []
     measured = endpoint_evaluation or evaluation
     counts = dataset.counts
     return Summary(
@@ -105,9 +104,9 @@ def summarise(
             version=dataset.version,
             counts={"train": counts.train, "validation": counts.validation, "test": counts.test},
         ),
-        training_jobs=tuple(_training_job(describe_training_job(sagemaker, name)) for name in names),
+        training_jobs=tuple(_training_job(job) for job in jobs),
         best_job=base_job,
-        incremental=_incremental(logs, incremental_job, base_job),
+        incremental=_incremental(leaderboard, incremental_job, base_job),
         test_accuracy=measured.accuracy if measured else None,
         model_package=registered.arn if registered else None,
         approval=registered.approval if registered else None,
@@ -130,25 +129,26 @@ def write_summary(s3: S3Client, summary: Summary, *, settings: Settings, run: Ru
     return f"s3://{settings.output_bucket}/{key}"
 
 
-def _training_job(result: JobResult) -> TrainingJobSummary:
+def _training_job(job: LeaderboardJob) -> TrainingJobSummary:
     return TrainingJobSummary(
-        name=result.name,
-        role=result.role,
-        status=result.status,
-        hyperparameters=result.hyperparameters,
-        metrics=result.metrics,
-        billable_seconds=result.billable_seconds,
+        name=job.job,
+        role=ROLES.get(job.part, "base"),
+        status=job.status,
+        hyperparameters=job.hyperparameters,
+        metrics=job.metrics,
+        billable_seconds=job.billable_seconds,
     )
 
 
-def _incremental(logs: CloudWatchLogsClient, job: str | None, base_job: str | None) -> IncrementalSummary | None:
-    if not job or not base_job:
+def _incremental(leaderboard: Leaderboard | None, job: str | None, base_job: str | None) -> IncrementalSummary | None:
+    if not job or not base_job or leaderboard is None:
         return None
+    incremental, base = leaderboard.job(job), leaderboard.job(base_job)
     return IncrementalSummary(
         job=job,
         base_job=base_job,
-        first_epoch_validation_accuracy=first_epoch_validation_accuracy(logs, job),
-        base_first_epoch_validation_accuracy=first_epoch_validation_accuracy(logs, base_job),
+        first_epoch_validation_accuracy=incremental.first_epoch if incremental else None,
+        base_first_epoch_validation_accuracy=base.first_epoch if base else None,
     )
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from include.datasets.version import DatasetVersion
+    from include.evaluation.leaderboard import Leaderboard
     from include.settings import Settings
+    from include.training.epochs import EpochMetrics
     from include.training.naming import Run
     from include.training.results import JobResult
     from include.training.selection import BestModel
@@ -40,9 +42,11 @@ def evaluate(
     settings: Settings,
     run: Run,
     top_k: int | None = None,
+    leaderboard: Leaderboard | None = None,
 ) -> Evaluation:
     """Measure the model of `job` and write the run's report; `best` is the base it went on from, or itself.
 
+    Epochs that the `leaderboard` tells are not read from the logs again.
     Raises TransformError for images without an answer.
     """
     uris = read_manifest(s3, settings=settings, job=transform_job)
@@ -59,17 +63,23 @@ def evaluate(
         multi_label=dataset.multi_label,
         top_k=top_k,
     )
-    epochs = read_epochs(logs, job.name)
+    epochs = _epochs(logs, job.name, leaderboard)
     contents = ReportContents(
         dataset=dataset,
         job=job,
         best=best,
         measurement=measured,
         job_epochs=epochs,
-        base_epochs=epochs if best.job == job.name else read_epochs(logs, best.job),
+        base_epochs=epochs if best.job == job.name else _epochs(logs, best.job, leaderboard),
         examples=examples,
+        leaderboard=leaderboard,
     )
     return write_report(s3, contents, settings=settings, run=run)
+
+
+def _epochs(logs: CloudWatchLogsClient, job: str, leaderboard: Leaderboard | None) -> Sequence[EpochMetrics]:
+    known = leaderboard.job(job) if leaderboard else None
+    return known.epochs if known and known.epochs else read_epochs(logs, job)
 
 
 def _truth_and_examples(

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from include.datasets.version import DatasetVersion
 from include.deployment.prediction import Prediction, content_type
 from include.evaluation.charts import accuracy_curves
+from include.evaluation.leaderboard import Leaderboard
+from include.evaluation.leaderboard_page import leaderboard_sections
 from include.evaluation.metrics import Measurement
 from include.pages.charts import heat_map
-from include.pages.elements import Markup, joined, note, page, section, shown, table
+from include.pages.elements import Markup, joined, page, section, shown, table
 from include.training.epochs import EpochMetrics
 from include.training.results import JobResult
 from include.training.selection import BestModel
@@ -36,6 +38,7 @@ class ReportContents:
     job_epochs: Sequence[EpochMetrics]
     base_epochs: Sequence[EpochMetrics]
     examples: Sequence[Example]
+    leaderboard: Leaderboard | None = None
 
     @property
     def curves(self) -> list[tuple[str, Sequence[EpochMetrics]]]:
@@ -51,7 +54,7 @@ def report_page(contents: ReportContents) -> str:
     sections = (
         section("Validation accuracy by epoch", accuracy_curves(contents.curves)),
         section("First epoch: base against incremental", _first_epochs(contents)),
-        section("Leaderboard", _leaderboard(contents.best)),
+        *(leaderboard_sections(contents.leaderboard) if contents.leaderboard else ()),
         section("Confusion matrix", _confusion(contents)),
         section("Classes", _classes(contents.measurement)),
         section("Held-out images", _examples(contents.examples)),
@@ -87,35 +90,6 @@ def _first_epochs(contents: ReportContents) -> Markup:
         for name, epochs in contents.curves
     ]
     return table(("job", "validation accuracy after epoch 1", "after the last epoch"), rows)
-
-
-def _leaderboard(best: BestModel) -> Markup:
-    """The considered jobs with the hyperparameters in which they differ, then the skipped ones with their reason."""
-    shared = _shared_hyperparameters(best)
-    rows = [
-        (
-            candidate.job,
-            f"{candidate.value:.4f}",
-            "" if candidate.billable_seconds is None else f"{candidate.billable_seconds} s",
-            _listed({name: value for name, value in candidate.hyperparameters.items() if name not in shared}),
-        )
-        for candidate in best.leaderboard
-    ]
-    rows += [(skip.job, "skipped", "", skip.reason) for skip in best.skipped]
-    if not rows:
-        return Markup()
-    jobs = table(("job", best.objective, "billed", "hyperparameters"), rows, best=best.job)
-    return joined((jobs, note(f"All of them: {_listed(shared)}."))) if shared else jobs
-
-
-def _shared_hyperparameters(best: BestModel) -> dict[str, str]:
-    """What every considered job was sent alike; nothing where there is one job only."""
-    sent = [set(candidate.hyperparameters.items()) for candidate in best.leaderboard]
-    return dict(set.intersection(*sent)) if len(sent) > 1 else {}
-
-
-def _listed(hyperparameters: dict[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in sorted(hyperparameters.items()))
 
 
 def _confusion(contents: ReportContents) -> Markup:

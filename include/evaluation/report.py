@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_report(s3: S3Client, contents: ReportContents, *, settings: Settings, run: Run) -> Evaluation:
-    """Write metrics.json, confusion_matrix.csv, classification_report.json, leaderboard.json and report.html.
+    """Write metrics.json, confusion_matrix.csv, classification_report.json and report.html.
 
     They lie under `s3://OUTPUT/reports/RUN/`; a retried task writes the same files again.
     """
@@ -30,7 +30,6 @@ def write_report(s3: S3Client, contents: ReportContents, *, settings: Settings, 
         "metrics.json": (_json(_metrics(contents)), "application/json"),
         "classification_report.json": (_json(measured.report), "application/json"),
         "confusion_matrix.csv": (confusion_csv(measured, contents.dataset.labels), "text/csv"),
-        "leaderboard.json": (_json(contents.best.model_dump(mode="json")), "application/json"),
         "report.html": (report_page(contents), "text/html; charset=utf-8"),
     }
     for name, (text, content_type) in files.items():

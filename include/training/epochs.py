@@ -76,12 +76,6 @@ def log_lines(logs: CloudWatchLogsClient, job: str) -> Iterator[str]:
             yield from _stream_lines(logs, stream)
 
 
-def first_epoch_validation_accuracy(logs: CloudWatchLogsClient, job: str) -> float | None:
-    """The validation accuracy of the job's first epoch; None where its log does not tell."""
-    epochs = read_epochs(logs, job)
-    return epochs[0].validation_accuracy if epochs else None
-
-
 def _machine(stream: str) -> str:
     return stream.rpartition("-")[0]
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from include.training.tuning_ranges import tuned_names
+
 if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
 
 HELD = ("num_layers", "image_shape", "num_classes")
 """An incremental training keeps these of its base job (developer guide, "Incremental Training")."""
+EPOCHS = 30
+"""What the algorithm does where nobody says how many."""
 IGNORED_BY_INCREMENTAL = ("use_pretrained_model",)
 
 
@@ -21,6 +25,25 @@ class IncompatibleModelError(ValueError):
 def base_hyperparameters(conf: RunConf, dataset: DatasetVersion) -> dict[str, str]:
     """What a job from scratch is sent, every value a string."""
     return {**conf.training.hyperparameters.as_strings(), **derived_hyperparameters(dataset)}
+
+
+def tuning_epochs(conf: RunConf) -> int:
+    """Epochs of each job of a tuning job: its own number, else the base job's."""
+    return conf.tuning.epochs or conf.training.hyperparameters.epochs or EPOCHS
+
+
+def tuning_hyperparameters(conf: RunConf, dataset: DatasetVersion) -> dict[str, str]:
+    """What all jobs of a tuning job are sent alike: the base job's, without those that have a range."""
+    tuned = tuned_names(conf, dataset)
+    base = base_hyperparameters(conf, dataset)
+    if conf.tuning.epochs:
+        base = _within_epochs({**base, "epochs": str(conf.tuning.epochs)}, asked={})
+    return {name: value for name, value in base.items() if name not in tuned}
+
+
+def tuned_hyperparameters(base: Mapping[str, str], tuned: Mapping[str, str]) -> dict[str, str]:
+    """The base job's hyperparameters with what a tuning job found."""
+    return {**base, **{name: value for name, value in tuned.items() if not name.startswith("_")}}
 
 
 def derived_hyperparameters(dataset: DatasetVersion) -> dict[str, str]:

@@ -6,12 +6,17 @@ Sources: API reference of both calls; developer guide, "Image Classification Alg
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.training.algorithm_image import algorithm_image
-from include.training.hyperparameters import base_hyperparameters, incremental_hyperparameters
-from include.training.results import OBJECTIVE
-from include.training.tuning_ranges import parameter_ranges, resource_limits, tuned_names
+from include.training.hyperparameters import (
+    base_hyperparameters,
+    incremental_hyperparameters,
+    tuned_hyperparameters,
+    tuning_hyperparameters,
+)
+from include.training.tuning_config import tuning_config
 
 if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from include.settings import Settings
     from include.training.naming import Run
     from include.training.selection import BestModel
+    from include.training.warm_start import WarmStart
 
 Request = dict[str, Any]
 CHECKPOINT_PATH = "/opt/ml/checkpoints"
@@ -28,11 +34,22 @@ LOCAL_STORAGE_FAMILIES = ("ml.g4dn.", "ml.g5.", "ml.p3dn.")
 """Their disks are the instance's own, encrypted by hardware; AWS refuses a volume key for them."""
 
 
-def training_request(name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, run: Run) -> Request:
-    """A training job from scratch, or from ImageNet weights where the conf says so."""
+def training_request(
+    name: str,
+    *,
+    conf: RunConf,
+    settings: Settings,
+    dataset: DatasetVersion,
+    run: Run,
+    tuned: Mapping[str, str] | None = None,
+) -> Request:
+    """A training job from scratch, or from ImageNet weights where the conf says so.
+
+    `tuned` are hyperparameters that a tuning job found, which go before the conf's.
+    """
     return {
         "TrainingJobName": name,
-        "HyperParameters": base_hyperparameters(conf, dataset),
+        "HyperParameters": tuned_hyperparameters(base_hyperparameters(conf, dataset), tuned or {}),
         **_job_definition(conf, settings, [*_data_channels(dataset)]),
         **_checkpoints(conf, settings, name),
         "Tags": tags(settings, run, dataset),
@@ -53,15 +70,23 @@ def incremental_request(
     }
 
 
-def tuning_request(name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, run: Run) -> Request:
+def tuning_request(
+    name: str,
+    *,
+    conf: RunConf,
+    settings: Settings,
+    dataset: DatasetVersion,
+    run: Run,
+    warm_start: WarmStart | None = None,
+) -> Request:
     """A tuning job over the conf's ranges, or over those AWS documents, capped by the data."""
-    tuned = tuned_names(conf, dataset)
-    static = {key: value for key, value in base_hyperparameters(conf, dataset).items() if key not in tuned}
     definition = _job_definition(conf, settings, [*_data_channels(dataset)])
+    static = tuning_hyperparameters(conf, dataset)
     return {
         "HyperParameterTuningJobName": name,
-        "HyperParameterTuningJobConfig": _tuning_config(conf, dataset),
+        "HyperParameterTuningJobConfig": tuning_config(conf, dataset),
         "TrainingJobDefinition": {"StaticHyperParameters": static, **definition, **_checkpoints(conf, settings, name)},
+        **({"WarmStartConfig": warm_start.as_request()} if warm_start else {}),
         "Tags": tags(settings, run, dataset),
     }
 
@@ -75,11 +100,12 @@ def image_uri(settings: Settings) -> str:
 
 
 def tags(settings: Settings, run: Run, dataset: DatasetVersion | None = None) -> list[dict[str, str]]:
-    """Tags on everything a run creates: who, which run, which data."""
+    """Tags on everything a run creates: who, which run and task of it, which data."""
     pairs = {
         **settings.tags,
         "dag": run.dag_id,
         "run": run.run_id,
+        **({"task": run.task} if run.task else {}),
         **({"dataset-version": f"{dataset.name}/{dataset.version}"} if dataset else {}),
         **({"owner": settings.owner} if settings.owner else {}),
     }
@@ -122,12 +148,14 @@ def _job_definition(conf: RunConf, settings: Settings, channels: list[Request]) 
 
 def _resource_config(conf: RunConf, settings: Settings) -> Request:
     resources = conf.resources
+    keeps = settings.keep_alive_seconds and not resources.spot
     encrypts = settings.kms_key_id and not resources.instance_type.startswith(LOCAL_STORAGE_FAMILIES)
     return {
         "InstanceType": resources.instance_type,
         "InstanceCount": resources.instance_count,
         "VolumeSizeInGB": resources.volume_gb,
         **({"VolumeKmsKeyId": settings.kms_key_id} if encrypts else {}),
+        **({"KeepAlivePeriodInSeconds": settings.keep_alive_seconds} if keeps else {}),
     }
 
 
@@ -150,20 +178,4 @@ def _channel(name: str, uri: str, content_type: str) -> Request:
         "ContentType": content_type,
         "InputMode": "File",
         "DataSource": {"S3DataSource": source},
-    }
-
-
-def _tuning_config(conf: RunConf, dataset: DatasetVersion) -> Request:
-    tuning = conf.tuning
-    epochs = conf.training.hyperparameters.epochs or 30
-    hyperband = tuning.strategy == "Hyperband" and epochs > 1
-    resource = {"MinResource": 1, "MaxResource": epochs}
-    return {
-        "Strategy": tuning.strategy,
-        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": OBJECTIVE},
-        "ResourceLimits": resource_limits(conf),
-        "ParameterRanges": parameter_ranges(conf, dataset),
-        "TrainingJobEarlyStoppingType": "Auto" if tuning.early_stopping else "Off",
-        **({"StrategyConfig": {"HyperbandStrategyConfig": resource}} if hyperband else {}),
-        **({"RandomSeed": tuning.seed} if tuning.seed is not None else {}),
     }

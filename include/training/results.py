@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
 JobRole = Literal["base", "tuning", "incremental"]
+Part = Literal["base", "tuning", "tuned", "incremental", "champion"]
+"""What a job was for: a base job, a search for hyperparameters, a full job with the best of them, what goes on from
+the best model, or the model of an earlier run that this one goes on from."""
 
 OBJECTIVE = "validation:accuracy"
 """The metric by which models are compared: the only one AWS tunes this algorithm by; more is better."""
@@ -20,8 +24,8 @@ class JobResult(BaseModel):
     """A training or tuning job as it ended.
 
     `role` is `tuning` for a tuning job and for the training jobs it started; `hyperparameters` are those sent;
-    `metrics` the last value of each. Of a tuning job, `best_job` is its best training job and `metrics` the objective
-    that one reached.
+    `metrics` the last value of each; `dataset_uri` the dataset version it learned from; `billable_seconds` those of
+    one machine. Of a tuning job, `best_job` is its best training job and `metrics` the objective that one reached.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -32,7 +36,10 @@ class JobResult(BaseModel):
     hyperparameters: dict[str, str] = {}
     metrics: dict[str, float] = {}
     artifact: str | None = None
+    dataset_uri: str | None = None
     best_job: str | None = None
+    instance_type: str | None = None
+    instance_count: int = 1
     training_seconds: int | None = None
     billable_seconds: int | None = None
     failure_reason: str | None = None
@@ -47,6 +54,8 @@ class JobResult(BaseModel):
             hyperparameters=sent_hyperparameters(description),
             metrics=final_metrics(description),
             artifact=artifact_of(description),
+            dataset_uri=dataset_uri(description),
+            **_machines(description),
             training_seconds=description.get("TrainingTimeInSeconds"),
             billable_seconds=billable_seconds(description),
             failure_reason=description.get("FailureReason"),
@@ -67,6 +76,27 @@ class JobResult(BaseModel):
             best_job=best.get("TrainingJobName"),
             billable_seconds=consumed.get("RuntimeInSeconds"),
             failure_reason=description.get("FailureReason"),
+        )
+
+    @classmethod
+    def of_listed_job(cls, summary: Mapping[str, Any], definition: Mapping[str, Any]) -> JobResult:
+        """Read an entry of ListTrainingJobsForHyperParameterTuningJob; `definition` is the tuning job's own.
+
+        The listing tells no artifact and no metric but the objective, and the seconds by the clock.
+        """
+        metric = summary.get("FinalHyperParameterTuningJobObjectiveMetric")
+        seconds = _seconds_between(summary.get("TrainingStartTime"), summary.get("TrainingEndTime"))
+        return cls(
+            name=summary["TrainingJobName"],
+            status=summary["TrainingJobStatus"],
+            role="tuning",
+            hyperparameters={**(definition.get("StaticHyperParameters") or {}), **summary["TunedHyperParameters"]},
+            metrics={metric["MetricName"]: float(metric["Value"])} if metric else {},
+            dataset_uri=dataset_uri(definition),
+            **_machines(definition),
+            training_seconds=seconds,
+            billable_seconds=None if definition.get("EnableManagedSpotTraining") else seconds,
+            failure_reason=summary.get("FailureReason"),
         )
 
 
@@ -99,7 +129,25 @@ def artifact_of(description: Mapping[str, Any]) -> str | None:
     return (description.get("ModelArtifacts") or {}).get("S3ModelArtifacts")
 
 
+def dataset_uri(description: Mapping[str, Any]) -> str | None:
+    """The dataset version behind the `train` channel, with a slash at the end; None where it is none of ours."""
+    for channel in description.get("InputDataConfig") or ():
+        if channel["ChannelName"] == "train":
+            uri: str = (channel["DataSource"].get("S3DataSource") or {}).get("S3Uri", "")
+            return uri.removesuffix("train/") if uri.endswith("/train/") else None
+    return None
+
+
 def billable_seconds(description: Mapping[str, Any]) -> int | None:
     """Seconds the account pays for; less than the training's own under spot."""
     seconds = description.get("BillableTimeInSeconds", description.get("TrainingTimeInSeconds"))
     return None if seconds is None else int(seconds)
+
+
+def _machines(description: Mapping[str, Any]) -> dict[str, Any]:
+    resources = description.get("ResourceConfig") or {}
+    return {"instance_type": resources.get("InstanceType"), "instance_count": resources.get("InstanceCount", 1)}
+
+
+def _seconds_between(start: datetime | None, end: datetime | None) -> int | None:
+    return None if start is None or end is None else round((end - start).total_seconds())

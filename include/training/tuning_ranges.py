@@ -33,6 +33,11 @@ def chosen_ranges(conf: RunConf, dataset: DatasetVersion) -> Mapping[str, Range 
     return conf.tuning.ranges or default_ranges(conf, dataset)
 
 
+def combinations(ranges: Mapping[str, Range | Choices]) -> int:
+    """How many combinations a grid of lists has."""
+    return math.prod(len(span) for span in ranges.values() if not isinstance(span, Range))
+
+
 def default_ranges(conf: RunConf, dataset: DatasetVersion) -> dict[str, Range | Choices]:
     """The ranges AWS documents, without those a fixed optimizer ignores; the batch never exceeds a channel."""
     optimizer = conf.training.hyperparameters.optimizer
@@ -74,12 +79,11 @@ def parameter_ranges(conf: RunConf, dataset: DatasetVersion) -> dict[str, list[d
 
 
 def resource_limits(conf: RunConf) -> dict[str, int]:
-    """`ResourceLimits`; a grid runs as many jobs as it has combinations."""
+    """`ResourceLimits`; a grid runs as many jobs as it has combinations, and no more run at once than jobs in all."""
     tuning = conf.tuning
-    jobs = tuning.max_jobs
-    if tuning.strategy == "Grid":
-        jobs = math.prod(len(span) for span in tuning.ranges.values() if not isinstance(span, Range))
+    jobs = combinations(tuning.ranges) if tuning.strategy == "Grid" else tuning.max_jobs
     return {
         "MaxNumberOfTrainingJobs": jobs,
         "MaxParallelTrainingJobs": min(tuning.max_parallel_jobs, jobs),
+        **({"MaxRuntimeInSeconds": tuning.max_runtime_seconds} if tuning.max_runtime_seconds else {}),
     }

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from include.training.selection import BestModel
 
-# What the training stage returns: the documents of its tasks by name, None for a task that was skipped, and the
-# champion's where the run goes on from one.
+# What the training stage returns: the documents of its tasks by name, None for a task that was skipped.
 
 
 def base_model(models: dict[str, Any]) -> BestModel:
     """The model trained from scratch that goes on, or the champion."""
     from include.training.selection import BestModel
 
-    return BestModel.model_validate(models["select_best"] or models["champion"])
+    return BestModel.model_validate(models["select_best"])
 
 
 def final_model(models: dict[str, Any]) -> BestModel:
@@ -34,4 +33,6 @@ def final_model(models: dict[str, Any]) -> BestModel:
         artifact=str(job.artifact),
         hyperparameters=job.hyperparameters,
         billable_seconds=job.billable_seconds,
+        trial=base.trial,
+        dataset_uri=job.dataset_uri,
     )

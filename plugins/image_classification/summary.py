@@ -25,6 +25,7 @@ def summarise(dataset: Any, models: Any, evaluation: Any, registered: Any, deplo
     from include.deployment.prediction import Prediction
     from include.deployment.registry import RegisteredModel
     from include.evaluation.endpoint import EndpointEvaluation
+    from include.evaluation.leaderboard_page import load_leaderboard
     from include.evaluation.metrics import Evaluation
     from include.training.naming import Run
 
@@ -34,10 +35,8 @@ def summarise(dataset: Any, models: Any, evaluation: Any, registered: Any, deplo
     answers = (deployed["predict"] if deployed else None) or {"predictions": [], "evaluation": None}
     figures = summary.summarise(
         access.client("sagemaker"),
-        access.client("logs"),
         dataset=DatasetVersion.model_validate(dataset),
-        training_jobs=[models["train"]["name"]] if models["train"] else [],
-        tuning_job=models["tune"]["name"] if models["tune"] else None,
+        leaderboard=load_leaderboard(access.client("s3"), models["leaderboard"]),
         base_job=base_model(models).job,
         incremental_job=final_model(models).job if models["train_incremental"] else None,
         evaluation=Evaluation.model_validate(evaluation),

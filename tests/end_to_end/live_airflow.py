@@ -42,8 +42,9 @@ class Operator(AirflowClient):
     """What a person does in the UI beside starting runs."""
 
     def mark(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        copy = self.task(dag_id, run_id, task_id).map_index
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
-        self._call("PATCH", path, json={"new_state": state})
+        self._call("PATCH", path if copy < 0 else f"{path}/{copy}", json={"new_state": state})
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
         body = {
@@ -62,7 +63,7 @@ class Operator(AirflowClient):
             self._call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
 
     def task(self, dag_id: str, run_id: str, task_id: str) -> TaskRun:
-        """Return an unmapped task of a run."""
+        """Return a task of a run that has one copy."""
         (found,) = [task for task in self.task_runs(dag_id, run_id) if task.task_id == task_id]
         return found
 
@@ -168,7 +169,7 @@ def conf_of(version: Any, **changes: Any) -> dict[str, Any]:
         "training.mode": "train",
         "training.hyperparameters.num_layers": 20,
         "training.hyperparameters.image_shape": "3,28,28",
-        "training.hyperparameters.mini_batch_size": 8,
+        "training.hyperparameters.mini_batch_size": 4,
         "incremental.enabled": False,
         "promotion.minimum_accuracy": 0.0,
         **{name.replace("__", "."): value for name, value in changes.items()},

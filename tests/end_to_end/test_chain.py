@@ -69,7 +69,10 @@ def run_dag(airflow_database: None, world: World) -> Test:
         return Run(
             state=str(dag_run.state),
             tasks={instance.task_id: str(instance.state) for instance in instances},
-            returned={instance.task_id: instance.xcom_pull(instance.task_id) for instance in instances},
+            returned={
+                instance.task_id: instance.xcom_pull(instance.task_id, map_indexes=instance.map_index)
+                for instance in instances
+            },
         )
 
     return run
@@ -108,6 +111,7 @@ def test_every_task_of_the_chain_succeeds(chain: Chain) -> None:
 
     assert chain.run.state == "success"
     assert tasks.pop("dataset.unpack") == "skipped"  # the images lie under a prefix
+    assert tasks.pop("training.train_tuned") == "skipped"  # training.mode is both
     assert set(tasks.values()) == {"success"}
 
 
@@ -157,6 +161,17 @@ def test_the_model_is_registered_with_what_it_came_from(chain: Chain, world: Wor
 def test_the_endpoint_that_was_not_to_be_kept_is_gone(chain: Chain) -> None:
     assert chain.run.returned["deployment.deploy"]["name"] == ENDPOINT
     assert chain.endpoints == {}
+
+
+def test_every_job_stands_in_the_leaderboard_with_its_epochs(chain: Chain, world: World) -> None:
+    board = world.document(chain.run.returned["training.compare_jobs"])
+
+    assert {job["job"] for job in board["jobs"]} == set(chain.jobs)
+    assert board["best"] == chain.run.returned["training.select_best"]["job"]
+    assert all(job["epochs"] and job["billable_seconds"] for job in board["jobs"])
+    last = {job["job"]: job["epochs"][-1]["metrics"]["validation:accuracy"] for job in board["jobs"]}
+    reached = {job["job"]: job["objective"] for job in board["jobs"]}
+    assert last == pytest.approx(reached)
 
 
 def test_the_summary_tells_what_the_services_hold(chain: Chain, world: World) -> None:

@@ -107,7 +107,7 @@ def begin(operator: Operator, gates: Path) -> Iterator[Begin]:
 
 
 def name_of(dag_id: str, run_id: str, attempt: int = 1) -> str:
-    return job_name(dag_id=dag_id, run_id=run_id, task_id=TRAIN, attempt=attempt)
+    return job_name(dag_id=dag_id, run_id=run_id, task_id=TRAIN, map_index=0, attempt=attempt)
 
 
 def container_of(world: World, job: str) -> psutil.Process | None:

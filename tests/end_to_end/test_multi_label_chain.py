@@ -84,7 +84,9 @@ def returned(airflow_database: None, world: World) -> dict[str, Any]:
     instances = run.get_task_instances()
     assert {instance.task_id: str(instance.state) for instance in instances if instance.state == "failed"} == {}
     assert run.state == "success"
-    return {instance.task_id: instance.xcom_pull(instance.task_id) for instance in instances}
+    return {
+        instance.task_id: instance.xcom_pull(instance.task_id, map_indexes=instance.map_index) for instance in instances
+    }
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,14 @@ from moto import mock_aws
 
 from include.deployment.prediction import Prediction
 from include.evaluation.endpoint import EndpointEvaluation
+from include.evaluation.leaderboard import Leaderboard, read_leaderboard
 from include.run_conf import RunConf
 from include.summary import summarise, write_summary
 from include.training.epochs import LOG_GROUP
 from include.training.naming import Run
 from include.training.requests import incremental_request, training_request
+from include.training.results import describe_training_job
+from include.training.run_jobs import RunJob
 from include.training.selection import BestModel
 from tests.unit.documents import dataset_version, settings
 
@@ -37,7 +40,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield lambda service: boto3.client(service, region_name="us-east-1")
 
 
-def run_jobs(aws: Any) -> None:
+def run_jobs(aws: Any) -> Leaderboard:
     given = {"conf": RunConf(), "settings": settings(), "dataset": dataset_version(), "run": RUN}
     sagemaker, logs = aws("sagemaker"), aws("logs")
     sagemaker.create_training_job(**training_request("base-job", **given))
@@ -47,16 +50,20 @@ def run_jobs(aws: Any) -> None:
         logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=f"{job}/algo-1")
         event = {"timestamp": int(time.time() * 1000), "message": f"Epoch[0] Validation-accuracy={accuracy}"}
         logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=f"{job}/algo-1", logEvents=[event])
+    jobs = [
+        RunJob(describe_training_job(sagemaker, "base-job"), "base"),
+        RunJob(describe_training_job(sagemaker, "next-job"), "incremental"),
+    ]
+    return read_leaderboard(logs, jobs, best=BASE, prices={})
 
 
 def test_a_run_is_told_from_what_the_services_say(aws: Any) -> None:
-    run_jobs(aws)
+    leaderboard = run_jobs(aws)
     prediction = Prediction(image="images/owl/1.jpg", expected="owl", label="owl", probability=0.9, correct=True)
     summary = summarise(
         aws("sagemaker"),
-        aws("logs"),
         dataset=dataset_version(),
-        training_jobs=["base-job"],
+        leaderboard=leaderboard,
         base_job="base-job",
         incremental_job="next-job",
         endpoint="pets",
@@ -85,14 +92,14 @@ def test_a_run_is_told_from_what_the_services_say(aws: Any) -> None:
 
 
 def test_a_run_that_only_built_a_dataset_has_a_summary_too(aws: Any) -> None:
-    summary = summarise(aws("sagemaker"), aws("logs"), dataset=dataset_version())
+    summary = summarise(aws("sagemaker"), dataset=dataset_version())
     assert (summary.training_jobs, summary.incremental, summary.test_accuracy) == ((), None, None)
 
 
 def test_the_summary_lies_beside_the_report(aws: Any) -> None:
     s3 = aws("s3")
     s3.create_bucket(Bucket="models-of-acme")
-    summary = summarise(aws("sagemaker"), aws("logs"), dataset=dataset_version())
+    summary = summarise(aws("sagemaker"), dataset=dataset_version())
     uri = write_summary(s3, summary, settings=settings(), run=RUN)
     assert uri == f"s3://models-of-acme/reports/{RUN.name}/summary.json"
     kept = s3.get_object(Bucket="models-of-acme", Key=f"reports/{RUN.name}/summary.json")["Body"].read()

@@ -63,14 +63,16 @@ def evaluate(
     """Measure the answers and write the report: metrics, confusion matrix, base against incremental, a page."""
     from include.datasets.version import DatasetVersion
     from include.evaluation import evaluate as evaluation_of_answers
+    from include.evaluation.leaderboard_page import load_leaderboard
     from include.run_conf import RunConf
     from include.training.naming import Run
     from include.training.results import describe_training_job
 
     settings, ti = load_settings(), get_current_context()["ti"]
     access = AwsAccess.of(settings)
+    s3 = access.client("s3")
     measured = evaluation_of_answers.evaluate(
-        access.client("s3"),
+        s3,
         access.client("logs"),
         job=describe_training_job(access.client("sagemaker"), final_model(models).job),
         best=base_model(models),
@@ -79,6 +81,7 @@ def evaluate(
         settings=settings,
         run=Run(ti.dag_id, ti.run_id),
         top_k=RunConf.from_conf(conf).training.hyperparameters.top_k,
+        leaderboard=load_leaderboard(s3, models["leaderboard"]),
     )
     log.info("Accuracy on %d held-out images: %.4f", measured.images, measured.accuracy)
     return measured.model_dump(mode="json")

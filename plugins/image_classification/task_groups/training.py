@@ -11,64 +11,136 @@ from airflow.sdk.exceptions import AirflowSkipException
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
 from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
+from image_classification.selection import CONF, DATASET, compare_jobs, select_best
+from image_classification.task_groups.dataset import finished_version
 
 if TYPE_CHECKING:
     from image_classification.operators.sagemaker_job import JobOrder
     from include.datasets.version import DatasetVersion
+    from include.problems import Problem
     from include.run_conf import RunConf
     from include.training.selection import BestModel
 
 log = logging.getLogger(__name__)
 
+BASE_TRIAL = "base"
+"""How the one base job is called where the run conf names no trials."""
+
 
 @task_group(group_id="training", tooltip="A dataset version -> the model that goes on")
 def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
-    """The training stage: returns its tasks' documents by name, and the champion's.
+    """The training stage: returns its tasks' documents by name, and what the model that goes on was trained with.
 
-    With a `champion` (the document of a BestModel) nothing is trained from scratch: it is the base of the incremental
-    training.
+    `conf` and `dataset` of the answer are those of the best model's trial. With a `champion` (the document of a
+    BestModel) nothing is trained from scratch: it is the base of the incremental training.
     """
+    trials: Any = plan_trials(conf, dataset, champion)
+    train = TrainingJobOperator.partial(
+        task_id="train", request=base_training, map_index_template="{{ task.inputs['trial'] }}"
+    ).expand(inputs=trials)
     inputs = {"conf": conf, "dataset": dataset, "champion": champion}
-    train = TrainingJobOperator(task_id="train", request=base_training, inputs=inputs)
     tune = TuningJobOperator(task_id="tune", request=tuning, inputs=inputs)
-    best = select_best(conf, train.output, tune.output)  # type: ignore[arg-type]
+    tuned = TrainingJobOperator(
+        task_id="train_tuned", request=tuned_training, inputs={"conf": conf, "dataset": dataset, "tune": tune.output}
+    )
+    best: Any = select_best(conf, dataset, champion, trials)
     incremental = TrainingJobOperator(
         task_id="train_incremental",
         request=incremental_training,
-        inputs={**inputs, "best": best},
+        inputs={"conf": best[CONF], "dataset": best[DATASET], "best": best},
         trigger_rule="none_failed",
     )
+    leaderboard: Any = compare_jobs(champion, trials, best)
+    trials >> [tune, incremental]
+    [train, tune, tuned] >> best
+    incremental >> leaderboard
     return {
-        "train": train.output,
-        "tune": tune.output,
+        "conf": best[CONF],
+        "dataset": best[DATASET],
         "select_best": best,
         "train_incremental": incremental.output,
-        "champion": champion,
+        "leaderboard": leaderboard,
     }
 
 
+@task
+def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The base jobs to train, each with its name, conf and dataset version; none where the run only tunes.
+
+    Everything that only the dataset versions show is looked at here, for all jobs at once and before any is paid for.
+    """
+    from include.datasets.version import DatasetVersion
+    from include.run_conf import RunConf
+    from include.training.preflight import PreflightError
+
+    if champion:
+        log.info("The run goes on from %s: nothing is trained from scratch.", champion["job"])
+        return []
+    run_conf, version = RunConf.from_conf(conf), DatasetVersion.model_validate(dataset)
+    jobs = _base_jobs(run_conf, version)
+    looked_at = jobs if run_conf.training.mode == "train" else [("", run_conf, version), *jobs]
+    problems: dict[Problem, None] = {}
+    for name, job_conf, learned_from in looked_at:
+        for problem in _problems(job_conf, learned_from):
+            field = f"{problem.field} of trial {name}" if name and run_conf.training.trials else problem.field
+            problems[problem.model_copy(update={"field": field})] = None
+    if problems:
+        raise PreflightError(problems)
+    for name, _, learned_from in jobs:
+        log.info("Trial %s learns from %s/%s.", name, learned_from.name, learned_from.version)
+    return [
+        {"trial": name, "conf": job_conf.model_dump(mode="json"), "dataset": learned_from.model_dump(mode="json")}
+        for name, job_conf, learned_from in jobs
+    ]
+
+
 def base_training(order: JobOrder) -> dict[str, Any]:
-    """The training job from scratch; skipped where the run only tunes, or goes on from a champion."""
+    """The training job of one trial, from scratch."""
     from include.training.requests import training_request
 
     conf, dataset = _conf_and_dataset(order)
-    _skip_with_champion(order)
-    if conf.training.mode == "tune":
-        raise AirflowSkipException("training.mode is tune")
-    _check(order, conf, dataset)
     return training_request(order.name, conf=conf, settings=order.settings, dataset=dataset, run=order.run)
 
 
 def tuning(order: JobOrder) -> dict[str, Any]:
     """The tuning job; skipped where the run only trains, or goes on from a champion."""
-    from include.training.requests import tuning_request
+    from include.training.requests import image_uri, tuning_request
+    from include.training.tuning_ranges import parameter_ranges
+    from include.training.warm_start import warm_start
 
     conf, dataset = _conf_and_dataset(order)
-    _skip_with_champion(order)
+    if champion := order.inputs["champion"]:
+        raise AirflowSkipException(f"this run goes on from {champion['job']}")
     if conf.training.mode == "train":
         raise AirflowSkipException("training.mode is train")
-    _check(order, conf, dataset)
-    return tuning_request(order.name, conf=conf, settings=order.settings, dataset=dataset, run=order.run)
+    learned = warm_start(
+        order.access.client("sagemaker"),
+        conf,
+        dataset=dataset,
+        ranges=parameter_ranges(conf, dataset),
+        image=image_uri(order.settings),
+    )
+    return tuning_request(
+        order.name, conf=conf, settings=order.settings, dataset=dataset, run=order.run, warm_start=learned
+    )
+
+
+def tuned_training(order: JobOrder) -> dict[str, Any]:
+    """The full training job with the best hyperparameters of the tuning job."""
+    from include.training.requests import training_request
+    from include.training.results import JobResult
+    from include.training.selection import NoUsableJobError
+
+    conf, dataset = _conf_and_dataset(order)
+    if conf.training.mode != "tune_then_train":
+        raise AirflowSkipException(f"training.mode is {conf.training.mode}")
+    tuning_job = JobResult.model_validate(order.inputs["tune"])
+    if not tuning_job.best_job:
+        raise NoUsableJobError(f"No job of {tuning_job.name} reached an objective: there is nothing to train with.")
+    found = tuning_job.hyperparameters
+    told = ", ".join(f"{name} {value}" for name, value in sorted(found.items()))
+    log.info("A full job with the hyperparameters of %s: %s.", tuning_job.best_job, told)
+    return training_request(order.name, conf=conf, settings=order.settings, dataset=dataset, run=order.run, tuned=found)
 
 
 def incremental_training(order: JobOrder) -> dict[str, Any]:
@@ -79,32 +151,28 @@ def incremental_training(order: JobOrder) -> dict[str, Any]:
     conf, dataset = _conf_and_dataset(order)
     if not conf.incremental.enabled:
         raise AirflowSkipException("incremental.enabled is off")
-    base = BestModel.model_validate(order.inputs["best"] or order.inputs["champion"])
-    _check(order, conf, dataset, parent=base)
+    base = BestModel.model_validate(order.inputs["best"])
+    _check(conf, dataset, parent=base)
     return incremental_request(
         order.name, conf=conf, settings=order.settings, dataset=dataset, run=order.run, base=base
     )
 
 
-@task(trigger_rule="none_failed_min_one_success")
-def select_best(conf: dict[str, Any], train: dict[str, Any] | None, tune: dict[str, Any] | None) -> dict[str, Any]:
-    """The best of the run's models, or of the one mode that `training.continue_with` names."""
-    if train is None and tune is None:
-        raise AirflowSkipException("this run goes on from a champion")
-    from include.run_conf import RunConf
-    from include.training import selection
+def _base_jobs(conf: RunConf, version: DatasetVersion) -> list[tuple[str, RunConf, DatasetVersion]]:
+    """Name, conf and dataset version of every base job."""
+    from include.datasets.version import DatasetVersion
 
-    wanted = RunConf.from_conf(conf).training.continue_with
-    best = selection.select_best(
-        AwsAccess.of(load_settings()).client("sagemaker"),
-        tuning_job=tune["name"] if tune and wanted != "train" else None,
-        training_jobs=[train["name"]] if train and wanted != "tune" else [],
-    )
-    for place, candidate in enumerate(best.leaderboard, start=1):
-        log.info("%d. %s: %s %.4f", place, candidate.job, best.objective, candidate.value)
-    for skipped in best.skipped:
-        log.info("Left out: %s: %s", skipped.job, skipped.reason)
-    return best.model_dump(mode="json")
+    if conf.training.mode not in ("train", "both"):
+        return []
+    jobs = []
+    for trial in conf.training.trials:
+        job_conf, learned_from = conf.of_trial(trial), version
+        if trial.dataset:
+            learned_from = DatasetVersion.model_validate(finished_version(job_conf.model_dump(mode="json")))
+            pinned = job_conf.dataset.model_copy(update={"version": learned_from.version})
+            job_conf = job_conf.model_copy(update={"dataset": pinned})
+        jobs.append((trial.name, job_conf, learned_from))
+    return jobs or [(BASE_TRIAL, conf, version)]
 
 
 def _conf_and_dataset(order: JobOrder) -> tuple[RunConf, DatasetVersion]:
@@ -114,14 +182,19 @@ def _conf_and_dataset(order: JobOrder) -> tuple[RunConf, DatasetVersion]:
     return RunConf.from_conf(order.inputs["conf"]), DatasetVersion.model_validate(order.inputs["dataset"])
 
 
-def _skip_with_champion(order: JobOrder) -> None:
-    champion = order.inputs["champion"]
-    if champion:
-        raise AirflowSkipException(f"this run goes on from {champion['job']}")
+def _problems(conf: RunConf, dataset: DatasetVersion) -> tuple[Problem, ...]:
+    from include.training.preflight import PreflightError
+
+    try:
+        _check(conf, dataset)
+    except PreflightError as error:
+        return error.problems
+    return ()
 
 
-def _check(order: JobOrder, conf: RunConf, dataset: DatasetVersion, parent: BestModel | None = None) -> None:
+def _check(conf: RunConf, dataset: DatasetVersion, parent: BestModel | None = None) -> None:
     """What can only be known with the dataset version, before the job is paid for."""
     from include.training.preflight import check
 
-    check(conf, order.settings, s3=order.access.client("s3"), dataset=dataset, parent=parent)
+    settings = load_settings()
+    check(conf, settings, s3=AwsAccess.of(settings).client("s3"), dataset=dataset, parent=parent)

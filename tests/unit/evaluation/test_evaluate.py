@@ -9,18 +9,20 @@ import pytest
 
 from include.datasets.version import test_image_uris as held_out_uris
 from include.evaluation.evaluate import evaluate
+from include.evaluation.leaderboard import read_leaderboard
 from include.evaluation.metrics import Evaluation
 from include.evaluation.transform import common_prefix, write_manifest
 from include.training.epochs import LOG_GROUP
 from include.training.naming import Run
 from include.training.results import JobResult
-from include.training.selection import BestModel, Candidate, SkippedJob
+from include.training.run_jobs import RunJob
+from include.training.selection import BestModel
 from tests.unit.documents import described_training_job, settings
 from tests.unit.evaluation.conftest import classify
 from tests.unit.pages.reading import ReadPage
 
 RUN = Run("image_classification", "manual__2026-01-02")
-CHANNELS = [{"ChannelName": "train"}, {"ChannelName": "model"}]
+CHANNELS = [{"ChannelName": name, "DataSource": {}} for name in ("train", "model")]
 
 
 def write_epochs(logs: Any, job: str, accuracies: list[float]) -> None:
@@ -51,9 +53,12 @@ def evaluation(world: Any) -> Evaluation:
         value=0.5,
         artifact="s3://models-of-acme/jobs/base-job/output/model.tar.gz",
         hyperparameters={},
-        leaderboard=[Candidate(job="base-job", value=0.5, hyperparameters={"epochs": "2"}, billable_seconds=60)],
-        skipped=[SkippedJob(job="lost-job", reason="Failed: <script>alert(1)</script>")],
     )
+    base = JobResult.of_training_job(described_training_job())
+    lost = base.model_copy(
+        update={"name": "lost-job", "status": "Failed", "failure_reason": "<script>alert(1)</script>"}
+    )
+    jobs = [RunJob(base, "base"), RunJob(lost, "base")]
     return evaluate(
         world.s3,
         logs,
@@ -63,6 +68,7 @@ def evaluation(world: Any) -> Evaluation:
         dataset=world.dataset,
         settings=settings(),
         run=RUN,
+        leaderboard=read_leaderboard(logs, jobs, best=best, prices={}),
     )
 
 
@@ -85,7 +91,6 @@ def test_the_figures_are_kept_for_machines(world: Any, evaluation: Evaluation) -
     folder = evaluation.metrics_uri.removesuffix("metrics.json")
     assert "macro avg" in json.loads(world.read(f"{folder}classification_report.json"))
     assert world.read(f"{folder}confusion_matrix.csv").decode().startswith("expected,<b>dark,grey,light\n")
-    assert json.loads(world.read(f"{folder}leaderboard.json"))["skipped"][0]["job"] == "lost-job"
 
 
 def test_the_page_stands_alone_and_escapes_what_it_shows(world: Any, evaluation: Evaluation) -> None:
@@ -103,5 +108,5 @@ def test_the_page_shows_base_against_incremental(world: Any, evaluation: Evaluat
     first_epochs = page[page.index("First epoch: base against incremental") :]
     rows = re.findall(r"<tr><td>(\w+ [\w-]+)</td><td>([\d.%]+)</td><td>([\d.%]+)</td></tr>", first_epochs)
     assert rows[:2] == [("base base-job", "25.00%", "50.00%"), ("incremental next-job", "75.00%", "87.50%")]
-    assert page.count("<polyline") == 2
+    assert page.count("<polyline") == 3  # both, and the base job once more among its trials
     assert 'class="wrong"' in page

@@ -7,7 +7,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from include.training.epochs import LOG_GROUP, first_epoch_validation_accuracy, parse_epochs, read_epochs
+from include.training.epochs import LOG_GROUP, parse_epochs, read_epochs
 
 PREFIX = "[01/02/2026 03:04:05 INFO 140413]"
 LINES = [
@@ -63,13 +63,13 @@ def test_the_epochs_of_a_job_come_from_its_own_stream(logs) -> None:
     write_log(logs, "job-1/algo-1-1767323045", LINES)
     write_log(logs, "job-10/algo-1-1767323045", [f"{PREFIX} Epoch[0] Validation-accuracy=0.9"])
     assert len(read_epochs(logs, "job-1")) == 2
-    assert first_epoch_validation_accuracy(logs, "job-1") == 0.253906
+    assert read_epochs(logs, "job-1")[0].validation_accuracy == 0.253906
 
 
 def test_of_several_machines_one_is_read(logs) -> None:
     write_log(logs, "job-1/algo-1-1767323045", LINES)
     write_log(logs, "job-1/algo-2-1767323045", [f"{PREFIX} Epoch[0] Validation-accuracy=0.1"])
-    assert first_epoch_validation_accuracy(logs, "job-1") == 0.253906
+    assert read_epochs(logs, "job-1")[0].validation_accuracy == 0.253906
 
 
 def test_a_restarted_spot_job_is_read_from_its_first_start_on(logs) -> None:
@@ -87,4 +87,4 @@ def test_a_log_longer_than_a_page_is_read_to_its_end(logs) -> None:
 def test_a_job_without_a_log_has_no_epochs(logs) -> None:
     assert read_epochs(logs, "job-1") == []
     logs.delete_log_group(logGroupName=LOG_GROUP)
-    assert first_epoch_validation_accuracy(logs, "job-1") is None
+    assert read_epochs(logs, "job-1") == []

@@ -13,6 +13,7 @@ from include.training.hyperparameters import IncompatibleModelError
 from include.training.naming import Run
 from include.training.requests import image_uri, incremental_request, training_request, tuning_request
 from include.training.selection import BestModel
+from include.training.warm_start import WarmStart
 from tests.unit.documents import dataset_version, settings
 
 SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")
@@ -261,3 +262,138 @@ def test_hyperband_spends_epochs() -> None:
 
 def test_an_image_of_ones_own_comes_from_the_settings() -> None:
     assert image_uri(settings(image_uri="acme/image-classification:2")) == "acme/image-classification:2"
+
+
+LIMITS = {
+    "tuning.max_jobs": 20,
+    "tuning.max_parallel_jobs": 4,
+    "tuning.max_runtime_seconds": 7200,
+    "tuning.early_stopping": True,
+    "tuning.completion": {"target": 0.97, "jobs_without_improvement": 5, "converged": True},
+}
+
+
+def test_a_tuning_job_ends_when_its_budget_or_its_aim_is_reached() -> None:
+    body = request(tuning_request, {"training.mode": "tune", **LIMITS})
+    assert_aws_takes("CreateHyperParameterTuningJob", body)
+    config = body["HyperParameterTuningJobConfig"]
+    assert config["ResourceLimits"] == {
+        "MaxNumberOfTrainingJobs": 20,
+        "MaxParallelTrainingJobs": 4,
+        "MaxRuntimeInSeconds": 7200,
+    }
+    assert config["TrainingJobEarlyStoppingType"] == "Auto"
+    assert config["TuningJobCompletionCriteria"] == {
+        "TargetObjectiveMetricValue": 0.97,
+        "BestObjectiveNotImproving": {"MaxNumberOfTrainingJobsNotImproving": 5},
+        "ConvergenceDetected": {"CompleteOnConvergence": "Enabled"},
+    }
+
+
+def test_without_an_aim_the_budget_alone_ends_a_tuning_job() -> None:
+    config = request(tuning_request, {"training.mode": "tune"})["HyperParameterTuningJobConfig"]
+    assert "TuningJobCompletionCriteria" not in config
+    assert config["ResourceLimits"] == {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 2}
+
+
+def test_ranges_of_all_types_and_scalings_reach_the_request() -> None:
+    ranges = {
+        "learning_rate": {"min": 1e-4, "max": 0.1, "scaling": "Logarithmic"},
+        "momentum": {"min": 0.5, "max": 0.99, "scaling": "ReverseLogarithmic"},
+        "weight_decay": {"min": 0.0, "max": 0.01, "scaling": "Linear"},
+        "mini_batch_size": {"min": 8, "max": 20, "scaling": "Logarithmic"},
+        "optimizer": ["sgd", "nag"],
+    }
+    body = request(tuning_request, {"training.mode": "tune", "tuning.ranges": ranges})
+    assert_aws_takes("CreateHyperParameterTuningJob", body)
+    assert body["HyperParameterTuningJobConfig"]["ParameterRanges"] == {
+        "ContinuousParameterRanges": [
+            {"Name": "learning_rate", "MinValue": "0.0001", "MaxValue": "0.1", "ScalingType": "Logarithmic"},
+            {"Name": "momentum", "MinValue": "0.5", "MaxValue": "0.99", "ScalingType": "ReverseLogarithmic"},
+            {"Name": "weight_decay", "MinValue": "0.0", "MaxValue": "0.01", "ScalingType": "Linear"},
+        ],
+        "IntegerParameterRanges": [
+            {"Name": "mini_batch_size", "MinValue": "8", "MaxValue": "20", "ScalingType": "Logarithmic"}
+        ],
+        "CategoricalParameterRanges": [{"Name": "optimizer", "Values": ["sgd", "nag"]}],
+    }
+
+
+@pytest.mark.parametrize("strategy", ["Bayesian", "Random", "Hyperband", "Grid"])
+def test_a_tuning_job_may_have_fewer_epochs_than_the_base_job(strategy: str) -> None:
+    conf = {
+        "training.mode": "tune_then_train",
+        "training.hyperparameters": {"epochs": 18, "checkpoint_frequency": 3},
+        "tuning.strategy": strategy,
+        "tuning.epochs": 3,
+        "tuning.ranges": {"learning_rate": [0.01, 0.1]},
+    }
+    body = request(tuning_request, conf)
+    assert_aws_takes("CreateHyperParameterTuningJob", body)
+    static = body["TrainingJobDefinition"]["StaticHyperParameters"]
+    assert (static["epochs"], static["checkpoint_frequency"]) == ("3", "3")
+    assert "learning_rate" not in static
+    hyperband = body["HyperParameterTuningJobConfig"].get("StrategyConfig", {})
+    assert hyperband == (
+        {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 3}} if strategy == "Hyperband" else {}
+    )
+    tuned = {"learning_rate": "0.1", "_tuning_objective_metric": "validation:accuracy"}
+    full = request(training_request, conf, tuned=tuned)["HyperParameters"]
+    assert (full["epochs"], full["learning_rate"]) == ("18", "0.1")
+    assert "_tuning_objective_metric" not in full
+
+
+def test_earlier_tuning_jobs_are_named_in_the_request() -> None:
+    start = WarmStart(["tune-1", "tune-2"], "TransferLearning")
+    body = request(tuning_request, {"training.mode": "tune"}, warm_start=start)
+    assert_aws_takes("CreateHyperParameterTuningJob", body)
+    assert body["WarmStartConfig"] == {
+        "ParentHyperParameterTuningJobs": [
+            {"HyperParameterTuningJobName": "tune-1"},
+            {"HyperParameterTuningJobName": "tune-2"},
+        ],
+        "WarmStartType": "TransferLearning",
+    }
+
+
+GUARDED = {
+    "kms_key_id": "key-1",
+    "subnets": ["subnet-1"],
+    "security_group_ids": ["sg-1"],
+    "network_isolation": True,
+    "keep_alive_seconds": 600,
+}
+
+
+@pytest.mark.parametrize("kind", [training_request, incremental_request, tuning_request])
+def test_what_the_deployment_says_holds_for_every_kind_of_job(kind: Any) -> None:
+    conf = {"training.mode": "both", "resources": {"instance_type": "ml.p3.2xlarge", "volume_gb": 77}}
+    more = {"base": BASE} if kind is incremental_request else {}
+    body = request(kind, conf, given=settings(**GUARDED), **more)
+    assert_aws_takes("CreateHyperParameterTuningJob" if kind is tuning_request else "CreateTrainingJob", body)
+    definition = body.get("TrainingJobDefinition", body)
+    assert definition["ResourceConfig"] == {
+        "InstanceType": "ml.p3.2xlarge",
+        "InstanceCount": 1,
+        "VolumeSizeInGB": 77,
+        "VolumeKmsKeyId": "key-1",
+        "KeepAlivePeriodInSeconds": 600,
+    }
+    assert definition["OutputDataConfig"]["KmsKeyId"] == "key-1"
+    assert definition["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    assert definition["EnableNetworkIsolation"] is True
+
+
+@pytest.mark.parametrize("kind", [training_request, incremental_request, tuning_request])
+def test_spot_machines_keep_checkpoints_and_are_not_kept_warm(kind: Any) -> None:
+    more = {"base": BASE} if kind is incremental_request else {}
+    conf = {"training.mode": "both", "resources.spot": True}
+    body = request(kind, conf, given=settings(keep_alive_seconds=600), **more)
+    definition = body.get("TrainingJobDefinition", body)
+    assert "KeepAlivePeriodInSeconds" not in definition["ResourceConfig"]
+    assert definition["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
+    assert definition["EnableManagedSpotTraining"] is True
+
+
+def test_machines_are_not_kept_unless_the_deployment_says_so() -> None:
+    assert "KeepAlivePeriodInSeconds" not in request(training_request, {})["ResourceConfig"]

@@ -13,7 +13,10 @@ def test_a_training_job_is_a_small_document() -> None:
         "hyperparameters": {"epochs": "5"},
         "metrics": {"validation:accuracy": 0.5},
         "artifact": "s3://models-of-acme/jobs/base-job/output/model.tar.gz",
+        "dataset_uri": None,
         "best_job": None,
+        "instance_type": "ml.g4dn.xlarge",
+        "instance_count": 1,
         "training_seconds": 120,
         "billable_seconds": 100,
         "failure_reason": None,
@@ -22,7 +25,8 @@ def test_a_training_job_is_a_small_document() -> None:
 
 def test_the_role_is_told_by_what_the_job_was_started_with() -> None:
     tuned = described_training_job(TuningJobArn="arn:aws:sagemaker:eu-central-1:123456789012:tuning")
-    resumed = described_training_job(InputDataConfig=[{"ChannelName": "train"}, {"ChannelName": "model"}])
+    channels = [{"ChannelName": "train", "DataSource": {}}, {"ChannelName": "model", "DataSource": {}}]
+    resumed = described_training_job(InputDataConfig=channels)
     assert JobResult.of_training_job(tuned).role == "tuning"
     assert JobResult.of_training_job(resumed).role == "incremental"
 
@@ -64,3 +68,9 @@ def test_a_tuning_job_without_a_finished_job_has_no_best() -> None:
         }
     )
     assert (result.best_job, result.metrics, result.failure_reason) == (None, {}, "all failed")
+
+
+def test_a_job_tells_the_dataset_version_it_learned_from() -> None:
+    uri = "s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/"
+    train = {"ChannelName": "train", "DataSource": {"S3DataSource": {"S3Uri": f"{uri}train/"}}}
+    assert JobResult.of_training_job(described_training_job(InputDataConfig=[train])).dataset_uri == uri

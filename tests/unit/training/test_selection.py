@@ -1,123 +1,133 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import pytest
-from botocore.stub import Stubber
 
-from include.training.selection import NoUsableJobError, select_best
-from tests.unit.documents import described_training_job
-
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
-
-
-class Jobs:
-    """A SageMaker client that answers for these jobs, in the order in which they are asked for: by name."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-        self.stubber = Stubber(client)
-
-    def children(self, tuning_job: str, *names: str) -> None:
-        summaries = [
-            {
-                "TrainingJobName": name,
-                "TrainingJobArn": f"arn:aws:sagemaker:eu-central-1:123456789012:training-job/{name}",
-                "CreationTime": NOW,
-                "TrainingJobStatus": "Completed",
-                "TunedHyperParameters": {},
-            }
-            for name in names
-        ]
-        self.stubber.add_response(
-            "list_training_jobs_for_hyper_parameter_tuning_job",
-            {"TrainingJobSummaries": summaries},
-            {"HyperParameterTuningJobName": tuning_job},
-        )
-
-    def describe(self, name: str, accuracy: float | None, **changes: Any) -> None:
-        metrics = [{"MetricName": "validation:accuracy", "Value": accuracy, "Timestamp": NOW}] if accuracy else []
-        answer = described_training_job(name, FinalMetricDataList=metrics, **changes)
-        answer["InputDataConfig"][0]["DataSource"] = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://b/"}}
-        self.stubber.add_response("describe_training_job", answer, {"TrainingJobName": name})
+from include.run_conf import RunConf
+from include.training.results import JobResult, Part
+from include.training.run_jobs import RunJob
+from include.training.selection import NoUsableJobError, contenders, select_best
 
 
-@pytest.fixture(scope="module")
-def client() -> Any:
-    return boto3.client(
-        "sagemaker", region_name="eu-central-1", aws_access_key_id="testing", aws_secret_access_key="testing"
-    )
+def job(name: str, accuracy: float | None, *, part: Part = "base", **changes: Any) -> RunJob:
+    """A completed job that reached an accuracy."""
+    given: dict[str, Any] = {
+        "name": name,
+        "status": "Completed",
+        "role": "tuning" if part == "tuning" else "base",
+        "metrics": {} if accuracy is None else {"validation:accuracy": accuracy},
+        "artifact": f"s3://models-of-acme/jobs/{name}/output/model.tar.gz",
+        "billable_seconds": 100,
+    }
+    tuning_job = "tune-1" if part == "tuning" else None
+    return RunJob(JobResult.model_validate({**given, **changes}), part, tuning_job=tuning_job)
 
 
-@pytest.fixture
-def jobs(client: Any) -> Iterator[Jobs]:
-    answers = Jobs(client)
-    with answers.stubber:
-        yield answers
-        answers.stubber.assert_no_pending_responses()
+def test_the_best_job_is_the_one_with_the_highest_objective() -> None:
+    selected = select_best([job("tune-1-001", 0.8, part="tuning"), job("tune-1-002", 0.9, part="tuning")])
 
-
-def test_the_best_of_a_tuning_job_is_the_one_with_the_highest_objective(jobs: Jobs) -> None:
-    jobs.children("tune-1", "tune-1-002", "tune-1-001")
-    jobs.describe("tune-1-001", 0.8)
-    jobs.describe("tune-1-002", 0.9)
-    best = select_best(jobs.client, tuning_job="tune-1")
+    best = selected.best
     assert (best.job, best.value, best.tuning_job) == ("tune-1-002", 0.9, "tune-1")
     assert best.artifact == "s3://models-of-acme/jobs/tune-1-002/output/model.tar.gz"
-    assert [candidate.job for candidate in best.leaderboard] == ["tune-1-002", "tune-1-001"]
+    assert [ranked.result.name for ranked in selected.ranked] == ["tune-1-002", "tune-1-001"]
+    assert best.reason == "the highest validation:accuracy: 0.9000, then tune-1-001 with 0.8000"
 
 
-def test_a_plain_job_competes_with_a_tuning_job(jobs: Jobs) -> None:
-    jobs.children("tune-1", "tune-1-001")
-    jobs.describe("plain", 0.95)
-    jobs.describe("tune-1-001", 0.8)
-    best = select_best(jobs.client, tuning_job="tune-1", training_jobs=["plain"])
+def test_a_plain_job_competes_with_a_tuning_job() -> None:
+    best = select_best([job("plain", 0.95), job("tune-1-001", 0.8, part="tuning")]).best
     assert (best.job, best.tuning_job) == ("plain", None)
 
 
-def test_equal_jobs_are_told_apart_by_what_they_cost(jobs: Jobs) -> None:
-    jobs.describe("dear", 0.9, BillableTimeInSeconds=500)
-    jobs.describe("dearer", 0.9, BillableTimeInSeconds=501)
-    jobs.describe("worse", 0.8, BillableTimeInSeconds=5)
-    best = select_best(jobs.client, training_jobs=["worse", "dearer", "dear"])
-    assert [candidate.job for candidate in best.leaderboard] == ["dear", "dearer", "worse"]
+def test_equal_jobs_are_told_apart_by_what_they_cost() -> None:
+    jobs = [
+        job("dearer", 0.9, billable_seconds=501),
+        job("dear", 0.9, billable_seconds=500),
+        job("worse", 0.8, billable_seconds=5),
+    ]
+    selected = select_best(jobs)
+    assert [ranked.result.name for ranked in selected.ranked] == ["dear", "dearer", "worse"]
+    assert selected.best.reason == (
+        "validation:accuracy 0.9000 as 2 jobs have it, and the cheapest of them: 500 billable seconds, "
+        "then dearer with 501"
+    )
 
 
-def test_a_smaller_objective_may_be_the_better(jobs: Jobs) -> None:
-    jobs.describe("high", 0.9)
-    jobs.describe("low", 0.1)
-    assert select_best(jobs.client, training_jobs=["high", "low"], maximize=False).job == "low"
+def test_two_machines_cost_twice_as_much_as_one() -> None:
+    pair = [job("two", 0.9, billable_seconds=60, instance_count=2), job("one", 0.9, billable_seconds=100)]
+    assert select_best(pair).best.job == "one"
 
 
-def test_jobs_that_cannot_be_used_are_named(jobs: Jobs) -> None:
-    jobs.describe("failed", 0.99, TrainingJobStatus="Failed", FailureReason="AlgorithmError: out of memory")
-    jobs.describe("good", 0.5)
-    jobs.describe("silent", None)
-    jobs.describe("stopped", 0.99, TrainingJobStatus="Stopped")
-    best = select_best(jobs.client, training_jobs=["good", "failed", "stopped", "silent"])
-    assert best.job == "good"
-    assert [(skip.job, skip.reason) for skip in best.skipped] == [
+def test_equal_jobs_of_equal_cost_are_told_apart_by_name() -> None:
+    best = select_best([job("b", 0.9), job("a", 0.9)]).best
+    assert (best.job, best.reason) == ("a", "validation:accuracy 0.9000 at the same cost as b: the first by name")
+
+
+def test_a_smaller_objective_may_be_the_better() -> None:
+    assert select_best([job("high", 0.9), job("low", 0.1)], maximize=False).best.job == "low"
+
+
+def test_jobs_that_cannot_be_used_are_named() -> None:
+    selected = select_best(
+        [
+            job("failed", 0.99, status="Failed", failure_reason="AlgorithmError: out of memory"),
+            job("good", 0.5),
+            job("silent", None),
+            job("lost", 0.99, artifact=None),
+            job("no-number", float("nan")),
+            job("stopped", 0.99, status="Stopped"),
+        ]
+    )
+    assert (selected.best.job, selected.best.reason) == ("good", "validation:accuracy 0.5000, the only usable job")
+    assert [(skip.job, skip.reason) for skip in selected.skipped] == [
         ("failed", "Failed: AlgorithmError: out of memory"),
         ("silent", "tells no validation:accuracy"),
+        ("lost", "left no artifact"),
+        ("no-number", "tells no validation:accuracy"),
         ("stopped", "Stopped"),
     ]
 
 
-def test_no_usable_job_says_what_became_of_each(jobs: Jobs) -> None:
-    jobs.children("tune-1", "tune-1-001")
-    jobs.describe("tune-1-001", 0.99, TrainingJobStatus="Failed", FailureReason="ClientError: bad batch")
+def test_no_usable_job_says_what_became_of_each() -> None:
     with pytest.raises(NoUsableJobError) as refused:
-        select_best(jobs.client, tuning_job="tune-1")
+        select_best([job("only", 0.99, status="Failed", failure_reason="ClientError: bad batch")])
     assert str(refused.value) == (
-        "No training job of tuning job tune-1 completed with validation:accuracy:\n"
-        "  tune-1-001: Failed: ClientError: bad batch\n"
+        "No training job completed with validation:accuracy:\n"
+        "  only: Failed: ClientError: bad batch\n"
         "Put right what they failed on and run again."
     )
 
 
-def test_nothing_to_choose_from_is_an_error(jobs: Jobs) -> None:
+def test_nothing_to_choose_from_is_an_error() -> None:
     with pytest.raises(NoUsableJobError, match="There is no training job to choose from"):
-        select_best(jobs.client)
+        select_best([])
+
+
+@pytest.mark.parametrize(
+    ("conf", "wanted"),
+    [
+        ({"training.mode": "both"}, ["plain", "tune-1-001"]),
+        ({"training.mode": "both", "training.continue_with": "train"}, ["plain"]),
+        ({"training.mode": "both", "training.continue_with": "tune"}, ["tune-1-001"]),
+    ],
+)
+def test_the_run_conf_says_which_jobs_compete(conf: dict[str, Any], wanted: list[str]) -> None:
+    jobs = [job("plain", 0.5), job("tune-1-001", 0.9, part="tuning")]
+    assert [kept.result.name for kept in contenders(jobs, RunConf.from_conf(conf))] == wanted
+
+
+@pytest.mark.parametrize(
+    ("continue_with", "status", "wanted"),
+    [
+        ("best", "Completed", ["full"]),
+        ("best", "Failed", ["full", "tune-1-001"]),
+        ("train", "Failed", ["full"]),
+        ("tune", "Completed", ["tune-1-001"]),
+    ],
+)
+def test_after_a_tuning_the_full_job_goes_on_unless_it_failed_or_the_conf_says_otherwise(
+    continue_with: str, status: str, wanted: list[str]
+) -> None:
+    conf = RunConf.from_conf({"training.mode": "tune_then_train", "training.continue_with": continue_with})
+    jobs = [job("full", 0.5, part="tuned", status=status), job("tune-1-001", 0.9, part="tuning")]
+    assert [kept.result.name for kept in contenders(jobs, conf)] == wanted

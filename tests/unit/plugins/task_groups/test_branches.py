@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,13 +13,19 @@ from image_classification.aws import AwsAccess
 from image_classification.models import base_model, final_model
 from image_classification.operators.sagemaker_job import JobOrder
 from image_classification.task_groups.deployment import approved_deployment, tear_down
-from image_classification.task_groups.training import base_training, incremental_training, tuning
+from image_classification.task_groups.training import (
+    base_training,
+    incremental_training,
+    plan_trials,
+    tuned_training,
+    tuning,
+)
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
 from include.training.naming import Run
 from include.training.preflight import PreflightError
 from include.training.results import JobResult
-from include.training.selection import BestModel
+from include.training.selection import BestModel, NoUsableJobError
 from tests.local_aws.running import BUCKET, RunningLocalAws
 from tests.unit.documents import dataset_version, described_training_job, settings
 
@@ -44,9 +51,22 @@ def order(conf: dict[str, Any], **inputs: Any) -> JobOrder:
     return JobOrder("job-1", RUN, AwsAccess.of(deployment), deployment, documents)
 
 
-def test_a_run_that_only_tunes_trains_no_job_from_scratch() -> None:
-    with pytest.raises(AirflowSkipException, match=r"training\.mode is tune"):
-        base_training(order({"training.mode": "tune"}))
+def of_trial(trial: dict[str, Any]) -> JobOrder:
+    """What the mapped training task is asked with."""
+    return replace(order({}), inputs=trial)
+
+
+def planned(conf: dict[str, Any], champion: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The base jobs of a run, from the plan's own function."""
+    documents = order(conf).inputs
+    trials: list[dict[str, Any]] = plan_trials.function(documents["conf"], documents["dataset"], champion)
+    return trials
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize("mode", ["tune", "tune_then_train"])
+def test_a_run_that_only_tunes_trains_no_job_from_scratch(mode: str) -> None:
+    assert planned({"training.mode": mode}) == []
 
 
 def test_a_run_that_only_trains_does_not_tune() -> None:
@@ -55,23 +75,70 @@ def test_a_run_that_only_trains_does_not_tune() -> None:
 
 
 def test_a_run_of_both_trains_and_tunes(aws: RunningLocalAws) -> None:
-    both = order({"training.mode": "both", "tuning.ranges.learning_rate": {"min": 0.01, "max": 0.1}})
+    both = {"training.mode": "both", "tuning.ranges.learning_rate": {"min": 0.01, "max": 0.1}}
+    (trial,) = planned(both)
 
-    assert base_training(both)["TrainingJobName"] == "job-1"
-    assert tuning(both)["HyperParameterTuningJobName"] == "job-1"
+    assert base_training(of_trial(trial))["TrainingJobName"] == "job-1"
+    assert tuning(order(both))["HyperParameterTuningJobName"] == "job-1"
+
+
+@pytest.mark.usefixtures("aws")
+def test_every_trial_is_a_base_job_with_what_it_changes() -> None:
+    trials = [{"name": "shallow"}, {"name": "deep", "hyperparameters": {"num_layers": 56, "learning_rate": 0.02}}]
+
+    shallow, deep = planned({"training.trials": trials})
+
+    assert (shallow["trial"], deep["trial"]) == ("shallow", "deep")
+    sent = base_training(of_trial(deep))["HyperParameters"]
+    assert (sent["num_layers"], sent["learning_rate"], sent["mini_batch_size"]) == ("56", "0.02", "8")
+    assert "learning_rate" not in base_training(of_trial(shallow))["HyperParameters"]
+
+
+@pytest.mark.usefixtures("aws")
+def test_what_stands_against_any_trial_is_told_of_all_before_one_is_paid_for() -> None:
+    trials = [
+        {"name": "good"},
+        {"name": "wide", "hyperparameters": {"mini_batch_size": 64}},
+        {"name": "wider", "hyperparameters": {"mini_batch_size": 96}},
+    ]
+    with pytest.raises(PreflightError) as refused:
+        planned({"training.trials": trials})
+    assert [(problem.field, problem.value) for problem in refused.value.problems] == [
+        ("training.hyperparameters.mini_batch_size of trial wide", 64),
+        ("training.hyperparameters.mini_batch_size of trial wider", 96),
+    ]
 
 
 def test_a_run_that_goes_on_from_a_champion_trains_nothing_from_scratch() -> None:
-    for request in (base_training, tuning):
-        with pytest.raises(AirflowSkipException, match="goes on from base-job"):
-            request(order({"training.mode": "both", "tuning.max_jobs": 2}, champion=BEST))
+    conf = {"training.mode": "both", "tuning.max_jobs": 2}
+
+    assert planned(conf, champion=BEST) == []
+    with pytest.raises(AirflowSkipException, match="goes on from base-job"):
+        tuning(order(conf, champion=BEST))
 
 
-@pytest.mark.parametrize("inputs", [{"best": BEST}, {"best": None, "champion": BEST}], ids=["best", "champion"])
-def test_the_incremental_training_goes_on_from_the_best_model_or_the_champion(
-    aws: RunningLocalAws, inputs: dict[str, Any]
-) -> None:
-    request = incremental_training(order({}, **inputs))
+@pytest.mark.usefixtures("aws")
+def test_the_full_job_after_a_tuning_has_its_best_hyperparameters_and_the_base_jobs_epochs() -> None:
+    conf = {"training.mode": "tune_then_train", "training.hyperparameters.epochs": 18, "tuning.epochs": 2}
+    found = {"learning_rate": "0.0021", "mini_batch_size": "16"}
+    tuned = JobResult(name="tune-1", status="Completed", role="tuning", hyperparameters=found, best_job="tune-1-002")
+
+    tuned_job = order(conf, tune=tuned.model_dump(mode="json"))
+
+    sent = tuned_training(tuned_job)["HyperParameters"]
+    assert (sent["learning_rate"], sent["mini_batch_size"], sent["epochs"]) == ("0.0021", "16", "18")
+    static = tuning(tuned_job)["TrainingJobDefinition"]["StaticHyperParameters"]
+    assert static["epochs"] == "2"
+
+
+def test_a_tuning_that_found_nothing_trains_no_full_job() -> None:
+    tuned = JobResult(name="tune-1", status="Completed", role="tuning").model_dump(mode="json")
+    with pytest.raises(NoUsableJobError, match="No job of tune-1 reached an objective"):
+        tuned_training(order({"training.mode": "tune_then_train"}, tune=tuned))
+
+
+def test_the_incremental_training_goes_on_from_the_best_model(aws: RunningLocalAws) -> None:
+    request = incremental_training(order({}, best=BEST))
 
     channels = {channel["ChannelName"]: channel for channel in request["InputDataConfig"]}
     assert channels["model"]["DataSource"]["S3DataSource"]["S3Uri"] == BEST["artifact"]
@@ -84,16 +151,16 @@ def test_incremental_training_can_be_switched_off() -> None:
 
 def test_what_only_the_dataset_version_shows_is_found_before_the_job_is_paid_for(aws: RunningLocalAws) -> None:
     with pytest.raises(PreflightError, match="mini_batch_size"):
-        base_training(order({"training.hyperparameters.mini_batch_size": 64}))
+        planned({"training.hyperparameters.mini_batch_size": 64})
 
 
 def test_the_model_that_goes_on_is_the_incremental_one_where_there_is_one() -> None:
     job = JobResult.of_training_job(described_training_job("incremental-job")).model_dump(mode="json")
-    models = {"select_best": BEST, "champion": None, "train_incremental": job}
+    models = {"select_best": BEST, "train_incremental": job}
 
     assert final_model(models).job == "incremental-job"
     assert final_model({**models, "train_incremental": None}).job == "base-job"
-    assert base_model({**models, "select_best": None, "champion": BEST}).job == "base-job"
+    assert base_model(models).job == "base-job"
 
 
 def deployment_inputs(conf: dict[str, Any], approval: str = "Approved") -> dict[str, Any]:

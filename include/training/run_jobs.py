@@ -1,0 +1,89 @@
+"""The training jobs of one run: found by their names, those of a tuning job with few calls however many there are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.deployment.existing import existing
+from include.training.naming import LONGEST_TUNING_NAME, Run, job_name
+from include.training.results import OBJECTIVE, JobResult, Part, describe_training_job
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+MOST_DESCRIBED = 100
+"""Jobs of one tuning job that are described one by one, the best first; of the others the listing tells enough."""
+THREADS = 8
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """A training job and the part it played; `trial` is the name of the base job's trial."""
+
+    result: JobResult
+    part: Part
+    trial: str = ""
+    tuning_job: str | None = None
+
+
+def training_attempts(
+    sagemaker: SageMakerClient, run: Run, task_id: str, part: Part, *, map_index: int = -1, trial: str = ""
+) -> list[RunJob]:
+    """Every training job that a task of the run started, one for each attempt: failed and stopped ones too."""
+    return [
+        RunJob(JobResult.of_training_job(description), part, trial)
+        for description in _attempts(sagemaker.describe_training_job, "TrainingJobName", run, task_id, map_index)
+    ]
+
+
+def tuning_attempts(sagemaker: SageMakerClient, run: Run, task_id: str) -> list[RunJob]:
+    """The training jobs of every tuning job that a task of the run started."""
+    describe = sagemaker.describe_hyper_parameter_tuning_job
+    found = _attempts(describe, "HyperParameterTuningJobName", run, task_id, longest=LONGEST_TUNING_NAME)
+    return [
+        RunJob(result, "tuning", tuning_job=description["HyperParameterTuningJobName"])
+        for description in found
+        for result in tuned_jobs(sagemaker, description)
+    ]
+
+
+def tuned_jobs(sagemaker: SageMakerClient, tuning: Mapping[str, Any], most: int = MOST_DESCRIBED) -> list[JobResult]:
+    """The training jobs of a described tuning job, by name.
+
+    A page of the listing holds a hundred; the `most` best of them are described, a few at a time.
+    """
+    definition = tuning.get("TrainingJobDefinition") or {}
+    summaries = listed_jobs(sagemaker, tuning["HyperParameterTuningJobName"])
+    listed = {summary["TrainingJobName"]: JobResult.of_listed_job(summary, definition) for summary in summaries}
+    completed = [job for job in listed.values() if job.status == "Completed" and OBJECTIVE in job.metrics]
+    completed.sort(key=lambda job: (-job.metrics[OBJECTIVE], job.training_seconds or 0, job.name))
+    with ThreadPoolExecutor(THREADS) as pool:
+        described = pool.map(lambda job: describe_training_job(sagemaker, job.name), completed[:most])
+        listed |= {job.name: job for job in described}
+    return [listed[name] for name in sorted(listed)]
+
+
+def listed_jobs(sagemaker: SageMakerClient, tuning_job: str) -> Iterator[Mapping[str, Any]]:
+    """The entries of ListTrainingJobsForHyperParameterTuningJob, a hundred a call."""
+    paginator = sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
+    pages = paginator.paginate(HyperParameterTuningJobName=tuning_job, PaginationConfig={"PageSize": 100})
+    for page in pages:
+        yield from page["TrainingJobSummaries"]
+
+
+def _attempts(
+    describe: Any, field: str, run: Run, task_id: str, map_index: int = -1, **longest: int
+) -> Iterator[Mapping[str, Any]]:
+    """The jobs a task instance started: attempts are numbered without gaps."""
+    for attempt in itertools.count(1):
+        name = job_name(
+            dag_id=run.dag_id, run_id=run.run_id, task_id=task_id, map_index=map_index, attempt=attempt, **longest
+        )
+        description = existing(describe, **{field: name})
+        if description is None:
+            return
+        yield description

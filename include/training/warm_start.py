@@ -1,0 +1,151 @@
+"""Which earlier tuning jobs a search starts with.
+
+Sources: SageMaker developer guide, "Run a Warm Start Hyperparameter Tuning Job" (types, restrictions); API reference of
+HyperParameterTuningJobWarmStartConfig.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.deployment.existing import existing
+from include.problems import Problem, ProblemsError
+from include.run_conf.tuning import LATEST, WarmStartType
+from include.training.results import OBJECTIVE, dataset_uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from include.datasets.version import DatasetVersion
+    from include.run_conf import RunConf
+
+FIELD = "tuning.warm_start.from"
+FINISHED = ("Completed", "Stopped")
+MOST_LOOKED_AT = 100
+"""Tuning jobs among which the latest of a dataset is looked for, the newest first."""
+RANGE_KINDS = ("ContinuousParameterRanges", "IntegerParameterRanges", "CategoricalParameterRanges")
+
+log = logging.getLogger(__name__)
+
+
+class WarmStartError(ProblemsError):
+    """A tuning job that is named as parent cannot be one; nothing was started."""
+
+    title = "The tuning job cannot start with what these found"
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The parents and what they mean to the new tuning job."""
+
+    parents: Sequence[str]
+    type: WarmStartType
+
+    def as_request(self) -> dict[str, Any]:
+        """`WarmStartConfig` of CreateHyperParameterTuningJob."""
+        parents = [{"HyperParameterTuningJobName": name} for name in self.parents]
+        return {"ParentHyperParameterTuningJobs": parents, "WarmStartType": self.type}
+
+
+def warm_start(
+    sagemaker: SageMakerClient,
+    conf: RunConf,
+    *,
+    dataset: DatasetVersion,
+    ranges: Mapping[str, Sequence[Mapping[str, Any]]],
+    image: str,
+) -> WarmStart | None:
+    """The tuning jobs that `tuning.warm_start` means; None where it names none, or `latest` finds none.
+
+    `latest` is the newest finished tuning job of any version of the dataset with the same objective, whose ranges are
+    of the same kinds as `ranges`; without one the search starts anew, so that the first run of a schedule works as the
+    later ones do. Raises WarmStartError for a named job that is absent, unfinished, or found nothing.
+    """
+    wanted = conf.tuning.warm_start
+    if not wanted.parents:
+        return None
+    if list(wanted.parents) == [LATEST]:
+        parents = [*_latest(sagemaker, dataset, kinds_of(ranges))]
+        if not parents:
+            log.info("No finished tuning job of dataset %s to start with: the search starts anew.", dataset.name)
+            return None
+    else:
+        parents = _named(sagemaker, wanted.parents, kinds_of(ranges))
+    kind = wanted.type or _type_of(parents, dataset, image)
+    names = [str(parent["HyperParameterTuningJobName"]) for parent in parents]
+    log.info("The search starts with what %s found (%s).", ", ".join(names), kind)
+    return WarmStart(names, kind)
+
+
+def kinds_of(ranges: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """The kind of range of each tuned hyperparameter, from `ParameterRanges`."""
+    return {span["Name"]: kind for kind in RANGE_KINDS for span in ranges.get(kind) or ()}
+
+
+def _latest(
+    sagemaker: SageMakerClient, dataset: DatasetVersion, kinds: Mapping[str, str]
+) -> Iterator[Mapping[str, Any]]:
+    """The newest tuning job that can be a parent, or nothing."""
+    listed = sagemaker.list_hyper_parameter_tuning_jobs(
+        SortBy="CreationTime", SortOrder="Descending", MaxResults=MOST_LOOKED_AT
+    )
+    family = dataset.uri.removesuffix("/").rpartition("/")[0] + "/"
+    for summary in listed["HyperParameterTuningJobSummaries"]:
+        if summary["HyperParameterTuningJobStatus"] not in FINISHED:
+            continue
+        if not summary["ObjectiveStatusCounters"].get("Succeeded"):
+            continue
+        job = sagemaker.describe_hyper_parameter_tuning_job(
+            HyperParameterTuningJobName=summary["HyperParameterTuningJobName"]
+        )
+        learned_from = dataset_uri(job.get("TrainingJobDefinition") or {}) or ""
+        if learned_from.startswith(family) and not _misfit(job, kinds):
+            yield job
+            return
+
+
+def _named(sagemaker: SageMakerClient, names: Sequence[str], kinds: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    parents: list[Mapping[str, Any]] = []
+    problems: list[Problem] = []
+    for name in names:
+        job = existing(sagemaker.describe_hyper_parameter_tuning_job, HyperParameterTuningJobName=name)
+        if job is None:
+            problems.append(Problem(field=FIELD, value=name, remedy="there is no tuning job of this name here"))
+        elif remedy := _unfinished(job) or _misfit(job, kinds):
+            problems.append(Problem(field=FIELD, value=name, remedy=remedy))
+        else:
+            parents.append(job)
+    if problems:
+        raise WarmStartError(problems)
+    return parents
+
+
+def _unfinished(job: Mapping[str, Any]) -> str:
+    status = job["HyperParameterTuningJobStatus"]
+    if status not in FINISHED:
+        return f"is {status}: only a tuning job that is {' or '.join(FINISHED)} can be learned from"
+    return "" if job["ObjectiveStatusCounters"].get("Succeeded") else f"none of its jobs reached a {OBJECTIVE}"
+
+
+def _misfit(job: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
+    config = job["HyperParameterTuningJobConfig"]
+    objective = (config.get("HyperParameterTuningJobObjective") or {}).get("MetricName")
+    if objective != OBJECTIVE:
+        return f"its objective is {objective}, and this one's is {OBJECTIVE}"
+    before = kinds_of(config.get("ParameterRanges") or {})
+    changed = sorted(name for name, kind in kinds.items() if before.get(name, kind) != kind)
+    if changed:
+        return f"tuned {', '.join(changed)} with another kind of range: a parent has lists or bounds for the same ones"
+    return ""
+
+
+def _type_of(parents: Sequence[Mapping[str, Any]], dataset: DatasetVersion, image: str) -> WarmStartType:
+    same = all(
+        dataset_uri(parent["TrainingJobDefinition"]) == dataset.uri
+        and parent["TrainingJobDefinition"]["AlgorithmSpecification"].get("TrainingImage") == image
+        for parent in parents
+    )
+    return "IdenticalDataAndAlgorithm" if same else "TransferLearning"

@@ -1,0 +1,171 @@
+"""How the jobs of a run compare, with their logs in a real log service."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from include.evaluation.leaderboard import MOST_CURVES, Leaderboard, read_leaderboard
+from include.evaluation.leaderboard_page import leaderboard_page, load_leaderboard, write_leaderboard
+from include.training.epochs import LOG_GROUP
+from include.training.naming import Run
+from include.training.results import JobResult, Part
+from include.training.run_jobs import RunJob
+from include.training.selection import select_best
+from tests.unit.documents import settings
+from tests.unit.pages.reading import ReadPage
+
+RUN = Run("train_model", "manual__2026-01-02")
+PRICES = {"ml.g4dn.xlarge": 0.72}
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        yield lambda service: boto3.client(service, region_name="us-east-1")
+
+
+@pytest.fixture
+def logs(aws: Any) -> Any:
+    client = aws("logs")
+    client.create_log_group(logGroupName=LOG_GROUP)
+    return client
+
+
+def trained(logs: Any, name: str, accuracies: list[float], *, part: Part = "base", **changes: Any) -> RunJob:
+    """A job whose log tells these validation accuracies, an epoch each."""
+    logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=f"{name}/algo-1")
+    moment = int(time.time() * 1000)
+    events = [
+        {"timestamp": moment, "message": f"Epoch[{epoch}] Validation-accuracy={accuracy}"}
+        for epoch, accuracy in enumerate(accuracies)
+    ]
+    logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=f"{name}/algo-1", logEvents=events)
+    return RunJob(result(name, accuracies[-1], **changes), part, trial="deep" if part == "base" else "")
+
+
+def result(name: str, accuracy: float, **changes: Any) -> JobResult:
+    given: dict[str, Any] = {
+        "name": name,
+        "status": "Completed",
+        "role": "base",
+        "hyperparameters": {"num_layers": "20", "learning_rate": "0.05", "optimizer": "sgd"},
+        "metrics": {"validation:accuracy": accuracy},
+        "artifact": f"s3://models-of-acme/jobs/{name}/output/model.tar.gz",
+        "dataset_uri": "s3://images-of-acme/datasets/pets/1/",
+        "instance_type": "ml.g4dn.xlarge",
+        "instance_count": 2,
+        "training_seconds": 110,
+        "billable_seconds": 100,
+    }
+    return JobResult.model_validate({**given, **changes})
+
+
+@pytest.fixture
+def leaderboard(logs: Any) -> Leaderboard:
+    """A base job, two tuned ones, one that failed, and an incremental one from the best."""
+    slow = {"num_layers": "20", "learning_rate": "0.0001", "optimizer": "sgd"}
+    other = {"num_layers": "20", "learning_rate": "0.02", "optimizer": "adam"}
+    jobs = [
+        trained(logs, "plain", [0.25, 0.5]),
+        trained(logs, "tune-001", [0.1, 0.2], part="tuning", hyperparameters=slow),
+        trained(logs, "tune-002", [0.5, 0.75], part="tuning", hyperparameters=other),
+        RunJob(result("lost", 0.9, status="Failed", failure_reason="<script>"), "base", trial="wide"),
+    ]
+    best = select_best(jobs).best
+    following = trained(logs, "next", [0.8, 0.9], part="incremental", role="incremental")
+    return read_leaderboard(logs, [*jobs, following], best=best, prices=PRICES)
+
+
+def test_the_best_job_stands_first_and_what_cannot_go_on_last(leaderboard: Leaderboard) -> None:
+    assert [(job.place, job.job) for job in leaderboard.jobs] == [
+        (1, "next"),
+        (2, "tune-002"),
+        (3, "plain"),
+        (4, "tune-001"),
+        (None, "lost"),
+    ]
+    assert leaderboard.best == "tune-002"
+    assert leaderboard.jobs[-1].reason == "Failed: <script>"
+    assert leaderboard.reason.startswith("the highest validation:accuracy: 0.7500")
+
+
+def test_every_job_tells_its_epochs_and_what_it_cost(leaderboard: Leaderboard) -> None:
+    plain = leaderboard.job("plain")
+    assert plain is not None
+    assert [epoch.validation_accuracy for epoch in plain.epochs] == [0.25, 0.5]
+    assert (plain.part, plain.trial, plain.dataset) == ("base", "deep", "pets/1")
+    assert (plain.seconds, plain.billable_seconds, plain.cost) == (110, 100, 0.04)  # 2 x 100 s x 0.72 USD an hour
+    assert (leaderboard.billable_seconds, leaderboard.cost) == (1000, 0.2)
+
+
+def test_without_a_price_the_cost_is_left_open(logs: Any) -> None:
+    alone = read_leaderboard(logs, [RunJob(result("plain", 0.5), "base")], best=None, prices={})
+    assert (alone.cost, alone.jobs[0].cost, alone.billable_seconds) == (None, None, 200)
+
+
+def test_base_against_incremental_is_told_at_the_first_epoch(leaderboard: Leaderboard) -> None:
+    assert [*leaderboard.first_epochs()] == [
+        "Validation accuracy after the first epoch: incremental next 0.8000, tuning tune-002 0.5000."
+    ]
+
+
+def test_the_model_of_an_earlier_run_is_compared_and_costs_this_one_nothing(logs: Any) -> None:
+    champion = trained(logs, "champion", [0.3, 0.6], part="champion")
+    following = trained(logs, "next", [0.7], part="incremental")
+    board = read_leaderboard(logs, [champion, following], best=select_best([champion]).best, prices=PRICES)
+    assert board.billable_seconds == 200
+    assert "champion champion 0.3000" in next(board.first_epochs())
+
+
+def test_a_run_without_a_usable_job_has_a_leaderboard_too(logs: Any) -> None:
+    lost = RunJob(result("lost", 0.9, status="Stopped"), "base")
+    board = read_leaderboard(logs, [lost], best=None, prices={})
+    assert "no job could go on" in leaderboard_page(board, RUN)
+    assert [*board.first_epochs()] == []
+
+
+def test_of_many_jobs_the_logs_of_the_best_are_read(monkeypatch: pytest.MonkeyPatch, logs: Any) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("include.evaluation.leaderboard.read_epochs", lambda _, job: asked.append(job) or [])
+    jobs = [RunJob(result(f"tune-{number:03d}", number / 1000), "tuning") for number in range(750)]
+    jobs.append(RunJob(result("plain", 0.0), "base"))
+
+    board = read_leaderboard(logs, jobs, best=None, prices={})
+
+    assert len(board.jobs) == 751
+    assert sorted(asked) == ["plain", *(f"tune-{number:03d}" for number in range(750 - MOST_CURVES + 1, 750))]
+    assert len(leaderboard_page(board, RUN)) < 2_000_000
+
+
+def test_it_lies_beside_the_report_as_json_and_as_a_page(aws: Any, leaderboard: Leaderboard) -> None:
+    s3 = aws("s3")
+    s3.create_bucket(Bucket="models-of-acme")
+
+    uri = write_leaderboard(s3, leaderboard, settings=settings(), run=RUN)
+
+    assert uri == f"s3://models-of-acme/reports/{RUN.name}/leaderboard.json"
+    assert load_leaderboard(s3, uri) == leaderboard
+    kept = s3.get_object(Bucket="models-of-acme", Key=f"reports/{RUN.name}/leaderboard.json")["Body"].read()
+    assert json.loads(kept)["jobs"][0]["job"] == "next"
+    page = s3.get_object(Bucket="models-of-acme", Key=f"reports/{RUN.name}/leaderboard.html")["Body"].read().decode()
+    assert "script" not in ReadPage(page).tags
+
+
+def test_the_page_shows_jobs_curves_and_tuned_hyperparameters(leaderboard: Leaderboard) -> None:
+    page = leaderboard_page(leaderboard, RUN)
+
+    assert re.search(r"<tr class=best><td>tune-002</td><td>2</td><td>tuning</td><td>0\.7500</td><td>2</td>", page)
+    assert page.count("<polyline") == 4
+    assert {"learning_rate", "optimizer"} == set(re.findall(r"<h3>(\w+)</h3>", page))
+    assert "All of them: num_layers 20." in page
+    assert "<title>tune-002: adam, 0.7500</title>" in page
