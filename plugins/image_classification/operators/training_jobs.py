@@ -39,11 +39,10 @@ class TuningJobOperator(SageMakerJobOperator):
 
     def failure(self, access: AwsAccess, name: str, description: Mapping[str, Any]) -> AirflowException:
         """The error of a tuning job, with what became of its training jobs; their fault is its own."""
-        from include.training.results import describe_training_job
-        from include.training.selection import training_jobs_of
+        from include.training.results import JobResult
+        from include.training.run_jobs import listed_jobs
 
-        sagemaker = access.client("sagemaker")
-        jobs = [describe_training_job(sagemaker, job) for job in training_jobs_of(sagemaker, name)]
+        jobs = [JobResult.of_listed_job(job, {}) for job in listed_jobs(access.client("sagemaker"), name)]
         told = [f"{job.name} {job.status}: {job.failure_reason or 'no reason given'}" for job in jobs]
         causes = [job.failure_reason or "" for job in jobs]
         return job_failure(self.kind, name, description, told, causes=causes)
