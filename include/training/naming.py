@@ -8,19 +8,36 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol, Self
 
 LONGEST_NAME = 63
 LONGEST_TUNING_NAME = 32
 HASH_LENGTH = 10
 
 
-@dataclass(frozen=True)
-class Run:
-    """The run that starts jobs and writes a report."""
+class TaskInstance(Protocol):
+    """What Airflow knows of the task that runs."""
 
     dag_id: str
     run_id: str
+    task_id: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run that starts jobs and writes a report; `task` is which of its tasks does, empty where that is not told."""
+
+    dag_id: str
+    run_id: str
+    task: str = field(default="", compare=False)
+
+    @classmethod
+    def of_task(cls, task: TaskInstance) -> Self:
+        """The run of a task; a mapped task is called `training.train/3`."""
+        index = getattr(task, "map_index", None)
+        mapped = f"/{index}" if index is not None and index >= 0 else ""
+        return cls(task.dag_id, task.run_id, f"{task.task_id}{mapped}")
 
     @property
     def name(self) -> str:

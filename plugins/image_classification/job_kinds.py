@@ -63,6 +63,14 @@ class JobKind:
         """The request's and description's field of the name."""
         return f"{self.subject}Name"
 
+    def log_place(self, name: str) -> tuple[str, str]:
+        """The log group of a job or endpoint, and how the streams start that are its own."""
+        if self.log_group:
+            return self.log_group, f"{name}/"
+        if self.action == "endpoint":
+            return f"/aws/sagemaker/Endpoints/{name}", ""
+        return "/aws/sagemaker/TrainingJobs", f"{name}-"  # a tuning job's training jobs
+
     def named(self, name: str) -> dict[str, str]:
         """The arguments that point at one job."""
         return {self.name_field: name}

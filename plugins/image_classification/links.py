@@ -1,8 +1,10 @@
-"""Links from a task to what it started."""
+"""Links from a task to what it started or made: the job's page in the AWS console, its log, its report."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
@@ -26,9 +28,71 @@ class ConsoleLink(BaseOperatorLink):
         return str(getattr(operator, "console_url", ""))
 
 
+class LogLink(BaseOperatorLink):
+    """The log of the task's job or endpoint in CloudWatch Logs."""
+
+    @property
+    def name(self) -> str:
+        """The link's text."""
+        return "CloudWatch logs"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        """The log of the job that `operator` has just started or found; empty before there is one."""
+        return str(getattr(operator, "log_url", ""))
+
+
+class ReportLink(BaseOperatorLink):
+    """The report that the task wrote to S3, in the S3 console.
+
+    :param address: finds the report's address, `s3://bucket/key`, in what the task returned
+    """
+
+    def __init__(self, address: Callable[[Any], str]) -> None:
+        self.address = address
+
+    @property
+    def name(self) -> str:
+        """The link's text."""
+        return "Report in S3"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        """The report of a task that has ended well; empty of any other."""
+        from airflow.sdk.execution_time.xcom import XCom
+
+        from image_classification.deployment_settings import load_settings
+
+        document = XCom.get_value(ti_key=ti_key, key="return_value")
+        return s3_url(load_settings().region, self.address(document)) if document else ""
+
+
+def with_report_link(result: Any, address: Callable[[Any], str] = str) -> Any:
+    """The same task's result, its task with a link to the report whose address `address` finds in the result."""
+    result.operator.operator_extra_links = (ReportLink(address),)
+    return result
+
+
 def console_url(region: str, page: str, name: str) -> str:
     """The address of a job's or endpoint's page, in the console of the region's partition."""
-    console = next(
-        (host for prefix, host in CONSOLES.items() if region.startswith(f"{prefix}-")), "console.aws.amazon.com"
-    )
-    return f"https://{region}.{console}/sagemaker/home?region={region}#/{page}/{name}"
+    return f"https://{_console(region)}/sagemaker/home?region={region}#/{page}/{name}"
+
+
+def log_url(region: str, group: str, stream_prefix: str = "") -> str:
+    """The address of a log group's page in the console, its streams narrowed to those that start with the prefix."""
+    shown = f"?logStreamNameFilter={_fragment(stream_prefix)}" if stream_prefix else ""
+    address = f"{_fragment(group)}{shown}".replace("%", "$25").replace("?", "$3F").replace("=", "$3D")
+    return f"https://{_console(region)}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/{address}"
+
+
+def s3_url(region: str, uri: str) -> str:
+    """The address of an object's page in the S3 console."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return f"https://{_console(region)}/s3/object/{bucket}?region={region}&prefix={quote(key)}"
+
+
+def _console(region: str) -> str:
+    host = next((host for prefix, host in CONSOLES.items() if region.startswith(f"{prefix}-")), None)
+    return f"{region}.{host or 'console.aws.amazon.com'}"
+
+
+def _fragment(text: str) -> str:
+    return quote(text, safe="")

@@ -50,8 +50,8 @@ class EndpointOperator(WaitingOperator):
             self.log.info("Endpoint %s: %s.", name, deploy(sagemaker, deployment))
         except EndpointBusyError as busy:
             self.log.info("%s", busy)
-            return self.wait_for(access, name, settings.poll_seconds, "execute_when_free")
-        return self.wait_for(access, name, settings.poll_seconds, "execute_complete", before=before)
+            return self.wait_for(access, name, settings, "execute_when_free")
+        return self.wait_for(access, name, settings, "execute_complete", before=before)
 
     def execute_when_free(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Deploy now that another run's change has ended."""

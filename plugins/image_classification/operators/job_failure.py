@@ -8,13 +8,24 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from image_classification.job_kinds import JobKind
+from image_classification.operators.quota import FULL, AccountFullError
 
 LAST_LINES = 20
 HOPELESS = ("ClientError", "AlgorithmError")
 """How FailureReason starts when the same job would fail the same way again."""
 
 REFUSED = frozenset(
-    {"ValidationException", "AccessDeniedException", "AccessDenied", "ResourceInUse", "ResourceNotFound"}
+    {
+        "ValidationException",
+        "AccessDeniedException",
+        "AccessDenied",
+        "NotAuthorized",
+        "OptInRequired",
+        "ResourceInUse",
+        "ResourceNotFound",
+        "UnknownOperationException",
+        "UnrecognizedClientException",
+    }
 )
 """Error codes of requests that AWS refuses however often they are sent."""
 
@@ -41,9 +52,14 @@ def job_failure(
 
 
 def refused_request(kind: JobKind, name: str, error: Any) -> AirflowException:
-    """The error of a request that AWS answered with an error; `error` is botocore's ClientError."""
+    """The error of a request that AWS answered with an error; `error` is botocore's ClientError.
+
+    An AccountFullError where others hold the machines; after every other error but the REFUSED a retry may help.
+    """
     code = error.response["Error"]["Code"]
     message = f"AWS did not take the {kind.noun} {name}: {error}"
+    if code == FULL:
+        return AccountFullError(message)
     return AirflowFailException(message) if code in REFUSED else AirflowException(message)
 
 

@@ -6,14 +6,16 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.sdk.exceptions import AirflowException, TaskDeferralError, TaskDeferralTimeout
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralError, TaskDeferralTimeout
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
 from image_classification.job_kinds import ACTIVE
 from image_classification.operators.job_failure import job_failure, last_log_lines, refused_request
+from image_classification.operators.quota import PATIENCE, AccountFullError, seconds_to_wait
 from image_classification.operators.waiting import WaitingOperator
 
 if TYPE_CHECKING:
@@ -64,18 +66,28 @@ class SageMakerJobOperator(WaitingOperator):
         """The error of a job that did not complete, with the end of its log."""
         return job_failure(self.kind, name, description, last_log_lines(access.client("logs"), self.kind, name))
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Attach or create, then wait deferred; a job that is done already is handed on at once."""
+    def execute(self, context: Context, full_since: float | None = None) -> dict[str, Any]:
+        """Attach or create, then wait deferred; a job that is done already is handed on at once.
+
+        Where the account is full, the task waits for its turn, deferred too; `full_since` is when it began to.
+        """
         settings = load_settings()
         access = AwsAccess.of(settings)
-        name, description, created = self._attach_or_create(access, settings, context)
+        try:
+            name, description, created = self._attach_or_create(access, settings, context)
+        except AccountFullError as full:
+            return self._wait_for_its_turn(full, settings, full_since or time.time())
         self._started = (access, name)
         self.point_at(access, name)
         if self.kind.status(description) == self.kind.done:
             self.log.info("The %s %s is done already: using its result.", self.kind.noun, name)
             return self.result(description)
         attached = None if created else time.time()
-        return self.wait_for(access, name, settings.poll_seconds, "execute_complete", attached=attached)
+        return self.wait_for(access, name, settings, "execute_complete", attached=attached)
+
+    def execute_when_free(self, context: Context, event: Any, full_since: float) -> dict[str, Any]:  # noqa: ARG002
+        """Try again whether the account has room for the job."""
+        return self.execute(context, full_since)
 
     def execute_complete(
         self, context: Context, event: Mapping[str, Any], attached: float | None = None
@@ -119,8 +131,7 @@ class SageMakerJobOperator(WaitingOperator):
             name = self._name(context, attempt)
             description = self._find(sagemaker, name)
             if description is None:
-                run = Run(context["ti"].dag_id, context["ti"].run_id)
-                body = self.request(JobOrder(name, run, access, settings, self.inputs))
+                body = self.request(JobOrder(name, Run.of_task(context["ti"]), access, settings, self.inputs))
                 self._started = (access, name)
                 return name, self._create(sagemaker, name, body), True
             status = self.kind.status(description)
@@ -143,10 +154,27 @@ class SageMakerJobOperator(WaitingOperator):
         description: Mapping[str, Any] = getattr(sagemaker, self.kind.describe)(**self.kind.named(name))
         return description
 
+    def _wait_for_its_turn(self, full: AccountFullError, settings: Settings, since: float) -> NoReturn:
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        wait = seconds_to_wait(settings.poll_seconds, time.time() - since)
+        if full.is_hopeless or wait is None:
+            waited = "" if full.is_hopeless else f" It has not been free for {PATIENCE}."
+            raise AirflowFailException(f"{full}{waited} {full.remedy}")
+        again = datetime.now(UTC) + timedelta(seconds=wait)
+        self.log.warning("The account is full. Trying again at %s. %s", again.isoformat(timespec="seconds"), full)
+        trigger = DateTimeTrigger(moment=again)
+        self.defer(trigger=trigger, method_name="execute_when_free", kwargs={"full_since": since})
+
     def _find(self, sagemaker: Any, name: str) -> Mapping[str, Any] | None:
+        from botocore.exceptions import ClientError
+
         from include.deployment.existing import existing
 
-        return existing(getattr(sagemaker, self.kind.describe), **self.kind.named(name))
+        try:
+            return existing(getattr(sagemaker, self.kind.describe), **self.kind.named(name))
+        except ClientError as error:
+            raise refused_request(self.kind, name, error) from error
 
     def _name(self, context: Context, attempt: int) -> str:
         from include.training.naming import job_name

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from image_classification.aws import AwsAccess
 from image_classification.job_kinds import JobKind
-from image_classification.links import ConsoleLink, console_url
+from image_classification.links import ConsoleLink, LogLink, console_url, log_url
+
+if TYPE_CHECKING:
+    from include.settings import Settings
 
 GRACE = timedelta(minutes=5)
 """How much later than the trigger Airflow itself gives up on a deferred task."""
@@ -27,7 +30,7 @@ class WaitingOperator(BaseOperator):
     """
 
     template_fields = ("inputs",)
-    operator_extra_links = (ConsoleLink(),)
+    operator_extra_links = (ConsoleLink(), LogLink())
     ui_color = "#f2e6d9"
     kind: ClassVar[JobKind]
 
@@ -35,12 +38,15 @@ class WaitingOperator(BaseOperator):
         super().__init__(**kwargs)
         self.inputs = inputs
         self.console_url = ""
+        self.log_url = ""
 
     def point_at(self, access: AwsAccess, name: str) -> None:
-        """Let the task's link lead to the job or endpoint of this name."""
-        self.console_url = console_url(access.region_name or "", self.kind.console_page, name)
+        """Let the task's links lead to the job or endpoint of this name."""
+        region = access.region_name or ""
+        self.console_url = console_url(region, self.kind.console_page, name)
+        self.log_url = log_url(region, *self.kind.log_place(name))
 
-    def wait_for(self, access: AwsAccess, name: str, poll_seconds: float, method: str, **kwargs: Any) -> NoReturn:
+    def wait_for(self, access: AwsAccess, name: str, settings: Settings, method: str, **kwargs: Any) -> NoReturn:
         """Defer until the job or endpoint is final, then go on with `method` and these `kwargs`."""
         from image_classification.triggers.sagemaker_job import SageMakerJobTrigger
 
@@ -48,9 +54,10 @@ class WaitingOperator(BaseOperator):
         trigger = SageMakerJobTrigger(
             kind=self.kind.action,
             name=name,
-            poll_seconds=poll_seconds,
+            poll_seconds=settings.poll_seconds,
             deadline=time.time() + limit.total_seconds() if limit else None,
             access=access.as_fields(),
+            prices=settings.prices,
         )
         self.defer(trigger=trigger, method_name=method, kwargs=kwargs, timeout=limit + GRACE if limit else None)
 
