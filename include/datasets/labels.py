@@ -14,29 +14,35 @@ FULL_RETRAIN = (
 )
 
 
-def class_order(asked: Sequence[str], source: ImageSource, parent: DatasetVersion | None) -> list[str]:
+def class_order(
+    asked: Sequence[str],
+    source: ImageSource,
+    parent: DatasetVersion | None,
+    *,
+    field: str = "dataset.labels",
+    remedy: str = "correct the names",
+) -> list[str]:
     """Return class names in the order of their index.
 
-    The parent's order where there is one; else that of the classes ``asked`` for; else the source's. Raises
-    DatasetError where the label set differs from the parent's, the source does not have a label, or fewer than two
-    classes remain.
+    The parent's order where there is one; else that of the classes ``asked`` for in ``field``; else the source's.
+    Raises DatasetError where the label set differs from the parent's, the source does not have a label (``remedy`` is
+    what to do then), or fewer than two classes remain.
     """
     if parent is not None:
-        return _parents_order(asked, source, parent)
+        return _parents_order(asked, source, parent, field)
     labels = list(asked) or list(source.classes)
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
-        raise DatasetError(
-            f"dataset.labels names {', '.join(map(repr, repeated))} more than once: a class has one index"
-        )
+        raise DatasetError(f"{field} names {', '.join(map(repr, repeated))} more than once: a class has one index")
     if not source.classes:
         raise DatasetError(f"dataset.source {source.uri} holds no class folders: put images under {source.class_place}")
     known = set(source.classes)
     missing = [label for label in labels if label not in known]
     if missing:
         raise DatasetError(
-            f"dataset.labels names {len(missing)} classes that {source.uri} does not have: "
+            f"{field} names {len(missing)} classes that {source.uri} does not have: "
             + "; ".join(with_nearest(label, source.classes) for label in missing[:10])
+            + f": {remedy}"
         )
     if len(labels) < 2:
         raise DatasetError(
@@ -45,11 +51,11 @@ def class_order(asked: Sequence[str], source: ImageSource, parent: DatasetVersio
     return labels
 
 
-def _parents_order(asked: Sequence[str], source: ImageSource, parent: DatasetVersion) -> list[str]:
+def _parents_order(asked: Sequence[str], source: ImageSource, parent: DatasetVersion, field: str) -> list[str]:
     if asked and list(asked) != parent.labels:
         differing = sorted(set(asked) ^ set(parent.labels))
         what = ", ".join(differing[:10]) if differing else "their order"
-        raise DatasetError(f"dataset.labels differs from parent version {parent.version} ({what}). {FULL_RETRAIN}")
+        raise DatasetError(f"{field} differs from parent version {parent.version} ({what}). {FULL_RETRAIN}")
     new = [] if asked else sorted(set(source.classes) - set(parent.labels))
     if new:
         raise DatasetError(

@@ -17,6 +17,7 @@ from include.recordio.reader import BinarySource, DamagedRecordError, Record, re
 _MOST_FAULTS = 10
 _MOST_LABELS = 10_000
 _COLOR = 1
+_READ_BY_MXNET = frozenset({"JPEG", "PNG", "BMP", "TIFF"})
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ class Inspection:
     ``labels`` counts the records of each label, or, where records have several, those whose label at a position is not
     0; past 10,000 different labels no new ones are counted and ``has_more_labels`` is set. Widths and heights are in
     pixels, sizes in bytes. ``damaged_at`` is the first bad byte, with its reason in ``damage``. ``unreadable`` counts
-    records without a readable image, ``faults`` holds the first of them.
+    records without an image that MXNet can read, ``faults`` holds the first of them.
     """
 
     name: str
@@ -74,7 +75,9 @@ class Inspection:
         """Whether MXNet can train on all of it."""
         has_one_width = len(self.label_widths) <= 1
         index_is_sound = self.index is None or not self.index.faults
-        return self.damaged_at is None and not self.unreadable and has_one_width and index_is_sound
+        return (
+            bool(self.records) and self.damaged_at is None and not self.unreadable and has_one_width and index_is_sound
+        )
 
 
 def inspect_records(
@@ -91,6 +94,8 @@ def inspect_records(
             ids.append(_count(found, record, seen, decode=decode))
     except DamagedRecordError as damage:
         found.damaged_at, found.damage = damage.offset, str(damage)
+    if not found.records and found.damaged_at is None:
+        found.faults.append("the file holds no record")
     if index is not None:
         found.index = check_index(index, offsets, ids)
     return found
@@ -130,6 +135,8 @@ def _count_image(found: Inspection, packed: ImageRecord, *, decode: bool) -> str
     found.widths.add(header.width)
     found.heights.add(header.height)
     found.truncated += is_truncated_jpeg(packed.image)
+    if header.format not in _READ_BY_MXNET:
+        return f"MXNet's decoders read no {header.format}: it ends with this image"
     if decode:
         try:
             decode_image(packed.image, _COLOR)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ImageOptions(BaseModel):
@@ -22,3 +22,9 @@ class ImageOptions(BaseModel):
         default=False, description="Decode large JPEGs at a half, quarter or eighth of their sides; only with resize"
     )
     minimum_side: int = Field(default=0, ge=0, description="Refuse images whose short side has fewer pixels")
+
+    @model_validator(mode="after")
+    def _decodes_no_smaller_than_it_packs(self) -> Self:
+        if self.fast_decode and not self.resize:
+            raise ValueError("fast_decode decodes no smaller than the image is packed: it needs resize")
+        return self

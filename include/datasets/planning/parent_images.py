@@ -80,9 +80,14 @@ class ParentImages:
         there = pa.chunked_array([chunk for table in present for chunk in uris(table).chunks], pa.string())
         return rows[~mask(pc.is_in(self.uris.take(row_numbers(rows)), value_set=there))]
 
-    def is_accounted(self, objects: pa.Table) -> npt.NDArray[np.bool_]:
-        """Tell of each object whether one of its address was accounted for, whatever it held."""
-        return self._by_uri(objects, self.accounted) >= 0
+    def has_lost(self, objects: pa.Table) -> npt.NDArray[np.bool_]:
+        """Tell of absent objects whether the parent accounted for them, whatever they held, or told they are gone."""
+        return self._by_uri(objects, self.with_status(*ACCOUNTED, REMOVED)) >= 0
+
+    def gone_before(self, absent: pa.Table) -> Places:
+        """Rows of images that were removed, and whose address stands in the table all the same."""
+        rows = self.with_status(REMOVED)
+        return rows[mask(pc.is_in(self.uris.take(row_numbers(rows)), value_set=uris(absent)))] if len(rows) else rows
 
     def is_known(self, images: ImageTable) -> npt.NDArray[np.bool_]:
         """Tell of each image whether an object of its address and content was accounted for."""

@@ -59,11 +59,12 @@ def plan_version(
     packing = image_options(conf)
     base = load_parent(s3, layout, parent, conf, packing) if parent else None
     source = open_source(s3, conf, data_bucket)
-    labels = class_order(asked_labels(s3, conf), source, base)
+    field = "dataset.labels" if conf.labels or not conf.labels_file else f"dataset.labels_file {conf.labels_file}"
+    labels = class_order(asked_labels(s3, conf), source, base, field=field, remedy=_how_to_choose(conf))
     known = ParentImages.of(s3, base) if base else ParentImages()
     selection = select_images(source.images(labels), source.left_out(labels), known, keep_removed=conf.keep_removed)
     if base is None:
-        _check_every_class_has_images(labels, selection, source.uri)
+        _check_every_class_has_images(labels, selection, source.uri, conf)
     else:
         check_growth(selection, base, known, source.uri)
     del known
@@ -105,7 +106,7 @@ def image_options(conf: DatasetConf) -> ImageOptions:
     )
 
 
-def _check_every_class_has_images(labels: list[str], selection: Selection, source: str) -> None:
+def _check_every_class_has_images(labels: list[str], selection: Selection, source: str, conf: DatasetConf) -> None:
     chosen = set(pc.unique(pc.list_flatten(selection.chosen.columns["labels"])).to_pylist())
     empty = [label for label in labels if label not in chosen]
     if empty:
@@ -114,8 +115,16 @@ def _check_every_class_has_images(labels: list[str], selection: Selection, sourc
         why = f" (left out: {dict(statuses)})" if statuses else ""
         raise DatasetError(
             f"{len(empty)} classes of {source} have no image to pack: {', '.join(empty[:10])}{why}; "
-            "add images, or name the other classes in dataset.labels"
+            f"add images, or {_how_to_choose(conf)}"
         )
+
+
+def _how_to_choose(conf: DatasetConf) -> str:
+    """Say how to leave classes out: ``dataset.labels`` alone names all classes where the source has numbers."""
+    has_numbers = conf.source_kind == "records" or any(table.lower().endswith(".lst") for table in conf.label_tables)
+    if conf.labels and has_numbers and not conf.labels_file:
+        return "name all classes in a dataset.labels_file, in the order of their numbers, and some in dataset.labels"
+    return "name only classes with images in dataset.labels"
 
 
 def _write_plan(

@@ -75,13 +75,18 @@ def select_images(
     its ETag, which is the same for the same bytes unless they were uploaded in parts of other sizes or encrypted with a
     KMS key.
     """
-    beside = _without_vanished(to_table(ManifestRow.of(out.image, out.status, out.reason) for out in left_out), parent)
+    beside = to_table(ManifestRow.of(out.image, out.status, out.reason) for out in left_out)
+    absent = mask(pc.is_in(beside["status"], value_set=pa.array([MISSING])))
+    lost = absent & parent.has_lost(beside)
+    gone_before = parent.take(parent.gone_before(beside.filter(pa.array(lost))))
+    beside = beside.filter(pa.array(~lost))
     listed = ImageTable.of(images)
     count, new_images = len(listed), int(np.count_nonzero(~parent.is_known(listed)))
     vanished = parent.take(parent.vanished(listed.columns, beside))
     stands_for_itself = pc.is_in(vanished["status"], value_set=pa.array([PACKED, *JUDGED]))
     kept = vanished.filter(stands_for_itself) if keep_removed else vanished.slice(0, 0)
     removed = vanished.filter(pc.invert(stands_for_itself)) if keep_removed else vanished
+    removed = pa.concat_tables([removed, gone_before])
     if kept.num_rows:
         listed = ImageTable(pa.concat_tables([listed.columns, ImageTable(_without_splits(kept)).columns]))
     listed = listed.sorted(HELD_OUT_FIRST)  # by the same name: of a million images one table less is in memory
@@ -165,12 +170,6 @@ class _Judgement:
             return [ManifestRow.of(same[0], before.status, before.reason), *repeats]
         self.chosen[places[0]] = True
         return repeats
-
-
-def _without_vanished(beside: pa.Table, parent: ParentImages) -> pa.Table:
-    """Leave out what a table names and is not there any more, if the parent had it: it has vanished, or is kept."""
-    missing = mask(pc.is_in(beside["status"], value_set=pa.array([MISSING])))
-    return beside.filter(pa.array(~(missing & parent.is_accounted(beside))))
 
 
 def _without_splits(rows: pa.Table) -> pa.Table:

@@ -127,8 +127,9 @@ def nearest_quotas(
 
 def _share_out(etags: list[str], shares: SplitShares, there: Counter[Split], *, alone: bool) -> dict[str, Split]:
     wanted = positive_shares(shares)
-    counts = _rounded(nearest_quotas(len(etags), wanted, there, alone=alone), len(etags))
-    _leave_none_empty(counts, there, tuple(wanted))
+    quotas = nearest_quotas(len(etags), wanted, there, alone=alone)
+    counts = _rounded(quotas, len(etags))
+    _leave_none_empty(counts, there, quotas)
     return _draw(etags, wanted, counts, shares.seed)
 
 
@@ -139,9 +140,10 @@ def _so_many_train(
     held_out.pop("train", None)
     train = min(max(wanted - there["train"], 0), len(etags))
     rest = len(etags) - train
-    counts = _rounded(nearest_quotas(rest, held_out, there, alone=alone), rest)
+    quotas = nearest_quotas(rest, held_out, there, alone=alone)
+    counts = _rounded(quotas, rest)
     counts["train"] = train
-    _leave_none_empty(counts, there, ("train", *held_out), kept="train")
+    _leave_none_empty(counts, there, {"train": train, **quotas}, kept="train")
     in_turn = sorted(etags, key=lambda etag: (fraction(shares.seed, "train", etag), etag))
     train = counts.pop("train")
     training: dict[str, Split] = dict.fromkeys(in_turn[:train], "train")
@@ -158,9 +160,10 @@ def _rounded(quotas: Mapping[Split, float], total: int) -> Counter[Split]:
 
 
 def _leave_none_empty(
-    counts: Counter[Split], there: Counter[Split], wanted: tuple[Split, ...], kept: Split | None = None
+    counts: Counter[Split], there: Counter[Split], quotas: Mapping[Split, float], kept: Split | None = None
 ) -> None:
-    """Give each empty split one of the images of the fullest that spares one; ``kept`` gives last."""
+    """Give each empty split an image of the one furthest above its quota that can spare one; ``kept`` gives last."""
+    wanted = tuple(quotas)
     for place, split in enumerate(wanted):
         if counts[split] + there[split] == 0:
             later = wanted[place + 1 :]
@@ -168,7 +171,10 @@ def _leave_none_empty(
                 other for other in wanted if counts[other] and (counts[other] + there[other] > 1 or other in later)
             ]
             if givers:
-                giver = max(givers, key=lambda other: (other != kept, counts[other] + there[other]))
+                giver = max(
+                    givers,
+                    key=lambda other: (other != kept, round(counts[other] - quotas[other], 9), counts[other]),
+                )
                 counts[giver] -= 1
                 counts[split] += 1
 

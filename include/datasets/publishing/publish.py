@@ -9,6 +9,7 @@ import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as library_version
+from itertools import zip_longest
 from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
@@ -105,15 +106,23 @@ def _check_bad_fraction(plan: VersionPlan, manifest: pa.Table) -> None:
         logger.warning("%s of %s images are bad: %s", sum(bad.values()), judged, bad)
     if fraction <= plan.max_bad_fraction:
         return
-    rows = manifest.filter(pc.field("status").isin(sorted(bad))).slice(0, EXAMPLES).to_pylist()
-    examples = "\n".join(f"  s3://{row['bucket']}/{row['key']}: {row['status']}, {row['reason']}" for row in rows)
     raise DatasetError(
         f"{sum(bad.values())} of {judged} images are bad ({fraction:.2%}), dataset.max_bad_fraction allows "
         f"{plan.max_bad_fraction:.2%}: "
         + ", ".join(f"{count} {status}" for status, count in sorted(bad.items()))
-        + f"\n{examples}\nMend or remove them in {plan.source}, or raise dataset.max_bad_fraction; "
+        + f"\n{_examples(manifest, sorted(bad))}\n"
+        f"Mend or remove them in {plan.source}, or raise dataset.max_bad_fraction; "
         f"the plan and the packed shards stay under {plan.layout.uri} for another try of this run"
     )
+
+
+def _examples(manifest: pa.Table, statuses: Sequence[str]) -> str:
+    """Show some rows of each status, ``EXAMPLES`` in all, each in a line whatever its key holds."""
+    rows = [manifest.filter(pc.field("status") == status).slice(0, EXAMPLES).to_pylist() for status in statuses]
+    in_turn = [row for turn in zip_longest(*rows) for row in turn if row is not None]
+    shown = sorted(in_turn[:EXAMPLES], key=lambda row: statuses.index(row["status"]))
+    lines = (f"  s3://{row['bucket']}/{row['key']}: {row['status']}, {row['reason']}" for row in shown)
+    return "\n".join("".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in lines)
 
 
 def _describe(plan: VersionPlan, manifest: pa.Table, channels: Mapping[Split, Sequence[ByteRange]]) -> DatasetVersion:

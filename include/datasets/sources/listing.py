@@ -27,7 +27,7 @@ class Folder:
 
 
 class Listing(Protocol):
-    """The objects of one bucket as they were listed; an object whose key ends with a slash is a folder, and no image.
+    """The objects of one bucket as they were listed, without the empty ones whose keys end with a slash: folders.
 
     A prefix is empty or ends with a slash. Threads may share a listing.
     """
@@ -77,7 +77,7 @@ class LiveBucket:
                 loose += (
                     ListedObject.of(entry["Key"], entry["ETag"], entry["Size"])
                     for entry in page.get("Contents", [])
-                    if entry["Key"] != prefix
+                    if entry["Key"] != prefix or entry["Size"]
                 )
         except ClientError as error:
             raise unlisted(self._field, self._uri, self.bucket, error) from error
@@ -90,7 +90,7 @@ class LiveBucket:
         paginator = self._s3.get_paginator("list_objects_v2")
         for page in paginator.paginate(Bucket=self.bucket, Prefix=prefix):
             for entry in page.get("Contents", []):
-                if not entry["Key"].endswith("/"):
+                if entry["Size"] or not entry["Key"].endswith("/"):
                     yield ListedObject.of(entry["Key"], entry["ETag"], entry["Size"])
 
     def find(self, keys: Collection[str]) -> dict[str, ListedObject]:

@@ -46,7 +46,7 @@ class ObjectTable:
         for batch in self._table.slice(first, end - first).to_batches(max_chunksize=BATCH_ROWS):
             columns = (column.to_pylist() for column in batch.columns)
             for key, etag, size in zip(*columns, strict=True):
-                if not key.endswith("/"):
+                if size or not key.endswith("/"):
                     yield ListedObject(key, etag, size)
 
     def folder(self, prefix: str) -> Folder:
@@ -61,8 +61,9 @@ class ObjectTable:
                 folders.append(name)
                 at = self._first(f"{prefix}{name}/".encode() + AFTER_ALL)
                 continue
-            if key != prefix and not (slash and key.endswith("/")):
-                loose.append(self._object(at))
+            listed = self._object(at)
+            if listed.size or not (key == prefix or (slash and key.endswith("/"))):
+                loose.append(listed)
             at += 1
         return Folder(tuple(sorted(folders)), tuple(loose))
 

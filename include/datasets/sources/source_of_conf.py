@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from include.datasets.errors import DatasetError
+from include.datasets.planning.given_splits import named_split
 from include.datasets.sources.class_folders import ClassFolders, bucket_and_prefix
 from include.datasets.sources.class_numbers import ClassNames
 from include.datasets.sources.image_list import ImageList, ListedImages, check_under, read_image_list
@@ -41,6 +42,8 @@ def open_source(s3: S3Client, conf: DatasetConf, data_bucket: str) -> ImageSourc
     source = (
         _open_unpacked(s3, conf, data_bucket) if conf.source_kind != "prefix" else _open_prefix(s3, conf, data_bucket)
     )
+    if conf.source_kind != "records" and not conf.label_tables:
+        _check_folders_are_classes(conf, source)
     if conf.split.train_per_class and source.given_splits:
         where = "dataset.label_tables" if conf.label_tables else "dataset.source"
         raise DatasetError(
@@ -49,6 +52,17 @@ def open_source(s3: S3Client, conf: DatasetConf, data_bucket: str) -> ImageSourc
             "column 'split', or a file name that ends in one)"
         )
     return source
+
+
+def _check_folders_are_classes(conf: DatasetConf, source: ImageSource) -> None:
+    """Raise DatasetError where folders are rather splits than classes, unless the run conf names them as classes."""
+    splits = [folder for folder in source.classes if named_split(folder)]
+    several = len({named_split(folder) for folder in splits}) > 1
+    if several and conf.layout == "class_folders" and not (conf.labels or conf.labels_file):
+        raise DatasetError(
+            f"dataset.layout is class_folders, but folders of {source.uri} are named for splits ({', '.join(splits)}): "
+            "set it to split_folders, or name all classes in dataset.labels if these are some"
+        )
 
 
 def _open_prefix(s3: S3Client, conf: DatasetConf, data_bucket: str) -> ImageSource:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from include.recordio.image_steps import ImageSteps
 from include.recordio.images import (
     ImageError,
     accept_image,
@@ -153,7 +154,12 @@ def test_fast_decoding_turns_a_photograph_upright_too() -> None:
 
 def test_without_resize_or_for_other_formats_nothing_is_decoded_fast() -> None:
     for source, options in (
-        (jpeg(800, 800), ImageOptions(fast_decode=True)),
+        (jpeg(800, 800), ImageSteps(fast_decode=True)),
         (png(800, 800), ImageOptions(fast_decode=True, resize=50)),
     ):
         assert reduction(accept_image(source, options), options) == 1
+
+
+def test_fast_decoding_without_a_size_to_decode_to_is_refused() -> None:
+    with pytest.raises(ValueError, match="it needs resize"):
+        ImageOptions(fast_decode=True)

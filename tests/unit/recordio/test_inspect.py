@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import cv2
+import numpy as np
 import pytest
 from moto import mock_aws
 
@@ -76,6 +78,18 @@ def test_records_without_a_readable_image_are_named(tmp_path: Path, capsys: pyte
     assert (status, found["unreadable"]) == (1, 2)
     assert "id 1: 4 bytes that begin with 74 65 78 74: no readable image" in found["faults"][0]
     assert "shorter than its header" in found["faults"][1]
+
+
+def test_what_ends_a_training_is_not_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    webp = cv2.imencode(".webp", np.zeros((20, 20, 3), np.uint8))[1].tobytes()
+    path = write_records(tmp_path / "a", [(0, [1], jpeg()), (1, [0], webp)])
+    status, found = inspected(capsys, str(path))
+    assert status == 1
+    assert found["faults"][0].endswith("id 1: MXNet's decoders read no WebP: it ends with this image")
+    assert main([str(write_records(tmp_path / "none", []))]) == 1
+    told = capsys.readouterr().out
+    assert "the file holds no record" in told
+    assert told.endswith("NOT SOUND\n")
 
 
 def test_decoding_finds_what_the_header_hides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

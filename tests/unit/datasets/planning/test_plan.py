@@ -116,6 +116,30 @@ def test_a_class_without_an_image_to_pack_is_named(bucket: Bucket) -> None:
         bucket.plan(bucket.conf())
 
 
+def test_a_class_without_an_image_among_numbers_is_left_out_by_names_for_all(bucket: Bucket) -> None:
+    bucket.put_images({"x": 6})
+    bucket.put("all.lst", b"".join(b"%d\t%d\tx/%03d.jpg\n" % (number, 2 * (number % 2), number) for number in range(6)))
+    shared = {"label_tables": [f"s3://{bucket.name}/all.lst"], "labels": ["sun", "sea", "snow"]}
+    with pytest.raises(DatasetError, match=r"does not have: 'sea': name all classes in a dataset\.labels_file"):
+        bucket.plan(bucket.conf(**shared))
+    bucket.put("names.txt", b"sun\nsea\nsnow\n")
+    names = {"labels_file": f"s3://{bucket.name}/names.txt"}
+    assert bucket.plan(bucket.conf(**shared | names | {"labels": ["snow", "sun"]})).labels == ["snow", "sun"]
+    with pytest.raises(DatasetError, match=r"does not have: 'sea': name only classes with"):
+        bucket.plan(bucket.conf(**shared | names))
+
+
+def test_folders_that_are_rather_splits_are_refused_unless_they_are_named(bucket: Bucket) -> None:
+    bucket.put_images({"train": 3, "valid": 3, "plane": 3})
+    with pytest.raises(DatasetError, match=r"for splits .train, valid.: set it to split_folders, or name"):
+        bucket.plan(bucket.conf())
+    assert bucket.plan(bucket.conf(labels=["train", "valid"])).labels == ["train", "valid"]
+    bucket.s3.delete_objects(
+        Bucket=bucket.name, Delete={"Objects": [{"Key": f"images/valid/{number:03d}.jpg"} for number in range(3)]}
+    )
+    assert bucket.plan(bucket.conf(), "manual__2").labels == ["plane", "train"]
+
+
 def test_a_parent_with_other_packing_is_refused_by_the_field(bucket: Bucket) -> None:
     bucket.put_images({"cat": 3, "dog": 3})
     parent = bucket.build(bucket.conf())

@@ -152,6 +152,17 @@ def test_an_image_that_was_packed_and_is_gone_is_removed_and_one_that_never_was_
     assert outcome(selection) == ([], {"cat/a": "removed", "cat/b": "missing"})
 
 
+def test_an_image_that_was_removed_stays_so_while_a_table_names_it() -> None:
+    gone = LeftOut(SourceImage("photos", "cat/a", "", 0, ("cat",)), "missing", "gone")
+    selection = select_images(
+        [], [gone], parent(row("cat/a", "e1", REMOVED, split="test"), row("cat/b", "e2", REMOVED))
+    )
+    assert outcome(selection) == ([], {"cat/a": "removed"})
+    assert [(row.etag, row.split) for row in to_rows(selection.excluded)] == [("e1", "test")]
+    back = select_images([image("cat/a", "e9")], [], ParentImages(selection.excluded))
+    assert (packed(back), back.known.splits_of_keys) == (["cat/a"], {("photos", "cat/a"): "test"})
+
+
 def test_an_image_that_shows_no_class_any_more_is_cut_out() -> None:
     other = LeftOut(replace(image("cat/a", "e1"), labels=()), "skipped", "none of the classes")
     selection = select_images([], [other], parent(row("cat/a", "e1")))

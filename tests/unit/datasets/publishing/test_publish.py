@@ -108,12 +108,15 @@ def test_too_many_bad_images_are_counted_by_reason_with_examples(bucket: Bucket)
     for number in range(12):
         bucket.put(f"images/cat/bad{number:02d}.jpg", b"not an image %d" % number)
     bucket.put("images/cat/empty.jpg", b"")
+    bucket.put("images/cat/a\nb.jpg", b"\xff\xd8\xff")
     with pytest.raises(DatasetError) as error:
         bucket.build(bucket.conf(max_bad_fraction=0.1))
     message = str(error.value)
-    assert "13 of 29 images are bad (44.83%), dataset.max_bad_fraction allows 10.00%" in message
-    assert "1 empty, 12 not_an_image" in message
+    assert "14 of 30 images are bad (46.67%), dataset.max_bad_fraction allows 10.00%" in message
+    assert "1 corrupt, 1 empty, 12 not_an_image" in message
     assert message.count(f"\n  s3://{bucket.name}/images/cat/") == 10
+    assert "images/cat/empty.jpg: empty, the object has no bytes" in message
+    assert r"images/cat/a\nb.jpg: corrupt" in message
     assert not [key for key in bucket.listing() if key.endswith("dataset.json")]
 
 
@@ -125,8 +128,18 @@ def test_every_image_is_accounted_for(bucket: Bucket, rows: Rows) -> None:
     bucket.put("images/cat/both.jpg", jpeg(seed=77))
     bucket.put("images/dog/both.jpg", jpeg(seed=77))
     bucket.put("images/dog/broken.jpg", b"\xff\xd8\xff")
+    bucket.put("images/dog/photo.jpg/", jpeg(seed=79))
+    bucket.put("images/cat/", b"a folder with bytes")
+    bucket.put("images/", b"another")
     version = bucket.build(bucket.conf(max_bad_fraction=0.5))
-    assert version.statuses == {"conflict": 2, "corrupt": 1, "duplicate": 1, "ignored": 2, "packed": 10}
+    assert version.statuses == {
+        "conflict": 2,
+        "corrupt": 1,
+        "duplicate": 1,
+        "ignored": 3,
+        "not_an_image": 1,
+        "packed": 11,
+    }
     assert set(rows(version)) == set(bucket.listing("images/"))
     assert all(row["reason"] for row in rows(version).values() if row["status"] != "packed")
 
