@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Variable, get_current_context, task
@@ -45,11 +44,26 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
 
 
 def quick_clients(access: AwsAccess) -> Clients:
-    """Clients with the deployment's connection that give up after seconds, for services a run can do without."""
+    """Clients with the deployment's connection that give up after seconds, for services a run can do without.
+
+    They share one session, as each of its own would read botocore's tables and take on the connection's role again.
+    """
+    from botocore.config import Config
+
     from include.training.preflight import CLIENT_CONFIG
 
+    hook = access.hook("s3")
+    connection = hook.conn_config
+    session: Any = hook.get_session()
+    config = hook.config.merge(Config(**CLIENT_CONFIG))
+
     def client(service: str, region: str | None = None) -> Any:
-        quick = {**(access.botocore_config or {}), **CLIENT_CONFIG}
-        return replace(access, region_name=region or access.region_name, botocore_config=quick).client(service)
+        return session.client(
+            service,
+            region_name=region or connection.region_name,
+            endpoint_url=connection.get_service_endpoint_url(service),
+            verify=hook.verify,
+            config=config,
+        )
 
     return client

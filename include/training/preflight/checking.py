@@ -14,7 +14,7 @@ from include.run_conf.rules import TRIALS, contradictions
 from include.run_conf.tuning import LATEST
 from include.training.preflight.buckets import bucket_problems
 from include.training.preflight.cost import charges, cost_findings
-from include.training.preflight.data import dataset_problems
+from include.training.preflight.data import dataset_notes, dataset_problems
 from include.training.preflight.findings import Findings, PreflightError
 from include.training.preflight.machines import machine_problems, region_problems
 from include.training.preflight.prices import PRICE_LIST_REGION, PriceList
@@ -66,7 +66,8 @@ def check(
         questions |= dict(look.at_services(clients))
     found = [Findings.of(look.at_conf()), buckets, ask(questions)]
     if dataset is not None:
-        found.append(Findings.of(dataset_problems(conf, dataset, parent=parent)))
+        problems = tuple(dataset_problems(conf, dataset, parent=parent))
+        found.append(Findings(problems, notes=tuple(dataset_notes(conf, dataset))))
     findings = Findings.joined(found)
     _tell(findings, time.monotonic() - began)
     if findings.problems:
@@ -137,7 +138,8 @@ class _Look:
             return Findings.of(error.problems)
         if "training" not in self.stages:
             return Findings()
-        return Findings.joined([Findings.of(dataset_problems(conf, version)), record_findings(self.s3, version)])
+        fitting = Findings(tuple(dataset_problems(conf, version)), notes=tuple(dataset_notes(conf, version)))
+        return Findings.joined([fitting, record_findings(self.s3, version)])
 
     def _quotas(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         region = self.settings.region

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BASE = "training.hyperparameters"
 INCREMENTAL = "incremental.hyperparameters"
+OTHER_ASPECT = 0.2
+"""From this share on, the shape of an image differs from the network's so much that it is worth a word."""
 
 
 def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestModel | None = None) -> list[Problem]:
@@ -31,6 +33,18 @@ def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestMode
     return [*problems, *_batch_problems(conf, dataset, parent)]
 
 
+def dataset_notes(conf: RunConf, dataset: DatasetVersion) -> Iterator[str]:
+    """What is worth knowing of a dataset version that can be trained on."""
+    mean = dataset.mean_image
+    _, height, width = conf.training.hyperparameters.shape
+    if mean and mean.height and abs((mean.width / mean.height) / (width / height) - 1) > OTHER_ASPECT:
+        yield (
+            f"the endpoint squeezes every image to {width} x {height}, and the packed ones are {mean.width:.0f} x "
+            f"{mean.height:.0f} on average: its accuracy may lie below the training's; dataset.packing.center_crop "
+            "avoids that, evaluate_endpoint measures it"
+        )
+
+
 def _content_problems(dataset: DatasetVersion) -> Iterator[Problem]:
     version = f"{dataset.name}/{dataset.version}"
     if dataset.num_classes < 2:
@@ -40,8 +54,18 @@ def _content_problems(dataset: DatasetVersion) -> Iterator[Problem]:
         yield Problem(
             field=f"dataset.split.{split}", value=0, remedy=f"no image of {version} is in this split: add images"
         )
+    if "train" not in empty:
+        yield from _class_problems(dataset)
+
+
+def _class_problems(dataset: DatasetVersion) -> Iterator[Problem]:
     unseen = [label for label, counts in dataset.class_counts.items() if counts.train == 0]
-    if unseen and "train" not in empty:
+    seen = [label for label in dataset.class_counts if label not in unseen]
+    if unseen and len(seen) < 2:
+        shown = f"the label {seen[0]} (index {dataset.labels.index(seen[0])})" if seen else "no label at all"
+        remedy = f"every training image has {shown}: correct dataset.label_tables, or the folders of the source"
+        yield Problem(field="dataset.labels", value=", ".join(dataset.labels), remedy=remedy)
+    elif unseen:
         yield Problem(
             field="dataset.labels",
             value=", ".join(unseen),

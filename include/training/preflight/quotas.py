@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from include.settings import Settings
 
 SERVICE = "sagemaker"
-LISTING_SECONDS = 4.0
+LISTING_SECONDS = 2.5
 PARALLEL_JOBS = "parallel training jobs per hyperparameter tuning job"
 
 

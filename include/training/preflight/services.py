@@ -10,11 +10,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from include.training.preflight.findings import Findings
 
-PATIENCE = 4.5
+PATIENCE = 3.5
 """Seconds that all services together are waited for."""
 CLIENT_CONFIG: dict[str, Any] = {
-    "connect_timeout": 2,
-    "read_timeout": 3,
+    "connect_timeout": 1,
+    "read_timeout": 2.5,
     "retries": {"total_max_attempts": 2, "mode": "standard"},
 }
 """botocore's configuration of the clients that ask: few retries, short time-outs."""
