@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
 HELD_BYTES = 64 << 20
@@ -48,6 +50,8 @@ class InOrder(Generic[Task, Result]):
         self._is_delivering = False
         self._is_stopped = False
         self._error: BaseException | None = None
+        self._ended: list[str] = []
+        self._woken: SimpleQueue[None] = SimpleQueue()
 
     def run(self, threads: int, tick: Callable[[], None], *, seconds: float = 0.2) -> None:
         """Work until no task is left; ``tick`` is called in this thread meanwhile.
@@ -58,17 +62,29 @@ class InOrder(Generic[Task, Result]):
         try:
             for worker in workers:
                 worker.start()
-            for worker in workers:
-                while worker.is_alive():
-                    worker.join(seconds)
-                    tick()
+            while self._are_working(workers, seconds):
+                tick()
         finally:
             self.stop()
+            while self._are_working(workers, seconds):
+                pass
             for worker in workers:
                 if worker.ident is not None:
-                    worker.join()
+                    worker.join()  # it has left its work
         if self._error is not None:
             raise self._error
+
+    def _are_working(self, workers: Sequence[threading.Thread], seconds: float) -> bool:
+        """Wait so long at most for one of the workers to end; tell whether there are others.
+
+        Not by ``join``: in Python 3.11 an interrupt of it takes the thread for ended, and a process that ends while a
+        thread is inside OpenCV aborts.
+        """
+        started = sum(worker.ident is not None for worker in workers)
+        if len(self._ended) < started:
+            with suppress(Empty):
+                self._woken.get(timeout=seconds)
+        return len(self._ended) < started
 
     def stop(self) -> None:
         """Begin no further task."""
@@ -87,6 +103,9 @@ class InOrder(Generic[Task, Result]):
             with self._changed:
                 self._error = self._error or error
             self.stop()
+        finally:
+            self._ended.append(threading.current_thread().name)
+            self._woken.put(None)
 
     def _take(self) -> tuple[int, Task] | None:
         with self._changed:

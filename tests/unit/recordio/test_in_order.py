@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -76,3 +78,25 @@ def test_an_error_ends_every_thread_and_is_raised(fails_in: str) -> None:
     assert threading.active_count() == before
     assert [result.value for result in delivered] == list(range(len(delivered)))
     assert len(delivered) <= 7
+
+
+def test_an_interrupt_is_raised_when_the_threads_have_ended() -> None:
+    stopped, ended = threading.Event(), threading.Event()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    class Stoppable(InOrder[int, Number]):
+        def stop(self) -> None:
+            super().stop()
+            stopped.set()
+
+    def work(number: int) -> Number:
+        signal.pthread_kill(main, signal.SIGINT)
+        assert stopped.wait(30)
+        time.sleep(0.3)  # as long as it takes to decode an image
+        ended.set()
+        return Number(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        Stoppable(range(5), work, lambda _: None).run(1, nothing, seconds=30)
+    assert ended.is_set()
