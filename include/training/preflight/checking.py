@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from include.problems import Problem, ProblemsError
-from include.run_conf.rules import TRIALS, contradictions
+from include.run_conf.rules import HYPERPARAMETERS, TRIALS, contradictions
 from include.run_conf.tuning import LATEST
 from include.training.preflight.buckets import bucket_problems
 from include.training.preflight.cost import charges, cost_findings
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from include.datasets.version import DatasetVersion
-    from include.run_conf import RunConf
+    from include.run_conf import RunConf, TrialConf
     from include.settings import Settings
     from include.training.selection import BestModel
 
@@ -100,16 +100,17 @@ class _Look:
         if self.dataset is not None:
             yield "records", partial(record_findings, self.s3, self.dataset)
             return
+        own = "dataset.version" if self.conf.dataset.version else "dataset.name"
         trials = self.conf.training.trials
-        if "dataset" in self.stages and not self.conf.dataset.version:
+        builds = "dataset" in self.stages and not self.conf.dataset.version
+        if builds:
             yield "source", self._source
-        elif not all(trial.dataset for trial in trials) or not trials:
-            field = "dataset.version" if self.conf.dataset.version else "dataset.name"
-            yield "dataset version", partial(self._version, self.conf, field)
+        elif not trials:
+            yield "dataset version", partial(self._version, self.conf, own)
         for index, trial in enumerate(trials):
-            if trial.dataset:
-                field = f"{TRIALS}.{index}.dataset"
-                yield field, partial(self._version, self.conf.of_trial(trial), field)
+            if trial.dataset or not builds:
+                field = f"{TRIALS}.{index}.dataset" if trial.dataset else own
+                yield f"trial {trial.name}", partial(self._trial_version, index, trial, field)
 
     def at_services(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         """Questions to other services; their clients are made here, one by one, as boto3 makes none in threads."""
@@ -129,6 +130,18 @@ class _Look:
 
     def _source(self) -> Findings:
         return Findings.of(source_problems(self.s3, self.conf, self.settings))
+
+    def _trial_version(self, index: int, trial: TrialConf, field: str) -> Findings:
+        """The version of one trial; what it says itself is told as its own."""
+        found = self._version(self.conf.of_trial(trial), field)
+        changed = {f"{HYPERPARAMETERS}.{name}" for name in trial.hyperparameters.model_dump(exclude_none=True)}
+        problems = tuple(
+            problem.model_copy(update={"field": problem.field.replace("training", f"{TRIALS}.{index}", 1)})
+            if problem.field in changed
+            else problem
+            for problem in found.problems
+        )
+        return replace(found, problems=problems)
 
     def _version(self, conf: RunConf, field: str) -> Findings:
         wanted, bucket = conf.dataset, self.settings.data_bucket

@@ -120,7 +120,7 @@ def _batches(conf: RunConf, parent: BestModel | None) -> Iterator[tuple[str, int
     base = int(parent.hyperparameters.get("mini_batch_size", 32)) if parent else None
     mode = conf.training.mode
     span: Any = conf.tuning.ranges.get("mini_batch_size") if mode != "train" else None
-    if parent is None and not (span and mode == "tune"):
+    if parent is None and not (span and mode in ("tune", "tune_then_train")):
         base = conf.training.hyperparameters.mini_batch_size or 32
         yield f"{BASE}.mini_batch_size", base
     if parent is None and span:

@@ -253,3 +253,28 @@ def put_records(s3: Any, dataset: DatasetVersion, labels: tuple[float, ...] = (1
 def test_a_dataset_version_in_hand_is_checked_instead_of_the_source(s3: Any) -> None:
     put_records(s3, dataset_version())
     assert refused(s3, {}, dataset=dataset_version()) == [f"training.hyperparameters.mini_batch_size = 32: {TOO_FEW}"]
+
+
+def test_each_trial_is_held_against_its_own_version(s3: Any) -> None:
+    s3.put_object(Bucket="images-of-acme", Key="images/cat/1.jpg", Body=b"jpeg")
+    version = dataset_version()
+    put_records(s3, version)
+    s3.put_object(Bucket="images-of-acme", Key=version.layout.document, Body=version.model_dump_json().encode())
+    trials = [
+        {"name": "large", "dataset": "pets", "hyperparameters": {"mini_batch_size": 24}},
+        {"name": "small", "dataset": f"pets/{version.version}", "hyperparameters": {"mini_batch_size": 8}},
+        {"name": "gone", "dataset": "pets/20250102T030405Z-0a1b2c3d"},
+    ]
+    assert refused(s3, {"training.trials": trials, "incremental.enabled": False}) == [
+        f"training.trials.0.hyperparameters.mini_batch_size = 24: {TOO_FEW}",
+        "training.trials.2.dataset = 20250102T030405Z-0a1b2c3d: "
+        "s3://images-of-acme/datasets/pets/20250102T030405Z-0a1b2c3d/dataset.json does not exist: "
+        "name a finished version or leave it empty",
+    ]
+
+
+def test_training_alone_needs_a_finished_version(s3: Any) -> None:
+    assert refused(s3, {"dataset.name": "pets"}, stages=("training",)) == [
+        "dataset.name = pets: s3://images-of-acme/datasets/pets/ holds no finished version: build one first, or "
+        "correct the name"
+    ]
