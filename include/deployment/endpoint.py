@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from include.settings import Settings
 
 VARIANT = "champion"
+KEEP_TAG = "keep"
+"""Tag of an endpoint: `endpoint.keep` of the run that deployed to it last."""
+
 CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack"})
 Action = Literal["created", "updated", "unchanged"]
 
@@ -94,7 +97,7 @@ def deployment_of(
     endpoint = {
         "EndpointName": conf.endpoint_name,
         "EndpointConfigName": config["EndpointConfigName"],
-        "Tags": labelled,
+        "Tags": [*labelled, {"Key": KEEP_TAG, "Value": str(conf.endpoint.keep).lower()}],
     }
     return Deployment(model_body, config, endpoint)
 
@@ -102,7 +105,8 @@ def deployment_of(
 def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:
     """Start serving a deployment; wait for the endpoint afterwards, then ask `served`.
 
-    An endpoint that serves, or is about to serve, this very configuration is left alone; one that failed to be created
+    An endpoint that serves, or is about to serve, this very configuration is left alone but for its tags, which tell of
+    the last run that deployed to it; one that failed to be created
     is deleted first, which is all AWS allows with it. Raises EndpointBusyError while another change is under way.
     """
     name, config = deployment.endpoint_name, deployment.config_name
@@ -119,12 +123,14 @@ def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:
         sagemaker.create_endpoint(**deployment.endpoint)
         return "created"
     if _target(endpoint) == config:
+        sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=deployment.endpoint["Tags"])
         return "unchanged"
     if endpoint["EndpointStatus"] in CHANGING:
         raise EndpointBusyError(
             f"Endpoint {name} is {endpoint['EndpointStatus']} to configuration {_target(endpoint)}: "
             f"deploy {config} when that has ended."
         )
+    sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=deployment.endpoint["Tags"])
     sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
     return "updated"
 

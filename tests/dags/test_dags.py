@@ -15,11 +15,13 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
 from image_classification.form import run_conf_params
+from include.clean_up.conf import CleanUpConf
 from include.run_conf import RunConf, form_fields
 from tests.dags.airflow_home import ROOT
 
 DAG_IDS = [
     "build_dataset",
+    "clean_up",
     "deploy_endpoint",
     "evaluate_endpoint",
     "image_classification",
@@ -37,6 +39,9 @@ def dag(dag_bag: DagBag, request: pytest.FixtureRequest) -> DAG:
 
 
 every_dag = pytest.mark.parametrize("dag", DAG_IDS, indirect=True)
+every_dag_with_a_run_conf = pytest.mark.parametrize(
+    "dag", [name for name in DAG_IDS if name != "clean_up"], indirect=True
+)
 
 
 def test_every_dag_file_is_read_without_an_error(dag_bag: DagBag) -> None:
@@ -81,7 +86,7 @@ def test_a_dag_survives_its_way_into_the_database(dag: DAG) -> None:
     assert all(not task.params for task in dag.tasks)
 
 
-@every_dag
+@every_dag_with_a_run_conf
 def test_every_default_of_the_form_is_valid_and_makes_a_run_conf(dag: DAG) -> None:
     dag.params.validate()
     own = OWN_FIELDS.get(dag.dag_id, set())
@@ -89,7 +94,7 @@ def test_every_default_of_the_form_is_valid_and_makes_a_run_conf(dag: DAG) -> No
     RunConf.from_conf({name: value for name, value in dag.params.dump().items() if name not in own})
 
 
-@every_dag
+@every_dag_with_a_run_conf
 def test_a_conf_may_come_dotted_as_the_form_sends_it_or_nested(dag: DAG) -> None:
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     dotted, nested = {"dataset.name": "pets"}, {"dataset": {"name": "pets"}}
@@ -97,6 +102,14 @@ def test_a_conf_may_come_dotted_as_the_form_sends_it_or_nested(dag: DAG) -> None
     assert stored.params.deep_merge(dotted).dump().get("dataset.name") == "pets"
     stored.params.deep_merge(nested).validate()
     assert RunConf.from_conf(dotted) == RunConf.from_conf(nested)
+
+
+def test_the_form_of_the_clean_up_starts_with_what_is_safe(dag_bag: DagBag) -> None:
+    params = dag_bag.dags["clean_up"].params
+
+    params.validate()
+    assert CleanUpConf.from_conf(params.dump()) == CleanUpConf()
+    assert params.get_param("keep_versions").schema["type"] == ["null", "integer"]
 
 
 def test_the_form_of_the_whole_chain_is_the_run_conf(dag_bag: DagBag) -> None:

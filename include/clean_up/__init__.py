@@ -1,0 +1,1 @@
+"""What nobody waits for or uses any more: found, told, and stopped or deleted."""

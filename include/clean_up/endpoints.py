@@ -1,0 +1,69 @@
+"""Endpoints that outlived their run, and configurations and models that nothing serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from include.clean_up.findings import Airflow, Finding
+from include.clean_up.resource_tags import is_named_by_content, pages_of, tags_of
+from include.deployment.endpoint import CHANGING, KEEP_TAG, tear_down
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+
+def forgotten_endpoints(sagemaker: SageMakerClient, airflow: Airflow, *, unknown_runs: bool) -> Iterator[Finding]:
+    """Endpoints that a run with `endpoint.keep` off deployed to last and did not take down, though it is over."""
+    for summary in pages_of(sagemaker, "list_endpoints", "Endpoints"):
+        name, tags = summary["EndpointName"], tags_of(sagemaker, summary["EndpointArn"])
+        if tags.get(KEEP_TAG) != "false" or not {"dag", "run"} <= tags.keys():
+            continue
+        if summary["EndpointStatus"] in CHANGING or summary["EndpointStatus"] == "Deleting":
+            continue
+        is_over = airflow.run_is_over(tags["dag"], tags["run"])
+        if is_over is False:
+            continue
+        config = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+        take_down = partial(tear_down, sagemaker, name, config=config)
+        run = f"{tags['dag']}, {tags['run']}"
+        if is_over:
+            yield Finding("endpoint", name, f"endpoint.keep is off and its run is over: {run}", take_down)
+        else:
+            why = f"endpoint.keep is off and this Airflow does not know its run: {run}"
+            yield Finding("endpoint", name, why, take_down if unknown_runs else None)
+
+
+def unserved(sagemaker: SageMakerClient, *, older_than: timedelta) -> Iterator[Finding]:
+    """Configurations that no endpoint serves, then models that neither a configuration nor a transform job names.
+
+    Both are made again under the same name by the run that needs them. Artifacts and model packages are not touched.
+    """
+    before, why = datetime.now(UTC) - older_than, f"older than {older_than.days} days, and nothing serves it"
+    serving = set()
+    for summary in pages_of(sagemaker, "list_endpoints", "Endpoints"):
+        endpoint: Mapping[str, Any] = sagemaker.describe_endpoint(EndpointName=summary["EndpointName"])
+        pending = endpoint.get("PendingDeploymentSummary") or {}
+        serving |= {endpoint["EndpointConfigName"], pending.get("EndpointConfigName")}
+    needed = _models_of_transform_jobs(sagemaker)
+    for summary in list(pages_of(sagemaker, "list_endpoint_configs", "EndpointConfigs")):
+        name = summary["EndpointConfigName"]
+        is_old = summary["CreationTime"] < before and name not in serving
+        if is_old and is_named_by_content(name, tags_of(sagemaker, summary["EndpointConfigArn"])):
+            yield Finding(
+                "endpoint configuration", name, why, partial(sagemaker.delete_endpoint_config, EndpointConfigName=name)
+            )
+        else:
+            variants = sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"]
+            needed |= {variant["ModelName"] for variant in variants if "ModelName" in variant}
+    for model in list(pages_of(sagemaker, "list_models", "Models", CreationTimeBefore=before)):
+        name = model["ModelName"]
+        if name not in needed and is_named_by_content(name, tags_of(sagemaker, model["ModelArn"])):
+            yield Finding("model", name, why, partial(sagemaker.delete_model, ModelName=name))
+
+
+def _models_of_transform_jobs(sagemaker: SageMakerClient) -> set[str]:
+    running = pages_of(sagemaker, "list_transform_jobs", "TransformJobSummaries", StatusEquals="InProgress")
+    return {sagemaker.describe_transform_job(TransformJobName=job["TransformJobName"])["ModelName"] for job in running}

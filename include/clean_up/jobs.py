@@ -1,0 +1,86 @@
+"""Jobs that run although nobody waits for them any more.
+
+A task that is marked as failed in the moment between its deferral and its trigger's first line leaves its job running:
+Airflow tells neither the task nor the trigger. So does a run that is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from include.clean_up.findings import FINISHED, Airflow, Finding, StillNeededError
+from include.clean_up.resource_tags import pages_of, tags_of, task_of_job
+from include.training.naming import LONGEST_NAME, LONGEST_TUNING_NAME
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+
+@dataclass(frozen=True)
+class _Kind:
+    noun: str
+    action: str
+    subject: str
+    longest: int = LONGEST_NAME
+
+
+KINDS = (
+    _Kind("tuning job", "hyper_parameter_tuning_job", "HyperParameterTuningJob", LONGEST_TUNING_NAME),
+    _Kind("training job", "training_job", "TrainingJob"),
+    _Kind("transform job", "transform_job", "TransformJob"),
+)
+
+
+@dataclass(frozen=True)
+class _Waiter:
+    """The task that started a job."""
+
+    airflow: Airflow
+    dag_id: str
+    run_id: str
+    task: str
+
+    @property
+    def is_known(self) -> bool:
+        return self.airflow.task_states(self.dag_id, self.run_id) is not None
+
+    def why_it_does_not_wait(self) -> str | None:
+        """Why it waits for no job any more, None where it may."""
+        states = self.airflow.task_states(self.dag_id, self.run_id)
+        where = f"{self.task} of {self.dag_id}, {self.run_id}"
+        if states is None:
+            return f"this Airflow does not know {where}"
+        if self.task not in states:
+            return f"there is no task {where}"
+        state = states[self.task]
+        return f"{where} is {state}" if state in FINISHED else None
+
+
+def orphaned_jobs(sagemaker: SageMakerClient, airflow: Airflow, *, unknown_runs: bool) -> Iterator[Finding]:
+    """The running jobs of tasks that are over or gone; those of runs that Airflow does not know stay unless asked.
+
+    Jobs whose name does not follow from their tags are passed over: they are not this project's, or started by a tuning
+    job. Right before a job is stopped, Airflow is asked again.
+    """
+    for kind in KINDS:
+        summaries = pages_of(sagemaker, f"list_{kind.action}s", f"{kind.subject}Summaries", StatusEquals="InProgress")
+        for summary in list(summaries):
+            name = summary[f"{kind.subject}Name"]
+            tags = tags_of(sagemaker, summary[f"{kind.subject}Arn"])
+            task = task_of_job(name, tags, kind.longest)
+            if task is None:
+                continue
+            waiter = _Waiter(airflow, tags["dag"], tags["run"], task)
+            why = waiter.why_it_does_not_wait()
+            if why is not None:
+                stop = partial(_stop, sagemaker, kind, name, waiter)
+                yield Finding(kind.noun, name, why, stop if waiter.is_known or unknown_runs else None)
+
+
+def _stop(sagemaker: SageMakerClient, kind: _Kind, name: str, waiter: _Waiter) -> None:
+    if waiter.why_it_does_not_wait() is None:
+        raise StillNeededError("its task waits for it again")
+    getattr(sagemaker, f"stop_{kind.action}")(**{f"{kind.subject}Name": name})

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.local_aws.running import BUCKET, ROOT, RunningLocalAws, start_local_aws
+
+
+@dataclass
+class KnownRuns:
+    """An Airflow as far as a clean-up asks it: states by DAG and run, and which runs are over."""
+
+    states: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)
+    over: set[tuple[str, str]] = field(default_factory=set)
+
+    def task_states(self, dag_id: str, run_id: str) -> Mapping[str, str | None] | None:
+        return self.states.get((dag_id, run_id))
+
+    def run_is_over(self, dag_id: str, run_id: str) -> bool | None:
+        return (dag_id, run_id) in self.over if (dag_id, run_id) in self.states else None
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
+    scripted = f"scripted={sys.executable} {ROOT}/tests/local_aws/sagemaker/scripted_algorithm.py"
+    running = start_local_aws(tmp_path_factory.mktemp("local_aws"), "--jobs", "8", "--image", scripted)
+    try:
+        s3 = running.client("s3")
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_object(Bucket=BUCKET, Key="data/train/train.rec", Body=b"records")
+        yield running
+    finally:
+        running.end()
+
+
+@pytest.fixture
+def sagemaker(aws: RunningLocalAws) -> Any:
+    return aws.client("sagemaker")
+
+
+@pytest.fixture
+def s3(aws: RunningLocalAws) -> Any:
+    return aws.client("s3")

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from include.clean_up.datasets import old_versions, unfinished_uploads
+from include.clean_up.findings import carry_out
+from include.settings import Settings
+from tests.local_aws.running import BUCKET, ROLE, training_request
+from tests.unit.documents import dataset_version
+
+SETTINGS = Settings(data_bucket=BUCKET, output_bucket=BUCKET, execution_role_arn=ROLE, region="us-east-1")
+
+
+def publish(s3: Any, name: str, version: str, parent: str | None = None) -> str:
+    uri = f"s3://{BUCKET}/datasets/{name}/{version}/"
+    document = dataset_version().model_copy(update={"name": name, "version": version, "uri": uri, "parent": parent})
+    s3.put_object(Bucket=BUCKET, Key=f"datasets/{name}/{version}/train/train.rec", Body=b"records")
+    s3.put_object(
+        Bucket=BUCKET, Key=f"datasets/{name}/{version}/dataset.json", Body=document.model_dump_json().encode()
+    )
+    return uri
+
+
+def keys(s3: Any, prefix: str) -> list[str]:
+    return [entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])]
+
+
+def clean_up(s3: Any, sagemaker: Any, name: str, keep: int | None, dry_run: bool = False) -> dict[str, str]:
+    found = old_versions(s3, sagemaker, settings=SETTINGS, keep=keep)
+    mine = [version for version in found if version.name.startswith(f"{name}/")]
+    return {row.name: row.outcome for row in carry_out(mine, done="deleted", dry_run=dry_run)}
+
+
+def test_old_versions_are_deleted_only_when_asked_and_parents_and_those_in_use_stay(s3: Any, sagemaker: Any) -> None:
+    name = f"pets-{uuid4().hex[:8]}"
+    publish(s3, name, "1-forgotten")
+    publish(s3, name, "2-in-use")
+    parent = publish(s3, name, "3-parent")
+    publish(s3, name, "4-newest", parent)
+    tags = [{"Key": "dataset-version", "Value": f"{name}/2-in-use"}]
+    job = f"reads-{uuid4().hex[:8]}"
+    sagemaker.create_training_job(**training_request(job, HyperParameters={"seconds": "60"}, Tags=tags))
+
+    assert clean_up(s3, sagemaker, name, None) == {}
+    assert clean_up(s3, sagemaker, name, 1, dry_run=True)[f"{name}/1-forgotten"] == "would be deleted"
+    assert clean_up(s3, sagemaker, name, 1) == {f"{name}/1-forgotten": "deleted"}
+
+    assert keys(s3, f"datasets/{name}/1-forgotten/") == []
+    assert {key.split("/")[2] for key in keys(s3, f"datasets/{name}/")} == {"2-in-use", "3-parent", "4-newest"}
+    sagemaker.stop_training_job(TrainingJobName=job)
+
+
+def test_the_version_of_a_registered_model_stays(s3: Any, sagemaker: Any) -> None:
+    name = f"pets-{uuid4().hex[:8]}"
+    uri = publish(s3, name, "1-registered")
+    publish(s3, name, "2-newest")
+    group = SETTINGS.registry_group(name)
+    sagemaker.create_model_package_group(ModelPackageGroupName=group)
+    facts = {"training-job": "job", "dataset": name, "dataset-version": "1-registered", "dataset-uri": uri}
+    image = "811284229777.dkr.ecr.us-east-1.amazonaws.com/image-classification:1"
+    s3.put_object(Bucket=BUCKET, Key="model.tar.gz", Body=b"")
+    sagemaker.create_model_package(
+        ModelPackageGroupName=group,
+        ModelApprovalStatus="Rejected",
+        InferenceSpecification={
+            "Containers": [{"Image": image, "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz"}],
+            "SupportedContentTypes": ["image/jpeg"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        },
+        CustomerMetadataProperties=facts,
+    )
+
+    assert clean_up(s3, sagemaker, name, 1) == {}
+
+
+def test_uploads_that_no_build_finishes_are_given_up(s3: Any) -> None:
+    fresh = f"datasets/pets/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-0badcafe/train/train.rec"
+    old = "datasets/pets/20240102T030405Z-0badcafe/train/train.rec"
+    growing = "datasets/pets/20240102T030405Z-0badcafe/test/test.rec"
+    for key in (fresh, old, growing, "elsewhere/by/hand"):
+        s3.create_multipart_upload(Bucket=BUCKET, Key=key)
+    upload = next(one for one in s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"] if one["Key"] == growing)
+    s3.upload_part(Bucket=BUCKET, Key=growing, UploadId=upload["UploadId"], PartNumber=1, Body=b"records")
+
+    found = unfinished_uploads(s3, BUCKET, older_than=timedelta(hours=48))
+
+    assert [(row.name, row.outcome) for row in carry_out(found, done="given up", dry_run=False)] == [(old, "given up")]
+    left = s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
+    assert {one["Key"] for one in left} == {fresh, growing, "elsewhere/by/hand"}

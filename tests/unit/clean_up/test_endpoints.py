@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import io
+import tarfile
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from include.clean_up.endpoints import forgotten_endpoints, unserved
+from include.clean_up.findings import Finding, carry_out
+from include.deployment.endpoint import deploy, deployment_of, served
+from include.deployment.registry import RegisteredModel
+from include.run_conf import RunConf
+from include.settings import Settings
+from include.training.naming import Run
+from tests.local_aws.running import BUCKET, ROLE, eventually
+from tests.unit.clean_up.conftest import KnownRuns
+
+SCRIPTED_IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"
+NOW = timedelta(seconds=-5)
+SETTINGS = Settings(
+    data_bucket=BUCKET, output_bucket=BUCKET, execution_role_arn=ROLE, region="us-east-1", image_uri=SCRIPTED_IMAGE
+)
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run("deploy_endpoint", f"run-{uuid4()}", "deployment.deploy")
+
+
+def make_deployment(s3: Any, run: Run, *, keep: bool, name: str | None = None) -> Any:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("answer.txt"), io.BytesIO())
+    key = f"{uuid4()}/model.tar.gz"
+    s3.put_object(Bucket=BUCKET, Key=key, Body=packed.getvalue())
+    model = RegisteredModel(
+        arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/pets/1",
+        group="pets",
+        version=1,
+        approval="Approved",
+        artifact=f"s3://{BUCKET}/{key}",
+        image=SCRIPTED_IMAGE,
+        job="job",
+        dataset="pets",
+        dataset_version="v",
+        dataset_uri="s3://data/datasets/pets/v/",
+        accuracy=0.9,
+    )
+    conf = RunConf.from_conf({"endpoint.name": name or f"pets-{uuid4().hex[:8]}", "endpoint.keep": keep})
+    return deployment_of(model, conf=conf, settings=SETTINGS, run=run)
+
+
+def deployed(sagemaker: Any, deployment: Any) -> str:
+    deploy(sagemaker, deployment)
+    name = str(deployment.endpoint_name)
+    eventually(lambda: sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] in ("InService", "Failed"))
+    served(sagemaker, deployment)
+    return name
+
+
+def outcomes(found: Any, names: list[str]) -> dict[str, str]:
+    mine: list[Finding] = [one for one in found if one.name in names]
+    return {row.name: row.outcome for row in carry_out(mine, done="deleted", dry_run=False)}
+
+
+def test_an_endpoint_that_was_not_to_be_kept_is_taken_down_when_its_run_is_over(
+    sagemaker: Any, s3: Any, run: Run
+) -> None:
+    name = deployed(sagemaker, make_deployment(s3, run, keep=False))
+    airflow = KnownRuns({(run.dag_id, run.run_id): {"deployment.deploy": "success"}})
+
+    assert outcomes(forgotten_endpoints(sagemaker, airflow, unknown_runs=True), [name]) == {}
+    airflow.over.add((run.dag_id, run.run_id))
+    assert outcomes(forgotten_endpoints(sagemaker, airflow, unknown_runs=False), [name]) == {name: "deleted"}
+
+    assert eventually(lambda: name not in [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]])
+
+
+def test_an_endpoint_of_an_unknown_run_is_told_and_left(sagemaker: Any, s3: Any, run: Run) -> None:
+    name = deployed(sagemaker, make_deployment(s3, run, keep=False))
+
+    assert outcomes(forgotten_endpoints(sagemaker, KnownRuns(), unknown_runs=False), [name]) == {name: "left"}
+
+
+def test_an_endpoint_that_a_later_run_wants_to_keep_stays(sagemaker: Any, s3: Any, run: Run) -> None:
+    first = make_deployment(s3, run, keep=False)
+    name = deployed(sagemaker, first)
+    later = Run("deploy_endpoint", f"run-{uuid4()}")
+    deployed(sagemaker, make_deployment(s3, later, keep=True, name=name))
+    airflow = KnownRuns({(one.dag_id, one.run_id): {"deployment.deploy": "success"} for one in (run, later)})
+    airflow.over |= set(airflow.states)
+
+    assert outcomes(forgotten_endpoints(sagemaker, airflow, unknown_runs=True), [name]) == {}
+
+
+def test_what_nothing_serves_is_deleted_and_what_serves_stays(sagemaker: Any, s3: Any, run: Run) -> None:
+    old = make_deployment(s3, run, keep=True)
+    name = deployed(sagemaker, old)
+    new = make_deployment(s3, run, keep=True, name=name)
+    deployed(sagemaker, new)
+    names = [one.config_name for one in (old, new)] + [str(one.model["ModelName"]) for one in (old, new)]
+
+    assert outcomes(unserved(sagemaker, older_than=timedelta(days=30)), names) == {}
+    assert outcomes(unserved(sagemaker, older_than=NOW), names) == {
+        old.config_name: "deleted",
+        str(old.model["ModelName"]): "deleted",
+    }
+
+    assert served(sagemaker, new).status == "InService"
+
+
+def test_models_of_others_stay(sagemaker: Any, s3: Any, run: Run) -> None:
+    body = make_deployment(s3, run, keep=True).model
+    other = {**body, "ModelName": f"by-hand-{uuid4().hex[:8]}-v", "Tags": []}
+    sagemaker.create_model(**other)
+
+    assert outcomes(unserved(sagemaker, older_than=NOW), [other["ModelName"]]) == {}
