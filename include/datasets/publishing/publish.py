@@ -8,6 +8,7 @@ import logging
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version as library_version
 from itertools import zip_longest
 from typing import TYPE_CHECKING, cast
@@ -62,11 +63,7 @@ def publish_version(s3: S3Client, plan: VersionPlan, results: Sequence[ShardResu
         _check_bad_fraction(plan, manifest)
         channels = _channels(plan, inherited, results)
         version = _describe(plan, manifest, channels)
-        for split in SPLITS:
-            _write_channel(s3, plan, split, channels[split], manifest)
-        write_manifest(s3, layout.bucket, layout.manifest, manifest)
-        labels = json.dumps(plan.labels, ensure_ascii=False).encode()
-        s3.put_object(Bucket=layout.bucket, Key=layout.labels, Body=labels, ContentType="application/json")
+        _write_files(s3, plan, channels, manifest)
         write_report(s3, version, manifest, parent)
         published = _put_document(s3, version)
     remove_working_files(s3, layout)
@@ -167,6 +164,20 @@ def _channels(
     for result in results:
         channels[result.split].append(ByteRange(plan.layout.packed_shard(result.index), 0, result.bytes))
     return channels
+
+
+def _write_files(
+    s3: S3Client, plan: VersionPlan, channels: Mapping[Split, Sequence[ByteRange]], manifest: pa.Table
+) -> None:
+    """Write channels, manifest and labels side by side: mostly it is the server that works."""
+    layout = plan.layout
+    labels = json.dumps(plan.labels, ensure_ascii=False).encode()
+    with ThreadPoolExecutor(len(SPLITS) + 1) as pool:
+        written = [pool.submit(_write_channel, s3, plan, split, channels[split], manifest) for split in SPLITS]
+        written.append(pool.submit(write_manifest, s3, layout.bucket, layout.manifest, manifest))
+        s3.put_object(Bucket=layout.bucket, Key=layout.labels, Body=labels, ContentType="application/json")
+        for part in written:
+            part.result()
 
 
 def _write_channel(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+from xml.etree import ElementTree
 
 from botocore.exceptions import ClientError
 
@@ -15,7 +15,7 @@ from include.datasets.sources.source import unlisted
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_UNREAD = re.compile(rb"<(LastModified|StorageClass|ChecksumAlgorithm|ChecksumType)>[^<]*</\1>")
+_BEGIN, _END = b"<Contents>", b"</Contents>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class LiveBucket:
 
     def __init__(self, s3: S3Client, bucket: str, *, field: str, uri: str) -> None:
         self._s3 = s3
-        s3.meta.events.register("before-parse.s3.ListObjectsV2", _drop_unread, unique_id="unread-fields-of-listings")
+        s3.meta.events.register("before-parse.s3.ListObjectsV2", _read_entries, unique_id="entries-of-listings")
         self._field, self._uri = field, uri
         self.bucket = bucket
 
@@ -105,7 +105,21 @@ class LiveBucket:
         return iter(())
 
 
-def _drop_unread(response_dict: dict[str, Any], **_: object) -> None:
-    """Take out of a page what nobody reads: botocore spends two thirds of a listing's time on the dates."""
-    if response_dict["status_code"] == 200:
-        response_dict["body"] = _UNREAD.sub(b"", response_dict["body"])
+def _read_entries(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Read what is wanted of a page's objects, and take them out: botocore spends most of a listing's time on them."""
+    body: bytes = response_dict["body"]
+    start, end = body.find(_BEGIN), body.rfind(_END) + len(_END)
+    if response_dict["status_code"] != 200 or start < 0:
+        return
+    entries = ElementTree.fromstring(b"<page>%b</page>" % body[start:end])  # noqa: S314 - S3 wrote it
+    if any(entry.tag != "Contents" for entry in entries):  # a server that writes them in another order
+        return
+    customized_response_dict["Contents"] = [
+        {
+            "Key": entry.findtext("Key", ""),
+            "ETag": entry.findtext("ETag", ""),
+            "Size": int(entry.findtext("Size", "0")),
+        }
+        for entry in entries
+    ]
+    response_dict["body"] = body[:start] + body[end:]
