@@ -121,10 +121,12 @@ def _classes(version: DatasetVersion) -> list[Markup]:
         )
         for number, (label, parts) in enumerate(counted[:MOST_CLASSES])
     ]
-    said = (
-        f"{largest[0]} has the most images, {longest:,}; {smallest[0]} the fewest, {sum(smallest[1]):,}; the median is "
-        f"{median(sum(parts) for _, parts in counted):,.0f}."
-    )
+    said = f"Each class has {longest:,}."
+    if sum(smallest[1]) < longest:
+        said = (
+            f"{largest[0]} has the most images, {longest:,}; {smallest[0]} the fewest, {sum(smallest[1]):,}; the median "
+            f"is {median(sum(parts) for _, parts in counted):,.0f}."
+        )
     if len(counted) > MOST_CLASSES:
         said += f" The table shows the first {MOST_CLASSES:,} classes."
     overview = stacked_columns(counted) if len(counted) > OVERVIEW_CLASSES else Markup()

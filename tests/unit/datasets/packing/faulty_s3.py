@@ -122,7 +122,7 @@ def serve(application: FaultyS3) -> Iterator[FaultyS3]:
     """Serve on a loopback port."""
     server = make_server("127.0.0.1", 0, application, threaded=True)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
         application.endpoint = f"http://127.0.0.1:{server.server_port}"

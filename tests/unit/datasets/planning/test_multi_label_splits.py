@@ -47,9 +47,9 @@ def photographs(count: int, classes: int, seed: int = 0) -> dict[str, tuple[str,
 
 
 def test_the_shares_hold_in_every_class_to_within_a_few_images() -> None:
-    images = photographs(1500, 40)
+    images = photographs(800, 25)
     counts = counts_of(images, assign_splits(images, SHARES, settled={}))
-    assert len(counts) == 40
+    assert len(counts) == 25
     for of_class in counts.values():
         assert abs(of_class["test"] - 0.1 * of_class.total()) <= 2
         assert abs(of_class["validation"] - 0.1 * of_class.total()) <= 2

@@ -50,6 +50,7 @@ def test_the_page_stands_alone_and_counts_every_class_and_split(bucket: Bucket) 
         [f"{number} {label}", "", *map(str, (counts[label].train, counts[label].validation, counts[label].test)), total]
         for number, (label, total) in enumerate({"cat": "12", "dog": "9"}.items())
     ]
+    assert "cat has the most images, 12; dog the fewest, 9; the median is 10." in part(page, "Classes")
     reached = [(row[0], row[2], row[4]) for row in rows_of(part(page, "Splits"))]
     assert reached == [
         ("train", "80.0%", str(version.counts.train)),
@@ -200,6 +201,7 @@ def test_hundreds_of_classes_take_few_and_small_reads(
     monkeypatch.undo()
     page = page_of(bucket, version)
     assert ReadPage(page).tags.count("g") == 70
+    assert "Each class has 2." in part(page, "Classes")
     assert len(page) < 300_000
 
 
