@@ -124,8 +124,8 @@ def _classes(version: DatasetVersion) -> list[Markup]:
     said = f"Each class has {longest:,}."
     if sum(smallest[1]) < longest:
         said = (
-            f"{largest[0]} has the most images, {longest:,}; {smallest[0]} the fewest, {sum(smallest[1]):,}; the median "
-            f"is {median(sum(parts) for _, parts in counted):,.0f}."
+            f"{largest[0]} has the most images, {longest:,}; {smallest[0]} the fewest, {sum(smallest[1]):,}; the "
+            f"median is {median(sum(parts) for _, parts in counted):,.0f}."
         )
     if len(counted) > MOST_CLASSES:
         said += f" The table shows the first {MOST_CLASSES:,} classes."
