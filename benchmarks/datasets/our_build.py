@@ -56,8 +56,9 @@ class Build(BaseModel):
 
     def pack(self, plan: VersionPlan) -> list[ShardResult]:
         """Pack all shards."""
+        client = s3_client(self.endpoint)
         with ThreadPoolExecutor(self.shards_at_once) as pool:
-            return list(pool.map(lambda shard: pack_shard(s3_client(self.endpoint), plan, shard), plan.shards))
+            return list(pool.map(lambda shard: pack_shard(client, plan, shard), plan.shards))
 
     def publish(self, plan: VersionPlan, results: list[ShardResult]) -> DatasetVersion:
         """Publish the version."""
