@@ -7,7 +7,7 @@ HyperParameterTuningJobWarmStartConfig.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FIELD = "tuning.warm_start.from"
 FINISHED = ("Completed", "Stopped")
+ENDED = (*FINISHED, "Failed")
 MOST_LOOKED_AT = 100
 """Tuning jobs among which the latest of a dataset is looked for, the newest first."""
 RANGE_KINDS = ("ContinuousParameterRanges", "IntegerParameterRanges", "CategoricalParameterRanges")
@@ -35,6 +36,19 @@ class WarmStartError(ProblemsError):
     """A tuning job that is named as parent cannot be one; nothing was started."""
 
     title = "The tuning job cannot start with what these found"
+
+
+@dataclass(frozen=True)
+class Child:
+    """What the new tuning job has in common with its parents: the kind of range of what it tunes, and what it fixes."""
+
+    kinds: Mapping[str, str]
+    static: frozenset[str]
+
+    @property
+    def hyperparameters(self) -> int:
+        """How many it has in all."""
+        return len(self.static | set(self.kinds))
 
 
 @dataclass(frozen=True)
@@ -56,24 +70,26 @@ def warm_start(
     *,
     dataset: DatasetVersion,
     ranges: Mapping[str, Sequence[Mapping[str, Any]]],
+    static: Collection[str],
     image: str,
 ) -> WarmStart | None:
     """The tuning jobs that `tuning.warm_start` means; None where it names none, or `latest` finds none.
 
-    `latest` is the newest finished tuning job of any version of the dataset with the same objective, whose ranges are
-    of the same kinds as `ranges`; without one the search starts anew, so that the first run of a schedule works as the
-    later ones do. Raises WarmStartError for a named job that is absent, unfinished, or found nothing.
+    `latest` is the newest tuning job that is Completed or Stopped, of any version of the dataset, with the same
+    objective, whose ranges are of the same kinds as `ranges` and which has as many hyperparameters, `static` ones
+    included. Without one the search starts anew, so that the first run of a schedule works as the later ones do.
+    Raises WarmStartError for a named job that is absent, unfinished, or found nothing.
     """
-    wanted = conf.tuning.warm_start
+    wanted, child = conf.tuning.warm_start, Child(kinds_of(ranges), frozenset(static))
     if not wanted.parents:
         return None
     if list(wanted.parents) == [LATEST]:
-        parents = [*_latest(sagemaker, dataset, kinds_of(ranges))]
+        parents = [*_latest(sagemaker, dataset, child)]
         if not parents:
             log.info("No finished tuning job of dataset %s to start with: the search starts anew.", dataset.name)
             return None
     else:
-        parents = _named(sagemaker, wanted.parents, kinds_of(ranges))
+        parents = _named(sagemaker, wanted.parents, child)
     kind = wanted.type or _type_of(parents, dataset, image)
     names = [str(parent["HyperParameterTuningJobName"]) for parent in parents]
     log.info("The search starts with what %s found (%s).", ", ".join(names), kind)
@@ -85,9 +101,7 @@ def kinds_of(ranges: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str
     return {span["Name"]: kind for kind in RANGE_KINDS for span in ranges.get(kind) or ()}
 
 
-def _latest(
-    sagemaker: SageMakerClient, dataset: DatasetVersion, kinds: Mapping[str, str]
-) -> Iterator[Mapping[str, Any]]:
+def _latest(sagemaker: SageMakerClient, dataset: DatasetVersion, child: Child) -> Iterator[Mapping[str, Any]]:
     """The newest tuning job that can be a parent, or nothing."""
     listed = sagemaker.list_hyper_parameter_tuning_jobs(
         SortBy="CreationTime", SortOrder="Descending", MaxResults=MOST_LOOKED_AT
@@ -102,19 +116,19 @@ def _latest(
             HyperParameterTuningJobName=summary["HyperParameterTuningJobName"]
         )
         learned_from = dataset_uri(job.get("TrainingJobDefinition") or {}) or ""
-        if learned_from.startswith(family) and not _misfit(job, kinds):
+        if learned_from.startswith(family) and not _misfit(job, child):
             yield job
             return
 
 
-def _named(sagemaker: SageMakerClient, names: Sequence[str], kinds: Mapping[str, str]) -> list[Mapping[str, Any]]:
+def _named(sagemaker: SageMakerClient, names: Sequence[str], child: Child) -> list[Mapping[str, Any]]:
     parents: list[Mapping[str, Any]] = []
     problems: list[Problem] = []
     for name in names:
         job = existing(sagemaker.describe_hyper_parameter_tuning_job, HyperParameterTuningJobName=name)
         if job is None:
             problems.append(Problem(field=FIELD, value=name, remedy="there is no tuning job of this name here"))
-        elif remedy := _unfinished(job) or _misfit(job, kinds):
+        elif remedy := _unfinished(job) or _misfit(job, child):
             problems.append(Problem(field=FIELD, value=name, remedy=remedy))
         else:
             parents.append(job)
@@ -125,20 +139,24 @@ def _named(sagemaker: SageMakerClient, names: Sequence[str], kinds: Mapping[str,
 
 def _unfinished(job: Mapping[str, Any]) -> str:
     status = job["HyperParameterTuningJobStatus"]
-    if status not in FINISHED:
-        return f"is {status}: only a tuning job that is {' or '.join(FINISHED)} can be learned from"
+    if status not in ENDED:
+        return f"is {status}: only a tuning job that has ended can be learned from"
     return "" if job["ObjectiveStatusCounters"].get("Succeeded") else f"none of its jobs reached a {OBJECTIVE}"
 
 
-def _misfit(job: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
+def _misfit(job: Mapping[str, Any], child: Child) -> str:
     config = job["HyperParameterTuningJobConfig"]
     objective = (config.get("HyperParameterTuningJobObjective") or {}).get("MetricName")
     if objective != OBJECTIVE:
         return f"its objective is {objective}, and this one's is {OBJECTIVE}"
     before = kinds_of(config.get("ParameterRanges") or {})
-    changed = sorted(name for name, kind in kinds.items() if before.get(name, kind) != kind)
+    changed = sorted(name for name, kind in child.kinds.items() if before.get(name, kind) != kind)
     if changed:
         return f"tuned {', '.join(changed)} with another kind of range: a parent has lists or bounds for the same ones"
+    static = (job.get("TrainingJobDefinition") or {}).get("StaticHyperParameters") or {}
+    known = {*before, *(name for name in static if not name.startswith("_"))}
+    if len(known) != child.hyperparameters:
+        return f"has {len(known)} hyperparameters, and this one {child.hyperparameters}: both need as many in all"
     return ""
 
 

@@ -31,10 +31,13 @@ CONF = {
     "tuning.ranges": {"learning_rate": {"min": 0.02, "max": 0.1, "scaling": "Logarithmic"}},
     "incremental.hyperparameters": {"epochs": 1, "learning_rate": 0.01},
     "dataset.packing.shard_images": 50,
+    "dataset.keep_removed": True,
     "endpoint.name": ENDPOINT,
     "endpoint.keep": False,
 }
-"""Trains, tunes with two jobs, goes on from the best, deploys, and takes the endpoint down again."""
+"""Trains, tunes with two jobs, goes on from the best, deploys, and takes the endpoint down again.
+
+Images that are moved away later stay in the dataset."""
 
 Test = Callable[[str, dict[str, Any]], "Run"]
 

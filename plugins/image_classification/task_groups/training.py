@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
+from image_classification.links import with_report_link
 from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
 from image_classification.selection import CONF, DATASET, compare_jobs, select_best
 from image_classification.task_groups.dataset import finished_version
@@ -50,7 +51,9 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
         inputs={"conf": best[CONF], "dataset": best[DATASET], "best": best},
         trigger_rule="none_failed",
     )
-    leaderboard: Any = compare_jobs(champion, trials, best)
+    leaderboard: Any = with_report_link(
+        compare_jobs(champion, trials, best), lambda uri: str(uri).replace("leaderboard.json", "leaderboard.html")
+    )
     trials >> [tune, incremental]
     [train, tune, tuned] >> best
     incremental >> leaderboard
@@ -104,6 +107,7 @@ def base_training(order: JobOrder) -> dict[str, Any]:
 
 def tuning(order: JobOrder) -> dict[str, Any]:
     """The tuning job; skipped where the run only trains, or goes on from a champion."""
+    from include.training.hyperparameters import tuning_hyperparameters
     from include.training.requests import image_uri, tuning_request
     from include.training.tuning_ranges import parameter_ranges
     from include.training.warm_start import warm_start
@@ -118,6 +122,7 @@ def tuning(order: JobOrder) -> dict[str, Any]:
         conf,
         dataset=dataset,
         ranges=parameter_ranges(conf, dataset),
+        static=tuning_hyperparameters(conf, dataset),
         image=image_uri(order.settings),
     )
     return tuning_request(

@@ -10,6 +10,7 @@ import pytest
 
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
+from include.training.hyperparameters import tuning_hyperparameters
 from include.training.naming import Run
 from include.training.requests import tuning_request
 from include.training.tuning_ranges import parameter_ranges
@@ -75,7 +76,14 @@ def tune(aws: RunningLocalAws, sagemaker: Any) -> Tune:
 
 def resolved(sagemaker: Any, dataset: DatasetVersion, **changes: Any) -> WarmStart | None:
     conf = RunConf.from_conf({**CONF, **changes})
-    return warm_start(sagemaker, conf, dataset=dataset, ranges=parameter_ranges(conf, dataset), image=IMAGE)
+    return warm_start(
+        sagemaker,
+        conf,
+        dataset=dataset,
+        ranges=parameter_ranges(conf, dataset),
+        static=tuning_hyperparameters(conf, dataset),
+        image=IMAGE,
+    )
 
 
 def test_without_parents_the_search_starts_anew(sagemaker: Any) -> None:
@@ -95,6 +103,7 @@ def test_latest_is_the_newest_finished_tuning_job_of_the_dataset(sagemaker: Any,
     tune("owls-old", first)
     tune("owls-new", first)
     tune("owls-grid", first, **GRID)
+    tune("owls-top-two", first, **{"training.hyperparameters.top_k": 2})
     tune("owls-and-more", version("owls-and-more", "1"))
     tune("owls-running", first, ends=False)
     latest = {"tuning.warm_start.from": "latest"}
@@ -123,7 +132,7 @@ def test_named_parents_that_cannot_be_learned_from_are_told_all_at_once(sagemake
 
     told = {problem.value: problem.remedy for problem in refused.value.problems}
     assert list(told) == parents
-    assert told["bats-running"].startswith("is InProgress: only a tuning job that is Completed or Stopped")
+    assert told["bats-running"] == "is InProgress: only a tuning job that has ended can be learned from"
     assert told["bats-grid"].startswith("tuned learning_rate with another kind of range")
     assert told["nobodys"] == "there is no tuning job of this name here"
     sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="bats-running")
