@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from include.problems import Problem
@@ -11,6 +12,9 @@ from include.run_conf.sections import RunSections
 TABLE_ENDINGS = (".csv", ".parquet", ".jsonl", ".lst")
 LIST_ENDING = ".lst"
 LABELS_ENDINGS = (".txt", ".json")
+OTHER_FILES = (".7z", ".rar", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".idx", ".txt", *TABLE_ENDINGS)
+"""Endings of files that people take for a source."""
+SECOND_ADDRESS = re.compile(r",\s*s3://|,\s+https?://")
 AS_THEY_ARE = "dataset.packing.pass_through packs images as they are: leave one of the two out"
 RECORDS_AS_THEY_ARE = "images of .rec files are packed as they are: leave it out, or name the images they were made of"
 
@@ -20,7 +24,16 @@ def source_is_of_one_kind(conf: RunSections) -> Iterator[Problem]:
     source = conf.dataset.source
     yield from _twice("dataset.source", source)
     for address in source:
-        if address.startswith("http") and source_kind(address) == "prefix":
+        if SECOND_ADDRESS.search(address):
+            remedy = "holds a comma and an address again: write a list, in the form an address a line"
+            yield Problem(field="dataset.source", value=address, remedy=remedy)
+        elif source_kind(address) == "prefix" and address.lower().endswith(OTHER_FILES):
+            remedy = (
+                f"is a file, and none of {', '.join(ARCHIVE_ENDINGS)}, {RECORDS_ENDING}: pack its images as one of "
+                "these (tables belong into dataset.label_tables); if it is a prefix, end it with a slash"
+            )
+            yield Problem(field="dataset.source", value=address, remedy=remedy)
+        elif address.startswith("http") and source_kind(address) == "prefix":
             endings = f"{', '.join(ARCHIVE_ENDINGS)} or {RECORDS_ENDING}"
             remedy = (
                 f"no listing can be had of a web address: name a file that ends in {endings}, or s3://bucket/prefix/"

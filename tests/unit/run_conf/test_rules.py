@@ -159,6 +159,16 @@ TUNE = {"training.mode": "tune"}
             "dataset.source = s3://bucket/1.tgz: is listed twice: name it once",
         ),
         (
+            {"dataset.source": "s3://bucket/1.zip, s3://bucket/2.zip"},
+            "dataset.source = s3://bucket/1.zip, s3://bucket/2.zip: holds a comma and an address again: write a list, "
+            "in the form an address a line",
+        ),
+        (
+            {"dataset.source": "s3://bucket/images.tar.bz2"},
+            "dataset.source = s3://bucket/images.tar.bz2: is a file, and none of .zip, .tar, .tar.gz, .tgz, .rec: pack "
+            "its images as one of these (tables belong into dataset.label_tables); if it is a prefix, end it with a slash",
+        ),
+        (
             {"dataset.source": "https://acme.com/images/"},
             "dataset.source = https://acme.com/images/: no listing can be had of a web address: name a file that ends "
             "in .zip, .tar, .tar.gz, .tgz or .rec, or s3://bucket/prefix/",
