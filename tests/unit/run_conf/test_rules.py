@@ -166,7 +166,8 @@ TUNE = {"training.mode": "tune"}
         (
             {"dataset.source": "s3://bucket/images.tar.bz2"},
             "dataset.source = s3://bucket/images.tar.bz2: is a file, and none of .zip, .tar, .tar.gz, .tgz, .rec: pack "
-            "its images as one of these (tables belong into dataset.label_tables); if it is a prefix, end it with a slash",
+            "its images as one of these (tables belong into dataset.label_tables); if it is a prefix, end "
+            "it with a slash",
         ),
         (
             {"dataset.source": "https://acme.com/images/"},
