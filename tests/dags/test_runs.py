@@ -10,7 +10,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.utils.state import DagRunState
 
-from tests.local_aws.running import BUCKET, ROLE, RunningLocalAws, start_local_aws
+from include.training.naming import job_name
+from tests.local_aws.running import BUCKET, ROLE, RunningLocalAws, start_local_aws, training_request
 from tests.unit.datasets.unpacking.archives import zip_of
 from tests.unit.recordio.pictures import png
 
@@ -89,3 +90,30 @@ def test_a_retraining_without_new_images_ends_well_and_does_nothing(dag_bag: Dag
     assert state == DagRunState.SUCCESS
     assert tasks.pop("find_new_images") == "success"
     assert set(tasks.values()) == {"skipped"}
+
+
+def test_a_clean_up_asks_airflow_whether_a_task_still_waits_for_its_job(
+    dag_bag: DagBag, local_aws: RunningLocalAws, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`check_conf` stands for a task that failed after it had started a job."""
+    ended = dag_bag.dags["build_dataset"].test(run_conf={"dataset.source": f"s3://{BUCKET}/nothing/here/"})
+    sagemaker, s3 = local_aws.client("sagemaker"), local_aws.client("s3")
+    s3.put_object(Bucket=BUCKET, Key="data/train/train.rec", Body=b"records")
+    jobs = {}
+    for run_id in (ended.run_id, "manual__of_another_airflow"):
+        task = {"dag": "build_dataset", "run": run_id, "task": "check_conf"}
+        jobs[run_id] = job_name(dag_id=task["dag"], run_id=run_id, task_id=task["task"])
+        tags = [{"Key": key, "Value": value} for key, value in task.items()]
+        sagemaker.create_training_job(
+            **training_request(jobs[run_id], HyperParameters={"seconds": "60", "save_on_sigterm": "1"}, Tags=tags)
+        )
+
+    state, tasks = run(dag_bag, "clean_up", {})
+
+    output = capfd.readouterr().out
+    assert (state, set(tasks.values())) == (DagRunState.SUCCESS, {"success"})
+    assert f"check_conf of build_dataset, {ended.run_id} is failed" in output
+    assert "this Airflow does not know check_conf of build_dataset, manual__of_another_airflow" in output
+    stopped, left = (sagemaker.describe_training_job(TrainingJobName=name) for name in jobs.values())
+    assert stopped["TrainingJobStatus"] in ("Stopping", "Stopped")
+    assert left["TrainingJobStatus"] == "InProgress"

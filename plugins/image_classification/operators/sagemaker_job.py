@@ -15,8 +15,10 @@ from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
 from image_classification.job_kinds import ACTIVE
 from image_classification.operators.job_failure import job_failure, last_log_lines, refused_request
+from image_classification.operators.lineage import inputs_of, operator_lineage, outputs_of
 from image_classification.operators.quota import PATIENCE, AccountFullError, seconds_to_wait
 from image_classification.operators.waiting import WaitingOperator
+from image_classification.task_defaults import JOBS_POOL
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -53,10 +55,11 @@ class SageMakerJobOperator(WaitingOperator):
 
     longest_name: ClassVar[int] = 63
 
-    def __init__(self, *, request: Request, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *, request: Request, pool: str = JOBS_POOL, **kwargs: Any) -> None:
+        super().__init__(pool=pool, **kwargs)
         self.request = request
         self._started: tuple[AwsAccess, str] | None = None
+        self._done: Mapping[str, Any] | None = None
 
     def result(self, description: Mapping[str, Any]) -> dict[str, Any]:
         """The small JSON document that the task hands on."""
@@ -81,7 +84,7 @@ class SageMakerJobOperator(WaitingOperator):
         self.point_at(access, name)
         if self.kind.status(description) == self.kind.done:
             self.log.info("The %s %s is done already: using its result.", self.kind.noun, name)
-            return self.result(description)
+            return self._hand_on(description)
         attached = None if created else time.time()
         return self.wait_for(access, name, settings, "execute_complete", attached=attached)
 
@@ -97,7 +100,7 @@ class SageMakerJobOperator(WaitingOperator):
         self.point_at(access, name)
         description = getattr(access.client("sagemaker"), self.kind.describe)(**self.kind.named(name))
         if self.kind.status(description) == self.kind.done:
-            return self.result(description)
+            return self._hand_on(description)
         if _stopped_for_an_earlier_try(self.kind.status(description), description, attached):
             self.log.info("The %s %s was stopped with the try that started it.", self.kind.noun, name)
             return self.execute(context)
@@ -114,6 +117,14 @@ class SageMakerJobOperator(WaitingOperator):
             if context["ti"].try_number > context["ti"].max_tries:
                 self._stop_what_lives(context)
             raise
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002
+        """What the finished job read and wrote, an OperatorLineage; asked for by the OpenLineage provider."""
+        return operator_lineage(inputs_of(self._done or {}), outputs_of(self._done or {}))
+
+    def _hand_on(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        self._done = description
+        return self.result(description)
 
     def on_kill(self) -> None:
         """Stop the job: the task was killed while it ran on a worker."""

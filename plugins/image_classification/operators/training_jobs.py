@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from image_classification.aws import AwsAccess
 from image_classification.job_kinds import TRAINING, TUNING
-from image_classification.operators.job_failure import job_failure
+from image_classification.operators.job_failure import job_failure, last_log_lines
 from image_classification.operators.sagemaker_job import SageMakerJobOperator
 
 
@@ -44,5 +44,8 @@ class TuningJobOperator(SageMakerJobOperator):
 
         jobs = [JobResult.of_listed_job(job, {}) for job in listed_jobs(access.client("sagemaker"), name)]
         told = [f"{job.name} {job.status}: {job.failure_reason or 'no reason given'}" for job in jobs]
+        failed = next((job.name for job in jobs if job.status == "Failed"), None)
+        if failed:
+            told += [f"The log of {failed}:", *last_log_lines(access.client("logs"), TRAINING, failed)]
         causes = [job.failure_reason or "" for job in jobs]
         return job_failure(self.kind, name, description, told, causes=causes)

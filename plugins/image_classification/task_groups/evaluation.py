@@ -10,6 +10,7 @@ from airflow.sdk import get_current_context, task, task_group
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
+from image_classification.links import with_report_link
 from image_classification.models import base_model, final_model
 from image_classification.operators.transform_job import TransformJobOperator
 
@@ -29,7 +30,8 @@ def evaluation(conf: Any, dataset: Any, models: Any) -> Any:
         trigger_rule="none_failed",
         execution_timeout=timedelta(hours=6),
     )
-    return evaluate(conf, dataset, models, transform.output)  # type: ignore[arg-type]
+    measured = evaluate(conf, dataset, models, transform.output)  # type: ignore[arg-type]
+    return with_report_link(measured, lambda document: str(document["report_uri"]))
 
 
 def test_images_transform(order: JobOrder) -> dict[str, Any]:

@@ -3,8 +3,9 @@ from __future__ import annotations
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import ClientError
 
-from image_classification.job_kinds import TRAINING
+from image_classification.job_kinds import TRAINING, TUNING
 from image_classification.operators.job_failure import job_failure, refused_request
+from image_classification.operators.quota import PATIENCE, AccountFullError, seconds_to_wait
 
 LINES = ["reading the records", "Customer Error: num_classes is 10, but label 12 occurs"]
 
@@ -59,3 +60,41 @@ def test_a_request_that_is_wrong_is_not_sent_again() -> None:
 def test_a_request_that_was_throttled_or_over_quota_may_be_sent_again() -> None:
     for code in ("ThrottlingException", "ResourceLimitExceeded"):
         assert not isinstance(refused_request(TRAINING, "digits-1", refusal(code)), AirflowFailException)
+
+
+FULL = (
+    "The account-level service limit 'ml.g5.xlarge for training job usage' is {} Instances, with current utilization "
+    "of {} Instances and a request delta of 1 Instances."
+)
+
+
+def full(limit: int, used: int) -> AccountFullError:
+    error = ClientError({"Error": {"Code": "ResourceLimitExceeded", "Message": FULL.format(limit, used)}}, "Create")
+    refused = refused_request(TRAINING, "digits-1", error)
+    assert isinstance(refused, AccountFullError)
+    return refused
+
+
+def test_a_full_account_may_be_free_later_and_a_quota_of_zero_never_is() -> None:
+    assert not full(2, 2).is_hopeless
+    assert full(0, 0).is_hopeless
+    assert "Raise the quota 'ml.g5.xlarge for training job usage'" in full(0, 0).remedy
+
+
+def test_a_full_account_is_asked_further_and_further_apart_until_the_patience_ends() -> None:
+    assert [seconds_to_wait(30, waited) for waited in (0, 600, 7200)] == [60, 300, 600]
+    assert seconds_to_wait(30, PATIENCE.total_seconds()) is None
+
+
+def test_what_the_role_may_not_do_is_not_tried_again() -> None:
+    assert isinstance(refused_request(TRAINING, "digits-1", refusal("AccessDeniedException")), AirflowFailException)
+
+
+def test_a_tuning_job_whose_training_jobs_failed_by_themselves_is_not_tried_again() -> None:
+    described = {"HyperParameterTuningJobStatus": "Failed", "FailureReason": "All training jobs failed."}
+
+    own = job_failure(TUNING, "t", described, [], causes=["AlgorithmError: no such optimizer", ""])
+    of_aws = job_failure(TUNING, "t", described, [], causes=["InternalServerError: try again", "CapacityError: none"])
+
+    assert isinstance(own, AirflowFailException)
+    assert not isinstance(of_aws, AirflowFailException)

@@ -11,7 +11,9 @@ from uuid import uuid4
 import pytest
 from airflow.sdk.bases.operator import TRIGGER_FAIL_REPR, TriggerFailureReason
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
+from botocore.exceptions import ClientError
 
+from image_classification.aws import AwsAccess
 from image_classification.operators.sagemaker_job import JobOrder, SageMakerJobOperator
 from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
 from tests.local_aws.running import finished_job, training_request
@@ -242,3 +244,79 @@ async def test_a_job_that_cannot_be_described_is_said_to_be_unreachable(context:
     async for event in trigger.run():
         assert event.payload["status"] == "Unreachable"
         assert "gone-" in event.payload["name"]
+
+
+class FullAccount:
+    """A client whose account is full at first; everything else is the real one's."""
+
+    def __init__(self, sagemaker: Any, refusals: int, message: str) -> None:
+        self._sagemaker, self._refusals, self._message = sagemaker, refusals, message
+
+    def __getattr__(self, action: str) -> Any:
+        if action.startswith("create_") and self._refusals:
+            self._refusals -= 1
+            raise ClientError({"Error": {"Code": "ResourceLimitExceeded", "Message": self._message}}, action)
+        return getattr(self._sagemaker, action)
+
+
+def fill_account(monkeypatch: pytest.MonkeyPatch, sagemaker: Any, limit: int, refusals: int = 1) -> None:
+    message = f"service limit 'ml.g5.xlarge' is {limit} Instances, with ... and a request delta of 1 Instances."
+    full = FullAccount(sagemaker, refusals, message)
+    client = AwsAccess.client
+    monkeypatch.setattr(
+        AwsAccess, "client", lambda access, service: full if service == "sagemaker" else client(access, service)
+    )
+
+
+async def test_a_full_account_is_waited_for_without_a_worker_and_without_using_up_a_try(
+    context: Any, sagemaker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_account(monkeypatch, sagemaker, limit=1)
+    operator = make_operator()
+
+    waiting = deferred(operator, context())
+    assert (waiting.method_name, type(waiting.trigger).__name__) == ("execute_when_free", "DateTimeTrigger")
+    with pytest.raises(TaskDeferred) as started:
+        operator.execute_when_free(context(), None, **(waiting.kwargs or {}))
+
+    assert (await event_of(started.value))["status"] == "Completed"
+
+
+def test_a_quota_that_is_too_small_fails_at_once_and_says_what_to_do(
+    context: Any, sagemaker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_account(monkeypatch, sagemaker, limit=0)
+
+    with pytest.raises(AirflowFailException, match=r"Raise the quota 'ml.g5.xlarge'"):
+        make_operator().execute(context())
+
+
+def test_a_full_account_is_not_waited_for_for_ever(
+    context: Any, sagemaker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_account(monkeypatch, sagemaker, limit=1)
+
+    with pytest.raises(AirflowFailException, match="has not been free for 6:00:00"):
+        make_operator().execute_when_free(context(), None, full_since=time.time() - 7 * 3600)
+
+
+def test_a_retried_tuning_task_attaches_to_its_running_job(sagemaker: Any, context: Any) -> None:
+    def slow(order: JobOrder) -> dict[str, Any]:
+        request = tuning_request(order)
+        request["TrainingJobDefinition"]["StaticHyperParameters"] = {"seconds": "60", "save_on_sigterm": "1"}
+        return request
+
+    first, second = (TuningJobOperator(task_id="tune", request=slow, inputs={}) for _ in range(2))
+    name = deferred(first, context()).trigger.serialize()[1]["name"]
+
+    assert deferred(second, context(try_number=2)).trigger.serialize()[1]["name"] == name
+    sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+
+
+def test_two_runs_of_the_same_conf_start_jobs_of_different_names(sagemaker: Any, context: Any) -> None:
+    other = context()
+    other["ti"].run_id = f"run-{uuid4()}"
+
+    mine, theirs = (deferred(make_operator(), run).trigger.serialize()[1]["name"] for run in (context(), other))
+
+    assert mine != theirs
