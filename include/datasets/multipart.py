@@ -108,8 +108,7 @@ class ObjectSink:
         self._s3 = s3
         self._bucket = bucket
         self._key = key
-        self._chunks: list[bytes] = []
-        self._size = 0
+        self._buffer = bytearray()
         self._upload: MultipartUpload | None = None
 
     def __enter__(self) -> Self:
@@ -117,9 +116,8 @@ class ObjectSink:
 
     def write(self, data: bytes, /) -> int:
         """Take the next bytes; waits while the parts before them are still on their way."""
-        self._chunks.append(data)
-        self._size += len(data)
-        if self._size >= SINK_PART:
+        self._buffer += data
+        if len(self._buffer) >= SINK_PART:
             if self._upload is None:
                 self._upload = MultipartUpload(self._s3, self._bucket, self._key).__enter__()
             self._send_part(self._upload)
@@ -130,16 +128,16 @@ class ObjectSink:
     ) -> None:
         if self._upload is not None:
             try:
-                if error is None and self._size:
+                if error is None and self._buffer:
                     self._send_part(self._upload)
             except BaseException as failure:
                 self._upload.__exit__(type(failure), failure, failure.__traceback__)
                 raise
             self._upload.__exit__(kind, error, trace)
         elif error is None:
-            self._s3.put_object(Bucket=self._bucket, Key=self._key, Body=b"".join(self._chunks))
+            self._s3.put_object(Bucket=self._bucket, Key=self._key, Body=bytes(self._buffer))
 
     def _send_part(self, upload: MultipartUpload) -> None:
-        chunks, self._chunks, self._size = self._chunks, [], 0
-        part = b"".join(chunks)
+        part = bytes(self._buffer)
+        self._buffer.clear()
         upload.upload(lambda: part)
