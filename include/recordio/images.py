@@ -121,9 +121,9 @@ def decode_image(source: bytes, color: int = 1) -> MatLike:
 def readable_size(source: bytes) -> tuple[int, int]:
     """Return width and height in pixels of an image that is packed as it is.
 
-    Training decodes the bytes as they are, with the decoders of MXNet's own OpenCV 3.4: JPEG, PNG, BMP and TIFF, no
-    WebP, GIF, AVIF or JPEG 2000, and no truncated JPEG. Raises ImageError with the status ``unsupported``, ``corrupt``
-    or ``not_an_image`` for what it could not read.
+    Training decodes the bytes as they are. MXNet's own OpenCV 3.4 reads JPEG, PNG, BMP and TIFF, no WebP, GIF, AVIF or
+    JPEG 2000; readers that call ``imdecode`` take no truncated JPEG. Raises ImageError with the status ``unsupported``,
+    ``corrupt`` or ``not_an_image`` for what it could not read.
     """
     if is_truncated_jpeg(source):
         raise ImageError("corrupt", "the JPEG stops early: packed as it is, training cannot read it")
