@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from include.training.preflight import Clients, Stage
 
 
-@task(retries=0)
+@task
 def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) -> dict[str, Any]:
     """Read the run conf and look at all it needs; all problems come in one message, and nothing was started.
 

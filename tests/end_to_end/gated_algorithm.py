@@ -1,12 +1,14 @@
 """A stand-in for the algorithm's container that trains until it is let go: `gated_algorithm.py FOLDER train|serve`.
 
-`train` prints an epoch's lines again and again until FOLDER holds a file called like the job, then writes a model.
+`train` prints an epoch's lines again and again until FOLDER holds a file called like the job, then writes a model; a
+file `open-after` with a number of seconds lets every job go after so long.
 `serve` answers every image with the same probabilities.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 
 BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 EPOCH_SECONDS = 0.2
+OPEN_AFTER = "open-after"
 
 
 def say(line: str) -> None:
@@ -24,8 +27,10 @@ def say(line: str) -> None:
 
 def train(gates: Path) -> None:
     wanted = json.loads((BASE / "input/config/hyperparameters.json").read_text())
-    gate, epoch = gates / os.environ["TRAINING_JOB_NAME"], 0
-    while epoch == 0 or not gate.exists():
+    gate, epoch, started = gates / os.environ["TRAINING_JOB_NAME"], 0, time.monotonic()
+    always = gates / OPEN_AFTER
+    limit = float(always.read_text()) if always.exists() else math.inf
+    while epoch == 0 or not (gate.exists() or time.monotonic() - started > limit):
         say(f"[11/20/2026 10:00:00 INFO 1] Epoch[{epoch}] Train-accuracy=0.500000")
         say(f"[11/20/2026 10:00:00 INFO 1] Epoch[{epoch}] Validation-accuracy=0.500000")
         time.sleep(EPOCH_SECONDS)

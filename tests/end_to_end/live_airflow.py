@@ -67,6 +67,12 @@ class Operator(AirflowClient):
         (found,) = [task for task in self.task_runs(dag_id, run_id) if task.task_id == task_id]
         return found
 
+    def notes(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
+        """Return what Airflow itself noted about a task, the oldest first: lost heartbeats, states that do not fit."""
+        asked = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "order_by": "when", "limit": 100}
+        noted = self._call("GET", "/api/v2/eventLogs", params=asked)["event_logs"]
+        return [f"{note['event']}: {note['extra'] or ''}" for note in noted]
+
     def finished(self, dag_id: str, run_id: str) -> DagRun:
         """Wait until a run is over, and return it."""
         run: DagRun = eventually(lambda: self._over(dag_id, run_id), RUN_SECONDS)
@@ -89,12 +95,13 @@ class Operator(AirflowClient):
 class LiveAirflow:
     """Airflow's processes on a database that outlives them; it begins as a copy of a migrated one."""
 
-    def __init__(self, state: Path, world: World, database: Path) -> None:
+    def __init__(self, state: Path, world: World, database: Path, **environment: str) -> None:
         self._state = state
         self._url = f"http://127.0.0.1:{free_port()}"
         self._environment = {
             **airflow_environment(state, world.settings, world.aws.url, self._url),
             **QUICK,
+            **environment,
         }
         shutil.copyfile(database, Path(self._environment["AIRFLOW_HOME"]) / "airflow.db")
         passwords = Path(self._environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
@@ -117,10 +124,17 @@ class LiveAirflow:
 
     def kill(self, part: str = "") -> int:
         """SIGKILL every process, or those of one component, at once; return how many there were."""
-        victims = [process for process in self._members() if part in _command(process)]
+        return self.kill_these(self.processes(part))
+
+    def processes(self, part: str) -> list[psutil.Process]:
+        """Return the processes with this text in their command line."""
+        return [process for process in self._members() if part in command_of(process)]
+
+    def kill_these(self, victims: list[psutil.Process], number: int = signal.SIGKILL) -> int:
+        """Send a signal to each process and wait for their end; return how many there were."""
         for process in victims:
             with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGKILL)
+                process.send_signal(number)
         psutil.wait_procs(victims, timeout=10)
         return len(victims)
 
@@ -154,7 +168,7 @@ class LiveAirflow:
         return list(members.values())
 
 
-def _command(process: psutil.Process) -> str:
+def command_of(process: psutil.Process) -> str:
     """Return a process's command line, empty where it has ended."""
     with suppress(psutil.Error):
         return " ".join(process.cmdline())

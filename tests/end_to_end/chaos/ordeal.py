@@ -1,0 +1,194 @@
+"""The ordeal itself: runs start, parts of Airflow are killed until all runs are over, and the account is drawn."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from demo.airflow_client import AirflowError, DagRun, TaskRun
+from tests.end_to_end.chaos.ledger import DAG_ID, INTENDED, TUNED_JOBS, Account, Job, account_of, jobs_on_record, strays
+from tests.end_to_end.chaos.strikes import Killer
+from tests.end_to_end.live_airflow import LiveAirflow, Operator, conf_of
+from tests.end_to_end.world import World
+from tests.local_aws.running import eventually
+
+THRESHOLDS = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "3",
+}
+"""How soon Airflow notices a worker that is gone; by default after five minutes."""
+
+LOOK_SECONDS = 0.5
+LAST_JOBS_SECONDS = 60.0
+TELLING = re.compile(r"error|exception|killed|terminat|signal|heartbeat|exit|unreachable|lost", re.IGNORECASE)
+"""A line that says why a task ended."""
+
+
+def conf_of_a_run(version: Any) -> dict[str, Any]:
+    """A run conf that trains, tunes, goes on from the best, and evaluates with a batch transform."""
+    return conf_of(
+        version,
+        training__mode="both",
+        tuning__strategy="Random",
+        tuning__max_jobs=TUNED_JOBS,
+        tuning__max_parallel_jobs=TUNED_JOBS,
+        incremental__enabled=True,
+    )
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """How a run ended; `reason` says why a failed one did, empty where nothing tells."""
+
+    run: DagRun
+    reason: str = ""
+
+    @property
+    def has_succeeded(self) -> bool:
+        return self.run.state == "success"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of everything."""
+
+    seed: int
+    seconds: float
+    strikes: Counter[str]
+    runs: Sequence[EndedRun]
+    accounts: Sequence[Account]
+    jobs: dict[str, Job]
+    tries: int
+    tasks: int
+
+    def faults(self) -> list[str]:
+        """Everything that must not be, one line each; empty where the ordeal was survived."""
+        found = [f"{ended.run.run_id} is {ended.run.state}" for ended in self.runs if not ended.run.is_over]
+        found += [
+            f"{ended.run.run_id} failed and nothing says why"
+            for ended in self.runs
+            if ended.run.state == "failed" and not ended.reason
+        ]
+        succeeded = {ended.run.run_id for ended in self.runs if ended.has_succeeded}
+        for account in self.accounts:
+            found += account.faults(account.run_id in succeeded)
+        return [*found, *strays(self.accounts, self.jobs)]
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """The figures, for a table of two columns."""
+        begun = [account for account in self.accounts if account.attempts]
+        attempts = sum(len(account.attempts) for account in begun)
+        ended = {run.run.run_id: run.run.end for run in self.runs}
+        left = [job for job in self.jobs.values() if job.ended is None]
+        outlived = [
+            (job.ended - end).total_seconds()
+            for account in begun
+            for job in account.attempts
+            if (end := ended[account.run_id]) and job.ended and job.ended > end
+        ]
+        clashes = sum(
+            earlier.lived_at(later.created)
+            for account in begun
+            for earlier, later in zip(account.attempts, account.attempts[1:], strict=False)
+        )
+        yield "seed", str(self.seed)
+        yield "runs", f"{len(self.runs)}, all over after {self.seconds / 60:.0f} min"
+        yield "succeeded", str(sum(run.has_succeeded for run in self.runs))
+        yield "clearly failed", str(sum(run.run.state == "failed" and bool(run.reason) for run in self.runs))
+        yield "killed", f"{self.strikes.total()} times"
+        for name, count in sorted(self.strikes.items()):
+            yield f"- {name}", str(count)
+        yield "tasks, and tries they took", f"{self.tasks}, {self.tries}"
+        yield "jobs that the runs came to intend", str(len(begun))
+        yield "jobs created", str(attempts)
+        yield "of them after an attempt that had failed or was stopped", str(attempts - len(begun))
+        yield "created while another attempt lived", str(clashes)
+        yield "training jobs of the tuning jobs", str(sum(job.parent is not None for job in self.jobs.values()))
+        yield "longest time that a job outlived its run", f"{max(outlived, default=0.0):.0f} s"
+        yield "left running", str(len(left))
+
+    def table(self) -> str:
+        """The figures as Markdown."""
+        return "\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in self.rows())])
+
+
+@dataclass
+class Ordeal:
+    """Many runs of one conf on one Airflow."""
+
+    airflow: LiveAirflow
+    operator: Operator
+    world: World
+    conf: dict[str, Any]
+    killer: Killer
+    say: Callable[[str], None] = lambda _: None
+
+    def undergo(self, runs: int, seconds: float) -> Outcome:
+        """Start the runs, strike until all are over or the time is, and draw the account."""
+        started = time.monotonic()
+        run_ids = [self.operator.trigger(DAG_ID, self.conf) for _ in range(runs)]
+        waiting = list(run_ids)
+        while waiting and time.monotonic() < started + seconds:
+            self.killer.strike_when_due(self.say)
+            over = [run_id for run_id in waiting if self._is_over(run_id)]
+            waiting = [run_id for run_id in waiting if run_id not in over]
+            for run_id in over:
+                self.say(f"{run_id} is over, {len(waiting)} runs are not")
+            time.sleep(LOOK_SECONDS)
+        took = time.monotonic() - started
+        with suppress(AssertionError):  # what is left is in the figures
+            eventually(lambda: not self._living_jobs(), LAST_JOBS_SECONDS)
+        ended = [self._ended(run_id) for run_id in run_ids]
+        jobs = jobs_on_record(self.world)
+        tasks = [task for run_id in run_ids for task in self.operator.task_runs(DAG_ID, run_id)]
+        return Outcome(
+            seed=self.killer.seed,
+            seconds=took,
+            strikes=self.killer.counts,
+            runs=ended,
+            accounts=[account_of(run_id, intended, jobs) for run_id in run_ids for intended in INTENDED],
+            jobs=jobs,
+            tries=sum(task.try_number for task in tasks),
+            tasks=sum(task.try_number > 0 for task in tasks),
+        )
+
+    def _is_over(self, run_id: str) -> bool:
+        with suppress(AirflowError, httpx.HTTPError):
+            return self.operator.dag_run(DAG_ID, run_id).is_over
+        return False
+
+    def _living_jobs(self) -> list[str]:
+        return [job.name for job in jobs_on_record(self.world).values() if job.ended is None]
+
+    def _ended(self, run_id: str) -> EndedRun:
+        run: DagRun = eventually(lambda: self._run(run_id), LAST_JOBS_SECONDS)
+        return EndedRun(run, "" if run.state == "success" else self._reason(run_id))
+
+    def _run(self, run_id: str) -> DagRun | None:
+        with suppress(AirflowError, httpx.HTTPError):
+            return self.operator.dag_run(DAG_ID, run_id)
+        return None
+
+    def _reason(self, run_id: str) -> str:
+        """The last telling line of a failed task: of its own log, or of what Airflow noted about it."""
+        for task in self.operator.task_runs(DAG_ID, run_id):
+            if task.state == "failed":
+                lines = [*self._log(run_id, task), *self.operator.notes(DAG_ID, run_id, task.task_id)]
+                told = [line for line in lines if TELLING.search(line)]
+                if told:
+                    return f"{task.task_id}: {told[-1]}"
+                self.say(f"{run_id} {task.task_id} failed in silence after {lines[-5:]}")
+        return ""
+
+    def _log(self, run_id: str, task: TaskRun) -> list[str]:
+        with suppress(AirflowError):
+            return self.operator.log_lines(DAG_ID, run_id, task)
+        return []
