@@ -6,8 +6,8 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -52,18 +52,35 @@ def _inspect(name: str, *, decode: bool) -> Inspection:
     with ExitStack() as stack:
         opened = _object if is_object else _file
         counted = _Counted(stack.enter_context(opened(name)))
-        try:
-            index = stack.enter_context(opened(name.removesuffix(".rec") + ".idx")) if name.endswith(".rec") else None
-        except CannotReadError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
-            index = None
+        index = _first(stack, opened, _index_places(name))
         try:
             found = inspect_records(name, counted, index, decode=decode)
         except OSError as error:
             raise CannotReadError(f"cannot be read on after {counted.size} bytes: {error}") from error
     found.size = counted.size
     return found
+
+
+def _index_places(name: str) -> list[str]:
+    """Return where a file's index may be: beside it, or where a dataset version keeps it, outside of the channel."""
+    if not name.endswith(".rec"):
+        return []
+    folder, _, file = name.rpartition("/")
+    index = f"{file.removesuffix('.rec')}.idx"
+    beside = f"{folder}/{index}" if folder else index
+    return [beside, f"{folder.rpartition('/')[0]}/index/{index}"] if "/" in folder else [beside]
+
+
+def _first(
+    stack: ExitStack, opened: Callable[[str], AbstractContextManager[BinaryIO]], names: Sequence[str]
+) -> BinaryIO | None:
+    for name in names:
+        try:
+            return stack.enter_context(opened(name))
+        except CannotReadError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+    return None
 
 
 class _Counted:

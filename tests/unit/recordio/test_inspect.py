@@ -162,3 +162,16 @@ def test_objects_are_read_as_a_stream(
         assert found["size"] == sound.stat().st_size
         assert main(["s3://data/sets/gone.rec"]) == 2
         assert "there is no such object" in capsys.readouterr().err
+
+
+def test_the_index_of_a_dataset_version_is_found_outside_of_its_channel(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    channel, index = tmp_path / "version" / "train", tmp_path / "version" / "index"
+    channel.mkdir(parents=True)
+    index.mkdir()
+    sound.rename(channel / "train.rec")
+    sound.with_suffix(".idx").rename(index / "train.idx")
+
+    assert main([str(channel / "train.rec")]) == 0
+    assert "lines, right" in capsys.readouterr().out
