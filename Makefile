@@ -9,7 +9,7 @@ PORT ?= 4566
 AIRFLOW_PORT ?= 8080
 WORKERS ?= 2
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-BENCHMARKS := $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := $(filter-out __init__ training,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 export PORT AIRFLOW_PORT
 
@@ -18,7 +18,7 @@ MXNET := .venv-mxnet/bin/python
 environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, but $(PYTHON) is %d.%d: install it, or name one with make PYTHON=/path/to/python3.11" % v)' \
 	&& "$(PYTHON)" tools/environments.py
 
-.PHONY: help setup demo local down test lint format lock up compose-down test-compose bench-datasets clean
+.PHONY: help setup demo local down test lint format lock up compose-down test-compose bench-datasets bench-training chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,12 @@ test-compose: setup ## run the chain and a retraining in the docker compose depl
 bench-datasets: ## measure dataset builds beside im2rec and other writers (ARGS="--quick --only build")
 	$(environments) bench-setup
 	@$(AIRFLOW) -m benchmarks.datasets $(ARGS)
+
+bench-training: setup ## measure preflight, overhead, API calls and CPU of training tasks (ARGS="--jobs 50 --write")
+	@$(AIRFLOW) -m benchmarks.training $(ARGS)
+
+chaos: setup ## kill parts of Airflow at random while 40 runs train (ARGS="--runs 40 --seed 1 --write")
+	@PYTHONPATH=.:plugins $(AIRFLOW) -m tests.end_to_end.chaos $(ARGS)
 
 # A benchmark runs in the environment that its own first lines name.
 bench-%: setup

@@ -46,6 +46,13 @@ class Operator(AirflowClient):
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
         self._call("PATCH", path if copy < 0 else f"{path}/{copy}", json={"new_state": state})
 
+    def begin(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
+        """Start a run with an id of its own; False where Airflow could not do so just now."""
+        body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
+        with suppress(AirflowError):
+            return self._answer("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body).status_code in (200, 409)
+        return False
+
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
         body = {
             "dry_run": False,

@@ -20,7 +20,7 @@ from tests.end_to_end.world import World
 from tests.local_aws.running import eventually
 
 THRESHOLDS = {
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "3",
 }
@@ -28,7 +28,7 @@ THRESHOLDS = {
 
 LOOK_SECONDS = 0.5
 LAST_JOBS_SECONDS = 60.0
-TELLING = re.compile(r"error|exception|killed|terminat|signal|heartbeat|exit|unreachable|lost", re.IGNORECASE)
+TELLING = re.compile(r"error|exception|killed|terminat|signal|heartbeat|mismatch|exit|unreachable|lost", re.IGNORECASE)
 """A line that says why a task ended."""
 
 
@@ -134,7 +134,7 @@ class Ordeal:
     def undergo(self, runs: int, seconds: float) -> Outcome:
         """Start the runs, strike until all are over or the time is, and draw the account."""
         started = time.monotonic()
-        run_ids = [self.operator.trigger(DAG_ID, self.conf) for _ in range(runs)]
+        run_ids = [self._begin(f"run-{number:02}") for number in range(1, runs + 1)]
         waiting = list(run_ids)
         while waiting and time.monotonic() < started + seconds:
             self.killer.strike_when_due(self.say)
@@ -159,6 +159,10 @@ class Ordeal:
             tries=sum(task.try_number for task in tasks),
             tasks=sum(task.try_number > 0 for task in tasks),
         )
+
+    def _begin(self, run_id: str) -> str:
+        eventually(lambda: self.operator.begin(DAG_ID, run_id, self.conf))
+        return run_id
 
     def _is_over(self, run_id: str) -> bool:
         with suppress(AirflowError, httpx.HTTPError):

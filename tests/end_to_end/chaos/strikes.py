@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import time
@@ -43,12 +44,12 @@ STRIKES = (
 
 @dataclass
 class Killer:
-    """Strikes again and again, on average every `mean_seconds`; `counts` tells how often something was hit."""
+    """Strikes on average every `mean_seconds`, `most` times at most; `counts` tells how often something was hit."""
 
     airflow: LiveAirflow
     seed: int
     mean_seconds: float
-    strikes: tuple[Strike, ...] = STRIKES
+    most: float = math.inf
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -57,7 +58,7 @@ class Killer:
 
     def strike_when_due(self, say: Callable[[str], None]) -> None:
         """Strike where the moment has come; what nobody else replaces is started again at once."""
-        if time.monotonic() < self._due:
+        if time.monotonic() < self._due or self.counts.total() >= self.most:
             return
         strike = self._next
         hit = self._hit(strike)
@@ -69,7 +70,7 @@ class Killer:
         self._pick_next()
 
     def _pick_next(self) -> None:
-        self._next = self._random.choices(self.strikes, [strike.weight for strike in self.strikes])[0]
+        self._next = self._random.choices(STRIKES, [strike.weight for strike in STRIKES])[0]
         self._due = time.monotonic() + self._random.expovariate(1 / self.mean_seconds)
 
     def _hit(self, strike: Strike) -> int:

@@ -1,0 +1,188 @@
+"""What orchestration costs: preflight, the time a training task adds to its job, API calls and CPU while jobs run.
+
+    .venv/bin/python -m benchmarks.training [--jobs 50] [--write]
+
+An Airflow of its own (scheduler, LocalExecutor, triggerer, API server on SQLite) runs `train_model` against a local AWS
+that counts the calls. The container is a stand-in that prints an epoch's two lines every five seconds, so that nothing
+but the orchestration takes time. The deployment looks at its jobs every 5 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from include.datasets.version import DatasetVersion
+from include.training.naming import job_name
+from tests.dags.airflow_home import ROOT, migrate_once
+from tests.end_to_end.chaos.deployment import publish_small_version
+from tests.end_to_end.gated_algorithm import OPEN_AFTER, PACE
+from tests.end_to_end.live_airflow import LiveAirflow, Operator, conf_of
+from tests.end_to_end.world import World, running_world
+from tests.local_aws.control import calls
+from tests.local_aws.running import eventually
+
+DAG_ID = "train_model"
+TRAIN = "training.train"
+BEFORE = "training.plan_trials"
+ALGORITHM = ROOT / "tests" / "end_to_end" / "gated_algorithm.py"
+POLL_SECONDS = 5
+EPOCH_SECONDS = 5
+JOB_SECONDS = 20
+RUNS = 5
+WINDOW_SECONDS = 120.0
+DEFER_SECONDS = 900.0
+PAGE, BEGIN, END = (
+    ROOT / "docs/benchmarks.md",
+    "<!-- figures of make bench-training -->",
+    "<!-- end of these figures -->",
+)
+ASKED_BY_TRIGGERS = ("sagemaker:Describe", "sagemaker:List", "logs:")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Everything that runs; `gates` tells the stand-in how long to train."""
+
+    world: World
+    version: DatasetVersion
+    airflow: LiveAirflow
+    operator: Operator
+    gates: Path
+
+    def tasks(self, run_id: str) -> list[Any]:
+        """The tasks of a run."""
+        return self.operator.task_runs(DAG_ID, run_id)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure beside its target."""
+
+    name: str
+    measured: str
+    target: str
+
+
+def main() -> None:
+    """Measure, and print a table as Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
+    parser.add_argument("--jobs", type=int, default=50, help="waiting at once (default: %(default)s)")
+    parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-training-") as folder, deployed(Path(folder), options.jobs) as ready:
+        rows = [*time_runs(ready), *watch_jobs(ready, 1), *watch_jobs(ready, options.jobs)]
+    table = "\n".join(
+        ["| measure | here | target |", "|---|---|---|", *(f"| {r.name} | {r.measured} | {r.target} |" for r in rows)]
+    )
+    machine = f"{os.cpu_count()} cores {platform.machine()}"
+    print(f"\n{machine}\n\n{table}")
+    if options.write:
+        text = PAGE.read_text()
+        PAGE.write_text(f"{text.partition(BEGIN)[0]}{BEGIN}\n\n{machine}:\n\n{table}\n\n{END}{text.partition(END)[2]}")
+
+
+@contextmanager
+def deployed(state: Path, jobs: int) -> Iterator[Deployment]:
+    """Start local AWS and Airflow, with a published version of thirty digits."""
+    gates = state / "gates"
+    gates.mkdir()
+    (gates / PACE).write_text(str(EPOCH_SECONDS))
+    image = f"image-classification={sys.executable} {ALGORITHM} {gates}"
+    with running_world(state / "aws", "--jobs", str(jobs), "--image", image) as started:
+        world = World(started.aws, replace(started.settings, poll_seconds=POLL_SECONDS))
+        version = publish_small_version(world)
+        airflow = LiveAirflow(state, world, migrate_once(state))
+        try:
+            print("Starting Airflow ...", flush=True)
+            airflow.start()
+            operator = airflow.operator()
+            with operator:
+                operator.wait_for_dag(DAG_ID, 300)
+                operator.unpause(DAG_ID)
+                yield Deployment(world, version, airflow, operator, gates)
+        finally:
+            airflow.end()
+
+
+def time_runs(ready: Deployment) -> Iterator[Row]:
+    """Runs one after the other, each with one job of known length: the preflight task, and what its job's task adds."""
+    (ready.gates / OPEN_AFTER).write_text(str(JOB_SECONDS))
+    preflights, overheads = [], []
+    for number in range(RUNS):
+        run_id = ready.operator.trigger(DAG_ID, conf_of(ready.version))
+        ready.operator.finished_task(DAG_ID, run_id, TRAIN)
+        tasks = {task.task_id: task for task in ready.tasks(run_id)}
+        job = job_name(dag_id=DAG_ID, run_id=run_id, task_id=TRAIN, map_index=0)
+        described = ready.world.sagemaker.describe_training_job(TrainingJobName=job)
+        own = (described["TrainingEndTime"] - described["CreationTime"]).total_seconds()
+        took = (tasks[TRAIN].end - tasks[BEFORE].end).total_seconds()
+        preflights.append((tasks["check_conf"].end - tasks["check_conf"].start).total_seconds())
+        overheads.append(took - own)
+        print(f"run {number + 1}: preflight {preflights[-1]:.1f} s, {overheads[-1]:.1f} s over {own:.1f} s", flush=True)
+        ready.operator.finished(DAG_ID, run_id)
+    yield Row("preflight, the whole task", spread(preflights), "5 s")
+    yield Row("training task over its job's own time", spread(overheads), "10 s")
+
+
+def watch_jobs(ready: Deployment, jobs: int) -> Iterator[Row]:
+    """One run with so many trials, all waiting: calls to AWS and CPU of the triggerer for some minutes."""
+    (ready.gates / OPEN_AFTER).unlink(missing_ok=True)
+    trials = [{"name": f"t{number}", "hyperparameters": {"seed": number + 1}} for number in range(jobs)]
+    run_id = ready.operator.trigger(DAG_ID, conf_of(ready.version, training__trials=trials))
+    print(f"Waiting until {jobs} tasks wait ...", flush=True)
+    eventually(lambda: deferred(ready, run_id) == jobs, DEFER_SECONDS)
+    time.sleep(4 * POLL_SECONDS)  # every trigger has had its first looks
+    calls_before, cpu_before, began = calls(ready.world.aws.url), triggerer_cpu(ready), time.monotonic()
+    time.sleep(WINDOW_SECONDS)
+    minutes = (time.monotonic() - began) / 60
+    cpu = triggerer_cpu(ready) - cpu_before
+    made = {
+        action: count - calls_before.get(action, 0)
+        for action, count in calls(ready.world.aws.url).items()
+        if action.startswith(ASKED_BY_TRIGGERS)
+    }
+    still = deferred(ready, run_id)
+    if still != jobs:
+        sys.exit(f"Only {still} of {jobs} tasks still wait: nothing was measured.")
+    noun = "job" if jobs == 1 else "jobs"
+    told = ", ".join(f"{action.partition(':')[2]} {count / minutes:.1f}" for action, count in made.items() if count)
+    print(f"{jobs} {noun}, calls a minute: {told}; CPU {cpu:.2f} s in {minutes * 60:.0f} s", flush=True)
+    yield Row(
+        f"calls to AWS a minute and job, {jobs} {noun} waiting", f"{sum(made.values()) / minutes / jobs:.2f}", "4"
+    )
+    yield Row(f"triggerer, {jobs} {noun} waiting", f"{100 * cpu / minutes / 60:.1f} % of a core", "5 %")
+    ready.operator.abandon(DAG_ID, run_id)
+    for job in ready.world.training_jobs():
+        (ready.gates / job).touch()
+    eventually(lambda: "InProgress" not in ready.world.training_jobs().values(), 300)
+
+
+def deferred(ready: Deployment, run_id: str) -> int:
+    """How many training tasks wait."""
+    return sum(task.task_id == TRAIN and task.state == "deferred" for task in ready.tasks(run_id))
+
+
+def triggerer_cpu(ready: Deployment) -> float:
+    """Seconds of CPU that the triggerer's processes have taken so far."""
+    times = [process.cpu_times() for process in ready.airflow.processes("airflow triggerer")]
+    return sum(spent.user + spent.system for spent in times)
+
+
+def spread(seconds: list[float]) -> str:
+    """Median and longest."""
+    return f"{statistics.median(seconds):.1f} s (longest of {len(seconds)}: {max(seconds):.1f} s)"
+
+
+if __name__ == "__main__":
+    main()
