@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.datasets.layout import parse_s3_uri
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ANSWER_SUFFIX = ".out"
+LONGEST_TRANSFORM = timedelta(hours=6)
+"""A transform job knows no longest run of its own: after so long its task stops it."""
 
 
 class TransformError(ValueError):

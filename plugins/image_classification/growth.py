@@ -9,6 +9,7 @@ from airflow.sdk import get_current_context, task
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
+from image_classification.preflight import quick_clients
 
 log = logging.getLogger(__name__)
 
@@ -17,11 +18,13 @@ log = logging.getLogger(__name__)
 def find_new_images() -> dict[str, Any] | None:
     """The run conf that grows a dataset, its newest version, and its champion; where none grew, all else is skipped.
 
-    Looks at all datasets, or at the one that `dataset.name` in the run conf names.
+    Looks at all datasets, or at the one that `dataset.name` in the run conf names. Before anything is packed or paid
+    for, the run is looked at as `check_conf` looks at others.
     """
     from include.deployment.registry import RegisteredModel, base_of, last_approved
     from include.retraining import check_retraining_conf, find_retraining
     from include.run_conf import RunConf
+    from include.training.preflight import check
 
     settings = load_settings()
     access = AwsAccess.of(settings)
@@ -46,12 +49,14 @@ def find_new_images() -> dict[str, Any] | None:
         log.info("No dataset with an approved model has new images: nothing to do.")
         return None
     champion = champions[found.conf.dataset.name]
+    base, clients = base_of(sagemaker, champion), quick_clients(access)
     log.info("%s: %d new images since %s.", found.conf.dataset.name, found.new_images, found.parent)
     log.info("Going on from %s version %d, accuracy %.4f.", champion.group, champion.version, champion.accuracy)
+    check(found.conf, settings, s3=clients("s3"), parent=base, clients=clients)
     return {
         "conf": found.conf.model_dump(mode="json"),
         "parent": found.parent,
-        "champion": base_of(sagemaker, champion).model_dump(mode="json"),
+        "champion": base.model_dump(mode="json"),
     }
 
 

@@ -39,7 +39,8 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
         raise ProblemsError(problems)
     if stages:
         access = AwsAccess.of(settings)
-        check(conf, settings, s3=access.client("s3"), clients=quick_clients(access), stages=stages)
+        clients = quick_clients(access)
+        check(conf, settings, s3=clients("s3"), clients=clients, stages=stages)
     return conf.model_dump(mode="json")
 
 

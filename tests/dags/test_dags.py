@@ -16,6 +16,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from image_classification.form import run_conf_params
 from include.clean_up.conf import CleanUpConf
+from include.evaluation.transform import LONGEST_TRANSFORM
 from include.run_conf import RunConf, form_fields
 from tests.dags.airflow_home import ROOT
 
@@ -147,6 +148,12 @@ def test_the_chain_runs_in_the_documented_order(dag_bag: DagBag) -> None:
         "deployment.tear_down",
         "summarise",
     ]
+
+
+def test_a_batch_transform_ends_when_the_bound_of_its_cost_has_it(dag_bag: DagBag) -> None:
+    transforms = [dag.task_dict.get("evaluation.transform_test_images") for dag in dag_bag.dags.values()]
+
+    assert {task.execution_timeout for task in transforms if task} == {LONGEST_TRANSFORM}
 
 
 def test_the_page_of_the_dags_is_what_the_command_prints() -> None:

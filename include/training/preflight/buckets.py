@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from include.problems import Problem
 from include.training.algorithm_image import registry_accounts
+from include.training.preflight.findings import Findings
+from include.training.preflight.services import Question
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -16,19 +19,39 @@ if TYPE_CHECKING:
     from include.settings import Settings
 
 
-def bucket_problems(s3: S3Client, settings: Settings) -> Iterator[Problem]:
-    """Buckets that are missing, closed to the connection's role, or of another region."""
-    for field, bucket in (("data_bucket", settings.data_bucket), ("output_bucket", settings.output_bucket)):
-        try:
-            region = s3.head_bucket(Bucket=bucket).get("BucketRegion")
-        except ClientError as error:
-            yield Problem(field=f"settings.{field}", value=bucket, remedy=_remedy(error, settings.region))
-        except BotoCoreError as error:
-            yield Problem(field=f"settings.{field}", value=bucket, remedy=f"S3 does not answer: {error}")
-        else:
-            if region and region != settings.region and settings.region in registry_accounts():
-                remedy = f"lies in {region}, and jobs of {settings.region} read buckets of {settings.region} only"
-                yield Problem(field=f"settings.{field}", value=bucket, remedy=f"{remedy}: use a bucket of that region")
+BUCKETS = ("data_bucket", "output_bucket")
+
+
+def bucket_questions(s3: S3Client, settings: Settings) -> dict[str, Question]:
+    """One for each bucket, by its setting: is it missing, closed to the connection's role, or of another region."""
+    return {name: partial(_findings, s3, name, settings) for name in BUCKETS}
+
+
+def bucket_problems(answers: Mapping[str, Findings], settings: Settings) -> list[Problem]:
+    """What is wrong with the buckets; without S3 nothing works, so that a bucket that gave no answer is wrong too."""
+    problems: list[Problem] = []
+    for name in BUCKETS:
+        problems += answers[name].problems
+        for note in answers[name].notes:
+            remedy = f"S3 gives {note.removeprefix(f'{name}: ')}: start again when it does"
+            problems.append(Problem(field=f"settings.{name}", value=getattr(settings, name), remedy=remedy))
+    return problems
+
+
+def _findings(s3: S3Client, name: str, settings: Settings) -> Findings:
+    return Findings.of(_problems(s3, name, settings))
+
+
+def _problems(s3: S3Client, name: str, settings: Settings) -> Iterator[Problem]:
+    field, bucket = f"settings.{name}", getattr(settings, name)
+    try:
+        region = s3.head_bucket(Bucket=bucket).get("BucketRegion")
+    except ClientError as error:
+        yield Problem(field=field, value=bucket, remedy=_remedy(error, settings.region))
+        return
+    if region and region != settings.region and settings.region in registry_accounts():
+        remedy = f"lies in {region}, and jobs of {settings.region} read buckets of {settings.region} only"
+        yield Problem(field=field, value=bucket, remedy=f"{remedy}: use a bucket of that region")
 
 
 def _remedy(error: ClientError, region: str) -> str:

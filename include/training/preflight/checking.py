@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from include.problems import Problem, ProblemsError
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS, contradictions
 from include.run_conf.tuning import LATEST
-from include.training.preflight.buckets import bucket_problems
+from include.training.preflight.buckets import bucket_problems, bucket_questions
 from include.training.preflight.cost import charges, cost_findings
 from include.training.preflight.data import dataset_notes, dataset_problems
 from include.training.preflight.findings import Findings, PreflightError
@@ -53,18 +53,19 @@ def check(
     """Look at conf, settings, buckets, source, dataset version and parent model; takes seconds, starts nothing.
 
     Without `dataset` what depends on the images is left out, unless the run names a finished version: call again when
-    the version is there. `parent` is the model an incremental training starts from, where it is known before. With
-    `clients` the role, quotas, prices, key, network and parents of a warm start are looked at too, each where the
-    connection's role may: what gives no answer is logged as a note. Raises PreflightError with all problems; the cost
-    is logged either way.
+    the version is there. `parent` is the model an incremental training starts from, where it is known before: then
+    nothing is trained from scratch, or has been paid for. With `clients` the role, quotas, prices, key, network and
+    parents of a warm start are looked at too, each where the connection's role may: what gives no answer is logged as
+    a note. Raises PreflightError with all problems; the cost is logged either way.
     """
     began = time.monotonic()
-    look = _Look(conf, settings, s3, dataset, frozenset(stages))
-    buckets = Findings.of(bucket_problems(s3, settings))
-    questions = {} if buckets.problems else dict(look.at_data())
-    if clients:
-        questions |= dict(look.at_services(clients))
-    found = [Findings.of(look.at_conf()), buckets, ask(questions)]
+    look = _Look(conf, settings, s3, dataset, frozenset(stages), goes_on=parent is not None)
+    data = dict(look.at_data())
+    services = dict(look.at_services(clients)) if clients else {}
+    answers = ask({**bucket_questions(s3, settings), **data, **services})
+    buckets = Findings.of(bucket_problems(answers, settings))
+    heard = services if buckets.problems else {**data, **services}
+    found = [Findings.of(look.at_conf()), buckets, *(answers[subject] for subject in heard)]
     if dataset is not None:
         problems = tuple(dataset_problems(conf, dataset, parent=parent))
         found.append(Findings(problems, notes=tuple(dataset_notes(conf, dataset))))
@@ -84,6 +85,8 @@ class _Look:
     s3: S3Client
     dataset: DatasetVersion | None
     stages: frozenset[Stage]
+    goes_on: bool
+    """Whether a model is there to train on from, and none is made from scratch."""
 
     def at_conf(self) -> Iterator[Problem]:
         """What conf and settings alone say."""
@@ -124,7 +127,8 @@ class _Look:
         if settings.subnets:
             yield "network", partial(network_findings, clients("ec2"), settings)
         parents = [name for name in self.conf.tuning.warm_start.parents if name != LATEST]
-        if parents and self.conf.training.mode != "train" and not list(region_problems(settings)):
+        tunes = self.conf.training.mode != "train" and not self.goes_on
+        if parents and tunes and not list(region_problems(settings)):
             client = clients("sagemaker")
             yield "warm start", partial(warm_start_findings, client, self.conf, settings, dataset=self.dataset)
 
@@ -156,13 +160,13 @@ class _Look:
 
     def _quotas(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         region = self.settings.region
-        if wanted := needs(self.conf, self.settings, self.stages):
+        if wanted := needs(self.conf, self.settings, self.stages, goes_on=self.goes_on):
             codes = Remembered(self.s3, self.settings.output_bucket, f"quota-codes-{region}")
             yield "quotas", partial(quota_findings, clients("service-quotas"), codes, wanted, region)
 
     def _prices(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         own, region = self.settings.prices, self.settings.region
-        charged = charges(self.conf, self.settings, self.stages)
+        charged = charges(self.conf, self.settings, self.stages, goes_on=self.goes_on)
         prices = PriceList(own, region)
         if any(charge.machine not in own for charge in charged):
             today = f"prices-{region}-{time.strftime('%Y-%m-%d', time.gmtime())}"

@@ -1,7 +1,8 @@
 """The most that a run can cost: every job at its longest, at the on-demand price.
 
 Machines only: storage and transfer are small beside them. A spot job is paid for as it runs, never above the on-demand
-price. SageMaker knows no longest run of a transform job; it is taken to be that of a training job.
+price. SageMaker knows no longest run of a transform job; its task stops it after LONGEST_TRANSFORM. What is started
+again after a failure is paid for again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from include.evaluation.transform import LONGEST_TRANSFORM
 from include.problems import Problem
 from include.training.instance_types import transform_instance_type
 from include.training.preflight.findings import Findings
@@ -39,11 +41,14 @@ class Charge:
     hours: float | None
 
 
-def charges(conf: RunConf, settings: Settings, stages: Collection[Stage]) -> list[Charge]:
-    """What the run is charged for, in the order in which it happens."""
+def charges(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_on: bool = False) -> list[Charge]:
+    """What the run is charged for, in the order in which it happens.
+
+    Where it `goes_on` from a model that is there, no job starts from scratch.
+    """
     found: list[Charge] = []
     if "training" in stages:
-        found += _training_charges(conf, settings)
+        found += _training_charges(conf, settings, from_scratch=not goes_on)
     if "endpoint" in stages and conf.endpoint.deploy:
         endpoint = conf.endpoint
         machine, count = endpoint.instance_type, endpoint.instance_count
@@ -72,7 +77,7 @@ def cost_findings(conf: RunConf, charged: Collection[Charge], prices: PriceList)
     return Findings(problems=tuple(problems), notes=tuple(notes), table=tuple(_table(conf, known, total)))
 
 
-def _training_charges(conf: RunConf, settings: Settings) -> Iterator[Charge]:
+def _training_charges(conf: RunConf, settings: Settings, *, from_scratch: bool) -> Iterator[Charge]:
     resources, mode = conf.resources, conf.training.mode
     machine, count = resources.instance_type, resources.instance_count
     longest = resources.max_runtime_seconds / HOUR
@@ -82,19 +87,20 @@ def _training_charges(conf: RunConf, settings: Settings) -> Iterator[Charge]:
         name = f"{what} ({number} jobs)" if number > 1 else what
         return Charge(name, "resources.instance_type", machine, "training", count, hours)
 
-    if mode != "train":
+    if from_scratch and mode != "train":
         number, hours = conf.tuning.jobs, conf.tuning.jobs * (longest + kept)
         if conf.tuning.max_runtime_seconds:
             budget = conf.tuning.parallel_jobs * (conf.tuning.max_runtime_seconds / HOUR + kept)
             hours = min(hours, budget)
         yield jobs("tuning", number, hours)
-    if mode != "tune":
+    if from_scratch and mode != "tune":
         number = len(conf.training.trials) or 1
         yield jobs("training", number, number * (longest + kept))
     if conf.incremental.enabled:
         yield jobs("incremental training", 1, longest + kept)
     transform = transform_instance_type(conf.endpoint.instance_type)
-    yield Charge("batch transform", "endpoint.instance_type", transform, "batchtransform", 1, longest)
+    hours = LONGEST_TRANSFORM.total_seconds() / HOUR
+    yield Charge("batch transform", "endpoint.instance_type", transform, "batchtransform", 1, hours)
 
 
 def _budget_problems(budget: float | None, total: float, unknown: Collection[str]) -> Iterator[Problem]:
@@ -119,7 +125,7 @@ def _table(conf: RunConf, known: dict[Charge, float | None], total: float) -> It
             yield f"What the run can cost is not known: no price of {machines} (settings.prices may name them)."
         return
     spot = ", spot at the on-demand price" if conf.resources.spot else ""
-    yield f"What the run can cost at most, each job at its longest{spot} (USD):"
+    yield f"What the run can cost at most, each job once and at its longest{spot} (USD):"
     for charge, price in known.items():
         machines = f"{charge.machines} x {charge.machine}"
         rate = "price not known" if price is None else f"{price:9.4f} an hour"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -35,11 +36,10 @@ class PriceList:
     region: str
     client: Any = None
     remembered: Remembered | None = None
-    _known: dict[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.remembered:
-            self._known = self.remembered.read()
+    @cached_property
+    def _known(self) -> dict[str, float]:
+        return self.remembered.read() if self.remembered else {}
 
     def price(self, machine: str, use: Use) -> float | None:
         """USD an hour, None where nobody tells.
@@ -50,7 +50,7 @@ class PriceList:
             return self.own[machine]
         key = f"{machine} {use}"
         if key not in self._known and self.client:
-            self._known |= {f"{machine} {other}": price for other, price in self._listed(machine).items()}
+            self._known.update({f"{machine} {other}": price for other, price in self._listed(machine).items()})
             if self.remembered:
                 self.remembered.write(self._known)
         return self._known.get(key)

@@ -30,24 +30,26 @@ PARALLEL_JOBS = "parallel training jobs per hyperparameter tuning job"
 class Need:
     """So many machines or jobs of one quota, for what a person wrote in `field`; `name` is all of its name or its end.
 
-    `value` is what was written there.
+    `value` is what was written there. `least` is what the largest single job needs, `most` what all jobs that the run
+    starts side by side would use: with less than that they take turns.
     """
 
     field: str
     value: str | int
     name: str
     least: int
+    most: int = 0
 
     def is_of(self, quota: str) -> bool:
         """Whether the quota of this name is the one that is needed."""
         return quota.lower().endswith(self.name.lower())
 
 
-def needs(conf: RunConf, settings: Settings, stages: Collection[Stage]) -> list[Need]:
-    """The quotas that the run's largest single jobs need."""
+def needs(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_on: bool = False) -> list[Need]:
+    """The quotas that the run's jobs need; where it `goes_on` from a model that is there, none is from scratch."""
     found: list[Need] = []
     if "training" in stages:
-        found += _training_needs(conf, settings)
+        found += _training_needs(conf, settings, from_scratch=not goes_on)
         transform = transform_instance_type(conf.endpoint.instance_type)
         found.append(Need("endpoint.instance_type", transform, f"{transform} for transform job usage", 1))
     if "endpoint" in stages and conf.endpoint.deploy:
@@ -74,16 +76,22 @@ def quota_findings(quotas: Any, remembered: Remembered, wanted: Collection[Need]
                 "ask for more in Service Quotas, or use fewer machines or other ones"
             )
             problems.append(Problem(field=need.field, value=need.value, remedy=remedy))
+        elif limit < need.most:
+            notes.append(
+                f"quota: '{need.name}' is {limit:g}, and the run's jobs at once want {need.most}: they take turns"
+            )
     return Findings(problems=tuple(problems), notes=tuple(notes))
 
 
-def _training_needs(conf: RunConf, settings: Settings) -> Iterator[Need]:
+def _training_needs(conf: RunConf, settings: Settings, *, from_scratch: bool) -> Iterator[Need]:
     resources, mode = conf.resources, conf.training.mode
     machine, count = resources.instance_type, resources.instance_count
-    tunes = mode != "train"
+    tunes = from_scratch and mode != "train"
     parallel = conf.tuning.parallel_jobs if tunes else 1
+    base = (len(conf.training.trials) or 1) if from_scratch and mode in ("train", "both") else 0
+    at_once = base + (parallel if tunes else 0)
     kind = "spot training job" if resources.spot else "training job"
-    yield Need("resources.instance_type", machine, f"{machine} for {kind} usage", count * parallel)
+    yield Need("resources.instance_type", machine, f"{machine} for {kind} usage", count * parallel, count * at_once)
     if settings.keep_alive_seconds and not resources.spot:
         yield Need("settings.keep_alive_seconds", machine, f"{machine} for training warm pool usage", count)
     if tunes and parallel > 1:

@@ -31,15 +31,15 @@ class Clients(Protocol):
         """A client of one service (`iam`, `pricing`, ...)."""
 
 
-def ask(questions: Mapping[str, Question], *, patience: float = PATIENCE) -> Findings:
+def ask(questions: Mapping[str, Question], *, patience: float = PATIENCE) -> dict[str, Findings]:
     """Ask every question in a thread of its own; what is not answered in time becomes a note under its name."""
     if not questions:
-        return Findings()
+        return {}
     pool = ThreadPoolExecutor(max_workers=len(questions), thread_name_prefix="preflight")
     try:
         asked = {subject: pool.submit(question) for subject, question in questions.items()}
         wait(asked.values(), timeout=patience)
-        return Findings.joined(_answer(subject, future, patience) for subject, future in asked.items())
+        return {subject: _answer(subject, future, patience) for subject, future in asked.items()}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

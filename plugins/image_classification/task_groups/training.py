@@ -12,6 +12,7 @@ from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
 from image_classification.links import with_report_link
 from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
+from image_classification.preflight import quick_clients
 from image_classification.selection import CONF, DATASET, compare_jobs, select_best
 from image_classification.task_groups.dataset import finished_version
 
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.problems import Problem
     from include.run_conf import RunConf
+    from include.training.preflight import Stage
     from include.training.selection import BestModel
 
 log = logging.getLogger(__name__)
+
+TRAINING_ALONE: tuple[Stage, ...] = ("training",)
 
 BASE_TRIAL = "base"
 """How the one base job is called where the run conf names no trials."""
@@ -81,11 +85,12 @@ def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[st
         return []
     run_conf, version = RunConf.from_conf(conf), DatasetVersion.model_validate(dataset)
     jobs = _base_jobs(run_conf, version)
-    looked_at = jobs if run_conf.training.mode == "train" else [("", run_conf, version), *jobs]
     problems: dict[Problem, None] = {}
-    for name, job_conf, learned_from in looked_at:
+    if run_conf.training.mode != "train":
+        problems |= dict.fromkeys(_problems(run_conf, version, with_services=True))
+    for name, job_conf, learned_from in jobs:
         for problem in _problems(job_conf, learned_from):
-            field = f"{problem.field} of trial {name}" if name and run_conf.training.trials else problem.field
+            field = f"{problem.field} of trial {name}" if run_conf.training.trials else problem.field
             problems[problem.model_copy(update={"field": field})] = None
     if problems:
         raise PreflightError(problems)
@@ -187,19 +192,33 @@ def _conf_and_dataset(order: JobOrder) -> tuple[RunConf, DatasetVersion]:
     return RunConf.from_conf(order.inputs["conf"]), DatasetVersion.model_validate(order.inputs["dataset"])
 
 
-def _problems(conf: RunConf, dataset: DatasetVersion) -> tuple[Problem, ...]:
+def _problems(conf: RunConf, dataset: DatasetVersion, *, with_services: bool = False) -> tuple[Problem, ...]:
     from include.training.preflight import PreflightError
 
     try:
-        _check(conf, dataset)
+        _check(conf, dataset, with_services=with_services)
     except PreflightError as error:
         return error.problems
     return ()
 
 
-def _check(conf: RunConf, dataset: DatasetVersion, parent: BestModel | None = None) -> None:
-    """What can only be known with the dataset version, before the job is paid for."""
+def _check(
+    conf: RunConf, dataset: DatasetVersion, *, parent: BestModel | None = None, with_services: bool = False
+) -> None:
+    """What can only be known with the dataset version, before the job is paid for.
+
+    A search asks the services again: what it learned from may have been made of other data.
+    """
     from include.training.preflight import check
 
     settings = load_settings()
-    check(conf, settings, s3=AwsAccess.of(settings).client("s3"), dataset=dataset, parent=parent)
+    clients = quick_clients(AwsAccess.of(settings))
+    check(
+        conf,
+        settings,
+        s3=clients("s3"),
+        dataset=dataset,
+        parent=parent,
+        clients=clients if with_services else None,
+        stages=TRAINING_ALONE,
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 import urllib.request
 from types import SimpleNamespace
 from typing import Any
@@ -251,6 +253,21 @@ def test_a_wrong_conf_is_told_with_field_value_and_remedy_before_anything_starts
     assert told[field].value == value
     assert remedy in told[field].remedy
     assert started(aws) == before
+
+
+def test_services_that_never_answer_hold_a_run_up_for_seconds(monkeypatch: pytest.MonkeyPatch, aws: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(ProblemsError) as error:
+            checked(GIVEN, monkeypatch)
+
+    assert time.monotonic() - began < 10  # 5 where nothing else runs
+    assert [(problem.field, problem.value) for problem in error.value.problems] == [
+        ("settings.data_bucket", BUCKET),
+        ("settings.output_bucket", BUCKET),
+    ]
+    assert "S3 gives no answer within 3.5 s" in str(error.value)
 
 
 def test_problems_of_conf_and_settings_come_in_one_message(

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from image_classification.aws import AwsAccess
 from image_classification.models import base_model, final_model
 from image_classification.operators.sagemaker_job import JobOrder
+from image_classification.preflight import quick_clients
 from image_classification.task_groups.deployment import approved_deployment, tear_down
 from image_classification.task_groups.training import (
     base_training,
@@ -92,6 +93,33 @@ def test_every_trial_is_a_base_job_with_what_it_changes() -> None:
     sent = base_training(of_trial(deep))["HyperParameters"]
     assert (sent["num_layers"], sent["learning_rate"], sent["mini_batch_size"]) == ("56", "0.02", "8")
     assert "learning_rate" not in base_training(of_trial(shallow))["HyperParameters"]
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_search_that_cannot_count_what_others_found_in_other_data_is_told_when_the_version_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    conf = {"training.mode": "tune", "tuning.ranges.learning_rate": {"min": 0.01, "max": 0.1}}
+    earlier = tuning(order(conf, dataset=dataset_version(uri="s3://other/datasets/pets/1/").model_dump(mode="json")))
+    parent = {**earlier, "HyperParameterTuningJobStatus": "Completed"}
+    known = SimpleNamespace(describe_hyper_parameter_tuning_job=lambda **_: parent)
+    monkeypatch.setattr(
+        "image_classification.task_groups.training.quick_clients",
+        lambda access: lambda service, region=None: known if service == "sagemaker" else quick_clients(access)(service),
+    )
+    same = {"tuning.warm_start.from": "earlier", "tuning.warm_start.type": "IdenticalDataAndAlgorithm"}
+
+    with pytest.raises(PreflightError) as refused:
+        planned({**conf, **same})
+
+    (problem,) = refused.value.problems
+    assert (problem.field, problem.value) == ("tuning.warm_start.from", "earlier")
+    assert problem.remedy.startswith("used other data")
+
+
+@pytest.mark.usefixtures("aws")
+def test_what_only_an_endpoint_needs_does_not_stop_a_training() -> None:
+    assert len(planned({"endpoint.instance_type": "ml.m5.small"})) == 1
 
 
 @pytest.mark.usefixtures("aws")

@@ -65,6 +65,23 @@ def unlisted_answers() -> Any:
     return Quotas()
 
 
+def test_jobs_that_do_not_fit_side_by_side_take_turns(s3: Any) -> None:
+    trials = {"training.trials": [{"name": "a"}, {"name": "b"}], "training.mode": "both", "tuning.max_parallel_jobs": 2}
+    need = needs(RunConf.from_conf(trials), settings(), WHOLE_CHAIN)[0]
+    assert (need.least, need.most) == (2, 4)
+
+    found = quota_findings(quotas((TRAINING, 3)), Remembered(s3, "models-of-acme", "codes"), [need], "eu-central-1")
+
+    assert found.problems == ()
+    assert found.notes == (f"quota: '{TRAINING}' is 3, and the run's jobs at once want 4: they take turns",)
+
+
+def test_a_run_that_goes_on_from_a_model_needs_machines_for_one_job() -> None:
+    tune = {"training.mode": "both", "tuning.max_parallel_jobs": 2}
+    need = needs(RunConf.from_conf(tune), settings(), WHOLE_CHAIN, goes_on=True)[0]
+    assert (need.least, need.most) == (1, 0)
+
+
 def test_a_quota_that_nobody_lists_is_a_note(s3: Any) -> None:
     need = Need("resources.instance_type", "ml.g5.xlarge", "ml.g5.xlarge for training job usage", 1)
     found = quota_findings(quotas((TRAINING, 2)), Remembered(s3, "models-of-acme", "codes"), [need], "eu-central-1")
