@@ -9,8 +9,12 @@
 - **Endpoint configurations and models** that nothing serves, older than `unserved_older_than_days`. Artifacts in S3 and
   the model registry are never touched; a run that needs a model again makes it again.
 - **Unfinished uploads** of builds that died, older than `uploads_older_than_hours`: S3 bills them.
-- **Dataset versions**, only where `keep_versions` says how many of each dataset to keep. Versions of registered models,
-  of running jobs, and the parents of all that stay are kept too.
+- **Dataset versions**, only where `keep_versions` says how many of each dataset to keep, and older than
+  `versions_older_than_days`. Versions of registered models, of running jobs, and the parents of all that stay are kept
+  too.
+
+Jobs that write to another output bucket, and endpoints whose models lie in one, are another deployment's in the same
+account and are never touched.
 
 Runs every hour. **Look first** with `dry_run`: it tells what would be done.
 """

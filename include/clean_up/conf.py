@@ -46,7 +46,13 @@ class CleanUpConf(BaseModel):
         ge=1,
         title="Dataset versions to keep",
         description="The newest so many of each dataset stay, and every version that a registered model, a running job "
-        "or the parent of one of these refers to; all others are deleted. Empty: all stay.",
+        "or the parent of one of these refers to; the others are deleted. Empty: all stay.",
+    )
+    versions_older_than_days: int = Field(
+        30,
+        ge=1,
+        title="Old versions (days)",
+        description="Age from which a dataset version may be deleted: a run may be about to train with a younger one.",
     )
 
     @classmethod

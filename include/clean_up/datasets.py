@@ -41,22 +41,28 @@ def unfinished_uploads(s3: S3Client, bucket: str, *, older_than: timedelta) -> I
 
 
 def old_versions(
-    s3: S3Client, sagemaker: SageMakerClient, *, settings: Settings, keep: int | None
+    s3: S3Client, sagemaker: SageMakerClient, *, settings: Settings, keep: int | None, older_than: timedelta
 ) -> Iterator[Finding]:
     """Published versions beyond the newest `keep` of their dataset that nothing refers to; none where `keep` is None.
 
     Referred to are those of registered models whatever their approval, those that a running job reads, and the parent
-    of every version that stays. A version that is being built has no dataset.json yet and is not looked at.
+    of every version that stays. A version younger than `older_than` stays: between two jobs of its run nothing refers
+    to it. One that is being built has no dataset.json yet and is not looked at.
     """
     if keep is None:
         return
+    before = datetime.now(UTC) - older_than
     by_dataset: dict[str, list[DatasetVersion]] = defaultdict(list)
     for version in _published(s3, settings.data_bucket):
         by_dataset[version.name].append(version)
     needed = _of_registered_models(sagemaker, settings) | _of_running_jobs(sagemaker, settings)
     for versions in by_dataset.values():
         versions.sort(key=lambda version: version.version, reverse=True)
-        staying = [version for place, version in enumerate(versions) if place < keep or version.uri in needed]
+        staying = [
+            version
+            for place, version in enumerate(versions)
+            if place < keep or version.created > before or version.uri in needed
+        ]
         stay = {version.uri for version in staying} | {version.parent for version in staying}
         for version in versions:
             if version.uri not in stay:

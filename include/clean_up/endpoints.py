@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Any
 from include.clean_up.findings import Airflow, Finding
 from include.clean_up.resource_tags import is_named_by_content, pages_of, tags_of
 from include.deployment.endpoint import CHANGING, KEEP_TAG, tear_down
+from include.deployment.existing import existing
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
 
-def forgotten_endpoints(sagemaker: SageMakerClient, airflow: Airflow, *, unknown_runs: bool) -> Iterator[Finding]:
-    """Endpoints that a run with `endpoint.keep` off deployed to last and did not take down, though it is over."""
+def forgotten_endpoints(
+    sagemaker: SageMakerClient, airflow: Airflow, *, output_bucket: str, unknown_runs: bool
+) -> Iterator[Finding]:
+    """Endpoints that a run with `endpoint.keep` off deployed to last and did not take down, though it is over.
+
+    Endpoints whose models lie in another bucket are another deployment's, whose runs may be called alike.
+    """
     for summary in pages_of(sagemaker, "list_endpoints", "Endpoints"):
         name, tags = summary["EndpointName"], tags_of(sagemaker, summary["EndpointArn"])
         if tags.get(KEEP_TAG) != "false" or not {"dag", "run"} <= tags.keys():
@@ -27,6 +33,8 @@ def forgotten_endpoints(sagemaker: SageMakerClient, airflow: Airflow, *, unknown
         if is_over is False:
             continue
         config = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+        if _buckets_of_models(sagemaker, config) - {output_bucket}:
+            continue
         take_down = partial(tear_down, sagemaker, name, config=config)
         run = f"{tags['dag']}, {tags['run']}"
         if is_over:
@@ -62,6 +70,15 @@ def unserved(sagemaker: SageMakerClient, *, older_than: timedelta) -> Iterator[F
         name = model["ModelName"]
         if name not in needed and is_named_by_content(name, tags_of(sagemaker, model["ModelArn"])):
             yield Finding("model", name, why, partial(sagemaker.delete_model, ModelName=name))
+
+
+def _buckets_of_models(sagemaker: SageMakerClient, config: str) -> set[str]:
+    """Where the models of an endpoint configuration lie, as far as they are there."""
+    described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config) or {}
+    names = [variant["ModelName"] for variant in described.get("ProductionVariants", []) if "ModelName" in variant]
+    models = [existing(sagemaker.describe_model, ModelName=name) or {} for name in names]
+    artifacts = [(model.get("PrimaryContainer") or {}).get("ModelDataUrl", "") for model in models]
+    return {artifact.removeprefix("s3://").partition("/")[0] for artifact in artifacts if artifact}
 
 
 def _models_of_transform_jobs(sagemaker: SageMakerClient) -> set[str]:

@@ -6,14 +6,15 @@ Airflow tells neither the task nor the trigger. So does a run that is deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from include.clean_up.findings import FINISHED, Airflow, Finding, StillNeededError
 from include.clean_up.resource_tags import pages_of, tags_of, task_of_job
 from include.training.naming import LONGEST_NAME, LONGEST_TUNING_NAME
+from include.training.results import is_of_deployment
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -59,11 +60,14 @@ class _Waiter:
         return f"{where} is {state}" if state in FINISHED else None
 
 
-def orphaned_jobs(sagemaker: SageMakerClient, airflow: Airflow, *, unknown_runs: bool) -> Iterator[Finding]:
+def orphaned_jobs(
+    sagemaker: SageMakerClient, airflow: Airflow, *, output_bucket: str, unknown_runs: bool
+) -> Iterator[Finding]:
     """The running jobs of tasks that are over or gone; those of runs that Airflow does not know stay unless asked.
 
     Jobs whose name does not follow from their tags are passed over: they are not this project's, or started by a tuning
-    job. Right before a job is stopped, Airflow is asked again.
+    job. So are those that write to another bucket: they are another deployment's, whose runs may be called alike. Right
+    before a job is stopped, Airflow is asked again.
     """
     for kind in KINDS:
         summaries = pages_of(sagemaker, f"list_{kind.action}s", f"{kind.subject}Summaries", StatusEquals="InProgress")
@@ -75,9 +79,14 @@ def orphaned_jobs(sagemaker: SageMakerClient, airflow: Airflow, *, unknown_runs:
                 continue
             waiter = _Waiter(airflow, tags["dag"], tags["run"], task)
             why = waiter.why_it_does_not_wait()
-            if why is not None:
+            if why is not None and is_of_deployment(_described(sagemaker, kind, name), output_bucket):
                 stop = partial(_stop, sagemaker, kind, name, waiter)
                 yield Finding(kind.noun, name, why, stop if waiter.is_known or unknown_runs else None)
+
+
+def _described(sagemaker: SageMakerClient, kind: _Kind, name: str) -> Mapping[str, Any]:
+    description: Mapping[str, Any] = getattr(sagemaker, f"describe_{kind.action}")(**{f"{kind.subject}Name": name})
+    return description
 
 
 def _stop(sagemaker: SageMakerClient, kind: _Kind, name: str, waiter: _Waiter) -> None:

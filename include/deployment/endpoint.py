@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -182,7 +183,8 @@ def tear_down(sagemaker: SageMakerClient, endpoint_name: str, *, config: str | N
     """Delete an endpoint, its configuration and its models; returns the names of what was deleted.
 
     What is gone already is passed over, so a second call finishes what a first one began. With `config`, an endpoint
-    that serves another configuration, or is about to, belongs to somebody else and stays.
+    that serves another configuration, or is about to, belongs to somebody else and stays. So does a model that another
+    configuration names.
     """
     endpoint = existing(sagemaker.describe_endpoint, EndpointName=endpoint_name)
     if endpoint is None or (config is not None and _target(endpoint) != config):
@@ -194,13 +196,27 @@ def tear_down(sagemaker: SageMakerClient, endpoint_name: str, *, config: str | N
         sagemaker.delete_endpoint(EndpointName=endpoint_name)
     deleted = [endpoint_name]
     for model in models:
-        if existing(sagemaker.describe_model, ModelName=model) is not None:
+        known = existing(sagemaker.describe_model, ModelName=model)
+        if known is not None and not _is_named_elsewhere(sagemaker, known, config_name):
             sagemaker.delete_model(ModelName=model)
             deleted.append(model)
     if described:
         sagemaker.delete_endpoint_config(EndpointConfigName=config_name)
         deleted.append(config_name)
     return deleted
+
+
+def _is_named_elsewhere(sagemaker: SageMakerClient, model: Mapping[str, Any], config: str) -> bool:
+    """Whether a configuration other than `config` names the model: it was made after the model."""
+    since = model["CreationTime"] - timedelta(minutes=1)
+    for page in sagemaker.get_paginator("list_endpoint_configs").paginate(CreationTimeAfter=since):
+        for other in {summary["EndpointConfigName"] for summary in page["EndpointConfigs"]} - {config}:
+            described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=other) or {}
+            if any(
+                variant.get("ModelName") == model["ModelName"] for variant in described.get("ProductionVariants", [])
+            ):
+                return True
+    return False
 
 
 def _config_request(model: str, conf: RunConf, settings: Settings, labelled: list[dict[str, str]]) -> dict[str, Any]:

@@ -129,6 +129,22 @@ def artifact_of(description: Mapping[str, Any]) -> str | None:
     return (description.get("ModelArtifacts") or {}).get("S3ModelArtifacts")
 
 
+def output_bucket(description: Mapping[str, Any]) -> str | None:
+    """The bucket that a training, tuning or transform job writes to; None where the description does not tell."""
+    definition = description.get("TrainingJobDefinition") or description
+    output = definition.get("OutputDataConfig") or definition.get("TransformOutput") or {}
+    uri: str = output.get("S3OutputPath", "")
+    return uri.removeprefix("s3://").partition("/")[0] or None
+
+
+def is_of_deployment(description: Mapping[str, Any], bucket: str) -> bool:
+    """Whether a job of ours belongs to the deployment with this output bucket.
+
+    Scheduled runs of two Airflows in one account are called alike, and so are their jobs.
+    """
+    return output_bucket(description) in (bucket, None)
+
+
 def dataset_uri(description: Mapping[str, Any]) -> str | None:
     """The dataset version behind the `train` channel, with a slash at the end; None where it is none of ours."""
     for channel in description.get("InputDataConfig") or ():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.deployment.existing import existing
 from include.training.naming import LONGEST_TUNING_NAME, Run, job_name
-from include.training.results import OBJECTIVE, JobResult, Part, describe_training_job
+from include.training.results import OBJECTIVE, JobResult, Part, describe_training_job, is_of_deployment
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -31,19 +31,30 @@ class RunJob:
 
 
 def training_attempts(
-    sagemaker: SageMakerClient, run: Run, task_id: str, part: Part, *, map_index: int = -1, trial: str = ""
+    sagemaker: SageMakerClient,
+    run: Run,
+    task_id: str,
+    part: Part,
+    *,
+    output_bucket: str,
+    map_index: int = -1,
+    trial: str = "",
 ) -> list[RunJob]:
-    """Every training job that a task of the run started, one for each attempt: failed and stopped ones too."""
-    return [
-        RunJob(JobResult.of_training_job(description), part, trial)
-        for description in _attempts(sagemaker.describe_training_job, "TrainingJobName", run, task_id, map_index)
-    ]
+    """Every training job that a task of the run started, one for each attempt: failed and stopped ones too.
+
+    Those that write to another bucket than `output_bucket` are another deployment's.
+    """
+    describe = sagemaker.describe_training_job
+    found = _attempts(describe, "TrainingJobName", run, task_id, bucket=output_bucket, map_index=map_index)
+    return [RunJob(JobResult.of_training_job(description), part, trial) for description in found]
 
 
-def tuning_attempts(sagemaker: SageMakerClient, run: Run, task_id: str) -> list[RunJob]:
+def tuning_attempts(sagemaker: SageMakerClient, run: Run, task_id: str, *, output_bucket: str) -> list[RunJob]:
     """The training jobs of every tuning job that a task of the run started."""
     describe = sagemaker.describe_hyper_parameter_tuning_job
-    found = _attempts(describe, "HyperParameterTuningJobName", run, task_id, longest=LONGEST_TUNING_NAME)
+    found = _attempts(
+        describe, "HyperParameterTuningJobName", run, task_id, bucket=output_bucket, longest=LONGEST_TUNING_NAME
+    )
     return [
         RunJob(result, "tuning", tuning_job=description["HyperParameterTuningJobName"])
         for description in found
@@ -76,7 +87,7 @@ def listed_jobs(sagemaker: SageMakerClient, tuning_job: str) -> Iterator[Mapping
 
 
 def _attempts(
-    describe: Any, field: str, run: Run, task_id: str, map_index: int = -1, **longest: int
+    describe: Any, field: str, run: Run, task_id: str, *, bucket: str, map_index: int = -1, **longest: int
 ) -> Iterator[Mapping[str, Any]]:
     """The jobs a task instance started: attempts are numbered without gaps."""
     for attempt in itertools.count(1):
@@ -86,4 +97,5 @@ def _attempts(
         description = existing(describe, **{field: name})
         if description is None:
             return
-        yield description
+        if is_of_deployment(description, bucket):
+            yield description

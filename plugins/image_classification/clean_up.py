@@ -50,7 +50,12 @@ def stop_orphaned_jobs() -> list[dict[str, str]]:
     from include.clean_up.jobs import orphaned_jobs
 
     conf, access = _conf_and_access()
-    found = orphaned_jobs(access.client("sagemaker"), RunningAirflow(), unknown_runs=conf.unknown_runs)
+    found = orphaned_jobs(
+        access.client("sagemaker"),
+        RunningAirflow(),
+        output_bucket=load_settings().output_bucket,
+        unknown_runs=conf.unknown_runs,
+    )
     return _carry_out(found, "stopped", conf)
 
 
@@ -60,7 +65,12 @@ def delete_forgotten_endpoints() -> list[dict[str, str]]:
     from include.clean_up.endpoints import forgotten_endpoints
 
     conf, access = _conf_and_access()
-    found = forgotten_endpoints(access.client("sagemaker"), RunningAirflow(), unknown_runs=conf.unknown_runs)
+    found = forgotten_endpoints(
+        access.client("sagemaker"),
+        RunningAirflow(),
+        output_bucket=load_settings().output_bucket,
+        unknown_runs=conf.unknown_runs,
+    )
     return _carry_out(found, "deleted", conf)
 
 
@@ -93,7 +103,11 @@ def delete_old_versions() -> list[dict[str, str]]:
 
     conf, access = _conf_and_access()
     found = old_versions(
-        access.client("s3"), access.client("sagemaker"), settings=load_settings(), keep=conf.keep_versions
+        access.client("s3"),
+        access.client("sagemaker"),
+        settings=load_settings(),
+        keep=conf.keep_versions,
+        older_than=timedelta(days=conf.versions_older_than_days),
     )
     return _carry_out(found, "deleted", conf)
 

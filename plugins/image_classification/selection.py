@@ -47,7 +47,7 @@ def select_best(
         ti.xcom_push(key=DATASET, value=dataset)
         return champion
     access = AwsAccess.of(load_settings())
-    jobs = _run_jobs(access, _run(ti), trials)
+    jobs = _run_jobs(access, _run(ti), trials, load_settings().output_bucket)
     selected = selection.select_best(selection.contenders(jobs, RunConf.from_conf(conf)))
     best = selected.best
     for place, job in enumerate(selected.ranked[:SHOWN], start=1):
@@ -84,10 +84,12 @@ def compare_jobs(
     settings, run = load_settings(), _run(get_current_context()["ti"])
     access = AwsAccess.of(settings)
     sagemaker = access.client("sagemaker")
-    jobs = [] if champion else _run_jobs(access, run, trials)
+    jobs = [] if champion else _run_jobs(access, run, trials, settings.output_bucket)
     if champion:
         jobs.append(RunJob(describe_training_job(sagemaker, champion["job"]), "champion"))
-    jobs += training_attempts(sagemaker, run, "training.train_incremental", "incremental")
+    jobs += training_attempts(
+        sagemaker, run, "training.train_incremental", "incremental", output_bucket=settings.output_bucket
+    )
     chosen = BestModel.model_validate(best) if best else None
     leaderboard = read_leaderboard(access.client("logs"), jobs, best=chosen, prices=settings.prices)
     for line in leaderboard.first_epochs():
@@ -97,7 +99,7 @@ def compare_jobs(
     return uri
 
 
-def _run_jobs(access: AwsAccess, run: Run, trials: list[dict[str, Any]]) -> list[RunJob]:
+def _run_jobs(access: AwsAccess, run: Run, trials: list[dict[str, Any]], bucket: str) -> list[RunJob]:
     """All jobs that a run started, those of failed attempts too, found by their names."""
     from include.training.run_jobs import training_attempts, tuning_attempts
 
@@ -106,11 +108,17 @@ def _run_jobs(access: AwsAccess, run: Run, trials: list[dict[str, Any]]) -> list
         job
         for index, trial in enumerate(trials)
         for job in training_attempts(
-            sagemaker, run, "training.train", "base", map_index=index, trial=str(trial["trial"])
+            sagemaker,
+            run,
+            "training.train",
+            "base",
+            output_bucket=bucket,
+            map_index=index,
+            trial=str(trial["trial"]),
         )
     ]
-    tuned = training_attempts(sagemaker, run, "training.train_tuned", "tuned")
-    return [*base, *tuning_attempts(sagemaker, run, "training.tune"), *tuned]
+    tuned = training_attempts(sagemaker, run, "training.train_tuned", "tuned", output_bucket=bucket)
+    return [*base, *tuning_attempts(sagemaker, run, "training.tune", output_bucket=bucket), *tuned]
 
 
 def _run(ti: Any) -> Run:

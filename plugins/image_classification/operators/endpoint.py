@@ -25,8 +25,8 @@ class EndpointOperator(WaitingOperator):
 
     An endpoint that serves this model as asked already is left alone, so a retried task changes nothing. Where another
     run is changing it, the task waits for that first; where another run changes it afterwards, the task is skipped:
-    the last one wins. A killed task
-    leaves the endpoint to finish its change: AWS can stop neither a creation nor an update.
+    the last one wins. A killed task leaves the endpoint to finish its change: AWS can stop neither a creation nor an
+    update.
 
     :param deployment: makes the Deployment of inputs, settings and run; raising AirflowSkipException skips the task
     """
@@ -78,4 +78,4 @@ class EndpointOperator(WaitingOperator):
     def _deployment(self, settings: Settings, context: Context) -> Deployment:
         from include.training.naming import Run
 
-        return self.deployment(self.inputs, settings, Run(context["ti"].dag_id, context["ti"].run_id))
+        return self.deployment(self.inputs, settings, Run.of_task(context["ti"]))

@@ -136,6 +136,7 @@ class SageMakerJobOperator(WaitingOperator):
         self, access: AwsAccess, settings: Settings, context: Context
     ) -> tuple[str, Mapping[str, Any], bool]:
         from include.training.naming import Run
+        from include.training.results import is_of_deployment
 
         sagemaker = access.client("sagemaker")
         for attempt in itertools.count(1):
@@ -144,7 +145,13 @@ class SageMakerJobOperator(WaitingOperator):
             if description is None:
                 body = self.request(JobOrder(name, Run.of_task(context["ti"]), access, settings, self.inputs))
                 self._started = (access, name)
-                return name, self._create(sagemaker, name, body), True
+                description = self._create(sagemaker, name, body)
+                if is_of_deployment(description, settings.output_bucket):
+                    return name, description, True
+                self._started = None
+            if not is_of_deployment(description, settings.output_bucket):
+                self.log.info("The %s %s is another deployment's: taking the next name.", self.kind.noun, name)
+                continue
             status = self.kind.status(description)
             if status in ACTIVE or status == self.kind.done:
                 self.log.info("Attaching to the %s %s, which an earlier try started.", self.kind.noun, name)
@@ -201,13 +208,16 @@ class SageMakerJobOperator(WaitingOperator):
         )
 
     def _stop_what_lives(self, context: Context) -> None:
-        sagemaker = AwsAccess.of(load_settings()).client("sagemaker")
+        from include.training.results import is_of_deployment
+
+        settings = load_settings()
+        sagemaker = AwsAccess.of(settings).client("sagemaker")
         for attempt in itertools.count(1):
             name = self._name(context, attempt)
             description = self._find(sagemaker, name)
             if description is None:
                 return
-            if self.kind.status(description) in ACTIVE:
+            if self.kind.status(description) in ACTIVE and is_of_deployment(description, settings.output_bucket):
                 self._stop(sagemaker, name)
 
     def _stop(self, sagemaker: Any, name: str) -> None:

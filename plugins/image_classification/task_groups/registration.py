@@ -40,7 +40,7 @@ def register_model(
         evaluation=Evaluation.model_validate(evaluation),
         dataset=DatasetVersion.model_validate(dataset),
         settings=settings,
-        run=Run(ti.dag_id, ti.run_id),
+        run=Run.of_task(ti),
         minimum_accuracy=minimum,
         base_job=base_model(models).job if models["train_incremental"] else None,
     )

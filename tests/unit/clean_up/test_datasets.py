@@ -10,6 +10,7 @@ from include.settings import Settings
 from tests.local_aws.running import BUCKET, ROLE, training_request
 from tests.unit.documents import dataset_version
 
+A_MONTH = timedelta(days=30)
 SETTINGS = Settings(data_bucket=BUCKET, output_bucket=BUCKET, execution_role_arn=ROLE, region="us-east-1")
 
 
@@ -27,8 +28,10 @@ def keys(s3: Any, prefix: str) -> list[str]:
     return [entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])]
 
 
-def clean_up(s3: Any, sagemaker: Any, name: str, keep: int | None, dry_run: bool = False) -> dict[str, str]:
-    found = old_versions(s3, sagemaker, settings=SETTINGS, keep=keep)
+def clean_up(
+    s3: Any, sagemaker: Any, name: str, keep: int | None, *, dry_run: bool = False, older_than: timedelta = A_MONTH
+) -> dict[str, str]:
+    found = old_versions(s3, sagemaker, settings=SETTINGS, keep=keep, older_than=older_than)
     mine = [version for version in found if version.name.startswith(f"{name}/")]
     return {row.name: row.outcome for row in carry_out(mine, done="deleted", dry_run=dry_run)}
 
@@ -50,6 +53,16 @@ def test_old_versions_are_deleted_only_when_asked_and_parents_and_those_in_use_s
     assert keys(s3, f"datasets/{name}/1-forgotten/") == []
     assert {key.split("/")[2] for key in keys(s3, f"datasets/{name}/")} == {"2-in-use", "3-parent", "4-newest"}
     sagemaker.stop_training_job(TrainingJobName=job)
+
+
+def test_a_version_that_a_run_may_be_about_to_train_with_stays(s3: Any, sagemaker: Any) -> None:
+    name = f"pets-{uuid4().hex[:8]}"
+    publish(s3, name, "1-between-two-jobs")
+    publish(s3, name, "2-newest")
+    age = datetime.now(UTC) - dataset_version().created
+
+    assert clean_up(s3, sagemaker, name, 1, older_than=age + timedelta(days=1)) == {}
+    assert clean_up(s3, sagemaker, name, 1) == {f"{name}/1-between-two-jobs": "deleted"}
 
 
 def test_the_version_of_a_registered_model_stays(s3: Any, sagemaker: Any) -> None:

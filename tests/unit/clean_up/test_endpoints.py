@@ -61,6 +61,10 @@ def deployed(sagemaker: Any, deployment: Any) -> str:
     return name
 
 
+def forgotten(sagemaker: Any, airflow: KnownRuns, *, unknown_runs: bool) -> Any:
+    return forgotten_endpoints(sagemaker, airflow, output_bucket=BUCKET, unknown_runs=unknown_runs)
+
+
 def outcomes(found: Any, names: list[str]) -> dict[str, str]:
     mine: list[Finding] = [one for one in found if one.name in names]
     return {row.name: row.outcome for row in carry_out(mine, done="deleted", dry_run=False)}
@@ -72,9 +76,9 @@ def test_an_endpoint_that_was_not_to_be_kept_is_taken_down_when_its_run_is_over(
     name = deployed(sagemaker, make_deployment(s3, run, keep=False))
     airflow = KnownRuns({(run.dag_id, run.run_id): {"deployment.deploy": "success"}})
 
-    assert outcomes(forgotten_endpoints(sagemaker, airflow, unknown_runs=True), [name]) == {}
+    assert outcomes(forgotten(sagemaker, airflow, unknown_runs=True), [name]) == {}
     airflow.over.add((run.dag_id, run.run_id))
-    assert outcomes(forgotten_endpoints(sagemaker, airflow, unknown_runs=False), [name]) == {name: "deleted"}
+    assert outcomes(forgotten(sagemaker, airflow, unknown_runs=False), [name]) == {name: "deleted"}
 
     assert eventually(lambda: name not in [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]])
 
@@ -82,7 +86,16 @@ def test_an_endpoint_that_was_not_to_be_kept_is_taken_down_when_its_run_is_over(
 def test_an_endpoint_of_an_unknown_run_is_told_and_left(sagemaker: Any, s3: Any, run: Run) -> None:
     name = deployed(sagemaker, make_deployment(s3, run, keep=False))
 
-    assert outcomes(forgotten_endpoints(sagemaker, KnownRuns(), unknown_runs=False), [name]) == {name: "left"}
+    assert outcomes(forgotten(sagemaker, KnownRuns(), unknown_runs=False), [name]) == {name: "left"}
+
+
+def test_an_endpoint_of_a_run_that_another_deployment_calls_the_same_stays(sagemaker: Any, s3: Any, run: Run) -> None:
+    name = deployed(sagemaker, make_deployment(s3, run, keep=False))
+    mine = KnownRuns({(run.dag_id, run.run_id): {"deployment.deploy": "success"}}, {(run.dag_id, run.run_id)})
+
+    found = forgotten_endpoints(sagemaker, mine, output_bucket="models-of-my-deployment", unknown_runs=True)
+
+    assert outcomes(found, [name]) == {}
 
 
 def test_an_endpoint_that_a_later_run_wants_to_keep_stays(sagemaker: Any, s3: Any, run: Run) -> None:
@@ -93,7 +106,7 @@ def test_an_endpoint_that_a_later_run_wants_to_keep_stays(sagemaker: Any, s3: An
     airflow = KnownRuns({(one.dag_id, one.run_id): {"deployment.deploy": "success"} for one in (run, later)})
     airflow.over |= set(airflow.states)
 
-    assert outcomes(forgotten_endpoints(sagemaker, airflow, unknown_runs=True), [name]) == {}
+    assert outcomes(forgotten(sagemaker, airflow, unknown_runs=True), [name]) == {}
 
 
 def test_what_nothing_serves_is_deleted_and_what_serves_stays(sagemaker: Any, s3: Any, run: Run) -> None:

@@ -8,7 +8,7 @@ import pytest
 from include.clean_up.findings import carry_out
 from include.clean_up.jobs import orphaned_jobs
 from include.training.naming import job_name
-from tests.local_aws.running import finished_job, training_request
+from tests.local_aws.running import BUCKET, finished_job, training_request
 from tests.unit.clean_up.conftest import KnownRuns
 
 DAG = "image_classification"
@@ -32,7 +32,7 @@ def start(sagemaker: Any, run: str, *, task: str = "training.train", index: int 
 def clean_up(
     sagemaker: Any, airflow: KnownRuns, *, dry_run: bool = False, unknown_runs: bool = False
 ) -> dict[str, str]:
-    found = orphaned_jobs(sagemaker, airflow, unknown_runs=unknown_runs)
+    found = orphaned_jobs(sagemaker, airflow, output_bucket=BUCKET, unknown_runs=unknown_runs)
     return {row.name: row.outcome for row in carry_out(found, done="stopped", dry_run=dry_run)}
 
 
@@ -96,6 +96,16 @@ def test_a_job_whose_tags_do_not_lead_to_its_name_is_somebody_elses(sagemaker: A
     sagemaker.stop_training_job(TrainingJobName=name)
 
 
+def test_a_job_of_a_run_that_another_deployment_calls_the_same_is_its_own_affair(sagemaker: Any, run: str) -> None:
+    name = start(sagemaker, run)
+    mine = KnownRuns({(DAG, run): {"training.train": "success"}})
+
+    found = orphaned_jobs(sagemaker, mine, output_bucket="models-of-my-deployment", unknown_runs=True)
+
+    assert name not in [one.name for one in found]
+    sagemaker.stop_training_job(TrainingJobName=name)
+
+
 def test_a_dry_run_only_tells(sagemaker: Any, run: str) -> None:
     name = start(sagemaker, run)
 
@@ -109,7 +119,7 @@ def test_a_dry_run_only_tells(sagemaker: Any, run: str) -> None:
 def test_a_task_that_was_cleared_meanwhile_keeps_its_job(sagemaker: Any, run: str) -> None:
     name = start(sagemaker, run)
     airflow = KnownRuns({(DAG, run): {"training.train": "failed"}})
-    found = list(orphaned_jobs(sagemaker, airflow, unknown_runs=False))
+    found = list(orphaned_jobs(sagemaker, airflow, output_bucket=BUCKET, unknown_runs=False))
     airflow.states[DAG, run]["training.train"] = "scheduled"
 
     outcomes = {row.name: row.outcome for row in carry_out(found, done="stopped", dry_run=False)}

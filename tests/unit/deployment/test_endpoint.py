@@ -141,6 +141,19 @@ def test_an_endpoint_that_another_run_has_changed_since_says_so(sagemaker: Any) 
         served(sagemaker, first, before=[])
 
 
+def test_a_model_that_another_endpoint_serves_too_stays(sagemaker: Any) -> None:
+    first, second = deployment(), deployment(**{"endpoint.name": "second"})
+    for each in (first, second):
+        deploy(sagemaker, each)
+
+    assert tear_down(sagemaker, "pets", config=first.config_name) == ["pets", first.config_name]
+    assert tear_down(sagemaker, "second", config=second.config_name) == [
+        "second",
+        second.model["ModelName"],
+        second.config_name,
+    ]
+
+
 def test_an_endpoint_that_serves_what_another_run_deployed_is_not_taken_down(sagemaker: Any) -> None:
     first, second = deployment(), deployment("second")
     deploy(sagemaker, second)

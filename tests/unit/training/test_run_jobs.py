@@ -14,6 +14,7 @@ from include.training.run_jobs import training_attempts, tuning_attempts
 from include.training.selection import select_best
 from tests.unit.documents import described_training_job
 
+BUCKET = "models-of-acme"
 RUN = Run("image_classification", "manual__2026-01-02")
 START = datetime(2026, 1, 2, tzinfo=UTC)
 TUNING = job_name(dag_id=RUN.dag_id, run_id=RUN.run_id, task_id="training.tune", longest=LONGEST_TUNING_NAME)
@@ -103,19 +104,28 @@ def attempt(number: int, status: str, map_index: int = -1) -> dict[str, Any]:
 def test_every_attempt_of_a_trial_is_found() -> None:
     sagemaker: Any = CountingSageMaker(first=attempt(1, "Failed", 1), second=attempt(2, "Completed", 1))
 
-    jobs = training_attempts(sagemaker, RUN, "training.train", "base", map_index=1, trial="deep")
+    jobs = training_attempts(sagemaker, RUN, "training.train", "base", output_bucket=BUCKET, map_index=1, trial="deep")
 
     assert [(job.result.status, job.part, job.trial) for job in jobs] == [
         ("Failed", "base", "deep"),
         ("Completed", "base", "deep"),
     ]
-    assert training_attempts(sagemaker, RUN, "training.train", "base", map_index=0) == []
+    assert training_attempts(sagemaker, RUN, "training.train", "base", output_bucket=BUCKET, map_index=0) == []
+
+
+def test_a_job_that_another_deployment_started_for_a_run_of_the_same_name_is_none_of_the_run() -> None:
+    theirs = attempt(1, "Completed") | {"OutputDataConfig": {"S3OutputPath": "s3://models-of-another-team/jobs"}}
+    sagemaker: Any = CountingSageMaker(theirs=theirs, mine=attempt(2, "Completed"))
+
+    (job,) = training_attempts(sagemaker, RUN, "training.train", "base", output_bucket=BUCKET)
+
+    assert job.result.name == attempt(2, "Completed")["TrainingJobName"]
 
 
 def test_of_a_large_tuning_job_only_the_best_are_described_one_by_one() -> None:
     sagemaker: Any = CountingSageMaker(children=750)
 
-    jobs = tuning_attempts(sagemaker, RUN, "training.tune")
+    jobs = tuning_attempts(sagemaker, RUN, "training.tune", output_bucket=BUCKET)
 
     assert len(jobs) == 750
     assert sagemaker.calls == {"describe_training_job": 100, "describe_tuning_job": 2, "list": 8}
@@ -128,7 +138,7 @@ def test_of_a_large_tuning_job_only_the_best_are_described_one_by_one() -> None:
 def test_a_job_that_was_only_listed_tells_what_it_was_sent_and_how_long_it_took() -> None:
     sagemaker: Any = CountingSageMaker(children=750)
 
-    last = tuning_attempts(sagemaker, RUN, "training.tune")[748]
+    last = tuning_attempts(sagemaker, RUN, "training.tune", output_bucket=BUCKET)[748]
 
     assert last.result.hyperparameters == {"num_layers": "20", "learning_rate": "748"}
     assert last.result.dataset_uri == "s3://images-of-acme/datasets/pets/1/"

@@ -19,7 +19,7 @@ from include.training.naming import Run
 from tests.local_aws.running import BUCKET, RunningLocalAws
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"
-CONTEXT: Any = {"ti": SimpleNamespace(dag_id="chain", run_id="run")}
+CONTEXT: Any = {"ti": SimpleNamespace(dag_id="chain", run_id="run", task_id="deployment.deploy")}
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from botocore.exceptions import ClientError
 from image_classification.aws import AwsAccess
 from image_classification.operators.sagemaker_job import JobOrder, SageMakerJobOperator
 from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
-from tests.local_aws.running import finished_job, training_request
+from image_classification.operators.transform_job import TransformJobOperator
+from tests.local_aws.running import BUCKET, ROLE, TOY_IMAGE, RunningLocalAws, finished_job, training_request
+from tests.unit.plugins.conftest import SETTINGS
 
 pytestmark = pytest.mark.usefixtures("aws")
 
@@ -311,6 +314,56 @@ def test_a_retried_tuning_task_attaches_to_its_running_job(sagemaker: Any, conte
 
     assert deferred(second, context(try_number=2)).trigger.serialize()[1]["name"] == name
     sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+
+
+def test_a_retried_transform_task_attaches_to_its_running_job(sagemaker: Any, context: Any) -> None:
+    created: list[str] = []
+
+    def transform(order: JobOrder) -> dict[str, Any]:
+        created.append(order.name)
+        model = f"model-{uuid4().hex[:8]}"
+        artifact = {"Image": TOY_IMAGE, "ModelDataUrl": f"s3://{BUCKET}/data/train/train.rec"}
+        sagemaker.create_model(ModelName=model, PrimaryContainer=artifact, ExecutionRoleArn=ROLE)
+        source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/data/train/"}}
+        return {
+            "TransformJobName": order.name,
+            "ModelName": model,
+            "TransformInput": {"DataSource": source, "ContentType": "application/x-image"},
+            "TransformOutput": {"S3OutputPath": f"s3://{BUCKET}/transform/{order.name}"},
+            "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        }
+
+    first, second = (TransformJobOperator(task_id="transform", request=transform, inputs={}) for _ in range(2))
+    name = deferred(first, context()).trigger.serialize()[1]["name"]
+    sagemaker.describe_transform_job(TransformJobName=name)
+    unfinished = {"TransformJobName": name, "TransformJobStatus": "InProgress"}
+    second._find = lambda *_: unfinished  # type: ignore[method-assign]
+
+    assert deferred(second, context(try_number=2)).trigger.serialize()[1]["name"] == name
+    assert created == [name]
+
+
+def test_a_job_of_another_deployment_is_neither_taken_nor_stopped(
+    aws: RunningLocalAws, sagemaker: Any, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = deferred(make_operator(seconds="60", save_on_sigterm="1"), context()).trigger.serialize()[1]["name"]
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps({**SETTINGS, "output_bucket": "mine-alone"}))
+    aws.client("s3").create_bucket(Bucket="mine-alone")
+    operator = make_operator(seconds="60", save_on_sigterm="1")
+    operator.request = lambda order: training_request(
+        order.name,
+        HyperParameters={"seconds": "60", "save_on_sigterm": "1"},
+        OutputDataConfig={"S3OutputPath": "s3://mine-alone/jobs"},
+    )
+
+    mine = deferred(operator, context()).trigger.serialize()[1]["name"]
+    with pytest.raises(TaskDeferralTimeout):
+        fail_as_airflow_does(operator, context(), TriggerFailureReason.TRIGGER_TIMEOUT)
+
+    assert mine != theirs
+    assert finished_job(sagemaker, mine)["TrainingJobStatus"] == "Stopped"
+    assert sagemaker.describe_training_job(TrainingJobName=theirs)["TrainingJobStatus"] == "InProgress"
+    sagemaker.stop_training_job(TrainingJobName=theirs)
 
 
 def test_two_runs_of_the_same_conf_start_jobs_of_different_names(sagemaker: Any, context: Any) -> None:
