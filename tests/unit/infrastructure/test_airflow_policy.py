@@ -1,0 +1,96 @@
+"""The stack's policy for Airflow beside the calls in the code: none is missing, and none of SageMaker's is too many."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from image_classification.job_kinds import KINDS
+
+ROOT = Path(__file__).parents[3]
+PREFIXES = {
+    "sagemaker": "sagemaker",
+    "sagemaker-runtime": "sagemaker",
+    "s3": "s3",
+    "logs": "logs",
+    "iam": "iam",
+    "service-quotas": "servicequotas",
+    "pricing": "pricing",
+    "ec2": "ec2",
+    "kms": "kms",
+}
+"""What the actions of a service begin with."""
+
+S3_ACTIONS = {
+    "HeadBucket": "ListBucket",
+    "ListObjectsV2": "ListBucket",
+    "HeadObject": "GetObject",
+    "GetObjectAttributes": "GetObject",
+    "CopyObject": "PutObject",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "UploadPartCopy": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+    "ListParts": "ListMultipartUploadParts",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
+    "DeleteObjects": "DeleteObject",
+}
+"""Operations of S3 that are allowed by an action of another name."""
+
+WITHOUT_A_CALL = {"sagemaker:AddTags"}
+"""What AWS asks for when something is created with tags."""
+
+
+class Template(yaml.SafeLoader):
+    """Reads CloudFormation's short forms (`!Sub`, `!GetAtt`, ...) as what they are given."""
+
+
+def _short_form(loader: Template, _: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]
+
+
+Template.add_multi_constructor("!", _short_form)
+
+
+@pytest.fixture(scope="module")
+def allowed() -> set[str]:
+    template = yaml.load((ROOT / "infrastructure/stack.yaml").read_text(), Template)
+    statements = template["Resources"]["AirflowPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    listed = [statement["Action"] for statement in statements]
+    return {action for actions in listed for action in ([actions] if isinstance(actions, str) else actions)}
+
+
+@pytest.fixture(scope="module")
+def called() -> set[str]:
+    """The actions behind every client method that the code of tasks and triggers names."""
+    sources = [path.read_text() for room in ("include", "plugins") for path in (ROOT / room).rglob("*.py")]
+    words = set(re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", "\n".join(sources)))
+    for kind in KINDS.values():
+        words |= {kind.describe, kind.create} | ({kind.list, kind.stop} if kind.listed else set())
+    return {f"{prefix}:{action}" for service, prefix in PREFIXES.items() for action in _actions(service, words)}
+
+
+def _actions(service: str, words: set[str]) -> set[str]:
+    client: Any = boto3.client(service, region_name="eu-central-1")
+    methods = client.meta.method_to_api_mapping
+    names = {operation for method, operation in methods.items() if method in words}
+    return {S3_ACTIONS.get(name, name) for name in names} if service == "s3" else names
+
+
+def test_airflow_may_call_all_that_the_code_calls(called: set[str], allowed: set[str]) -> None:
+    assert {"sagemaker:CreateTrainingJob", "s3:GetObject", "servicequotas:GetServiceQuota"} <= called
+    assert sorted(called - allowed) == []
+
+
+def test_airflow_may_call_no_more_of_sagemaker_than_the_code_calls(called: set[str], allowed: set[str]) -> None:
+    of_sagemaker = {action for action in allowed if action.startswith("sagemaker:")}
+    assert sorted(of_sagemaker - called - WITHOUT_A_CALL) == []
