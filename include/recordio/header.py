@@ -1,7 +1,7 @@
 """What an image says of itself before it is decoded: format, size, channels, orientation.
 
-A photograph's header costs about five microseconds. Sources: ITU T.81 (JPEG markers), the PNG specification (chunks), and
-for EXIF what OpenCV 5 itself looks at: a JPEG's first Exif segment, a PNG's ``eXIf``, a WebP's ``EXIF``.
+A photograph's header costs about five microseconds. Sources: ITU T.81 (JPEG markers), the PNG specification (chunks),
+and for EXIF what OpenCV 5 itself looks at: a JPEG's first Exif segment, a PNG's ``eXIf``, a WebP's ``EXIF``.
 """
 
 from __future__ import annotations
