@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -78,10 +79,12 @@ def main() -> None:
     """Measure, and print a table as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
     parser.add_argument("--jobs", type=int, default=50, help="waiting at once (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=RUNS, help="timed one after the other (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with this process
     with tempfile.TemporaryDirectory(prefix="bench-training-") as folder, deployed(Path(folder), options.jobs) as ready:
-        rows = [*time_runs(ready), *watch_jobs(ready, 1), *watch_jobs(ready, options.jobs)]
+        rows = [*time_runs(ready, options.runs), *watch_jobs(ready, 1), *watch_jobs(ready, options.jobs)]
     table = "\n".join(
         ["| measure | here | target |", "|---|---|---|", *(f"| {r.name} | {r.measured} | {r.target} |" for r in rows)]
     )
@@ -115,11 +118,11 @@ def deployed(state: Path, jobs: int) -> Iterator[Deployment]:
             airflow.end()
 
 
-def time_runs(ready: Deployment) -> Iterator[Row]:
+def time_runs(ready: Deployment, runs: int) -> Iterator[Row]:
     """Runs one after the other, each with one job of known length: the preflight task, and what its job's task adds."""
     (ready.gates / OPEN_AFTER).write_text(str(JOB_SECONDS))
     preflights, overheads = [], []
-    for number in range(RUNS):
+    for number in range(runs):
         run_id = ready.operator.trigger(DAG_ID, conf_of(ready.version))
         ready.operator.finished_task(DAG_ID, run_id, TRAIN)
         tasks = {task.task_id: task for task in ready.tasks(run_id)}
@@ -138,10 +141,14 @@ def time_runs(ready: Deployment) -> Iterator[Row]:
 def watch_jobs(ready: Deployment, jobs: int) -> Iterator[Row]:
     """One run with so many trials, all waiting: calls to AWS and CPU of the triggerer for some minutes."""
     (ready.gates / OPEN_AFTER).unlink(missing_ok=True)
-    trials = [{"name": f"t{number}", "hyperparameters": {"seed": number + 1}} for number in range(jobs)]
+    trials = [
+        {"name": f"t{number}", "hyperparameters": {"learning_rate": 0.001 * (number + 1)}} for number in range(jobs)
+    ]
     run_id = ready.operator.trigger(DAG_ID, conf_of(ready.version, training__trials=trials))
     print(f"Waiting until {jobs} tasks wait ...", flush=True)
-    eventually(lambda: deferred(ready, run_id) == jobs, DEFER_SECONDS)
+    deadline = time.monotonic() + DEFER_SECONDS
+    while deferred(ready, run_id) < jobs and time.monotonic() < deadline:
+        time.sleep(1)
     time.sleep(4 * POLL_SECONDS)  # every trigger has had its first looks
     calls_before, cpu_before, began = calls(ready.world.aws.url), triggerer_cpu(ready), time.monotonic()
     time.sleep(WINDOW_SECONDS)
@@ -169,8 +176,12 @@ def watch_jobs(ready: Deployment, jobs: int) -> Iterator[Row]:
 
 
 def deferred(ready: Deployment, run_id: str) -> int:
-    """How many training tasks wait."""
-    return sum(task.task_id == TRAIN and task.state == "deferred" for task in ready.tasks(run_id))
+    """How many training tasks wait; ends the benchmark where one has failed."""
+    tasks = ready.tasks(run_id)
+    failed = [task for task in tasks if task.state == "failed"]
+    if failed:
+        sys.exit("\n".join([f"{failed[0].task_id} failed:", *ready.operator.log_lines(DAG_ID, run_id, failed[0])]))
+    return sum(task.task_id == TRAIN and task.state == "deferred" for task in tasks)
 
 
 def triggerer_cpu(ready: Deployment) -> float:

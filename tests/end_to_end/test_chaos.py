@@ -40,4 +40,4 @@ def test_whatever_is_killed_every_job_is_created_once_and_none_is_left_running(o
 
 def test_a_few_strikes_are_survived_by_every_run(outcome: Outcome) -> None:
     assert outcome.strikes.total() == STRIKES
-    assert [ended.run.state for ended in outcome.runs] == ["success"] * RUNS, [run.reason for run in outcome.runs]
+    assert [ended.run.state for ended in outcome.runs] == ["success"] * RUNS, [run.reasons for run in outcome.runs]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ STARTING_SECONDS = 600.0
 def main() -> int:
     """Undergo the ordeal and tell how it went."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with this process
     started = time.monotonic()
 
     def say(line: str) -> None:
@@ -51,7 +53,7 @@ def main() -> int:
 
 
 def _tell(outcome: Outcome, write: bool) -> int:
-    reasons = [f"{ended.run.run_id}: {ended.reason}" for ended in outcome.runs if ended.reason]
+    reasons = [f"{run.run.run_id} {task}: {why}" for run in outcome.runs for task, why in run.reasons.items()]
     faults = outcome.faults()
     lines = ["", outcome.table(), "", *(f"Failed: {reason}" for reason in reasons), *(f"FAULT: {it}" for it in faults)]
     sys.stdout.write("\n".join([*lines, f"{len(faults)} faults", ""]))

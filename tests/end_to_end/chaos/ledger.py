@@ -91,17 +91,18 @@ def _described(world: World, action: str, subject: str) -> Iterator[Job]:
 
 @dataclass(frozen=True)
 class Account:
-    """What became of one intended job of one run: its attempts, oldest first."""
+    """What became of one intended job of one run: the state of its task, and its attempts, oldest first."""
 
     run_id: str
     intended: IntendedJob
+    state: str | None
     attempts: Sequence[Job]
 
     @property
     def completed(self) -> int:
         return sum(job.status == "Completed" for job in self.attempts)
 
-    def faults(self, run_succeeded: bool) -> Iterator[str]:
+    def faults(self) -> Iterator[str]:
         """What must not be: a second job while the first lives or after it was done, and a result of no job."""
         where = f"{self.run_id} {self.intended.task_id}"
         for earlier, later in zip(self.attempts, self.attempts[1:], strict=False):
@@ -109,15 +110,15 @@ class Account:
                 yield f"{where}: {later.name} was created although {earlier.name} is {earlier.status}"
             if earlier.lived_at(later.created):
                 yield f"{where}: {later.name} was created while {earlier.name} lived"
-        if run_succeeded and self.completed != 1:
-            yield f"{where}: the run succeeded with {self.completed} completed jobs"
+        if self.completed != 1 if self.state == "success" else self.completed > 1:
+            yield f"{where}: the task is {self.state} with {self.completed} completed jobs"
         yield from (f"{where}: {job.name} is {job.status}" for job in self.attempts if job.status not in OVER)
 
 
-def account_of(run_id: str, intended: IntendedJob, jobs: dict[str, Job]) -> Account:
+def account_of(run_id: str, intended: IntendedJob, state: str | None, jobs: dict[str, Job]) -> Account:
     """Find the attempts of one intended job; attempts are numbered without gaps."""
     names = [intended.name(run_id, attempt) for attempt in range(1, MOST_ATTEMPTS + 1)]
-    return Account(run_id, intended, [jobs[name] for name in names if name in jobs])
+    return Account(run_id, intended, state, [jobs[name] for name in names if name in jobs])
 
 
 def strays(accounts: Sequence[Account], jobs: dict[str, Job]) -> list[str]:
