@@ -103,16 +103,10 @@ def dataset_names(s3: S3Client, data_bucket: str) -> Iterator[str]:
 
 def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
     """The conf that grows a version as it was built; the size of shards and what is tolerated stay `conf`'s."""
-    packing, source = version.packing, version.source
+    packing = version.packing
     return DatasetConf(
         name=version.name,
-        source=source.addresses,
-        layout=source.layout,
-        label_tables=source.label_tables,
-        image_list=source.image_list,
-        inventory=source.inventory,
-        labels_file=source.labels_file,
-        keep_removed=source.keep_removed,
+        **version.source.as_conf(),
         labels=version.labels,
         multi_label=version.multi_label,
         split=SplitConf(**version.split.model_dump()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,15 +29,12 @@ class DatasetSource(BaseModel):
     @classmethod
     def of(cls, conf: DatasetConf, data_bucket: str) -> Self:
         """Read a run conf; an empty source becomes the address it stands for."""
-        return cls(
-            addresses=conf.addresses(data_bucket),
-            layout=conf.layout,
-            label_tables=conf.label_tables,
-            image_list=conf.image_list,
-            inventory=conf.inventory,
-            labels_file=conf.labels_file,
-            keep_removed=conf.keep_removed,
-        )
+        named_alike = set(cls.model_fields) - {"addresses"}
+        return cls(addresses=conf.addresses(data_bucket), **conf.model_dump(include=named_alike))
+
+    def as_conf(self) -> dict[str, Any]:
+        """Give the fields of the run conf back."""
+        return {"source": self.addresses, **self.model_dump(exclude={"addresses"})}
 
     def __str__(self) -> str:
         """Name the place where a person adds or mends images: the label tables where there are some."""

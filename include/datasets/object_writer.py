@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 THREADS = 32
 BYTES_IN_FLIGHT = 64 << 20
 """Bytes that wait to be written; a larger object goes alone."""
-LARGEST_OBJECT = 5 << 30
-"""Bytes of one PUT (S3 user guide)."""
 MD5 = "md5"
 """Metadata of every object written: where a KMS key encrypts them, the ETag is not the MD5."""
 

@@ -27,7 +27,6 @@ FINISHED = ("Completed", "Stopped")
 ENDED = (*FINISHED, "Failed")
 MOST_LOOKED_AT = 100
 """Tuning jobs among which the latest of a dataset is looked for, the newest first."""
-RANGE_KINDS = ("ContinuousParameterRanges", "IntegerParameterRanges", "CategoricalParameterRanges")
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +97,14 @@ def warm_start(
 
 def kinds_of(ranges: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
     """The kind of range of each tuned hyperparameter, from `ParameterRanges`."""
-    return {span["Name"]: kind for kind in RANGE_KINDS for span in ranges.get(kind) or ()}
+    return {span["Name"]: kind for kind, spans in ranges.items() for span in spans or ()}
+
+
+def hyperparameters_of(job: Mapping[str, Any]) -> set[str]:
+    """Every hyperparameter of a tuning job, tuned or static, but for those SageMaker adds for itself."""
+    tuned = kinds_of(job["HyperParameterTuningJobConfig"].get("ParameterRanges") or {})
+    static = (job.get("TrainingJobDefinition") or {}).get("StaticHyperParameters") or {}
+    return {*tuned, *(name for name in static if not name.startswith("_"))}
 
 
 def _latest(sagemaker: SageMakerClient, dataset: DatasetVersion, child: Child) -> Iterator[Mapping[str, Any]]:
@@ -153,8 +159,7 @@ def _misfit(job: Mapping[str, Any], child: Child) -> str:
     changed = sorted(name for name, kind in child.kinds.items() if before.get(name, kind) != kind)
     if changed:
         return f"tuned {', '.join(changed)} with another kind of range: a parent has lists or bounds for the same ones"
-    static = (job.get("TrainingJobDefinition") or {}).get("StaticHyperParameters") or {}
-    known = {*before, *(name for name in static if not name.startswith("_"))}
+    known = hyperparameters_of(job)
     if len(known) != child.hyperparameters:
         return f"has {len(known)} hyperparameters, and this one {child.hyperparameters}: both need as many in all"
     return ""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
-    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 OWN_CALLS = "HTTP_X_MOTO_ACCOUNT_ID"
 """The header, as WSGI names it, of requests that the server sends to itself."""
@@ -74,12 +73,6 @@ class Aws:
     def sagemaker(self) -> SageMakerClient:
         """A SageMaker client that talks to this server."""
         client: SageMakerClient = self._client("sagemaker")
-        return client
-
-    @cached_property
-    def sagemaker_runtime(self) -> SageMakerRuntimeClient:
-        """A SageMaker Runtime client that talks to this server."""
-        client: SageMakerRuntimeClient = self._client("sagemaker-runtime")
         return client
 
     def _client(self, service: str) -> Any:

@@ -46,8 +46,9 @@ def select_best(
         ti.xcom_push(key=CONF, value=conf)
         ti.xcom_push(key=DATASET, value=dataset)
         return champion
-    access = AwsAccess.of(load_settings())
-    jobs = _run_jobs(access, _run(ti), trials, load_settings().output_bucket)
+    settings = load_settings()
+    access = AwsAccess.of(settings)
+    jobs = _run_jobs(access, _run(ti), trials, settings.output_bucket)
     selected = selection.select_best(selection.contenders(jobs, RunConf.from_conf(conf)))
     best = selected.best
     for place, job in enumerate(selected.ranked[:SHOWN], start=1):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from include.datasets.planning.plan import ShardTask
+    from include.datasets.planning.version_plan import ShardTask
 
 logger = logging.getLogger(__name__)
 

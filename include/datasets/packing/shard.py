@@ -20,7 +20,7 @@ from include.datasets.manifest import PACKED, ManifestRow, read_manifest, to_row
 from include.datasets.multipart import ObjectSink
 from include.datasets.packing.images_in_order import pack_images
 from include.datasets.packing.progress import ProgressMeter, Report, log_progress
-from include.datasets.planning.plan import ShardTask, VersionPlan
+from include.datasets.planning.version_plan import ShardTask, VersionPlan
 from include.recordio.format import encode_image_record
 from include.recordio.writer import BinarySink, RecordWriter
 

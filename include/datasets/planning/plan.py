@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from include.datasets.layout import Split
     from include.run_conf import DatasetConf
 
-__all__ = ["ShardTask", "VersionPlan", "image_options", "plan_version"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -17,6 +17,7 @@ from include.run_conf.tuning import LATEST
 from include.training.preflight.findings import Findings
 from include.training.preflight.requests import SOME_RUN, some_version
 from include.training.requests import tuning_request
+from include.training.warm_start import ENDED, FIELD, hyperparameters_of, kinds_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from include.run_conf import RunConf
     from include.settings import Settings
 
-FIELD = "tuning.warm_start.from"
-ENDED = ("Completed", "Stopped", "Failed")
 MOST_CHANGES = 10
 SAME = "IdenticalDataAndAlgorithm"
 
@@ -91,7 +90,7 @@ def _search(parent: Mapping[str, Any], child: Mapping[str, Any]) -> Iterator[str
             f"aims at {objective.get('Type')} {objective.get('MetricName')}, and this run at {wanted['Type']} "
             f"{wanted['MetricName']}: name a tuning job with the same objective"
         )
-    known, kinds = _kinds(theirs), _kinds(ours)
+    known, kinds = (kinds_of(part.get("ParameterRanges") or {}) for part in (theirs, ours))
     turned = sorted(name for name in known.keys() & kinds.keys() if known[name] != kinds[name])
     if turned:
         yield f"has ranges of another kind for {', '.join(turned)}: give tuning.ranges of the same kind"
@@ -101,7 +100,7 @@ def _search(parent: Mapping[str, Any], child: Mapping[str, Any]) -> Iterator[str
             f"differs in what is tuned by {len(changed)} hyperparameters ({', '.join(changed)}), and {MOST_CHANGES} "
             "may: give tuning.ranges closer to its own"
         )
-    before, now = _names(parent, known), _names(child, kinds)
+    before, now = hyperparameters_of(parent), hyperparameters_of(child)
     if len(before) != len(now):
         yield (
             f"has {len(before)} hyperparameters, and this run {len(now)} ({', '.join(sorted(before ^ now))} "
@@ -117,16 +116,6 @@ def _sameness(parent: Mapping[str, Any], child: Mapping[str, Any], conf: RunConf
     for what, part in parts.items():
         if part(theirs) != part(ours):
             yield f"used other {what}, and tuning.warm_start.type is {SAME}: set it to TransferLearning"
-
-
-def _kinds(search: Mapping[str, Any]) -> dict[str, str]:
-    ranges = search.get("ParameterRanges") or {}
-    return {span["Name"]: kind for kind, spans in ranges.items() if isinstance(spans, list) for span in spans}
-
-
-def _names(job: Mapping[str, Any], tuned: Mapping[str, str]) -> set[str]:
-    static = (job.get("TrainingJobDefinition") or {}).get("StaticHyperParameters") or {}
-    return {name for name in static if not name.startswith("_")} | {*tuned}
 
 
 def _image(definition: Mapping[str, Any]) -> Any:

@@ -16,7 +16,8 @@ from moto.server import ThreadedMotoServer
 
 from include.datasets.manifest import read_manifest
 from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import VersionPlan, plan_version
+from include.datasets.planning.plan import plan_version
+from include.datasets.planning.version_plan import VersionPlan
 from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import DatasetConf

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from include.datasets.errors import DatasetError
 from include.datasets.manifest import read_manifest
-from include.datasets.planning.plan import VersionPlan
+from include.datasets.planning.version_plan import VersionPlan
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.recordio.pictures import jpeg
 
