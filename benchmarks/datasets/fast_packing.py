@@ -11,18 +11,24 @@ from pathlib import Path
 
 import cv2
 
+from include.recordio.codec_memory import keep_freed_memory
 from include.recordio.image_steps import ImageSteps
 from include.recordio.list_packing import ListPacker
 from include.recordio.lists import listed_images
+from include.recordio.new_files import BUFFER_BYTES
 from include.recordio.progress import Progress
 
 
 def pack_list(path: Path, root: Path, side: int, *, fast_decode: bool = False) -> int:
     """Write the .rec and the .idx beside a list and return the number of records. Raises ValueError for a bad image."""
     cv2.setNumThreads(1)
+    keep_freed_memory()
     steps = ImageSteps(resize=side, fast_decode=fast_decode)
     packer = ListPacker(listed_images(path, same_width=False), root, steps, pack_label=False, report=_refuse)
-    with path.with_suffix(".rec").open("wb") as records, path.with_suffix(".idx").open("wb") as index:
+    with (
+        path.with_suffix(".rec").open("wb", buffering=BUFFER_BYTES) as records,
+        path.with_suffix(".idx").open("wb") as index,
+    ):
         progress = Progress(path.name, 0, None)
         return packer.pack(records, index, threads=os.cpu_count() or 1, progress=progress).packed
 

@@ -8,6 +8,7 @@ DOCUMENT is a JSON file of a Build. The tasks hand each other the documents that
 
 from __future__ import annotations
 
+import gc
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -73,6 +74,7 @@ class Build(BaseModel):
 
 def main(task: str, document: str, shard: str = "") -> None:
     """Carry out a task and leave its document, and the most memory that the process held, in MB, in ``.peak``."""
+    gc.freeze()  # Airflow's executors do so before they start the processes of tasks
     path = Path(document)
     carry_out(task, path, shard)
     # Not getrusage: its figure also counts what the parent held before this program was loaded.

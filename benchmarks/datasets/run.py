@@ -12,6 +12,9 @@ from tempfile import mkdtemp
 from benchmarks.datasets.photographs import CACHE, Corpus
 from benchmarks.datasets.s3_server import S3Server, running_s3
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - the file system, a fresh folder of it is made
+NEEDED_BYTES = 8 << 30
+
 
 @dataclass(frozen=True)
 class Run:
@@ -27,13 +30,20 @@ class Run:
     @contextmanager
     def s3(self, *corpora: Corpus) -> Iterator[S3Server]:
         """Serve an empty bucket ``data`` and each corpus as a bucket of its name."""
-        buckets = Path(mkdtemp(prefix="buckets-", dir=self.folder))
-        (buckets / "data").mkdir()
-        for corpus in corpora:
-            (buckets / corpus.name).symlink_to(corpus.make())
-        try:
+        with self.buckets() as buckets:
+            for corpus in corpora:
+                (buckets / corpus.name).symlink_to(corpus.make())
             with running_s3(buckets) as server:
                 yield server
+
+    @contextmanager
+    def buckets(self) -> Iterator[Path]:
+        """Make a folder with an empty bucket ``data``, in memory where that is large enough: a fast server's disk."""
+        in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= NEEDED_BYTES
+        buckets = Path(mkdtemp(prefix="bench-buckets-", dir=MEMORY if in_memory else self.folder))
+        try:
+            (buckets / "data").mkdir()
+            yield buckets
         finally:
             shutil.rmtree(buckets)
 

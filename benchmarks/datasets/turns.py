@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import statistics
@@ -32,13 +33,19 @@ class Turn:
 Measured = Callable[[], Turn]
 
 
-def run_process(command: Sequence[str | Path], *, cwd: Path = ROOT) -> Turn:
-    """Run a command to its end. Raises BenchmarkError with the end of its output where it fails."""
+def run_process(command: Sequence[str | Path], *, cwd: Path = ROOT, variables: Mapping[str, str] | None = None) -> Turn:
+    """Run a command to its end, with more environment variables. Raises BenchmarkError with the end of its output."""
     words = [str(word) for word in command]
+    settings = environment() | dict(variables or {})
     with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
         process = subprocess.Popen(
-            words, cwd=cwd, env=environment(), stdout=output, stderr=output, start_new_session=True
+            words,
+            cwd=cwd,
+            env=settings,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
         try:
             _, status, usage = os.wait4(process.pid, 0)
@@ -68,11 +75,19 @@ def timed(call: Callable[[], object]) -> Turn:
     return Turn(time.perf_counter() - wall, time.process_time() - cpu)
 
 
+def settle() -> None:
+    """Free a turn from those before it: what they wrote is on the disk, and their objects are not looked at again."""
+    os.sync()
+    gc.collect()
+    gc.freeze()
+
+
 def alternate(measured: Mapping[str, Measured], turns: int) -> dict[str, list[Turn]]:
     """Give each its turn, so often, forwards and backwards, so that whatever else the machine does hits all."""
     taken: dict[str, list[Turn]] = {name: [] for name in measured}
     for number in range(turns):
         for name in sorted(measured, reverse=bool(number % 2)):
+            settle()
             taken[name].append(measured[name]())
     return taken
 

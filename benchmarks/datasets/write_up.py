@@ -1,41 +1,38 @@
-"""The way of the write-ups, step by step: a loop that downloads, im2rec.py, an upload.
+"""The first step of the write-ups' way: their script that downloads the images, loop, logs and all.
 
-python -m benchmarks.datasets.write_up download ENDPOINT BUCKET PATHS FOLDER
-python -m benchmarks.datasets.write_up upload ENDPOINT BUCKET FILE ...
+python .../benchmarks/datasets/write_up.py ENDPOINT BUCKET
+
+It reads ``s3-paths.txt`` in the working directory and fills ``images/``.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 
-def download(endpoint: str, bucket: str, paths: str, folder: str) -> None:
-    """Download each key of a list, one after the other, as the write-up's script does."""
-    images = _resource(endpoint).Bucket(bucket)
-    with Path(paths).open() as keys:
-        for line in keys:
-            key = line.rstrip("\n")
-            images.download_file(key, f"{folder}/{key.rpartition('/')[2]}")
-
-
-def upload(endpoint: str, bucket: str, *files: str) -> None:
-    """Upload the packed files."""
-    target = _resource(endpoint).Bucket(bucket)
-    for file in files:
-        target.upload_file(file, f"write-up/{Path(file).name}")
-
-
-def _resource(endpoint: str) -> Any:
+def download(endpoint: str, bucket: str) -> None:
+    """Download each key of the list, one after the other, and log which arrived."""
     session = boto3.Session(aws_access_key_id="benchmark", aws_secret_access_key="benchmark", region_name="us-east-1")  # noqa: S106
-    return session.resource("s3", endpoint_url=endpoint)
+    s3 = session.resource("s3", endpoint_url=endpoint)
+    with (
+        Path("s3-paths.txt").open() as paths,
+        Path("logs.txt").open("w") as errors,
+        Path("no-download.txt").open("w") as failed,
+        Path("downloaded.txt").open("w") as downloaded,
+    ):
+        for path in paths:
+            key = path.rstrip("\n")
+            try:
+                s3.Bucket(bucket).download_file(key, f"images/{key.rpartition('/')[2]}")
+                downloaded.write(path)
+            except ClientError as error:
+                errors.write(f"{error} {path}")
+                failed.write(path)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "download":
-        download(*sys.argv[2:])
-    else:
-        upload(*sys.argv[2:])
+    download(*sys.argv[1:])

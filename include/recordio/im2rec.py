@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import signal
 import sys
@@ -11,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from include.recordio.codec_memory import keep_freed_memory
 from include.recordio.im2rec_arguments import parse_arguments
 
 WRITTEN, FAILED, WRITTEN_IN_PART = 0, 1, 3
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 INTERRUPTED, ENDED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -58,17 +57,10 @@ def _say(line: str) -> None:
 
 
 def _be_a_program() -> None:
-    """End at SIGTERM as at Ctrl-C, start no threads that nothing here uses, and reuse memory.
-
-    glibc returns the pixels' memory after every image and fetches it again page by page, unless told not to; other C
-    libraries have no ``mallopt`` or do not mind. Source of its numbers: glibc's ``malloc.h``.
-    """
+    """End at SIGTERM as at Ctrl-C, start no threads that nothing here uses, and reuse memory."""
     signal.signal(signal.SIGTERM, _end)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for parameter, size in ((_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 256 << 20)):
-            mallopt(parameter, size)
+    keep_freed_memory()
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

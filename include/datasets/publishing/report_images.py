@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from include.datasets.layout import Split, VersionLayout
+from include.datasets.object_store import open_store
 from include.datasets.publishing.report_figures import Integers, PackedImages
 from include.recordio.format import RecordError, decode_image_record
 from include.recordio.images import ImageError, accept_image, reduction
@@ -65,13 +66,15 @@ def contact_sheet(s3: S3Client, layout: VersionLayout, packed: PackedImages, cla
     rows = packed.rows.select(columns).take(chosen).to_pylist()
     lengths = packed.record_bytes[chosen].tolist()
 
+    store = open_store(s3, layout.bucket)
+
     def read(place: int) -> Thumbnail:
         row = rows[place]
         start, end = row["offset"], row["offset"] + lengths[place]
-        answer = s3.get_object(Bucket=layout.bucket, Key=layout.records(row["split"]), Range=f"bytes={start}-{end - 1}")
+        record = bytes(store.get_range(layout.records(row["split"]), start=start, end=end))
         size = row["width"] or 0, row["height"] or 0
         try:
-            jpeg, trouble = thumbnail(answer["Body"].read()), ""
+            jpeg, trouble = thumbnail(record), ""
         except (RecordError, ImageError) as error:
             jpeg, trouble = b"", str(error)
         return Thumbnail(f"s3://{row['bucket']}/{row['key']}", tuple(row["labels"]), row["split"], *size, jpeg, trouble)
