@@ -22,7 +22,7 @@ from include.recordio.progress import Progress
 def pack_list(path: Path, root: Path, side: int, *, fast_decode: bool = False) -> int:
     """Write the .rec and the .idx beside a list and return the number of records. Raises ValueError for a bad image."""
     cv2.setNumThreads(1)
-    keep_freed_memory()
+    keep_freed_memory(largest=32 << 20, kept=256 << 20)
     steps = ImageSteps(resize=side, fast_decode=fast_decode)
     packer = ListPacker(listed_images(path, same_width=False), root, steps, pack_label=False, report=_refuse)
     with (

@@ -12,6 +12,8 @@ from benchmarks.datasets.table import Row, holds
 from benchmarks.datasets.turns import run_process
 
 PACK = [sys.executable, "-m", "benchmarks.datasets.our_build", "pack"]
+SHARD = 1_600
+"""Images of a shard: the training images of the small version fill one, those of the large one a hundred."""
 MOST_MEGABYTES = 400
 MOST_GROWTH = 1.10
 
@@ -19,7 +21,7 @@ MOST_GROWTH = 1.10
 def rows(run: Run) -> Iterator[Row]:
     """Compare one shard with a hundred that a process packs one after the other, and look at large images."""
     few, many = small_images(run.size(2_000, 1_000)), small_images(run.size(200_000, 10_000))
-    least, most = (_peak(run, corpus, 32, 1_600 if run.quick else 2_500) for corpus in (few, many))
+    least, most = (_peak(run, corpus, 32, SHARD) for corpus in (few, many))
     yield holds(
         f"peak memory of a packing process, {few.count:,} and {many.count:,} images",
         f"{few.count:,}: {least:.0f} MB",

@@ -1,20 +1,21 @@
-"""Memory of decoded images, which the C library would give back to the system after each one."""
+"""Memory of decoded images: how much of what is freed the C library keeps for the next ones."""
 
 from __future__ import annotations
 
 import ctypes
 
-_SIZES = {-3: 32 << 20, -1: 256 << 20}
-"""M_MMAP_THRESHOLD, at its largest, and M_TRIM_THRESHOLD of glibc's ``malloc.h``, in bytes."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Of glibc's ``malloc.h``."""
 
 
-def keep_freed_memory() -> None:
-    """Let this process reuse the memory of an image for the next one.
+def keep_freed_memory(*, largest: int, kept: int) -> None:
+    """Let this process reuse freed blocks of up to ``largest`` bytes, and ``kept`` bytes of them in every heap.
 
-    glibc returns the pixels' memory after every image and fetches it again page by page, unless told not to; other C
-    libraries have no ``mallopt`` or do not mind.
+    Left alone glibc goes by the largest block it has seen: it fetches the memory of most images anew page by page, and
+    after large ones keeps hundreds of megabytes in the heaps of threads. Other C libraries have no ``mallopt`` or do
+    not mind. glibc takes 32 MiB for ``largest`` at most.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for parameter, size in _SIZES.items():
-            mallopt(parameter, size)
+        mallopt(_M_MMAP_THRESHOLD, largest)
+        mallopt(_M_TRIM_THRESHOLD, kept)

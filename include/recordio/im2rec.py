@@ -60,7 +60,7 @@ def _be_a_program() -> None:
     """End at SIGTERM as at Ctrl-C, start no threads that nothing here uses, and reuse memory."""
     signal.signal(signal.SIGTERM, _end)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    keep_freed_memory()
+    keep_freed_memory(largest=32 << 20, kept=256 << 20)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

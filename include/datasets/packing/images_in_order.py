@@ -15,6 +15,7 @@ import cv2
 
 from include.datasets.manifest import PACKED, ManifestRow
 from include.datasets.packing.fetch import ObjectFetcher
+from include.recordio.codec_memory import keep_freed_memory
 from include.recordio.format import MAX_LENGTH
 from include.recordio.images import ImageError, PackedImage, accept_image, pack_image, readable_size, working_bytes
 from include.recordio.remarks import remarks
@@ -30,6 +31,8 @@ BYTES_IN_FLIGHT = 24 << 20
 IMAGES_IN_FLIGHT = 256
 DECODING_BYTES = 160 << 20
 """Memory of the images that are decoded at the same time; one that takes more is decoded alone."""
+LARGEST_REUSED = 4 << 20
+"""Bytes of a block that is kept for the next image: a photograph of a megapixel fits, one of twelve is given back."""
 GETS_AT_ONCE = 32
 
 HEADER_BYTES = 24
@@ -53,6 +56,7 @@ def pack_images(
     Raises what ``ObjectFetcher.fetch`` raises; close the iterator to stop before its end.
     """
     cv2.setNumThreads(1)  # the images of a shard are the parallel work, not the rows of one image
+    keep_freed_memory(largest=LARGEST_REUSED, kept=2 * LARGEST_REUSED)
     fetcher = ObjectFetcher(s3)
     packer = _Packer(options, MAX_LENGTH - HEADER_BYTES - BYTES_OF_LABEL * labels)
     flight = _Flight()
