@@ -15,6 +15,11 @@ LABELS_ENDINGS = (".txt", ".json")
 OTHER_FILES = (".7z", ".rar", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".idx", ".txt", *TABLE_ENDINGS)
 """Endings of files that people take for a source."""
 SECOND_ADDRESS = re.compile(r",\s*s3://|,\s+https?://")
+USER = re.compile(r"(https?://)[^/?#]*@")
+NO_PASSWORDS = (
+    "names a user, and a password in a run conf is kept with every run: put the file into S3, or name a pre-signed "
+    "address, which is good for a while only"
+)
 AS_THEY_ARE = "dataset.packing.pass_through packs images as they are: leave one of the two out"
 RECORDS_AS_THEY_ARE = "images of .rec files are packed as they are: leave it out, or name the images they were made of"
 
@@ -27,6 +32,8 @@ def source_is_of_one_kind(conf: RunSections) -> Iterator[Problem]:
         if SECOND_ADDRESS.search(address):
             remedy = "holds a comma and an address again: write a list, in the form an address a line"
             yield Problem(field="dataset.source", value=address, remedy=remedy)
+        elif USER.match(address):
+            yield Problem(field="dataset.source", value=USER.sub(r"\1...@", address), remedy=NO_PASSWORDS)
         elif source_kind(address) == "prefix" and address.lower().endswith(OTHER_FILES):
             remedy = (
                 f"is a file, and none of {', '.join(ARCHIVE_ENDINGS)}, {RECORDS_ENDING}: pack its images as one of "

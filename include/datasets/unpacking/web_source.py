@@ -11,7 +11,7 @@ import re
 import socket
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError, LocationParseError
 
 from include.datasets.errors import DatasetError
 from include.datasets.unpacking.byte_stream import BrokenOffError, Fingerprint, changed
+from include.run_conf.source_rules import NO_PASSWORDS
 
 REDIRECTS = 8
 CONNECT_SECONDS, READ_SECONDS = 20.0, 60.0
@@ -73,9 +74,8 @@ class WebSource:
     def _request(
         self, method: str, address: str, headers: Mapping[str, str], *, tolerated: tuple[int, ...] = ()
     ) -> urllib3.BaseHTTPResponse:
-        first = urlsplit(address)
         for _ in range(REDIRECTS + 1):
-            answer = self._send(method, address, headers, first)
+            answer = self._send(method, address, headers)
             target = answer.headers.get("Location") if answer.status in (301, 302, 303, 307, 308) else None
             if target is None:
                 self._check_status(answer, tolerated)
@@ -86,15 +86,10 @@ class WebSource:
             address = self._redirected(address, target)
         raise DatasetError(f"dataset.source = {self.shown}: over {REDIRECTS} redirects: name the address they lead to")
 
-    def _send(
-        self, method: str, address: str, headers: Mapping[str, str], first: SplitResult
-    ) -> urllib3.BaseHTTPResponse:
+    def _send(self, method: str, address: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         url = _checked(address, self.shown)
         sent = {"Accept-Encoding": "identity", "User-Agent": "sagemaker-image-classification", **headers}
-        if (url.scheme, url.hostname, url.port) == (first.scheme, first.hostname, first.port) and first.username:
-            user = f"{unquote(first.username)}:{unquote(first.password or '')}"
-            sent |= urllib3.make_headers(basic_auth=user)
-        bare = urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2], fragment=""))
+        bare = urlunsplit(url._replace(fragment=""))
         try:
             return _pool(url).urlopen(
                 method, bare, headers=sent, redirect=False, preload_content=False, decode_content=False, retries=False
@@ -198,6 +193,8 @@ def _checked(address: str, shown: str) -> SplitResult:
         raise DatasetError(f"dataset.source = {shown} is no web address ({error}): correct it") from None
     if url.scheme not in ("http", "https") or not host:
         raise DatasetError(f"dataset.source = {shown}: write http://, https:// or s3://")
+    if url.username is not None:
+        raise DatasetError(f"dataset.source = {shown} {NO_PASSWORDS}")
     try:
         refuse_metadata_address(host, host)
     except DatasetError:

@@ -170,6 +170,11 @@ TUNE = {"training.mode": "tune"}
             "it with a slash",
         ),
         (
+            {"dataset.source": "https://anna:secret@acme.com/images.zip"},
+            "dataset.source = https://...@acme.com/images.zip: names a user, and a password in a run conf is kept with "
+            "every run: put the file into S3, or name a pre-signed address, which is good for a while only",
+        ),
+        (
             {"dataset.source": "https://acme.com/images/"},
             "dataset.source = https://acme.com/images/: no listing can be had of a web address: name a file that ends "
             "in .zip, .tar, .tar.gz, .tgz or .rec, or s3://bucket/prefix/",

@@ -28,7 +28,6 @@ class WebServer:
     location: str = ""
     """Where `/moved/...` redirects to."""
     requests: list[str] = field(default_factory=list)
-    authorizations: list[str | None] = field(default_factory=list)
 
     @property
     def tag(self) -> str:
@@ -47,7 +46,6 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, *, with_body: bool) -> None:
         asked = self.headers.get("Range", "")
         self.told.requests.append(f"{self.command} {asked}".strip())
-        self.told.authorizations.append(self.headers.get("Authorization"))
         if self.told.statuses and with_body:
             self.send_error(self.told.statuses.pop(0))
         elif not self.told.head and not with_body:
