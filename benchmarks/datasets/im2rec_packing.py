@@ -46,7 +46,7 @@ def rows(run: Run) -> Iterator[Row]:
             "2": lambda: peer("2"),
             "4": lambda: peer("4"),
         },
-        run.size(7, 2),
+        run.size(9, 2),
     )
     for threads in ("2", "4"):
         _compare(prefixes["ours"], prefixes[threads])
@@ -78,7 +78,7 @@ def _beside_the_codec(run: Run, corpus: Corpus, root: Path, path: Path) -> Row:
 
     taken = alternate(
         {"codec": lambda: timed(codec), "ours": lambda: timed(lambda: pack_list(path, root, SIDE))},
-        run.size(9, 2),
+        run.size(15, 2),
     )
     return at_least(
         "the same in one process, from files to a file, against the codec's own ceiling",

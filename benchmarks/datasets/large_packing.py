@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.datasets.im2rec_packing import OPTIONS, OURS, SIDE
 from benchmarks.datasets.lists import write_list
 from benchmarks.datasets.machine import im2rec
-from benchmarks.datasets.photographs import Corpus, grainy_photographs, large_photographs
+from benchmarks.datasets.photographs import Corpus, grainy_photographs, large_photographs, light_photographs
 from benchmarks.datasets.run import Run
 from benchmarks.datasets.table import Row, at_least
 from benchmarks.datasets.turns import Measured, alternate, fastest, run_process, seconds
@@ -23,6 +23,7 @@ def rows(run: Run) -> Iterator[Row]:
     Scaled decoding still reads every bit of a file, so its gain shrinks as the bytes of a photograph grow.
     """
     count = run.size(200, 40)
+    yield from _compare(run, light_photographs(count), {"fast": WANTED})
     yield from _compare(run, large_photographs(count), {"fast": WANTED, "exact": None})
     yield from _compare(run, grainy_photographs(count), {"fast": WANTED})
 

@@ -97,6 +97,11 @@ def photographs(count: int, distinct: int | None = None) -> Corpus:
     return Corpus("photographs", count, 650, 550, 90, 7.8, distinct or count)
 
 
+def light_photographs(count: int) -> Corpus:
+    """Photographs of 12 megapixels and about 0.5 MB, compressed as for the web."""
+    return Corpus("light-photographs", count, 4000, 3000, 75, 3.0, min(count, 40))
+
+
 def large_photographs(count: int) -> Corpus:
     """Photographs of 12 megapixels and about 1.5 MB."""
     return Corpus("large-photographs", count, 4000, 3000, 90, 3.0, min(count, 40))
