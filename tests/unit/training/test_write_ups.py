@@ -129,6 +129,40 @@ def test_the_tuning_job_of_an_example_runs_within_its_budget(aws: RunningLocalAw
     assert best.job == described["BestTrainingJob"]["TrainingJobName"]
 
 
+@pytest.mark.parametrize("scaling", ["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"])
+@pytest.mark.parametrize("strategy", ["Bayesian", "Random", "Hyperband"])
+def test_every_strategy_and_scaling_searches_every_type_of_range(
+    aws: RunningLocalAws, strategy: str, scaling: str
+) -> None:
+    ranges = {
+        "learning_rate": {"min": 0.001, "max": 0.5, "scaling": scaling},
+        "mini_batch_size": {"min": 8, "max": 32},
+        "optimizer": ["sgd", "adam"],
+    }
+    conf = RunConf.from_conf(
+        {
+            "dataset.name": "strategies",
+            "training.mode": "tune",
+            "training.hyperparameters.epochs": 4,
+            "tuning.strategy": strategy,
+            "tuning.max_jobs": 3,
+            "tuning.max_parallel_jobs": 2,
+            "tuning.ranges": ranges,
+        }
+    )
+    given: dict[str, Any] = {"conf": conf, "settings": DEPLOYMENT, "dataset": version(aws, conf), "run": RUN}
+
+    described = tuned(aws, tuning_request(f"{strategy}-{scaling}", **given))
+
+    assert described["HyperParameterTuningJobStatus"] == "Completed", described.get("FailureReason")
+    jobs = tuned_jobs(aws.client("sagemaker"), described)
+    assert len(jobs) == 3
+    for job in jobs:
+        assert 0.001 <= float(job.hyperparameters["learning_rate"]) <= 0.5
+        assert int(job.hyperparameters["mini_batch_size"]) in range(8, 33)
+        assert job.hyperparameters["optimizer"] in ("sgd", "adam")
+
+
 def test_cats_and_dogs_go_on_from_the_tuned_model_with_other_epochs_rate_and_batch(aws: RunningLocalAws) -> None:
     conf = example("cats-and-dogs")
     given: dict[str, Any] = {"conf": conf, "settings": DEPLOYMENT, "dataset": version(aws, conf), "run": RUN}
