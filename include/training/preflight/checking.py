@@ -16,6 +16,7 @@ from include.training.preflight.buckets import bucket_problems, bucket_questions
 from include.training.preflight.cost import charges, cost_findings
 from include.training.preflight.data import dataset_notes, dataset_problems
 from include.training.preflight.findings import Findings, PreflightError
+from include.training.preflight.ignored import ignored_notes
 from include.training.preflight.machines import machine_problems, region_problems
 from include.training.preflight.prices import PRICE_LIST_REGION, PriceList
 from include.training.preflight.quotas import needs, quota_findings
@@ -65,7 +66,8 @@ def check(
     answers = ask({**bucket_questions(s3, settings), **data, **services})
     buckets = Findings.of(bucket_problems(answers, settings))
     heard = services if buckets.problems else {**data, **services}
-    found = [Findings.of(look.at_conf()), buckets, *(answers[subject] for subject in heard)]
+    ignored = tuple(ignored_notes(conf)) if "training" in stages and parent is None else ()
+    found = [Findings(tuple(look.at_conf()), notes=ignored), buckets, *(answers[subject] for subject in heard)]
     if dataset is not None:
         problems = tuple(dataset_problems(conf, dataset, parent=parent))
         found.append(Findings(problems, notes=tuple(dataset_notes(conf, dataset))))
