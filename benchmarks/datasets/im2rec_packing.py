@@ -37,12 +37,17 @@ def rows(run: Run) -> Iterator[Row]:
     lists = {name: write_list(run.folder / name / "images.lst", corpus) for name in ("ours", "2", "4")}
     prefixes = {name: path.with_suffix("") for name, path in lists.items()}
 
+    def ours() -> Turn:
+        remove_output(lists["ours"])
+        return run_process([*OURS, *OPTIONS, prefixes["ours"], root])
+
     def peer(threads: str) -> Turn:
+        remove_output(lists[threads])
         return run_process([*im2rec(), *OPTIONS, "--num-thread", threads, prefixes[threads], root])
 
     taken = alternate(
         {
-            "ours": lambda: run_process([*OURS, *OPTIONS, prefixes["ours"], root]),
+            "ours": ours,
             "2": lambda: peer("2"),
             "4": lambda: peer("4"),
         },
@@ -58,6 +63,12 @@ def rows(run: Run) -> Iterator[Row]:
             1.5,
         )
     yield _beside_the_codec(run, corpus, root, lists["ours"])
+
+
+def remove_output(listed: Path) -> None:
+    """Remove what an earlier turn packed: a file to be replaced costs its removal."""
+    for ending in (".rec", ".idx"):
+        listed.with_suffix(ending).unlink(missing_ok=True)
 
 
 def _compare(ours: Path, theirs: Path) -> None:
@@ -76,8 +87,12 @@ def _beside_the_codec(run: Run, corpus: Corpus, root: Path, path: Path) -> Row:
             for _ in pool.map(_decode_resize_encode, sources):
                 pass
 
+    def ours() -> Turn:
+        remove_output(path)
+        return timed(lambda: pack_list(path, root, SIDE))
+
     taken = alternate(
-        {"codec": lambda: timed(codec), "ours": lambda: timed(lambda: pack_list(path, root, SIDE))},
+        {"codec": lambda: timed(codec), "ours": ours},
         run.size(15, 2),
     )
     return at_least(
