@@ -65,7 +65,6 @@ def contact_sheet(s3: S3Client, layout: VersionLayout, packed: PackedImages, cla
     columns = ["bucket", "key", "labels", "split", "width", "height", "offset"]
     rows = packed.rows.select(columns).take(chosen).to_pylist()
     lengths = packed.record_bytes[chosen].tolist()
-
     store = open_store(s3, layout.bucket)
 
     def read(place: int) -> Thumbnail:
