@@ -13,6 +13,9 @@ from typing import Any
 import httpx
 
 FINAL_RUN_STATES = frozenset({"success", "failed"})
+IDEMPOTENT = frozenset({"GET", "PATCH"})
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before each repetition of a request that the server failed at."""
 
 
 class AirflowError(Exception):
@@ -146,10 +149,17 @@ class AirflowClient:
         return self._content(self._answer(method, path, **arguments))
 
     def _answer(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """Ask once, or again where that does no harm: Airflow answers 500 while its SQLite is locked by a writer."""
+        pauses = iter(PAUSES if method in IDEMPOTENT else ())
         try:
-            return self._http.request(method, path, **arguments)
+            while (answer := self._http.request(method, path, **arguments)).is_server_error:
+                pause = next(pauses, None)
+                if pause is None:
+                    break
+                time.sleep(pause)
         except httpx.HTTPError as error:
             raise AirflowError(f"Airflow at {self._http.base_url} does not answer any more: {error}.") from error
+        return answer
 
     @staticmethod
     def _content(answer: httpx.Response) -> Any:
