@@ -5,9 +5,11 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from demo.services import Services, down, up
+from tests.browser.trigger_form import DAG_ID
+from tests.end_to_end.live_airflow import Operator
 from tests.ports import free_port
 
 CHROMIUM_FLAGS = (
@@ -30,8 +32,9 @@ def chromium() -> str:
     return str(found)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def services(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """An Airflow and a local AWS of the module's own: they leave the machine to the tests of other files."""
     state = tmp_path_factory.mktemp("services")
     yield up(state, free_port(), free_port(), print)
     down(state, print)
@@ -45,3 +48,26 @@ def page(chromium: str) -> Iterator[Page]:
         page.set_default_timeout(60_000)
         yield page
         browser.close()
+
+
+@pytest.fixture
+def airflow(services: Services) -> Operator:
+    client = Operator(services.airflow_url, services.user, services.password)
+    client.wait_for_dag(DAG_ID, 120)
+    client.unpause(DAG_ID)
+    return client
+
+
+@pytest.fixture
+def form(page: Page, services: Services, airflow: Operator) -> Locator:
+    """The trigger form, opened by somebody who has signed in."""
+    page.goto(services.airflow_url)
+    page.get_by_label("Username").fill(services.user)
+    page.get_by_label("Password").fill(services.password)
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda url: "login" not in url)
+    page.goto(f"{services.airflow_url}/dags/{DAG_ID}")
+    page.get_by_role("button", name="Trigger").first.click()
+    form = page.get_by_role("dialog").filter(has_text="Trigger Dag")
+    expect(form.get_by_role("button", name="Trigger")).to_be_enabled()
+    return form

@@ -1,0 +1,175 @@
+"""Airflow's pages in a real browser, used as an engineer uses them: the trigger form, a waiting task, a wrong conf."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import boto3
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+
+from demo.airflow_client import AirflowError, TaskRun
+from demo.bootstrap import IMAGES_PREFIX, client_config
+from demo.images import digit_images, upload
+from demo.services import Services
+from include.run_conf import RunConf, form_fields
+from include.training.naming import job_name
+from tests.browser.trigger_form import DAG_ID, choose, field_of, open_section, trigger
+from tests.end_to_end.live_airflow import Operator
+
+LABELS = ("0", "1", "7")
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
+TRAIN = "training.train"
+START_SECONDS = 300.0
+LOG_MILLISECONDS = 120_000.0
+LOOK_MILLISECONDS = 8_000.0
+
+pytestmark = [pytest.mark.browser, pytest.mark.enable_socket]
+
+
+def test_the_form_shows_every_section_and_field_of_the_run_conf(form: Locator) -> None:
+    fields = form_fields()
+    for section in dict.fromkeys(field.section for field in fields):
+        expect(form.get_by_role("button", name=section, exact=True)).to_be_visible()
+    for name in [field.name for field in fields]:
+        assert form.locator(f'[name="element_{name}"], [id="element_{name}"]').count(), name
+
+    open_section(form, "Training: hyperparameters")
+
+    expect(form.get_by_text("Depth of the residual network")).to_be_visible()
+
+
+def test_a_changed_form_starts_a_run_with_what_was_entered(form: Locator, page: Page, airflow: Operator) -> None:
+    open_section(form, "Dataset")
+    field_of(form, "dataset.name").fill("birds")
+    open_section(form, "Training: hyperparameters")
+    field_of(form, "training.hyperparameters.epochs").fill("7")
+    open_section(form, "Tuning")
+    field_of(form, "tuning.max_jobs").fill("0")  # below its bound of 1: the form corrects it
+    field_of(form, "tuning.max_jobs").press("Tab")
+
+    run = trigger(form, airflow)
+
+    expect(page.get_by_text(run.run_id).first).to_be_visible()
+    assert run.conf["dataset.name"] == "birds"
+    assert run.conf["training.hyperparameters.epochs"] == 7
+    assert run.conf["tuning.max_jobs"] == 1
+
+
+def test_what_is_wrong_is_named_on_the_page_of_the_run(
+    form: Locator, page: Page, airflow: Operator, services: Services
+) -> None:
+    open_section(form, "Dataset")
+    field_of(form, "dataset.name").fill("two words")
+    run = trigger(form, airflow)
+
+    page.goto(f"{services.airflow_url}/dags/{DAG_ID}/runs/{run.run_id}/tasks/check_conf")
+
+    message = page.get_by_text("dataset.name").and_(page.get_by_text("two words")).first
+    deadline = time.monotonic() + 90
+    while not message.is_visible() and time.monotonic() < deadline:
+        page.wait_for_timeout(1000)
+        page.reload()
+    expect(message).to_be_visible()
+
+
+@pytest.fixture
+def images(services: Services) -> None:
+    """The sample images of the digits that the run asks for, and of one more."""
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=services.aws_url,
+        region_name=services.settings.region,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+        config=client_config(),
+    )
+    wanted = [image for image in digit_images() if image.key.startswith(tuple(f"{label}/" for label in (*LABELS, "3")))]
+    upload(s3, services.settings.data_bucket, IMAGES_PREFIX, wanted)
+
+
+@pytest.fixture
+def run_id(form: Locator, airflow: Operator, images: None) -> Iterator[str]:
+    """A run that trains and tunes with three labels, started as a person starts it; it ends with the test."""
+    open_section(form, "Dataset")
+    field_of(form, "dataset.name").fill("three-digits")
+    field_of(form, "dataset.labels").fill("\n".join(LABELS))
+    open_section(form, "Dataset: packing")
+    field_of(form, "dataset.packing.resize").fill("28")
+    open_section(form, "Training")
+    choose(form, "training.mode", "both")
+    open_section(form, "Training: hyperparameters")
+    choose(form, "training.hyperparameters.num_layers", "20")
+    for name, value in {"image_shape": "3,28,28", "mini_batch_size": "32", "epochs": "300"}.items():
+        field_of(form, f"training.hyperparameters.{name}").fill(value)
+    open_section(form, "Tuning")
+    field_of(form, "tuning.max_parallel_jobs").fill("1")  # the local AWS runs as many jobs at once as there are cores
+    run = trigger(form, airflow)
+    asked = RunConf.from_conf(run.conf)
+    assert asked.dataset.labels == list(LABELS)
+    assert asked.training.mode == "both"
+    yield run.run_id
+    airflow.abandon(DAG_ID, run.run_id)
+
+
+def keep(page: Page, name: str) -> None:
+    """Renew a picture of the documentation, where that is asked for."""
+    if os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=IMAGES / name)
+
+
+def test_a_waiting_task_shows_its_jobs_own_log_and_leads_to_its_pages(
+    run_id: str,
+    page: Page,
+    services: Services,
+    airflow: Operator,
+) -> None:
+    wait_until_deferred(airflow, run_id, TRAIN)
+    page.set_viewport_size({"width": 1640, "height": 980})
+    task = f"{services.airflow_url}/dags/{DAG_ID}/runs/{run_id}/tasks/{TRAIN}/mapped/0"
+
+    page.goto(task)
+    expect(page.get_by_text("Deferred").first).to_be_visible(timeout=LOG_MILLISECONDS)
+    find_in_log(page, re.compile(r"Epoch\[\d+\] Validation-accuracy="))
+    summary = re.compile(r"==> epoch \d+ of 300, train accuracy .*, validation accuracy .* left, \d+ s billable so far")
+    find_in_log(page, summary)
+    keep(page, "live-log.png")
+
+    page.goto(f"{task}/details")
+    job = job_name(dag_id=DAG_ID, run_id=run_id, task_id=TRAIN, map_index=0)
+    for name in ("SageMaker console", "CloudWatch logs"):
+        link = page.get_by_role("link", name=name)
+        expect(link).to_be_visible(timeout=LOG_MILLISECONDS)
+        address = str(link.get_attribute("href"))
+        assert address.startswith("https://us-east-1.console.aws.amazon.com/")
+        assert job in address
+    keep(page, "task-links.png")
+
+
+def find_in_log(page: Page, line: re.Pattern[str]) -> None:
+    """Open the log anew until a line is in view: the page shows the end of a log when it opens, and may stay there."""
+    deadline = time.monotonic() + LOG_MILLISECONDS / 1000
+    found = page.get_by_text(line).last
+    while not found.is_visible():
+        assert time.monotonic() < deadline, page.locator("code").first.inner_text()
+        page.reload()
+        with suppress(PlaywrightTimeoutError):
+            found.wait_for(timeout=LOOK_MILLISECONDS)
+
+
+def wait_until_deferred(airflow: Operator, run_id: str, task_id: str) -> None:
+    """Look once a second: training, browser and Airflow share the machine."""
+    deadline = time.monotonic() + START_SECONDS
+    tasks: list[TaskRun] = []
+    while not any(task.task_id == task_id and task.state == "deferred" for task in tasks):
+        assert time.monotonic() < deadline, tasks
+        assert all(task.state not in ("failed", "upstream_failed") for task in tasks), tasks
+        time.sleep(1)
+        with suppress(AirflowError):
+            tasks = airflow.task_runs(DAG_ID, run_id)
