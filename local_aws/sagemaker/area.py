@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from local_aws.sagemaker.service import SageMaker
+from local_aws.sagemaker.context import Aws
 
 Document = dict[str, Any]
 Action = Callable[[Document], Document]
@@ -28,7 +27,7 @@ class Area(ABC):
     resource_types: frozenset[str] = frozenset()
     """The types in the ARNs of its resources, for example "training-job": their tags are kept by `Tags`."""
 
-    def __init__(self, sagemaker: SageMaker) -> None:
+    def __init__(self, sagemaker: Neighbours) -> None:
         self.sagemaker = sagemaker
         self.aws = sagemaker.aws
 
@@ -43,3 +42,25 @@ class Area(ABC):
 
     def close(self) -> None:  # noqa: B027
         """End every process of the area: the server is going."""
+
+
+A = TypeVar("A", bound=Area)
+
+
+class Neighbours(Protocol):
+    """The areas of one account in one region, as each of them sees the others."""
+
+    @property
+    def aws(self) -> Aws:
+        """The account and region."""
+
+    @property
+    def areas(self) -> Sequence[Area]:
+        """All of them."""
+
+    @property
+    def resource_types(self) -> frozenset[str]:
+        """The types of resources that they hold, as ARNs name them."""
+
+    def area(self, kind: type[A]) -> A:
+        """The area of that class."""

@@ -9,18 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from local_aws.aws_errors import AwsError, already_existing, could_not_find, validation_error
-from local_aws.sagemaker.area import Action, Area, Document
+from local_aws.sagemaker.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.deployment_rules import check_deployment
 from local_aws.sagemaker.fleet import DeploymentError, Fleet, Variant
 from local_aws.sagemaker.hosting import EndpointConfig, Hosting
 from local_aws.sagemaker.records import ResourceTable, now
 from local_aws.sagemaker.tags import Tags, check_tags
-
-if TYPE_CHECKING:
-    from local_aws.sagemaker.service import SageMaker
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +52,7 @@ class Endpoints(Area):
 
     resource_types = frozenset({"endpoint"})
 
-    def __init__(self, sagemaker: SageMaker) -> None:
+    def __init__(self, sagemaker: Neighbours) -> None:
         super().__init__(sagemaker)
         self._endpoints: ResourceTable[Endpoint] = ResourceTable(
             taken=lambda endpoint: already_existing("endpoint", endpoint.arn),

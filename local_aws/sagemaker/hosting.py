@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local_aws.aws_errors import already_existing, could_not_find, validation_error
 from local_aws.sagemaker import hosting_rules
-from local_aws.sagemaker.area import Action, Area, Document
+from local_aws.sagemaker.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.model_artifacts import ModelArtifact
 from local_aws.sagemaker.records import ResourceTable, now
 from local_aws.sagemaker.registry import ModelRegistry
 from local_aws.sagemaker.tags import Tags, check_tags
-
-if TYPE_CHECKING:
-    from local_aws.sagemaker.service import SageMaker
 
 CONFIG_FIELDS = (
     "ProductionVariants",
@@ -82,7 +79,7 @@ class Hosting(Area):
 
     resource_types = frozenset({"model", "endpoint-config"})
 
-    def __init__(self, sagemaker: SageMaker) -> None:
+    def __init__(self, sagemaker: Neighbours) -> None:
         super().__init__(sagemaker)
         self.models: ResourceTable[Model] = ResourceTable(
             taken=lambda model: already_existing("model", model.arn),

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local_aws.aws_errors import AwsError, validation_error
-from local_aws.sagemaker.area import Action, Area, Document
+from local_aws.sagemaker.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.model_artifacts import ModelArtifact
 from local_aws.sagemaker.model_package import ModelPackage, ModelPackageGroup
 from local_aws.sagemaker.records import ResourceTable, now
 from local_aws.sagemaker.tags import Tags, check_tags
-
-if TYPE_CHECKING:
-    from local_aws.sagemaker.service import SageMaker
 
 NOT_LOCAL = ("ValidationSpecification", "SourceAlgorithmSpecification", "ManagedStorageType")
 KEPT_FIELDS = (
@@ -43,7 +40,7 @@ class ModelRegistry(Area):
 
     resource_types = frozenset({"model-package", "model-package-group"})
 
-    def __init__(self, sagemaker: SageMaker) -> None:
+    def __init__(self, sagemaker: Neighbours) -> None:
         super().__init__(sagemaker)
         self._lock = threading.RLock()
         self._groups: ResourceTable[ModelPackageGroup] = ResourceTable(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from local_aws import constraints
-from local_aws.sagemaker.area import Action, Area, Document
+from local_aws.sagemaker.area import A, Action, Area, Document
 from local_aws.sagemaker.context import Aws, Server
 from local_aws.sagemaker.endpoints import Endpoints
 from local_aws.sagemaker.hosting import Hosting
@@ -28,8 +28,6 @@ AREAS: tuple[type[Area], ...] = (
     ModelRegistry,
     SearchResources,
 )
-
-A = TypeVar("A", bound=Area)
 
 
 class SageMaker:

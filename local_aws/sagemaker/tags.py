@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from local_aws.aws_errors import resource_limit_exceeded, validation_error
-from local_aws.sagemaker.area import Action, Area, Document, NotHeldHere
-
-if TYPE_CHECKING:
-    from local_aws.sagemaker.service import SageMaker
+from local_aws.sagemaker.area import Action, Area, Document, Neighbours, NotHeldHere
 
 MOST_TAGS = 50
 
@@ -18,7 +14,7 @@ MOST_TAGS = 50
 class Tags(Area):
     """AddTags, ListTags and DeleteTags for every resource that an area has registered."""
 
-    def __init__(self, sagemaker: SageMaker) -> None:
+    def __init__(self, sagemaker: Neighbours) -> None:
         super().__init__(sagemaker)
         self._lock = threading.Lock()
         self._tags: dict[str, dict[str, str]] = {}

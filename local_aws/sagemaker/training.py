@@ -6,19 +6,16 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local_aws.aws_errors import AwsError, requested_resource_not_found, resource_in_use, validation_error
-from local_aws.sagemaker.area import Action, Area, Document
+from local_aws.sagemaker.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.metrics import IMAGE_CLASSIFICATION_METRICS, MetricLog
 from local_aws.sagemaker.records import ResourceTable
 from local_aws.sagemaker.rules import check_training_job
 from local_aws.sagemaker.tags import Tags
 from local_aws.sagemaker.training_job import FINISHED, TrainingJob
 from local_aws.sagemaker.training_run import TrainingRun
-
-if TYPE_CHECKING:
-    from local_aws.sagemaker.service import SageMaker
 
 CLOSING_GRACE_SECONDS = 1.0
 
@@ -30,7 +27,7 @@ class TrainingJobs(Area):
 
     resource_types = frozenset({"training-job"})
 
-    def __init__(self, sagemaker: SageMaker) -> None:
+    def __init__(self, sagemaker: Neighbours) -> None:
         super().__init__(sagemaker)
         self.jobs: ResourceTable[TrainingJob] = ResourceTable(
             taken=_taken, unknown=lambda _: requested_resource_not_found()

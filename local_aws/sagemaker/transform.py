@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from local_aws.aws_errors import AwsError, resource_in_use, validation_error
-from local_aws.sagemaker.area import Action, Area, Document
+from local_aws.sagemaker.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.hosting import Hosting
 from local_aws.sagemaker.records import ResourceTable
 from local_aws.sagemaker.tags import Tags, check_tags
 from local_aws.sagemaker.transform_job import TransformJob
 from local_aws.sagemaker.transform_rules import check_transform_job
 from local_aws.sagemaker.transform_run import TransformRun
-
-if TYPE_CHECKING:
-    from local_aws.sagemaker.service import SageMaker
 
 CLOSE_SECONDS = 3.0
 
@@ -26,7 +22,7 @@ class TransformJobs(Area):
 
     resource_types = frozenset({"transform-job"})
 
-    def __init__(self, sagemaker: SageMaker) -> None:
+    def __init__(self, sagemaker: Neighbours) -> None:
         super().__init__(sagemaker)
         self._jobs: ResourceTable[TransformJob] = ResourceTable(taken=_taken, unknown=_unknown)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from local_aws.aws_errors import AwsError, resource_in_use, resource_not_found, validation_error
 from local_aws.sagemaker import tuning_rules
-from local_aws.sagemaker.area import Action, Area, Document
+from local_aws.sagemaker.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.records import ResourceTable
 from local_aws.sagemaker.rules import check_training_job
 from local_aws.sagemaker.search_space import SearchSpace
@@ -20,16 +19,13 @@ from local_aws.sagemaker.tuned_jobs import page_of_tuned_jobs
 from local_aws.sagemaker.tuning_job import Definition, TuningJob
 from local_aws.sagemaker.tuning_run import TuningRun, training_request
 
-if TYPE_CHECKING:
-    from local_aws.sagemaker.service import SageMaker
-
 
 class Tuning(Area):
     """The tuning jobs of one account and region."""
 
     resource_types = frozenset({"hyper-parameter-tuning-job"})
 
-    def __init__(self, sagemaker: SageMaker) -> None:
+    def __init__(self, sagemaker: Neighbours) -> None:
         super().__init__(sagemaker)
         self._jobs: ResourceTable[TuningJob] = ResourceTable(taken=_taken, unknown=_unknown)
 
