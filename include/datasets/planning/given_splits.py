@@ -8,7 +8,8 @@ from typing import Protocol
 
 from include.datasets.layout import SPLITS, Split
 from include.datasets.planning.known import KnownImages
-from include.datasets.planning.splits import Shares, SplitShares, assign_splits
+from include.datasets.planning.shares import Shares, SplitShares
+from include.datasets.planning.splits import assign_splits
 from include.datasets.sources.source import SourceImage
 
 SPLIT_NAMES: dict[str, Split] = {

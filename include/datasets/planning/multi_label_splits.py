@@ -11,7 +11,8 @@ from iterstrat.ml_stratifiers import IterativeStratification
 from numpy.typing import NDArray
 
 from include.datasets.layout import Split
-from include.datasets.planning.splits import fraction, nearest_quotas
+from include.datasets.planning.shares import nearest_quotas
+from include.datasets.planning.spread import fraction
 
 ROUNDS = 10
 """Balancing ends by itself after three or four rounds over the images."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 from include.datasets.layout import SPLITS, Split
 from include.datasets.manifest import PLANNED, lay_out
 from include.datasets.planning.image_table import ImagesByContent
-from include.datasets.planning.splits import fraction
+from include.datasets.planning.spread import fraction
 from include.datasets.planning.version_plan import ShardTask, VersionPlan
 
 DIGESTED = ("bucket", "key", "etag", "labels", "record_id", "split")

@@ -2,73 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
 
 from include.datasets.layout import SPLITS, Split
+from include.datasets.planning.shares import ROUNDING, SplitShares, nearest_quotas, positive_shares
+from include.datasets.planning.spread import fraction
 
 LINE: tuple[Split, ...] = ("test", "validation", "train")
 """The order in which the splits' intervals lie on [0, 1)."""
-
-ROUNDING = 1e-9
-"""Shares are decimal fractions, which binary ones miss by less than this."""
-
-
-class SplitShares(Protocol):
-    """The shares of a split; training takes what validation and test leave."""
-
-    @property
-    def validation(self) -> float:
-        """Share of the validation split, 0 to 1."""
-
-    @property
-    def test(self) -> float:
-        """Share of the test split, 0 to 1."""
-
-    @property
-    def seed(self) -> int:
-        """Another seed is another split."""
-
-    @property
-    def train_per_class(self) -> int | None:
-        """Training images of each class; the rest is shared by validation and test. None: the shares say it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Shares that were worked out from others."""
-
-    validation: float
-    test: float
-    seed: int
-    train_per_class: int | None = None
-
-
-def fraction(seed: int, purpose: str, etag: str) -> float:
-    """Spread ETags evenly over [0, 1), the same on every machine."""
-    digest = hashlib.sha256(f"{seed}/{purpose}/{etag}".encode()).digest()
-    return int.from_bytes(digest[:7], "big") / (1 << 56)
-
-
-def natural_split(etag: str, shares: SplitShares) -> Split:
-    """Return the split whose interval an image's content and the seed fall into, whatever other images there are."""
-    line, ends = _intervals(positive_shares(shares))
-    return line[bisect_right(ends, fraction(shares.seed, "split", etag))]
-
-
-def positive_shares(shares: SplitShares) -> dict[Split, float]:
-    """Return the shares of the splits that are to have images."""
-    every: dict[Split, float] = {
-        "train": 1 - shares.validation - shares.test,
-        "validation": shares.validation,
-        "test": shares.test,
-    }
-    return {split: share for split, share in every.items() if share > ROUNDING}
 
 
 def assign_splits(
@@ -105,24 +49,6 @@ def assign_splits(
         else:
             assigned |= _so_many_train(etags, shares, there, shares.train_per_class, alone=alone)
     return assigned
-
-
-def nearest_quotas(
-    new: float, shares: Mapping[Split, float], there: Mapping[Split, int], *, alone: bool = False
-) -> dict[Split, float]:
-    """Divide new images among splits so that the sums with those already there come as near to the shares as can be.
-
-    Near is the least sum of squares. Quotas are not rounded; their sum is ``new``.
-    """
-    before = {split: 0 if alone else there.get(split, 0) for split in shares}
-    whole = sum(shares.values())
-    total = new + sum(before.values())
-    wanted = {split: total * share / whole - before[split] for split, share in shares.items()}
-    while any(quota < -ROUNDING for quota in wanted.values()):
-        wanted = {split: quota for split, quota in wanted.items() if quota >= -ROUNDING}
-        excess = (sum(wanted.values()) - new) / len(wanted)
-        wanted = {split: quota - excess for split, quota in wanted.items()}
-    return {split: wanted.get(split, 0.0) for split in shares}
 
 
 def _share_out(etags: list[str], shares: SplitShares, there: Counter[Split], *, alone: bool) -> dict[str, Split]:

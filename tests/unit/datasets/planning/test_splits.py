@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.datasets.layout import SPLITS, Split
-from include.datasets.planning.splits import assign_splits, natural_split, nearest_quotas, positive_shares
+from include.datasets.planning.shares import nearest_quotas, positive_shares
+from include.datasets.planning.splits import assign_splits
+from include.datasets.planning.spread import fraction
 from include.datasets.version import SplitOptions
 
 SHARES = SplitOptions(train=0.8, validation=0.1, test=0.1, seed=0)
@@ -37,6 +39,16 @@ def of_one_class(
     etags: Iterable[str], shares: SplitOptions = SHARES, settled: Mapping[Split, int] | None = None
 ) -> dict[str, Split]:
     return assign_splits(dict.fromkeys(etags, ("cat",)), shares, settled={"cat": Counter(settled or {})})
+
+
+def natural_split(etag: str, shares: SplitOptions) -> Split:
+    """The split into whose interval an image falls, whatever other images there are: test first, training last."""
+    point, wanted = fraction(shares.seed, "split", etag), positive_shares(shares)
+    for split in ("test", "validation"):
+        if point < (share := wanted.get(split, 0.0)):
+            return split
+        point -= share
+    return "train"
 
 
 def miss(counts: Mapping[Split, int], shares: SplitOptions) -> float:
