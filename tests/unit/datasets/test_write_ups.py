@@ -258,12 +258,12 @@ def flags(bucket: Bucket, others: Bucket) -> dict[str, list[int]]:
     for key, body in images_at([*keys, "user/not listed.jpg"]).items():
         others.put(key, body)
     bucket.put("labels/s3-paths.txt", "".join(f"{key}\n" for key in keys).encode())
-    bucket.put("labels/labels.txt", "".join(f"label {number}\n" for number in range(334)).encode())
-    for name, numbers in {"train": range(36), "val": range(36, 48)}.items():
-        lines = (
-            "\t".join([str(n), *(f"{flag:f}" for flag in flags[keys[n]]), keys[n].rpartition("/")[2]]) for n in numbers
-        )
-        bucket.put(f"labels/{name}.lst", "".join(f"{line}\n" for line in lines).encode())
+    for folder, columns in {"labels": 334, "labels-50": 50}.items():
+        bucket.put(f"{folder}/labels.txt", "".join(f"label {number}\n" for number in range(columns)).encode())
+        for name, listed in {"train": keys[:36], "val": keys[36:]}.items():
+            rows = [[f"{flag:f}" for flag in flags[key][:columns]] for key in listed]
+            lines = ("\t".join(["0", *row, key.rpartition("/")[2]]) for key, row in zip(listed, rows, strict=True))
+            bucket.put(f"{folder}/{name}.lst", "".join(f"{line}\n" for line in lines).encode())
     return flags
 
 
@@ -289,13 +289,16 @@ def test_334_labels_are_those_of_the_lists_for_the_pictures_of_another_bucket(
 
 
 @pytest.mark.usefixtures("flags")
-def test_50_of_334_labels_are_a_version_of_the_same_pictures(bucket: Bucket, read: Example) -> None:
-    document = json.loads(text_of("multi-label-334"))
-    document["dataset"]["labels"] = [f"label {number}" for number in range(50)]
+@pytest.mark.parametrize("chosen", [True, False], ids=["chosen from the 334", "from lists of their own"])
+def test_50_labels_are_a_version_of_the_same_pictures(bucket: Bucket, read: Example, *, chosen: bool) -> None:
+    labels = [f"label {number}" for number in range(50)]
+    document = json.loads(text_of("multi-label-334" if chosen else "multi-label-50"))
+    if chosen:
+        document["dataset"]["labels"] = labels
 
     version = build(bucket, read(json.dumps(document)))
 
-    assert version.labels == document["dataset"]["labels"]
+    assert version.labels == labels
     assert (version.counts.total, version.counts.validation) == (48, 12)
     records = list(read_records(BytesIO(bucket.get(version.layout.records("train")))))
     assert {len(decode_image_record(record.payload).labels) for record in records} == {50}

@@ -30,6 +30,7 @@ def test_every_write_up_has_an_example() -> None:
         "custom-container",
         "dog-breeds",
         "multi-label-334",
+        "multi-label-50",
     ]
 
 
@@ -86,6 +87,13 @@ def test_the_multi_label_job_is_sent_what_the_write_up_sends() -> None:
         "use_weighted_loss": "1",
         "optimizer": "adam",
     }
+
+
+def test_50_labels_train_alike() -> None:
+    many, few = (
+        json.loads(EXAMPLES[name].read_text(encoding="utf-8")) for name in ("multi-label-334", "multi-label-50")
+    )
+    assert many | {"dataset": {}} == few | {"dataset": {}}
 
 
 def tuned(name: str) -> dict[str, Any]:
