@@ -41,6 +41,19 @@ class LogLink(BaseOperatorLink):
         return str(getattr(operator, "log_url", ""))
 
 
+class ReportsLink(BaseOperatorLink):
+    """The folder of the run's reports in the S3 console: leaderboard and evaluation, as soon as they are written."""
+
+    @property
+    def name(self) -> str:
+        """The link's text."""
+        return "Reports in S3"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        """The reports of the run for which `operator` started or found a job; empty before it did."""
+        return str(getattr(operator, "reports_url", ""))
+
+
 class ReportLink(BaseOperatorLink):
     """The report that the task wrote to S3, in the S3 console.
 
@@ -84,9 +97,10 @@ def log_url(region: str, group: str, stream_prefix: str = "") -> str:
 
 
 def s3_url(region: str, uri: str) -> str:
-    """The address of an object's page in the S3 console."""
+    """The address of an object's page in the S3 console, or of a folder's: a URI with a slash at its end."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return f"https://{_console(region)}/s3/object/{bucket}?region={region}&prefix={quote(key)}"
+    page = "buckets" if key.endswith("/") else "object"
+    return f"https://{_console(region)}/s3/{page}/{bucket}?region={region}&prefix={quote(key)}"
 
 
 def _console(region: str) -> str:

@@ -19,7 +19,7 @@ from demo.bootstrap import IMAGES_PREFIX, client_config
 from demo.images import digit_images, upload
 from demo.services import Services
 from include.run_conf import RunConf, form_fields
-from include.training.naming import job_name
+from include.training.naming import Run, job_name
 from tests.browser.trigger_form import DAG_ID, choose, field_of, open_section, trigger
 from tests.end_to_end.live_airflow import Operator
 
@@ -149,6 +149,8 @@ def test_a_waiting_task_shows_its_jobs_own_log_and_leads_to_its_pages(
         address = str(link.get_attribute("href"))
         assert address.startswith("https://us-east-1.console.aws.amazon.com/")
         assert job in address
+    reports = page.get_by_role("link", name="Reports in S3")
+    assert f"reports/{Run(DAG_ID, run_id).name}/" in str(reports.get_attribute("href"))
     keep(page, "task-links.png")
 
 

@@ -44,7 +44,7 @@ class EndpointOperator(WaitingOperator):
         settings = load_settings()
         access, deployment = AwsAccess.of(settings), self._deployment(settings, context)
         name, sagemaker = deployment.endpoint_name, access.client("sagemaker")
-        self.point_at(access, name)
+        self.point_at(name, settings, context)
         before = configs_before(sagemaker, deployment)
         try:
             self.log.info("Endpoint %s: %s.", name, deploy(sagemaker, deployment))
@@ -66,7 +66,7 @@ class EndpointOperator(WaitingOperator):
 
         settings, name = load_settings(), self.check_event(event)
         access = AwsAccess.of(settings)
-        self.point_at(access, name)
+        self.point_at(name, settings, context)
         try:
             endpoint = served(access.client("sagemaker"), self._deployment(settings, context), before=before)
         except SupersededError as superseded:

@@ -81,7 +81,7 @@ class SageMakerJobOperator(WaitingOperator):
         except AccountFullError as full:
             return self._wait_for_its_turn(full, settings, full_since or time.time())
         self._started = (access, name)
-        self.point_at(access, name)
+        self.point_at(name, settings, context)
         if self.kind.status(description) == self.kind.done:
             self.log.info("The %s %s is done already: using its result.", self.kind.noun, name)
             return self._hand_on(description)
@@ -96,8 +96,9 @@ class SageMakerJobOperator(WaitingOperator):
         self, context: Context, event: Mapping[str, Any], attached: float | None = None
     ) -> dict[str, Any]:
         """Hand on the result of the finished job, or say what went wrong with it; `attached` is when it was found."""
-        name, access = self.check_event(event), AwsAccess.of(load_settings())
-        self.point_at(access, name)
+        settings, name = load_settings(), self.check_event(event)
+        access = AwsAccess.of(settings)
+        self.point_at(name, settings, context)
         description = getattr(access.client("sagemaker"), self.kind.describe)(**self.kind.named(name))
         if self.kind.status(description) == self.kind.done:
             return self._hand_on(description)

@@ -12,9 +12,11 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from image_classification.aws import AwsAccess
 from image_classification.job_kinds import JobKind
-from image_classification.links import ConsoleLink, LogLink, console_url, log_url
+from image_classification.links import ConsoleLink, LogLink, ReportsLink, console_url, log_url, s3_url
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
     from include.settings import Settings
 
 GRACE = timedelta(minutes=5)
@@ -30,7 +32,7 @@ class WaitingOperator(BaseOperator):
     """
 
     template_fields = ("inputs",)
-    operator_extra_links = (ConsoleLink(), LogLink())
+    operator_extra_links = (ConsoleLink(), LogLink(), ReportsLink())
     ui_color = "#f2e6d9"
     kind: ClassVar[JobKind]
 
@@ -39,12 +41,16 @@ class WaitingOperator(BaseOperator):
         self.inputs = inputs
         self.console_url = ""
         self.log_url = ""
+        self.reports_url = ""
 
-    def point_at(self, access: AwsAccess, name: str) -> None:
-        """Let the task's links lead to the job or endpoint of this name."""
-        region = access.region_name or ""
+    def point_at(self, name: str, settings: Settings, context: Context) -> None:
+        """Let the task's links lead to the job or endpoint of this name, and to its run's reports."""
+        from include.training.naming import Run
+
+        region, run = settings.region, Run.of_task(context["ti"])
         self.console_url = console_url(region, self.kind.console_page, name)
         self.log_url = log_url(region, *self.kind.log_place(name))
+        self.reports_url = s3_url(region, f"s3://{settings.output_bucket}/{settings.report_prefix(run.name)}")
 
     def wait_for(self, access: AwsAccess, name: str, settings: Settings, method: str, **kwargs: Any) -> NoReturn:
         """Defer until the job or endpoint is final, then go on with `method` and these `kwargs`."""

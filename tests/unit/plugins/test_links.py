@@ -31,6 +31,9 @@ def test_a_report_is_shown_in_the_s3_console() -> None:
     assert s3_url("eu-west-1", "s3://models/reports/a run/report.html") == (
         "https://eu-west-1.console.aws.amazon.com/s3/object/models?region=eu-west-1&prefix=reports/a%20run/report.html"
     )
+    assert s3_url("eu-west-1", "s3://models/reports/a run/") == (
+        "https://eu-west-1.console.aws.amazon.com/s3/buckets/models?region=eu-west-1&prefix=reports/a%20run/"
+    )
 
 
 @pytest.mark.usefixtures("aws")

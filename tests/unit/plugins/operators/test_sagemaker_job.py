@@ -18,6 +18,7 @@ from image_classification.aws import AwsAccess
 from image_classification.operators.sagemaker_job import JobOrder, SageMakerJobOperator
 from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
 from image_classification.operators.transform_job import TransformJobOperator
+from include.training.naming import Run
 from tests.local_aws.running import BUCKET, ROLE, TOY_IMAGE, RunningLocalAws, finished_job, training_request
 from tests.unit.plugins.conftest import SETTINGS
 
@@ -98,6 +99,8 @@ async def test_a_job_is_started_waited_for_and_handed_on_as_a_small_result(
     assert result["hyperparameters"] == {"epochs": "2"}
     assert result["artifact"].endswith(f"{event['name']}/output/model.tar.gz")
     assert event["name"] in operator.console_url
+    run = Run("chain", context()["ti"].run_id)
+    assert operator.reports_url.endswith(f"prefix=reports/{run.name}/")
     assert any("Epoch[1] Validation-accuracy=0.5" in line for line in caplog.messages)
     assert any("==> epoch 2 of 2" in line for line in caplog.messages)
 
