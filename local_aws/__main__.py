@@ -59,17 +59,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(application: LocalAws, listener: socket.socket, server: Server) -> None:
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: ended.set())
+    told_to_end = _signals()
     http = wsgi_server(listener, application)
     threading.Thread(target=http.serve_forever, name="http", daemon=True).start()
     sys.stdout.write(f"local AWS ready at {server.endpoint_url} (state in {server.state_dir})\n")
     sys.stdout.flush()
-    ended.wait()
+    os.read(told_to_end, 1)
     http.shutdown()
     http.server_close()
     listener.close()
+
+
+def _signals() -> int:
+    """Return a pipe in which a byte arrives with the first signal to end, whichever thread the kernel gives it to.
+
+    Python runs handlers in the main thread only, which does not wake from waiting for a lock when another thread took
+    the signal, as one does that is just being started.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    return told
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
 import socket
 import urllib.error
 import urllib.request
@@ -73,6 +75,20 @@ def test_numbers_out_of_range_are_refused(arguments: list[str], said: str, capsy
         main(arguments)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_it_ends_whichever_of_its_threads_takes_the_signal(tmp_path: Path) -> None:
+    server = start_local_aws(tmp_path)
+    pid = server.process.pid
+    newest = max(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
+    assert newest != pid
+
+    assert ctypes.CDLL(None).tgkill(pid, newest, signal.SIGTERM) == 0
+
+    try:
+        assert server.process.wait(20) == 0
+    finally:
+        server.process.kill()
 
 
 def test_proxies_and_bundles_of_the_environment_do_not_disturb(tmp_path: Path) -> None:
