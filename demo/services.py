@@ -27,9 +27,6 @@ AIRFLOW_PORT = 8080
 USER = "admin"
 AWS_SECONDS = 60
 AIRFLOW_SECONDS = 240
-LOCK_SECONDS = 60
-"""How long Airflow's processes wait for each other's writes to their SQLite; after 5 s, the default, they fail."""
-
 SCHEDULED_COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
@@ -170,7 +167,7 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout={LOCK_SECONDS}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
         SETTINGS_VARIABLE: settings.to_json(),

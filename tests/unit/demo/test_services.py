@@ -4,10 +4,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from demo.bootstrap import LocalSettings
-from demo.services import LOCK_SECONDS, ROOT, ServicesError, airflow_environment, down, requested_ports, up
+from demo.services import ROOT, ServicesError, airflow_environment, down, requested_ports, up
 
 pytestmark = pytest.mark.enable_socket
 AWS_URL = "http://127.0.0.1:4566"
@@ -66,17 +65,6 @@ def test_nothing_of_the_callers_own_aws_or_airflow_reaches_the_services(
     assert environment["AWS_ENDPOINT_URL"] == AWS_URL
     assert environment["AIRFLOW_HOME"] == str(tmp_path / "airflow")
     assert environment["PYTHONPATH"].split(":") == [str(ROOT), str(ROOT / "plugins")]
-
-
-def test_airflow_waits_for_its_database_while_another_of_its_processes_writes(tmp_path: Path) -> None:
-    environment = airflow_environment(tmp_path, LocalSettings.at(AWS_URL), AWS_URL, "http://127.0.0.1:8080")
-    engine = create_engine(environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
-
-    with engine.connect() as connection:
-        waits = connection.execute(text("PRAGMA busy_timeout")).scalar_one()
-
-    assert waits == LOCK_SECONDS * 1000
-    assert (tmp_path / "airflow" / "airflow.db").exists()
 
 
 def test_ending_what_never_ran_says_so(tmp_path: Path) -> None:
