@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 
 FINAL_RUN_STATES = frozenset({"success", "failed"})
-IDEMPOTENT = frozenset({"GET", "PATCH"})
+REPEATABLE = frozenset({"GET", "PATCH"})
+"""Methods that do no harm when they are asked for again."""
+
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each repetition of a request that the server failed at."""
 
@@ -90,10 +92,14 @@ class AirflowClient:
         """Let a DAG's runs start."""
         self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
-    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
-        """Start a run and return its id."""
-        body = {"logical_date": None, "conf": conf}
-        return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+    def trigger(self, dag_id: str, conf: dict[str, Any], run_id: str = "") -> str:
+        """Start a run and return its id; a run of this id that is there already stays the only one."""
+        run_id = run_id or f"manual__{datetime.now(UTC).isoformat()}"
+        body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
+        answer = self._answer("POST", f"/api/v2/dags/{dag_id}/dagRuns", is_repeatable=True, json=body)
+        if answer.status_code != 409:
+            self._content(answer)
+        return run_id
 
     def dag_run(self, dag_id: str, run_id: str) -> DagRun:
         """Return how a run is doing."""
@@ -148,9 +154,14 @@ class AirflowClient:
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         return self._content(self._answer(method, path, **arguments))
 
-    def _answer(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """Ask once, or again where that does no harm: Airflow answers 500 while its SQLite is locked by a writer."""
-        pauses = iter(PAUSES if method in IDEMPOTENT else ())
+    def _answer(self, method: str, path: str, *, is_repeatable: bool | None = None, **arguments: Any) -> httpx.Response:
+        """Ask once, or again where that does no harm.
+
+        On SQLite Airflow 3.3 answers 500 now and then: a person's request notes itself in the log by a write that
+        blocks the server's event loop, while the write that it waits for needs that loop to end.
+        """
+        again = method in REPEATABLE if is_repeatable is None else is_repeatable
+        pauses = iter(PAUSES if again else ())
         try:
             while (answer := self._http.request(method, path, **arguments)).is_server_error:
                 pause = next(pauses, None)

@@ -50,12 +50,20 @@ def page(chromium: str) -> Iterator[Page]:
         browser.close()
 
 
-@pytest.fixture
-def airflow(services: Services) -> Operator:
+@pytest.fixture(scope="module")
+def switched_on(services: Services) -> Operator:
     client = Operator(services.airflow_url, services.user, services.password)
     client.wait_for_dag(DAG_ID, 120)
     client.unpause(DAG_ID)
     return client
+
+
+@pytest.fixture
+def airflow(switched_on: Operator) -> Iterator[Operator]:
+    """The Airflow to look into; no run of a test goes on into the next."""
+    yield switched_on
+    for run in switched_on.dag_runs(DAG_ID):
+        switched_on.finished(DAG_ID, run.run_id)
 
 
 @pytest.fixture

@@ -48,9 +48,8 @@ class Operator(AirflowClient):
 
     def begin(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
         """Start a run with an id of its own; False where Airflow could not do so just now."""
-        body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
         with suppress(AirflowError):
-            return self._answer("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body).status_code in (200, 409)
+            return bool(self.trigger(dag_id, conf, run_id))
         return False
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
@@ -62,7 +61,7 @@ class Operator(AirflowClient):
             "include_downstream": True,
             "reset_dag_runs": True,
         }
-        self._call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", json=body)
+        self._call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", is_repeatable=True, json=body)
 
     def abandon(self, dag_id: str, run_id: str) -> None:
         """Fail a run that is not over, with all that is left of it."""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,9 @@ class LockedAirflow(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.failures = 0
+        self.status = 200
         self.asked: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
 
     @property
     def url(self) -> str:
@@ -27,10 +31,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: LockedAirflow
 
     def answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        body, status = b'{"access_token": "t", "dag_run_id": "r"}', 200
+        asked = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        body, status = b'{"access_token": "t"}', 201
         if self.path != "/auth/token":
             self.server.asked.append(self.command)
+            self.server.bodies.append(json.loads(asked))
+            status = self.server.status
             if self.server.failures:
                 self.server.failures -= 1
                 status = 500
@@ -70,8 +76,17 @@ def test_a_database_that_stays_locked_is_an_error(airflow: LockedAirflow) -> Non
     assert len(airflow.asked) == 3
 
 
-def test_a_run_is_never_asked_for_twice(airflow: LockedAirflow) -> None:
-    airflow.failures = 1
-    with AirflowClient(airflow.url, "user", "word") as client, pytest.raises(AirflowError, match="500"):
+@pytest.mark.parametrize("status", [200, 409], ids=["not started before", "started by the first request"])
+def test_a_run_is_asked_for_again_under_the_same_id(airflow: LockedAirflow, status: int) -> None:
+    airflow.failures, airflow.status = 1, status
+    with AirflowClient(airflow.url, "user", "word") as client:
+        run_id = client.trigger("chain", {"dataset.name": "birds"})
+    assert airflow.asked == ["POST", "POST"]
+    assert [body["dag_run_id"] for body in airflow.bodies] == [run_id, run_id]
+
+
+def test_a_run_that_airflow_refuses_is_an_error(airflow: LockedAirflow) -> None:
+    airflow.status = 422
+    with AirflowClient(airflow.url, "user", "word") as client, pytest.raises(AirflowError, match="422"):
         client.trigger("chain", {})
     assert airflow.asked == ["POST"]
