@@ -24,6 +24,9 @@ from tests.ports import free_port
 PASSWORD = "for-the-tests-only"
 START_SECONDS = 180.0
 RUN_SECONDS = 180.0
+PAUSE = 0.5
+"""Seconds between two looks: Airflow shares the machine with what it is asked about."""
+
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 QUICK = {
@@ -81,12 +84,12 @@ class Operator(AirflowClient):
 
     def finished(self, dag_id: str, run_id: str) -> DagRun:
         """Wait until a run is over, and return it."""
-        run: DagRun = eventually(lambda: self._over(dag_id, run_id), RUN_SECONDS)
+        run: DagRun = eventually(lambda: self._over(dag_id, run_id), RUN_SECONDS, pause=PAUSE)
         return run
 
     def finished_task(self, dag_id: str, run_id: str, task_id: str) -> TaskRun:
         """Wait until an unmapped task has ended, and return it."""
-        task: TaskRun = eventually(lambda: self._ended(dag_id, run_id, task_id), RUN_SECONDS)
+        task: TaskRun = eventually(lambda: self._ended(dag_id, run_id, task_id), RUN_SECONDS, pause=PAUSE)
         return task
 
     def _ended(self, dag_id: str, run_id: str, task_id: str) -> TaskRun | None:
@@ -125,7 +128,7 @@ class LiveAirflow:
 
     def operator(self) -> Operator:
         """Sign in as soon as the API answers."""
-        signed_in: Operator = eventually(self._sign_in, START_SECONDS)
+        signed_in: Operator = eventually(self._sign_in, START_SECONDS, pause=PAUSE)
         return signed_in
 
     def kill(self, part: str = "") -> int:

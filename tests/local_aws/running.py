@@ -72,15 +72,15 @@ def start_local_aws(
     return RunningLocalAws(ready[1], state_dir, process)
 
 
-def eventually(look: Callable[[], Any], seconds: float = 30) -> Any:
-    """Look again and again until something is seen; return it."""
+def eventually(look: Callable[[], Any], seconds: float = 30, *, pause: float = 0.05) -> Any:
+    """Look again and again, with a pause between two looks, until something is seen; return it."""
     deadline = time.monotonic() + seconds
     while True:
         seen = look()
         if seen:
             return seen
         assert time.monotonic() < deadline, f"not seen within {seconds} s"
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def training_request(name: str, image: str = TOY_IMAGE, channel: str = "data/train/", **changes: Any) -> dict[str, Any]:

@@ -14,6 +14,12 @@ LAST_LINES = 20
 HOPELESS = ("ClientError", "AlgorithmError")
 """How FailureReason starts when the same job would fail the same way again."""
 
+LIMITS = {
+    "MaxRuntimeExceeded": "resources.max_runtime_seconds",
+    "MaxWaitTimeExceeded": "resources.max_wait_seconds",
+}
+"""Secondary statuses of a training job that reached a limit, and where the limit is set."""
+
 REFUSED = frozenset(
     {
         "ValidationException",
@@ -51,6 +57,11 @@ def job_failure(
     return AirflowFailException(message) if hopeless else AirflowException(message)
 
 
+def was_stopped_by_hand(kind: JobKind, description: Mapping[str, Any]) -> bool:
+    """Whether somebody stopped the job, a killed task too, and no limit of its own."""
+    return kind.status(description) == "Stopped" and description.get("SecondaryStatus") not in LIMITS
+
+
 def refused_request(kind: JobKind, name: str, error: Any) -> AirflowException:
     """The error of a request that AWS answered with an error; `error` is botocore's ClientError.
 
@@ -86,8 +97,5 @@ def last_log_lines(logs: Any, kind: JobKind, name: str) -> list[str]:
 
 
 def _why_stopped(description: Mapping[str, Any]) -> str:
-    if description.get("SecondaryStatus") == "MaxRuntimeExceeded":
-        return "it reached resources.max_runtime_seconds"
-    if description.get("SecondaryStatus") == "MaxWaitTimeExceeded":
-        return "it reached resources.max_wait_seconds"
-    return "somebody stopped it"
+    limit = LIMITS.get(str(description.get("SecondaryStatus")))
+    return f"it reached {limit}" if limit else "somebody stopped it"

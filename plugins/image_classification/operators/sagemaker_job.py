@@ -14,7 +14,12 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
 from image_classification.job_kinds import ACTIVE
-from image_classification.operators.job_failure import job_failure, last_log_lines, refused_request
+from image_classification.operators.job_failure import (
+    job_failure,
+    last_log_lines,
+    refused_request,
+    was_stopped_by_hand,
+)
 from image_classification.operators.lineage import inputs_of, operator_lineage, outputs_of
 from image_classification.operators.quota import PATIENCE, AccountFullError, seconds_to_wait
 from image_classification.operators.waiting import WaitingOperator
@@ -48,7 +53,8 @@ class SageMakerJobOperator(WaitingOperator):
     """Starts a job, or attaches to the one that an earlier try of the same task started.
 
     The name follows from what the job is for (DAG, run, task, map index) and an attempt number that grows only past
-    jobs that failed or were stopped, so that there is never a second job while the first may live.
+    jobs that failed or were stopped, so that there is never a second job while the first may live. Past a job that
+    would fail the same way again it grows only when a person asks for it, by clearing the task.
 
     :param request: builds the body of the create call, with the name in it; raising AirflowSkipException skips the task
     """
@@ -140,10 +146,13 @@ class SageMakerJobOperator(WaitingOperator):
         from include.training.results import is_of_deployment
 
         sagemaker = access.client("sagemaker")
+        before: tuple[str, Mapping[str, Any]] | None = None
         for attempt in itertools.count(1):
             name = self._name(context, attempt)
             description = self._find(sagemaker, name)
             if description is None:
+                if before is not None:
+                    self._go_on_after(access, *before, context)
                 body = self.request(JobOrder(name, Run.of_task(context["ti"]), access, settings, self.inputs))
                 self._started = (access, name)
                 description = self._create(sagemaker, name, body)
@@ -157,8 +166,20 @@ class SageMakerJobOperator(WaitingOperator):
             if status in ACTIVE or status == self.kind.done:
                 self.log.info("Attaching to the %s %s, which an earlier try started.", self.kind.noun, name)
                 return name, description, False
-            self.log.info("The %s %s is %s: starting the next attempt.", self.kind.noun, name, status)
+            before = (name, description)
         raise AssertionError("attempts are endless")
+
+    def _go_on_after(self, access: AwsAccess, name: str, description: Mapping[str, Any], context: Context) -> None:
+        """Tell that the attempt after this ended one begins; raise its failure where it would only fail again.
+
+        Airflow itself tries a task again whose end it did not hear of, also one that failed for good.
+        """
+        if not _is_asked_for(context["ti"], self.retries or 0) and not was_stopped_by_hand(self.kind, description):
+            failure = self.failure(access, name, description)
+            if isinstance(failure, AirflowFailException):
+                raise failure
+        status = self.kind.status(description)
+        self.log.info("The %s %s is %s: starting the next attempt.", self.kind.noun, name, status)
 
     def _create(self, sagemaker: Any, name: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         from botocore.exceptions import ClientError
@@ -229,6 +250,14 @@ class SageMakerJobOperator(WaitingOperator):
             self.log.info("Stopped the %s %s.", self.kind.noun, name)
         except ClientError as error:
             self.log.warning("The %s %s could not be stopped: %s", self.kind.noun, name, error)
+
+
+def _is_asked_for(ti: Any, retries: int) -> bool:
+    """Whether this try is no retry: the task's first, or the first after a person cleared it.
+
+    Clearing sets `max_tries` to the tries there were, and `retries` more.
+    """
+    return bool(ti.try_number == ti.max_tries - retries + 1)
 
 
 def _stopped_for_an_earlier_try(status: str, description: Mapping[str, Any], attached: float | None) -> bool:

@@ -19,6 +19,7 @@ from image_classification.operators.sagemaker_job import JobOrder, SageMakerJobO
 from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
 from image_classification.operators.transform_job import TransformJobOperator
 from include.training.naming import Run
+from tests.local_aws.control import ask
 from tests.local_aws.running import BUCKET, ROLE, TOY_IMAGE, RunningLocalAws, finished_job, training_request
 from tests.unit.plugins.conftest import SETTINGS
 
@@ -29,7 +30,9 @@ def make_operator(*, execution_timeout: timedelta | None = None, **hyperparamete
     def request(order: JobOrder) -> dict[str, Any]:
         return training_request(order.name, HyperParameters=hyperparameters)
 
-    return TrainingJobOperator(task_id="train", request=request, inputs={}, execution_timeout=execution_timeout)
+    return TrainingJobOperator(
+        task_id="train", request=request, inputs={}, retries=2, execution_timeout=execution_timeout
+    )
 
 
 def tuning_request(order: JobOrder) -> dict[str, Any]:
@@ -135,17 +138,53 @@ async def test_a_job_that_another_try_starts_at_the_same_moment_is_attached_to(
     await second.trigger.on_kill()
 
 
-async def test_a_failed_job_tells_reason_and_log_and_a_retry_starts_the_next_attempt(context: Any) -> None:
+async def test_a_failed_job_tells_reason_and_log_and_clearing_starts_the_next_attempt(context: Any) -> None:
     operator = make_operator(exit="1", failure="num_classes is wrong")
     event = await event_of(deferred(operator, context()))
 
     with pytest.raises(AirflowFailException, match="num_classes is wrong") as failure:
         operator.execute_complete(context(), event)
-    retried = deferred(make_operator(), context(try_number=2))
+    cleared = deferred(make_operator(), context(try_number=2, max_tries=3))
 
     assert "Epoch[0] Validation-accuracy" in str(failure.value)
-    assert retried.trigger.serialize()[1]["name"] != event["name"]
+    assert cleared.trigger.serialize()[1]["name"] != event["name"]
+    assert (await event_of(cleared))["status"] == "Completed"
+
+
+async def test_a_retry_of_a_task_whose_end_airflow_did_not_hear_of_pays_for_no_second_failure(
+    sagemaker: Any, context: Any
+) -> None:
+    event = await event_of(deferred(make_operator(exit="1", failure="num_classes is wrong"), context()))
+    before = sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]
+
+    with pytest.raises(AirflowFailException, match=f"{event['name']} ended as Failed: .*num_classes is wrong"):
+        make_operator().execute(context(try_number=2))
+
+    assert sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"] == before
+
+
+async def test_a_retry_after_a_failure_of_aws_starts_the_next_attempt(context: Any, aws: RunningLocalAws) -> None:
+    ask(aws.url, "faults", {"failure_reason": "InternalServerError: We encountered an internal error. Please retry."})
+    event = await event_of(deferred(make_operator(), context()))
+
+    retried = deferred(make_operator(), context(try_number=2))
+
+    assert event["status"] == "Failed"
     assert (await event_of(retried))["status"] == "Completed"
+
+
+async def test_a_retry_after_a_limit_pays_for_no_second_job_that_reaches_it(context: Any) -> None:
+    def request(order: JobOrder) -> dict[str, Any]:
+        limit = {"MaxRuntimeInSeconds": 1}
+        return training_request(order.name, HyperParameters={"seconds": "60"}, StoppingCondition=limit)
+
+    operator = make_operator()
+    operator.request = request
+    event = await event_of(deferred(operator, context()))
+
+    assert event["status"] == "Stopped"
+    with pytest.raises(AirflowFailException, match=r"reached resources\.max_runtime_seconds"):
+        operator.execute(context(try_number=2))
 
 
 async def test_a_failed_tuning_job_tells_what_became_of_its_training_jobs(sagemaker: Any, context: Any) -> None:
