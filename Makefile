@@ -8,7 +8,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 PORT ?= 4566
 AIRFLOW_PORT ?= 8080
 WORKERS ?= 2
-JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# One test process more than there are cores: those that run Airflow wait for half of their time.
+JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 BENCHMARKS := $(filter-out __init__ training,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 export PORT AIRFLOW_PORT
