@@ -11,7 +11,7 @@ from tests.end_to_end.chaos.deployment import Deployment, deployed
 from tests.end_to_end.chaos.ordeal import Ordeal, Outcome, conf_of_a_run
 from tests.end_to_end.chaos.strikes import Killer
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
 SEED = 12
 RUNS = 2
