@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
@@ -15,43 +15,38 @@ if TYPE_CHECKING:
 CONSOLES = {"cn": "console.amazonaws.cn", "us-gov": "console.amazonaws-us-gov.com"}
 
 
-class ConsoleLink(BaseOperatorLink):
+class PlaceLink(BaseOperatorLink):
+    """A page that a waiting operator points at in one of its attributes; Airflow keeps a link by its class's name."""
+
+    text: ClassVar[str]
+    attribute: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """The link's text."""
+        return self.text
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        """The page of what `operator` has just started or found; empty before there is one."""
+        return str(getattr(operator, self.attribute, ""))
+
+
+class ConsoleLink(PlaceLink):
     """The page of the task's job or endpoint in the AWS console."""
 
-    @property
-    def name(self) -> str:
-        """The link's text."""
-        return "SageMaker console"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        """The page of the job that `operator` has just started or found; empty before there is one."""
-        return str(getattr(operator, "console_url", ""))
+    text, attribute = "SageMaker console", "console_url"
 
 
-class LogLink(BaseOperatorLink):
+class LogLink(PlaceLink):
     """The log of the task's job or endpoint in CloudWatch Logs."""
 
-    @property
-    def name(self) -> str:
-        """The link's text."""
-        return "CloudWatch logs"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        """The log of the job that `operator` has just started or found; empty before there is one."""
-        return str(getattr(operator, "log_url", ""))
+    text, attribute = "CloudWatch logs", "log_url"
 
 
-class ReportsLink(BaseOperatorLink):
+class ReportsLink(PlaceLink):
     """The folder of the run's reports in the S3 console: leaderboard and evaluation, as soon as they are written."""
 
-    @property
-    def name(self) -> str:
-        """The link's text."""
-        return "Reports in S3"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        """The reports of the run for which `operator` started or found a job; empty before it did."""
-        return str(getattr(operator, "reports_url", ""))
+    text, attribute = "Reports in S3", "reports_url"
 
 
 class ReportLink(BaseOperatorLink):
