@@ -154,14 +154,13 @@ class AirflowClient:
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         return self._content(self._answer(method, path, **arguments))
 
-    def _answer(self, method: str, path: str, *, is_repeatable: bool | None = None, **arguments: Any) -> httpx.Response:
+    def _answer(self, method: str, path: str, *, is_repeatable: bool = False, **arguments: Any) -> httpx.Response:
         """Ask once, or again where that does no harm.
 
         On SQLite Airflow 3.3 answers 500 now and then: a person's request notes itself in the log by a write that
         blocks the server's event loop, while the write that it waits for needs that loop to end.
         """
-        again = method in REPEATABLE if is_repeatable is None else is_repeatable
-        pauses = iter(PAUSES if again else ())
+        pauses = iter(PAUSES if is_repeatable or method in REPEATABLE else ())
         try:
             while (answer := self._http.request(method, path, **arguments)).is_server_error:
                 pause = next(pauses, None)

@@ -175,9 +175,10 @@ def test_a_job_killed_from_outside_fails_its_task_at_once_with_the_reason_and_th
     container.kill()
 
     finished = operator.finished(run.dag_id, run.run_id)
-    log = log_of(operator, run)
+    task, log = operator.task(run.dag_id, run.run_id, TRAIN), log_of(operator, run)
 
     assert finished.state == "failed"
+    assert task.state == "failed"
     reason = world.sagemaker.describe_training_job(TrainingJobName=run.job)["FailureReason"]
     assert reason.startswith("AlgorithmError: the container was killed from outside by SIGKILL")
     assert reason.endswith("exit code: 137")

@@ -260,9 +260,9 @@ def flags(bucket: Bucket, others: Bucket) -> dict[str, list[int]]:
     bucket.put("labels/s3-paths.txt", "".join(f"{key}\n" for key in keys).encode())
     for folder, columns in {"labels": 334, "labels-50": 50}.items():
         bucket.put(f"{folder}/labels.txt", "".join(f"label {number}\n" for number in range(columns)).encode())
-        for name, listed in {"train": keys[:36], "val": keys[36:]}.items():
-            rows = [[f"{flag:f}" for flag in flags[key][:columns]] for key in listed]
-            lines = ("\t".join(["0", *row, key.rpartition("/")[2]]) for key, row in zip(listed, rows, strict=True))
+        for name, numbers in {"train": range(36), "val": range(36, 48)}.items():
+            shown = {n: [f"{flag:f}" for flag in flags[keys[n]][:columns]] for n in numbers}
+            lines = ("\t".join([str(n), *row, keys[n].rpartition("/")[2]]) for n, row in shown.items())
             bucket.put(f"{folder}/{name}.lst", "".join(f"{line}\n" for line in lines).encode())
     return flags
 
