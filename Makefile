@@ -8,6 +8,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 PORT ?= 4566
 AIRFLOW_PORT ?= 8080
 WORKERS ?= 2
+EXAMPLES ?= 2000
+SEED ?= 1
 # One test process more than there are cores: those that run Airflow wait for half of their time.
 JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 BENCHMARKS := $(filter-out __init__ training,$(basename $(notdir $(wildcard benchmarks/*.py))))
@@ -19,7 +21,7 @@ MXNET := .venv-mxnet/bin/python
 environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, but $(PYTHON) is %d.%d: install it, or name one with make PYTHON=/path/to/python3.11" % v)' \
 	&& "$(PYTHON)" tools/environments.py
 
-.PHONY: help setup demo local down test lint format lock up compose-down test-compose bench-datasets bench-training chaos clean
+.PHONY: help setup demo local down test fuzz lint format lock up compose-down test-compose bench-datasets bench-training chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +44,16 @@ test: ## run every test (makes also the environments of the SageMaker SDKs, clie
 	@status=0; \
 	$(AIRFLOW) -m pytest -n $(JOBS) tests --ignore=tests/containers || status=1; \
 	OMP_NUM_THREADS=1 $(MXNET) -m pytest -n $(JOBS) tests/containers || status=1; \
+	exit $$status
+
+# Hypothesis draws the inputs from the seed. Whole builds take far longer than a reader, so they get fewer examples.
+fuzz: setup ## feed every reader with damaged bytes for some minutes (EXAMPLES=2000 SEED=1)
+	@status=0; \
+	FUZZ_EXAMPLES=$(EXAMPLES) $(AIRFLOW) -m pytest -n $(JOBS) --timeout 3600 --hypothesis-seed=$(SEED) tests/fuzz || status=1; \
+	FUZZ_EXAMPLES=$$(( $(EXAMPLES) / 20 + 1 )) $(AIRFLOW) -m pytest --timeout 3600 --hypothesis-seed=$(SEED) \
+		tests/unit/datasets/test_fuzz.py || status=1; \
+	FUZZ_EXAMPLES=$(EXAMPLES) OMP_NUM_THREADS=1 $(MXNET) -m pytest -n $(JOBS) --timeout 3600 --hypothesis-seed=$(SEED) \
+		tests/containers -k fuzz || status=1; \
 	exit $$status
 
 lint: setup ## ruff, mypy --strict, import rules
