@@ -87,6 +87,10 @@ class DatasetVersion(BaseModel):
     """Images that no version before had packed so; None in documents from before they were counted."""
     smallest_side: int
     """Shortest edge of any packed image in pixels."""
+    smallest_height: int | None = None
+    """Of any packed image in pixels; None in documents from before it was kept."""
+    smallest_width: int | None = None
+    """As `smallest_height`; it may be that of another image."""
     mean_image: MeanImage | None = None
     """None in documents from before it was worked out."""
     next_record_id: int

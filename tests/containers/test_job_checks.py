@@ -97,6 +97,20 @@ def test_multi_label_columns_are_zero_or_one(make_job: JobMaker) -> None:
     assert "have labels other than 0 and 1, the first is record 0" in refusal(job)
 
 
+@pytest.mark.parametrize(("shape", "fits"), [("3,28,40", True), ("3,40,28", False), ("3,28,41", False)])
+def test_height_is_compared_with_height_and_width_with_width(make_job: JobMaker, shape: str, fits: bool) -> None:
+    layers = 20 if shape.startswith("3,28") else 18
+    job = make_job(image_shape=shape, num_layers=layers)
+    for channel, count in (("train", TRAIN_IMAGES), ("validation", 9)):
+        write_records(job.channel(channel) / f"{channel}.rec", corner_images(count, side=28, width=40))
+    if fits:
+        assert read(job).train.sizes[0].tolist() == [40, 28]
+    else:
+        assert f"image_shape {shape.split(',')[2]} x {shape.split(',')[1]} (width x height), record 0 is 40 x 28" in (
+            refusal(job)
+        )
+
+
 def test_images_smaller_than_image_shape_are_refused(job: JobFolder) -> None:
     records = [*corner_images(TRAIN_IMAGES - 1), (0.0, encoded(picture(0, 0, side=20, width=40)))]
     write_records(job.channel("train") / "train.rec", records)

@@ -128,6 +128,7 @@ def _describe(plan: VersionPlan, manifest: pa.Table, channels: Mapping[Split, Se
     if not counts["train"]:
         raise DatasetError(f"no image of {plan.source} could be packed for training: see the shards' logs for reasons")
     per_class = class_counts(packed)
+    height, width = (pc.min(packed[column]).as_py() for column in ("height", "width"))
     record_bytes = sum(piece.size for pieces in channels.values() for piece in pieces)
     return DatasetVersion(
         name=plan.name,
@@ -142,7 +143,9 @@ def _describe(plan: VersionPlan, manifest: pa.Table, channels: Mapping[Split, Se
         statuses=_statuses(manifest),
         new_images=plan.new_images,
         newly_packed=packed.filter(pc.starts_with(packed["shard"], pattern=f"{plan.version}/")).num_rows,
-        smallest_side=min(pc.min(packed[column]).as_py() for column in ("width", "height")),
+        smallest_side=min(height, width),
+        smallest_height=height,
+        smallest_width=width,
         mean_image=MeanImage(
             width=round(pc.mean(packed["width"]).as_py(), 1),
             height=round(pc.mean(packed["height"]).as_py(), 1),

@@ -75,15 +75,47 @@ def _class_problems(dataset: DatasetVersion) -> Iterator[Problem]:
 
 def _image_problems(dataset: DatasetVersion, network: Mapping[str, str], parent: BestModel | None) -> Iterator[Problem]:
     shape = network.get("image_shape", "3,224,224")
-    side = max(int(part) for part in shape.split(",")[1:])
-    if 0 < dataset.smallest_side < side:
+    _, height, width = (int(part) for part in shape.split(","))
+    small = list(_sides_below(dataset, height, width))
+    if small:
         whose = f" of {parent.job}" if parent else ""
         yield Problem(
             field=f"{BASE}.image_shape",
             value=f"{shape}{whose}",
-            remedy=f"the smallest packed image has a side of {dataset.smallest_side}: "
-            f"set dataset.packing.resize to at least {side}, or a smaller image_shape",
+            remedy=f"{', '.join(small)}: {_larger_images(dataset, height, width)} a smaller image_shape",
         )
+
+
+def _sides_below(dataset: DatasetVersion, height: int, width: int) -> Iterator[str]:
+    """The sides of packed images that a network of this input cannot take."""
+    if dataset.smallest_height is None or dataset.smallest_width is None:
+        # An old document has one side only, and not which: below both numbers it is too small for certain.
+        if 0 < dataset.smallest_side < min(height, width):
+            yield f"the smallest side of a packed image is {dataset.smallest_side} pixels"
+        return
+    for name, smallest, needed in (
+        ("height", dataset.smallest_height, height),
+        ("width", dataset.smallest_width, width),
+    ):
+        if smallest < needed:
+            yield f"the smallest {name} of a packed image is {smallest} pixels, below {needed}"
+
+
+def _larger_images(dataset: DatasetVersion, height: int, width: int) -> str:
+    if dataset.packing.pass_through:
+        return f"leave images below {width} x {height} (width x height) out of the source, or set"
+    return f"set dataset.packing.resize to at least {_resize_that_fits(dataset, height, width)}, or"
+
+
+def _resize_that_fits(dataset: DatasetVersion, height: int, width: int) -> int:
+    """The shorter side from which on every image covers the network's input.
+
+    Images that were resized all grow alike. Of others it is not known how their sides relate.
+    """
+    now, low, narrow = dataset.packing.resize, dataset.smallest_height, dataset.smallest_width
+    if not now or not low or not narrow:
+        return max(height, width)
+    return min(max(height, width), max(-(-now * height // low), -(-now * width // narrow)))
 
 
 def _label_problems(conf: RunConf, dataset: DatasetVersion) -> Iterator[Problem]:

@@ -80,6 +80,18 @@ def test_an_image_without_a_label_is_an_error_that_names_it() -> None:
     assert label_vector([], {"cat": 0, "dog": 1}, multi_label=True, origin="s3://photos/1.jpg") == (0.0, 0.0)
 
 
+def test_a_document_from_before_both_sides_were_kept_is_still_read(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 4, "dog": 4})
+    version = bucket.build(bucket.conf())
+    document = version.model_dump(mode="json")
+    del document["smallest_height"], document["smallest_width"]
+    bucket.put(version.layout.document, json.dumps(document).encode())
+    old = load(s3, version.uri)
+    assert (old.smallest_side, old.smallest_height, old.smallest_width) == (version.smallest_side, None, None)
+    grown = bucket.build(bucket.conf(), "manual__2", run_after=RUN_AFTER + timedelta(days=1), parent=old.uri)
+    assert (grown.smallest_height, grown.smallest_width) == (version.smallest_height, version.smallest_width)
+
+
 def test_a_document_from_before_there_were_tables_is_still_read(s3: S3Client, bucket: Bucket) -> None:
     bucket.put_images({"cat": 4, "dog": 4})
     version = bucket.build(bucket.conf())

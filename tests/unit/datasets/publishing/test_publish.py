@@ -43,6 +43,14 @@ def test_a_version_holds_exactly_what_the_layout_promises(bucket: Bucket) -> Non
     assert {label: counts.total for label, counts in version.class_counts.items()} == {"cat": 8, "dog": 9}
 
 
+def test_the_smallest_height_and_the_smallest_width_are_those_of_different_images(bucket: Bucket) -> None:
+    for number, (height, width) in enumerate([(20, 60), (50, 24), (40, 40), (33, 35)]):
+        for place, label in enumerate(("cat", "dog")):
+            bucket.put(f"images/{label}/{number}.jpg", jpeg(height, width, seed=2 * number + place))
+    version = bucket.build(bucket.conf())
+    assert (version.smallest_side, version.smallest_height, version.smallest_width) == (20, 20, 24)
+
+
 def test_manifest_index_and_records_agree(bucket: Bucket, rows: Rows) -> None:
     bucket.put_images({"cat": 12, "dog": 12})
     version = bucket.build(bucket.conf(packing={"shard_images": 5}))

@@ -67,7 +67,7 @@ TOO_FEW = "the train channel holds 80 images, the validation channel 20: use at 
         (
             {},
             {"smallest_side": 20},
-            "training.hyperparameters.image_shape = 3,28,28: the smallest packed image has a side of 20: "
+            "training.hyperparameters.image_shape = 3,28,28: the smallest side of a packed image is 20 pixels: "
             "set dataset.packing.resize to at least 28, or a smaller image_shape",
         ),
         (
@@ -114,9 +114,78 @@ def test_what_data_and_conf_do_not_agree_on_is_told(conf: dict[str, Any], data: 
     assert messages(conf, **data) == [message]
 
 
+def shape_messages(shape: str, **data: Any) -> list[str]:
+    height = int(shape.split(",")[1])
+    layers = 20 if height <= 28 else 18
+    conf = {"training.hyperparameters.image_shape": shape, "training.hyperparameters.num_layers": layers}
+    return messages(conf, smallest_side=min(data["smallest_height"], data["smallest_width"]), **data)
+
+
+@pytest.mark.parametrize(
+    ("shape", "height", "width"),
+    [("3,32,48", 32, 48), ("3,48,32", 48, 32), ("3,24,90", 30, 90), ("1,90,24", 90, 24), ("3,28,28", 28, 28)],
+)
+def test_images_of_a_shape_that_is_not_square_fit_a_network_of_that_shape(shape: str, height: int, width: int) -> None:
+    packing = {"color": int(shape[0] == "3")}
+    assert shape_messages(shape, smallest_height=height, smallest_width=width, packing=packing) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "height", "width", "packing", "told"),
+    [
+        (
+            "3,32,48",
+            48,
+            32,
+            {},
+            "the smallest width of a packed image is 32 pixels, below 48: set dataset.packing.resize to at least 48, "
+            "or a smaller image_shape",
+        ),
+        (
+            "3,32,48",
+            24,
+            40,
+            {"resize": 24},
+            "the smallest height of a packed image is 24 pixels, below 32, the smallest width of a packed image is 40 "
+            "pixels, below 48: set dataset.packing.resize to at least 32, or a smaller image_shape",
+        ),
+        (
+            "3,40,20",
+            30,
+            30,
+            {"resize": 30, "center_crop": True},
+            "the smallest height of a packed image is 30 pixels, below 40: set dataset.packing.resize to at least 40, "
+            "or a smaller image_shape",
+        ),
+        (
+            "3,40,20",
+            30,
+            90,
+            {"pass_through": True},
+            "the smallest height of a packed image is 30 pixels, below 40: leave images below 20 x 40 (width x height) "
+            "out of the source, or set a smaller image_shape",
+        ),
+    ],
+)
+def test_height_is_compared_with_height_and_width_with_width(
+    shape: str, height: int, width: int, packing: dict[str, Any], told: str
+) -> None:
+    found = shape_messages(shape, smallest_height=height, smallest_width=width, packing=packing)
+    assert found == [f"training.hyperparameters.image_shape = {shape}: {told}"]
+
+
+def test_of_a_version_from_before_both_sides_were_kept_only_what_is_certain_is_refused() -> None:
+    wide = {"training.hyperparameters.image_shape": "3,28,48"}
+    assert messages(wide, smallest_side=28) == []
+    assert messages(wide, smallest_side=27) == [
+        "training.hyperparameters.image_shape = 3,28,48: the smallest side of a packed image is 27 pixels: "
+        "set dataset.packing.resize to at least 48, or a smaller image_shape"
+    ]
+
+
 def test_a_parent_that_does_not_fit_asks_for_a_full_training() -> None:
     assert messages({}, parent=PARENT) == [
-        "training.hyperparameters.image_shape = 3,32,32 of champion: the smallest packed image has a side of 28: "
+        "training.hyperparameters.image_shape = 3,32,32 of champion: the smallest side of a packed image is 28 pixels: "
         "set dataset.packing.resize to at least 32, or a smaller image_shape",
         "dataset.labels = 3 classes: the parent model champion knows 4; classes cannot be added: run a full training",
         f"incremental.hyperparameters.mini_batch_size = 64: {TOO_FEW}",

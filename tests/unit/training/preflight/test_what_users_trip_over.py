@@ -136,7 +136,7 @@ def test_a_hyperparameter_that_the_algorithm_would_refuse_after_its_start() -> N
 def test_images_below_the_network_s_input(s3: Any) -> None:
     version = publish(s3, dataset_version(smallest_side=24))
     assert told(s3, {}, dataset=version) == [
-        "training.hyperparameters.image_shape = 3,28,28: the smallest packed image has a side of 24: "
+        "training.hyperparameters.image_shape = 3,28,28: the smallest side of a packed image is 24 pixels: "
         "set dataset.packing.resize to at least 28, or a smaller image_shape"
     ]
 
