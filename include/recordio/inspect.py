@@ -157,10 +157,23 @@ def _label_lines(found: Inspection, most: int) -> Iterator[str]:
     widths = ", ".join(f"{count:,} with {width}" for width, count in sorted(found.label_widths.items()))
     more = " or more" if found.has_more_labels else ""
     yield f"{len(found.labels):,}{more} different; records by number of labels: {widths or 'none'}"
-    for label, count in sorted(found.labels.items())[:most]:
-        yield f"  {label:g}: {count:,}"
-    if len(found.labels) > most:
-        yield f"  ... {len(found.labels) - most:,} others"
+    if not found.labels_by_place or 1 in found.label_widths:
+        yield from (f"  {label:g}: {count:,}" for label, count in sorted(found.labels.items())[:most])
+        yield from [f"  ... {len(found.labels) - most:,} others"] * (len(found.labels) > most)
+    if found.labels_by_place:
+        yield from _lines_by_place(found, most)
+
+
+def _lines_by_place(found: Inspection, most: int) -> Iterator[str]:
+    width = max(found.label_widths)
+    for place, counted in enumerate(found.labels_by_place[:most], start=1):
+        ranked = sorted(counted.items())
+        shown = [f"{label:g} in {count:,}" for label, count in ranked[:most]]
+        shown[0] += " record" if ranked[0][1] == 1 else " records"
+        rest = [f"... {len(ranked) - most:,} others"] if len(ranked) > most else []
+        yield f"  label {place:,} of {width:,}: {', '.join([*shown, *rest])}"
+    if width > most:
+        yield f"  ... {width - most:,} more labels of a record"
 
 
 def _range(numbers: Range, unit: str) -> str:

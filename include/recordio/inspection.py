@@ -16,6 +16,7 @@ from include.recordio.reader import BinarySource, DamagedRecordError, Record, re
 
 _MOST_FAULTS = 10
 _MOST_LABELS = 10_000
+_MOST_AT_PLACES = 100_000
 _COLOR = 1
 _READ_BY_MXNET = frozenset({"JPEG", "PNG", "BMP", "TIFF"})
 
@@ -46,10 +47,11 @@ class Range:
 class Inspection:
     """What a file holds.
 
-    ``labels`` counts the records of each label, or, where records have several, those whose label at a position is not
-    0; past 10,000 different labels no new ones are counted and ``has_more_labels`` is set. Widths and heights are in
-    pixels, sizes in bytes. ``damaged_at`` is the first bad byte, with its reason in ``damage``. ``unreadable`` counts
-    records without an image that MXNet can read, ``faults`` holds the first of them.
+    ``labels`` counts the records of each label, a record with several once for each that differs;
+    ``labels_by_place`` counts the records with several by each label at each place. Past 10,000 different labels,
+    10,000 places or 100,000 different labels at all places no new ones are counted and ``has_more_labels`` is set.
+    Widths and heights are in pixels, sizes in bytes. ``damaged_at`` is the first bad byte, with its reason in
+    ``damage``. ``unreadable`` counts records without an image that MXNet can read, ``faults`` holds the first of them.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Inspection:
     records: int = 0
     label_widths: Counter[int] = field(default_factory=Counter)
     labels: Counter[float] = field(default_factory=Counter)
+    labels_by_place: list[Counter[float]] = field(default_factory=list)
     has_more_labels: bool = False
     repeated_ids: int = 0
     formats: Counter[str] = field(default_factory=Counter)
@@ -118,12 +121,22 @@ def _count(found: Inspection, record: Record, seen: SeenIds, *, decode: bool) ->
 
 def _count_labels(found: Inspection, labels: tuple[float, ...]) -> None:
     found.label_widths[len(labels)] += 1
-    present = labels if len(labels) == 1 else [float(place) for place, label in enumerate(labels) if label]
-    for label in present:
-        if label in found.labels or len(found.labels) < _MOST_LABELS:
-            found.labels[label] += 1
-        else:
-            found.has_more_labels = True
+    for label in set(labels):
+        _count_label(found, found.labels, label, _MOST_LABELS)
+    if len(labels) == 1:
+        return
+    places = found.labels_by_place
+    places += [Counter() for _ in range(min(len(labels), _MOST_LABELS) - len(places))]
+    found.has_more_labels |= len(labels) > len(places)
+    for counted, label in zip(places, labels, strict=False):
+        _count_label(found, counted, label, _MOST_AT_PLACES // len(places))
+
+
+def _count_label(found: Inspection, counted: Counter[float], label: float, most: int) -> None:
+    if label in counted or len(counted) < most:
+        counted[label] += 1
+    else:
+        found.has_more_labels = True
 
 
 def _count_image(found: Inspection, packed: ImageRecord, *, decode: bool) -> str | None:

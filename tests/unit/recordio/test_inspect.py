@@ -55,10 +55,58 @@ def test_a_sound_file_reads_well(sound: Path, capsys: pytest.CaptureFixture[str]
     assert told.endswith("sound\n")
 
 
-def test_several_labels_are_counted_by_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_labels_are_the_labels_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_records(tmp_path / "a", [(0, [5, 7.5], jpeg()), (1, [9, 7.5], jpeg()), (2, [5, -1], jpeg())])
+    _, found = inspected(capsys, str(path))
+    assert (found["label_widths"], found["labels"]) == ({"2": 3}, {"5.0": 2, "7.5": 2, "9.0": 1, "-1.0": 1})
+    assert found["labels_by_place"] == [{"5.0": 2, "9.0": 1}, {"7.5": 2, "-1.0": 1}]
+    main([str(path)])
+    told = capsys.readouterr().out
+    assert "  labels   4 different; records by number of labels: 3 with 2\n" in told
+    assert "  label 1 of 2: 5 in 2 records, 9 in 1\n" in told
+    assert "  label 2 of 2: -1 in 1 record, 7.5 in 2\n" in told
+
+
+def test_a_0_or_1_for_each_class_reads_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_records(tmp_path / "a", [(0, [1, 0, 1], jpeg()), (1, [0, 0, 1], jpeg())])
     _, found = inspected(capsys, str(path))
-    assert (found["label_widths"], found["labels"]) == ({"3": 2}, {"0.0": 1, "2.0": 2})
+    assert found["labels"] == {"0.0": 2, "1.0": 2}
+    assert found["labels_by_place"] == [{"0.0": 1, "1.0": 1}, {"0.0": 2}, {"1.0": 2}]
+    main([str(path)])
+    told = capsys.readouterr().out
+    assert [line.removeprefix("  labels").strip() for line in told.splitlines() if " of 3: " in line] == [
+        "label 1 of 3: 0 in 1 record, 1 in 1",
+        "label 2 of 3: 0 in 2 records",
+        "label 3 of 3: 1 in 2 records",
+    ]
+
+
+def test_a_label_that_a_record_has_twice_counts_one_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_records(tmp_path / "a", [(0, [4, 4, 4], jpeg()), (1, [4, 6, 4], jpeg())])
+    assert inspected(capsys, str(path))[1]["labels"] == {"4.0": 2, "6.0": 1}
+
+
+def test_many_labels_are_cut_short_in_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [(number, [number, *range(30)], jpeg()) for number in range(12)]
+    main([str(write_records(tmp_path / "a", records)), "--labels", "8"])  # type: ignore[arg-type]
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        "label 1 of 31: 0 in 1 record, 1 in 1, 2 in 1, 3 in 1, 4 in 1, 5 in 1, 6 in 1, 7 in 1, ... 4 others" in lines[2]
+    )
+    assert "label 8 of 31: 6 in 12 records" in lines[9]
+    assert lines[10].endswith("  ... 23 more labels of a record")
+
+
+def test_files_with_records_of_one_and_of_several_labels_show_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_records(tmp_path / "a", [(0, [3], jpeg()), (1, [3, 8], jpeg())])
+    status, found = inspected(capsys, str(path))
+    assert (status, found["labels"], found["labels_by_place"]) == (1, {"3.0": 2, "8.0": 1}, [{"3.0": 1}, {"8.0": 1}])
+    main([str(path)])
+    told = capsys.readouterr().out
+    assert "  3: 2\n" in told
+    assert "label 2 of 2: 8 in 1 record\n" in told
 
 
 def test_the_first_bad_byte_is_named(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
