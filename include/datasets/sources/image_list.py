@@ -140,4 +140,7 @@ def check_under(image_list: ImageList, source: str) -> None:
 def _place(path: str, own_bucket: str, prefix: str) -> tuple[str, str]:
     if "://" not in path:
         return own_bucket, path if path.startswith(prefix) else f"{prefix}{path}"
-    return parse_s3_uri(path) if path.startswith("s3://") else ("", "")
+    try:
+        return parse_s3_uri(path)
+    except DatasetError:  # what is no address is named with its line
+        return "", ""

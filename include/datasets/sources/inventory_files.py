@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import io
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_plus
@@ -21,7 +20,7 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
-from include.datasets.errors import DatasetError
+from include.datasets.errors import DatasetError, reading_foreign_bytes
 from include.datasets.sources.inventory_manifest import FIELD, InventoryFile, InventoryManifest
 from include.datasets.sources.object_table import SCHEMA
 from include.datasets.sources.text_document import unread
@@ -33,8 +32,6 @@ BATCH_ROWS = 50_000
 CHUNK_BYTES = 1 << 20
 SPOOLED_BYTES = 64 << 20
 """Parquet and ORC are read from their ends: a larger file waits on disk."""
-
-DAMAGE = (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeError)
 
 
 class CheckedStream(io.RawIOBase):
@@ -74,16 +71,18 @@ def read_objects(s3: S3Client, manifest: InventoryManifest, file: InventoryFile)
         raise unread(FIELD, uri, error) from error
     stream = CheckedStream(body)
     with body:
-        try:
+        with reading_foreign_bytes(lambda reason: _unreadable(uri, reason)):
             for batch in READERS[manifest.file_format](stream, manifest):
-                yield _current_objects(batch, manifest)
-        except DAMAGE as error:
-            raise DatasetError(f"{FIELD}: {uri} cannot be read ({error}): name the next report's manifest") from error
+                yield _current_objects(uri, batch, manifest)
         if stream.md5() != file.md5.lower():
             raise DatasetError(
                 f"{FIELD}: {uri} has another MD5 than the manifest says: it was changed since S3 wrote it; name the "
                 "next report's manifest"
             )
+
+
+def _unreadable(uri: str, reason: str) -> DatasetError:
+    return DatasetError(f"{FIELD}: {uri} cannot be read ({reason}): name the next report's manifest")
 
 
 def _csv(stream: CheckedStream, manifest: InventoryManifest) -> Iterator[pa.RecordBatch]:
@@ -138,7 +137,10 @@ def _wanted(manifest: InventoryManifest) -> list[str]:
     return [column for name in names if (column := manifest.column(name)) is not None]
 
 
-def _current_objects(batch: pa.RecordBatch, manifest: InventoryManifest) -> pa.RecordBatch:
+def _current_objects(uri: str, batch: pa.RecordBatch, manifest: InventoryManifest) -> pa.RecordBatch:
+    absent = [column for column in _wanted(manifest) if column not in batch.schema.names]
+    if absent:
+        raise _unreadable(uri, f"it has no column {', '.join(absent)}, which the manifest names")
     for name, wanted in (("islatest", "true"), ("isdeletemarker", "false")):
         column = manifest.column(name)
         if column is not None:
@@ -146,4 +148,11 @@ def _current_objects(batch: pa.RecordBatch, manifest: InventoryManifest) -> pa.R
             batch = batch.filter(pc.equal(flags, pa.scalar(wanted)))
     key, etag, size = (batch[cast(str, manifest.column(name))] for name in ("key", "etag", "size"))
     columns = zip((key, etag, size), SCHEMA.types, strict=True)
-    return pa.RecordBatch.from_arrays([column.cast(kind) for column, kind in columns], schema=SCHEMA)
+    objects = pa.RecordBatch.from_arrays([column.cast(kind) for column, kind in columns], schema=SCHEMA)
+    objects.validate(full=True)  # a string of another encoding than UTF-8 fails only where it is looked at
+    for name in SCHEMA.names:
+        if objects[name].null_count:
+            raise _unreadable(uri, f"it has rows without {name}")
+    if (pc.min(objects["size"]).as_py() or 0) < 0:
+        raise _unreadable(uri, "it has rows with a size below 0")
+    return objects

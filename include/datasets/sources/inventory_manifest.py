@@ -25,10 +25,12 @@ FIELD = "dataset.inventory"
 NEEDED = {"key": "Key", "size": "Size", "etag": "ETag"}
 """Columns that a listing needs, and the names under which S3's console offers the optional ones."""
 
+BUCKET_NAME = "[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}"
+
 FileFormat = Literal["CSV", "Parquet", "ORC"]
 COLUMN_NAMES = {
     "CSV": re.compile(r"\w+"),
-    "Parquet": re.compile(r"(?<=\s)\w+(?=\s*(?:\(\w+\))?\s*;)"),
+    "Parquet": re.compile(r"(?<=\s)\w+(?=\s*(?:\(\w+\)\s*)?;)"),
     "ORC": re.compile(r"\w+(?=:)"),
 }
 """How the names of the columns stand in a manifest's schema."""
@@ -42,7 +44,7 @@ class InventoryFile(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    key: str
+    key: str = Field(min_length=1, max_length=1024)
     md5: str = Field(alias="MD5checksum")
 
 
@@ -52,7 +54,7 @@ class InventoryManifest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     source_bucket: str = Field(alias="sourceBucket")
-    destination_bucket: str = Field(alias="destinationBucket")
+    destination_bucket: str = Field(alias="destinationBucket", pattern=rf"^(arn:aws[a-z-]*:s3:::)?{BUCKET_NAME}$")
     file_format: FileFormat = Field(alias="fileFormat")
     file_schema: str = Field(alias="fileSchema")
     files: list[InventoryFile]
@@ -105,6 +107,12 @@ def read_manifest(s3: S3Client, uri: str) -> InventoryManifest:
         raise DatasetError(
             f"{FIELD} {uri} is no manifest of an S3 Inventory ({wrong}): name its manifest.json"
         ) from error
+    repeated = sorted({column for column in manifest.columns if manifest.columns.count(column) > 1})
+    if repeated:
+        raise DatasetError(
+            f"{FIELD} {uri} has the column {', '.join(repeated[:5])} more than once: name the manifest.json that S3 "
+            "wrote"
+        )
     lacking = [shown for name, shown in NEEDED.items() if manifest.column(name) is None]
     if lacking:
         raise DatasetError(

@@ -16,18 +16,21 @@ from include.datasets.sources.list_table import read_list_rows
 from include.datasets.sources.table_formats import (
     EXAMPLES,
     FIELD,
+    LABEL,
+    PATH,
+    SPLIT,
     Cells,
     LabelTableError,
     Lines,
     check_rows,
     open_table,
+    shortened,
 )
 from include.datasets.sources.text_document import read_document
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-PATH, LABEL, SPLIT = "path", "label", "split"
 FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, 0: False, 1: True}
 """Cells of a class column; the numbers stand for 0.0, 1.0, false and true as well."""
 
@@ -142,7 +145,7 @@ class _Rows:
             return None
         path = cells[self._path]
         if not isinstance(path, str) or not path:
-            self._problems.append(f"line {line}: path = {path!r}: write the image's key or address")
+            self._problems.append(f"line {line}: path = {shortened(path)}: write the image's key or address")
             return None
         labels = self._named(line, cells[self._label]) if self._label is not None else self._flagged(line, cells)
         return None if labels is None else TableRow(self._uri, line, path, labels, self._split_of(cells))
@@ -157,7 +160,7 @@ class _Rows:
         names = cell if isinstance(cell, list) else [] if cell is None or cell == "" else [cell]
         wrong = [name for name in names if not isinstance(name, str | int) or isinstance(name, bool)]
         if wrong:
-            self._problems.append(f"line {line}: label = {cell!r}: write a class name")
+            self._problems.append(f"line {line}: label = {shortened(cell)}: write a class name")
             return None
         return tuple(dict.fromkeys(str(name).strip() for name in names))
 
@@ -171,7 +174,7 @@ class _Rows:
                 if not _is_flag(cells[place])
             )
             self._problems.append(
-                f"line {line}: {name} = {cell!r}: write 0 or 1, or name the class in a column 'label'"
+                f"line {line}: {name} = {shortened(cell)}: write 0 or 1, or name the class in a column 'label'"
             )
             return None
         return tuple(compress(self._classes, flags))
@@ -198,4 +201,4 @@ def _check_columns(uri: str, columns: Sequence[str]) -> None:
 
 
 def _some(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in list(names)[:EXAMPLES]) or "none"
+    return ", ".join(shortened(name) for name in list(names)[:EXAMPLES]) or "none"

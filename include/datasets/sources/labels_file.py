@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from include.datasets.errors import DatasetError
 from include.datasets.labels import with_nearest
-from include.datasets.sources.text_document import read_document, text_lines
+from include.datasets.sources.text_document import parse_json, read_document, text_lines
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -58,7 +57,7 @@ def _written(uri: str, body: bytes) -> list[str]:
 
 def _listed(uri: str, body: bytes) -> list[str]:
     try:
-        document = json.loads(body.decode("utf-8-sig"))
+        document = parse_json(body.decode("utf-8-sig"))
     except ValueError as error:
         raise DatasetError(f"{FIELD} {uri} is no JSON document: {error}") from error
     if not _is_list_of_names(document):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from include.datasets.sources.label_rows import TableRow
-from include.datasets.sources.table_formats import FIELD, LabelTableError, check_rows
+from include.datasets.sources.table_formats import FIELD, LabelTableError, check_rows, shortened
 from include.datasets.sources.text_document import text_lines
 
 LARGEST_CLASS = 1 << 24
@@ -59,14 +59,14 @@ def _misshapen(fields: Sequence[str], width: int) -> str | None:
     if len(fields) != width + 2:
         return f"has {len(fields) - 2} labels, the lines before have {width}"
     if not fields[0].lstrip("+-").isdecimal():
-        return f"has the index {fields[0]!r}: write a whole number"
+        return f"has the index {shortened(fields[0])}: write a whole number"
     return None if fields[-1] else "has no path: write the image's key or address"
 
 
 def _class_number(cell: str) -> tuple[str, ...] | str:
     number = _number(cell)
     if number is None or not 0 <= number < LARGEST_CLASS or not number.is_integer():
-        return f"has the label {cell!r}: write the number of its class, 0 or above"
+        return f"has the label {shortened(cell)}: write the number of its class, 0 or above"
     return (str(int(number)),)
 
 
@@ -74,7 +74,7 @@ def _flagged(cells: Sequence[str]) -> tuple[str, ...] | str:
     numbers = [_number(cell) for cell in cells]
     wrong = next((place for place, number in enumerate(numbers) if number not in (0.0, 1.0)), None)
     if wrong is not None:
-        return f"has {cells[wrong]!r} for class {wrong}: of several labels each is 0 or 1, one for each class"
+        return f"has {shortened(cells[wrong])} for class {wrong}: of several labels each is 0 or 1, one for each class"
     return tuple(str(place) for place, number in enumerate(numbers) if number)
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 THREADS = 8
+LONGEST_KEY = 1024
+"""Bytes; S3 refuses a listing from a longer one on, and no object has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ def find_objects(s3: S3Client, bucket: str, keys: Iterable[str]) -> dict[str, Li
     The bucket is listed from wanted key to wanted key: one request for up to a thousand neighbours, never more requests
     than keys, whatever else the bucket holds. Needs ``s3:ListBucket`` only.
     """
-    ordered = sorted(set(keys), key=str.encode)
+    ordered = sorted({key for key in keys if len(key.encode()) <= LONGEST_KEY}, key=str.encode)
     if not ordered:
         return {}
     prefix = _common_folder(ordered[0], ordered[-1])

@@ -10,6 +10,7 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
 from include.datasets.sources.class_folders import bucket_and_prefix
 from include.datasets.sources.image_list import ImageList
@@ -38,11 +39,16 @@ def row_keys(table: LabelTable, source: str, image_list: ImageList | None = None
     buckets: dict[str, TableRow | None] = {image_list.bucket: None} if image_list else {}
     keys: list[pa.LargeStringArray] = []
     ambiguous: list[tuple[TableRow, list[str]]] = []
+    strange: list[tuple[TableRow, str]] = []
     for rows in _batches(table.rows):
         batch: list[str] = []
         for row in rows:
             if "://" in row.path:
-                bucket, key = parse_s3_uri(row.path)
+                try:
+                    bucket, key = parse_s3_uri(row.path)
+                except DatasetError:
+                    strange.append((row, repr(row.path)))
+                    continue
             elif places:
                 candidates = places.of(row.path)
                 bucket, key = places.bucket, candidates[0]
@@ -53,6 +59,8 @@ def row_keys(table: LabelTable, source: str, image_list: ImageList | None = None
             buckets.setdefault(bucket, row)
             batch.append(key)
         keys.append(pa.array(batch, pa.large_string()))
+    if strange:
+        raise wrong_rows(table, strange, "name what is no S3 address", "write s3://bucket/key, or a key")
     _check_one_bucket(table, buckets, image_list)
     if ambiguous:
         shown = ((row, f"{row.path!r} is {' or '.join(map(repr, keys[:3]))}") for row, keys in ambiguous)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.datasets.errors import DatasetError
-from include.datasets.sources.text_document import not_utf8, text_lines
+from include.datasets.errors import DatasetError, reading_foreign_bytes
+from include.datasets.sources.text_document import not_utf8, parse_json, text_lines
 
 FIELD = "dataset.label_tables"
 BATCH_ROWS = 10_000
 EXAMPLES = 10
+PATH, LABEL, SPLIT = "path", "label", "split"
+MEANT = (PATH, LABEL, SPLIT)
+"""Columns that say something of their own; where there is no `label` each of the others is a class."""
 
 Cells = Sequence[Any]
 Lines = Iterator[tuple[int, Cells]]
@@ -32,6 +33,12 @@ def check_rows(uri: str, problems: Sequence[str]) -> None:
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:EXAMPLES])
         raise LabelTableError(f"{FIELD} {uri} has {len(problems)} wrong rows:\n{shown}")
+
+
+def shortened(cell: object) -> str:
+    """Show a cell as Python writes it, cut after 80 characters."""
+    text = repr(cell)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def open_table(uri: str, body: bytes) -> tuple[list[str], Lines]:
@@ -71,16 +78,30 @@ def _csv_lines(uri: str, body: bytes) -> Lines:
 
 
 def _parquet(uri: str, body: bytes) -> tuple[list[str], Lines]:
-    try:
+    def no_parquet(reason: str) -> LabelTableError:
+        return LabelTableError(f"{FIELD} {uri} is no Parquet document that can be read: {reason}")
+
+    with reading_foreign_bytes(no_parquet):
         file = pq.ParquetFile(io.BytesIO(body))
-    except pa.ArrowInvalid as error:
-        raise LabelTableError(f"{FIELD} {uri} is no Parquet document: {error}") from error
-    return file.schema_arrow.names, enumerate(_parquet_rows(file), start=1)
+        names = file.schema_arrow.names
+    # Of further columns beside a label nothing is read: they may be of any kind.
+    needed = [name for name in names if name in MEANT] if LABEL in names else names
+    return needed, enumerate(_parquet_rows(uri, file, needed), start=1)
 
 
-def _parquet_rows(file: pq.ParquetFile) -> Iterator[Cells]:
-    for batch in file.iter_batches(BATCH_ROWS):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+def _parquet_rows(uri: str, file: pq.ParquetFile, names: Sequence[str]) -> Iterator[Cells]:
+    row = 0
+
+    def unreadable(reason: str) -> LabelTableError:
+        return LabelTableError(
+            f"{FIELD} {uri} cannot be read behind row {row}: {reason}: write it again, with texts in 'path' and 'label'"
+        )
+
+    with reading_foreign_bytes(unreadable):
+        for batch in file.iter_batches(BATCH_ROWS, columns=list(names)):
+            for cells in zip(*(batch.column(name).to_pylist() for name in names), strict=True):
+                yield cells
+                row += 1
 
 
 def _json_lines(uri: str, body: bytes) -> tuple[list[str], Lines]:
@@ -94,7 +115,7 @@ def _json_objects(uri: str, body: bytes) -> Iterator[tuple[int, dict[str, Any]]]
         if not text.strip():
             continue
         try:
-            document = json.loads(text)
+            document = parse_json(text)
         except ValueError as error:
             raise LabelTableError(f"{FIELD} {uri}, line {line}: {error}") from error
         if not isinstance(document, dict):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from include.datasets.errors import DatasetError
+from include.datasets.errors import DatasetError, reading_foreign_bytes
 from include.datasets.layout import parse_s3_uri
 
 if TYPE_CHECKING:
@@ -47,6 +48,27 @@ def text_lines(field: str, uri: str, body: bytes) -> Iterator[tuple[int, str]]:
             yield number, line.removesuffix("\n")
     except UnicodeDecodeError:
         raise not_utf8(field, uri, body) from None
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON that people or their programs wrote.
+
+    Raises ValueError with the reason for whatever is none, also for one that is nested too deep, and for a text with
+    half of a character (a lone surrogate), which no document or key can hold.
+    """
+    with reading_foreign_bytes(ValueError, own=json.JSONDecodeError):
+        document = json.loads(text)
+        if "\\u" in text:
+            _check_characters(json.dumps(document, ensure_ascii=False))
+        return document
+
+
+def _check_characters(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise ValueError(f"it holds half of a character (\\u{ord(half):04x}): write both halves") from None
 
 
 def not_utf8(field: str, uri: str, body: bytes) -> DatasetError:

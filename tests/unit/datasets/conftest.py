@@ -66,6 +66,10 @@ class Bucket:
     s3: S3Client
     name: str
 
+    @property
+    def client(self) -> S3Client:
+        return self.s3
+
     def put(self, key: str, body: bytes) -> None:
         self.s3.put_object(Bucket=self.name, Key=key, Body=body)
 

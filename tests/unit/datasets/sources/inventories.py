@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,7 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 
 from tests.unit.datasets.conftest import Bucket
+from tests.unit.datasets.sources.memory_s3 import MemoryS3
 
 FORMATS = ("CSV", "Parquet", "ORC")
 NAMES = {
@@ -43,7 +45,7 @@ VERSIONED = ("Bucket", "Key", "VersionId", "IsLatest", "IsDeleteMarker", "Size",
 class Report:
     """An inventory of `bucket`, written below `inventory/` of the same bucket."""
 
-    bucket: Bucket
+    bucket: Bucket | MemoryS3
     file_format: str = "CSV"
     columns: tuple[str, ...] = CURRENT
     date: str = "2026-01-02T01-00Z"
@@ -54,7 +56,7 @@ class Report:
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for every object of the bucket, as the inventory's columns are called in CSV."""
-        pages = self.bucket.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket.name)
+        pages = self.bucket.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket.name)
         return [
             {
                 "Bucket": self.bucket.name,
@@ -70,15 +72,22 @@ class Report:
             for listed in page.get("Contents", [])
         ]
 
-    def write(self, rows: list[dict[str, Any]] | None = None, *, files: int = 2, **changes: Any) -> str:
-        """Write the files and their manifest; return its address."""
+    def write(
+        self,
+        rows: list[dict[str, Any]] | None = None,
+        *,
+        files: int = 2,
+        listed: Mapping[str, bytes] | None = None,
+        **changes: Any,
+    ) -> str:
+        """Write the files and their manifest, which also names `listed` files; return its address."""
         rows = self.rows() if rows is None else rows
-        listed = []
+        documents = dict(listed or {})
         for number in range(files):
             body = self._file(rows[number::files])
             key = f"inventory/data/{self.date}-{number}.{self.file_format.lower()}"
             self.bucket.put(key, body)
-            listed.append({"key": key, "size": len(body), "MD5checksum": hashlib.md5(body).hexdigest()})
+            documents[key] = body
         manifest = {
             "sourceBucket": self.bucket.name,
             "destinationBucket": f"arn:aws:s3:::{self.bucket.name}",
@@ -86,7 +95,10 @@ class Report:
             "creationTimestamp": "1767315600000",
             "fileFormat": self.file_format,
             "fileSchema": self._schema(),
-            "files": listed,
+            "files": [
+                {"key": key, "size": len(body), "MD5checksum": hashlib.md5(body).hexdigest()}
+                for key, body in documents.items()
+            ],
             **changes,
         }
         self.bucket.put(self.uri.removeprefix(f"s3://{self.bucket.name}/"), json.dumps(manifest).encode())

@@ -94,7 +94,7 @@ def test_a_split_column_is_no_class(read: Any) -> None:
         ("a.csv", "path,sun,sea\n,1,0\n", "line 2: path = '': write the image's key or address"),
         ("a.csv", b"path,label\n1.jpg,caf\xe9\n", r"is not UTF-8 \(line 2\): save it as UTF-8"),
         ("a.csv", 'path,label\n1.jpg,"cat\n', "line 2: unexpected end of data"),
-        ("a.parquet", b"path,label\n", "is no Parquet document"),
+        ("a.parquet", b"path,label\n", "is no Parquet document that can be read"),
         ("a.jsonl", '{"path": "1.jpg", "label": "cat"}\n["2.jpg"]\n', r"line 2: \[\"2.jpg\"\] is no JSON object"),
         ("a.jsonl", '{"path": "1.jpg"', "line 1: Expecting ',' delimiter"),
         ("a.jsonl", '{"path": "1.jpg", "label": {"a": 1}}', "line 1: label = {'a': 1}: write a class name"),

@@ -59,3 +59,11 @@ def test_neighbours_share_a_request_and_strangers_cost_none(s3: S3Client, bucket
     etag = s3.head_object(Bucket=bucket.name, Key="zebra.jpg")["ETag"].strip('"')
     assert found["zebra.jpg"] == ListedObject("zebra.jpg", etag, 1)
     assert client.pages <= 4
+
+
+def test_a_key_longer_than_any_object_has_is_never_asked_for(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put("a/1.jpg", b"x")
+    client = ShortPages(s3)
+    assert find_objects(client, bucket.name, ["x" * 1025, "ü" * 513]) == {}  # type: ignore[arg-type]
+    assert client.pages == 0
+    assert list(find_objects(client, bucket.name, ["a/1.jpg", "x" * 1025])) == ["a/1.jpg"]  # type: ignore[arg-type]
