@@ -22,7 +22,8 @@ from include.datasets.sources.table_formats import (
     Cells,
     LabelTableError,
     Lines,
-    check_rows,
+    RowProblems,
+    checked_path,
     open_table,
     shortened,
 )
@@ -129,7 +130,7 @@ class _Rows:
         self._split = columns.index(SPLIT) if SPLIT in columns else None
         self._classes = classes
         self._places = [columns.index(name) for name in classes]
-        self._problems: list[str] = []
+        self._problems = RowProblems(uri)
 
     def read(self, lines: Lines) -> Iterator[TableRow]:
         """Read all rows. Raises LabelTableError with the first wrong ones, after the last."""
@@ -137,15 +138,16 @@ class _Rows:
             row = self._row(line, cells)
             if row is not None:
                 yield row
-        check_rows(self._uri, self._problems)
+        self._problems.check()
 
     def _row(self, line: int, cells: Cells) -> TableRow | None:
         if len(cells) != self._width:
-            self._problems.append(f"line {line} has {len(cells)} cells, the header {self._width}")
+            self._problems.add(f"line {line} has {len(cells)} cells, the header {self._width}")
             return None
         path = cells[self._path]
-        if not isinstance(path, str) or not path:
-            self._problems.append(f"line {line}: path = {shortened(path)}: write the image's key or address")
+        wrong = checked_path(path) if isinstance(path, str) else "write the image's key or address"
+        if wrong is not None:
+            self._problems.add(f"line {line}: path = {shortened(path)}: {wrong}")
             return None
         labels = self._named(line, cells[self._label]) if self._label is not None else self._flagged(line, cells)
         return None if labels is None else TableRow(self._uri, line, path, labels, self._split_of(cells))
@@ -160,7 +162,7 @@ class _Rows:
         names = cell if isinstance(cell, list) else [] if cell is None or cell == "" else [cell]
         wrong = [name for name in names if not isinstance(name, str | int) or isinstance(name, bool)]
         if wrong:
-            self._problems.append(f"line {line}: label = {shortened(cell)}: write a class name")
+            self._problems.add(f"line {line}: label = {shortened(cell)}: write a class name")
             return None
         return tuple(dict.fromkeys(str(name).strip() for name in names))
 
@@ -173,7 +175,7 @@ class _Rows:
                 for name, place in zip(self._classes, self._places, strict=True)
                 if not _is_flag(cells[place])
             )
-            self._problems.append(
+            self._problems.add(
                 f"line {line}: {name} = {shortened(cell)}: write 0 or 1, or name the class in a column 'label'"
             )
             return None

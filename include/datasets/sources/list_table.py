@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from include.datasets.sources.label_rows import TableRow
-from include.datasets.sources.table_formats import FIELD, LabelTableError, check_rows, shortened
+from include.datasets.sources.table_formats import FIELD, LabelTableError, RowProblems, checked_path, shortened
 from include.datasets.sources.text_document import text_lines
 
 LARGEST_CLASS = 1 << 24
@@ -31,7 +31,7 @@ def read_list_rows(uri: str, body: bytes) -> tuple[int, Iterator[TableRow]]:
 
 
 def _rows(uri: str, width: int, lines: Iterator[tuple[int, list[str]]]) -> Iterator[TableRow]:
-    problems: list[str] = []
+    problems = RowProblems(uri)
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
     for number, fields in lines:
         cells = tuple(fields[1:-1])
@@ -43,10 +43,10 @@ def _rows(uri: str, width: int, lines: Iterator[tuple[int, list[str]]]) -> Itera
             else:
                 known[cells] = labels
         if problem is not None:
-            problems.append(f"line {number} {problem}")
+            problems.add(f"line {number} {problem}")
         else:
             yield TableRow(uri, number, fields[-1], known[cells], None)
-    check_rows(uri, problems)
+    problems.check()
 
 
 def _fields(text: str) -> list[str]:
@@ -60,7 +60,8 @@ def _misshapen(fields: Sequence[str], width: int) -> str | None:
         return f"has {len(fields) - 2} labels, the lines before have {width}"
     if not fields[0].lstrip("+-").isdecimal():
         return f"has the index {shortened(fields[0])}: write a whole number"
-    return None if fields[-1] else "has no path: write the image's key or address"
+    wrong = checked_path(fields[-1])
+    return f"has the path {shortened(fields[-1])}: {wrong}" if wrong else None
 
 
 def _class_number(cell: str) -> tuple[str, ...] | str:

@@ -15,6 +15,10 @@ from include.datasets.sources.text_document import not_utf8, parse_json, text_li
 FIELD = "dataset.label_tables"
 BATCH_ROWS = 10_000
 EXAMPLES = 10
+LONGEST_PATH = 1100
+"""Bytes: an address with a bucket's name of 63 and a key of 1024."""
+MOST_ROWS = 10_000_000
+"""Rows of a table: of a Parquet document a few kilobytes stand for as many as they like."""
 PATH, LABEL, SPLIT = "path", "label", "split"
 MEANT = (PATH, LABEL, SPLIT)
 """Columns that say something of their own; where there is no `label` each of the others is a class."""
@@ -28,11 +32,33 @@ class LabelTableError(DatasetError):
     """A label table that says something wrong; the message names its lines."""
 
 
-def check_rows(uri: str, problems: Sequence[str]) -> None:
-    """Raise LabelTableError with the first problems of a table's rows, where there are some."""
-    if problems:
-        shown = "\n".join(f"  {problem}" for problem in problems[:EXAMPLES])
-        raise LabelTableError(f"{FIELD} {uri} has {len(problems)} wrong rows:\n{shown}")
+class RowProblems:
+    """What is wrong with a table's rows: all are counted, the first are kept."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._count = 0
+        self._first: list[str] = []
+
+    def add(self, problem: str) -> None:
+        """Count a wrong row."""
+        self._count += 1
+        if len(self._first) < EXAMPLES:
+            self._first.append(problem)
+
+    def check(self) -> None:
+        """Raise LabelTableError with the first problems, where there are some."""
+        if self._count:
+            shown = "\n".join(f"  {problem}" for problem in self._first)
+            raise LabelTableError(f"{FIELD} {self._uri} has {self._count} wrong rows:\n{shown}")
+
+
+def checked_path(path: str) -> str | None:
+    """Say what is wrong with the path of a row, None where nothing is: longer ones than a key would fill the memory."""
+    if not path:
+        return "write the image's key or address"
+    length = len(path.encode())
+    return f"has {length} bytes, and a key at most 1024: correct it" if length > LONGEST_PATH else None
 
 
 def shortened(cell: object) -> str:
@@ -84,6 +110,9 @@ def _parquet(uri: str, body: bytes) -> tuple[list[str], Lines]:
     with reading_foreign_bytes(no_parquet):
         file = pq.ParquetFile(io.BytesIO(body))
         names = file.schema_arrow.names
+        rows = file.metadata.num_rows
+    if rows > MOST_ROWS:
+        raise LabelTableError(f"{FIELD} {uri} has {rows} rows, more than {MOST_ROWS}: split the dataset")
     # Of further columns beside a label nothing is read: they may be of any kind.
     needed = [name for name in names if name in MEANT] if LABEL in names else names
     return needed, enumerate(_parquet_rows(uri, file, needed), start=1)

@@ -224,3 +224,23 @@ def test_a_line_that_is_no_address_is_named(bucket: MemoryS3, line: str) -> None
     table = read_label_tables(bucket.client, [bucket.put("a.csv", f"path,label\n1.jpg,a\n{line},a\n".encode())])
     with pytest.raises(DatasetError, match=rf"a\.csv: 1 rows .*line 3: {re.escape(repr(line))}"):
         row_keys(table, "s3://bucket/images/")
+
+
+def test_long_paths_that_a_small_file_stands_for_fill_no_memory(bucket: MemoryS3) -> None:
+    whole = parquet({"path": pa.array(["x" * 2000] * 5000), "label": pa.array(["cat"] * 5000)})
+    assert len(whole) < 10_000
+    uri = bucket.put("a.parquet", whole)
+    with pytest.raises(DatasetError, match=r"5000 wrong rows:\n  line 1: path = 'x+\.\.\.: has 2000 bytes") as error:
+        read_label_tables(bucket.client, [uri])
+    assert len(str(error.value)) < 3000
+    with pytest.raises(DatasetError, match=r"line 1 has the path 'x+\.\.\.: has 2000 bytes, and a key at most 1024"):
+        read_label_tables(bucket.client, [bucket.put("a.lst", b"0\t1\t" + b"x" * 2000)])
+
+
+def test_a_table_of_more_rows_than_a_dataset_has_is_refused_before_it_is_read(
+    bucket: MemoryS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.datasets.sources.table_formats.MOST_ROWS", 10)
+    uri = bucket.put("a.parquet", parquet({"path": pa.array(["a.jpg"] * 11), "label": pa.array(["cat"] * 11)}))
+    with pytest.raises(DatasetError, match="has 11 rows, more than 10"):
+        read_label_tables(bucket.client, [uri])
