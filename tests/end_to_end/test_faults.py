@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,9 +41,13 @@ def gates(module_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def world(module_path: Path, gates: Path) -> Iterator[World]:
-    image = f"image-classification={sys.executable} {ALGORITHM} {gates}"
-    with running_world(module_path / "aws", "--jobs", "4", "--image", image) as world:
+    with running_world(module_path / "aws", *arguments(gates)) as world:
         yield world
+
+
+def arguments(gates: Path) -> list[str]:
+    """Start options of the local AWS: four jobs at a time, of an algorithm whose jobs wait for their gate."""
+    return ["--jobs", "4", "--image", f"image-classification={sys.executable} {ALGORITHM} {gates}"]
 
 
 @pytest.fixture(scope="module")
@@ -189,15 +194,18 @@ def test_a_job_killed_from_outside_fails_its_task_at_once_with_the_reason_and_th
     assert "never-made" not in world.endpoints()
 
 
-def test_marking_a_waiting_task_as_failed_stops_its_job(
-    operator: Operator, begin: Begin, world: World, version: DatasetVersion
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_marking_a_waiting_task_stops_its_job(
+    state: str, operator: Operator, begin: Begin, world: World, version: DatasetVersion
 ) -> None:
     run = begin("train_model", conf_of(version))
 
-    operator.mark(run.dag_id, run.run_id, TRAIN, "failed")
+    operator.mark(run.dag_id, run.run_id, TRAIN, state)
 
     assert finished_job(world.sagemaker, run.job)["TrainingJobStatus"] == "Stopped"
+    # A task that is marked as succeeded has no result, so that there is no model to select.
     assert operator.finished(run.dag_id, run.run_id).state == "failed"
+    assert operator.task(run.dag_id, run.run_id, TRAIN).state == state
     assert jobs_of(world, run) == {run.job: "Stopped"}
 
 
@@ -215,3 +223,18 @@ def test_clearing_a_waiting_task_stops_its_job_before_another_starts(
     assert jobs_of(world, run) == {run.job: "Stopped", second: "Completed"}
     first_end = world.sagemaker.describe_training_job(TrainingJobName=run.job)["TrainingEndTime"]
     assert world.sagemaker.describe_training_job(TrainingJobName=second)["CreationTime"] >= first_end
+
+
+def test_a_task_whose_local_aws_was_started_again_fails_and_starts_no_other_job(
+    operator: Operator, begin: Begin, world: World, version: DatasetVersion, gates: Path
+) -> None:
+    run = begin("train_model", conf_of(version))
+    world.aws.end(signal.SIGKILL)
+    eventually(lambda: "asking again" in log_of(operator, run), WAIT_SECONDS, pause=PAUSE)
+
+    world.start_again(*arguments(gates))
+
+    finished = operator.finished(run.dag_id, run.run_id)
+    assert (finished.state, operator.task(run.dag_id, run.run_id, TRAIN).state) == ("failed", "failed")
+    assert f"AWS does not have the training job {run.job} any more" in log_of(operator, run)
+    assert world.training_jobs() == {}

@@ -43,7 +43,7 @@ def digits(*labels: str, count: int, first: int = 0) -> list[SampleImage]:
     return [image for images in found.values() for image in images[first : first + count]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class World:
     """A started local AWS with everything the settings name."""
 
@@ -96,6 +96,11 @@ class World:
         """Every endpoint and its status."""
         answer = self.sagemaker.list_endpoints()
         return {endpoint["EndpointName"]: endpoint["EndpointStatus"] for endpoint in answer["Endpoints"]}
+
+    def start_again(self, *arguments: str) -> None:
+        """Start another local AWS, which knows nothing, at the address of the one that ended."""
+        port = self.aws.url.rpartition(":")[2]
+        self.aws = start_local_aws(self.aws.state_dir, *arguments, "--port", port)
 
 
 @contextmanager

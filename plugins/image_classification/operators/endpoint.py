@@ -54,8 +54,9 @@ class EndpointOperator(WaitingOperator):
         return self.wait_for(access, name, settings, "execute_complete", before=before)
 
     def execute_when_free(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Deploy now that another run's change has ended."""
-        self.check_event(event)
+        """Deploy now that another run's change has ended, or that its endpoint was deleted."""
+        if event["status"] != "Unknown":
+            self.check_event(event)
         return self.execute(context)
 
     def execute_complete(

@@ -105,7 +105,9 @@ class SageMakerJobOperator(WaitingOperator):
         settings, name = load_settings(), self.check_event(event)
         access = AwsAccess.of(settings)
         self.point_at(name, settings, context)
-        description = getattr(access.client("sagemaker"), self.kind.describe)(**self.kind.named(name))
+        description = self._find(access.client("sagemaker"), name)
+        if description is None:
+            raise self.forgotten(name)
         if self.kind.status(description) == self.kind.done:
             return self._hand_on(description)
         if _stopped_for_an_earlier_try(self.kind.status(description), description, attached):

@@ -73,6 +73,15 @@ class WaitingOperator(BaseOperator):
         if event["status"] == "TimedOut":
             limit = self.execution_timeout
             raise AirflowFailException(f"The {self.kind.noun} {name} took longer than {limit} and was told to stop.")
+        if event["status"] == "Unknown":
+            raise self.forgotten(name)
         if event["status"] == "Unreachable":
             raise AirflowException(f"The {self.kind.noun} {name} cannot be watched: {event['message']}")
         return name
+
+    def forgotten(self, name: str) -> AirflowFailException:
+        """The error of a job that this task started and AWS does not have any more."""
+        return AirflowFailException(
+            f"AWS does not have the {self.kind.noun} {name} any more: it was deleted, or the local AWS was started "
+            "again, which keeps nothing. It is not started again by itself: start a new run, or clear this task."
+        )

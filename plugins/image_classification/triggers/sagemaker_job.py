@@ -18,16 +18,17 @@ from image_classification.triggers.watched_job import News, WatchedJob
 
 TIMED_OUT = "TimedOut"
 UNREACHABLE = "Unreachable"
+UNKNOWN = "Unknown"
 
 
 class SageMakerJobTrigger(BaseTrigger):
     """Fires once with `{"name", "status", "message"}` when the job reached a final status.
 
-    `status` is AWS's own, or `TimedOut` (the deadline passed: the job was told to stop), or `Unreachable` (AWS
-    refuses to describe the job; `message` says why). Airflow calls `on_kill` when a person clears the deferred task
-    or marks it as failed or succeeded, and then the job is stopped; it does so neither on a timeout, which is why
-    the deadline is kept here, nor when the triggerer restarts, after which a new trigger goes on waiting. All triggers
-    of a process share one look at AWS (`job_watch`).
+    `status` is AWS's own, or `TimedOut` (the deadline passed: the job was told to stop), or `Unknown` (AWS has no such
+    job any more), or `Unreachable` (AWS refuses to describe the job); `message` says why. Airflow calls `on_kill` when
+    a person clears the deferred task or marks it as failed or succeeded, and then the job is stopped. It does not call
+    it on a timeout, which is why the deadline is kept here, nor when the triggerer restarts: a new trigger waits then.
+    All triggers of a process share one look at AWS (`job_watch`).
 
     :param kind: what is waited for, a key of `job_kinds.KINDS`
     :param name: the job's or endpoint's name
@@ -93,7 +94,7 @@ class SageMakerJobTrigger(BaseTrigger):
                 await self._stop(watch)
                 return self._event(TIMED_OUT)
             if isinstance(news.answer, Exception):
-                return self._event(UNREACHABLE, str(news.answer))
+                return self._event(_kind_of_refusal(news.answer), str(news.answer))
             self._show(news, job.description or {})
             if news.answer is not None and self.kind.status(news.answer) not in ACTIVE:
                 return self._event(self.kind.status(news.answer), news.answer.get("FailureReason", ""))
@@ -127,3 +128,11 @@ class SageMakerJobTrigger(BaseTrigger):
 
     def _event(self, status: str, message: str = "") -> TriggerEvent:
         return TriggerEvent({"name": self.name, "status": status, "message": message})
+
+
+def _kind_of_refusal(error: Exception) -> str:
+    from botocore.exceptions import ClientError
+
+    from include.deployment.existing import is_absent
+
+    return UNKNOWN if isinstance(error, ClientError) and is_absent(error) else UNREACHABLE

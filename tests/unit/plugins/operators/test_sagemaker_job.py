@@ -282,13 +282,22 @@ def test_a_request_that_aws_refuses_ends_the_task_at_once(context: Any) -> None:
         operator.execute(context())
 
 
-async def test_a_job_that_cannot_be_described_is_said_to_be_unreachable(context: Any) -> None:
-    trigger = deferred(make_operator(), context()).trigger
-    trigger.name = f"gone-{time.time_ns()}"
+async def test_a_job_that_aws_has_forgotten_ends_the_task_and_no_retry_starts_another(context: Any) -> None:
+    deferral = deferred(make_operator(), context())
+    deferral.trigger.name = f"gone-{time.time_ns()}"  # type: ignore[attr-defined]
 
-    async for event in trigger.run():
-        assert event.payload["status"] == "Unreachable"
-        assert "gone-" in event.payload["name"]
+    event = await event_of(deferral)
+
+    assert event["status"] == "Unknown"
+    with pytest.raises(AirflowFailException, match="AWS does not have the training job gone-"):
+        make_operator().execute_complete(context(), event)
+
+
+async def test_a_job_that_is_forgotten_after_its_end_was_seen_ends_the_task_too(context: Any) -> None:
+    event = {**await event_of(deferred(make_operator(), context())), "name": f"gone-{time.time_ns()}"}
+
+    with pytest.raises(AirflowFailException, match="AWS does not have the training job gone-"):
+        make_operator().execute_complete(context(), event)
 
 
 class FullAccount:

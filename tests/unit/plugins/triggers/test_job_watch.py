@@ -167,12 +167,22 @@ async def test_where_the_account_runs_very_many_jobs_a_few_are_described_instead
 
 
 async def test_what_aws_refuses_for_good_ends_the_wait_of_that_job_only(aws: FaultyAws) -> None:
+    aws.start("lives", "closed")
+    aws.fail_next("describe", None, refusal("AccessDeniedException"))
+    lives, closed = waiting_for("lives", "closed")
+
+    assert (await closed)["status"] == "Unreachable"
+    aws.move("lives", "Completed", "Completed")
+    assert (await lives)["status"] == "Completed"
+
+
+async def test_a_job_that_aws_does_not_have_is_unknown(aws: FaultyAws) -> None:
     aws.start("lives")
     lives, gone = waiting_for("lives", "gone")
 
     told = await gone
 
-    assert (told["status"], "not found" in told["message"]) == ("Unreachable", True)
+    assert (told["status"], "not found" in told["message"]) == ("Unknown", True)
     aws.move("lives", "Completed", "Completed")
     assert (await lives)["status"] == "Completed"
 
@@ -184,7 +194,7 @@ async def test_a_job_that_vanishes_while_others_wait_is_told(aws: FaultyAws) -> 
 
     del aws.jobs["a"]
 
-    assert (await events[0])["status"] == "Unreachable"
+    assert (await events[0])["status"] == "Unknown"
     events[1].cancel()
 
 
