@@ -1,9 +1,9 @@
 """A registered model goes to an endpoint: the newest approved one, or any other, to roll back.
 
 `model_version` is the version's number in the model registry's group of `dataset.name`; empty takes the newest
-approved one. Only an approved model is deployed: approve a pending one in the registry first. The endpoint is
-created or updated; while it changes, what served before goes on serving, and where the new model cannot load, it
-stays.
+approved one. Only an approved model is deployed: the run fails for any other, so approve a pending one in the registry
+first. The endpoint is created or updated. While it changes, it serves what it served before; if the new model cannot
+load, it keeps serving that, and the run fails.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from airflow.sdk import DAG
 
 from image_classification.form import run_conf_params
 from image_classification.model_choice import choose_model, model_version_param
+from image_classification.summary import summarise
 from image_classification.task_defaults import DEFAULT_ARGS
 from image_classification.task_groups.deployment import deployment
 
@@ -28,6 +29,8 @@ with DAG(
     tags=["image-classification", "sagemaker", "stage"],
 ) as dag:
     chosen: Any = choose_model()
-    deployment(chosen["conf"], chosen["dataset"], chosen["model"])
+    deployed = deployment(chosen["conf"], chosen["dataset"], chosen["model"])
+    summarise(chosen["dataset"], registered=chosen["model"], deployed=deployed)
 
-dag.params.update({**run_conf_params("dataset.name", "endpoint"), **model_version_param()})
+endpoint = ("endpoint.name", "endpoint.instance_type", "endpoint.instance_count", "endpoint.keep")
+dag.params.update({**run_conf_params("dataset.name", *endpoint), **model_version_param()})

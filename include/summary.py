@@ -76,6 +76,24 @@ class Summary(_Document):
     prediction: Prediction | None = None
     report: str | None = None
 
+    def lines(self) -> list[str]:
+        """The run in a few sentences, one for each thing it made."""
+        counts = ", ".join(f"{count} {split}" for split, count in self.dataset.counts.items())
+        told = [f"Dataset {self.dataset.name} {self.dataset.version}: {counts} images."]
+        if self.best_job:
+            told.append(f"{len(self.training_jobs)} training jobs; {self.best_job} was selected.")
+        if self.test_accuracy is not None:
+            told.append(f"Accuracy on held-out images: {self.test_accuracy:.4f}.")
+        if self.model_package:
+            told.append(f"Registered as {self.model_package}: {self.approval}.")
+        if self.endpoint:
+            told.append(f"Endpoint {self.endpoint}: {self.endpoint_status}.")
+        elif self.approval not in (None, "Approved"):
+            told.append(f"Not deployed: the model is {self.approval}.")
+        if self.report:
+            told.append(f"Report: {self.report}")
+        return told
+
 
 def summarise(
     sagemaker: SageMakerClient,

@@ -33,15 +33,19 @@ def model_version_param() -> dict[str, Param]:
 def choose_model() -> dict[str, Any]:
     """The run conf, the chosen model and the dataset version it was trained on.
 
-    Raises ValueError for a dataset without an approved model, and for a named model that is not approved.
+    Raises RunConfError if `endpoint.deploy` is off, and ValueError for a dataset without an approved model or for a
+    named model that is not approved.
     """
     from include.datasets.version import load
     from include.deployment.registry import last_approved, numbered
-    from include.run_conf import RunConf
+    from include.problems import Problem
+    from include.run_conf import RunConf, RunConfError
 
     asked = dict(get_current_context()["dag_run"].conf or {})
     number = asked.pop(MODEL_VERSION, None)
     settings, conf = load_settings(), RunConf.from_conf(asked)
+    if not conf.endpoint.deploy:
+        raise RunConfError([Problem(field="endpoint.deploy", value=False, remedy="this DAG only deploys: leave it on")])
     access, dataset = AwsAccess.of(settings), conf.dataset.name
     sagemaker = access.client("sagemaker")
     if number is None:

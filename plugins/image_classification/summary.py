@@ -15,10 +15,13 @@ log = logging.getLogger(__name__)
 
 
 @task(trigger_rule="none_failed")
-def summarise(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed: Any = None) -> dict[str, Any]:
-    """Read jobs, model and endpoint back from the services, log the figures, keep them beside the report.
+def summarise(
+    dataset: Any, models: Any = None, evaluation: Any = None, registered: Any = None, deployed: Any = None
+) -> dict[str, Any]:
+    """Read jobs, model and endpoint back from the services, log the figures, and keep them beside the report.
 
-    The arguments are the documents of the stages; `deployed` is left out where a DAG deploys nothing.
+    The arguments are the documents of the stages; those of stages that a DAG does not have are left out. A run fails if
+    any task fails whose document is an argument.
     """
     from include import summary
     from include.datasets.version import DatasetVersion
@@ -33,18 +36,25 @@ def summarise(dataset: Any, models: Any, evaluation: Any, registered: Any, deplo
     access = AwsAccess.of(settings)
     endpoint = deployed["deploy"] if deployed else None
     answers = (deployed["predict"] if deployed else None) or {"predictions": [], "evaluation": None}
+    jobs: dict[str, Any] = {}
+    if models:
+        jobs = {
+            "leaderboard": load_leaderboard(access.client("s3"), models["leaderboard"]),
+            "base_job": base_model(models).job,
+            "incremental_job": final_model(models).job if models["train_incremental"] else None,
+        }
     figures = summary.summarise(
         access.client("sagemaker"),
         dataset=DatasetVersion.model_validate(dataset),
-        leaderboard=load_leaderboard(access.client("s3"), models["leaderboard"]),
-        base_job=base_model(models).job,
-        incremental_job=final_model(models).job if models["train_incremental"] else None,
-        evaluation=Evaluation.model_validate(evaluation),
-        registered=RegisteredModel.model_validate(registered),
+        **jobs,
+        evaluation=Evaluation.model_validate(evaluation) if evaluation else None,
+        registered=RegisteredModel.model_validate(registered) if registered else None,
         endpoint=endpoint["name"] if endpoint else None,
         endpoint_evaluation=EndpointEvaluation.model_validate(answers["evaluation"]) if answers["evaluation"] else None,
         predictions=[Prediction.model_validate(prediction) for prediction in answers["predictions"]],
     )
     uri = summary.write_summary(access.client("s3"), figures, settings=settings, run=Run(ti.dag_id, ti.run_id))
-    log.info("%s\n%s", uri, figures.model_dump_json(indent=2))
+    for line in figures.lines():
+        log.info("%s", line)
+    log.info("All figures: %s", uri)
     return figures.model_dump(mode="json")

@@ -96,6 +96,19 @@ def test_a_run_that_only_built_a_dataset_has_a_summary_too(aws: Any) -> None:
     assert (summary.training_jobs, summary.incremental, summary.test_accuracy) == ((), None, None)
 
 
+def test_a_refused_deployment_is_told_in_the_lines_of_the_summary(aws: Any) -> None:
+    summary = summarise(aws("sagemaker"), dataset=dataset_version())
+    registered = summary.model_copy(update={"model_package": "arn:1", "approval": "PendingManualApproval"})
+    served = registered.model_copy(update={"endpoint": "pets", "endpoint_status": "InService", "approval": "Approved"})
+
+    assert registered.lines()[-2:] == [
+        "Registered as arn:1: PendingManualApproval.",
+        "Not deployed: the model is PendingManualApproval.",
+    ]
+    assert served.lines()[-1] == "Endpoint pets: InService."
+    assert not any("\n" in line for line in served.lines())
+
+
 def test_the_summary_lies_beside_the_report(aws: Any) -> None:
     s3 = aws("s3")
     s3.create_bucket(Bucket="models-of-acme")

@@ -1,0 +1,143 @@
+"""A run in which a task fails is a failed run, whichever task of whichever DAG it is.
+
+Airflow itself decides here, on its own database, which tasks follow and how the run ends. Only the outcomes of the
+tasks are set, as their bodies would take hours for the failures of all tasks.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow._shared.timezones import timezone
+from airflow.utils.state import DagRunState, TaskInstanceState
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+from tests.dags.test_dags import DAG_IDS
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
+SKIP_THEMSELVES = frozenset(
+    {
+        "dataset.unpack",
+        "training.tune",
+        "training.train_tuned",
+        "training.train_incremental",
+        "deployment.deploy",
+        "deployment.tear_down",
+    }
+)
+"""Tasks that the run conf or a missing approval leaves nothing to do."""
+
+ONE_OF_SEVERAL = frozenset({"training.train", "training.tune", "training.train_tuned"})
+"""Tasks whose failure a run survives if `select_best` finds a usable model of another one."""
+
+COPIES = 3
+FAILED, SKIPPED, SUCCESS = TaskInstanceState.FAILED, TaskInstanceState.SKIPPED, TaskInstanceState.SUCCESS
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """Runs that Airflow schedules, and whose tasks end as a test wants."""
+
+    dags: dict[str, Any]
+    session: Any
+    numbers: Iterator[int]
+
+    def run(
+        self, dag_id: str, outcomes: dict[str, TaskInstanceState], first: str = ""
+    ) -> tuple[str, dict[str, set[str]]]:
+        """The state of a run, and the states of each task's copies; a task without an outcome succeeds.
+
+        Of a mapped task that is to fail, one copy fails. What does not depend on the task `first` has ended before it.
+        """
+        dag, now = self.dags[dag_id], timezone.utcnow()
+        dag_run = dag.create_dagrun(
+            run_id=f"run-{next(self.numbers)}",
+            run_after=now,
+            start_date=now,
+            run_type=DagRunType.MANUAL,
+            triggered_by=DagRunTriggeredByType.TEST,
+            state=DagRunState.RUNNING,
+            session=self.session,
+        )
+        dag_run.dag = dag
+        if first:
+            later = {first, *dag.get_task(first).get_flat_relative_ids(upstream=False)}
+            self._end((ti for ti in dag_run.task_instances if ti.task_id not in later), outcomes)
+        while dag_run.state == DagRunState.RUNNING:
+            ready, _ = dag_run.update_state(session=self.session, execute_callbacks=False)
+            self._end(ready, outcomes)
+        states: dict[str, set[str]] = {}
+        for ti in dag_run.get_task_instances(session=self.session):
+            states.setdefault(ti.task_id, set()).add(str(ti.state))
+        state = str(dag_run.state)
+        self.session.flush()
+        self.session.expunge_all()
+        return state, states
+
+    def _end(self, instances: Iterable[Any], outcomes: dict[str, TaskInstanceState]) -> None:
+        """End tasks, and note how many copies there are of those that are mapped over what they return."""
+        from airflow.models.taskmap import TaskMap  # noqa: PLC0415  (the home comes first)
+
+        for ti in instances:
+            task = self.dags[ti.dag_id].get_task(ti.task_id)
+            ti.state = outcomes.get(ti.task_id, SUCCESS)
+            if ti.state == FAILED and ti.map_index > 0:
+                ti.state = SUCCESS
+            if ti.state == SUCCESS and not task.is_mapped and any(task.iter_mapped_dependants()):
+                self.session.add(TaskMap(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, COPIES, None))
+        self.session.flush()
+
+
+@pytest.fixture(scope="module")
+def scheduled(airflow_database: None, dag_bag: DagBag) -> Iterator[Scheduled]:
+    from airflow.dag_processing.bundles.manager import DagBundlesManager  # noqa: PLC0415  (the home comes first)
+    from airflow.dag_processing.dagbag import sync_bag_to_db  # noqa: PLC0415
+    from airflow.serialization.serialized_objects import DagSerialization  # noqa: PLC0415
+    from airflow.utils.session import create_session  # noqa: PLC0415
+
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(dag_bag, "dags-folder", None)
+    dags = {name: DagSerialization.from_dict(DagSerialization.to_dict(dag)) for name, dag in dag_bag.dags.items()}
+    with create_session() as session:
+        yield Scheduled(dags, session, itertools.count(1))
+        session.rollback()
+
+
+def skipping(dag: Any, failing: str) -> dict[str, TaskInstanceState]:
+    """The outcomes of a run whose tasks skip themselves if they can, those too that run after failures."""
+    after_failures = {task.task_id for task in dag.tasks if "all_done" in str(task.trigger_rule)}
+    return dict.fromkeys((SKIP_THEMSELVES | after_failures) - {failing}, SKIPPED)
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_a_run_has_failed_if_any_of_its_tasks_has(scheduled: Scheduled, dag_id: str) -> None:
+    dag = scheduled.dags[dag_id]
+    looks_well = {}
+    for task in dag.task_ids:
+        without_a_model = {"training.select_best": FAILED} if task in ONE_OF_SEVERAL else {}
+        for others in ({}, skipping(dag, task)):
+            state, tasks = scheduled.run(dag_id, {**others, **without_a_model, task: FAILED}, first=task)
+            if "failed" in tasks[task] and state != "failed":
+                looks_well[task] = tasks
+    assert looks_well == {}
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_a_run_has_succeeded_if_its_tasks_have_succeeded_or_had_nothing_to_do(
+    scheduled: Scheduled, dag_id: str
+) -> None:
+    assert scheduled.run(dag_id, {})[0] == "success"
+    assert scheduled.run(dag_id, dict.fromkeys(SKIP_THEMSELVES, SKIPPED))[0] == "success"
+
+
+@pytest.mark.parametrize("task", sorted(ONE_OF_SEVERAL))
+def test_a_run_goes_on_with_the_models_that_are_left(scheduled: Scheduled, task: str) -> None:
+    state, tasks = scheduled.run("image_classification", {task: FAILED})
+
+    assert (state, tasks["training.select_best"], tasks["summarise"]) == ("success", {"success"}, {"success"})
