@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict
-
-logger = logging.getLogger(__name__)
 
 FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 """States of a task instance that waits for nothing any more."""
@@ -49,14 +46,19 @@ class Outcome(BaseModel):
     name: str
     why: str
     outcome: str
+    is_refused: bool = False
+    """Whether AWS refused to stop or delete it."""
 
 
 def carry_out(findings: Iterable[Finding], *, done: str, dry_run: bool) -> list[Outcome]:
-    """Stop or delete what was found; `done` says which. What AWS refuses is told and stays."""
-    return [
-        Outcome(what=found.what, name=found.name, why=found.why, outcome=_outcome(found, done, dry_run))
-        for found in findings
-    ]
+    """Stop or delete what was found; `done` says which. What AWS refuses is marked, and the rest is carried out."""
+    outcomes = []
+    for found in findings:
+        outcome, is_refused = _outcome(found, done, dry_run)
+        outcomes.append(
+            Outcome(what=found.what, name=found.name, why=found.why, outcome=outcome, is_refused=is_refused)
+        )
+    return outcomes
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
@@ -68,16 +70,16 @@ def table(outcomes: Iterable[Outcome]) -> str:
     )
 
 
-def _outcome(found: Finding, done: str, dry_run: bool) -> str:
+def _outcome(found: Finding, done: str, dry_run: bool) -> tuple[str, bool]:
+    """What became of it, and whether AWS refused."""
     if found.end is None:
-        return "left"
+        return "left", False
     if dry_run:
-        return f"would be {done}"
+        return f"would be {done}", False
     try:
         found.end()
     except StillNeededError as needed:
-        return f"left: {needed}"
+        return f"left: {needed}", False
     except (ClientError, BotoCoreError) as error:
-        logger.warning("%s %s: %s", found.what, found.name, error)
-        return f"left: {error}"
-    return done
+        return f"left: {error}", True
+    return done, False

@@ -28,6 +28,10 @@ REQUEST_TYPES = ["image/jpeg", "image/png", "application/x-image"]
 RESPONSE_TYPES = ["application/json", "application/jsonlines"]
 
 
+class NoModelError(ValueError):
+    """There is no registered model of which a deployment could be made."""
+
+
 class RegisteredModel(BaseModel):
     """A version in the model registry: where it came from and whether it may be deployed."""
 
@@ -97,12 +101,12 @@ def register_model(
 
 
 def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
-    """The registered model with this ARN. Raises ValueError for one that another tool registered without lineage."""
+    """The registered model with this ARN. Raises NoModelError for one that another tool registered without lineage."""
     description: Mapping[str, Any] = sagemaker.describe_model_package(ModelPackageName=arn)
     properties = description.get("CustomerMetadataProperties") or {}
     absent = [key for key in ("training-job", "dataset", "dataset-version", "dataset-uri") if key not in properties]
     if absent:
-        raise ValueError(f"Model package {arn} tells no {', '.join(absent)}: it was not registered by this project.")
+        raise NoModelError(f"Model package {arn} tells no {', '.join(absent)}: it was not registered by this project.")
     container = description["InferenceSpecification"]["Containers"][0]
     return RegisteredModel(
         arn=description["ModelPackageArn"],
@@ -129,14 +133,18 @@ def last_approved(sagemaker: SageMakerClient, *, settings: Settings, dataset: st
 
 
 def numbered(sagemaker: SageMakerClient, *, settings: Settings, dataset: str, version: int) -> RegisteredModel:
-    """The version of this number of a dataset's models. Raises ValueError where there is none."""
+    """The version of this number of a dataset's models. Raises NoModelError if there is none."""
     group = settings.registry_group(dataset)
     pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
-    for page in pages:
-        for summary in page["ModelPackageSummaryList"]:
-            if summary.get("ModelPackageVersion") == version:
-                return read_model(sagemaker, summary["ModelPackageArn"])
-    raise ValueError(f"{group} has no version {version}: choose one that the model registry lists.")
+    try:
+        for page in pages:
+            for summary in page["ModelPackageSummaryList"]:
+                if summary.get("ModelPackageVersion") == version:
+                    return read_model(sagemaker, summary["ModelPackageArn"])
+    except ClientError as error:
+        if not is_absent(error):
+            raise
+    raise NoModelError(f"{group} has no version {version}: choose one that the model registry lists.")
 
 
 def base_of(sagemaker: SageMakerClient, model: RegisteredModel) -> BestModel:

@@ -119,13 +119,17 @@ def _conf_and_access() -> tuple[CleanUpConf, AwsAccess]:
 
 
 def _carry_out(found: Iterable[Finding], done: str, conf: CleanUpConf) -> list[dict[str, str]]:
+    from airflow.sdk.exceptions import AirflowException
+
     from include.clean_up.findings import carry_out, table
 
     outcomes = carry_out(found, done=done, dry_run=conf.dry_run)
-    if outcomes:
-        log.info("%d found:\n%s", len(outcomes), table(outcomes))
-    else:
-        log.info("Nothing found.")
+    log.info("%s found.", len(outcomes) or "Nothing")
+    for line in table(outcomes).splitlines() if outcomes else ():
+        log.info("%s", line)
+    refused = [outcome.name for outcome in outcomes if outcome.is_refused]
+    if refused:
+        raise AirflowException(f"AWS refused {len(refused)} of {len(outcomes)}: {', '.join(refused)}.")
     return [outcome.model_dump(mode="json") for outcome in outcomes]
 
 

@@ -33,11 +33,11 @@ def model_version_param() -> dict[str, Param]:
 def choose_model() -> dict[str, Any]:
     """The run conf, the chosen model and the dataset version it was trained on.
 
-    Raises RunConfError if `endpoint.deploy` is off, and ValueError for a dataset without an approved model or for a
+    Raises RunConfError if `endpoint.deploy` is off, and NoModelError for a dataset without an approved model or for a
     named model that is not approved.
     """
     from include.datasets.version import load
-    from include.deployment.registry import last_approved, numbered
+    from include.deployment.registry import NoModelError, last_approved, numbered
     from include.problems import Problem
     from include.run_conf import RunConf, RunConfError
 
@@ -53,9 +53,9 @@ def choose_model() -> dict[str, Any]:
     else:
         model = numbered(sagemaker, settings=settings, dataset=dataset, version=int(number))
     if model is None:
-        raise ValueError(f"dataset.name = {dataset}: no approved model. Train one, or approve one in the registry.")
+        raise NoModelError(f"dataset.name = {dataset}: no approved model. Train one, or approve one in the registry.")
     if not model.approved:
-        raise ValueError(f"{MODEL_VERSION} = {number}: {model.group} has it as {model.approval}. Approve it first.")
+        raise NoModelError(f"{MODEL_VERSION} = {number}: {model.group} has it as {model.approval}. Approve it first.")
     log.info("%s version %d, accuracy %.4f.", model.group, model.version, model.accuracy)
     return {
         "conf": conf.model_dump(mode="json"),

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
+import pytest
+from botocore.exceptions import ClientError
+
+import tests.dags.airflow_home  # noqa: F401  (before anything imports airflow)
+from image_classification.clean_up import _carry_out
 from include.clean_up.conf import CleanUpConf, CleanUpConfError
 from include.clean_up.findings import Finding, carry_out, table
 
@@ -27,3 +32,22 @@ def test_what_was_done_is_a_table() -> None:
         "what   name    why                outcome",
         "model  pets-1  nothing serves it  left",
     ]
+
+
+def refused() -> Any:
+    raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not you"}}, "DeleteModel")
+
+
+def test_a_clean_up_that_aws_refuses_has_failed_and_has_done_the_rest() -> None:
+    done: list[str] = []
+    found = [
+        Finding("model", "theirs", "nothing serves it", refused),
+        Finding("model", "mine", "nothing serves it", lambda: done.append("mine")),
+        Finding("model", "kept", "nothing serves it", None),
+    ]
+
+    assert [row.is_refused for row in carry_out(found, done="deleted", dry_run=False)] == [True, False, False]
+    with pytest.raises(Exception, match="AWS refused 1 of 3: theirs"):
+        _carry_out(found, "deleted", CleanUpConf())
+    assert done == ["mine", "mine"]
+    assert [row["outcome"] for row in _carry_out(found[1:], "deleted", CleanUpConf())] == ["deleted", "left"]
