@@ -29,6 +29,8 @@ PUBLISH = "dataset.publish"
 SELECT_BEST = "training.select_best"
 DEPLOY = "deployment.deploy"
 PREDICT = "deployment.predict"
+TESTED = ("test", "packed")
+"""Split and status of the images that an evaluation sends."""
 
 
 class SummaryError(Exception):
@@ -125,22 +127,34 @@ def _incremental(jobs: Sequence[TrainingJob], best: str) -> dict[str, Any]:
 
 
 def endpoint_accuracy(s3: S3Client, runtime: SageMakerRuntimeClient, endpoint: str, version: dict[str, Any]) -> float:
-    """Send every image of the test split to the endpoint and return the share it names rightly, 0 to 1."""
+    """Send every packed test image to the endpoint and return the share it names rightly, 0 to 1.
+
+    The evaluation wrote each of them to an object that is named by the number of its record.
+    """
     labels = version["labels"]
     manifest = BytesIO(_read(s3, version["uri"] + "manifest.parquet"))
-    rows = pq.read_table(manifest, columns=["bucket", "key", "split", "status", "labels"]).to_pylist()
-    held_out = [row for row in rows if row["split"] == "test" and row["status"] == "packed"]
-    if not held_out:
-        raise SummaryError(f"The dataset version {version['uri']} has no test images.")
+    rows = pq.read_table(manifest, columns=["record_id", "split", "status", "labels"]).to_pylist()
+    expected = {row["record_id"]: row["labels"][0] for row in rows if (row["split"], row["status"]) == TESTED}
+    bucket, _, prefix = f"{version['uri']}images/test/".removeprefix("s3://").partition("/")
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    sent = {int(key.rpartition("/")[2].partition(".")[0]): key for key in keys}
+    if not expected or sent.keys() != expected.keys():
+        raise SummaryError(
+            f"The dataset version {version['uri']} has {len(expected)} test images, and {len(sent)} lie at "
+            f"s3://{bucket}/{prefix}."
+        )
 
-    def is_right(row: dict[str, Any]) -> bool:
-        image = _read(s3, f"s3://{row['bucket']}/{row['key']}")
-        answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="image/jpeg", Body=image)
+    def is_right(record_id: int) -> bool:
+        image = s3.get_object(Bucket=bucket, Key=sent[record_id])
+        answer = runtime.invoke_endpoint(
+            EndpointName=endpoint, ContentType=image["ContentType"], Body=image["Body"].read()
+        )
         probabilities = json.loads(answer["Body"].read())
-        return bool(labels[probabilities.index(max(probabilities))] == row["labels"][0])
+        return bool(labels[probabilities.index(max(probabilities))] == expected[record_id])
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return sum(pool.map(is_right, held_out)) / len(held_out)
+        return sum(pool.map(is_right, expected)) / len(expected)
 
 
 def _read_json(s3: S3Client, uri: str) -> dict[str, Any]:

@@ -123,6 +123,16 @@ class VersionLayout:
         """Key of a channel's ``.idx``, which must not lie under the channel's own prefix."""
         return f"{self.prefix}index/{split}.idx"
 
+    @property
+    def test_images(self) -> str:
+        """Key prefix of the packed test images as objects; no channel's prefix begins like it."""
+        return f"{self.prefix}images/test/"
+
+    @property
+    def test_images_uri(self) -> str:
+        """Address of the packed test images, with its closing slash."""
+        return f"s3://{self.bucket}/{self.test_images}"
+
     def planned_shard(self, index: int) -> str:
         """Key of the rows a shard has to pack."""
         return f"{self.plan}{index:05d}.parquet"

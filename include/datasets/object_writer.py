@@ -123,7 +123,7 @@ class ObjectWriter:
         """Tell whether the key was put before."""
         return _key_hash(key) in self._seen
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, *, content_type: str = "") -> None:
         """Write an object in the background; waits while too many bytes are on their way."""
         self._seen.add(_key_hash(key))
         with self._room:
@@ -131,7 +131,7 @@ class ObjectWriter:
                 self._room.wait()
             self._raise_failure()
             self._in_flight += len(data) + 1024  # small objects count too
-        self._pool.submit(self._put, key, data)
+        self._pool.submit(self._put, key, data, content_type)
 
     def withdraw(self, key: str) -> None:
         """Take an object back that should not have been written: ``remove_others`` deletes it."""
@@ -156,10 +156,10 @@ class ObjectWriter:
             self._s3.delete_object(Bucket=self._stored.bucket, Key=key)
         return len(gone)
 
-    def _put(self, key: str, data: bytes) -> None:
+    def _put(self, key: str, data: bytes, content_type: str) -> None:
         try:
             if self._failure is None:
-                self._put_if_other(key, data)
+                self._put_if_other(key, data, content_type)
         except Exception as error:  # noqa: BLE001  (raised in the thread that puts)
             with self._room:
                 self._failure = self._failure or error
@@ -168,11 +168,12 @@ class ObjectWriter:
                 self._in_flight -= len(data) + 1024
                 self._room.notify_all()
 
-    def _put_if_other(self, key: str, data: bytes) -> None:
+    def _put_if_other(self, key: str, data: bytes, content_type: str) -> None:
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         holds = self._stored.holds(key, md5)
         if not holds:
-            put_object(self._s3, self._store, key, data, md5=md5, bucket=self._stored.bucket)
+            bucket = self._stored.bucket
+            put_object(self._s3, self._store, key, data, md5=md5, bucket=bucket, content_type=content_type)
         with self._room:
             self.kept += holds
             self.written += not holds
@@ -186,12 +187,16 @@ class ObjectWriter:
             raise failure
 
 
-def put_object(s3: S3Client, store: S3Store, key: str, data: bytes, *, md5: str, bucket: str) -> None:
+def put_object(
+    s3: S3Client, store: S3Store, key: str, data: bytes, *, md5: str, bucket: str, content_type: str = ""
+) -> None:
     """Write one object whole, its MD5 beside it."""
     if is_plain_key(key):
-        obstore.put(store, key, data, use_multipart=False, attributes={MD5: md5})
+        kind = {"Content-Type": content_type} if content_type else {}
+        obstore.put(store, key, data, use_multipart=False, attributes={MD5: md5, **kind})
     else:
-        s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata={MD5: md5})
+        kind = {"ContentType": content_type} if content_type else {}
+        s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata={MD5: md5}, **kind)  # type: ignore[arg-type]
 
 
 def unwritable(bucket: str, prefix: str, error: Exception) -> Exception:

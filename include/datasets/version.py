@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
-from include.datasets.label_vectors import class_indices, label_vector
 from include.datasets.layout import Split, VersionLayout
 from include.recordio.format import decode_image_record
 from include.recordio.options import ImageOptions
@@ -91,6 +90,8 @@ class DatasetVersion(BaseModel):
     """Of any packed image in pixels; None in documents from before it was kept."""
     smallest_width: int | None = None
     """As `smallest_height`; it may be that of another image."""
+    largest_test_image: int | None = None
+    """Bytes of the largest packed test image, padding included; None in documents from before it was kept."""
     mean_image: MeanImage | None = None
     """None in documents from before it was worked out."""
     next_record_id: int
@@ -144,25 +145,13 @@ class DatasetVersion(BaseModel):
 class HeldOutImage:
     """One packed image of the test split."""
 
+    id: int
+    """Of its record."""
     key: str
     """Key of the source object."""
     labels: tuple[float, ...]
     """As stored in the record: the class index, or one 0/1 per class when multi-label."""
     image_bytes: bytes
-
-    @property
-    def label(self) -> int:
-        """Class index of a single-label image."""
-        return int(self.labels[0])
-
-
-@dataclass(frozen=True, slots=True)
-class SourceImageUri:
-    """Address and labels of the source object behind a packed image."""
-
-    uri: str
-    labels: tuple[float, ...]
-    """As stored in the record: the class index, or one 0/1 per class when multi-label."""
 
     @property
     def label(self) -> int:
@@ -217,27 +206,9 @@ def held_out_images(s3: S3Client, version: DatasetVersion, limit: int | None = N
     try:
         for record in islice(read_records(body), limit):
             image = decode_image_record(record.payload)
-            yield HeldOutImage(keys[image.id], image.labels, image.image)
+            yield HeldOutImage(image.id, keys[image.id], image.labels, image.image)
     finally:
         body.close()
-
-
-def test_image_uris(s3: S3Client, version: DatasetVersion, limit: int | None = None) -> list[SourceImageUri]:
-    """List the source objects behind the packed test images, for batch transform; of a replaced one only the newest.
-
-    Raises DatasetError where the manifest of a single-label version gives an image no label, or several.
-    """
-    packed = _packed_test_images(s3, version, ["bucket", "key", "labels"])
-    rows = zip(packed["bucket"], packed["key"], packed["labels"], strict=True)
-    names = {f"s3://{bucket}/{key}": labels for bucket, key, labels in rows}
-    indices = class_indices(version.labels)
-    return [
-        SourceImageUri(uri, label_vector(labels, indices, multi_label=version.multi_label, origin=uri))
-        for uri, labels in islice(names.items(), limit)
-    ]
-
-
-test_image_uris.__test__ = False  # type: ignore[attr-defined]  # its name is no test's
 
 
 def _packed_test_images(s3: S3Client, version: DatasetVersion, columns: list[str]) -> dict[str, list]:  # type: ignore[type-arg]

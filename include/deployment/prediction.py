@@ -1,4 +1,4 @@
-"""Ask an endpoint what is in an image.
+"""Ask an endpoint what is in an image, packed as the model's own training images were.
 
 Source: developer guide, "Image Classification Algorithm": one image a request, answered by a JSON list of
 probabilities, one for each class in class order.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -51,15 +52,51 @@ def probabilities(
 
     Raises PredictionError for an image above 6 MiB and for an answer with another number of classes than `classes`.
     """
-    if len(image) > LARGEST_BODY:
+    if not fits_endpoint(image):
         raise PredictionError(
-            f"The image holds {len(image)} bytes, an endpoint takes at most {LARGEST_BODY}: send it smaller."
+            f"The packed image holds {len(image)} bytes, and an endpoint takes at most {LARGEST_BODY}: set "
+            "dataset.packing.resize, or dataset.packing.encoding to jpg, and train on a new version; a batch transform "
+            "takes up to 100 MB."
         )
     answer = runtime.invoke_endpoint(
         EndpointName=endpoint, Body=image, ContentType=content_type(image), Accept="application/json"
     )
     body = answer["Body"].read()
     return read_probabilities(body, origin=f"endpoint {endpoint}", classes=classes)
+
+
+def fits_endpoint(image: bytes) -> bool:
+    """Whether an InvokeEndpoint request can hold the image."""
+    return len(image) <= LARGEST_BODY
+
+
+def packed_like(dataset: DatasetVersion, source: bytes, *, name: str = "The image") -> bytes:
+    """The bytes to send for an image that is in no dataset: packed by the steps of the version a model learned from.
+
+    Raises PredictionError, naming the image, for one that cannot be packed so.
+    """
+    # OpenCV takes half a second to load, and held-out images are packed already.
+    from include.recordio.images import ImageError, pack_image, readable_size  # noqa: PLC0415
+
+    try:
+        if dataset.packing.pass_through:
+            readable_size(source)
+        return pack_image(source, dataset.packing).data
+    except ImageError as error:
+        raise PredictionError(f"{name} cannot be packed as dataset version {dataset.uri} is: {error.reason}.") from None
+
+
+def predict_source_image(
+    runtime: SageMakerRuntimeClient, *, endpoint: str, source: bytes, dataset: DatasetVersion, name: str = "The image"
+) -> dict[str, float]:
+    """The probability of each class for an image as it comes from a camera or a bucket, in class order.
+
+    `dataset` is the version that the endpoint's model learned from. Raises PredictionError for an image that cannot be
+    packed or sent.
+    """
+    image = packed_like(dataset, source, name=name)
+    values = probabilities(runtime, endpoint=endpoint, image=image, classes=dataset.num_classes)
+    return dict(zip(dataset.labels, values, strict=True))
 
 
 def read_probabilities(body: bytes, *, origin: str, classes: int | None = None) -> list[float]:
@@ -80,10 +117,11 @@ def read_probabilities(body: bytes, *, origin: str, classes: int | None = None) 
 def predict_held_out(
     runtime: SageMakerRuntimeClient, s3: S3Client, *, endpoint: str, dataset: DatasetVersion, limit: int = 5
 ) -> list[Prediction]:
-    """Predictions on the first held-out images, through the endpoint."""
+    """Predictions on the first held-out images that an endpoint takes."""
+    fitting = (image for image in held_out_images(s3, dataset) if fits_endpoint(image.image_bytes))
     return [
         predict_image(runtime, endpoint=endpoint, image=image, labels=dataset.labels, multi_label=dataset.multi_label)
-        for image in held_out_images(s3, dataset, limit)
+        for image in islice(fitting, limit)
     ]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from include.datasets.version import HeldOutImage, held_out_images
-from include.deployment.prediction import probabilities
+from include.deployment.prediction import LARGEST_BODY, PredictionError, fits_endpoint, probabilities
 from include.evaluation.metrics import measure
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ WINDOW = 4
 
 
 class EndpointEvaluation(BaseModel):
-    """What the endpoint reached on the held-out images."""
+    """What the endpoint reached on the held-out images; `too_large` of them no request can hold."""
 
     model_config = ConfigDict(frozen=True)
 
     endpoint: str
     images: int
+    too_large: int = 0
     accuracy: float
     mean_average_precision: float | None = None
 
@@ -46,17 +47,34 @@ def endpoint_evaluation(
     threads: int = 4,
     limit: int | None = None,
 ) -> EndpointEvaluation:
-    """Send the held-out images to the endpoint from a few threads and measure its answers."""
+    """Send the packed test images to the endpoint from a few threads and measure its answers.
+
+    Images above InvokeEndpoint's 6 MiB are not sent; they are counted. Raises PredictionError where none can be sent.
+    """
+    unsent = 0
+
+    def sendable() -> Iterator[HeldOutImage]:
+        nonlocal unsent
+        for image in held_out_images(s3, dataset, limit):
+            if fits_endpoint(image.image_bytes):
+                yield image
+            else:
+                unsent += 1
 
     def ask(image: HeldOutImage) -> Answer:
         values = probabilities(runtime, endpoint=endpoint, image=image.image_bytes, classes=dataset.num_classes)
         return image.labels, values
 
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        images = iter(held_out_images(s3, dataset, limit))
+        images = sendable()
         waiting = [pool.submit(ask, image) for image in islice(images, threads * WINDOW)]
         refill = (pool.submit(ask, image) for image in images)
         answers = list(_in_order(waiting, refill))
+    if not answers:
+        raise PredictionError(
+            f"None of the {unsent} test images of {dataset.uri} fits into a request to endpoint {endpoint}, which "
+            f"holds {LARGEST_BODY} bytes: set dataset.packing.resize, or dataset.packing.encoding to jpg."
+        )
     measured = measure(
         [labels for labels, _ in answers],
         [values for _, values in answers],
@@ -66,6 +84,7 @@ def endpoint_evaluation(
     return EndpointEvaluation(
         endpoint=endpoint,
         images=measured.images,
+        too_large=unsent,
         accuracy=measured.accuracy,
         mean_average_precision=measured.mean_average_precision,
     )

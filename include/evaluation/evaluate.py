@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from include.datasets.layout import parse_s3_uri
+from include.datasets.packed_test_images import record_id_of
 from include.datasets.version import held_out_images
 from include.deployment.prediction import prediction_of
 from include.evaluation.metrics import Evaluation, measure
@@ -51,14 +51,16 @@ def evaluate(
     """
     uris = read_manifest(s3, settings=settings, job=transform_job)
     answers = read_answers(s3, settings=settings, job=transform_job, uris=uris, classes=dataset.num_classes)
-    by_key = {parse_s3_uri(uri)[1]: values for uri, values in zip(uris, answers, strict=True)}
-    truth, examples = _truth_and_examples(s3, dataset, by_key)
-    absent = [key for key in by_key if key not in truth]
-    if absent:
-        raise TransformError(f"{len(absent)} evaluated images are in no test record, such as {absent[0]}.")
+    by_record = {record_id_of(uri): values for uri, values in zip(uris, answers, strict=True)}
+    truth, examples = _truth_and_examples(s3, dataset, by_record)
+    if truth.keys() != by_record.keys():
+        raise TransformError(
+            f"Transform job {transform_job} was not of dataset version {dataset.uri}: it measured {len(by_record)} "
+            f"images, and the test split has {len(truth)}, of which it measured {len(truth.keys() & by_record.keys())}."
+        )
     measured = measure(
-        [truth[key] for key in by_key],
-        list(by_key.values()),
+        [truth[record_id] for record_id in by_record],
+        list(by_record.values()),
         dataset.labels,
         multi_label=dataset.multi_label,
         top_k=top_k,
@@ -83,15 +85,15 @@ def _epochs(logs: CloudWatchLogsClient, job: str, leaderboard: Leaderboard | Non
 
 
 def _truth_and_examples(
-    s3: S3Client, dataset: DatasetVersion, answers: Mapping[str, Sequence[float]]
-) -> tuple[dict[str, tuple[float, ...]], list[Example]]:
-    """The labels of every held-out image, and a few images to show, the model's mistakes first."""
-    truth: dict[str, tuple[float, ...]] = {}
+    s3: S3Client, dataset: DatasetVersion, answers: Mapping[int, Sequence[float]]
+) -> tuple[dict[int, tuple[float, ...]], list[Example]]:
+    """The labels of every held-out image by its record, and a few images to show, the model's mistakes first."""
+    truth: dict[int, tuple[float, ...]] = {}
     right: list[Example] = []
     wrong: list[Example] = []
     for image in held_out_images(s3, dataset):
-        truth[image.key] = image.labels
-        values = answers.get(image.key)
+        truth[image.id] = image.labels
+        values = answers.get(image.id)
         if values is None or len(image.image_bytes) > LARGEST_EXAMPLE:
             continue
         prediction = prediction_of(image.key, values, image.labels, dataset.labels, multi_label=dataset.multi_label)

@@ -61,7 +61,11 @@ def report_page(contents: ReportContents) -> str:
     )
     return page(
         title=f"{dataset.name}: {contents.measurement.accuracy:.2%} on held-out images",
-        lead=f"Dataset version {dataset.version}, model of {contents.job.role} job {contents.job.name}.",
+        lead=(
+            f"Dataset version {dataset.version}, model of {contents.job.role} job {contents.job.name}. What was sent "
+            f"to the model is each test image as it is packed ({dataset.packing.in_words}), from "
+            f"{dataset.layout.test_images_uri}."
+        ),
         figures=_figures(contents),
         sections=sections,
     )

@@ -72,6 +72,11 @@ def _metrics(contents: ReportContents) -> dict[str, Any]:
         "job": contents.job.name,
         "role": contents.job.role,
         "base_job": contents.best.job,
+        "sent": {
+            "images": "packed test images",
+            "prefix": contents.dataset.layout.test_images_uri,
+            "packing": contents.dataset.packing.model_dump(mode="json"),
+        },
         **contents.measurement.figures(),
         "epochs": {name: [epoch.model_dump(mode="json") for epoch in epochs] for name, epochs in contents.curves},
     }

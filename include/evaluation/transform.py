@@ -1,4 +1,4 @@
-"""Batch transform over the held-out source images: manifest, request, answers.
+"""Batch transform over the packed test images: manifest, request, answers.
 
 Sources: API reference of CreateTransformJob and TransformS3DataSource (ManifestFile); developer guide, "Use Batch
 Transform": each input object gives one object of the same name with `.out` at the end.
@@ -7,13 +7,11 @@ Transform": each input object gives one object of the same name with `.out` at t
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.datasets.layout import parse_s3_uri
-from include.datasets.sources.object_lookup import find_objects
 from include.deployment.prediction import read_probabilities
 from include.training.instance_types import transform_instance_type
 from include.training.requests import tags
@@ -21,16 +19,22 @@ from include.training.requests import tags
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+    from include.datasets.packed_test_images import PackedTestImages
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
     from include.settings import Settings
     from include.training.naming import Run
 
-logger = logging.getLogger(__name__)
-
 ANSWER_SUFFIX = ".out"
 LONGEST_TRANSFORM = timedelta(hours=6)
 """A transform job knows no longest run of its own: after so long its task stops it."""
+
+
+LARGEST_PAYLOAD = 100
+"""MB that MaxPayloadInMB may be, alone and times MaxConcurrentTransforms."""
+MEGABYTE = 1_000_000
+CONCURRENT = 4
+"""Requests that a container answers at the same time, where their payloads leave room."""
 
 
 class TransformError(ValueError):
@@ -47,20 +51,12 @@ def manifest_uri(settings: Settings, job: str) -> str:
     return f"{transform_prefix(settings, job)}manifest.json"
 
 
-def write_manifest(s3: S3Client, uris: Sequence[str], *, settings: Settings, job: str) -> str:
-    """Write the ManifestFile of a transform job over the images at `uris`; returns the manifest's address.
-
-    Images that were removed since they were packed are left out and named in the log: a transform job fails on them.
-    Raises TransformError where none is left, or in more than one bucket, which a manifest cannot say.
-    """
-    if not uris:
-        raise TransformError("There are no held-out images: build a version with dataset.split.test above 0.")
-    uris = _still_there(s3, uris)
-    prefix = common_prefix(uris)
-    document = [{"prefix": prefix}, *(uri.removeprefix(prefix) for uri in uris)]
+def write_manifest(s3: S3Client, images: PackedTestImages, *, settings: Settings, job: str) -> str:
+    """Write the ManifestFile of a transform job over the packed test images; returns the manifest's address."""
     manifest = manifest_uri(settings, job)
     bucket, key = parse_s3_uri(manifest)
-    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(document).encode(), ContentType="application/json")
+    body = json.dumps([{"prefix": images.prefix}, *images.names]).encode()
+    s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json")
     return manifest
 
 
@@ -72,15 +68,28 @@ def read_manifest(s3: S3Client, *, settings: Settings, job: str) -> list[str]:
 
 
 def transform_request(
-    name: str, *, model: str, manifest: str, conf: RunConf, settings: Settings, dataset: DatasetVersion, run: Run
+    name: str,
+    *,
+    model: str,
+    manifest: str,
+    largest: int,
+    conf: RunConf,
+    settings: Settings,
+    dataset: DatasetVersion,
+    run: Run,
 ) -> dict[str, Any]:
-    """The body of CreateTransformJob: one request an image, answered by a JSON list of probabilities."""
+    """The body of CreateTransformJob: one request an image, answered by a JSON list of probabilities.
+
+    `largest` is the size of the largest image in bytes. Raises TransformError for one that no request can hold.
+    """
+    payload = payload_mb(largest)
     key = {"KmsKeyId": settings.kms_key_id} if settings.kms_key_id else {}
     return {
         "TransformJobName": name,
         "ModelName": model,
         "BatchStrategy": "SingleRecord",
-        "MaxPayloadInMB": 6,
+        "MaxPayloadInMB": payload,
+        "MaxConcurrentTransforms": min(CONCURRENT, LARGEST_PAYLOAD // payload),
         "TransformInput": {
             "DataSource": {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": manifest}},
             "ContentType": "application/x-image",
@@ -101,6 +110,22 @@ def transform_request(
     }
 
 
+def payload_mb(largest: int) -> int:
+    """The MaxPayloadInMB that lets an image of so many bytes through.
+
+    AWS does not say whether its MB has 1,000,000 bytes or 1,048,576: the smaller is taken. Raises TransformError above
+    LARGEST_PAYLOAD.
+    """
+    payload = max(1, -(-largest // MEGABYTE))
+    if payload > LARGEST_PAYLOAD:
+        raise TransformError(
+            f"The largest packed test image holds {largest} bytes, and a batch transform sends at most "
+            f"{LARGEST_PAYLOAD * MEGABYTE}: set dataset.packing.resize, or dataset.packing.encoding to jpg, and build "
+            "a new version."
+        )
+    return payload
+
+
 def read_answers(s3: S3Client, *, settings: Settings, job: str, uris: Sequence[str], classes: int) -> list[list[float]]:
     """The probabilities of each image in `uris`, in that order.
 
@@ -108,8 +133,7 @@ def read_answers(s3: S3Client, *, settings: Settings, job: str, uris: Sequence[s
     """
     bucket, prefix = parse_s3_uri(f"{transform_prefix(settings, job)}answers/")
     answers = {key.removeprefix(prefix).removesuffix(ANSWER_SUFFIX): key for key in _answer_keys(s3, bucket, prefix)}
-    common = common_prefix(uris)
-    found = [_answer_of(answers, uri, common) for uri in uris]
+    found = [_answer_of(answers, uri) for uri in uris]
     missing = [uri for uri, key in zip(uris, found, strict=True) if key is None]
     if missing:
         shown = ", ".join(missing[:5])
@@ -125,33 +149,11 @@ def read_answers(s3: S3Client, *, settings: Settings, job: str, uris: Sequence[s
     ]
 
 
-def common_prefix(uris: Sequence[str]) -> str:
-    """The longest `s3://bucket/folder/` all images share. Raises TransformError for several buckets."""
-    buckets = sorted({parse_s3_uri(uri)[0] for uri in uris})
-    if len(buckets) != 1:
-        raise TransformError(f"The held-out images lie in several buckets ({', '.join(buckets)}): copy them into one.")
-    first, last = min(uris), max(uris)
-    length = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
-    return first[: first.rindex("/", 0, max(length, len(f"s3://{buckets[0]}/"))) + 1]
-
-
-def _still_there(s3: S3Client, uris: Sequence[str]) -> list[str]:
-    bucket, _ = parse_s3_uri(common_prefix(uris))
-    found = find_objects(s3, bucket, (parse_s3_uri(uri)[1] for uri in uris))
-    left = [uri for uri in uris if parse_s3_uri(uri)[1] in found]
-    if not left:
-        raise TransformError(f"All {len(uris)} held-out images, such as {uris[0]}, were removed: put them back.")
-    if len(left) < len(uris):
-        gone = next(uri for uri in uris if parse_s3_uri(uri)[1] not in found)
-        logger.warning("%d of %d held-out images were removed, such as %s", len(uris) - len(left), len(uris), gone)
-    return left
-
-
 def _answer_keys(s3: S3Client, bucket: str, prefix: str) -> Iterator[str]:
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         yield from (entry["Key"] for entry in page.get("Contents", ()) if entry["Key"].endswith(ANSWER_SUFFIX))
 
 
-def _answer_of(answers: dict[str, str], uri: str, common: str) -> str | None:
+def _answer_of(answers: dict[str, str], uri: str) -> str | None:
     """An answer is named by what follows the manifest's prefix; by the whole key where that prefix is cut short."""
-    return answers.get(uri.removeprefix(common)) or answers.get(parse_s3_uri(uri)[1])
+    return answers.get(uri.rpartition("/")[2]) or answers.get(parse_s3_uri(uri)[1])

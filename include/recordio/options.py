@@ -28,3 +28,16 @@ class ImageOptions(BaseModel):
         if self.fast_decode and not self.resize:
             raise ValueError("fast_decode decodes no smaller than the image is packed: it needs resize")
         return self
+
+    @property
+    def in_words(self) -> str:
+        """The steps as a reader of a report sees them, such as `shorter side 256 pixels, JPEG of quality 95`."""
+        if self.pass_through:
+            return "the bytes as they came"
+        steps = [
+            "the centre square" if self.center_crop else "",
+            f"shorter side {self.resize} pixels" if self.resize else "",
+            {0: "grayscale", -1: "channels as stored"}.get(self.color, ""),
+            f"JPEG of quality {self.quality}" if self.encoding == ".jpg" else "PNG",
+        ]
+        return ", ".join(step for step in steps if step)

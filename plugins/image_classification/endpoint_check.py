@@ -29,6 +29,8 @@ def measure_endpoint(conf: Any, dataset: Any) -> dict[str, Any]:
         dataset=DatasetVersion.model_validate(dataset),
     )
     log.info("Endpoint %s: accuracy %.4f on %d images.", measured.endpoint, measured.accuracy, measured.images)
+    if measured.too_large:
+        log.warning("Not sent: %d images of more bytes than a request to an endpoint holds.", measured.too_large)
     minimum = asked.promotion.minimum_accuracy
     if measured.accuracy < minimum:
         raise AirflowFailException(

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.containers.conftest import Trained
@@ -195,6 +196,9 @@ def test_multi_label_answers_are_one_probability_per_class(trained_multi_label: 
             answers = endpoint.probabilities(image)
             right += sum((answer >= 0.5) == bool(label) for answer, label in zip(answers, labels, strict=True))
         assert endpoint.invoke(b"x" * (7 * 1024 * 1024))[0] == 400
+        large = encoded(np.random.default_rng(0).integers(0, 255, (1600, 1600, 3), dtype=np.uint8), ".png")
+        assert len(large) > 6_291_456
+        assert len(endpoint.probabilities(large)) == CLASSES
     stored = re.findall(r"best model with validation accuracy: ([0-9.]+)", trained_multi_label.finished.log)[-1]
     assert right / (VALIDATION_IMAGES * CLASSES) == pytest.approx(float(stored), abs=1e-6)
 

@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import VersionLayout
-from include.datasets.planning.parent_images import ParentImages
 from include.datasets.planning.selection import Selection
 from include.datasets.version import DatasetVersion, load
 from include.recordio.options import ImageOptions
@@ -44,14 +43,13 @@ def load_parent(
     return version
 
 
-def check_growth(selection: Selection, version: DatasetVersion, parent: ParentImages, source: str) -> None:
-    """Raise DatasetError where the source is hardly the parent's: it is empty, lies elsewhere or has lost a class."""
+def check_growth(selection: Selection, version: DatasetVersion, source: str) -> None:
+    """Raise DatasetError where the source is hardly the parent's: it is empty or has lost a class."""
     if not selection.listed:
         raise DatasetError(
             f"{source} lists no image of the {len(version.labels)} classes, but parent version {version.version} has "
             f"{version.counts.total}: correct the source, or build a version without a parent"
         )
-    _check_one_bucket(selection, parent)
     left = _classes(selection.kept) | _classes(selection.chosen.columns)
     lost = [label for label in version.labels if version.class_counts[label].total and label not in left]
     if lost:
@@ -60,19 +58,6 @@ def check_growth(selection: Selection, version: DatasetVersion, parent: ParentIm
             f"{', '.join(lost[:EXAMPLES])}; put their images back, set dataset.keep_removed, or build a version of the "
             "other classes without a parent"
         )
-
-
-def _check_one_bucket(selection: Selection, parent: ParentImages) -> None:
-    packed = pc.unique(parent.take(parent.packed)["bucket"])
-    arriving = [selection.chosen.columns, selection.changed_records]
-    for table in arriving:
-        other = table.filter(pc.invert(pc.is_in(table["bucket"], value_set=packed))).slice(0, 1).to_pylist()
-        if other and len(packed):
-            raise DatasetError(
-                f"s3://{other[0]['bucket']}/{other[0]['key']} lies in another bucket than the parent's images "
-                f"({', '.join(sorted(map(str, packed.to_pylist())))}): batch transform measures a model on images of "
-                "one bucket; copy the new ones there, or build a version without a parent"
-            )
 
 
 def _classes(images: pa.Table) -> set[str]:

@@ -64,7 +64,7 @@ def plan_version(
     if base is None:
         _check_every_class_has_images(labels, selection, source.uri, conf)
     else:
-        check_growth(selection, base, known, source.uri)
+        check_growth(selection, base, source.uri)
     del known
     plan = VersionPlan(
         name=conf.name,

@@ -13,6 +13,7 @@ from importlib.metadata import version as library_version
 from itertools import zip_longest
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from botocore.exceptions import ClientError
@@ -35,6 +36,7 @@ from include.datasets.publishing.inherited import InheritedRecords, inherit_reco
 from include.datasets.publishing.report import write_report
 from include.datasets.publishing.working_files import remove_working_files
 from include.datasets.version import DatasetVersion, MeanImage, SplitCounts, find, load
+from include.recordio.format import FRAME_SIZE, encode_image_record
 from include.recordio.writer import index_line
 
 if TYPE_CHECKING:
@@ -146,6 +148,7 @@ def _describe(plan: VersionPlan, manifest: pa.Table, channels: Mapping[Split, Se
         smallest_side=min(height, width),
         smallest_height=height,
         smallest_width=width,
+        largest_test_image=_largest_test_image(plan, packed, channels),
         mean_image=MeanImage(
             width=round(pc.mean(packed["width"]).as_py(), 1),
             height=round(pc.mean(packed["height"]).as_py(), 1),
@@ -157,6 +160,17 @@ def _describe(plan: VersionPlan, manifest: pa.Table, channels: Mapping[Split, Se
         libraries={"python": platform.python_version()} | {name: library_version(name) for name in LIBRARIES},
         created=plan.created,
     )
+
+
+def _largest_test_image(
+    plan: VersionPlan, packed: pa.Table, channels: Mapping[Split, Sequence[ByteRange]]
+) -> int | None:
+    offsets = packed.filter(pc.field("split") == "test").sort_by("offset")["offset"].to_numpy()
+    if not len(offsets):
+        return None
+    size = sum(piece.size for piece in channels["test"])
+    head = FRAME_SIZE + len(encode_image_record([0.0] * (len(plan.labels) if plan.multi_label else 1), 0, b""))
+    return int(np.diff(np.append(offsets, size)).max()) - head
 
 
 def _channels(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from include.deployment.prediction import LARGEST_BODY
+from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE
 from include.problems import Problem
 from include.run_conf.ranges import Range
 from include.training.preflight.parents import parent_problems
@@ -26,6 +28,7 @@ def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestMode
     problems = [
         *_content_problems(dataset),
         *_image_problems(dataset, network, parent),
+        *_payload_problems(dataset),
         *_label_problems(conf, dataset),
     ]
     if parent:
@@ -40,8 +43,13 @@ def dataset_notes(conf: RunConf, dataset: DatasetVersion) -> Iterator[str]:
     if mean and mean.height and abs((mean.width / mean.height) / (width / height) - 1) > OTHER_ASPECT:
         yield (
             f"the endpoint squeezes every image to {width} x {height}, and the packed ones are {mean.width:.0f} x "
-            f"{mean.height:.0f} on average: its accuracy may lie below the training's; dataset.packing.center_crop "
-            "avoids that, evaluate_endpoint measures it"
+            f"{mean.height:.0f} on average: its accuracy may lie below the training's; evaluate_endpoint measures it"
+        )
+    largest = dataset.largest_test_image
+    if largest and LARGEST_BODY < largest <= LARGEST_PAYLOAD * MEGABYTE:
+        yield (
+            f"the largest packed test image has {largest} bytes, and a request to an endpoint holds {LARGEST_BODY}: "
+            "the batch transform takes it, deployment.predict and evaluate_endpoint leave it out"
         )
 
 
@@ -116,6 +124,17 @@ def _resize_that_fits(dataset: DatasetVersion, height: int, width: int) -> int:
     if not now or not low or not narrow:
         return max(height, width)
     return min(max(height, width), max(-(-now * height // low), -(-now * width // narrow)))
+
+
+def _payload_problems(dataset: DatasetVersion) -> Iterator[Problem]:
+    largest = dataset.largest_test_image
+    if largest and largest > LARGEST_PAYLOAD * MEGABYTE:
+        yield Problem(
+            field="dataset.packing",
+            value=dataset.packing.in_words,
+            remedy=f"the largest packed test image has {largest} bytes, and the batch transform that measures the "
+            f"model sends at most {LARGEST_PAYLOAD} MB: set dataset.packing.resize, or dataset.packing.encoding to jpg",
+        )
 
 
 def _label_problems(conf: RunConf, dataset: DatasetVersion) -> Iterator[Problem]:

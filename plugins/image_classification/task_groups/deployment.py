@@ -61,7 +61,7 @@ def approved_deployment(inputs: Mapping[str, Any], settings: Settings, run: Run)
 
 @task
 def predict(dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]:
-    """Ask the endpoint about held-out images: a few predictions to read, and its accuracy on up to a thousand."""
+    """Ask the endpoint about packed test images: a few predictions to read, and its accuracy on up to a thousand."""
     from include.datasets.version import DatasetVersion
     from include.deployment.prediction import predict_held_out
     from include.evaluation.endpoint import endpoint_evaluation
@@ -73,6 +73,8 @@ def predict(dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]
         log.info("%s: %s with %.4f, expected %s", shown.image, shown.label, shown.probability, shown.expected)
     measured = endpoint_evaluation(runtime, s3, endpoint=name, dataset=version, limit=MOST_IMAGES)
     log.info("Accuracy of the endpoint on %d images: %.4f", measured.images, measured.accuracy)
+    if measured.too_large:
+        log.warning("Not sent: %d images of more bytes than a request to an endpoint holds.", measured.too_large)
     return {
         "predictions": [prediction.model_dump(mode="json") for prediction in predictions],
         "evaluation": measured.model_dump(mode="json"),

@@ -35,10 +35,11 @@ def evaluation(conf: Any, dataset: Any, models: Any) -> Any:
 
 
 def test_images_transform(order: JobOrder) -> dict[str, Any]:
-    """The batch transform of the held-out images by the model that goes on."""
-    from include.datasets.version import DatasetVersion, test_image_uris
+    """The batch transform of the packed test images by the model that goes on."""
+    from include.datasets.packed_test_images import write_packed_test_images
+    from include.datasets.version import DatasetVersion
     from include.deployment.model import ensure_model, model_request
-    from include.evaluation.transform import transform_request, write_manifest
+    from include.evaluation.transform import payload_mb, transform_request, write_manifest
     from include.run_conf import RunConf
 
     settings, s3 = order.settings, order.access.client("s3")
@@ -46,11 +47,13 @@ def test_images_transform(order: JobOrder) -> dict[str, Any]:
     model = model_request(
         final_model(order.inputs["models"]).artifact, settings=settings, run=order.run, dataset=dataset
     )
-    uris = [image.uri for image in test_image_uris(s3, dataset)]
+    images = write_packed_test_images(s3, dataset)
+    payload_mb(images.largest)  # refuses what no request can hold, before there is a model to clean up
     return transform_request(
         order.name,
         model=ensure_model(order.access.client("sagemaker"), model),
-        manifest=write_manifest(s3, uris, settings=settings, job=order.name),
+        manifest=write_manifest(s3, images, settings=settings, job=order.name),
+        largest=images.largest,
         conf=RunConf.from_conf(order.inputs["conf"]),
         settings=settings,
         dataset=dataset,

@@ -133,6 +133,22 @@ def test_a_payload_above_the_limit_is_not_sent(scripted: Scripted, control: Any)
     assert "MaxPayloadInMB" in transformed(control, document)["FailureReason"]
 
 
+def test_an_image_above_what_an_endpoint_takes_is_transformed_where_the_payload_allows_it(
+    scripted: Scripted, control: Any
+) -> None:
+    size = 6_291_456 + 1000
+    prefix, output = put(scripted, large=b"x" * size, small=b"x"), uuid.uuid4().hex
+    names = [{"prefix": f"s3://{BUCKET}/{prefix}/"}, "large.jpg", "small.jpg"]
+    scripted.client("s3").put_object(Bucket=BUCKET, Key=f"{output}.json", Body=json.dumps(names).encode())
+    uri, settings = f"s3://{BUCKET}/{output}.json", {"MaxPayloadInMB": 7, "MaxConcurrentTransforms": 4}
+    document = request(scripted.model("m"), uri, output, kind="ManifestFile", **settings)
+    assert transformed(control, document)["TransformJobStatus"] == "Completed"
+    assert {name: json.loads(body)["bytes"] for name, body in outputs(scripted, output).items()} == {
+        "large.jpg.out": size,
+        "small.jpg.out": 1,
+    }
+
+
 def test_a_stopped_job_leaves_no_process(scripted: Scripted, control: Any) -> None:
     prefix = put(scripted, **{f"slow{n}": b"slow" for n in range(30)})
     document = request(scripted.model("m"), f"s3://{BUCKET}/{prefix}/", uuid.uuid4().hex)

@@ -8,9 +8,8 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.label_vectors import label_vector
-from include.datasets.version import held_out_images, latest, load, test_image_uris
+from include.datasets.version import held_out_images, latest, load
 from tests.unit.datasets.conftest import RUN_AFTER, Bucket
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -58,18 +57,6 @@ def test_held_out_images_come_with_key_label_and_bytes(s3: S3Client, bucket: Buc
         assert image.key.split("/")[1] == version.labels[image.label]
         assert image.image_bytes.startswith(b"\xff\xd8\xff")
     assert list(held_out_images(s3, version, limit=1)) == images[:1]
-
-
-def test_test_images_have_the_addresses_and_labels_of_their_sources(s3: S3Client, bucket: Bucket) -> None:
-    bucket.put_images({"cat": 12, "dog": 12})
-    bucket.put("images/cat/odd key, ü.jpg", jpeg(seed=5))
-    version = bucket.build(bucket.conf(split={"train": 0.4, "validation": 0.2, "test": 0.4}))
-    sources = test_image_uris(s3, version)
-    keys = {image.key: image.label for image in held_out_images(s3, version)}
-    assert {source.uri: source.label for source in sources} == {
-        f"s3://{bucket.name}/{key}": label for key, label in keys.items()
-    }
-    assert test_image_uris(s3, version, limit=2) == sources[:2]
 
 
 def test_an_image_without_a_label_is_an_error_that_names_it() -> None:

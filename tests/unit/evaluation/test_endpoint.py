@@ -1,18 +1,28 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
+from include.datasets.version import DatasetVersion, HeldOutImage, held_out_images
+from include.deployment import prediction
 from include.deployment.prediction import (
     LARGEST_BODY,
     PredictionError,
     content_type,
     predict_held_out,
+    predict_source_image,
     prediction_of,
     probabilities,
 )
+from include.evaluation import endpoint
 from include.evaluation.endpoint import endpoint_evaluation
+from include.recordio.images import pack_image
+from include.recordio.options import ImageOptions
+from tests.unit.evaluation.conftest import square
 
 
 def test_the_endpoint_is_measured_on_every_held_out_image(world: Any, runtime: Any) -> None:
@@ -23,11 +33,11 @@ def test_the_endpoint_is_measured_on_every_held_out_image(world: Any, runtime: A
 def test_held_out_images_are_predicted_by_class_name(world: Any, runtime: Any) -> None:
     predictions = predict_held_out(runtime, world.s3, endpoint="shades", dataset=world.dataset, limit=3)
     assert len(predictions) == 3
-    for prediction in predictions:
-        assert prediction.image == f"images/{prediction.expected}/{prediction.image[-6:]}"
-        assert prediction.label == prediction.expected
-        assert prediction.correct
-        assert 0.5 < prediction.probability <= 1
+    for one in predictions:
+        assert one.image == f"images/{one.expected}/{one.image[-6:]}"
+        assert one.label == one.expected
+        assert one.correct
+        assert 0.5 < one.probability <= 1
 
 
 def test_a_model_with_other_classes_is_noticed(world: Any, runtime: Any) -> None:
@@ -40,13 +50,101 @@ def test_a_model_with_other_classes_is_noticed(world: Any, runtime: Any) -> None
 
 
 def test_an_image_too_large_for_an_endpoint_is_not_sent(runtime: Any) -> None:
-    with pytest.raises(PredictionError, match="holds 6291457 bytes, an endpoint takes at most 6291456"):
+    with pytest.raises(PredictionError, match="holds 6291457 bytes, and an endpoint takes at most 6291456: set"):
         probabilities(runtime, endpoint="shades", image=bytes(LARGEST_BODY + 1))
 
 
+def heavy(images: list[HeldOutImage], places: set[int]) -> list[HeldOutImage]:
+    """The same images; those at `places` carry so many bytes behind their end that no request holds them."""
+    return [
+        replace(image, image_bytes=image.image_bytes + bytes(LARGEST_BODY)) if place in places else image
+        for place, image in enumerate(images)
+    ]
+
+
+@pytest.mark.parametrize("places", [{0}, {1, 4, 5}])
+def test_test_images_above_what_an_endpoint_takes_are_counted_and_left_out(
+    world: Any, runtime: Any, monkeypatch: pytest.MonkeyPatch, places: set[int]
+) -> None:
+    images = heavy(list(held_out_images(world.s3, world.dataset)), places)
+    for module in (endpoint, prediction):
+        monkeypatch.setattr(module, "held_out_images", lambda _s3, _version, limit=None: iter(images[:limit]))
+    measured = endpoint_evaluation(runtime, world.s3, endpoint="shades", dataset=world.dataset)
+    assert (measured.images, measured.too_large) == (len(images) - len(places), len(places))
+    assert measured.accuracy == 1.0
+    shown = predict_held_out(runtime, world.s3, endpoint="shades", dataset=world.dataset, limit=3)
+    first = [image.key for place, image in enumerate(images) if place not in places][:3]
+    assert [one.image for one in shown] == first
+
+
+def test_an_endpoint_that_takes_none_of_the_test_images_is_an_error(
+    world: Any, runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = heavy(list(held_out_images(world.s3, world.dataset))[:2], {0, 1})
+    monkeypatch.setattr(endpoint, "held_out_images", lambda *_: iter(images))
+    with pytest.raises(PredictionError, match=r"None of the 2 test images of s3://.* fits into a request to endpoint"):
+        endpoint_evaluation(runtime, world.s3, endpoint="shades", dataset=world.dataset)
+
+
+def version_packed(world: Any, **packing: Any) -> DatasetVersion:
+    changed: DatasetVersion = world.dataset.model_copy(update={"packing": ImageOptions(**packing)})
+    return changed
+
+
+@pytest.mark.parametrize("kind", [".gif", ".avif", ".webp", ".png", ".bmp", ".jpg"])
+def test_an_image_that_is_in_no_dataset_is_packed_by_the_steps_of_the_version(
+    world: Any, runtime: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    bodies: list[bytes] = []
+    invoke = runtime.invoke_endpoint
+
+    def keep_body(**asked: Any) -> Any:
+        bodies.append(asked["Body"])
+        return invoke(**asked)
+
+    monkeypatch.setattr(runtime, "invoke_endpoint", keep_body)
+    source = cv2.imencode(kind, np.full((60, 90, 3), 215, np.uint8))[1].tobytes()
+    version = version_packed(world, resize=20, center_crop=True, color=0, encoding=".png", quality=9)
+    answer = predict_source_image(runtime, endpoint="shades", source=source, dataset=version)
+    assert list(answer) == version.labels
+    assert max(answer, key=answer.__getitem__) == "light"
+    assert bodies == [pack_image(source, version.packing).data]
+    assert cv2.imdecode(np.frombuffer(bodies[0], np.uint8), cv2.IMREAD_UNCHANGED).shape == (20, 20)
+
+
+def test_a_photograph_of_more_bytes_than_a_request_holds_is_sent_as_small_as_it_is_packed(
+    world: Any, runtime: Any
+) -> None:
+    noise = np.random.default_rng(1).integers(195, 235, (1800, 1900, 3), dtype=np.uint8)
+    source = cv2.imencode(".png", noise)[1].tobytes()
+    assert len(source) > LARGEST_BODY
+    answer = predict_source_image(runtime, endpoint="shades", source=source, dataset=version_packed(world, resize=28))
+    assert max(answer, key=answer.__getitem__) == "light"
+    as_it_is = version_packed(world, pass_through=True)
+    with pytest.raises(PredictionError, match=rf"The packed image holds {len(source)} bytes, and an endpoint takes"):
+        predict_source_image(runtime, endpoint="shades", source=source, dataset=as_it_is)
+
+
+@pytest.mark.parametrize(
+    ("packing", "source", "reason"),
+    [
+        ({}, b"no image", "no image format"),
+        ({}, b"", "the object has no bytes"),
+        ({"minimum_side": 99}, square("grey", 1), "under minimum_side, 99"),
+        ({"pass_through": True}, cv2.imencode(".gif", np.zeros((9, 9, 3), np.uint8))[1].tobytes(), "neither JPEG"),
+    ],
+)
+def test_an_image_that_cannot_be_packed_is_named(
+    world: Any, runtime: Any, packing: dict[str, Any], source: bytes, reason: str
+) -> None:
+    version = version_packed(world, **packing)
+    with pytest.raises(PredictionError, match=rf"cat\.gif cannot be packed as dataset version s3://.* is: .*{reason}"):
+        predict_source_image(runtime, endpoint="shades", source=source, dataset=version, name="cat.gif")
+
+
 def test_a_multi_label_image_expects_all_its_classes() -> None:
-    prediction = prediction_of("1.jpg", [0.9, 0.1, 0.8], (1, 0, 1), ["sun", "rain", "sea"], multi_label=True)
-    assert (prediction.expected, prediction.label, prediction.correct) == ("sun, sea", "sun", True)
+    one = prediction_of("1.jpg", [0.9, 0.1, 0.8], (1, 0, 1), ["sun", "rain", "sea"], multi_label=True)
+    assert (one.expected, one.label, one.correct) == ("sun, sea", "sun", True)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,16 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from include.datasets.version import test_image_uris as held_out_uris
+from include.datasets.packed_test_images import write_packed_test_images
 from include.evaluation.evaluate import evaluate
 from include.evaluation.leaderboard import read_leaderboard
 from include.evaluation.metrics import Evaluation
-from include.evaluation.transform import common_prefix, write_manifest
+from include.evaluation.transform import TransformError, write_manifest
 from include.training.epochs import LOG_GROUP
 from include.training.naming import Run
 from include.training.results import JobResult
@@ -22,6 +23,13 @@ from tests.unit.evaluation.conftest import classify
 from tests.unit.pages.reading import ReadPage
 
 RUN = Run("image_classification", "manual__2026-01-02")
+BEST = BestModel(
+    job="base-job",
+    objective="validation:accuracy",
+    value=0.5,
+    artifact="s3://models-of-acme/jobs/base-job/output/model.tar.gz",
+    hyperparameters={},
+)
 CHANNELS = [{"ChannelName": name, "DataSource": {}} for name in ("train", "model")]
 
 
@@ -41,19 +49,13 @@ def evaluation(world: Any) -> Evaluation:
     logs.create_log_group(logGroupName=LOG_GROUP)
     write_epochs(logs, "base-job", [0.25, 0.5])
     write_epochs(logs, "next-job", [0.75, 0.875])
-    uris = [image.uri for image in held_out_uris(world.s3, world.dataset)]
-    write_manifest(world.s3, uris, settings=settings(), job="transform-1")
-    for number, uri in enumerate(uris):
+    images = write_packed_test_images(world.s3, world.dataset)
+    write_manifest(world.s3, images, settings=settings(), job="transform-1")
+    for number, uri in enumerate(images.uris):
         answer = [0.1, 0.2, 0.7] if number == 0 else classify(world.read(uri))
-        key = f"transform/transform-1/answers/{uri.removeprefix(common_prefix(uris))}.out"
+        key = f"transform/transform-1/answers/{uri.rpartition('/')[2]}.out"
         world.s3.put_object(Bucket="models-of-acme", Key=key, Body=json.dumps(answer).encode())
-    best = BestModel(
-        job="base-job",
-        objective="validation:accuracy",
-        value=0.5,
-        artifact="s3://models-of-acme/jobs/base-job/output/model.tar.gz",
-        hyperparameters={},
-    )
+    best = BEST
     base = JobResult.of_training_job(described_training_job())
     lost = base.model_copy(
         update={"name": "lost-job", "status": "Failed", "failure_reason": "<script>alert(1)</script>"}
@@ -78,6 +80,34 @@ def test_the_evaluation_says_how_good_the_model_is_and_where_to_read_more(world:
     assert evaluation.accuracy == pytest.approx((images - 1) / images)
     assert list(evaluation.classes) == world.dataset.labels
     assert evaluation.report_uri == f"s3://models-of-acme/reports/{RUN.name}/report.html"
+
+
+def test_the_report_says_what_was_sent(world: Any, evaluation: Evaluation) -> None:
+    where = f"{world.dataset.uri}images/test/"
+    sent = json.loads(world.read(evaluation.metrics_uri))["sent"]
+    assert (sent["images"], sent["prefix"]) == ("packed test images", where)
+    assert sent["packing"] == world.dataset.packing.model_dump(mode="json")
+    page = world.read(evaluation.report_uri).decode()
+    assert f"each test image as it is packed (JPEG of quality 95), from {where}." in page
+
+
+def test_answers_for_other_images_than_those_of_the_version_are_refused(world: Any) -> None:
+    images = write_packed_test_images(world.s3, world.dataset)
+    write_manifest(world.s3, replace(images, names=images.names[1:]), settings=settings(), job="fewer")
+    for name in images.names:
+        key = f"transform/fewer/answers/{name}.out"
+        world.s3.put_object(Bucket="models-of-acme", Key=key, Body=json.dumps([0.1, 0.2, 0.7]).encode())
+    with pytest.raises(TransformError, match=r"Transform job fewer was not of dataset version s3://.*: it measured"):
+        evaluate(
+            world.s3,
+            world.client("logs"),
+            job=JobResult.of_training_job(described_training_job("next-job", InputDataConfig=CHANNELS)),
+            best=BEST,
+            transform_job="fewer",
+            dataset=world.dataset,
+            settings=settings(),
+            run=RUN,
+        )
 
 
 def test_the_figures_are_kept_for_machines(world: Any, evaluation: Evaluation) -> None:

@@ -155,13 +155,3 @@ def test_an_unknown_parent_is_refused_by_its_address(bucket: Bucket) -> None:
 def test_a_bucket_that_does_not_exist_is_named(bucket: Bucket) -> None:
     with pytest.raises(DatasetError, match=r"dataset\.source s3://no-such-photos/: there is no bucket no-such-photos"):
         bucket.plan(bucket.conf(source=["s3://no-such-photos/"]))
-
-
-def test_a_version_does_not_grow_into_another_bucket(s3: S3Client, bucket: Bucket) -> None:
-    bucket.put_images({"cat": 3, "dog": 3})
-    parent = bucket.build(bucket.conf())
-    other = Bucket(s3, f"{bucket.name}-photos")
-    s3.create_bucket(Bucket=other.name)
-    other.put_images({"cat": 2, "dog": 2}, first=20)
-    with pytest.raises(DatasetError, match=rf"lies in another bucket than the parent's images \({bucket.name}\)"):
-        bucket.plan(bucket.conf(source=[f"s3://{other.name}/images/"]), "manual__2", parent=parent.uri)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.version import test_image_uris
+from include.datasets.version import held_out_images
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.recordio.pictures import jpeg
 
@@ -76,8 +76,8 @@ def lists(bucket: Bucket, width: int) -> list[str]:
 def test_lists_that_are_split_by_their_names_make_a_version(bucket: Bucket) -> None:
     version = bucket.build(bucket.conf(label_tables=lists(bucket, 1), labels=["cat", "dog", "owl"]))
     assert (version.labels, version.counts.total, version.counts.test) == (["cat", "dog", "owl"], 24, 8)
-    for source in test_image_uris(bucket.s3, version):
-        assert source.label == int(source.uri.rpartition("/")[2].split()[0]) % 3
+    for image in held_out_images(bucket.s3, version):
+        assert image.label == int(image.key.rpartition("/")[2].split()[0]) % 3
 
 
 def test_one_list_makes_versions_of_all_labels_and_of_some(bucket: Bucket) -> None:

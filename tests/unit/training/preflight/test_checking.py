@@ -12,6 +12,7 @@ from include.recordio.format import encode_image_record, encode_record
 from include.run_conf import RunConf
 from include.training.label_sets import label_set_fingerprint
 from include.training.preflight import PreflightError, check, dataset_problems
+from include.training.preflight.data import dataset_notes
 from include.training.selection import BestModel
 from tests.unit.documents import dataset_version, settings
 
@@ -172,6 +173,32 @@ def test_height_is_compared_with_height_and_width_with_width(
 ) -> None:
     found = shape_messages(shape, smallest_height=height, smallest_width=width, packing=packing)
     assert found == [f"training.hyperparameters.image_shape = {shape}: {told}"]
+
+
+@pytest.mark.parametrize(("largest", "fits"), [(None, True), (100_000_000, True), (100_000_001, False)])
+def test_a_test_image_that_no_batch_transform_sends_is_told_before_anything_is_trained(
+    largest: int | None, fits: bool
+) -> None:
+    found = messages({}, largest_test_image=largest, packing={"encoding": ".png", "resize": 7000})
+    assert (
+        found == []
+        if fits
+        else [
+            f"dataset.packing = shorter side 7000 pixels, PNG: the largest packed test image has {largest} bytes, and "
+            "the batch transform that measures the model sends at most 100 MB: set dataset.packing.resize, or "
+            "dataset.packing.encoding to jpg"
+        ]
+    )
+
+
+@pytest.mark.parametrize(("largest", "is_told"), [(None, False), (6_291_456, False), (6_291_457, True)])
+def test_a_test_image_that_only_a_batch_transform_takes_is_worth_a_note(largest: int | None, is_told: bool) -> None:
+    notes = list(dataset_notes(RunConf(), dataset_version(largest_test_image=largest)))
+    told = (
+        f"the largest packed test image has {largest} bytes, and a request to an endpoint holds 6291456: the batch "
+        "transform takes it, deployment.predict and evaluate_endpoint leave it out"
+    )
+    assert notes == ([told] if is_told else [])
 
 
 def test_of_a_version_from_before_both_sides_were_kept_only_what_is_certain_is_refused() -> None:
