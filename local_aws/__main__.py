@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         state_dir=state_dir,
         slots=JobSlots(options.jobs),
         images=ContainerImages(commands),
+        names=(options.host, *options.allow_host),
     )
     application = LocalAws(server)
     try:
@@ -89,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=_port, default=DEFAULT_PORT, help="port, 0 for a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer requests to this host too, beside localhost and loopback addresses; may be repeated",
     )
     parser.add_argument(
         "--state-dir", type=Path, help="where jobs, endpoints and large objects live (default: temporary)"

@@ -13,13 +13,19 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 import botocore
+from botocore.loaders import create_loader
 from botocore.model import OperationModel
 
+from local_aws.aws_errors import AwsError, validation_error
 from local_aws.constraints import service_model
 
 WSGIEnvironment = dict[str, Any]
 DEFAULT_REGION = "us-east-1"
+CONTROL_PREFIX = "/_local_aws/"
+"""The server's own paths, which speak JSON."""
 LARGEST_FORM = 1 << 20
+LONGEST_REGION = 32
+ACCOUNT = re.compile(r"[0-9]{12}")
 CREDENTIAL_SCOPE = re.compile(r"Credential=(?P<key>[^/]*)/\d+/(?P<region>[^/]*)/(?P<service>[^/]+)/aws4_request")
 
 
@@ -53,6 +59,39 @@ def signature(environ: WSGIEnvironment) -> Signature:
     return Signature(scope["service"].lower(), scope["region"] or DEFAULT_REGION, scope["key"])
 
 
+def check_caller(environ: WSGIEnvironment, signed: Signature) -> None:
+    """Refuse an account that is not twelve digits, and a region that AWS could not have: folders bear their names."""
+    account = environ.get("HTTP_X_MOTO_ACCOUNT_ID")
+    if account is not None:
+        checked_account(str(account))
+    if not is_region(signed.region):
+        if signed.service == "s3":
+            message = f"The authorization header is malformed; the region {signed.region!r} is wrong"
+            raise AwsError("AuthorizationHeaderMalformed", message)
+        message = f"Credential should be scoped to a valid region, not {signed.region!r}."
+        raise AwsError("InvalidSignatureException", message, status=403)
+
+
+def checked_account(account: str) -> str:
+    """Return an account's number; raises ValidationException for anything else."""
+    if ACCOUNT.fullmatch(account) is None:
+        raise validation_error(f"{account!r} is not an account: twelve digits are expected")
+    return account
+
+
+def is_region(name: str) -> bool:
+    """Whether a name has the form of a region in one of AWS's partitions, as botocore describes them."""
+    named, patterns = _regions()
+    return name in named or (len(name) <= LONGEST_REGION and any(pattern.match(name) for pattern in patterns))
+
+
+@functools.cache
+def _regions() -> tuple[frozenset[str], tuple[re.Pattern[str], ...]]:
+    partitions = create_loader().load_data("partitions")["partitions"]
+    named = frozenset(name for partition in partitions for name in partition["regions"])
+    return named, tuple(re.compile(f"(?:{partition['regionRegex']})\\Z", re.ASCII) for partition in partitions)
+
+
 def form_of(environ: WSGIEnvironment) -> dict[str, str]:
     """Return the fields of a small form body (the query protocol), leaving the body readable for whoever comes next."""
     if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
@@ -73,6 +112,8 @@ def identify(environ: WSGIEnvironment, form: dict[str, str]) -> AwsCall:
     }
     target: str = environ.get("HTTP_X_AMZ_TARGET", "")
     path = f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '/')}"
+    if environ.get("PATH_INFO", "/").startswith(CONTROL_PREFIX):
+        return AwsCall("local-aws", path, "rest-json")
     metadata = next(_models(service, target.rpartition(".")[0]), {}) if service else {}
     known: dict[str, Any] = {
         "json_version": str(metadata.get("jsonVersion", "1.1")),

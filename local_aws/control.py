@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.wrappers import Request, Response
 
 from local_aws.aws_errors import AwsError
-from local_aws.calls import WSGIEnvironment
+from local_aws.calls import CONTROL_PREFIX, WSGIEnvironment
 from local_aws.sagemaker.context import OWN_CALLS, Server
 from local_aws.sagemaker.training import TrainingJobs
 
 if TYPE_CHECKING:
     from local_aws.sagemaker.service import SageMakers
 
-PREFIX = "/_local_aws/"
 INTERRUPTION = re.compile(r"training-jobs/(?P<name>[\w-]+)/interruption")
 
 
@@ -54,7 +53,7 @@ class Control:
 
     def answer(self, environ: WSGIEnvironment) -> Response:
         """Answer in JSON; raises AwsError for what there is not."""
-        asked = (environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(PREFIX))
+        asked = (environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(CONTROL_PREFIX))
         if asked == ("GET", "health"):
             return _json({"status": "ok", "endpoint_url": self._server.endpoint_url, "jobs": self._server.slots.count})
         if asked == ("GET", "calls"):
@@ -64,9 +63,10 @@ class Control:
             return _json({})
         job = INTERRUPTION.fullmatch(asked[1])
         if job is not None and asked[0] == "POST":
+            _check_content_type(environ)
             self._interrupt(job["name"])
             return _json({})
-        raise AwsError("UnknownOperationException", f"There is no {asked[0]} {PREFIX}{asked[1]}.", status=404)
+        raise AwsError("UnknownOperationException", f"There is no {asked[0]} {CONTROL_PREFIX}{asked[1]}.", status=404)
 
     def _interrupt(self, name: str) -> None:
         """Take its spot instance from a training job, in whatever account and region it runs."""
@@ -84,7 +84,19 @@ class Control:
                 )
 
 
+def _check_content_type(environ: WSGIEnvironment) -> None:
+    """Refuse what a form of a web page can send without asking first."""
+    given = str(environ.get("CONTENT_TYPE", ""))
+    if given.partition(";")[0].strip().lower() != "application/json":
+        raise AwsError(
+            "UnsupportedMediaType",
+            f"{environ['PATH_INFO']} takes the content type application/json, not {given!r}.",
+            status=415,
+        )
+
+
 def _document(environ: WSGIEnvironment) -> dict[str, Any]:
+    _check_content_type(environ)
     try:
         document = json.loads(Request(environ).get_data())
     except ValueError as error:

@@ -15,10 +15,11 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from local_aws import identity, runtime
+from local_aws.access import Access, close_to_pages
 from local_aws.aws_errors import AwsError
-from local_aws.calls import Signature, WSGIEnvironment, form_of, identify, signature
+from local_aws.calls import CONTROL_PREFIX, Signature, WSGIEnvironment, check_caller, form_of, identify, signature
 from local_aws.constraints import service_model
-from local_aws.control import PREFIX, Control
+from local_aws.control import Control
 from local_aws.moto_backend import Moto, MotoRequestHandler, account_of
 from local_aws.responses import error_response, json_response
 from local_aws.sagemaker.area import NotHeldHere
@@ -35,6 +36,7 @@ class LocalAws:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._access = Access(server.names)
         self._moto = Moto()
         self.sagemakers = SageMakers(server)
         self._own = Control(server, self.sagemakers)
@@ -43,6 +45,7 @@ class LocalAws:
         """Answer one request."""
         request_id = str(uuid.uuid4())
         response = self.respond(environ, request_id)
+        close_to_pages(response)
         if "x-amzn-RequestId" not in response.headers and "x-amz-request-id" not in response.headers:
             response.headers["x-amzn-RequestId"] = request_id
         return response(environ, start_response)
@@ -55,6 +58,7 @@ class LocalAws:
         """Return the response to a request, whatever happens."""
         form: dict[str, str] = {}
         try:
+            self._access.check(environ)
             form.update(form_of(environ))
             return self._route(environ, form, request_id)
         except AwsError as error:
@@ -67,9 +71,10 @@ class LocalAws:
 
     def _route(self, environ: WSGIEnvironment, form: dict[str, str], request_id: str) -> Response:
         path = environ.get("PATH_INFO", "/")
-        if path.startswith(PREFIX):
+        if path.startswith(CONTROL_PREFIX):
             return self._own.answer(environ)
         signed = signature(environ)
+        check_caller(environ, signed)
         self._own.calls.note(environ, signed.service, form)
         if self._server.faults and OWN_CALLS not in environ:
             call = identify(environ, form)

@@ -9,12 +9,14 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
+
+from local_aws.paths import OutsideError, inside
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -139,7 +141,7 @@ def download(
         except (IsADirectoryError, NotADirectoryError) as error:
             raise DataError(f"{file.location.uri} is a file and a folder at once") from error
         if gunzip:
-            _unpack(target, file)
+            _unpack(target, file, folder)
 
     with ThreadPoolExecutor(COPIES_AT_ONCE, thread_name_prefix="download") as pool:
         copies = [pool.submit(copy, file, target) for file, target in targets.items()]
@@ -151,10 +153,10 @@ def download(
 
 def _target(folder: Path, file: StoredFile) -> Path:
     """Return where a file goes; a key is text of a stranger and never trusted to stay in the folder."""
-    parts = file.path.split("/")
-    if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise DataError(f"the key of {file.location.uri} is no path inside a folder: {file.path!r}")
-    return folder.joinpath(*parts)
+    try:
+        return inside(folder, file.path)
+    except OutsideError as error:
+        raise DataError(f"the key of {file.location.uri} cannot be a file of the channel: {error}") from error
 
 
 def _make_parent(target: Path, folder: Path) -> None:
@@ -164,7 +166,7 @@ def _make_parent(target: Path, folder: Path) -> None:
         raise DataError(f"{target.parent.relative_to(folder)} is a file and a folder at once") from error
 
 
-def _unpack(target: Path, file: StoredFile) -> None:
+def _unpack(target: Path, file: StoredFile, folder: Path) -> None:
     unpacked = target.with_name(f"{target.name}.unpacked")
     try:
         with gzip.open(target, "rb") as packed, unpacked.open("wb") as plain:
@@ -172,7 +174,8 @@ def _unpack(target: Path, file: StoredFile) -> None:
     except (gzip.BadGzipFile, EOFError) as error:
         raise DataError(f"{file.location.uri} is not compressed with gzip, as CompressionType says: {error}") from error
     target.unlink()
-    unpacked.rename(target.with_name(target.name.removesuffix(".gz") or target.name))
+    plain_path = file.path.removesuffix(".gz") or file.path
+    unpacked.rename(_target(folder, replace(file, path=plain_path)))
 
 
 def files_in(folder: Path) -> Iterator[Path]:

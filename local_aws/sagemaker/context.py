@@ -13,6 +13,8 @@ from botocore.config import Config
 from local_aws.faults import Faults
 from local_aws.images import ContainerImages
 from local_aws.job_slots import JobSlots
+from local_aws.metric_feed import MetricFeed
+from local_aws.paths import inside
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -27,13 +29,17 @@ PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 
 @dataclass(frozen=True)
 class Server:
-    """The running local AWS: its own URL on loopback, state directory, job slots, container images, faults to come."""
+    """The running local AWS: its URL on loopback, state directory, job slots, container images, faults to come.
+
+    `names` are hosts it answers to beside the names of this machine.
+    """
 
     endpoint_url: str
     state_dir: Path
     slots: JobSlots
     images: ContainerImages
     faults: Faults = field(default_factory=Faults)
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Aws:
 
     def directory(self, kind: str, name: str) -> Path:
         """Return a directory under the state directory for one resource; it is not made here."""
-        return self.server.state_dir / self.account / self.region / kind / name
+        return inside(self.server.state_dir, self.account, self.region, kind, name)
 
     @cached_property
     def s3(self) -> S3Client:
@@ -68,6 +74,11 @@ class Aws:
         """A CloudWatch Logs client that talks to this server."""
         client: CloudWatchLogsClient = self._client("logs")
         return client
+
+    @cached_property
+    def metrics(self) -> MetricFeed:
+        """What sends metrics to the CloudWatch of this server."""
+        return MetricFeed(self._client("cloudwatch"))
 
     @cached_property
     def sagemaker(self) -> SageMakerClient:

@@ -16,6 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from local_aws.aws_errors import validation_error
+from local_aws.paths import OutsideError, inside
 from local_aws.sagemaker.context import Aws
 
 
@@ -132,17 +133,23 @@ def _plain_member(member: tarfile.TarInfo, directory: Path) -> tarfile.TarInfo:
     """
     if not (member.isfile() or member.isdir()):
         raise tarfile.TarError(f"{member.name} is neither a file nor a folder")
-    if not (directory / member.name).resolve().is_relative_to(directory.resolve()):
-        raise tarfile.TarError(f"{member.name} would lie outside the model directory")
+    parts = [part for part in member.name.split("/") if part not in ("", ".")]
+    try:
+        if member.name.startswith("/"):
+            raise OutsideError(f"{member.name!r} is not a path inside a folder")
+        if parts:
+            inside(directory, *parts)
+    except OutsideError as error:
+        raise tarfile.TarError(f"a member would lie outside the model directory: {error}") from error
     member.mode = 0o755 if member.isdir() else 0o644
     return member
 
 
 def _inside(directory: Path, relative: str) -> Path:
-    target = (directory / relative).resolve()
-    if not target.is_relative_to(directory.resolve()):
-        raise ModelArtifactError(f"The object {relative} would lie outside the model directory.")
-    return target
+    try:
+        return inside(directory, relative)
+    except OutsideError as error:
+        raise ModelArtifactError(f"An object would lie outside the model directory: {error}.") from error
 
 
 def _copy(aws: Aws, bucket: str, key: str, file: Any) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_aws.running import BUCKET, RunningLocalAws, start_local_aws
+from tests.local_aws.running import ALLOWED_NAME, BUCKET, RunningLocalAws, start_local_aws
 
 
 @pytest.fixture(scope="session")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
     """A local AWS of this test process, with an image `toy` beside the built-in one."""
-    running = start_local_aws(tmp_path_factory.mktemp("local_aws"))
+    running = start_local_aws(tmp_path_factory.mktemp("local_aws"), "--allow-host", ALLOWED_NAME)
     try:
         yield running
     finally:

@@ -10,7 +10,9 @@ from typing import Any
 def ask(url: str, path: str, document: dict[str, Any] | None = None) -> Any:
     """Send a document to `/_local_aws/PATH`, or read it; raises HTTPError for what the server refuses."""
     body = None if document is None else json.dumps(document).encode()
-    request = urllib.request.Request(f"{url}/_local_aws/{path}", data=body)
+    request = urllib.request.Request(
+        f"{url}/_local_aws/{path}", data=body, headers={"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
 

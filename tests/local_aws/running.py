@@ -22,6 +22,7 @@ TOY_IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/toy:1"
 ALGORITHM_IMAGE = "811284229777.dkr.ecr.us-east-1.amazonaws.com/image-classification:1"
 ROLE = "arn:aws:iam::123456789012:role/training"
 BUCKET = "local-aws-tests"
+ALLOWED_NAME = "local-aws.test"
 
 
 @dataclass

@@ -143,7 +143,7 @@ def test_a_key_never_leaves_the_folder_of_its_channel(sagemaker: Any, s3: Any) -
     sagemaker.create_training_job(**training_request("escaping", channel="escape/"))
     job = finished_job(sagemaker, "escaping")
     assert job["TrainingJobStatus"] == "Failed"
-    assert "is no path inside a folder" in job["FailureReason"]
+    assert "is not a path inside a folder" in job["FailureReason"]
 
 
 def test_a_missing_environment_says_how_to_make_it(tmp_path: Path) -> None:
