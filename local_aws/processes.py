@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -35,7 +36,6 @@ class ContainerProcess:
         try:
             self._supervisor = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(SUPERVISOR), str(status_write), *command],
-                env=dict(env),
                 cwd=cwd,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -48,6 +48,7 @@ class ContainerProcess:
             raise ContainerStartError(f"{command[0]} could not be started in {cwd}: {error.strerror}") from error
         finally:
             os.close(status_write)
+        self._hand_over(env)
         self._status = os.fdopen(status_read, encoding="utf-8", errors="replace")
         self.pid = self._started(command)
         threading.Thread(target=self._follow, name=f"container-{self.pid}", daemon=True).start()
@@ -75,6 +76,14 @@ class ContainerProcess:
             if stdin is not None:
                 stdin.write(f"terminate {grace}\n".encode())
                 stdin.flush()
+
+    def _hand_over(self, environment: Mapping[str, str]) -> None:
+        """Send the command's environment to the supervisor, which runs without it: no variable of a job steers it."""
+        content = json.dumps(dict(environment)).encode()
+        with contextlib.suppress(OSError):
+            if self._supervisor.stdin is not None:
+                self._supervisor.stdin.write(b"%08x" % len(content) + content)
+                self._supervisor.stdin.flush()
 
     def _started(self, command: Sequence[str]) -> int:
         word, _, rest = self._status.readline().strip().partition(" ")

@@ -1,6 +1,7 @@
 """The supervisor of one container process: `python supervise.py STATUS_FD COMMAND ...`.
 
-It stands alone (started with -I -S, so that it is up in milliseconds). Its standard input is the server's hold on it: a
+It stands alone (started with -I -S, so that it is up in milliseconds). Its standard input is the server's hold on it:
+first comes the command's environment, as eight hexadecimal digits of length and a JSON object; then a
 line `terminate SECONDS` asks the container to end, and when the pipe closes, because the server is gone, everything the
 container started is killed. On the status pipe it writes `started PID`, `failed REASON` or `exited RETURNCODE`.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import json
 import os
 import select
 import signal
@@ -32,7 +35,7 @@ def main() -> None:
         signal.signal(ignored, signal.SIG_IGN)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
-        child = spawn(command)
+        child = spawn(command, read_environment())
     except OSError as error:
         os.write(status, f"failed {error.strerror}: {error.filename or command[0]}\n".encode())
         return
@@ -50,14 +53,32 @@ def prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def spawn(command: list[str]) -> int:
+def read_environment() -> dict[str, str]:
+    """Read the command's environment from the server; raises OSError when the server is gone."""
+    content = read_exactly(int(read_exactly(8), 16))
+    environment: dict[str, str] = json.loads(content)
+    return environment
+
+
+def read_exactly(size: int) -> bytes:
+    """Read so many bytes from standard input, and none of what follows them."""
+    received = b""
+    while len(received) < size:
+        part = os.read(0, size - len(received))
+        if not part:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        received += part
+    return received
+
+
+def spawn(command: list[str], environment: dict[str, str]) -> int:
     """Start the command in a session of its own, killed by the kernel should this supervisor die; raises OSError."""
     report_read, report_write = os.pipe()
     parent = os.getpid()
     child = os.fork()
     if child == 0:
         try:
-            become(command, parent)
+            become(command, environment, parent)
         except OSError as error:
             os.write(report_write, f"{error.errno}".encode())
         finally:
@@ -71,7 +92,7 @@ def spawn(command: list[str]) -> int:
     return child
 
 
-def become(command: list[str], parent: int) -> None:
+def become(command: list[str], environment: dict[str, str], parent: int) -> None:
     """Turn this forked process into the command."""
     os.setsid()
     for restored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
@@ -80,7 +101,7 @@ def become(command: list[str], parent: int) -> None:
     if os.getppid() != parent:
         os._exit(127)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.execvp(command[0], command)  # noqa: S606
+    os.execvpe(command[0], command, environment)  # noqa: S606
 
 
 def watch(child: int, wake: int) -> int:

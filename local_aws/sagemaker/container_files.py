@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,26 @@ from local_aws.sagemaker.context import Aws
 
 HOST = "algo-1"
 GROUP = "homogeneousCluster"
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+FIXED = ("PATH", "HOME", "LD_LIBRARY_PATH")
+INHERITED = ("LANG", "LC_ALL", "TZ")
+STEERING = re.compile(
+    # dynamic loaders and what libraries load by name
+    r"LD_.*|DYLD_.*|.*PRELOAD.*|.*_LIBRARY_PATH|.*PLUGIN_PATH|OMP_TOOL.*|CUDA_INJECTION.*|OPENSSL_.*|SSLKEYLOGFILE"
+    r"|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|GETCONF_DIR|MALLOC_TRACE|HOSTALIASES"
+    # interpreters
+    r"|PYTHON.*|PERL.*|RUBY.*|GEM_.*|NODE_(OPTIONS|PATH|EXTRA.*)|.*JAVA.*OPTIONS|CLASSPATH|JULIA_.*|LUA_.*|PHP.*"
+    r"|R_(HOME|LIBS.*|PROFILE.*|ENVIRON.*)"
+    # shells, and programs that others start
+    r"|PATH|HOME|SHELL|IFS|PS\d|CDPATH|BASH.*|SHELLOPTS|PROMPT_COMMAND|ZDOTDIR|FPATH|BROWSER|.*EDITOR|VISUAL"
+    r"|.*PAGER|LESS.*|SSH_ASKPASS|GIT_(SSH.*|CONFIG.*|EXEC_PATH|ASKPASS|EXTERNAL_DIFF|PROXY_COMMAND|TEMPLATE_DIR)|PIP_.*|UV_.*|NPM_.*|XDG_CONFIG.*"
+    # files of configuration that may name a command
+    r"|AWS_CONFIG_FILE|AWS_SHARED_CREDENTIALS_FILE"
+)
+"""Variables by which a program is made to run or load something else."""
+HARMLESS = frozenset(
+    {"PYTHONUNBUFFERED", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTECODE"}
+    | {"PYTHONFAULTHANDLER"}
+)
 
 
 def write_training_inputs(base: Path, request: Mapping[str, Any]) -> None:
@@ -68,21 +88,38 @@ def _resources(resources: Mapping[str, Any]) -> dict[str, Any]:
 def container_environment(aws: Aws, base: Path, given: Mapping[str, str], *, networked: bool = True) -> dict[str, str]:
     """Return the environment of a container whose /opt/ml is `base`: the request's variables, and what AWS adds.
 
-    Of the server's own environment only what programs need to start is passed on.
+    Of the server's own environment only what programs need to start is passed on; a request does not change it.
     """
-    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    environment |= {
-        "SAGEMAKER_BASE_DIR": str(base),
+    changeable = {name: os.environ[name] for name in INHERITED if name in os.environ} | {
         "SM_NUM_CPUS": str(aws.server.slots.cpus_per_job()),
-        "TMPDIR": str(base / "tmp"),
         "PYTHONUNBUFFERED": "1",
         "AWS_REGION": aws.region,
         "AWS_DEFAULT_REGION": aws.region,
     }
+    fixed = {name: os.environ[name] for name in FIXED if name in os.environ} | {
+        "SAGEMAKER_BASE_DIR": str(base),
+        "TMPDIR": str(base / "tmp"),
+    }
     if networked:
-        environment |= {
+        changeable |= {
             "AWS_ENDPOINT_URL": aws.server.endpoint_url,
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
         }
-    return environment | dict(given)
+    passed = {name: value for name, value in given.items() if not is_steering(name)}
+    return changeable | passed | fixed
+
+
+def is_steering(name: str) -> bool:
+    """Whether a variable would make a program run or load something else, which on this machine is nobody's job."""
+    return name not in HARMLESS and STEERING.fullmatch(name) is not None
+
+
+def steering_variables(given: Mapping[str, str], field: str) -> Iterator[str]:
+    """Yield what is wrong with the variables of a request, which `field` names."""
+    for name in sorted(filter(is_steering, given)):
+        yield (
+            f"{field} may not set {name} in the local AWS: a container is a process on this machine there, and this "
+            f"variable decides what a process loads or runs. Set it in the command of the image: --image "
+            f"'REPOSITORY=env {name}=... COMMAND'"
+        )

@@ -10,9 +10,11 @@ from typing import Any
 from local_aws.aws_errors import already_existing, could_not_find, validation_error
 from local_aws.sagemaker import hosting_rules
 from local_aws.sagemaker.area import Action, Area, Document, Neighbours
+from local_aws.sagemaker.container_files import steering_variables
 from local_aws.sagemaker.model_artifacts import ModelArtifact
 from local_aws.sagemaker.records import ResourceTable, now
 from local_aws.sagemaker.registry import ModelRegistry
+from local_aws.sagemaker.rules import refuse
 from local_aws.sagemaker.tags import Tags, check_tags
 
 CONFIG_FIELDS = (
@@ -179,6 +181,7 @@ class Hosting(Area):
         if "Image" not in resolved:
             raise validation_error(f"Model package {container['ModelPackageName']} names no Image to run.")
         self.aws.server.images.command(resolved["Image"], "serve")
+        refuse(steering_variables(resolved.get("Environment", {}), "Environment of the container"))
         artifact = ModelArtifact.of(resolved)
         if artifact is not None:
             artifact.check(self.aws, role)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from local_aws.aws_errors import not_implemented, validation_error
+from local_aws.paths import OutsideError, inside
+from local_aws.sagemaker.container_files import steering_variables
 from local_aws.sagemaker.tags import check_tags
 from local_aws.storage import DataError, S3Location
 
@@ -15,6 +18,7 @@ LONGEST_RUNTIME = 28 * 24 * 3600
 DEFAULT_RUNTIME = 24 * 3600
 CHECKPOINT_PATH = "/opt/ml/checkpoints"
 ML_ROOT = "/opt/ml/"
+RESERVED_FOLDERS = ("input", "model", "output", "code")
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 Request = Mapping[str, Any]
@@ -106,8 +110,12 @@ def _places(request: Request) -> Iterator[str]:
         return
     yield from _uri(checkpoints["S3Uri"], "CheckpointConfig.S3Uri")
     path = checkpoints.get("LocalPath", CHECKPOINT_PATH)
-    inside = path.removeprefix(ML_ROOT).strip("/").split("/")
-    if not path.startswith(ML_ROOT) or ".." in inside or inside[0] in ("", "input", "model", "output", "code"):
+    try:
+        folder = inside(Path(ML_ROOT), path.removeprefix(ML_ROOT).rstrip("/")).relative_to(ML_ROOT)
+        is_allowed = path.startswith(ML_ROOT) and folder.parts[0] not in RESERVED_FOLDERS
+    except OutsideError:
+        is_allowed = False
+    if not is_allowed:
         yield f"CheckpointConfig.LocalPath {path!r} is not allowed: use {CHECKPOINT_PATH}"
 
 
@@ -159,4 +167,8 @@ def _metrics(request: Request) -> Iterator[str]:
             yield f"The regular expression {definition['Regex']!r} of metric {definition['Name']} is not valid: {error}"
 
 
-RULES: tuple[Rule, ...] = (_image, _channels, _places, _resources, _stopping, _metrics)
+def _environment(request: Request) -> Iterator[str]:
+    yield from steering_variables(request.get("Environment", {}), "Environment")
+
+
+RULES: tuple[Rule, ...] = (_image, _channels, _places, _resources, _stopping, _metrics, _environment)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from local_aws.aws_errors import AwsError, validation_error
+from local_aws.sagemaker.container_files import steering_variables
+from local_aws.sagemaker.rules import refuse
 
 MAX_TOTAL_PAYLOAD_MB = 100
 DEFAULT_MAX_PAYLOAD_MB = 6
@@ -42,6 +44,7 @@ def check_transform_job(request: Mapping[str, Any]) -> None:
         raise _not_local(f"DataProcessing {', '.join(changed)}")
     if "DataCaptureConfig" in request:
         raise _not_local("DataCaptureConfig")
+    refuse(steering_variables(request.get("Environment", {}), "Environment"))
 
 
 def _not_local(feature: str) -> AwsError:

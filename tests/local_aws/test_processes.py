@@ -47,6 +47,28 @@ def test_the_environment_is_exactly_what_was_given() -> None:
     assert not lines.starting("PATH=")
 
 
+def test_no_variable_of_a_job_reaches_the_supervisor() -> None:
+    job = {"LD_PRELOAD": "/no/such/library.so", "PATH": "/usr/bin:/bin", "OF_THE_JOB": "1"}
+    lines = Lines()
+    process = ContainerProcess.start(
+        ["/bin/sh", "-c", "echo $OF_THE_JOB; sleep 300"], env=job, cwd=ROOT, on_line=lines.append
+    )
+    supervisor = psutil.Process(process._supervisor.pid).environ()
+    assert "OF_THE_JOB" not in supervisor
+    assert supervisor.get("LD_PRELOAD") == os.environ.get("LD_PRELOAD")
+    eventually(lambda: "1" in lines)
+    process.terminate(0)
+    assert process.wait(20) is not None
+
+
+def test_a_large_environment_arrives_whole() -> None:
+    lines = Lines()
+    job = {f"VARIABLE_{number}": "x" * 1000 for number in range(200)} | {"LAST": "é\nb"}
+    process = ContainerProcess.start(["/usr/bin/env", "-0"], env=job, cwd=ROOT, on_line=lines.append)
+    assert process.wait(20) == 0
+    assert set("\n".join(lines).split("\0")) - {""} == {f"{name}={value}" for name, value in job.items()}
+
+
 def test_a_command_that_does_not_exist_is_named() -> None:
     with pytest.raises(ContainerStartError, match=r"/no/such/python could not be started: No such file"):
         ContainerProcess.start(["/no/such/python"], env={}, cwd=ROOT, on_line=print)
