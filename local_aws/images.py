@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,49 @@ from local_aws.aws_errors import validation_error
 
 IMAGES_VARIABLE = "LOCAL_AWS_IMAGES"
 ROOT = Path(__file__).resolve().parent.parent
+ALGORITHM_IMAGE = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[a-z0-9.]+/image-classification(?:[:@]|\Z)"
+)
+ALGORITHM_ACCOUNTS = {
+    "af-south-1": "455444449433",
+    "ap-east-1": "286214385809",
+    "ap-northeast-1": "501404015308",
+    "ap-northeast-2": "306986355934",
+    "ap-northeast-3": "867004704886",
+    "ap-south-1": "991648021394",
+    "ap-south-2": "628508329040",
+    "ap-southeast-1": "475088953585",
+    "ap-southeast-2": "544295431143",
+    "ap-southeast-3": "951798379941",
+    "ap-southeast-4": "106583098589",
+    "ca-central-1": "469771592824",
+    "ca-west-1": "190319476487",
+    "cn-north-1": "390948362332",
+    "cn-northwest-1": "387376663083",
+    "eu-central-1": "813361260812",
+    "eu-central-2": "680994064768",
+    "eu-north-1": "669576153137",
+    "eu-south-1": "257386234256",
+    "eu-south-2": "104374241257",
+    "eu-west-1": "685385470294",
+    "eu-west-2": "644912444149",
+    "eu-west-3": "749696950732",
+    "il-central-1": "898809789911",
+    "me-central-1": "272398656194",
+    "me-south-1": "249704162688",
+    "sa-east-1": "855470959533",
+    "us-east-1": "811284229777",
+    "us-east-2": "825641698319",
+    "us-gov-east-1": "237065988967",
+    "us-gov-west-1": "226302683700",
+    "us-iso-east-1": "490574956308",
+    "us-isob-east-1": "765400339828",
+    "us-isof-east-1": "108575199400",
+    "us-isof-south-1": "124985052026",
+    "us-west-1": "632365934929",
+    "us-west-2": "433757028032",
+}
+"""The AWS account whose registry holds the algorithm's image, by region: the table of the SageMaker SDK."""
 
 
 class ImageMappingError(ValueError):
@@ -67,8 +111,13 @@ class ContainerImages:
         )
 
     def is_built_in_algorithm(self, image: str) -> bool:
-        """Tell whether the image is SageMaker's image-classification algorithm, whose metrics are defined by AWS."""
-        return _without_tag(image).rpartition("/")[2] == "image-classification"
+        """Tell whether the image is SageMaker's image-classification algorithm, whose metrics are defined by AWS.
+
+        Only the image in the registry of AWS's own account is: a copy of that name in another registry is an image of
+        one's own, whose metrics are what the request defines.
+        """
+        found = ALGORITHM_IMAGE.match(image)
+        return found is not None and ALGORITHM_ACCOUNTS.get(found["region"]) == found["account"]
 
 
 def _without_tag(image: str) -> str:

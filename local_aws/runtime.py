@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from urllib.parse import unquote
 
 from werkzeug.wrappers import Request, Response
@@ -11,12 +12,14 @@ from werkzeug.wrappers import Request, Response
 from local_aws.aws_errors import AwsError, not_implemented
 from local_aws.calls import identify
 from local_aws.constraints import checked, service_model
+from local_aws.metric_feed import MetricDatum
 from local_aws.sagemaker.context import Aws
 from local_aws.sagemaker.endpoints import Endpoints
 from local_aws.sagemaker.fleet import Variant
 from local_aws.sagemaker.service import SageMaker
 from local_aws.sagemaker.serving import Answer, ContainerUnreachableError
 
+NAMESPACE = "AWS/SageMaker"
 MAX_BODY_BYTES = 6_291_456
 PATH = re.compile(r"/endpoints/(?P<name>[^/]+)/(?P<verb>[^/]+)/?")
 TARGET_VARIANT = "X-Amzn-SageMaker-Target-Variant"
@@ -50,15 +53,37 @@ def respond(sagemaker: SageMaker, request: Request) -> Response:
         if header in request.headers:
             raise _validation_error(f"{header} is not available in the local AWS.")
     _check(request, name)
+    began = time.perf_counter()
     body = _body(request)
     with sagemaker.area(Endpoints).routed(name, request.headers.get(TARGET_VARIANT)) as variant:
+        asked_at = time.perf_counter()
         try:
             answer = variant.model.invoke(body, _forwarded(request))
         except ContainerUnreachableError as error:
+            _count(sagemaker.aws, variant, 500, asked_at, began)
             return _model_error(sagemaker.aws, name, variant, 0, f"{NO_ANSWER} ({error})")
+    _count(sagemaker.aws, variant, answer.status, asked_at, began)
     if not 200 <= answer.status < 300:
         return _model_error(sagemaker.aws, name, variant, answer.status, answer.body.decode(errors="replace"))
     return _response(answer, variant)
+
+
+def _count(aws: Aws, variant: Variant, status: int, asked_at: float, began: float) -> None:
+    """Send the metrics of one invocation, which reached this server at `began` and its container at `asked_at`."""
+    answered = time.perf_counter()
+    counts = {
+        "Invocations": 1.0,
+        "Invocation4XXErrors": float(400 <= status < 500),
+        "Invocation5XXErrors": float(status >= 500),
+        "InvocationModelErrors": float(not 200 <= status < 300),
+    }
+    if variant.instances:
+        counts["InvocationsPerInstance"] = 1 / variant.instances
+    latencies = {"ModelLatency": 1e6 * (answered - asked_at), "OverheadLatency": 1e6 * (asked_at - began)}
+    aws.metrics.put(
+        *(MetricDatum(NAMESPACE, name, value, variant.dimensions) for name, value in counts.items()),
+        *(MetricDatum(NAMESPACE, name, value, variant.dimensions, "Microseconds") for name, value in latencies.items()),
+    )
 
 
 def _check(request: Request, name: str) -> None:

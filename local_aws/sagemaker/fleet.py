@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.log_events import LogStream
+from local_aws.paths import inside
 from local_aws.sagemaker.context import Aws
 from local_aws.sagemaker.failures import of_system
 from local_aws.sagemaker.hosting import EndpointConfig, Model
@@ -25,6 +26,7 @@ from local_aws.sagemaker.serving import (
     ServingContainer,
     ServingModel,
 )
+from local_aws.sagemaker.utilisation import Utilisation
 
 WATCH_INTERVAL_SECONDS = 0.5
 LONGEST_RESTART_WAIT_SECONDS = 30.0
@@ -47,6 +49,7 @@ class Variant:
         self.timeout: float = document.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP_TIMEOUT_SECONDS)
         self.created = now()
         self.log = LogStream(aws.logs, f"{LOG_GROUP}/{endpoint}", f"{self.name}/i-{uuid.uuid4().hex[:17]}")
+        self.dimensions = {"EndpointName": endpoint, "VariantName": self.name}
         self._root = root
         self._images = [container["Image"] for container in model.containers]
         self.model = ServingModel(
@@ -54,18 +57,20 @@ class Variant:
                 ServingContainer(
                     aws,
                     container,
-                    root=root / self.name / str(place),
+                    root=inside(root, self.name, str(place)),
                     on_line=self.log.write,
                     networked=model.is_networked,
                 )
                 for place, container in enumerate(model.containers)
             ]
         )
+        self.usage = Utilisation(aws.metrics, LOG_GROUP, self.dimensions, inside(root, self.name), self.model.pids)
 
     def start(self) -> None:
         """Start and wait for health; raises DeploymentError in AWS's words."""
         try:
             self.model.start(self.timeout)
+            self.usage.start()
         except ModelArtifactError as error:
             raise DeploymentError(str(error)) from error
         except OSError as error:
@@ -152,6 +157,8 @@ class Fleet:
     def end_processes(self, grace: float) -> None:
         """End every process, also of a start under way, and remove the directories; what it said last may be lost."""
         self._stopped.set()
+        for variant in self.variants:
+            variant.usage.close()
         with ThreadPoolExecutor(max_workers=len(self.variants)) as pool:
             list(pool.map(lambda variant: variant.model.stop(grace), self.variants))
         shutil.rmtree(self._root, ignore_errors=True)

@@ -41,8 +41,9 @@ class MetricLog:
         self._values: list[MetricValue] = []
         self.on_value: Callable[[MetricValue], None] | None = None
 
-    def read(self, line: str) -> None:
-        """Look for metrics in a line; what is no number is passed over."""
+    def read(self, line: str) -> list[MetricValue]:
+        """Look for metrics in a line and return them; what is not a number is passed over."""
+        found_values = []
         for name, expression in self._definitions:
             found = expression.search(line)
             if found is None:
@@ -51,10 +52,12 @@ class MetricLog:
                 value = MetricValue(name, float(found.group(1) if expression.groups else found.group()), now())
             except (TypeError, ValueError):
                 continue
+            found_values.append(value)
             with self._lock:
                 self._values.append(value)
             if self.on_value is not None:
                 self.on_value(value)
+        return found_values
 
     def history(self, name: str) -> list[float]:
         """Return every value of a metric so far."""

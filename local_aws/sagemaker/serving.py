@@ -86,6 +86,11 @@ class ServingContainer:
         """Whether the process is up."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def pid(self) -> int | None:
+        """The process, while it is up."""
+        return self._process.pid if self._process is not None and self.is_running else None
+
     def install(self) -> None:
         """Bring the model into the container's root; raises ModelArtifactError."""
         shutil.rmtree(self._root, ignore_errors=True)
@@ -104,9 +109,11 @@ class ServingContainer:
                 command,
                 env={
                     **container_environment(
-                        self._aws, self._root, self._container.get("Environment") or {}, networked=self._networked
+                        self._aws,
+                        self._root,
+                        {**(self._container.get("Environment") or {}), **self._environment},
+                        networked=self._networked,
                     ),
-                    **self._environment,
                     "SAGEMAKER_BIND_TO_PORT": str(self._port),
                     "SAGEMAKER_BIND_TO_HOST": "127.0.0.1",
                 },
@@ -114,8 +121,7 @@ class ServingContainer:
                 on_line=self._take_line,
             )
         except ContainerStartError as error:
-            built_in = self._aws.server.images.is_built_in_algorithm(self._container["Image"])
-            raise NotHealthyError(f"{error}. {MISSING_ENVIRONMENT if built_in else ''}".strip()) from error
+            raise NotHealthyError(f"{error}. {MISSING_ENVIRONMENT}") from error
 
     def wait_until_healthy(self, timeout: float, cancelled: threading.Event) -> None:
         """Wait for a 200 of GET /ping; raises NotHealthyError when the process ends, or the time does, before."""
@@ -193,6 +199,10 @@ class ServingModel:
     def is_running(self) -> bool:
         """Whether every container's process is up."""
         return all(container.is_running for container in self._containers)
+
+    def pids(self) -> list[int]:
+        """The processes of the containers that are up."""
+        return [container.pid for container in self._containers if container.pid is not None]
 
     @property
     def is_stopped(self) -> bool:

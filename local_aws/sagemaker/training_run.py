@@ -13,6 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws import storage
 from local_aws.log_events import LogStream
+from local_aws.metric_feed import MetricDatum
+from local_aws.paths import inside
 from local_aws.processes import ContainerProcess, ContainerStartError
 from local_aws.sagemaker import failures
 from local_aws.sagemaker.checkpoints import CheckpointSync
@@ -20,9 +22,10 @@ from local_aws.sagemaker.container_files import HOST, container_environment, wri
 from local_aws.sagemaker.context import Aws
 from local_aws.sagemaker.rules import CHECKPOINT_PATH, DEFAULT_RUNTIME, ML_ROOT
 from local_aws.sagemaker.training_job import TrainingJob
+from local_aws.sagemaker.utilisation import Utilisation
 from local_aws.storage import DataError, S3Location
 
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+LOG_GROUP = NAMESPACE = "/aws/sagemaker/TrainingJobs"
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +116,7 @@ class TrainingRun:
         storage.download(
             self._aws.s3,
             files,
-            self._base / "input" / "data" / channel["ChannelName"],
+            inside(self._base / "input" / "data", channel["ChannelName"]),
             gunzip=channel.get("CompressionType") == "Gzip",
             cancelled=self._job.stopping.is_set,
         )
@@ -139,11 +142,18 @@ class TrainingRun:
                 on_line=lambda line: self._read(line, stream),
             )
             self._job.run_in(container)
+            host = {"Host": f"{self._job.name}/{HOST}"}
+            usage = Utilisation(self._aws.metrics, NAMESPACE, host, self._base, lambda: [container.pid])
+            usage.start()
             if checkpoints is not None:
                 checkpoints.start()
-            return self._watch(container)
+            try:
+                return self._watch(container)
+            finally:
+                usage.close()
         finally:
             stream.close()
+            self._aws.metrics.flush()
 
     def _watch(self, container: ContainerProcess) -> int:
         runtime = self._job.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_RUNTIME)
@@ -159,7 +169,9 @@ class TrainingRun:
     def _read(self, line: str, stream: LogStream) -> None:
         self._last_line = line or self._last_line
         stream.write(line)
-        self._job.metrics.read(line)
+        for metric in self._job.metrics.read(line):
+            dimensions = {"TrainingJobName": self._job.name}
+            self._aws.metrics.put(MetricDatum(NAMESPACE, metric.name, metric.value, dimensions, time=metric.time))
 
     def _upload(self) -> None:
         """Put the model and the other output in S3; a job that was stopped keeps what it has saved."""
@@ -191,8 +203,8 @@ class TrainingRun:
     def _checkpoint_sync(self, config: Mapping[str, str] | None) -> CheckpointSync | None:
         if config is None:
             return None
-        path = config.get("LocalPath", CHECKPOINT_PATH).removeprefix(ML_ROOT)
-        return CheckpointSync(self._aws.s3, self._base / path, S3Location.parse(config["S3Uri"]))
+        folder = inside(self._base, config.get("LocalPath", CHECKPOINT_PATH).removeprefix(ML_ROOT).rstrip("/"))
+        return CheckpointSync(self._aws.s3, folder, S3Location.parse(config["S3Uri"]))
 
     def _fail(self, reason: str) -> None:
         self._job.finish("Failed", reason=reason)

@@ -28,6 +28,7 @@ from local_aws.sagemaker.serving import (
 )
 from local_aws.sagemaker.transform_job import TransformJob
 from local_aws.sagemaker.transform_rules import DEFAULT_MAX_PAYLOAD_MB
+from local_aws.sagemaker.utilisation import Utilisation
 from local_aws.storage import DataError, S3Location, StoredFile, files_of_manifest, files_under
 
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
@@ -101,7 +102,8 @@ class TransformRun:
 
     def _run(self) -> None:
         objects = self._objects()
-        log = LogStream(self._aws.logs, LOG_GROUP, f"{self._job.name}/i-{uuid.uuid4().hex[:17]}")
+        instance = f"{self._job.name}/i-{uuid.uuid4().hex[:17]}"
+        log = LogStream(self._aws.logs, LOG_GROUP, instance)
         model = ServingModel(
             [
                 ServingContainer(
@@ -115,17 +117,21 @@ class TransformRun:
                 for place, container in enumerate(self._job.model.containers)
             ]
         )
+        usage = Utilisation(self._aws.metrics, LOG_GROUP, {"Host": instance}, self._root, model.pids)
         stopper = threading.Thread(target=self._stop_on_demand, args=(model,), daemon=True)
         stopper.start()
         try:
             model.start()
+            usage.start()
             self._transform(model, objects)
         except NotHealthyError:
             if not self._job.stopping.is_set():
                 raise
         finally:
+            usage.close()
             model.stop(STOP_GRACE_SECONDS)
             log.close()
+            self._aws.metrics.flush()
 
     def _stop_on_demand(self, model: ServingModel) -> None:
         while not self._job.stopping.wait(1.0):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from include.training.algorithm_image import algorithm_image, registry_accounts
 from local_aws.aws_errors import AwsError
-from local_aws.images import ContainerImages, ImageMappingError, parse_mappings
+from local_aws.images import ALGORITHM_ACCOUNTS, ContainerImages, ImageMappingError, parse_mappings
 from tests.local_aws.running import ALGORITHM_IMAGE
 
 
@@ -18,12 +19,28 @@ from tests.local_aws.running import ALGORITHM_IMAGE
         f"123456789012.dkr.ecr.us-east-1.amazonaws.com/team/image-classification@sha256:{'a' * 64}",
     ],
 )
-def test_the_algorithm_is_known_in_every_registry(image: str) -> None:
+def test_a_repository_of_that_name_runs_the_algorithm_in_every_registry(image: str) -> None:
     images = ContainerImages({}, root=Path("/project"))
     assert images.command(image, "train") == [
         "/project/.venv-mxnet/bin/python", "-m", "containers.image_classification", "train",
     ]  # fmt: skip
-    assert images.is_built_in_algorithm(image)
+
+
+def test_the_algorithm_of_aws_is_the_image_of_its_own_accounts_alone() -> None:
+    images = ContainerImages({})
+    accounts = registry_accounts()
+    assert accounts == ALGORITHM_ACCOUNTS
+    for region in accounts:
+        assert images.is_built_in_algorithm(algorithm_image(region))
+        assert images.is_built_in_algorithm(algorithm_image(region).replace(":1", f"@sha256:{'a' * 64}"))
+    for other in (
+        "image-classification",
+        "123456789012.dkr.ecr.us-east-1.amazonaws.com/image-classification:1",
+        f"{accounts['us-east-1']}.dkr.ecr.eu-west-1.amazonaws.com/image-classification:1",
+        f"{accounts['us-east-1']}.dkr.ecr.us-east-1.amazonaws.com/team/image-classification:1",
+        f"{accounts['us-east-1']}.dkr.ecr.us-east-1.amazonaws.com/image-classification-neo:1",
+    ):
+        assert not images.is_built_in_algorithm(other)
 
 
 def test_an_unknown_image_says_how_to_map_it() -> None:
