@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from include.problems import Problem, ProblemsError
+from include.problems import Problem, ProblemsError, did_you_mean
+from include.run_conf.meaning import meant_setting
+from include.run_conf.section import Known
+from include.run_conf.values import parsed
 
 VARIABLE = "image_classification"
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
@@ -21,10 +22,10 @@ class SettingsError(ProblemsError):
     title = f"The Airflow Variable `{VARIABLE}` needs attention"
 
 
-class Settings(BaseModel):
+class Settings(Known):
     """Where the chain runs, typed from the Airflow Variable `image_classification`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False)
 
     data_bucket: str = Field(
         pattern=BUCKET_PATTERN, examples=["my-images"], description="Bucket of images and dataset versions."
@@ -79,15 +80,38 @@ class Settings(BaseModel):
 
         Raises SettingsError with everything that is missing or wrong.
         """
+        settings, problems = cls.read(value)
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any] | str | None) -> tuple[Self, list[Problem]]:
+        """The settings without those that have a problem, and all problems.
+
+        To read a setting that is missing raises UnknownValueError, so that the rest can still be checked.
+        """
         try:
-            settings = cls.model_validate(_content(value))
+            content = _content(value)
+        except SettingsError as error:
+            return cls._stand_in({}, cls.model_fields), list(error.problems)
+        try:
+            settings = cls.model_validate(content)
         except ValidationError as error:
-            raise SettingsError(_problem(detail) for detail in error.errors()) from None
+            problems = [_problem(detail) for detail in error.errors(include_url=False, include_context=False)]
+            return cls._stand_in(content, {problem.field.partition(".")[0] for problem in problems}), problems
         for given, lacking in (("subnets", "security_group_ids"), ("security_group_ids", "subnets")):
             if getattr(settings, given) and not getattr(settings, lacking):
                 remedy = f"a network has both: add it to {given}, or leave both out"
-                raise SettingsError([Problem(field=lacking, remedy=remedy)])
-        return settings
+                return settings.without({lacking}), [Problem(field=lacking, remedy=remedy)]
+        return settings, []
+
+    @classmethod
+    def _stand_in(cls, content: Mapping[str, Any], wrong: Collection[str]) -> Self:
+        examples = {name: cls.model_fields[name].examples or [] for name in _required()}
+        needed = {name: example for name, (example, *_) in examples.items()}
+        right = {name: value for name, value in content.items() if name not in wrong}
+        return cls.model_validate({**needed, **right}).without(wrong)
 
     @property
     def jobs_uri(self) -> str:
@@ -111,9 +135,9 @@ def _content(value: Mapping[str, Any] | str | None) -> Mapping[str, Any]:
         raise SettingsError([Problem(field=VARIABLE, remedy=remedy)])
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except ValueError:
-            raise SettingsError([Problem(field=VARIABLE, value=value, remedy=f"no JSON: {remedy}")]) from None
+            value = parsed(value)
+        except ValueError as error:
+            raise SettingsError([Problem(field=VARIABLE, value=value, remedy=f"no JSON ({error}): {remedy}")]) from None
     if not isinstance(value, Mapping):
         raise SettingsError([Problem(field=VARIABLE, value=value, remedy=remedy)])
     return value
@@ -126,8 +150,8 @@ def _required() -> list[str]:
 def _problem(detail: Any) -> Problem:
     field = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(field, Settings.model_fields, n=1, cutoff=0.0)
-        return Problem(field=field, value=detail["input"], remedy=f"no such setting; did you mean {nearest[0]}?")
+        meant = did_you_mean(meant_setting(field, Settings.model_fields))
+        return Problem(field=field, value=detail["input"], remedy=f"no such setting{meant}")
     known = Settings.model_fields[str(detail["loc"][0])]
     purpose = f" ({str(known.description).rstrip('.')})"
     if detail["type"] == "missing":

@@ -154,3 +154,20 @@ TABLE: tuple[Row, ...] = (
     Row("weight_decay", fraction, 0.0001),
 )
 NAMES = tuple(row.name for row in TABLE)
+OTHER_NAMES = {
+    "batch_size": "mini_batch_size",
+    "depth": "num_layers",
+    "epsilon": "eps",
+    "image_size": "image_shape",
+    "input_shape": "image_shape",
+    "layers": "num_layers",
+    "lr": "learning_rate",
+    "lr_steps": "lr_scheduler_step",
+    "n_epochs": "epochs",
+    "num_epochs": "epochs",
+    "num_labels": "num_classes",
+    "patience": "early_stopping_patience",
+    "pretrained": "use_pretrained_model",
+    "wd": "weight_decay",
+}
+"""What hyperparameters are called in other libraries."""

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .hyperparameter_table import IMAGENET_LAYERS, NAMES, SMALL_IMAGE_HEIGHT, SMALL_IMAGE_LAYERS, TABLE, Row, Value
+from .hyperparameter_table import (
+    IMAGENET_LAYERS,
+    NAMES,
+    OTHER_NAMES,
+    SMALL_IMAGE_HEIGHT,
+    SMALL_IMAGE_LAYERS,
+    TABLE,
+    Row,
+    Value,
+)
 from .problems import CustomerError
 
 SERVICE_PREFIXES = ("_tuning", "sagemaker_")
@@ -114,9 +123,10 @@ def plain_text(value: object) -> str:
 
 
 def unknown_problem(name: str) -> str:
-    """Refuse a name outside the table, with the nearest one that is in it."""
-    nearest = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.0)[0]
-    return f"hyperparameter {shortened(name)!r} is unknown: did you mean {nearest}?"
+    """Refuse a name outside the table, with the one that was meant if a name in the table is near."""
+    near = difflib.get_close_matches(name[:100].lower(), NAMES, n=1, cutoff=0.75)
+    meant = OTHER_NAMES.get(name.lower()) or next(iter(near), None)
+    return f"hyperparameter {shortened(name)!r} is unknown" + (f": did you mean {meant}?" if meant else "")
 
 
 def shortened(text: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from include.problems import Problem, ProblemsError
+from include.problems import ProblemsError
+from include.run_conf.reading import Reading
+from include.run_conf.section import Section
 
 
 class CleanUpConfError(ProblemsError):
@@ -16,10 +18,10 @@ class CleanUpConfError(ProblemsError):
     title = "The conf of the clean-up has problems"
 
 
-class CleanUpConf(BaseModel):
+class CleanUpConf(Section):
     """How far a clean-up goes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(title="Clean-up")
 
     dry_run: bool = Field(False, title="Dry run", description="Only tell what would be done.")
     unknown_runs: bool = Field(
@@ -58,14 +60,7 @@ class CleanUpConf(BaseModel):
     @classmethod
     def from_conf(cls, conf: Mapping[str, Any] | None) -> Self:
         """Read the conf of a run. Raises CleanUpConfError with everything that is wrong with it."""
-        try:
-            return cls.model_validate(dict(conf or {}))
-        except ValidationError as error:
-            raise CleanUpConfError(_problem(detail) for detail in error.errors()) from None
-
-
-def _problem(detail: Any) -> Problem:
-    field = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return Problem(field=field, value=detail["input"], remedy=f"there are {', '.join(CleanUpConf.model_fields)}")
-    return Problem(field=field, value=detail["input"], remedy=str(detail["msg"]))
+        reading = Reading.of(cls, conf or {})
+        if reading.problems:
+            raise CleanUpConfError(reading.problems)
+        return cls.model_validate(reading.document())

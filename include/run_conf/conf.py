@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from include.problems import ProblemsError
+from include.problems import Problem, ProblemsError
 from include.run_conf.reading import Reading
 from include.run_conf.rules import contradictions
 from include.run_conf.sections import RunSections
@@ -24,16 +24,24 @@ class RunConf(RunSections):
     def from_conf(cls, conf: Mapping[str, Any] | None) -> Self:
         """Read what a form, the API, the CLI or a schedule sent: nested keys, dotted keys, or both.
 
-        Texts become numbers, switches and lists where the field wants them; an emptied form field falls back to its
-        default, or to nothing where nothing is allowed. Raises RunConfError with all problems at once: unknown keys
-        with the nearest known one, fields given twice, wrong types and values, contradictions between fields.
+        Texts become the numbers, switches and lists that the fields want. An emptied form field is its default, or
+        empty if the field may be empty. Raises RunConfError with all problems at once: unknown keys, fields given
+        twice, wrong types and values, contradictions between fields.
         """
-        reading = Reading.of(cls, conf or {})
-        run_conf = cls.model_validate(reading.document())
-        problems = [*reading.problems, *contradictions(run_conf, wrong=reading.wrong_fields)]
+        run_conf, problems = cls.read(conf)
         if problems:
             raise RunConfError(problems)
         return run_conf
+
+    @classmethod
+    def read(cls, conf: Mapping[str, Any] | None) -> tuple[Self, list[Problem]]:
+        """The conf without the values that have a problem, and all problems.
+
+        What needs a value that is missing then raises UnknownValueError, so that the rest can still be checked.
+        """
+        reading = Reading.of(cls, conf or {})
+        run_conf = cls.model_validate(reading.document()).without(reading.unknown_fields)
+        return run_conf, [*reading.problems, *contradictions(run_conf, wrong=reading.unknown_fields)]
 
     @property
     def endpoint_name(self) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field
 
+from include.run_conf.hyperparameters import COMMA_SEPARATED
 from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Section
 
 BUCKET = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
-COMMA_SEPARATED: dict[str, JsonValue] = {"comma_separated": True}
 
 SourceLayout = Literal["class_folders", "split_folders"]
 SourceKind = Literal["prefix", "archive", "records"]
@@ -46,6 +46,7 @@ class SplitConf(Section):
     seed: int = Field(0, ge=0, title="Seed", description="Another seed gives another split of a new dataset.")
     train_per_class: int | None = Field(
         None,
+        examples=[60, 500],
         ge=1,
         title="Training images per class",
         description="So many images of each class train; validation and test share the rest in their proportion. "
@@ -65,7 +66,11 @@ class PackingConf(Section):
     model_config = ConfigDict(title="Dataset: packing")
 
     resize: int | None = Field(
-        None, ge=1, title="Resize", description="Length of the shorter side in pixels. Empty: keep the size."
+        None,
+        examples=[256, 512],
+        ge=1,
+        title="Resize",
+        description="Length of the shorter side in pixels. Empty: keep the size.",
     )
     quality: int = Field(
         95, ge=1, le=100, title="Quality", description="JPEG quality; for PNG the compression, up to 9."
@@ -77,6 +82,7 @@ class PackingConf(Section):
     )
     minimum_side: int | None = Field(
         None,
+        examples=[32],
         ge=1,
         title="Smallest side",
         description="Images whose shorter side has fewer pixels are left out as `too_small`. Empty: none is.",

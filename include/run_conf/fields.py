@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -30,8 +31,18 @@ class ConfField:
         return str(self.schema.get("type", "string"))
 
     @property
+    def may_be_empty(self) -> bool:
+        """Whether the field can be left without a value."""
+        return self.nullable or self.default == ""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the field takes any number within bounds."""
+        return self.kind in ("integer", "number") and "enum" not in self.schema
+
+    @property
     def comma_separated(self) -> bool:
-        """Whether one text may give several values of a list between commas."""
+        """Whether commas stand between the values of one line."""
         return bool(self.schema.get("comma_separated"))
 
     @property
@@ -44,6 +55,12 @@ class ConfField:
         """The values the field takes, as a phrase that follows 'must be'."""
         phrase = _allowed(self.schema)
         return f"{phrase}, or empty" if self.nullable else phrase
+
+
+@cache
+def known_fields(model: type[BaseModel]) -> tuple[ConfField, ...]:
+    """The fields of a model and of the sections within it, in order."""
+    return tuple(fields_of(model))
 
 
 def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[ConfField]:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue
+
+from include.run_conf.section import Known
 
 SMALL_IMAGE_LAYERS = (20, 32, 44, 56, 110)
 IMAGENET_LAYERS = (18, 34, 50, 101, 152, 200)
 SMALL_IMAGE_SIDE = 28
-IMAGE_SHAPE_PATTERN = r"^[1-9][0-9]*,[1-9][0-9]*,[1-9][0-9]*$"
+IMAGE_SHAPE_PATTERN = r"^[1-9][0-9]{0,4}(,[1-9][0-9]{0,4}){2}$"
+COMMA_SEPARATED: dict[str, JsonValue] = {"comma_separated": True}
 
 NumLayers = Literal[18, 20, 32, 34, 44, 50, 56, 101, 110, 152, 200]
 Optimizer = Literal["sgd", "adam", "rmsprop", "nag"]
@@ -22,10 +25,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class SharedHyperparameters(BaseModel):
+class SharedHyperparameters(Known):
     """What an incremental training may change against its base job; a field left empty is not sent."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False)
 
     epochs: Count | None = Field(None, title="Epochs", description="Passes over the training records.")
     mini_batch_size: Count | None = Field(
@@ -34,31 +37,47 @@ class SharedHyperparameters(BaseModel):
         description="Images per step, split over the GPUs of a machine. Neither channel may hold fewer records.",
     )
     learning_rate: Fraction | None = Field(
-        None, title="Learning rate", description="Initial learning rate. The algorithm's default is `0.1`."
+        None,
+        examples=[0.1, 0.01, 0.001],
+        title="Learning rate",
+        description="Initial learning rate. The algorithm's default is `0.1`.",
     )
     optimizer: Optimizer | None = Field(
         None, title="Optimizer", description="How weights are updated. The algorithm's default is `sgd`."
     )
     momentum: Fraction | None = Field(
-        None, title="Momentum", description="For `sgd` and `nag`. The algorithm's default is `0.9`."
+        None, examples=[0.9], title="Momentum", description="For `sgd` and `nag`. The algorithm's default is `0.9`."
     )
     weight_decay: Fraction | None = Field(
-        None, title="Weight decay", description="For `sgd` and `nag`. The algorithm's default is `0.0001`."
+        None,
+        examples=[0.0001],
+        title="Weight decay",
+        description="For `sgd` and `nag`. The algorithm's default is `0.0001`.",
     )
     beta_1: Fraction | None = Field(
-        None, title="Beta 1", description="First moment's decay of `adam`. The algorithm's default is `0.9`."
+        None,
+        examples=[0.9],
+        title="Beta 1",
+        description="First moment's decay of `adam`. The algorithm's default is `0.9`.",
     )
     beta_2: Fraction | None = Field(
-        None, title="Beta 2", description="Second moment's decay of `adam`. The algorithm's default is `0.999`."
+        None,
+        examples=[0.999],
+        title="Beta 2",
+        description="Second moment's decay of `adam`. The algorithm's default is `0.999`.",
     )
     eps: Fraction | None = Field(
-        None, title="Epsilon", description="For `adam` and `rmsprop`. The algorithm's default is `1e-8`."
+        None,
+        examples=[1e-8],
+        title="Epsilon",
+        description="For `adam` and `rmsprop`. The algorithm's default is `1e-8`.",
     )
     gamma: Fraction | None = Field(
-        None, title="Gamma", description="Decay of `rmsprop`. The algorithm's default is `0.9`."
+        None, examples=[0.9], title="Gamma", description="Decay of `rmsprop`. The algorithm's default is `0.9`."
     )
     lr_scheduler_factor: Fraction | None = Field(
         None,
+        examples=[0.1, 0.5],
         title="Learning rate factor",
         description="What the learning rate is multiplied with at each step. The algorithm's default is `0.1`.",
     )
@@ -67,7 +86,8 @@ class SharedHyperparameters(BaseModel):
         title="Learning rate steps",
         description="Epochs at which the rate drops, separated by commas, such as `10,20`.",
         examples=["10,20"],
-        pattern=r"^[1-9][0-9]*(,[1-9][0-9]*)*$",
+        pattern=r"^[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*$",
+        json_schema_extra=COMMA_SEPARATED,
     )
     augmentation_type: Literal["crop", "crop_color", "crop_color_transform"] | None = Field(
         None,
@@ -76,22 +96,36 @@ class SharedHyperparameters(BaseModel):
         "`crop_color_transform`: also rotation, shear, aspect. Empty: none.",
     )
     top_k: int | None = Field(
-        None, ge=2, title="Top k", description="Also report the accuracy among the k most probable classes."
+        None,
+        examples=[5],
+        ge=2,
+        title="Top k",
+        description="Also report the accuracy among the k most probable classes.",
     )
     early_stopping: bool | None = Field(
         None, title="Early stopping", description="Stop when the validation accuracy no longer rises."
     )
     early_stopping_min_epochs: Count | None = Field(
-        None, title="Early stopping: first epochs", description="Epochs before it may stop. Default `10`."
+        None,
+        examples=[10],
+        title="Early stopping: first epochs",
+        description="Epochs before it may stop. Default `10`.",
     )
     early_stopping_patience: Count | None = Field(
-        None, title="Early stopping: patience", description="Epochs to wait for an improvement. Default `5`."
+        None,
+        examples=[5],
+        title="Early stopping: patience",
+        description="Epochs to wait for an improvement. Default `5`.",
     )
     early_stopping_tolerance: Fraction | None = Field(
-        None, title="Early stopping: tolerance", description="Relative improvement that counts. Default `0.0`."
+        None,
+        examples=[0.0, 0.01],
+        title="Early stopping: tolerance",
+        description="Relative improvement that counts. Default `0.0`.",
     )
     checkpoint_frequency: Count | None = Field(
         None,
+        examples=[1],
         title="Checkpoint frequency",
         description="Epochs between saved models, at most `epochs`. Empty: the best validation epoch is saved.",
     )
@@ -110,7 +144,7 @@ class SharedHyperparameters(BaseModel):
         return {name: as_text(value) for name, value in self.model_dump(exclude_none=True).items()}
 
 
-class NetworkHyperparameters(BaseModel):
+class NetworkHyperparameters(Known):
     """What a model is built of; an incremental training takes these from its base job."""
 
     num_layers: NumLayers = Field(
@@ -125,6 +159,7 @@ class NetworkHyperparameters(BaseModel):
         description="Channels, height, width. No packed image may be smaller.",
         examples=["3,224,224"],
         pattern=IMAGE_SHAPE_PATTERN,
+        json_schema_extra=COMMA_SEPARATED,
     )
     use_pretrained_model: Switch | None = Field(
         None,
@@ -177,6 +212,7 @@ class TrialHyperparameters(SharedHyperparameters):
         description="Channels, height, width.",
         examples=["3,224,224"],
         pattern=IMAGE_SHAPE_PATTERN,
+        json_schema_extra=COMMA_SEPARATED,
     )
     use_pretrained_model: Switch | None = Field(
         None, title="Start from ImageNet weights", description="`1`: transfer learning."

@@ -15,6 +15,7 @@ from include.run_conf.hyperparameters import (
     SMALL_IMAGE_SIDE,
     SharedHyperparameters,
 )
+from include.run_conf.section import as_far_as_known, concerns
 from include.run_conf.sections import RunSections
 from include.run_conf.source_rules import (
     labels_come_from_one_place,
@@ -34,7 +35,8 @@ COLOUR_AUGMENTATIONS = ("crop_color", "crop_color_transform")
 
 def contradictions(conf: RunSections, *, wrong: Collection[str] = ()) -> list[Problem]:
     """Every contradiction within a run conf; fields in `wrong` have a problem already and are not named again."""
-    return [problem for rule in RULES for problem in rule(conf) if problem.field not in wrong]
+    found = (problem for rule in RULES for problem in as_far_as_known(rule(conf)))
+    return [problem for problem in found if not concerns(problem, wrong)]
 
 
 def splits_add_up(conf: RunSections) -> Iterator[Problem]:
@@ -78,16 +80,20 @@ def trials_differ(conf: RunSections) -> Iterator[Problem]:
 def each_base_job_can_work(conf: RunSections) -> Iterator[Problem]:
     """The rules of a base job hold for the run's hyperparameters, and for those of each trial."""
     training = conf.training
-    if training.mode != "train" or not training.trials:
-        yield from (problem for rule in BASE_JOB_RULES for problem in rule(conf))
+    if not training.trials or training.mode != "train":
+        yield from _base_job_problems(conf)
     for index, trial in enumerate(training.trials):
-        for problem in (problem for rule in BASE_JOB_RULES for problem in rule(conf.of_trial(trial))):
+        for problem in _base_job_problems(conf.of_trial(trial)):
             leaf = problem.field.removeprefix(f"{HYPERPARAMETERS}.")
             of_trial = leaf != problem.field
             if of_trial:
                 yield problem.model_copy(update={"field": f"{TRIALS}.{index}.hyperparameters.{leaf}"})
             elif training.mode == "train" and index == 0:
                 yield problem
+
+
+def _base_job_problems(conf: RunSections) -> Iterator[Problem]:
+    return (problem for rule in BASE_JOB_RULES for problem in as_far_as_known(rule(conf)))
 
 
 def network_fits_image(conf: RunSections) -> Iterator[Problem]:

@@ -62,6 +62,7 @@ class ResourcesConf(Section):
     )
     max_wait_seconds: int | None = Field(
         None,
+        examples=[172_800],
         ge=60,
         le=TWENTY_EIGHT_DAYS,
         title="Longest wait for spot (s)",
@@ -69,6 +70,7 @@ class ResourcesConf(Section):
     )
     max_cost: float | None = Field(
         None,
+        examples=[20, 100],
         gt=0,
         allow_inf_nan=False,
         title="Highest cost (USD)",
@@ -131,6 +133,20 @@ class EndpointConf(Section):
     instance_count: int = Field(1, ge=1, le=100, title="Machines", description="Machines behind the endpoint.")
     keep: bool = Field(True, title="Keep", description="Off: the endpoint is deleted at the end of the run.")
     deploy: bool = Field(True, title="Deploy", description="Off: the run ends with the registered model.")
+
+
+class ModelConf(Section):
+    """Which registered model is deployed; a field of its own DAG, beside those of the run conf."""
+
+    model_config = ConfigDict(title="Model")
+
+    model_version: int | None = Field(
+        None,
+        ge=1,
+        examples=[1],
+        title="Model version",
+        description="Number in the dataset's group of the model registry. Empty: the newest approved one.",
+    )
 
 
 class RunSections(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from include.problems import Problem
 from include.run_conf.dataset import ARCHIVE_ENDINGS, RECORDS_ENDING, DatasetConf, source_kind
@@ -34,6 +35,9 @@ def source_is_of_one_kind(conf: RunSections) -> Iterator[Problem]:
             yield Problem(field="dataset.source", value=address, remedy=remedy)
         elif USER.match(address):
             yield Problem(field="dataset.source", value=USER.sub(r"\1...@", address), remedy=NO_PASSWORDS)
+        elif reason := _no_web_address(address):
+            remedy = f"is no web address: {reason}; write https://host/path/file.zip"
+            yield Problem(field="dataset.source", value=address, remedy=remedy)
         elif source_kind(address) == "prefix" and address.lower().endswith(OTHER_FILES):
             remedy = (
                 f"is a file, and none of {', '.join(ARCHIVE_ENDINGS)}, {RECORDS_ENDING}: pack its images as one of "
@@ -54,6 +58,16 @@ def source_is_of_one_kind(conf: RunSections) -> Iterator[Problem]:
     elif "prefix" in kinds and len(source) > 1:
         remedy = "name one prefix: the folder above all of them, or dataset.label_tables with addresses"
         yield Problem(field="dataset.source", value=", ".join(source), remedy=remedy)
+
+
+def _no_web_address(address: str) -> str | None:
+    """Why an address that begins with http leads nowhere, None if it may lead somewhere."""
+    try:
+        parts = urlsplit(address)
+        nowhere = parts.scheme.startswith("http") and (not parts.hostname or parts.port == 0)
+    except ValueError as error:
+        return str(error)
+    return "it names no host" if nowhere else None
 
 
 def packed_sources_list_themselves(conf: RunSections) -> Iterator[Problem]:

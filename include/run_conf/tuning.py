@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field
 
-from include.run_conf.hyperparameters import Count
+from include.run_conf.hyperparameters import COMMA_SEPARATED, Count
 from include.run_conf.ranges import Choices, Range
 from include.run_conf.section import Section
 
-COMMA_SEPARATED: dict[str, JsonValue] = {"comma_separated": True}
 LATEST = "latest"
 TuningJobName = Annotated[
     str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$", examples=["train-model-tune-0123456789"])
@@ -28,10 +27,16 @@ class CompletionConf(Section):
     model_config = ConfigDict(title="Tuning: completion")
 
     target: float | None = Field(
-        None, gt=0, le=1, title="Target", description="Done when a job reaches this `validation:accuracy`."
+        None,
+        examples=[0.95],
+        gt=0,
+        le=1,
+        title="Target",
+        description="Done when a job reaches this `validation:accuracy`.",
     )
     jobs_without_improvement: int | None = Field(
         None,
+        examples=[5],
         ge=3,
         le=750,
         title="Jobs without improvement",
@@ -84,6 +89,7 @@ class TuningConf(Section):
     )
     max_runtime_seconds: int | None = Field(
         None,
+        examples=[86_400],
         ge=120,
         le=15_768_000,
         title="Longest tuning (s)",
@@ -91,13 +97,16 @@ class TuningConf(Section):
         "job's own limit decides.",
     )
     epochs: Count | None = Field(
-        None, title="Epochs", description="Passes over the training records in each job. Empty: as the base job."
+        None,
+        examples=[5],
+        title="Epochs",
+        description="Passes over the training records in each job. Empty: as the base job.",
     )
     early_stopping: bool = Field(
         False, title="Early stopping", description="Stop jobs that will not become the best. Not with `Hyperband`."
     )
     seed: int | None = Field(
-        None, ge=0, le=2_147_483_647, title="Seed", description="The same seed proposes the same values."
+        None, examples=[1], ge=0, le=2_147_483_647, title="Seed", description="The same seed proposes the same values."
     )
     ranges: dict[str, Range | Choices] = Field(
         {},

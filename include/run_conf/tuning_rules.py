@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from include.problems import Problem
+from include.problems import Problem, did_you_mean
 from include.run_conf.hyperparameters import Hyperparameters
+from include.run_conf.meaning import meant_field
 from include.run_conf.ranges import (
     CATEGORICAL_HYPERPARAMETERS,
     DOCUMENTED_CHOICES,
@@ -19,6 +20,7 @@ from include.run_conf.ranges import (
     Choices,
     Range,
 )
+from include.run_conf.section import as_far_as_known
 from include.run_conf.sections import RunSections
 from include.run_conf.tuning import LATEST
 
@@ -30,10 +32,8 @@ def tuning_is_possible(conf: RunSections) -> Iterator[Problem]:
     tuning = conf.tuning
     if tuning.strategy == "Hyperband" and tuning.early_stopping:
         yield Problem(field="tuning.early_stopping", value=True, remedy="Hyperband stops jobs itself: switch it off")
-    yield from _epochs(conf)
-    yield from _completion(conf)
-    yield from _warm_start(conf)
-    yield from _grid(conf)
+    for rule in (_epochs, _completion, _warm_start, _grid):
+        yield from as_far_as_known(rule(conf))
     for name, span in tuning.ranges.items():
         yield from _range(name, span)
 
@@ -80,7 +80,8 @@ def _grid(conf: RunSections) -> Iterator[Problem]:
 def _range(name: str, span: Range | Choices) -> Iterator[Problem]:
     field = f"tuning.ranges.{name}"
     if name not in TUNABLE:
-        remedy = f"cannot be tuned; tunable are {', '.join(sorted(TUNABLE))}"
+        meant = did_you_mean(meant_field(name, TUNABLE))
+        remedy = f"cannot be tuned; tunable are {', '.join(sorted(TUNABLE))}{meant}"
         yield Problem(field=field, value=_shown(span), remedy=remedy)
     elif isinstance(span, Range):
         yield from _numeric_range(field, name, span)

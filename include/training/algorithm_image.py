@@ -6,7 +6,6 @@ two equal for all regions.
 
 from __future__ import annotations
 
-import difflib
 import json
 from functools import cache
 from importlib.metadata import distribution
@@ -14,6 +13,8 @@ from pathlib import Path
 
 from botocore.loaders import create_loader
 from botocore.regions import EndpointResolver
+
+from include.problems import did_you_mean, nearest
 
 ALGORITHM = "image-classification"
 VERSION = "1"
@@ -27,10 +28,10 @@ def algorithm_image(region: str) -> str:
     """The image URI of the built-in algorithm in `region`; needs no network."""
     accounts = registry_accounts()
     if region not in accounts:
-        nearest = difflib.get_close_matches(region, accounts, n=1, cutoff=0.0)[0]
+        meant = did_you_mean(nearest(region, accounts)) or "."
         raise UnknownRegionError(
-            f"AWS offers no image classification in region {region!r}; the nearest name is {nearest}. Correct `region` "
-            "in the Airflow Variable `image_classification`, or name a container of your own there as `image_uri`."
+            f"AWS offers no image classification in region {region!r}{meant} Correct `region` in the Airflow Variable "
+            "`image_classification`, or name a container of your own there as `image_uri`."
         )
     endpoint = endpoint_resolver().construct_endpoint("ecr", region)
     host = endpoint["hostname"] if endpoint else f"ecr.{region}.amazonaws.com"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.sdk import Param, get_current_context, task
 
@@ -39,9 +39,9 @@ class RunningAirflow:
 def clean_up_params() -> dict[str, Param]:
     """The form's fields, those of CleanUpConf."""
     from include.clean_up.conf import CleanUpConf
+    from include.run_conf import form_fields
 
-    properties = CleanUpConf.model_json_schema()["properties"]
-    return {name: Param(field.pop("default"), **_typed(field)) for name, field in properties.items()}
+    return {field.name: Param(field.default, **field.schema) for field in form_fields(CleanUpConf)}
 
 
 @task
@@ -131,11 +131,3 @@ def _carry_out(found: Iterable[Finding], done: str, conf: CleanUpConf) -> list[d
     if refused:
         raise AirflowException(f"AWS refused {len(refused)} of {len(outcomes)}: {', '.join(refused)}.")
     return [outcome.model_dump(mode="json") for outcome in outcomes]
-
-
-def _typed(field: dict[str, Any]) -> dict[str, Any]:
-    choices = field.pop("anyOf", None)
-    if choices:
-        field |= {key: value for choice in choices for key, value in choice.items()}
-        field["type"] = ["null", *(choice["type"] for choice in choices if choice["type"] != "null")]
-    return field

@@ -9,6 +9,8 @@ from airflow.sdk import Param, get_current_context, task
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
+from include.run_conf import form_fields
+from include.run_conf.sections import ModelConf
 
 log = logging.getLogger(__name__)
 
@@ -17,41 +19,36 @@ MODEL_VERSION = "model_version"
 
 def model_version_param() -> dict[str, Param]:
     """The form's field for the version's number."""
-    return {
-        MODEL_VERSION: Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            title="Model version",
-            description="Number in the dataset's group of the model registry. Empty: the newest approved one.",
-            section="Model",
-        )
-    }
+    return {field.name: Param(field.default, **field.schema) for field in form_fields(ModelConf)}
 
 
 @task(multiple_outputs=True)
 def choose_model() -> dict[str, Any]:
     """The run conf, the chosen model and the dataset version it was trained on.
 
-    Raises RunConfError if `endpoint.deploy` is off, and NoModelError for a dataset without an approved model or for a
-    named model that is not approved.
+    Raises RunConfError for a wrong conf and if `endpoint.deploy` is off, and NoModelError for a dataset without an
+    approved model or for a named model that is not approved.
     """
     from include.datasets.version import load
     from include.deployment.registry import NoModelError, last_approved, numbered
     from include.problems import Problem
     from include.run_conf import RunConf, RunConfError
+    from include.run_conf.reading import Reading
 
     asked = dict(get_current_context()["dag_run"].conf or {})
-    number = asked.pop(MODEL_VERSION, None)
-    settings, conf = load_settings(), RunConf.from_conf(asked)
+    choice = Reading.of(ModelConf, {MODEL_VERSION: asked.pop(MODEL_VERSION, None)})
+    conf, problems = RunConf.read(asked)
+    if choice.problems or problems:
+        raise RunConfError([*choice.problems, *problems])
     if not conf.endpoint.deploy:
         raise RunConfError([Problem(field="endpoint.deploy", value=False, remedy="this DAG only deploys: leave it on")])
+    settings, number = load_settings(), ModelConf.model_validate(choice.document()).model_version
     access, dataset = AwsAccess.of(settings), conf.dataset.name
     sagemaker = access.client("sagemaker")
     if number is None:
         model = last_approved(sagemaker, settings=settings, dataset=dataset)
     else:
-        model = numbered(sagemaker, settings=settings, dataset=dataset, version=int(number))
+        model = numbered(sagemaker, settings=settings, dataset=dataset, version=number)
     if model is None:
         raise NoModelError(f"dataset.name = {dataset}: no approved model. Train one, or approve one in the registry.")
     if not model.approved:

@@ -11,36 +11,31 @@ from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import VARIABLE
 
 if TYPE_CHECKING:
-    from include.problems import Problem
     from include.training.preflight import Clients, Stage
 
 
 @task
 def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) -> dict[str, Any]:
-    """Read the run conf and look at all it needs; all problems come in one message, and nothing was started.
+    """Read the run conf and check all that it needs; all problems come in one message, and nothing was started.
 
-    `stages` are those of the DAG: what the others need is not looked at. Without any, conf and settings are read only.
+    `stages` are those of the DAG: what the others need is not checked. Without any, conf and settings are only read.
+    What does not depend on a wrong field is checked all the same.
     """
     from include.problems import ProblemsError
     from include.run_conf import RunConf
     from include.settings import Settings
     from include.training.preflight import check
 
-    problems: list[Problem] = []
-    try:
-        conf = RunConf.from_conf(get_current_context()["dag_run"].conf)
-    except ProblemsError as error:
-        problems += error.problems
-    try:
-        settings = Settings.from_variable(Variable.get(VARIABLE, default=None))
-    except ProblemsError as error:
-        problems += error.problems
-    if problems:
-        raise ProblemsError(problems)
+    conf, conf_problems = RunConf.read(get_current_context()["dag_run"].conf)
+    settings, settings_problems = Settings.read(Variable.get(VARIABLE, default=None))
+    known = [*conf_problems, *settings_problems]
     if stages:
-        access = AwsAccess.of(settings)
-        clients = quick_clients(access)
-        check(conf, settings, s3=clients("s3"), clients=clients, stages=stages)
+        reachable = settings.has("region") and settings.has("aws_conn_id")
+        clients = quick_clients(AwsAccess.of(settings)) if reachable else None
+        s3 = clients("s3") if clients else None
+        check(conf, settings, s3=s3, clients=clients, stages=stages, known=known)
+    elif known:
+        raise ProblemsError(known)
     return conf.model_dump(mode="json")
 
 

@@ -165,7 +165,19 @@ def test_required_ones_are_named_when_missing() -> None:
 
 def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
     assert problems(learning_rat="0.1") == "hyperparameter 'learning_rat' is unknown: did you mean learning_rate?"
-    assert "'colour' is unknown: did you mean " in problems(colour="1")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("lr", "learning_rate"), ("batch_size", "mini_batch_size"), ("depth", "num_layers"), ("WD", "weight_decay")],
+)
+def test_a_name_that_is_used_elsewhere_is_understood(written: str, meant: str) -> None:
+    assert problems(**{written: "1"}) == f"hyperparameter {written!r} is unknown: did you mean {meant}?"
+
+
+@pytest.mark.parametrize("name", ["colour", "dropout", "warmup", "x" * 5000])
+def test_a_name_that_is_like_no_other_is_refused_without_a_guess(name: str) -> None:
+    assert problems(**{name: "1"}).endswith("is unknown")
 
 
 def test_the_keys_of_the_service_and_the_sdks_are_ignored() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from include.datasets.errors import DatasetError
 from include.datasets.labels import with_nearest
 from include.datasets.sources.text_document import parse_json, read_document, text_lines
+from include.run_conf.values import is_unicode, listed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -35,7 +36,7 @@ def asked_labels(s3: S3Client, conf: DatasetConf) -> list[str]:
 
 
 def read_labels_file(s3: S3Client, uri: str) -> list[str]:
-    """Read class names in the order of their index: a text with a name a line, or a JSON list of names.
+    """Read class names in the order of their index, as `dataset.labels` reads them: one per line, or a JSON list.
 
     ``labels.json`` of a dataset version is such a list. Raises DatasetError for other documents, and for a name that
     is there twice.
@@ -52,7 +53,7 @@ def read_labels_file(s3: S3Client, uri: str) -> list[str]:
 
 
 def _written(uri: str, body: bytes) -> list[str]:
-    return [name for _, line in text_lines(FIELD, uri, body) if (name := line.strip())]
+    return _names(uri, listed("\n".join(line for _, line in text_lines(FIELD, uri, body)), one_line=True))
 
 
 def _listed(uri: str, body: bytes) -> list[str]:
@@ -60,10 +61,10 @@ def _listed(uri: str, body: bytes) -> list[str]:
         document = parse_json(body.decode("utf-8-sig"))
     except ValueError as error:
         raise DatasetError(f"{FIELD} {uri} is no JSON document: {error}") from error
-    if not _is_list_of_names(document):
-        raise DatasetError(f'{FIELD} {uri} is no list of names: write ["cat", "dog"]')
-    return [str(name).strip() for name in document]
+    return _names(uri, listed(document, one_line=True) if isinstance(document, list) else document)
 
 
-def _is_list_of_names(document: object) -> bool:
-    return isinstance(document, list) and all(isinstance(name, str) and name.strip() for name in document)
+def _names(uri: str, names: object) -> list[str]:
+    if isinstance(names, list) and all(isinstance(name, str) and is_unicode(name) for name in names):
+        return names
+    raise DatasetError(f'{FIELD} {uri} is no list of names: write ["cat", "dog"], or a class per line')

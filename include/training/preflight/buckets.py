@@ -24,13 +24,13 @@ BUCKETS = ("data_bucket", "output_bucket")
 
 def bucket_questions(s3: S3Client, settings: Settings) -> dict[str, Question]:
     """One for each bucket, by its setting: is it missing, closed to the connection's role, or of another region."""
-    return {name: partial(_findings, s3, name, settings) for name in BUCKETS}
+    return {name: partial(_findings, s3, name, settings) for name in BUCKETS if settings.has(name)}
 
 
 def bucket_problems(answers: Mapping[str, Findings], settings: Settings) -> list[Problem]:
     """What is wrong with the buckets; without S3 nothing works, so that a bucket that gave no answer is wrong too."""
     problems: list[Problem] = []
-    for name in BUCKETS:
+    for name in filter(settings.has, BUCKETS):
         problems += answers[name].problems
         for note in answers[name].notes:
             remedy = f"S3 gives {note.removeprefix(f'{name}: ')}: start again when it does"

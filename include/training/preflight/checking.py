@@ -7,10 +7,11 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from include.problems import Problem, ProblemsError
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS, contradictions
+from include.run_conf.section import as_far_as_known, concerns
 from include.run_conf.tuning import LATEST
 from include.training.preflight.buckets import bucket_problems, bucket_questions
 from include.training.preflight.cost import charges, cost_findings
@@ -45,11 +46,12 @@ def check(
     conf: RunConf,
     settings: Settings,
     *,
-    s3: S3Client,
+    s3: S3Client | None,
     dataset: DatasetVersion | None = None,
     parent: BestModel | None = None,
     clients: Clients | None = None,
     stages: Collection[Stage] = WHOLE_CHAIN,
+    known: Collection[Problem] = (),
 ) -> Findings:
     """Look at conf, settings, buckets, source, dataset version and parent model; takes seconds, starts nothing.
 
@@ -58,24 +60,35 @@ def check(
     nothing is trained from scratch, or has been paid for. With `clients` the role, quotas, prices, key, network and
     parents of a warm start are looked at too, each where the connection's role may: what gives no answer is logged as
     a note. Raises PreflightError with all problems; the cost is logged either way.
+
+    `known` are the problems of conf and settings, which lack the values concerned: what needs one of these is not
+    checked. Nor is what needs S3, without `s3`.
     """
     began = time.monotonic()
     look = _Look(conf, settings, s3, dataset, frozenset(stages), goes_on=parent is not None)
-    data = dict(look.at_data())
-    services = dict(look.at_services(clients)) if clients else {}
-    answers = ask({**bucket_questions(s3, settings), **data, **services})
-    buckets = Findings.of(bucket_problems(answers, settings))
+    data = dict(as_far_as_known(look.at_data())) if s3 else {}
+    services = dict(look.at_services(clients)) if clients and s3 else {}
+    answers = ask({**(bucket_questions(s3, settings) if s3 else {}), **data, **services})
+    buckets = Findings.of(bucket_problems(answers, settings) if s3 else ())
     heard = services if buckets.problems else {**data, **services}
-    ignored = tuple(ignored_notes(conf)) if "training" in stages and parent is None else ()
+    ignored = tuple(as_far_as_known(ignored_notes(conf))) if "training" in stages and parent is None else ()
     found = [Findings(tuple(look.at_conf()), notes=ignored), buckets, *(answers[subject] for subject in heard)]
     if dataset is not None:
         problems = tuple(dataset_problems(conf, dataset, parent=parent))
         found.append(Findings(problems, notes=tuple(dataset_notes(conf, dataset))))
-    findings = Findings.joined(found)
+    findings = _beside(known, Findings.joined(found))
     _tell(findings, time.monotonic() - began)
     if findings.problems:
         raise PreflightError(findings.problems)
     return findings
+
+
+def _beside(known: Collection[Problem], found: Findings) -> Findings:
+    """The problems that were known, and what was found of fields that have none yet."""
+    wrong = {problem.field for problem in known}
+    new = [problem for problem in found.problems if not concerns(problem, wrong)]
+    unchecked = [f"what depends on {', '.join(sorted(wrong))} is checked when that is right"] if known else []
+    return Findings.joined([Findings(tuple(known), notes=tuple(unchecked)), replace(found, problems=tuple(new))])
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ class _Look:
 
     conf: RunConf
     settings: Settings
-    s3: S3Client
+    s3: Any
     dataset: DatasetVersion | None
     stages: frozenset[Stage]
     goes_on: bool
@@ -94,6 +107,9 @@ class _Look:
         """What conf and settings alone say."""
         yield from contradictions(self.conf)
         yield from machine_problems(self.conf, self.stages)
+        yield from as_far_as_known(self._at_requests())
+
+    def _at_requests(self) -> Iterator[Problem]:
         region = list(region_problems(self.settings))
         yield from region
         counts = self.dataset.counts if self.dataset else None
@@ -106,11 +122,11 @@ class _Look:
             yield "records", partial(record_findings, self.s3, self.dataset)
             return
         own = "dataset.version" if self.conf.dataset.version else "dataset.name"
-        trials = self.conf.training.trials
         builds = "dataset" in self.stages and not self.conf.dataset.version
         if builds:
             yield "source", self._source
-        elif not trials:
+        trials = self.conf.training.trials
+        if not trials and not builds:
             yield "dataset version", partial(self._version, self.conf, own)
         for index, trial in enumerate(trials):
             if trial.dataset or not builds:
@@ -122,12 +138,16 @@ class _Look:
         settings = self.settings
         if self.stages & {"training", "endpoint"}:
             yield "role", partial(role_findings, clients("iam"), clients("sts"), self.s3, settings)
-            yield from self._quotas(clients)
-            yield from self._prices(clients)
-        if settings.kms_key_id:
+            yield from as_far_as_known(self._quotas(clients))
+            yield from as_far_as_known(self._prices(clients))
+        if settings.has("kms_key_id") and settings.kms_key_id:
             yield "key", partial(key_findings, clients("kms"), settings)
-        if settings.subnets:
+        if settings.has("subnets") and settings.subnets:
             yield "network", partial(network_findings, clients("ec2"), settings)
+        yield from as_far_as_known(self._parents(clients))
+
+    def _parents(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+        settings = self.settings
         parents = [name for name in self.conf.tuning.warm_start.parents if name != LATEST]
         tunes = self.conf.training.mode != "train" and not self.goes_on
         if parents and tunes and not list(region_problems(settings)):
@@ -135,7 +155,7 @@ class _Look:
             yield "warm start", partial(warm_start_findings, client, self.conf, settings, dataset=self.dataset)
 
     def _source(self) -> Findings:
-        return Findings.of(source_problems(self.s3, self.conf, self.settings))
+        return Findings.of(as_far_as_known(source_problems(self.s3, self.conf, self.settings)))
 
     def _trial_version(self, index: int, trial: TrialConf, field: str) -> Findings:
         """The version of one trial; what it says itself is told as its own."""
@@ -157,7 +177,8 @@ class _Look:
             return Findings.of(error.problems)
         if "training" not in self.stages:
             return Findings()
-        fitting = Findings(tuple(dataset_problems(conf, version)), notes=tuple(dataset_notes(conf, version)))
+        notes = tuple(as_far_as_known(dataset_notes(conf, version)))
+        fitting = Findings(tuple(dataset_problems(conf, version)), notes=notes)
         return Findings.joined([fitting, record_findings(self.s3, version)])
 
     def _quotas(self, clients: Clients) -> Iterator[tuple[str, Question]]:

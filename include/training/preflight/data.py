@@ -9,6 +9,7 @@ from include.deployment.prediction import LARGEST_BODY
 from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE
 from include.problems import Problem
 from include.run_conf.ranges import Range
+from include.run_conf.section import as_far_as_known
 from include.training.preflight.parents import parent_problems
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestMode
         *_content_problems(dataset),
         *_image_problems(dataset, network, parent),
         *_payload_problems(dataset),
-        *_label_problems(conf, dataset),
+        *as_far_as_known(_label_problems(conf, dataset)),
     ]
     if parent:
         problems += parent_problems(dataset, parent)
-    return [*problems, *_batch_problems(conf, dataset, parent)]
+    return [*problems, *as_far_as_known(_batch_problems(conf, dataset, parent))]
 
 
 def dataset_notes(conf: RunConf, dataset: DatasetVersion) -> Iterator[str]:

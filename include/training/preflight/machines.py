@@ -6,11 +6,12 @@ batch is split over the GPUs) and "Instance Storage Volumes" of Nitro instances;
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from include.problems import Problem
+from include.problems import Problem, did_you_mean
+from include.run_conf.meaning import meant_machine
+from include.run_conf.section import as_far_as_known
 from include.training.algorithm_image import registry_accounts
 from include.training.instance_types import Purpose, instance_types
 from include.training.preflight.stages import Stage
@@ -54,11 +55,11 @@ OWN_DISK_GB = {
 def machine_problems(conf: RunConf, stages: Collection[Stage]) -> Iterator[Problem]:
     """Machines nobody offers, volumes larger than a machine's disk, batches smaller than its GPUs are many."""
     if "training" in stages:
-        yield from _offered("resources", conf.resources.instance_type, "TrainingInstanceType")
-        yield from _disk(conf)
-        yield from _gpus(conf)
+        yield from as_far_as_known(_offered("resources", conf, "TrainingInstanceType"))
+        yield from as_far_as_known(_disk(conf))
+        yield from as_far_as_known(_gpus(conf))
     if "endpoint" in stages:
-        yield from _offered("endpoint", conf.endpoint.instance_type, "ProductionVariantInstanceType")
+        yield from as_far_as_known(_offered("endpoint", conf, "ProductionVariantInstanceType"))
 
 
 def region_problems(settings: Settings) -> Iterator[Problem]:
@@ -71,11 +72,10 @@ def region_problems(settings: Settings) -> Iterator[Problem]:
         )
 
 
-def _offered(section: str, machine: str, purpose: Purpose) -> Iterator[Problem]:
-    offered = instance_types(purpose)
+def _offered(section: Literal["resources", "endpoint"], conf: RunConf, purpose: Purpose) -> Iterator[Problem]:
+    machine, offered = getattr(conf, section).instance_type, instance_types(purpose)
     if machine not in offered:
-        nearest = difflib.get_close_matches(machine, offered, n=1, cutoff=0.0)[0]
-        remedy = f"SageMaker offers no such machine for this; did you mean {nearest}?"
+        remedy = f"SageMaker offers no such machine for this{did_you_mean(meant_machine(machine, offered))}"
         yield Problem(field=f"{section}.instance_type", value=machine, remedy=remedy)
 
 

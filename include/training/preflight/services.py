@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from include.run_conf.section import UnknownValueError
 from include.training.preflight.findings import Findings
 
 PATIENCE = 3.5
@@ -64,5 +65,7 @@ def _answer(subject: str, future: Future[Findings], patience: float) -> Findings
         return Findings.note(f"{subject}: no answer within {patience:g} s")
     try:
         return future.result()
+    except UnknownValueError:
+        return Findings()
     except (ClientError, BotoCoreError) as error:
         return Findings.note(f"{subject}: {reason(error)}")

@@ -19,10 +19,21 @@ def test_every_default_is_safe_for_a_schedule() -> None:
 
 def test_all_that_is_wrong_comes_in_one_message() -> None:
     with pytest.raises(CleanUpConfError) as wrong:
-        CleanUpConf.from_conf({"keep_versions": 0, "dry": True})
+        CleanUpConf.from_conf({"keep_versions": 0, "dry": True, "unknown_run": 1, "versions_older_than_days": "soon"})
 
-    assert "keep_versions = 0" in str(wrong.value)
-    assert "dry = True: there are dry_run, unknown_runs" in str(wrong.value)
+    assert str(wrong.value).splitlines()[1:] == [
+        "  dry = True: no such field; there are dry_run, unknown_runs, uploads_older_than_hours, "
+        "unserved_older_than_days, keep_versions, versions_older_than_days",
+        "  unknown_run = 1: no such field; did you mean unknown_runs?",
+        "  keep_versions = 0: must be a whole number of at least 1, or empty",
+        "  versions_older_than_days = soon: must be a whole number of at least 1",
+    ]
+
+
+def test_a_clean_up_is_read_like_a_run() -> None:
+    conf = CleanUpConf.from_conf({"dry_run": " TRUE ", "keep_versions": '"3"', "uploads_older_than_hours": ""})
+
+    assert (conf.dry_run, conf.keep_versions, conf.uploads_older_than_hours) == (True, 3, 48)
 
 
 def test_what_was_done_is_a_table() -> None:

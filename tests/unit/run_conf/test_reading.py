@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
 
 from include.run_conf import Range, RunConf, RunConfError
+from include.run_conf.fields import fields_of, section_names
+from include.run_conf.meaning import FIELDS_BY_OTHER_NAMES, meant_field
 
 HYPERPARAMETERS = "training.hyperparameters"
+FIELDS = [*(field.name for field in fields_of(RunConf)), *section_names(RunConf)]
 
 
 def problems_of(conf: dict[str, Any]) -> list[str]:
@@ -102,13 +106,227 @@ def test_parents_of_a_tuning_job_are_named_with_commas_or_as_latest() -> None:
         ("dataset.label_tables", '["s3://bucket/a.csv"]', ["s3://bucket/a.csv"]),
         ("dataset.label_tables", ["s3://bucket/a b, c.csv"], ["s3://bucket/a b, c.csv"]),
         ("resources.volume_gb", "", 30),
+        # AWS's own notation of several numbers
+        ("training.hyperparameters.lr_scheduler_step", "10, 20", "10,20"),
+        ("training.hyperparameters.lr_scheduler_step", "[10, 20]", "10,20"),
+        ("training.hyperparameters.lr_scheduler_step", [10, "20 "], "10,20"),
+        ("training.hyperparameters.image_shape", "3, 224, 224", "3,224,224"),
+        ("training.hyperparameters.image_shape", " 3 ,32,\t48\r\n", "3,32,48"),
+        # lists with what a form, an editor or a copied line leaves in them
+        ("dataset.labels", "[]", []),
+        ("dataset.labels", "[]cat\ndog", ["cat", "dog"]),
+        ("dataset.labels", "[]\ncat\ndog", ["cat", "dog"]),
+        ("dataset.labels", ["[]0", "1"], ["0", "1"]),
+        ("dataset.labels", ["cat", "", " ", "dog", "[]"], ["cat", "dog"]),
+        ("dataset.labels", '["cat", "dog"]\nowl', ["cat", "dog", "owl"]),
+        ("dataset.labels", "\ufeffcat\r\n\r\ndog\r\n", ["cat", "dog"]),
+        ("dataset.labels", "cat\rdog", ["cat", "dog"]),
+        ("dataset.labels", "cat,\ndog,\n", ["cat", "dog"]),
+        ("dataset.labels", '"cat"\n"dog"', ["cat", "dog"]),
+        ("dataset.labels", "'cat', 'dog'", ["cat", "dog"]),
+        ("dataset.labels", "['cat', 'dog']", ["cat", "dog"]),
+        ("dataset.labels", '"New York, NY", Boston', ["New York, NY", "Boston"]),
+        ("dataset.labels", "tench, Tinca tinca\ngoldfish, Carassius", ["tench, Tinca tinca", "goldfish, Carassius"]),
+        ("dataset.labels", "0\n1\n7", ["0", "1", "7"]),
+        ("dataset.labels", 'a \\ b\nc"d', ["a \\ b", 'c"d']),
+        ("dataset.labels", "null", []),
+        ("dataset.source", ["s3://bucket/1.zip", "", "s3://bucket/2.zip"], ["s3://bucket/1.zip", "s3://bucket/2.zip"]),
+        ("dataset.source", "[]s3://bucket/images/", ["s3://bucket/images/"]),
+        ("dataset.source", ' "s3://bucket/images/" ', ["s3://bucket/images/"]),
+        ("dataset.label_tables", "s3://bucket/a b, c.csv", ["s3://bucket/a b, c.csv"]),
+        ("tuning.warm_start.from", "[]\none, two", ["one", "two"]),
+        # words and numbers
+        ("dataset.image_list", "'s3://bucket/paths.txt'", "s3://bucket/paths.txt"),
+        ("dataset.image_list", ["s3://bucket/paths.txt"], "s3://bucket/paths.txt"),
+        ("dataset.version", "None", ""),
+        ("dataset.version", 3, "3"),
+        ("endpoint.keep", " FALSE ", False),
+        ("endpoint.keep", '"no"', False),
+        ("training.hyperparameters.top_k", "null", None),
+        ("training.hyperparameters.epochs", '"7"', 7),
+        ("training.hyperparameters.epochs", "1e1", 10),
+        ("training.hyperparameters.optimizer", "SGD", "sgd"),
+        ("training.hyperparameters.optimizer", "None", None),
+        ("training.hyperparameters.num_layers", 56.0, 56),
+        ("training.hyperparameters.use_weighted_loss", True, 1),
+        ("training.hyperparameters.use_weighted_loss", "false", 0),
+        ("tuning.completion.target", " .5 ", 0.5),
     ],
 )
 def test_what_a_form_sends_becomes_what_the_field_wants(field: str, sent: object, read: object) -> None:
-    value: Any = RunConf.from_conf({field: sent})
-    for part in field.split("."):
+    assert value_of(RunConf.read({field: sent})[0], field) == read
+
+
+@pytest.mark.parametrize("text", ["[]cat\ndog\n\n", " cat \r\ndog", '["cat", "", "dog"]', "cat, dog,"])
+def test_a_list_reads_alike_nested_dotted_and_as_json(text: str) -> None:
+    confs = [{"dataset.labels": text}, {"dataset": {"labels": text}}, {"dataset": json.dumps({"labels": text})}]
+    assert [RunConf.from_conf(conf).dataset.labels for conf in confs] == [["cat", "dog"]] * 3
+
+
+def value_of(conf: RunConf, field: str) -> Any:
+    value: Any = conf
+    for part in field.replace("warm_start.from", "warm_start.parents").split("."):
         value = getattr(value, part)
-    assert value == read
+    return value
+
+
+@pytest.mark.parametrize(
+    ("field", "sent", "meant"),
+    [
+        (f"{HYPERPARAMETERS}.image_shape", "224", "3,224,224"),
+        (f"{HYPERPARAMETERS}.image_shape", "48x32x3", "3,48,32"),
+        (f"{HYPERPARAMETERS}.image_shape", "(1, 28, 28)", "1,28,28"),
+        ("resources.instance_type", "ml.g4dn.xlrage", "ml.g4dn.xlarge"),
+        ("resources.instance_type", "p3.2xlarge", "ml.p3.2xlarge"),
+        (f"{HYPERPARAMETERS}.learning_rate", "0,001", "0.001"),
+        ("dataset.max_bad_fraction", "5%", "0.05"),
+        ("resources.volume_gb", "1,000", "1000"),
+        ("training.mode", "tune_than_train", "tune_then_train"),
+        ("tuning.strategy", "Bayesain", "Bayesian"),
+    ],
+)
+def test_a_refused_value_is_answered_with_the_one_that_was_meant(field: str, sent: str, meant: str) -> None:
+    (problem,) = RunConf.read({field: sent})[1]
+    assert (problem.field, problem.value) == (field, sent)
+    assert problem.remedy.endswith(f"; did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    ("field", "sent"),
+    [
+        (f"{HYPERPARAMETERS}.image_shape", "large"),
+        ("resources.instance_type", "ml.c5.xlarge"),
+        ("resources.instance_type", "gpu"),
+        (f"{HYPERPARAMETERS}.learning_rate", "small"),
+        (f"{HYPERPARAMETERS}.optimizer", "lion"),
+        ("dataset.labels", '["cat", "dog"'),
+        ("dataset.labels", '{"cat": 0}'),
+        ("dataset.labels", [True, False]),
+    ],
+)
+def test_a_value_like_no_other_is_refused_without_a_guess(field: str, sent: object) -> None:
+    (problem,) = RunConf.read({field: sent})[1]
+    assert problem.field == field
+    assert "did you mean" not in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("lr", f"{HYPERPARAMETERS}.learning_rate"),
+        (f"{HYPERPARAMETERS}.lr", f"{HYPERPARAMETERS}.learning_rate"),
+        ("incremental.lr", "incremental.hyperparameters.learning_rate"),
+        (f"{HYPERPARAMETERS}.batch_size", f"{HYPERPARAMETERS}.mini_batch_size"),
+        ("training.num_epochs", f"{HYPERPARAMETERS}.epochs"),
+        ("learningRate", f"{HYPERPARAMETERS}.learning_rate"),
+        ("image_size", f"{HYPERPARAMETERS}.image_shape"),
+        ("depth", f"{HYPERPARAMETERS}.num_layers"),
+        ("wd", f"{HYPERPARAMETERS}.weight_decay"),
+        ("milestones", f"{HYPERPARAMETERS}.lr_scheduler_step"),
+        ("classes", "dataset.labels"),
+        ("bucket", "dataset.source"),
+        ("dataset.s3_uri", "dataset.source"),
+        ("instance", "resources.instance_type"),
+        ("endpoint.machine", "endpoint.instance_type"),
+        ("MaxRuntimeInSeconds", "resources.max_runtime_seconds"),
+        ("use_spot_instances", "resources.spot"),
+        ("tuning.n_trials", "tuning.max_jobs"),
+        ("hyperparameter_ranges", "tuning.ranges"),
+        ("hyperparameters", HYPERPARAMETERS),
+        ("deployment", "endpoint"),
+        ("datset", "dataset"),
+        ("endpoint.kepp", "endpoint.keep"),
+        (f"{HYPERPARAMETERS}.epohcs", f"{HYPERPARAMETERS}.epochs"),
+        ("dataset.split.sed", "dataset.split.seed"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_field_that_was_meant(written: str, meant: str) -> None:
+    (problem,) = RunConf.read({written: "x"})[1]
+    assert problem.remedy == f"no such field; did you mean {meant}?"
+
+
+@pytest.mark.parametrize("written", ["colour", "foo", f"{HYPERPARAMETERS}.dropout", "warmup", "x" * 10_000])
+def test_an_unknown_name_like_no_other_is_refused_without_a_guess(written: str) -> None:
+    (problem,) = RunConf.read({written: "x"})[1]
+    assert "no such field" in problem.remedy
+    assert "did you mean" not in problem.remedy
+
+
+def test_every_name_used_elsewhere_leads_to_a_field_that_exists() -> None:
+    for field, others in FIELDS_BY_OTHER_NAMES.items():
+        meant = [name for name in FIELDS if f".{name}".endswith(f".{field}")]
+        assert meant or field == "packing.color", field
+        assert not meant or all(meant_field(other, FIELDS) for other in others.split()), field
+
+
+def test_num_labels_follows_from_the_dataset() -> None:
+    (problem,) = RunConf.read({"num_labels": 10})[1]
+    assert problem.remedy == "follows from the dataset version: leave it out"
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"dataset.name": "a\ud800b"},
+        {"\ud800": 1},
+        {"tuning.ranges": {"\ud800": [1]}},
+        {"dataset.labels": ["\ud800", "cat"]},
+        {"tuning.ranges": "[" * 100_000},
+        {"dataset.labels": "[" * 100_000},
+        {"dataset": '{"a":' * 100_000},
+        {f"{HYPERPARAMETERS}.epochs": 10**5000},
+        {f"{HYPERPARAMETERS}.epochs": "9" * 5000},
+        {f"{HYPERPARAMETERS}.optimizer": 10**5000},
+        {f"{HYPERPARAMETERS}.lr_scheduler_step": "9" * 5000},
+        {f"{HYPERPARAMETERS}.lr_scheduler_step": [10**5000]},
+        {f"{HYPERPARAMETERS}.image_shape": f"3,{'9' * 5000},1"},
+        {"dataset.labels": [10**5000, 1]},
+        {f"{HYPERPARAMETERS}.learning_rate": math.nan},
+        {f"{HYPERPARAMETERS}.learning_rate": 10**400},
+        {"resources.max_cost": math.inf},
+        {"resources.max_cost": "1e999"},
+        {"dataset.split.train": "NaN"},
+        {"tuning.ranges": {"eps": [math.nan, 0.1]}, "training.mode": "tune"},
+        {"tuning.ranges": {"eps": {"min": 0, "max": math.inf}}, "training.mode": "tune"},
+        {"dataset.source": ["http://[bad/x.zip"]},
+        {"dataset.source": ["https://host:port/x.zip"]},
+        {"dataset.source": ["https://host:99999/x.zip"]},
+        {"training.trials": [{"name": "a", "hyperparameters": {"lr_scheduler_step": "8" * 5000}}]},
+    ],
+    ids=lambda conf: ascii(str(conf))[:40] if isinstance(conf, str) else None,
+)
+def test_what_no_field_can_hold_is_a_problem_that_every_log_can_show(conf: dict[str, Any]) -> None:
+    problems = RunConf.read(conf)[1]
+    assert problems
+    text = str(RunConfError(problems))
+    assert text.encode().isascii()
+    assert all(len(line) < 400 for line in text.splitlines())
+
+
+def test_a_value_nested_a_thousand_deep_is_a_problem() -> None:
+    deep: Any = 1
+    for _ in range(1000):
+        deep = [deep]
+    for conf in ({"tuning.ranges": {"eps": deep}}, {"dataset.labels": deep}, {"training.mode": deep}, {"a": deep}):
+        assert len(str(RunConfError(RunConf.read(conf)[1]))) < 500
+
+
+def test_a_contradiction_with_a_field_that_is_wrong_itself_is_none() -> None:
+    """The default of a wrong field is not what the person asked for."""
+    conf = {
+        f"{HYPERPARAMETERS}.image_shape": "224x224",
+        f"{HYPERPARAMETERS}.num_layers": 50,
+        f"{HYPERPARAMETERS}.top_k": 5,
+        "dataset.multi_label": True,
+        "dataset.sorce": "s3://bucket/a.rec",
+        "dataset.packing.pass_through": True,
+        "dataset.packing.resize": 8,
+    }
+    assert {problem.field for problem in RunConf.read(conf)[1]} == {
+        f"{HYPERPARAMETERS}.image_shape",
+        f"{HYPERPARAMETERS}.top_k",
+        "dataset.sorce",
+    }
 
 
 def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
@@ -129,7 +347,7 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
         ),
         (
             {"training": {"hyperparameters": {"colour": 1}}},
-            "training.hyperparameters.colour = 1: no such field; did you mean training.hyperparameters.top_k?",
+            "training.hyperparameters.colour = 1: no such field; docs/run-conf.md lists them all",
         ),
         ({"top_k": 2}, "top_k = 2: no such field; did you mean training.hyperparameters.top_k?"),
         (
@@ -198,7 +416,7 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
         ),
         (
             {f"{HYPERPARAMETERS}.image_shape": "28x28"},
-            "training.hyperparameters.image_shape = 28x28: must be a text such as 3,224,224",
+            "training.hyperparameters.image_shape = 28x28: must be a text such as 3,224,224; did you mean 3,28,28?",
         ),
         (
             {f"{HYPERPARAMETERS}.top_k": 1},

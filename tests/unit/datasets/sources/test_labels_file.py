@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from include.datasets.errors import DatasetError
+from include.datasets.sources.labels_file import read_labels_file
 from include.datasets.version import held_out_images
+from include.run_conf import RunConf
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.recordio.pictures import jpeg
 
@@ -33,6 +35,20 @@ def test_the_labels_of_a_version_are_a_labels_file(bucket: Bucket) -> None:
     assert bucket.build(again, "manual__2").labels == ["owl", "cat"]
 
 
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("a.txt", '["owl", "cat"]'),
+        ("a.txt", "\ufeffowl,\r\n\r\ncat,\r\n"),
+        ("a.txt", '"owl", cat'),
+        ("a.json", '\ufeff[" owl", "", "cat"]'),
+    ],
+)
+def test_a_file_reads_as_the_field_of_the_run_conf_does(bucket: Bucket, name: str, body: str) -> None:
+    assert read_labels_file(bucket.s3, labels_file(bucket, body, name)) == ["owl", "cat"]
+    assert RunConf.from_conf({"dataset.labels": body}).dataset.labels == ["owl", "cat"]
+
+
 def test_labels_choose_among_the_names_of_the_file(bucket: Bucket) -> None:
     bucket.put_images({"dog": 4, "owl": 4, "cat": 4})
     uri = labels_file(bucket, "cat\ndog\nowl\n")
@@ -48,7 +64,9 @@ def test_labels_choose_among_the_names_of_the_file(bucket: Bucket) -> None:
         ("a.txt", "cat\ndog\ncat\n", "names 'cat' more than once: a class has one index"),
         ("a.json", "[", "is no JSON document"),
         ("a.json", '"cats"', r'is no list of names: write \["cat", "dog"\]'),
-        ("a.json", '["cat", 1]', "is no list of names"),
+        ("a.json", '["cat", {}]', "is no list of names"),
+        ("a.json", "[" * 100_000, "is no JSON document: its brackets are nested too deep"),
+        ("a.txt", '["cat", "dog"', "is no list of names"),
         ("a.json", b'["caf\xe9"]', "is no JSON document"),
     ],
 )
