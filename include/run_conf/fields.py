@@ -144,7 +144,8 @@ def _texts(schema: dict[str, Any]) -> str:
     entry = schema.get("items", {})
     if "$ref" in entry:
         return "a list of JSON objects"
-    texts = "a list of texts" + _such_as(entry)
+    between = " between commas" if schema.get("comma_separated") else ""
+    texts = f"a list of texts{between}" + _such_as(entry)
     return f"{texts}, at most {schema['maxItems']}" if "maxItems" in schema else texts
 
 

@@ -54,7 +54,8 @@ def _form_field(field: ConfField) -> FormField:
     elif field.kind == "boolean":  # a switch
         schema["examples"] = [True, False]
     else:
-        schema = {"type": ["string", field.kind], "examples": _examples(field)}
+        several = ["array"] if field.comma_separated else []
+        schema = {"type": ["string", "number", *several], "examples": _examples(field)}
     if default == "":  # the form takes an empty field for null, and starts nothing while null is not allowed
         default = None
     if field.nullable or default is None or field.kind in ("array", "object"):

@@ -21,8 +21,14 @@ fields; the API and the CLI take them as JSON, nested, dotted, or both:
 {"training": {"mode": "tune"}, "training.hyperparameters.epochs": 10, "endpoint.keep": false}
 ```
 
-A field given twice, an unknown field (the nearest known one is named), a wrong value and a contradiction are all told
-in one message before anything is started. `num_classes`, `num_training_samples` and `multi_label` of a training job
+The form, JSON and files are read alike. `"10, 20"`, `[10, 20]` and `"10,20"` are the same steps of the learning rate. A
+list is a JSON list or has one text per line; where the table says "between commas", one line may hold several. Blank
+lines, byte order marks, quotes around a text and Windows line ends do not matter; `null` and `None` are no value.
+
+A field given twice, an unknown field, a wrong value and a contradiction are all reported in one message before anything
+is started. The message suggests the field that was meant (`lr`: `training.hyperparameters.learning_rate`) or the value
+(`28x28`: `3,28,28`) if there is one that is near. What does not depend on a wrong field is still checked.
+`num_classes`, `num_training_samples` and `multi_label` of a training job
 follow from the dataset version.
 
 Whole run confs to start from: [Caltech-256](examples/caltech-256.json), [cats and dogs](examples/cats-and-dogs.json),

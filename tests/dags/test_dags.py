@@ -108,7 +108,7 @@ def test_the_form_of_the_clean_up_starts_with_what_is_safe(dag_bag: DagBag) -> N
 
     params.validate()
     assert CleanUpConf.from_conf(params.dump()) == CleanUpConf()
-    assert params.get_param("keep_versions").schema["type"] == ["null", "integer"]
+    assert params.get_param("keep_versions").schema["type"] == ["null", "string", "number"]
 
 
 def test_the_form_of_the_whole_chain_is_the_run_conf(dag_bag: DagBag) -> None:

@@ -281,6 +281,83 @@ def test_problems_of_conf_and_settings_come_in_one_message(
     assert {problem.field for problem in error.value.problems} == {f"{HYPER}.epochs", "endpoint.kepp", "region"}
 
 
+def test_what_does_not_depend_on_a_wrong_field_is_checked_all_the_same(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = {**SETTINGS, "output_bucket": "a-bucket-nobody-made", "poll_seconds": "often"}
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps(absent))
+    conf = {
+        f"{HYPER}.epochs": "many",
+        f"{HYPER}.lr": 0.1,
+        "training.trials": [{"name": "a", "hyperparameters": {"num_layers": 19}}],
+        "dataset.split.seed": -1,
+        "resources.instance_type": "ml.p3.16xlarge",
+        f"{HYPER}.mini_batch_size": 4,
+        "endpoint.instance_type": "ml.m5.lrage",
+    }
+
+    with pytest.raises(ProblemsError) as error:
+        checked(conf, monkeypatch)
+
+    told = {problem.field: problem.remedy for problem in error.value.problems}
+    assert told.keys() == {
+        f"{HYPER}.epochs",
+        f"{HYPER}.lr",
+        "training.trials.0.hyperparameters.num_layers",
+        "dataset.split.seed",
+        "poll_seconds",
+        f"{HYPER}.mini_batch_size",
+        "endpoint.instance_type",
+        "settings.output_bucket",
+    }
+    assert told["endpoint.instance_type"].endswith("did you mean ml.m5.large?")
+
+
+def test_the_source_is_looked_for_though_the_training_is_wrong(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"s3://{BUCKET}/nothing/"
+
+    with pytest.raises(ProblemsError) as error:
+        checked({"dataset.source": source, "training.mode": "tunes", "resources.spot": "perhaps"}, monkeypatch)
+
+    told = [(problem.field, problem.remedy) for problem in error.value.problems]
+    assert [field for field, _ in told] == ["training.mode", "resources.spot", "dataset.source"]
+    assert told[0][1].endswith("did you mean tune?")
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"dataset.source": "bucket/nothing/"},
+        {"dataset.sorce": f"s3://{BUCKET}/elsewhere/"},
+        {"dataset": "pets"},
+        {"resources.instance_type": "g4dn.xlarge"},
+        {"resources.instance_typ": "ml.p3.16xlarge", f"{HYPER}.mini_batch_size": 4},
+    ],
+)
+def test_no_default_is_held_against_a_person_who_wrote_something_else(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch, conf: dict[str, Any]
+) -> None:
+    given = {} if any(field.startswith("dataset") for field in conf) else GIVEN
+
+    with pytest.raises(ProblemsError) as error:
+        checked({**given, **conf}, monkeypatch)
+
+    assert [problem.field for problem in error.value.problems] == [next(iter(conf))]
+
+
+def test_machines_are_checked_where_the_settings_lead_to_no_aws(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", raising=False)
+
+    with pytest.raises(ProblemsError) as error:
+        checked({"endpoint.instance_type": "ml.m5.lrage"}, monkeypatch)
+
+    assert {problem.field for problem in error.value.problems} == {"image_classification", "endpoint.instance_type"}
+
+
 def test_a_dag_is_asked_about_its_own_stages_only(aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     conf = {"dataset.source": f"s3://{BUCKET}/nothing/", "endpoint.instance_type": "ml.m5.small"}
 

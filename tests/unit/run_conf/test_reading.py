@@ -386,7 +386,7 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
         (
             {"tuning.warm_start.from": ["a", "b", "c", "d", "e", "f"]},
             "tuning.warm_start.from = ['a', 'b', 'c', 'd', 'e', 'f']: "
-            "must be a list of texts such as train-model-tune-0123456789, at most 5",
+            "must be a list of texts between commas such as train-model-tune-0123456789, at most 5",
         ),
         (
             {"resources.max_cost": 0},
@@ -440,7 +440,7 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
             {"dataset.source": ["s3://bucket/a/", "bucket/b/"]},
             "dataset.source = bucket/b/: must be a list of texts such as s3://bucket/prefix/",
         ),
-        ({"dataset.labels": {"cat": 0}}, "dataset.labels = {'cat': 0}: must be a list of texts"),
+        ({"dataset.labels": {"cat": 0}}, "dataset.labels = {'cat': 0}: must be a list of texts between commas"),
         (
             {"dataset.split.train": 1},
             "dataset.split.train = 1: must be a number above 0 and below 1",

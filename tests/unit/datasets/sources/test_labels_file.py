@@ -65,7 +65,7 @@ def test_labels_choose_among_the_names_of_the_file(bucket: Bucket) -> None:
         ("a.json", "[", "is no JSON document"),
         ("a.json", '"cats"', r'is no list of names: write \["cat", "dog"\]'),
         ("a.json", '["cat", {}]', "is no list of names"),
-        ("a.json", "[" * 100_000, "is no JSON document: its brackets are nested too deep"),
+        ("a.json", "[" * 100_000, "is no JSON document: "),
         ("a.txt", '["cat", "dog"', "is no list of names"),
         ("a.json", b'["caf\xe9"]', "is no JSON document"),
     ],

@@ -374,3 +374,29 @@ def test_training_alone_needs_a_finished_version(s3: Any) -> None:
         "dataset.name = pets: s3://images-of-acme/datasets/pets/ holds no finished version: build one first, or "
         "correct the name"
     ]
+
+
+def test_classes_and_batch_sizes_are_checked_beside_wrong_fields() -> None:
+    wrong = {
+        "training.hyperparameters": {"epochs": "many", "mini_batch_size": 32, "top_k": 9, "lr": 1},
+        "incremental.hyperparameters": {"mini_batch_size": 64, "optimizer": "lion"},
+        "dataset.split.train": 3,
+    }
+    conf, told = RunConf.read(wrong)
+    assert len(told) == 4
+
+    found = {problem.field for problem in dataset_problems(conf, dataset_version())}
+
+    assert found == {
+        "training.hyperparameters.mini_batch_size",
+        "training.hyperparameters.top_k",
+        "incremental.hyperparameters.mini_batch_size",
+    }
+
+
+def test_nothing_is_said_of_a_batch_that_is_wrong_itself() -> None:
+    conf, _ = RunConf.read({"training.hyperparameters": {"mini_batch_size": "big", "top_k": 9}})
+
+    found = [problem.field for problem in dataset_problems(conf, dataset_version())]
+
+    assert found == ["training.hyperparameters.top_k"]
