@@ -1,33 +1,45 @@
 """What an image says of itself before it is decoded: format, size, channels, orientation.
 
 A photograph's header costs about five microseconds. Sources: ITU T.81 (JPEG markers), the PNG specification (chunks),
-and for EXIF what OpenCV 5 itself looks at: a JPEG's first Exif segment, a PNG's ``eXIf``, a WebP's ``EXIF``.
+and for EXIF what OpenCV 5 itself reads: a JPEG's Exif segments, a PNG's ``eXIf``, a WebP's ``EXIF``.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
+from typing import Any
 
+from include.recordio.file_parts import HeaderError, png_chunks
 from include.recordio.other_headers import OTHER_FORMATS
 from include.recordio.tiff_header import exif_orientation, read_tiff
 
 JPEG_START = b"\xff\xd8\xff"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+MOST_SCANS = 64
+"""Scans of a JPEG. The decoder goes over the whole image for each, of which a file of a megabyte can hold 100,000."""
 
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE_FRAMES = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
+_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD8), 0xFF})
+_MARK = 0xFF
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
 _APP1 = 0xE1
+_SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+_MOST_SEGMENTS = 10_000
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """An image as it is stored: pixels before a rotation, channels and bits of each, EXIF orientation (1: upright)."""
+    """An image turned upright: its pixels, channels and bits of each, and the orientation it is stored in (1 to 8).
+
+    ``progressive`` tells that a JPEG has several scans, for which the decoder keeps the whole image. ``part_bytes`` is
+    what a TIFF's largest strip or tile takes once decoded.
+    """
 
     format: str
     width: int
@@ -37,6 +49,7 @@ class ImageHeader:
     orientation: int = 1
     progressive: bool = False
     animated: bool = False
+    part_bytes: int = 0
 
     @property
     def short_side(self) -> int:
@@ -61,72 +74,126 @@ def format_of(source: bytes) -> str | None:
 
 
 def read_header(source: bytes) -> ImageHeader | None:
-    """Read the header of an image; None where it is broken, or of no format that can be decoded."""
+    """Read the header of an image; None where it is of no format that can be decoded.
+
+    Raises HeaderError, and nothing else, for one that is broken or whose parts do not fit the file.
+    """
     name = format_of(source)
     if name is None:
         return None
     try:
-        header = _read(name, source)
-    except (struct.error, IndexError, ValueError, KeyError):
-        return None
-    return header if header.pixels > 0 else None
+        width, height, channels, bits, orientation, more = _read(name, source)
+    except HeaderError:
+        raise
+    except Exception as error:
+        raise HeaderError("its header is broken") from error
+    if width <= 0 or height <= 0:
+        raise HeaderError(f"its header claims {width} x {height} pixels")
+    if orientation > 4:
+        width, height = height, width
+    return ImageHeader(name, width, height, channels, bits, orientation, **more)
 
 
-def _read(name: str, source: bytes) -> ImageHeader:
+def _read(name: str, source: bytes) -> tuple[int, int, int, int, int, dict[str, Any]]:
     if name == "JPEG":
         return _read_jpeg(source)
     if name == "PNG":
         return _read_png(source)
     if name == "TIFF":
-        return ImageHeader(name, *read_tiff(source))
+        *sizes, part_bytes = read_tiff(source)
+        width, height, channels, bits, orientation = sizes
+        return width, height, channels, bits, orientation, {"part_bytes": part_bytes}
     width, height, channels, bits, orientation, animated = OTHER_FORMATS[name][1](source)
-    return ImageHeader(name, width, height, channels, bits, orientation, animated=animated)
+    return width, height, channels, bits, orientation, {"animated": animated}
 
 
-def _read_jpeg(source: bytes) -> ImageHeader:
+def _read_jpeg(source: bytes) -> tuple[int, int, int, int, int, dict[str, Any]]:
     frame: tuple[int, int, int, int] | None = None
     progressive = False
     orientation = 0
     place = 2
-    while True:
-        place = source.index(0xFF, place) + 1
-        marker = source[place]
+    for _ in range(_MOST_SEGMENTS):
+        if source[place] != _MARK or source[place + 1] in _WITHOUT_LENGTH:
+            place = _next_segment(source, place)
+        marker = source[place + 1]
+        place += 2
         if marker == _START_OF_SCAN and frame is not None:
             break
-        if marker == 0xFF:
-            continue
-        if marker in _WITHOUT_LENGTH:
-            place += 1
-            continue
         if marker in (_START_OF_SCAN, _END_OF_IMAGE):
-            raise ValueError("no frame header")
+            raise HeaderError("the JPEG has no frame header")
         if marker in _FRAME_HEADERS:
-            frame = struct.unpack_from(">BHHB", source, place + 3)
+            frame = struct.unpack_from(">BHHB", source, place + 2)
             progressive = marker in _PROGRESSIVE_FRAMES
-        elif marker == _APP1 and not orientation and source.startswith(b"Exif\0\0", place + 3):
-            orientation = exif_orientation(source[place + 9 : place + 1 + _length(source, place + 1)])
-        place += 1 + _length(source, place + 1)
+        elif marker == _APP1 and not orientation and source.startswith(b"Exif\0\0", place + 2):
+            orientation = exif_orientation(source[place + 8 : place + _length(source, place)])
+        length = _length(source, place)
+        if length < 2 or place + length > len(source):
+            follow = len(source) - place
+            raise HeaderError(
+                f"its segment {marker:02X} at byte {place - 2} claims {length} bytes, but {follow} follow"
+            )
+        place += length
+    else:
+        raise HeaderError(f"the JPEG has more than {_MOST_SEGMENTS} segments before its first scan")
     bits, height, width, channels = frame
-    return ImageHeader("JPEG", width, height, channels, bits, orientation or 1, progressive)
+    several = progressive or source[place + 2] < channels
+    if several:
+        _check_scans(source, place)
+    return width, height, channels, bits, orientation or 1, {"progressive": several}
 
 
 def _length(source: bytes, place: int) -> int:
     return source[place] << 8 | source[place + 1]
 
 
-def _read_png(source: bytes) -> ImageHeader:
-    if not source.startswith(b"IHDR", 12):
-        raise ValueError("the first chunk is no header")
+def _next_segment(source: bytes, place: int) -> int:
+    """The byte at which the next marker with a length begins. Raises HeaderError where there is none."""
+    found = _SEGMENT.search(source, place)
+    if found is None:
+        raise HeaderError("the JPEG ends before its first scan")
+    return found.start()
+
+
+def _check_scans(source: bytes, place: int) -> None:
+    """Raise HeaderError if a JPEG has too many scans; `place` is the length of the first one's segment."""
+    if source.count(b"\xff\xda", place - 2) <= MOST_SCANS:
+        return  # these bytes may also stand in what follows the image, but never fewer than there are scans
+    scans = 1
+    for _ in range(_MOST_SEGMENTS):
+        found = _SEGMENT.search(source, place + _length(source, place))
+        if found is None or source[found.start() + 1] == _END_OF_IMAGE:
+            return
+        place = found.start() + 2
+        scans += source[place - 1] == _START_OF_SCAN
+        if scans > MOST_SCANS:
+            break
+    raise HeaderError(f"the JPEG has more than {MOST_SCANS} scans")
+
+
+def _read_png(source: bytes) -> tuple[int, int, int, int, int, dict[str, Any]]:
+    if not source.startswith(b"IHDR", 12) or len(source) < 33:
+        raise HeaderError("the first chunk of the PNG is not its header")
     width, height, bits, kind = struct.unpack_from(">IIBB", source, 16)
-    channels, orientation, animated = _PNG_CHANNELS[kind], 1, False
-    place = 33
-    while place + 8 <= len(source):
-        length, chunk = struct.unpack_from(">I4s", source, place)
-        if chunk == b"tRNS":
+    channels, orientation, animated = _PNG_CHANNELS[kind], 0, False
+    for name, start, end in png_chunks(source):
+        if name == b"IDAT":
+            continue
+        if name == b"tRNS":
             channels = 4
-        elif chunk == b"acTL":
+        elif name == b"acTL":
             animated = True
-        elif chunk == b"eXIf":
-            orientation = exif_orientation(source[place + 8 : place + 8 + length])
-        place += length + 12
-    return ImageHeader("PNG", width, height, channels, max(bits, 8), orientation, animated=animated)
+        elif name == b"fcTL":
+            _check_frame(source, start, width, height)
+        elif name == b"eXIf" and not orientation:
+            orientation = exif_orientation(source[start:end])
+    return width, height, channels, max(bits, 8), orientation or 1, {"animated": animated}
+
+
+def _check_frame(source: bytes, start: int, width: int, height: int) -> None:
+    """Raise HeaderError for a frame beyond its animation, over whose end OpenCV 4.11 writes."""
+    frame_width, frame_height, left, top = struct.unpack_from(">IIII", source, start + 4)
+    if left + frame_width > width or top + frame_height > height:
+        raise HeaderError(
+            f"a frame of {frame_width} x {frame_height} pixels at {left}, {top} lies beyond the animation of "
+            f"{width} x {height}"
+        )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from include.recordio.file_parts import HeaderError
 from include.recordio.header import JPEG_START, PNG_START, TIFF_STARTS, ImageHeader, format_of, read_header
 
 if TYPE_CHECKING:  # pydantic, behind ImageOptions, takes longer to load than many images to pack
@@ -24,6 +25,8 @@ MAX_PIXELS = 1 << 26
 
 A few kilobytes can claim any size, and the memory is taken before the claim is found false.
 """
+MOST_WORKING_BYTES = 1 << 30
+"""Memory that decoding an image may take beside its source: some formats need ten times the pixels."""
 
 JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = b"\xff\xda"
@@ -34,6 +37,8 @@ _READ_FLAGS = {
     4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
     8: (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
 }
+_KEPT_BY_DECODER = {"AVIF": 12, "JPEG 2000": 16, "WebP": 8, "GIF": 4}
+"""Bytes for each pixel beside the decoded ones."""
 _UNDECODABLE = (
     (0, b"\xff\x0a", "JPEG XL"),
     (4, b"JXL ", "JPEG XL"),
@@ -43,6 +48,12 @@ _UNDECODABLE = (
     (0, b"8BPS", "Photoshop"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
     (0, b"#?RADIANCE", "Radiance HDR"),
+    (0, b"#?RGBE", "Radiance HDR"),
+    (0, b"\x59\xa6\x6a\x95", "Sun raster"),
+    (0, b"P7\n", "PAM"),
+    (0, b"PF\n", "PFM"),
+    (0, b"Pf\n", "PFM"),
+    (0, b"PF4\n", "PFM"),
     (0, b"\x00\x00\x01\x00", "icon"),
     (0, b"<svg", "SVG"),
 )
@@ -74,10 +85,15 @@ def accept_image(source: bytes, options: ImageOptions | ImageSteps | None = None
     """
     if not source:
         raise ImageError("empty", "the object has no bytes")
-    header = read_header(source)
+    try:
+        header = read_header(source)
+    except HeaderError as error:
+        name = format_of(source)
+        raise ImageError("corrupt", f"it begins like {name}, but cannot be decoded: {error}") from error
     if header is None:
         raise _unreadable(source)
     _check_pixels(header.width, header.height, "")
+    _check_memory(header, options)
     if options is not None:
         if header.short_side < options.minimum_side:
             raise ImageError(
@@ -100,7 +116,7 @@ def pack_image(source: bytes, options: ImageOptions | ImageSteps, header: ImageH
             raise ImageError("empty", "the object has no bytes")
         return PackedImage(source, 0, 0)
     header = header or accept_image(source, options)
-    pixels = _decode(source, options.color, reduction(header, options))
+    pixels = decode_accepted(source, options.color, reduction(header, options))
     if options.center_crop:
         pixels = _crop_to_square(pixels)
     if options.resize:
@@ -115,7 +131,25 @@ def decode_image(source: bytes, color: int = 1) -> MatLike:
     Raises ImageError with the status ``empty``, ``not_an_image``, ``corrupt``, ``unsupported`` or ``too_large``.
     """
     accept_image(source)
-    return _decode(source, color)
+    return decode_accepted(source, color)
+
+
+def decode_accepted(source: bytes, color: int = 1, part: int = 1) -> MatLike:
+    """Decode an image that ``accept_image`` has seen, to a part of its sides. Raises ImageError."""
+    # imread supplies a missing end to a truncated JPEG, imdecode does not, so it is appended here; a decoder never
+    # reads past the first end it meets.
+    needs_end = source.startswith(JPEG_START) and not source.endswith(JPEG_END)
+    readable = source + JPEG_END if needs_end else source
+    flag = _READ_FLAGS[part][color] if color >= 0 else cv2.IMREAD_UNCHANGED
+    try:
+        pixels = cv2.imdecode(np.frombuffer(readable, dtype=np.uint8), flag)
+    except MemoryError:
+        raise ImageError("too_large", "there is not enough memory to decode it") from None
+    except Exception as error:
+        raise ImageError("corrupt", f"OpenCV cannot decode it: {_reason(error)}") from error
+    if pixels is None:
+        raise ImageError("corrupt", f"it begins like an image, but none can be decoded from its {len(source)} bytes")
+    return pixels
 
 
 def readable_size(source: bytes) -> tuple[int, int]:
@@ -151,7 +185,7 @@ def reduction(header: ImageHeader, options: ImageOptions | ImageSteps) -> int:
 
 
 def packed_size(header: ImageHeader, options: ImageOptions | ImageSteps) -> tuple[int, int]:
-    """Return width and height of the packed image, before a rotation."""
+    """Return width and height of the packed image."""
     width, height = header.width, header.height
     if options.pass_through:
         return width, height
@@ -165,14 +199,21 @@ def packed_size(header: ImageHeader, options: ImageOptions | ImageSteps) -> tupl
 
 def working_bytes(header: ImageHeader, options: ImageOptions | ImageSteps) -> int:
     """Return how much memory decoding and packing an image takes at most, beside its source bytes."""
-    part = reduction(header, options)
-    decoded = (header.width // part + 1) * (header.height // part + 1) * 3
-    copies = 2  # OpenCV's own, and the array that Python gets of it
-    if options.color < 0 or header.format not in ("JPEG", "PNG", "BMP"):
-        copies += 1  # several channels or bits, or planes that the decoder keeps beside the pixels
-    whole_image = header.pixels * header.channels * 2 if header.progressive else 0  # the coefficients of every scan
     width, height = packed_size(header, options)
-    return decoded * copies + whole_image + width * height * 3
+    return decoding_bytes(header, options.color, reduction(header, options)) + width * height * 3
+
+
+def decoding_bytes(header: ImageHeader, color: int = 1, part: int = 1) -> int:
+    """Return how much memory decoding an image takes at most, measured with OpenCV 5 for each format."""
+    stored = header.channels * header.bits // 8
+    pixel = max(3, stored) if color < 0 else 3
+    decoded = (header.width // part + 1) * (header.height // part + 1) * pixel
+    kept = _KEPT_BY_DECODER.get(header.format, 0)
+    if header.format == "PNG" and header.animated:
+        kept = 3 * stored  # the frame, the canvas and the one before
+    elif header.progressive:
+        kept = 2 * header.channels  # the coefficients of every scan
+    return 2 * decoded + header.pixels * kept + header.part_bytes  # OpenCV's own, and the array that Python gets of it
 
 
 def _check_pixels(width: int, height: int, when: str) -> None:
@@ -182,29 +223,23 @@ def _check_pixels(width: int, height: int, when: str) -> None:
         )
 
 
+def _check_memory(header: ImageHeader, options: ImageOptions | ImageSteps | None) -> None:
+    needed = (
+        decoding_bytes(header) if options is None else decoding_bytes(header, options.color, reduction(header, options))
+    )
+    if needed > MOST_WORKING_BYTES:
+        raise ImageError(
+            "too_large",
+            f"{header.width} x {header.height} pixels of {header.format} take {needed} bytes of memory, an image may "
+            f"take {MOST_WORKING_BYTES}: scale it down before",
+        )
+
+
 def _unreadable(source: bytes) -> ImageError:
-    name = format_of(source)
-    if name is not None:
-        return ImageError("corrupt", f"it begins like {name}, but its {len(source)} bytes hold no valid header")
     for place, start, undecodable in _UNDECODABLE:
         if source.startswith(start, place):
             return ImageError("unsupported", f"{undecodable} cannot be decoded: convert it to JPEG or PNG")
     return ImageError("not_an_image", f"its {len(source)} bytes begin with {source[:8].hex(' ')}: no image format")
-
-
-def _decode(source: bytes, color: int, part: int = 1) -> MatLike:
-    # imread supplies a missing end to a truncated JPEG, imdecode does not, so it is appended here; a decoder never
-    # reads past the first end it meets.
-    needs_end = source.startswith(JPEG_START) and not source.endswith(JPEG_END)
-    readable = source + JPEG_END if needs_end else source
-    flag = _READ_FLAGS[part][color] if color >= 0 else cv2.IMREAD_UNCHANGED
-    try:
-        pixels = cv2.imdecode(np.frombuffer(readable, dtype=np.uint8), flag)
-    except cv2.error as error:
-        raise ImageError("corrupt", f"OpenCV cannot decode it: {_reason(error)}") from None
-    if pixels is None:
-        raise ImageError("corrupt", f"it begins like an image, but none can be decoded from its {len(source)} bytes")
-    return pixels
 
 
 def _crop_to_square(pixels: MatLike) -> MatLike:
@@ -241,5 +276,5 @@ def _encode(pixels: MatLike, options: ImageOptions | ImageSteps) -> bytes:
     return encoded.tobytes()
 
 
-def _reason(error: cv2.error) -> str:
+def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200]

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from include.recordio.file_parts import HeaderError
 from include.recordio.format import ImageRecord, RecordError, decode_image_record
-from include.recordio.header import read_header
+from include.recordio.header import format_of, read_header
 from include.recordio.images import ImageError, decode_image, is_truncated_jpeg
 from include.recordio.index_check import IndexCheck, check_index
 from include.recordio.lists import SeenIds
@@ -141,7 +142,10 @@ def _count_label(found: Inspection, counted: Counter[float], label: float, most:
 
 def _count_image(found: Inspection, packed: ImageRecord, *, decode: bool) -> str | None:
     """Count an image; return why it is none that can be read."""
-    header = read_header(packed.image)
+    try:
+        header = read_header(packed.image)
+    except HeaderError as error:
+        return f"{format_of(packed.image)} that cannot be decoded: {error}"
     if header is None:
         return f"{len(packed.image)} bytes that begin with {packed.image[:8].hex(' ') or 'nothing'}: no readable image"
     found.formats[header.format] += 1

@@ -1,6 +1,6 @@
 """Headers of the rarer formats that OpenCV decodes: BMP, GIF, WebP, AVIF, JPEG 2000, PNM.
 
-Sources: the formats' specifications (GIF89a, the WebP container, ISO/IEC 23008-12 for AVIF's boxes, ITU T.800, netpbm).
+Sources: the formats' specifications (GIF89a, RFC 9649 for WebP, ITU T.800, netpbm).
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import re
 import struct
 from collections.abc import Callable
 
+from include.recordio.avif_header import read_avif
+from include.recordio.file_parts import HeaderError, boxes, riff_chunks
 from include.recordio.tiff_header import exif_orientation
 
 Sizes = tuple[int, int, int, int, int, bool]
@@ -16,8 +18,11 @@ Sizes = tuple[int, int, int, int, int, bool]
 
 _JPEG_2000_BOX = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _JPEG_2000_CODE = b"\xff\x4f\xff\x51"
-_PNM = re.compile(rb"P([1-6])(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:(?:\s+|#[^\n]*\n)+(\d+))?")
+_MOST_TILES = 4096
+"""Tiles of a JPEG 2000: the decoder takes 12 kB for each before it decodes any."""
+_PNM_NUMBER = re.compile(rb"(?:\s|#[^\n]{0,1000}\n){1,1000}(\d{1,10})")
 _GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
+_MOST_GIF_BLOCKS = 1_000_000
 
 
 def _read_bmp(source: bytes) -> Sizes:
@@ -32,7 +37,8 @@ def _read_gif(source: bytes) -> Sizes:
 
 
 def _gif_frames(source: bytes) -> int:
-    frames = 0
+    """How many frames a GIF has, counted up to 2."""
+    frames = blocks = 0
     place = 13 + _color_table(source[10])
     while frames < 2 and place < len(source):
         if source[place] == _GIF_IMAGE and place + 10 < len(source):
@@ -42,8 +48,9 @@ def _gif_frames(source: bytes) -> int:
             place += 2
         else:
             break
-        while place < len(source) and source[place]:
+        while place < len(source) and source[place] and blocks < _MOST_GIF_BLOCKS:
             place += source[place] + 1
+            blocks += 1
         place += 1
     return frames
 
@@ -53,56 +60,71 @@ def _color_table(flags: int) -> int:
 
 
 def _read_webp(source: bytes) -> Sizes:
-    kind = source[12:16]
-    if kind == b"VP8X":
-        flags = source[20]
-        width, height = (1 + int.from_bytes(source[place : place + 3], "little") for place in (24, 27))
-        return width, height, 4 if flags & 0x10 else 3, 8, _webp_orientation(source), bool(flags & 0x02)
-    if kind == b"VP8L":
-        (packed,) = struct.unpack_from("<I", source, 21)
-        return (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1, 4 if packed >> 28 & 1 else 3, 8, 1, False
-    width, height = struct.unpack_from("<HH", source, 26)
-    return width & 0x3FFF, height & 0x3FFF, 3, 8, 1, False
+    sizes: tuple[int, int, int] | None = None
+    orientation, animated = 0, False
+    for name, start, end in riff_chunks(source):
+        if sizes is None:
+            sizes = _webp_sizes(name, source, start)
+            animated = name == b"VP8X" and bool(source[start] & 0x02)
+            if not (name == b"VP8X" and source[start] & 0x08):
+                orientation = 1  # libwebp finds no EXIF that the header does not announce
+        elif name == b"EXIF" and not orientation:
+            orientation = exif_orientation(source[start:end])
+    if sizes is None:
+        raise HeaderError("the WebP holds no image")
+    return *sizes, 8, orientation or 1, animated
 
 
-def _webp_orientation(source: bytes) -> int:
-    place = 12
-    while place + 8 <= len(source):
-        name, length = struct.unpack_from("<4sI", source, place)
-        if name == b"EXIF":
-            return exif_orientation(source[place + 8 : place + 8 + length].removeprefix(b"Exif\0\0"))
-        place += 8 + length + (length & 1)
-    return 1
-
-
-def _read_avif(source: bytes) -> Sizes:
-    # Several items may tell their size, tiles and thumbnails among them; the image is the largest.
-    found = [struct.unpack_from(">II", source, box.end() + 4) for box in re.finditer(rb"ispe", source[: 1 << 16])]
-    width, height = max(found, key=lambda size: int(size[0]) * int(size[1]))
-    return width, height, 3, 8, 1, source.startswith(b"avis", 8)
+def _webp_sizes(name: bytes, source: bytes, start: int) -> tuple[int, int, int]:
+    """Width, height and channels out of the first chunk of a WebP."""
+    if name == b"VP8X":
+        width, height = (1 + int.from_bytes(source[place : place + 3], "little") for place in (start + 4, start + 7))
+        return width, height, 4 if source[start] & 0x10 else 3
+    if name == b"VP8L":
+        (packed,) = struct.unpack_from("<I", source, start + 1)
+        return (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1, 4 if packed >> 28 & 1 else 3
+    if name == b"VP8 ":
+        width, height = struct.unpack_from("<HH", source, start + 6)
+        return width & 0x3FFF, height & 0x3FFF, 3
+    raise HeaderError(f"the first chunk of the WebP is {name!r}, which holds no size")
 
 
 def _read_jpeg_2000(source: bytes) -> Sizes:
-    start = source.index(_JPEG_2000_CODE)
-    right, bottom, left, top = struct.unpack_from(">IIII", source, start + 8)
-    channels, depth = struct.unpack_from(">HB", source, start + 40)
+    start = 0
+    if not source.startswith(_JPEG_2000_CODE):
+        start = next((start for name, start, _ in boxes(source, 0, len(source)) if name == b"jp2c"), -1)
+        if not source.startswith(_JPEG_2000_CODE, max(start, 0)):
+            raise HeaderError("the JPEG 2000 holds no code stream")
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, channels, depth = struct.unpack_from(
+        ">8IHB", source, start + 8
+    )
+    if not 1 <= channels <= 4:
+        raise HeaderError(f"the JPEG 2000 has {channels} channels, at most 4 can be decoded")
+    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    if tiles > _MOST_TILES:
+        raise HeaderError(f"the JPEG 2000 has {tiles} tiles, at most {_MOST_TILES} are decoded")
     return right - left, bottom - top, channels, max((depth & 0x7F) + 1, 8), 1, False
 
 
 def _read_pnm(source: bytes) -> Sizes:
-    header = _PNM.match(source[:4096])
-    if header is None:
-        raise ValueError("no width and height")
-    kind, width, height, maximum = (int(number or 0) for number in header.groups())
-    sixteen = kind not in (1, 4) and maximum > 255
-    return width, height, 3 if kind in (3, 6) else 1, 16 if sixteen else 8, 1, False
+    kind = int(source[1:2])
+    numbers: list[int] = []
+    place = 2
+    while len(numbers) < (2 if kind in (1, 4) else 3):
+        found = _PNM_NUMBER.match(source, place)
+        if found is None:
+            raise HeaderError("the PNM has no width and height, or too long a comment before them")
+        numbers.append(int(found[1]))
+        place = found.end()
+    sixteen = len(numbers) > 2 and numbers[2] > 255
+    return numbers[0], numbers[1], 3 if kind in (3, 6) else 1, 16 if sixteen else 8, 1, False
 
 
 OTHER_FORMATS: dict[str, tuple[Callable[[bytes], bool], Callable[[bytes], Sizes]]] = {
     "BMP": (lambda source: source.startswith(b"BM"), _read_bmp),
     "GIF": (lambda source: source.startswith((b"GIF87a", b"GIF89a")), _read_gif),
     "WebP": (lambda source: source.startswith(b"RIFF") and source.startswith(b"WEBP", 8), _read_webp),
-    "AVIF": (lambda source: source.startswith((b"ftypavif", b"ftypavis"), 4), _read_avif),
+    "AVIF": (lambda source: source.startswith((b"ftypavif", b"ftypavis"), 4), read_avif),
     "JPEG 2000": (lambda source: source.startswith((_JPEG_2000_BOX, _JPEG_2000_CODE)), _read_jpeg_2000),
     "PNM": (lambda source: source[:1] == b"P" and source[1:2] in b"123456" and source[2:3].isspace(), _read_pnm),
 }

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,7 @@ import cv2
 
 from include.datasets.manifest import PACKED, ManifestRow
 from include.datasets.packing.fetch import ObjectFetcher
-from include.recordio.codec_memory import keep_freed_memory
+from include.recordio.codec_memory import DecodingMemory, keep_freed_memory
 from include.recordio.format import MAX_LENGTH
 from include.recordio.images import ImageError, PackedImage, accept_image, pack_image, readable_size, working_bytes
 from include.recordio.remarks import remarks
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 BYTES_IN_FLIGHT = 24 << 20
 """Source and packed bytes between a GET and the shard; an image larger than this travels alone."""
 IMAGES_IN_FLIGHT = 256
-DECODING_BYTES = 160 << 20
-"""Memory of the images that are decoded at the same time; one that takes more is decoded alone."""
 LARGEST_REUSED = 4 << 20
 """Bytes of a block that is kept for the next image: a photograph of a megapixel fits, one of twelve is given back."""
 GETS_AT_ONCE = 32
@@ -119,13 +115,12 @@ class _Packer:
     def __init__(self, options: ImageOptions, longest: int) -> None:
         self._options = options
         self._longest = longest
-        self._decoding = 0
-        self._decoded = threading.Condition()
+        self._memory = DecodingMemory()
 
     def pack(self, row: ManifestRow, fetched: Bytes | bytes) -> PackedRow:
         source = bytes(fetched)  # here, where few images are at a time, and not in every thread that reads
         header = accept_image(source, self._options)
-        with self._memory(working_bytes(header, self._options)):
+        with self._memory.take(working_bytes(header, self._options)):
             packed = pack_image(source, self._options, header)
             if self._options.pass_through:
                 packed = PackedImage(source, *readable_size(source))
@@ -136,18 +131,6 @@ class _Packer:
         reason = remarks(row.key, source, header, packed, self._options)
         done = replace(row, status=PACKED, reason=reason, width=packed.width, height=packed.height)
         return PackedRow(done, packed.data)
-
-    @contextmanager
-    def _memory(self, size: int) -> Iterator[None]:
-        with self._decoded:
-            self._decoded.wait_for(lambda: not self._decoding or self._decoding + size <= DECODING_BYTES)
-            self._decoding += size
-        try:
-            yield
-        finally:
-            with self._decoded:
-                self._decoding -= size
-                self._decoded.notify_all()
 
 
 def _check_size(row: ManifestRow) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 from include.datasets.layout import Split, VersionLayout
 from include.datasets.object_store import open_store
 from include.datasets.publishing.report_figures import Integers, PackedImages
+from include.recordio.codec_memory import DecodingMemory
 from include.recordio.format import RecordError, decode_image_record
-from include.recordio.images import ImageError, accept_image, reduction
+from include.recordio.images import ImageError, accept_image, decode_accepted, decoding_bytes, reduction
 from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
 
@@ -33,12 +34,6 @@ MOST_PIXELS = 50_000_000
 """An image of more pixels is not decoded for a thumbnail."""
 READERS = 8
 _AS_SMALL_AS_POSSIBLE = ImageOptions(resize=SIDE, fast_decode=True)
-_READ_FLAGS = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +61,7 @@ def contact_sheet(s3: S3Client, layout: VersionLayout, packed: PackedImages, cla
     rows = packed.rows.select(columns).take(chosen).to_pylist()
     lengths = packed.record_bytes[chosen].tolist()
     store = open_store(s3, layout.bucket)
+    memory = DecodingMemory()
 
     def read(place: int) -> Thumbnail:
         row = rows[place]
@@ -73,7 +69,7 @@ def contact_sheet(s3: S3Client, layout: VersionLayout, packed: PackedImages, cla
         record = bytes(store.get_range(layout.records(row["split"]), start=start, end=end))
         size = row["width"] or 0, row["height"] or 0
         try:
-            jpeg, trouble = thumbnail(record), ""
+            jpeg, trouble = thumbnail(record, memory), ""
         except (RecordError, ImageError) as error:
             jpeg, trouble = b"", str(error)
         return Thumbnail(f"s3://{row['bucket']}/{row['key']}", tuple(row["labels"]), row["split"], *size, jpeg, trouble)
@@ -101,12 +97,12 @@ def choose_images(packed: PackedImages, classes: int) -> list[int]:
     return rows
 
 
-def thumbnail(record: bytes) -> bytes:
+def thumbnail(record: bytes, memory: DecodingMemory) -> bytes:
     """Make a small JPEG of a record's image. Raises RecordError and ImageError where it holds none."""
     framed = next(read_records(record), None)
     if framed is None:
         raise RecordError("the record file ends before the record")
-    pixels = _decode(decode_image_record(framed.payload).image)
+    pixels = _decode(decode_image_record(framed.payload).image, memory)
     height, width = pixels.shape[:2]
     if max(height, width) > SIDE:
         scale = SIDE / max(height, width)
@@ -115,15 +111,11 @@ def thumbnail(record: bytes) -> bytes:
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
 
-def _decode(image: bytes) -> MatLike:
-    part = reduction(accept_image(image), _AS_SMALL_AS_POSSIBLE)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), _READ_FLAGS[part])
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise ImageError("corrupt", f"no image can be decoded from its {len(image)} bytes")
-    return pixels
+def _decode(image: bytes, memory: DecodingMemory) -> MatLike:
+    header = accept_image(image)
+    part = reduction(header, _AS_SMALL_AS_POSSIBLE)
+    with memory.take(decoding_bytes(header, part=part)):
+        return decode_accepted(image, part=part)
 
 
 def _spread(values: Integers, number: int) -> list[int]:

@@ -21,8 +21,9 @@ from include.datasets.errors import DatasetError
 from include.datasets.layout import Split
 from include.datasets.object_writer import ObjectWriter
 from include.datasets.unpacking.unpacked import UnpackedRecords
+from include.recordio.codec_memory import DecodingMemory
 from include.recordio.format import ImageRecord, RecordError, decode_image_record
-from include.recordio.images import ImageError, readable_size
+from include.recordio.images import ImageError, accept_image, decoding_bytes, readable_size
 from include.recordio.reader import BinarySource, DamagedRecordError, Record, read_records
 
 IMAGES_IN_FLIGHT = 64
@@ -131,11 +132,12 @@ class RecordsUnpacker:
         """Give the records back in order, their images decoded on every core on the way."""
         pending: deque[tuple[_Numbered, Future[tuple[int, int]]]] = deque()
         waiting = 0
+        memory = DecodingMemory()
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             try:
                 for numbered in records:
                     waiting += len(numbered.record.image)
-                    pending.append((numbered, pool.submit(readable_size, numbered.record.image)))
+                    pending.append((numbered, pool.submit(_measure, numbered.record.image, memory)))
                     while len(pending) > IMAGES_IN_FLIGHT or (waiting > BYTES_IN_FLIGHT and pending):
                         yield (first := _first_checked(pending))
                         waiting -= len(first.record.image)
@@ -188,6 +190,11 @@ def _image_record(number: int, framed: Record) -> ImageRecord:
         raise
     except (RecordError, struct.error) as error:
         raise DamagedRecordError(framed.offset, f"record {number} holds no image: {error}") from error
+
+
+def _measure(image: bytes, memory: DecodingMemory) -> tuple[int, int]:
+    with memory.take(decoding_bytes(accept_image(image))):
+        return readable_size(image)
 
 
 def _first_checked(pending: deque[tuple[_Numbered, Future[tuple[int, int]]]]) -> _Numbered:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -9,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.recordio.file_parts import HeaderError
 from include.recordio.header import ImageHeader, read_header
+from tests.hostile_images import exif_segment, orientation_block, tiff
 from tests.unit.recordio.pictures import EXIF_ROTATED, jpeg, pixels, png, readable_images, rotated_jpeg
 
 
@@ -22,15 +26,39 @@ def chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
+def with_exif(ending: str, block: bytes) -> bytes:
+    content = np.frombuffer(block, np.uint8)
+    return cv2.imencodeWithMetadata(ending, pixels(40, 60), [cv2.IMAGE_METADATA_EXIF], [content])[1].tobytes()
+
+
+def oriented_tiff(block: bytes) -> bytes:
+    orientation = max(block[18], block[19])
+    order = block[:2]
+    return tiff((274, 3, 1, orientation), data=bytes(60 * 40 * 3), width=60, height=40, big=order == b"MM")
+
+
+ORIENTED: dict[str, Callable[[bytes], bytes]] = {
+    "jpeg": lambda block: jpeg(40, 60)[:2] + exif_segment(block) + jpeg(40, 60)[2:],
+    "jpeg, behind the JFIF header": lambda block: jpeg(40, 60)[:20] + exif_segment(block) + jpeg(40, 60)[20:],
+    "png": lambda block: png(40, 60)[:33] + chunk(b"eXIf", block) + png(40, 60)[33:],
+    "png, behind the pixels": lambda block: png(40, 60)[:-12] + chunk(b"eXIf", block) + png(40, 60)[-12:],
+    "webp": lambda block: with_exif(".webp", block),
+    "tiff": oriented_tiff,
+}
+
+
 @pytest.mark.parametrize("name", readable_images())
 def test_the_header_tells_what_the_decoder_finds(name: str) -> None:
     source = readable_images()[name]
     header = read_header(source)
-    decoded = cv2.imdecode(np.frombuffer(source + b"\xff\xd9", np.uint8), cv2.IMREAD_UNCHANGED)
-    height, width, channels = (*decoded.shape, 1)[:3]
+    stored, upright = (
+        cv2.imdecode(np.frombuffer(source + b"\xff\xd9", np.uint8), flag)
+        for flag in (cv2.IMREAD_UNCHANGED, cv2.IMREAD_COLOR)
+    )
+    height, width = upright.shape[:2]
     assert header is not None
-    assert (header.width, header.height, header.channels) == (width, height, channels)
-    assert header.bits == decoded.dtype.itemsize * 8
+    assert (header.width, header.height, header.channels) == (width, height, (*stored.shape, 1)[2])
+    assert header.bits == stored.dtype.itemsize * 8
 
 
 @pytest.mark.parametrize(
@@ -96,7 +124,57 @@ def test_progressive_jpegs_are_told_apart() -> None:
     place=st.integers(0, 400),
     wrong=st.binary(max_size=8),
 )
-def test_a_broken_header_is_none_or_a_header_and_no_error(source: bytes, place: int, wrong: bytes) -> None:
-    header = read_header(source[:place] + wrong + source[place + len(wrong) :])
-    assert header is None or header.pixels > 0
-    read_header(source[:place])
+def test_of_a_broken_header_only_a_header_error_comes_out(source: bytes, place: int, wrong: bytes) -> None:
+    for broken in (source[:place] + wrong + source[place + len(wrong) :], source[:place]):
+        with suppress(HeaderError):
+            header = read_header(broken)
+            assert header is None or header.pixels > 0
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("place", sorted(ORIENTED))
+def test_width_and_height_are_those_of_the_upright_image(place: str, order: str, orientation: int) -> None:
+    source = ORIENTED[place](orientation_block(orientation, order))
+    header = read_header(source)
+    upright = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_COLOR)
+    assert header is not None
+    assert (header.height, header.width) == upright.shape[:2]
+    assert (header.height == 60) == (orientation > 4)
+    assert header.orientation == orientation
+
+
+def exif(*entries: bytes, order: str = "<", start: int = 8) -> bytes:
+    lead = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, start) + bytes(start - 8)
+    return lead + struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
+
+
+TURNED = struct.pack("<HHIHH", 0x112, 3, 1, 6, 0)
+OUTSIDE = struct.pack("<HHII", 0x10F, 2, 100, 99_999)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "turned"),
+    [
+        ([exif(TURNED), exif(struct.pack("<HHIHH", 0x112, 3, 1, 1, 0))], True),
+        ([exif(struct.pack("<HHIHH", 0x112, 3, 1, 3, 0)), exif(TURNED)], False),
+        ([b"", exif(TURNED)], True),
+        ([b"XX" + exif(TURNED)[2:], exif(TURNED)], True),
+        ([exif(struct.pack("<HHIHH", 0x100, 3, 1, 5, 0)), exif(TURNED)], True),
+        ([exif(struct.pack("<HHIHH", 0x112, 3, 1, 9, 0)), exif(TURNED)], False),
+        ([exif(OUTSIDE, TURNED)], False),
+        ([exif(OUTSIDE), exif(TURNED)], True),
+        ([exif(TURNED, OUTSIDE)], True),
+        ([exif(struct.pack("<HHII", 0x11A, 5, 1, 99_999), TURNED)], False),
+        ([exif(TURNED, start=20)], True),
+        ([exif(struct.pack(">HHII", 0x112, 4, 1, 6), order=">")], False),
+        ([exif(struct.pack("<HHII", 0x112, 4, 1, 6))], True),
+    ],
+)
+def test_the_orientation_is_the_one_that_the_decoder_finds(blocks: list[bytes], turned: bool) -> None:
+    plain = jpeg(40, 60)
+    source = plain[:2] + b"".join(map(exif_segment, blocks)) + plain[2:]
+    header = read_header(source)
+    assert header is not None
+    assert (header.height == 60, header.width == 40) == (turned, turned)
+    assert cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_COLOR).shape[0] == header.height

@@ -141,7 +141,9 @@ def test_what_ends_a_training_is_not_sound(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_decoding_finds_what_the_header_hides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_records(tmp_path / "a", [(0, [1], png(30, 30)[:60])])
+    picture = png(30, 30)
+    place = picture.index(b"IDAT") + 20
+    path = write_records(tmp_path / "a", [(0, [1], picture[:place] + bytes(50) + picture[place + 50 :])])
     assert inspected(capsys, str(path))[0] == 0
     assert inspected(capsys, str(path), "--decode")[0] == 1
 
