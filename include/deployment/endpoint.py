@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from include.deployment.existing import existing
 from include.deployment.model import ensure_model, model_request
-from include.training.naming import Run, readable_name
+from include.training.naming import Run, content_name
 from include.training.requests import tags
 
 if TYPE_CHECKING:
@@ -227,13 +227,11 @@ def _config_request(model: str, conf: RunConf, settings: Settings, labelled: lis
         "InitialInstanceCount": conf.endpoint.instance_count,
         "InitialVariantWeight": 1.0,
     }
-    identity = (model, conf.endpoint.instance_type, str(conf.endpoint.instance_count), settings.kms_key_id)
-    return {
-        "EndpointConfigName": readable_name(conf.endpoint_name, *identity),
+    content = {
         "ProductionVariants": [variant],
         **({"KmsKeyId": settings.kms_key_id} if settings.kms_key_id else {}),
-        "Tags": labelled,
     }
+    return {"EndpointConfigName": content_name(conf.endpoint_name, content), **content, "Tags": labelled}
 
 
 def _target(endpoint: Mapping[str, Any]) -> str:

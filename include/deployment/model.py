@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from include.deployment.existing import existing
-from include.training.naming import Run, readable_name
+from include.training.naming import Run, content_name
 from include.training.requests import image_uri, tags, vpc_config
 
 if TYPE_CHECKING:
@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 def model_request(
     artifact: str, *, settings: Settings, run: Run, dataset: DatasetVersion | None = None, prefix: str = "model"
 ) -> dict[str, Any]:
-    """The body of CreateModel; the name follows from artifact and image, so every run calls the same model the same."""
-    image = image_uri(settings)
-    return {
-        "ModelName": readable_name(dataset.name if dataset else prefix, artifact, image, settings.execution_role_arn),
-        "PrimaryContainer": {"Image": image, "ModelDataUrl": artifact},
+    """The body of CreateModel; its name follows from everything else in it but the tags, which belong to one run."""
+    content = {
+        "PrimaryContainer": {"Image": image_uri(settings), "ModelDataUrl": artifact},
         "ExecutionRoleArn": settings.execution_role_arn,
         "EnableNetworkIsolation": settings.network_isolation,
         **vpc_config(settings),
-        "Tags": tags(settings, run, dataset),
     }
+    name = content_name(dataset.name if dataset else prefix, content)
+    return {"ModelName": name, **content, "Tags": tags(settings, run, dataset)}
 
 
 def ensure_model(sagemaker: SageMakerClient, request: dict[str, Any]) -> str:

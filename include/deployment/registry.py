@@ -79,7 +79,7 @@ def register_model(
         raise ValueError(f"Training job {job.name} left no artifact: there is nothing to register.")
     group = settings.registry_group(dataset.name)
     _ensure_group(sagemaker, group, tags=tags(settings, run))
-    known = _of_job(sagemaker, group, job.name)
+    known = _of_job(sagemaker, group, job)
     if known:
         return known
     approval: Approval = "Approved" if evaluation.accuracy >= minimum_accuracy else "PendingManualApproval"
@@ -170,12 +170,17 @@ def _ensure_group(sagemaker: SageMakerClient, group: str, *, tags: list[dict[str
         )
 
 
-def _of_job(sagemaker: SageMakerClient, group: str, job: str) -> RegisteredModel | None:
-    """The version that `job` made, looked for among the newest ones: a retry follows soon."""
+def _of_job(sagemaker: SageMakerClient, group: str, job: JobResult) -> RegisteredModel | None:
+    """The version with the model of `job`, searched among the newest ones: a retry follows soon.
+
+    The artifact has to be the job's own: two deployments in one account may call their jobs alike.
+    """
     for arn in _versions(sagemaker, group, MaxResults=10):
         properties = sagemaker.describe_model_package(ModelPackageName=arn).get("CustomerMetadataProperties") or {}
-        if properties.get("training-job") == job:
-            return read_model(sagemaker, arn)
+        if properties.get("training-job") == job.name:
+            model = read_model(sagemaker, arn)
+            if model.artifact == job.artifact:
+                return model
     return None
 
 

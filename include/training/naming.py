@@ -1,15 +1,19 @@
 """Names that a retried task finds again.
 
-A name is a pure function of what started the job, so a task that lost track of its job computes the same name and
-attaches. Lengths and patterns: API reference of CreateTrainingJob, CreateHyperParameterTuningJob, CreateEndpointConfig.
+A job's name is a pure function of what started the job, so a task that lost track of its job computes the same name and
+attaches. The name of a model or an endpoint configuration is a pure function of its content: every run gives the same
+content the same name, and changed content another one. Lengths and patterns: API reference of CreateTrainingJob,
+CreateHyperParameterTuningJob, CreateModel, CreateEndpointConfig.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 LONGEST_NAME = 63
 LONGEST_TUNING_NAME = 32
@@ -70,3 +74,11 @@ def readable_name(prefix: str, *identity: str, longest: int = LONGEST_NAME) -> s
     digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:HASH_LENGTH]
     slug = re.sub(r"[^a-zA-Z0-9]+", "-", prefix)[: longest - HASH_LENGTH - 1].strip("-")
     return f"{slug}-{digest}" if slug else digest
+
+
+def content_name(prefix: str, body: Mapping[str, Any], *, longest: int = LONGEST_NAME) -> str:
+    """`prefix` as far as it fits, then a hash of the whole request `body`: equal bodies, equal names.
+
+    Leave out of `body` what is not content: tags tell which run asked for it. The order of keys does not count.
+    """
+    return readable_name(prefix, json.dumps(body, sort_keys=True), longest=longest)

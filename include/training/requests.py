@@ -119,12 +119,11 @@ def tag_value(value: str) -> str:
 
 
 def vpc_config(settings: Settings) -> Request:
-    """The network of jobs and models, empty where none is set."""
+    """The network of jobs and models, empty if none is set; sorted, as the order means nothing to AWS."""
     if not settings.subnets:
         return {}
-    return {
-        "VpcConfig": {"Subnets": list(settings.subnets), "SecurityGroupIds": list(settings.security_group_ids)},
-    }
+    groups = sorted(set(settings.security_group_ids))
+    return {"VpcConfig": {"Subnets": sorted(set(settings.subnets)), "SecurityGroupIds": groups}}
 
 
 def _job_definition(conf: RunConf, settings: Settings, channels: list[Request]) -> Request:

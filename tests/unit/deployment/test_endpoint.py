@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -39,11 +41,14 @@ def registered(job: str = "first") -> RegisteredModel:
     )
 
 
-def deployment(job: str = "first", *, run: str = "run-1", **conf: Any) -> Deployment:
+def deployment(
+    job: str = "first", *, run: str = "run-1", given: Mapping[str, Any] | None = None, **conf: Any
+) -> Deployment:
+    """What the conf asks for; `given` are settings of the deployment that differ."""
     return deployment_of(
         registered(job),
         conf=RunConf.from_conf({"dataset.name": "pets", **conf}),
-        settings=settings(),
+        settings=settings(**(given or {})),
         run=Run("image_classification", run),
         dataset=dataset_version(),
     )
@@ -86,6 +91,55 @@ def test_names_follow_from_what_is_served() -> None:
     assert deployment("second").config_name != deployment().config_name
     assert deployment(**{"endpoint.instance_count": 2}).config_name != deployment().config_name
     assert deployment(**{"endpoint.name": "live"}).endpoint_name == "live"
+
+
+NETWORK = {"subnets": ["subnet-a", "subnet-b"], "security_group_ids": ["sg-1"]}
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "network isolation": {"network_isolation": True},
+    "a network": NETWORK,
+    "other subnets": {**NETWORK, "subnets": ["subnet-a", "subnet-c"]},
+    "another security group": {**NETWORK, "security_group_ids": ["sg-2"]},
+    "one more security group": {**NETWORK, "security_group_ids": ["sg-1", "sg-2"]},
+    "a key": {"kms_key_id": "alias/models"},
+    "another key": {"kms_key_id": "alias/others"},
+    "another role": {"execution_role_arn": "arn:aws:iam::123456789012:role/other"},
+    "another image": {"image_uri": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/mine:2"},
+    "nothing": {},
+}
+
+
+def test_what_serves_otherwise_is_called_otherwise() -> None:
+    deployments = {change: deployment(given=given) for change, given in OTHERWISE.items()}
+    for (before, old), (after, new) in itertools.combinations(deployments.items(), 2):
+        assert old.config_name != new.config_name, (before, after)
+        same = content(old.model) == content(new.model)
+        assert (old.model["ModelName"] == new.model["ModelName"]) is same, (before, after)
+
+
+def content(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if not name.endswith("Name") and name != "Tags"}
+
+
+def test_a_deployment_that_serves_otherwise_updates_the_endpoint(sagemaker: Any) -> None:
+    deploy(sagemaker, deployment())
+    client = FailingEndpoint(sagemaker)
+    client.update_endpoint = lambda **_: None  # type: ignore[attr-defined]
+    changed = {change: deployment(given=given) for change, given in OTHERWISE.items() if change != "nothing"}
+
+    actions = {change: deploy(client, each) for change, each in changed.items()}  # type: ignore[arg-type]
+
+    assert actions == dict.fromkeys(changed, "updated")
+
+
+def test_what_serves_the_same_is_called_the_same() -> None:
+    turned = {"subnets": ["subnet-b", "subnet-a", "subnet-b"], "security_group_ids": ["sg-1"]}
+    for one, other in (
+        (NETWORK, turned),
+        ({}, {"owner": "me", "tags": {"team": "x"}, "poll_seconds": 7, "prices": {"ml.m5.large": 1.0}}),
+    ):
+        first, second = deployment(given=one), deployment(run="run-2", given=other)
+        assert first.config_name == second.config_name
+        assert content(first.model) == content(second.model)
 
 
 def test_another_model_updates_the_endpoint(sagemaker: Any) -> None:

@@ -79,6 +79,17 @@ def test_a_retried_registration_makes_no_second_version(sagemaker: Any) -> None:
     assert len(packages["ModelPackageSummaryList"]) == 1
 
 
+def test_a_job_of_another_deployment_that_is_called_alike_has_a_version_of_its_own(sagemaker: Any) -> None:
+    mine = register(sagemaker)
+    theirs = result().model_copy(update={"artifact": "s3://models-of-others/jobs/the-job/output/model.tar.gz"})
+
+    other = register_model(
+        sagemaker, job=theirs, evaluation=evaluation(0.9), dataset=dataset_version(), settings=settings(), run=RUN
+    )
+
+    assert (mine.version, other.version, other.artifact) == (1, 2, theirs.artifact)
+
+
 def test_the_last_approved_model_is_the_newest_that_may_be_deployed(sagemaker: Any) -> None:
     register(sagemaker, "first")
     second = register(sagemaker, "second")

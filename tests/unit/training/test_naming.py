@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.training.naming import LONGEST_TUNING_NAME, Run, job_name
+from include.training.naming import LONGEST_TUNING_NAME, Run, content_name, job_name
 
 RULE = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 TASK = {
@@ -63,3 +64,22 @@ def test_a_run_has_one_short_name() -> None:
     run = Run("image_classification", "manual__2026-01-02T03:04:05+00:00")
     assert re.fullmatch(r"manual-2026-01-02T03-04-05-00-00-[0-9a-f]{10}", run.name)
     assert run.name != Run("train_model", run.run_id).name
+
+
+CONTENT = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def canonical(content: dict[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True)
+
+
+@given(one=st.dictionaries(st.text(max_size=5), CONTENT), other=st.dictionaries(st.text(max_size=5), CONTENT))
+def test_content_has_a_name_of_its_own(one: dict[str, Any], other: dict[str, Any]) -> None:
+    turned = dict(reversed(one.items()))
+    assert content_name("pets", one) == content_name("pets", turned)
+    assert (content_name("pets", one) == content_name("pets", other)) == (canonical(one) == canonical(other))
+    assert RULE.fullmatch(content_name("pets", one))
