@@ -7,6 +7,7 @@ two equal for all regions.
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
@@ -18,6 +19,13 @@ from include.problems import did_you_mean, nearest
 
 ALGORITHM = "image-classification"
 VERSION = "1"
+REGISTRY = re.compile(rf"(?P<account>\d{{12}})\.dkr\.ecr[^/]*/{ALGORITHM}(?:[:@].*)?")
+METRIC_DEFINITIONS = tuple(
+    {"Name": f"{channel}:accuracy{suffix}", "Regex": rf"Epoch\[[0-9]+\] {logged}-accuracy=([0-9.]+)"}
+    for channel, logged in (("train", "Train"), ("validation", "Validation"))
+    for suffix in ("", ":epoch")
+)
+"""The metrics of the algorithm's log lines, as a job with another image than AWS's has to define them."""
 
 
 class UnknownRegionError(ValueError):
@@ -36,6 +44,12 @@ def algorithm_image(region: str) -> str:
     endpoint = endpoint_resolver().construct_endpoint("ecr", region)
     host = endpoint["hostname"] if endpoint else f"ecr.{region}.amazonaws.com"
     return f"{accounts[region]}.dkr.{host}/{ALGORITHM}:{VERSION}"
+
+
+def is_aws_image(image: str) -> bool:
+    """Whether the image is AWS's own, of which SageMaker knows the metrics and takes no definitions."""
+    found = REGISTRY.fullmatch(image)
+    return found is not None and found["account"] in registry_accounts().values()
 
 
 @cache

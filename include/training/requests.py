@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from include.training.algorithm_image import algorithm_image
+from include.training.algorithm_image import METRIC_DEFINITIONS, algorithm_image, is_aws_image
 from include.training.hyperparameters import (
     base_hyperparameters,
     incremental_hyperparameters,
@@ -133,7 +133,7 @@ def _job_definition(conf: RunConf, settings: Settings, channels: list[Request]) 
     if resources.spot:
         stopping["MaxWaitTimeInSeconds"] = resources.max_wait
     return {
-        "AlgorithmSpecification": {"TrainingImage": image_uri(settings), "TrainingInputMode": "File"},
+        "AlgorithmSpecification": _algorithm(settings),
         "RoleArn": settings.execution_role_arn,
         "InputDataConfig": channels,
         "OutputDataConfig": {"S3OutputPath": settings.jobs_uri, **key},
@@ -143,6 +143,13 @@ def _job_definition(conf: RunConf, settings: Settings, channels: list[Request]) 
         "EnableNetworkIsolation": settings.network_isolation,
         **vpc_config(settings),
     }
+
+
+def _algorithm(settings: Settings) -> Request:
+    """The image; one that is not AWS's own with its metrics, without which AWS reports none and cannot tune."""
+    image = image_uri(settings)
+    metrics = {} if is_aws_image(image) else {"MetricDefinitions": [dict(metric) for metric in METRIC_DEFINITIONS]}
+    return {"TrainingImage": image, "TrainingInputMode": "File", **metrics}
 
 
 def _resource_config(conf: RunConf, settings: Settings) -> Request:

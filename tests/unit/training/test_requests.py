@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -17,6 +19,8 @@ from include.training.warm_start import WarmStart
 from tests.unit.documents import dataset_version, settings
 
 SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")
+CONTAINER_METRICS = Path("containers/image_classification/metric_definitions.json")
+LOG_LINE = "[01/02/2026 03:04:05 INFO 140413] Epoch[0] Validation-accuracy=0.253906"
 RUN = Run("image_classification", "manual__2026-01-02")
 BASE = BestModel(
     job="base-job",
@@ -262,6 +266,46 @@ def test_hyperband_spends_epochs() -> None:
 
 def test_an_image_of_ones_own_comes_from_the_settings() -> None:
     assert image_uri(settings(image_uri="acme/image-classification:2")) == "acme/image-classification:2"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "123456789012.dkr.ecr.eu-central-1.amazonaws.com/image-classification:1",
+        "123456789012.dkr.ecr.eu-central-1.amazonaws.com/acme/image-classification:1",
+        "813361260812.dkr.ecr.eu-central-1.amazonaws.com/other:1",
+    ],
+)
+def test_an_image_of_ones_own_brings_the_definitions_of_its_metrics(image: str) -> None:
+    given = settings(image_uri=image)
+    plain = request(training_request, {}, given=given)
+    further = request(incremental_request, {}, given=given, base=BASE)
+    search = request(tuning_request, {"training.mode": "tune"}, given=given)
+    assert_aws_takes("CreateTrainingJob", plain)
+    assert_aws_takes("CreateTrainingJob", further)
+    assert_aws_takes("CreateHyperParameterTuningJob", search)
+    for body in (plain, further, search["TrainingJobDefinition"]):
+        definitions = body["AlgorithmSpecification"]["MetricDefinitions"]
+        assert definitions == json.loads(CONTAINER_METRICS.read_text())
+        found = {metric["Name"]: re.search(metric["Regex"], LOG_LINE) for metric in definitions}
+        assert {name: match[1] for name, match in found.items() if match} == {
+            "validation:accuracy": "0.253906",
+            "validation:accuracy:epoch": "0.253906",
+        }
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "",
+        "813361260812.dkr.ecr.eu-central-1.amazonaws.com/image-classification:latest",
+        "811284229777.dkr.ecr.us-east-1.amazonaws.com/image-classification",
+        f"811284229777.dkr.ecr.us-east-1.amazonaws.com/image-classification@sha256:{'0' * 64}",
+    ],
+)
+def test_awss_own_image_takes_no_definitions(image: str) -> None:
+    body = request(training_request, {}, given=settings(image_uri=image))
+    assert "MetricDefinitions" not in body["AlgorithmSpecification"]
 
 
 LIMITS = {
