@@ -82,3 +82,20 @@ def content_name(prefix: str, body: Mapping[str, Any], *, longest: int = LONGEST
     Leave out of `body` what is not content: tags tell which run asked for it. The order of keys does not count.
     """
     return readable_name(prefix, json.dumps(body, sort_keys=True), longest=longest)
+
+
+def machine_of(stream: str) -> str:
+    """The machine that writes a log stream: `algo-1` of `JOB/algo-1-SECONDS`.
+
+    A machine has a stream for each time it was started: a spot job may have been restarted.
+    """
+    name = stream.rpartition("/")[2]
+    machine, _, started = name.rpartition("-")
+    return machine if "-" in machine and started.isdecimal() else name
+
+
+def by_machine(stream: str) -> tuple[int, str, str]:
+    """A key that sorts log streams by their machine's number, then by when the machine was started."""
+    machine = machine_of(stream)
+    number = machine.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0, machine, stream

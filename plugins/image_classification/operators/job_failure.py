@@ -75,25 +75,35 @@ def refused_request(kind: JobKind, name: str, error: Any) -> AirflowException:
 
 
 def last_log_lines(logs: Any, kind: JobKind, name: str) -> list[str]:
-    """The end of a job's log in CloudWatch Logs, empty where it has none that can be read."""
+    """The end of a job's log in CloudWatch Logs, empty if it has none that can be read.
+
+    Of several machines each one's last lines, a machine after the other, with its name before every line.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
+
+    from include.training.naming import by_machine, machine_of
 
     if kind.log_group is None:
         return []
     try:
-        streams = logs.describe_log_streams(logGroupName=kind.log_group, logStreamNamePrefix=f"{name}/")["logStreams"]
+        pages = logs.get_paginator("describe_log_streams").paginate(
+            logGroupName=kind.log_group, logStreamNamePrefix=f"{name}/"
+        )
+        streams = (stream["logStreamName"] for page in pages for stream in page["logStreams"])
+        newest = {machine_of(stream): stream for stream in sorted(streams, key=by_machine)}
         lines: list[str] = []
-        for stream in streams:
+        for machine, stream in list(newest.items())[:LAST_LINES]:
             page = logs.get_log_events(
                 logGroupName=kind.log_group,
-                logStreamName=stream["logStreamName"],
-                limit=LAST_LINES,
+                logStreamName=stream,
+                limit=max(LAST_LINES // len(newest), 1),
                 startFromHead=False,
             )
-            lines += [event["message"].rstrip("\n") for event in page["events"]]
+            mark = f"[{machine}] " if len(newest) > 1 else ""
+            lines += [f"{mark}{event['message'].rstrip()}" for event in page["events"]]
     except (ClientError, BotoCoreError):
         return []
-    return lines[-LAST_LINES:]
+    return lines
 
 
 def _why_stopped(description: Mapping[str, Any]) -> str:

@@ -22,10 +22,11 @@ OVERLAP_MS = 120_000
 
 
 class LogLine(NamedTuple):
-    """One line; `at` is its Unix time in seconds."""
+    """One line; `at` is its Unix time in seconds, `stream` the part of its stream's name after the job's."""
 
     at: float
     text: str
+    stream: str = ""
 
 
 @dataclass
@@ -83,7 +84,8 @@ class JobLog:
     def take(self, event: Mapping[str, Any]) -> None:
         """Keep the line of an event that was not taken before."""
         if self.streams.setdefault(event["logStreamName"], _Stream()).take(event):
-            self.lines.append(LogLine(event["timestamp"] / 1000, event["message"].rstrip("\n")))
+            stream = event["logStreamName"].removeprefix(f"{self.job}/")
+            self.lines.append(LogLine(event["timestamp"] / 1000, event["message"].rstrip("\n"), stream))
 
     def take_lines(self) -> list[LogLine]:
         """The lines that were read since the last call, in the order of their time."""

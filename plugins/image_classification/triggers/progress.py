@@ -1,4 +1,4 @@
-"""A line for what happened in a job since the last look: an epoch ended, a tuning job has a better model."""
+"""A line for what happened in a job since the last poll: an epoch ended, a tuning job has a better model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from image_classification.job_kinds import INTERRUPTED
+from image_classification.triggers.job_log import LogLine
 
 METRIC = re.compile(r"Epoch\[(\d+)\] (Train-accuracy|Validation-accuracy|Time cost)=([-+.\deE]+)")
 
@@ -16,7 +17,7 @@ RESTART = "the spot machine was taken back: the job goes on from its checkpoint 
 
 @dataclass
 class EpochProgress:
-    """Reads the algorithm's log lines and sums each epoch up in one line.
+    """Reads one machine's log lines of the algorithm and sums each epoch up in one line.
 
     The lines come in the order in which the algorithm writes them: train accuracy, time, validation accuracy.
     """
@@ -57,6 +58,32 @@ class EpochProgress:
         if self._ended is None or at is None or self._ended[0] != epoch - 1:
             return None
         return max(at - self._ended[1], self._seen.get("Time cost", 0.0))
+
+
+@dataclass
+class JobProgress:
+    """The log of a job as it is shown: its lines, and each epoch summed up once.
+
+    With several machines every line begins with the machine that wrote it, and the first machine's epochs are summed
+    up: all of them log the same epochs, each with accuracies of its own. A machine that was started again begins a
+    stream of its own, and its times are not counted from what another one wrote.
+    """
+
+    machines: int = 1
+    epochs: int | None = None
+    _streams: dict[str, EpochProgress] = field(default_factory=dict)
+
+    def read(self, line: LogLine) -> tuple[str, str | None]:
+        """The line as it is shown, and the summary of the epoch that it ends."""
+        from include.training.naming import by_machine
+
+        number, machine, _ = by_machine(line.stream)
+        shown = f"[{machine}] {line.text}" if self.machines > 1 and machine else line.text
+        if self.machines > 1 and number > 1:
+            return shown, None
+        progress = self._streams.setdefault(line.stream, EpochProgress())
+        progress.epochs = self.epochs
+        return shown, progress.read(line.text, line.at)
 
 
 @dataclass
@@ -115,6 +142,6 @@ def _best(job: Mapping[str, Any]) -> str:
     if not metric:
         return ""
     tuned = ", ".join(f"{name} {value}" for name, value in sorted((job.get("TunedHyperParameters") or {}).items()))
-    return f"best so far {job['TrainingJobName']}: {metric['MetricName']} {metric['Value']:.4f}" + (
+    return f"best last epoch so far {job['TrainingJobName']}: {metric['MetricName']} {metric['Value']:.4f}" + (
         f" with {tuned}" if tuned else ""
     )

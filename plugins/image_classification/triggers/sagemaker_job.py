@@ -13,8 +13,8 @@ from image_classification.aws import AwsAccess
 from image_classification.job_kinds import ACTIVE, KINDS
 from image_classification.triggers.billing import billed_so_far
 from image_classification.triggers.job_watch import JobWatch, watch_of
-from image_classification.triggers.progress import EpochProgress, StatusProgress
-from image_classification.triggers.watched_job import News, WatchedJob
+from image_classification.triggers.progress import JobProgress, StatusProgress
+from image_classification.triggers.watched_job import News, WatchedJob, machines_of
 
 TIMED_OUT = "TimedOut"
 UNREACHABLE = "Unreachable"
@@ -56,7 +56,7 @@ class SageMakerJobTrigger(BaseTrigger):
         self.access = AwsAccess(**access)
         self.prices = dict(prices or {})
         self.status_progress = StatusProgress()
-        self.epoch_progress = EpochProgress()
+        self.job_progress = JobProgress()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class path and the arguments that make an equal trigger in the triggerer."""
@@ -109,10 +109,11 @@ class SageMakerJobTrigger(BaseTrigger):
             for change in self.status_progress.read(news.answer, self.kind.status(news.answer)):
                 self.log.info("%s %s: %s", self.kind.noun.capitalize(), self.name, change)
             epochs = (news.answer.get("HyperParameters") or {}).get("epochs", "")
-            self.epoch_progress.epochs = int(epochs) if epochs.isdigit() else None
+            self.job_progress.epochs = int(epochs) if epochs.isdigit() else None
+            self.job_progress.machines = machines_of(news.answer)
         for line in news.lines:
-            self.log.info("%s", line.text)
-            summary = self.epoch_progress.read(line.text, line.at)
+            shown, summary = self.job_progress.read(line)
+            self.log.info("%s", shown)
             if summary:
                 self.log.info("==> %s, %s", summary, billed_so_far(description, line.at, self.prices))
 

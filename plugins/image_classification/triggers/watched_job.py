@@ -53,7 +53,7 @@ class WatchedJob:
             return
         if self.log is None:
             created = int(answer["CreationTime"].timestamp() * 1000)
-            self.log = JobLog(self.name, created - CLOCKS_DIFFER_MS, _machines(answer))
+            self.log = JobLog(self.name, created - CLOCKS_DIFFER_MS, machines_of(answer))
         was_running = before is not None and _stage(before) not in BEFORE_THE_CONTAINER
         is_restarted = was_running and _stage(answer) in BEFORE_THE_CONTAINER | INTERRUPTED
         if is_restarted or self.kind.status(answer) not in ACTIVE:
@@ -85,6 +85,7 @@ def _stage(description: Mapping[str, Any] | None) -> str:
     return str((description or {}).get("SecondaryStatus", ""))
 
 
-def _machines(description: Mapping[str, Any]) -> int:
+def machines_of(description: Mapping[str, Any]) -> int:
+    """How many machines a described job has."""
     resources = description.get("ResourceConfig") or description.get("TransformResources") or {}
     return int(resources.get("InstanceCount", 1))

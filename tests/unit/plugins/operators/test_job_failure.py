@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import ClientError
+from moto import mock_aws
 
 from image_classification.job_kinds import TRAINING, TUNING
-from image_classification.operators.job_failure import job_failure, refused_request
+from image_classification.operators.job_failure import LAST_LINES, job_failure, last_log_lines, refused_request
 from image_classification.operators.quota import PATIENCE, AccountFullError, seconds_to_wait
 
 LINES = ["reading the records", "Customer Error: num_classes is 10, but label 12 occurs"]
@@ -98,3 +105,42 @@ def test_a_tuning_job_whose_training_jobs_failed_by_themselves_is_not_tried_agai
 
     assert isinstance(own, AirflowFailException)
     assert not isinstance(of_aws, AirflowFailException)
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        client = boto3.client("logs", region_name="us-east-1")
+        client.create_log_group(logGroupName=TRAINING.log_group)
+        yield client
+
+
+def write(logs: Any, stream: str, lines: int) -> None:
+    logs.create_log_stream(logGroupName=TRAINING.log_group, logStreamName=stream)
+    now = int(time.time() * 1000)
+    events = [{"timestamp": now, "message": f"{stream} {number}"} for number in range(lines)]
+    logs.put_log_events(logGroupName=TRAINING.log_group, logStreamName=stream, logEvents=events)
+
+
+def test_a_failure_shows_the_end_of_every_machines_log(logs: Any) -> None:
+    for stream in ("algo-1-100", "algo-2-100", "algo-1-200", "algo-10-100"):
+        write(logs, f"digits-1/{stream}", 30)
+    write(logs, "digits-10/algo-1-100", 1)
+
+    lines = last_log_lines(logs, TRAINING, "digits-1")
+
+    assert lines == [
+        f"[{machine}] digits-1/{stream} {number}"
+        for machine, stream in (("algo-1", "algo-1-200"), ("algo-2", "algo-2-100"), ("algo-10", "algo-10-100"))
+        for number in range(30 - LAST_LINES // 3, 30)
+    ]
+
+
+def test_a_failure_of_one_machine_shows_the_end_of_its_last_log(logs: Any) -> None:
+    write(logs, "digits-1/algo-1-100", 30)
+    write(logs, "digits-1/algo-1-200", 2)
+
+    assert last_log_lines(logs, TRAINING, "digits-1") == ["digits-1/algo-1-200 0", "digits-1/algo-1-200 1"]
+    assert last_log_lines(logs, TRAINING, "digits-2") == []

@@ -98,6 +98,19 @@ async def test_a_job_without_a_log_has_no_lines(aws: FaultyAws) -> None:
     assert texts(log) == []
 
 
+async def test_every_line_says_which_machine_wrote_it(aws: FaultyAws) -> None:
+    log, logs = JobLog("job", machines=2), JobLogs(aws, "group")
+    aws.write("job", "one", machine="algo-1-1767323045")
+    aws.write("job", "two", machine="algo-2-1767323045")
+
+    await logs.read([log])
+
+    assert [(line.stream, line.text) for line in log.take_lines()] == [
+        ("algo-1-1767323045", "one"),
+        ("algo-2-1767323045", "two"),
+    ]
+
+
 async def test_two_hundred_machines_take_two_calls(aws: FaultyAws) -> None:
     logs = JobLogs(aws, "group")
     jobs = [JobLog(f"job-{number}", machines=2) for number in range(100)]

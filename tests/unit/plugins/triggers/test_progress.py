@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from image_classification.triggers.progress import EpochProgress, StatusProgress, spell_seconds
+from image_classification.triggers.job_log import LogLine
+from image_classification.triggers.progress import EpochProgress, JobProgress, StatusProgress, spell_seconds
 
 LOG = """\
 [11/20/2026 10:00:00 INFO 140] Epoch[0] Train-accuracy=0.500000
@@ -46,6 +47,55 @@ def test_without_a_known_number_of_epochs_no_time_left_is_guessed() -> None:
 
 def test_other_lines_say_nothing_about_an_epoch() -> None:
     assert EpochProgress().read("Storing the best model with validation accuracy: 0.412") is None
+
+
+def told(progress: JobProgress, *lines: LogLine) -> list[str]:
+    """Everything that is shown, the summaries marked."""
+    shown = []
+    for line in lines:
+        text, summary = progress.read(line)
+        shown += [text, f"==> {summary}"] if summary else [text]
+    return shown
+
+
+def test_every_epoch_of_several_machines_is_summed_up_once_with_the_first_machines_figures() -> None:
+    def epoch(machine: int, at: float) -> list[LogLine]:
+        lines = (
+            f"Epoch[0] Train-accuracy=0.{machine}1",
+            f"Epoch[0] Time cost={machine}",
+            f"Epoch[0] Validation-accuracy=0.{machine}2",
+        )
+        return [LogLine(at + number, line, f"algo-{machine}-1767323045") for number, line in enumerate(lines)]
+
+    mixed = sorted([*epoch(2, 0.0), *epoch(1, 0.5), *epoch(10, 0.7)])
+
+    assert told(JobProgress(machines=3, epochs=1), *mixed) == [
+        "[algo-2] Epoch[0] Train-accuracy=0.21",
+        "[algo-1] Epoch[0] Train-accuracy=0.11",
+        "[algo-10] Epoch[0] Train-accuracy=0.101",
+        "[algo-2] Epoch[0] Time cost=2",
+        "[algo-1] Epoch[0] Time cost=1",
+        "[algo-10] Epoch[0] Time cost=10",
+        "[algo-2] Epoch[0] Validation-accuracy=0.22",
+        "[algo-1] Epoch[0] Validation-accuracy=0.12",
+        "==> epoch 1 of 1, train accuracy 0.1100, validation accuracy 0.1200, 1.0 s an epoch",
+        "[algo-10] Epoch[0] Validation-accuracy=0.102",
+    ]
+
+
+def test_the_lines_of_one_machine_are_shown_as_they_are() -> None:
+    lines = [LogLine(at, line, "algo-1-1767323045") for at, line in enumerate(LOG[:3])]
+    assert told(JobProgress(), *lines) == LOG[:3]
+
+
+def test_the_time_left_does_not_count_the_wait_for_another_machine() -> None:
+    before = [LogLine(at, line, "algo-1-1767323045") for at, line in enumerate(LOG[:4])]
+    after = [LogLine(9000 + at, line, "algo-1-1767329999") for at, line in enumerate(LOG[4:])]
+    unfinished = LogLine(5, "Epoch[1] Train-accuracy=0.111", "algo-1-1767323045")
+
+    *_, last = told(JobProgress(epochs=3), *before, unfinished, *after)
+
+    assert last == "==> epoch 2 of 3, train accuracy 0.9000, validation accuracy 0.8000, 8.0 s an epoch, about 8 s left"
 
 
 @pytest.mark.parametrize(
@@ -102,5 +152,5 @@ def test_a_tuning_job_tells_its_counts_and_the_best_so_far_with_its_hyperparamet
 
     assert StatusProgress().read(description, "InProgress") == [
         "InProgress; 2 of 8 jobs completed, 1 running, 1 failed; "
-        "best so far tune-2: validation:accuracy 0.9100 with learning_rate 0.01, optimizer sgd"
+        "best last epoch so far tune-2: validation:accuracy 0.9100 with learning_rate 0.01, optimizer sgd"
     ]
