@@ -123,7 +123,7 @@ class PlainLines:
         for job in snapshot.jobs:
             last = max(job.accuracies, default=-1)
             epoch = f", epoch {last + 1} of {job.epochs}" if last >= 0 else ""
-            accuracy = f", validation accuracy {job.accuracies[last]:.4f}" if last >= 0 else ""
+            accuracy = "" if job.accuracy is None else f", validation accuracy {job.accuracy:.4f}"
             self._say(snapshot, job.name, f"  {job.role} job {job.name}: {job.status}{epoch}{accuracy}")
 
     def _say(self, snapshot: Snapshot, subject: str, line: str) -> None:
@@ -175,7 +175,7 @@ def _job_table(jobs: Sequence[TrainingJob]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True, min_width=width)
     for job in jobs:
         last = max(job.accuracies, default=-1)
-        accuracy = f"{job.accuracies[last]:.4f}" if last >= 0 else ""
+        accuracy = "" if job.accuracy is None else f"{job.accuracy:.4f}"
         status = Text(job.status, style=JOB_STYLES.get(job.status, ""))
         table.add_row(job.name, job.role, status, f"{last + 1} / {job.epochs}", accuracy)
     return table

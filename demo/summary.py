@@ -90,6 +90,7 @@ def read_summary(
                 "role": job.role,
                 "status": job.status,
                 "hyperparameters": job.hyperparameters,
+                "accuracy": job.accuracy,
                 "metrics": job.metrics,
             }
             for job in jobs
@@ -172,11 +173,12 @@ def print_summary(console: Console, summary: Summary, jobs: Sequence[TrainingJob
     counts, prediction = summary.dataset["counts"], summary.prediction
     incremental, best = summary.incremental, next(job for job in jobs if job.name == summary.best_job)
     tuned = sum(job.role == "tuning" for job in jobs)
+    accuracy = "not in its log" if best.accuracy is None else f"{best.accuracy:.4f}"
     rows = {
         "Dataset": f"{summary.dataset['name']} {summary.dataset['version']}: {counts['train']} training, "
         f"{counts['validation']} validation, {counts['test']} test images",
         "Training jobs": f"{len(jobs)}, {tuned} of them tuning",
-        "Best job": f"{summary.best_job} (validation accuracy {max(best.accuracies.values()):.4f})",
+        "Best job": f"{summary.best_job} (validation accuracy {accuracy})",
         "Incremental": f"first epoch {incremental['first_epoch_validation_accuracy']:.4f}, "
         f"the best job's first epoch {incremental['base_first_epoch_validation_accuracy']:.4f}",
         "Test accuracy": f"{summary.test_accuracy:.4f} ({counts['test']} images sent to the endpoint)",

@@ -37,6 +37,18 @@ class TrainingJob:
         return int(self.hyperparameters.get("epochs", 30))
 
     @property
+    def accuracy(self) -> float | None:
+        """The validation accuracy: of the last epoch while it trains, then of the weights that the job kept.
+
+        Those are the best epoch's, or the last one's if the job has a `checkpoint_frequency`.
+        """
+        if not self.accuracies:
+            return None
+        if self.is_over and "checkpoint_frequency" not in self.hyperparameters:
+            return max(self.accuracies.values())
+        return self.accuracies[max(self.accuracies)]
+
+    @property
     def is_over(self) -> bool:
         """Whether the job has ended, well or not."""
         return self.status in FINAL_STATUSES
@@ -76,8 +88,10 @@ class TrainingJobWatch:
             streams = self._logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{job.name}/")
         except self._logs.exceptions.ResourceNotFoundException:
             return
-        for stream in (stream["logStreamName"] for stream in streams["logStreams"]):
-            self._read_stream(job, stream)
+        names = sorted(stream["logStreamName"] for stream in streams["logStreams"])
+        for stream in names:
+            if stream.startswith(f"{names[0].rpartition('-')[0]}-"):  # all machines log the same epochs: one is read
+                self._read_stream(job, stream)
 
     def _read_stream(self, job: TrainingJob, stream: str) -> None:
         place = self._log_places.get(stream)

@@ -42,18 +42,22 @@ class DatasetSummary(_Document):
 
 
 class TrainingJobSummary(_Document):
-    """A training job of the run."""
+    """A training job of the run.
+
+    `accuracy` is the validation accuracy of the weights it kept, `metrics` the last value of each, as AWS reports it.
+    """
 
     name: str
     role: JobRole
     status: str
     hyperparameters: dict[str, str]
+    accuracy: float | None = None
     metrics: dict[str, float]
     billable_seconds: int | None = None
 
 
 class IncrementalSummary(_Document):
-    """The incremental training against the job it went on from, both after their first epoch."""
+    """The incremental training against the job whose model it trained further, both after their first epoch."""
 
     job: str
     base_job: str
@@ -113,7 +117,7 @@ def summarise(
     `base_job` is the job whose model went on, of this run or of an earlier one. An endpoint that was taken down again
     is told as `Deleted`.
     """
-    jobs = [job for job in leaderboard.jobs if job.part != "champion"] if leaderboard else []
+    jobs = [job for job in leaderboard.jobs if job.part != "parent"] if leaderboard else []
     measured = endpoint_evaluation or evaluation
     counts = dataset.counts
     return Summary(
@@ -153,6 +157,7 @@ def _training_job(job: LeaderboardJob) -> TrainingJobSummary:
         role=ROLES.get(job.part, "base"),
         status=job.status,
         hyperparameters=job.hyperparameters,
+        accuracy=job.objective,
         metrics=job.metrics,
         billable_seconds=job.billable_seconds,
     )

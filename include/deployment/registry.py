@@ -9,12 +9,14 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from include.deployment.existing import existing, is_absent
+from include.training.epochs import epochs_of_job
 from include.training.label_sets import label_set_fingerprint
 from include.training.requests import image_uri, tag_value, tags
 from include.training.results import OBJECTIVE, describe_training_job
 from include.training.selection import BestModel
 
 if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sagemaker import SageMakerClient
 
     from include.datasets.version import DatasetVersion
@@ -147,13 +149,16 @@ def numbered(sagemaker: SageMakerClient, *, settings: Settings, dataset: str, ve
     raise NoModelError(f"{group} has no version {version}: choose one that the model registry lists.")
 
 
-def base_of(sagemaker: SageMakerClient, model: RegisteredModel) -> BestModel:
-    """The registered model as the one an incremental training goes on from; asks the training job what it was sent."""
-    result = describe_training_job(sagemaker, model.job)
+def base_of(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, model: RegisteredModel) -> BestModel:
+    """The registered model as the one that an incremental training trains further.
+
+    What it was sent and what it reached on the validation images is read from its training job and that job's log.
+    """
+    result = describe_training_job(sagemaker, model.job).with_epochs(epochs_of_job(logs, model.job))
     return BestModel(
         job=model.job,
         objective=OBJECTIVE,
-        value=result.metrics.get(OBJECTIVE, model.accuracy),
+        value=result.accuracy,
         artifact=model.artifact,
         hyperparameters=result.hyperparameters,
         billable_seconds=result.billable_seconds,

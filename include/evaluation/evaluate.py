@@ -12,7 +12,7 @@ from include.evaluation.metrics import Evaluation, measure
 from include.evaluation.page import Example, ReportContents
 from include.evaluation.report import write_report
 from include.evaluation.transform import TransformError, read_answers, read_manifest
-from include.training.epochs import read_epochs
+from include.training.epochs import epochs_of_job
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -44,7 +44,7 @@ def evaluate(
     top_k: int | None = None,
     leaderboard: Leaderboard | None = None,
 ) -> Evaluation:
-    """Measure the model of `job` and write the run's report; `best` is the base it went on from, or itself.
+    """Measure the model of `job` and write the run's report; `best` is the model it trained further, or itself.
 
     Epochs that the `leaderboard` tells are not read from the logs again.
     Raises TransformError for images without an answer.
@@ -68,7 +68,7 @@ def evaluate(
     epochs = _epochs(logs, job.name, leaderboard)
     contents = ReportContents(
         dataset=dataset,
-        job=job,
+        job=job.with_epochs(epochs),
         best=best,
         measurement=measured,
         job_epochs=epochs,
@@ -81,7 +81,7 @@ def evaluate(
 
 def _epochs(logs: CloudWatchLogsClient, job: str, leaderboard: Leaderboard | None) -> Sequence[EpochMetrics]:
     known = leaderboard.job(job) if leaderboard else None
-    return known.epochs if known and known.epochs else read_epochs(logs, job)
+    return known.epochs if known and known.epochs else epochs_of_job(logs, job)
 
 
 def _truth_and_examples(

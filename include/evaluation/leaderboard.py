@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict
 
-from include.training.epochs import EpochMetrics, read_epochs
+from include.training.epochs import EpochMetrics, first_epoch_accuracy
 from include.training.results import OBJECTIVE, JobResult, Part
-from include.training.run_jobs import THREADS, RunJob
+from include.training.run_jobs import RunJob, with_epochs
 from include.training.selection import rank, unusable
 
 if TYPE_CHECKING:
@@ -20,18 +17,14 @@ if TYPE_CHECKING:
 
     from include.training.selection import BestModel
 
-MOST_CURVES = 40
-"""Jobs whose logs are read for their epochs, the best first: a tuning job may have 750."""
-
-log = logging.getLogger(__name__)
-
 
 class LeaderboardJob(BaseModel):
-    """One training job; `place` counts from 1 among those whose model could go on.
+    """One training job; `place` counts from 1 among those whose model can be used.
 
-    `dataset` is NAME/VERSION, `metrics` holds the last value of each, `epochs` what the log told where it was read.
-    `seconds` and `billable_seconds` are those of one machine, `cost` is in USD for all of them; of a job that cannot
-    go on `reason` says why.
+    `objective` is the validation accuracy of the weights in the artifact, and `kept_epoch` the epoch they are of,
+    counted from 1. `dataset` is NAME/VERSION, `metrics` holds the last value of each, as AWS reports it, `epochs` what
+    the log shows where it was read. `seconds` and `billable_seconds` are those of one machine, `cost` is in USD for all
+    of them; `reason` says why a job's model cannot be used.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +37,7 @@ class LeaderboardJob(BaseModel):
     dataset: str = ""
     status: str
     objective: float | None
+    kept_epoch: int | None = None
     hyperparameters: dict[str, str]
     metrics: dict[str, float]
     epochs: tuple[EpochMetrics, ...] = ()
@@ -57,20 +51,22 @@ class LeaderboardJob(BaseModel):
     @property
     def first_epoch(self) -> float | None:
         """The validation accuracy after the first epoch."""
-        return self.epochs[0].validation_accuracy if self.epochs else None
+        return first_epoch_accuracy(self.epochs)
 
 
 class Leaderboard(BaseModel):
-    """All training jobs of a run, the best first, those that cannot go on last.
+    """All training jobs of a run, the best first, those that cannot be used last.
 
-    `best` is the job whose model went on and `reason` says why; `billable_seconds` and `cost` are sums over the run's
-    own jobs, `cost` None where a price is not known.
+    `best` is the job whose model was selected and `reason` says why. `final` is the job whose model the run ends with:
+    the incremental one if there is one; None if the run has no such model. `billable_seconds` and `cost` are sums over
+    the run's own jobs, `cost` None where a price is not known.
     """
 
     model_config = ConfigDict(frozen=True)
 
     objective: str
     best: str | None
+    final: str | None = None
     reason: str = ""
     billable_seconds: int
     cost: float | None
@@ -93,7 +89,7 @@ class Leaderboard(BaseModel):
         return {name: value for name, value in first.items() if name not in varied}
 
     def first_epochs(self) -> Iterator[str]:
-        """Each incremental job against the job it went on from, both after their first epoch."""
+        """Each incremental job against the job whose model it trained further, both after their first epoch."""
         base = self.job(self.best) if self.best else None
         for job in self.jobs:
             if job.part == "incremental" and base is not None:
@@ -103,25 +99,39 @@ class Leaderboard(BaseModel):
                 )
 
 
+def final_job(jobs: Sequence[RunJob], best: BestModel | None, *, trains_further: bool) -> str | None:
+    """The job whose model a run ends with: the incremental one if the run `trains_further`, else the selected one."""
+    if best is None or not trains_further:
+        return best.job if best else None
+    done = [job.result.name for job in jobs if job.part == "incremental" and job.result.status == "Completed"]
+    return done[-1] if done else None
+
+
 def read_leaderboard(
-    logs: CloudWatchLogsClient, jobs: Sequence[RunJob], *, best: BestModel | None, prices: Mapping[str, float]
+    logs: CloudWatchLogsClient,
+    jobs: Sequence[RunJob],
+    *,
+    best: BestModel | None,
+    final: str | None,
+    prices: Mapping[str, float],
 ) -> Leaderboard:
     """Compare `jobs`; the logs of the best of them are read a few at a time.
 
-    `prices` are USD an hour by instance type.
+    `best` is the model that was selected, `final` the job that `final_job` names, `prices` are USD an hour by instance
+    type.
     """
-    usable = rank([job for job in jobs if not unusable(job.result)])
+    jobs = with_epochs(logs, jobs)
+    usable = rank(job for job in jobs if not unusable(job.result))
     others = sorted((job for job in jobs if unusable(job.result)), key=lambda job: job.result.name)
-    ordered = [*usable, *others]
-    epochs = _epochs(logs, ordered, best.job if best else None)
     places = {job.result.name: place for place, job in enumerate(usable, start=1)}
-    entries = [_entry(job, places.get(job.result.name), epochs, prices) for job in ordered]
-    own = [entry for entry in entries if entry.part != "champion"]
+    entries = [_entry(job, places.get(job.result.name), prices) for job in (*usable, *others)]
+    own = [entry for entry in entries if entry.part != "parent"]
     costs = [entry.cost for entry in own]
     known = [cost for cost in costs if cost is not None]
     return Leaderboard(
         objective=OBJECTIVE,
         best=best.job if best else None,
+        final=final,
         reason=best.reason if best else "",
         billable_seconds=sum((entry.billable_seconds or 0) * entry.instance_count for entry in own),
         cost=round(sum(known), 4) if own and len(known) == len(costs) else None,
@@ -137,26 +147,7 @@ def cost_of(result: JobResult, prices: Mapping[str, float]) -> float | None:
     return round(price * result.instance_count * result.billable_seconds / 3600, 4)
 
 
-def _epochs(logs: CloudWatchLogsClient, jobs: Sequence[RunJob], best: str | None) -> dict[str, list[EpochMetrics]]:
-    """The epochs of the jobs that are shown: all that were not tuned, and the best of the tuned ones."""
-    first = [job for job in jobs if job.part != "tuning" or job.result.name == best]
-    rest = [job for job in jobs if job not in first]
-    names = [job.result.name for job in (*first, *rest)][:MOST_CURVES]
-    with ThreadPoolExecutor(THREADS) as pool:
-        return dict(zip(names, pool.map(lambda name: _epochs_of(logs, name), names), strict=True))
-
-
-def _epochs_of(logs: CloudWatchLogsClient, job: str) -> list[EpochMetrics]:
-    try:
-        return read_epochs(logs, job)
-    except (ClientError, BotoCoreError) as error:
-        log.warning("The epochs of %s are missing from the leaderboard: %s", job, error)
-        return []
-
-
-def _entry(
-    job: RunJob, place: int | None, epochs: Mapping[str, Sequence[EpochMetrics]], prices: Mapping[str, float]
-) -> LeaderboardJob:
+def _entry(job: RunJob, place: int | None, prices: Mapping[str, float]) -> LeaderboardJob:
     result = job.result
     return LeaderboardJob(
         place=place,
@@ -166,10 +157,11 @@ def _entry(
         tuning_job=job.tuning_job,
         dataset="/".join((result.dataset_uri or "").rstrip("/").split("/")[-2:]),
         status=result.status,
-        objective=result.metrics.get(OBJECTIVE),
+        objective=result.accuracy,
+        kept_epoch=result.kept_epoch,
         hyperparameters=result.hyperparameters,
         metrics=result.metrics,
-        epochs=tuple(epochs.get(result.name, ())),
+        epochs=job.epochs,
         instance_type=result.instance_type,
         instance_count=result.instance_count,
         seconds=result.training_seconds,

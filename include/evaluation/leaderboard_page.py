@@ -46,20 +46,26 @@ def load_leaderboard(s3: S3Client, uri: str) -> Leaderboard:
 
 def leaderboard_page(leaderboard: Leaderboard, run: Run) -> str:
     """The leaderboard as one HTML page."""
-    best = leaderboard.job(leaderboard.best) if leaderboard.best else None
-    reached = "no job could go on" if best is None or best.objective is None else f"best {best.objective:.2%}"
     cost = "" if leaderboard.cost is None else f"{leaderboard.cost:.2f} USD"
+    final = leaderboard.job(leaderboard.final) if leaderboard.final else None
+    reached = "" if final is None or final.objective is None else f"{final.objective:.2%}"
     return page(
-        title=f"{len(leaderboard.jobs)} training jobs, {reached}",
+        title=f"{len(leaderboard.jobs)} training jobs, {_outcome(leaderboard, reached)}",
         lead=f"{run.dag_id}, {run.run_id}.",
         figures=[
-            ("" if best is None or best.objective is None else f"{best.objective:.2%}", leaderboard.objective),
+            (reached, f"{leaderboard.objective} of the final model"),
             (f"{len(leaderboard.jobs)}", "jobs"),
             (f"{leaderboard.billable_seconds:,} s", "billed"),
             (cost, "cost"),
         ],
         sections=leaderboard_sections(leaderboard),
     )
+
+
+def _outcome(leaderboard: Leaderboard, reached: str) -> str:
+    if leaderboard.final:
+        return f"the final model {reached or f'without a {leaderboard.objective}'}"
+    return "no final model: the incremental training left none" if leaderboard.best else "no model was selected"
 
 
 def leaderboard_sections(leaderboard: Leaderboard) -> tuple[Markup, ...]:
@@ -75,8 +81,8 @@ def _table(leaderboard: Leaderboard) -> Markup:
     if not leaderboard.jobs:
         return Markup()
     varied = leaderboard.varied()
-    head = ("job", "place", "part", leaderboard.objective, "epochs", "seconds", "billed", "USD", *varied, "remark")
-    return table(head, (_row(job, varied) for job in leaderboard.jobs), best=leaderboard.best or "")
+    head = ("job", "place", "part", leaderboard.objective, "epoch kept", "seconds", "billed", "USD", *varied, "remark")
+    return table(head, (_row(job, varied) for job in leaderboard.jobs), best=leaderboard.final or "")
 
 
 def _row(job: LeaderboardJob, varied: Sequence[str]) -> tuple[str, ...]:
@@ -85,19 +91,34 @@ def _row(job: LeaderboardJob, varied: Sequence[str]) -> tuple[str, ...]:
         _whole(job.place),
         f"{job.part} {job.trial}".strip(),
         "" if job.objective is None else f"{job.objective:.4f}",
-        _whole(len(job.epochs) or None),
+        _kept(job),
         _whole(job.seconds),
         _whole(job.billable_seconds),
         "" if job.cost is None else f"{job.cost:.4f}",
         *(_rounded(job.hyperparameters.get(name, "")) for name in varied),
-        job.reason,
+        job.reason or _doubt(job),
     )
+
+
+def _kept(job: LeaderboardJob) -> str:
+    """The epoch whose weights the job kept, and how many it had."""
+    epochs = len(job.epochs)
+    if not epochs:
+        return ""
+    return f"{job.kept_epoch} of {epochs}" if job.kept_epoch else f"of {epochs}"
+
+
+def _doubt(job: LeaderboardJob) -> str:
+    """What is not certain about the objective of a job that can be used."""
+    return "" if job.kept_epoch else "the last value that AWS reports: the log does not show the epoch that was kept"
 
 
 def _remarks(leaderboard: Leaderboard) -> list[Markup]:
     remarks = []
     if leaderboard.best:
-        remarks.append(note(f"{leaderboard.best} went on: {leaderboard.reason or 'the model of an earlier run'}."))
+        remarks.append(note(f"{leaderboard.best} was selected: {leaderboard.reason or 'the model of an earlier run'}."))
+    if leaderboard.final and leaderboard.final != leaderboard.best:
+        remarks.append(note(f"{leaderboard.final} trained it further: its model is the final one."))
     shared = leaderboard.shared()
     if shared and len(leaderboard.jobs) > 1:
         told = ", ".join(f"{name} {value}" for name, value in sorted(shared.items()))
@@ -106,9 +127,10 @@ def _remarks(leaderboard: Leaderboard) -> list[Markup]:
 
 
 def _curves(leaderboard: Leaderboard) -> Markup:
-    """The curves of the jobs that count most: what went on, what was not tuned, then the best of the others."""
+    """The curves of the jobs that count most: final and selected, what was not tuned, then the best of the others."""
     known = [job for job in leaderboard.jobs if any(epoch.validation_accuracy is not None for epoch in job.epochs)]
-    known.sort(key=lambda job: (job.job != leaderboard.best, job.part == "tuning"))
+    chosen = (leaderboard.final, leaderboard.best)
+    known.sort(key=lambda job: (job.job not in chosen, job.part == "tuning"))
     drawn = known[:MOST_LINES]
     curves = accuracy_curves([(f"{job.part} {job.trial or job.job}", job.epochs) for job in drawn])
     untold = len(leaderboard.jobs) - len(drawn)

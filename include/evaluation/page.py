@@ -14,7 +14,7 @@ from include.evaluation.leaderboard_page import leaderboard_sections
 from include.evaluation.metrics import Measurement
 from include.pages.charts import heat_map
 from include.pages.elements import Markup, joined, page, section, shown, table
-from include.training.epochs import EpochMetrics
+from include.training.epochs import EpochMetrics, KeptWeights, first_epoch_accuracy, kept_weights
 from include.training.results import JobResult
 from include.training.selection import BestModel
 
@@ -42,7 +42,7 @@ class ReportContents:
 
     @property
     def curves(self) -> list[tuple[str, Sequence[EpochMetrics]]]:
-        """Epochs by the part their job played; base and incremental where the evaluated job went on from a base."""
+        """Epochs by the part their job played; base and incremental if the evaluated job trained a base further."""
         if self.job.name == self.best.job:
             return [(f"base {self.best.job}", self.job_epochs)]
         return [(f"base {self.best.job}", self.base_epochs), (f"{self.job.role} {self.job.name}", self.job_epochs)]
@@ -89,11 +89,18 @@ def _figures(contents: ReportContents) -> list[tuple[str, str]]:
 def _first_epochs(contents: ReportContents) -> Markup:
     if contents.job.role != "incremental":
         return Markup()
+    best = contents.best
+    kept = {
+        best.job: kept_weights(contents.base_epochs, best.hyperparameters, reported=best.value),
+        contents.job.name: kept_weights(
+            contents.job_epochs, contents.job.hyperparameters, reported=contents.job.accuracy
+        ),
+    }
     rows = [
-        (name, _percent(epochs[0].validation_accuracy if epochs else None), _percent(_last(epochs)))
-        for name, epochs in contents.curves
+        (name, _percent(first_epoch_accuracy(epochs)), _kept(kept[job]))
+        for job, (name, epochs) in zip(kept, contents.curves, strict=True)
     ]
-    return table(("job", "validation accuracy after epoch 1", "after the last epoch"), rows)
+    return table(("job", "validation accuracy after epoch 1", "of the model that was kept"), rows)
 
 
 def _confusion(contents: ReportContents) -> Markup:
@@ -137,5 +144,7 @@ def _percent(value: float | None) -> str:
     return "not in the log" if value is None else f"{value:.2%}"
 
 
-def _last(epochs: Sequence[EpochMetrics]) -> float | None:
-    return epochs[-1].validation_accuracy if epochs else None
+def _kept(kept: KeptWeights | None) -> str:
+    if kept is None:
+        return _percent(None)
+    return f"{kept.accuracy:.2%}" + (f", epoch {kept.epoch}" if kept.epoch else "")

@@ -72,6 +72,8 @@ def _metrics(contents: ReportContents) -> dict[str, Any]:
         "job": contents.job.name,
         "role": contents.job.role,
         "base_job": contents.best.job,
+        "validation_accuracy": contents.job.accuracy,
+        "kept_epoch": contents.job.kept_epoch,
         "sent": {
             "images": "packed test images",
             "prefix": contents.dataset.layout.test_images_uri,

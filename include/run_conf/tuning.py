@@ -32,7 +32,7 @@ class CompletionConf(Section):
         gt=0,
         le=1,
         title="Target",
-        description="Done when a job reaches this `validation:accuracy`.",
+        description="Done when a job's last epoch reaches this `validation:accuracy`.",
     )
     jobs_without_improvement: int | None = Field(
         None,

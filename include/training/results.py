@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from include.training.epochs import kept_weights
+
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
+    from include.training.epochs import EpochMetrics
+
 JobRole = Literal["base", "tuning", "incremental"]
-Part = Literal["base", "tuning", "tuned", "incremental", "champion"]
-"""What a job was for: a base job, a search for hyperparameters, a full job with the best of them, what goes on from
-the best model, or the model of an earlier run that this one goes on from."""
+Part = Literal["base", "tuning", "tuned", "incremental", "parent"]
+"""What a job was for: a base job, a search for hyperparameters, a full job with the best of them, further training of
+the best model, or the job of an earlier run whose model this run trains further."""
 
 OBJECTIVE = "validation:accuracy"
 """The metric by which models are compared: the only one AWS tunes this algorithm by; more is better."""
@@ -23,9 +27,12 @@ OBJECTIVE = "validation:accuracy"
 class JobResult(BaseModel):
     """A training or tuning job as it ended.
 
-    `role` is `tuning` for a tuning job and for the training jobs it started; `hyperparameters` are those sent;
-    `metrics` the last value of each; `dataset_uri` the dataset version it learned from; `billable_seconds` those of
-    one machine. Of a tuning job, `best_job` is its best training job and `metrics` the objective that one reached.
+    `role` is `tuning` for a tuning job and for the training jobs it started; `hyperparameters` are those sent.
+    `accuracy` is the validation accuracy of the weights in the artifact, and `kept_epoch` the epoch they are of,
+    counted from 1; None if unknown. `metrics` holds the last value of each metric, as AWS reports it, which may belong
+    to weights that were not kept. `dataset_uri` is the dataset version it learned from; `billable_seconds` those of one
+    machine. Of a tuning job, `best_job` is its best training job; accuracy, metrics and the tuned hyperparameters are
+    that job's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,6 +41,8 @@ class JobResult(BaseModel):
     status: str
     role: JobRole
     hyperparameters: dict[str, str] = {}
+    accuracy: float | None = None
+    kept_epoch: int | None = None
     metrics: dict[str, float] = {}
     artifact: str | None = None
     dataset_uri: str | None = None
@@ -46,8 +55,8 @@ class JobResult(BaseModel):
 
     @classmethod
     def of_training_job(cls, description: Mapping[str, Any]) -> JobResult:
-        """Read the answer of DescribeTrainingJob."""
-        return cls(
+        """Read the answer of DescribeTrainingJob; `with_epochs` adds what the log shows."""
+        result = cls(
             name=description["TrainingJobName"],
             status=description["TrainingJobStatus"],
             role=role_of(description),
@@ -60,10 +69,11 @@ class JobResult(BaseModel):
             billable_seconds=billable_seconds(description),
             failure_reason=description.get("FailureReason"),
         )
+        return result.with_epochs(())
 
     @classmethod
     def of_tuning_job(cls, description: Mapping[str, Any]) -> JobResult:
-        """Read the answer of DescribeHyperParameterTuningJob."""
+        """Read the answer of DescribeHyperParameterTuningJob; the best job is AWS's, by the last value of each."""
         best = description.get("BestTrainingJob") or {}
         metric = best.get("FinalHyperParameterTuningJobObjectiveMetric")
         consumed = description.get("ConsumedResources") or {}
@@ -73,6 +83,7 @@ class JobResult(BaseModel):
             role="tuning",
             hyperparameters=best.get("TunedHyperParameters") or {},
             metrics={metric["MetricName"]: float(metric["Value"])} if metric else {},
+            accuracy=float(metric["Value"]) if metric else None,
             best_job=best.get("TrainingJobName"),
             billable_seconds=consumed.get("RuntimeInSeconds"),
             failure_reason=description.get("FailureReason"),
@@ -82,11 +93,11 @@ class JobResult(BaseModel):
     def of_listed_job(cls, summary: Mapping[str, Any], definition: Mapping[str, Any]) -> JobResult:
         """Read an entry of ListTrainingJobsForHyperParameterTuningJob; `definition` is the tuning job's own.
 
-        The listing tells no artifact and no metric but the objective, and the seconds by the clock.
+        The listing shows no artifact, no metric but the objective, and the seconds by the clock.
         """
         metric = summary.get("FinalHyperParameterTuningJobObjectiveMetric")
         seconds = _seconds_between(summary.get("TrainingStartTime"), summary.get("TrainingEndTime"))
-        return cls(
+        result = cls(
             name=summary["TrainingJobName"],
             status=summary["TrainingJobStatus"],
             role="tuning",
@@ -98,6 +109,21 @@ class JobResult(BaseModel):
             billable_seconds=None if definition.get("EnableManagedSpotTraining") else seconds,
             failure_reason=summary.get("FailureReason"),
         )
+        return result.with_epochs(())
+
+    def with_epochs(self, epochs: Sequence[EpochMetrics]) -> JobResult:
+        """The same job with the accuracy of the weights it kept, from what its log shows of each epoch.
+
+        Without epochs it is the last value that AWS reports. A job that failed left no weights.
+        """
+        reported = self.metrics.get(OBJECTIVE)
+        if epochs and self.instance_count > 1:
+            reported = None  # any machine's: all of them log the metric
+        completed = self.status == "Completed"
+        kept = kept_weights(epochs, self.hyperparameters, reported=reported, completed=completed)
+        if kept is None or self.status == "Failed":
+            return self.model_copy(update={"accuracy": None, "kept_epoch": None})
+        return self.model_copy(update={"accuracy": kept.accuracy, "kept_epoch": kept.epoch})
 
 
 def describe_training_job(sagemaker: SageMakerClient, name: str) -> JobResult:

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from include.deployment.existing import existing
+from include.training.epochs import EpochMetrics, epochs_of_jobs
 from include.training.naming import LONGEST_TUNING_NAME, Run, job_name
 from include.training.results import OBJECTIVE, JobResult, Part, describe_training_job, is_of_deployment
+from include.training.selection import rank, unusable
 
 if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sagemaker import SageMakerClient
 
 MOST_DESCRIBED = 100
-"""Jobs of one tuning job that are described one by one, the best first; of the others the listing tells enough."""
+"""Jobs of one tuning job that are described one by one, the best by AWS's value first; of the others the listing shows
+enough."""
+MOST_LOGS = MOST_DESCRIBED
+"""Jobs of a run whose logs are read: all that are no part of a search, then the best by AWS's value."""
 THREADS = 8
 
 
 @dataclass(frozen=True)
 class RunJob:
-    """A training job and the part it played; `trial` is the name of the base job's trial."""
+    """A training job and the part it played; `trial` is the name of the base job's trial.
+
+    `epochs` is what its log shows, where it was read.
+    """
 
     result: JobResult
     part: Part
     trial: str = ""
     tuning_job: str | None = None
+    epochs: tuple[EpochMetrics, ...] = ()
 
 
 def training_attempts(
@@ -60,6 +70,49 @@ def tuning_attempts(sagemaker: SageMakerClient, run: Run, task_id: str, *, outpu
         for description in found
         for result in tuned_jobs(sagemaker, description)
     ]
+
+
+def with_epochs(logs: CloudWatchLogsClient, jobs: Sequence[RunJob]) -> list[RunJob]:
+    """The same jobs with what their logs show: every epoch, and the accuracy of the weights in the artifact.
+
+    Of more than MOST_LOGS jobs the last ones stay as AWS reports them.
+    """
+
+    def place(job: RunJob) -> tuple[bool, bool, float, str]:
+        accuracy = job.result.accuracy
+        return job.part == "tuning", accuracy is None, -(accuracy or 0.0), job.result.name
+
+    read = [job.result.name for job in sorted(jobs, key=place)[:MOST_LOGS] if not job.epochs]
+    epochs = epochs_of_jobs(logs, read)
+    return [
+        replace(job, result=job.result.with_epochs(found), epochs=tuple(found))
+        if (found := epochs.get(job.result.name))
+        else job
+        for job in jobs
+    ]
+
+
+def tuning_result(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, tuning: Mapping[str, Any]) -> JobResult:
+    """The result of a described tuning job; its best job is the one that left the best weights.
+
+    AWS names the job with the best last epoch, which may have kept another one.
+    """
+    result = JobResult.of_tuning_job(tuning)
+    jobs = with_epochs(logs, [RunJob(job, "tuning", tuning_job=result.name) for job in tuned_jobs(sagemaker, tuning)])
+    ranked = rank(job for job in jobs if job.result.artifact and not unusable(job.result))
+    if not ranked:
+        return result
+    best = ranked[0].result
+    tuned = {name: best.hyperparameters[name] for name in result.hyperparameters if name in best.hyperparameters}
+    return result.model_copy(
+        update={
+            "best_job": best.name,
+            "hyperparameters": tuned,
+            "metrics": best.metrics,
+            "accuracy": best.accuracy,
+            "kept_epoch": best.kept_epoch,
+        }
+    )
 
 
 def tuned_jobs(sagemaker: SageMakerClient, tuning: Mapping[str, Any], most: int = MOST_DESCRIBED) -> list[JobResult]:

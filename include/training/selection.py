@@ -1,4 +1,4 @@
-"""Which model goes on: the best of a run's training jobs, and why it is the best."""
+"""Which model is selected: the best of a run's training jobs, and why it is the best."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FULL: tuple[Part, ...] = ("base", "tuned")
 
 
 class NoUsableJobError(ValueError):
-    """No job completed with the objective and an artifact; the message says what became of each."""
+    """No job completed with the objective and an artifact; the message shows what became of each."""
 
 
 class SkippedJob(BaseModel):
@@ -34,9 +34,10 @@ class SkippedJob(BaseModel):
 
 
 class BestModel(BaseModel):
-    """The model that goes on: its job, what it reached, its artifact and everything its job was sent.
+    """The model that is selected: its job, its artifact and everything its job was sent.
 
-    `reason` says why it is the best, `trial` which trial it is, `dataset_uri` which dataset version it learned from.
+    `value` is the objective of the weights in the artifact, None if nothing shows it. `reason` says why it is the best,
+    `trial` which trial it is, `dataset_uri` which dataset version it learned from.
     `label_set` is the fingerprint of its classes, known of a model that comes from the registry.
     """
 
@@ -44,7 +45,7 @@ class BestModel(BaseModel):
 
     job: str
     objective: str
-    value: float
+    value: float | None
     artifact: str
     hyperparameters: dict[str, str]
     billable_seconds: int | None = None
@@ -65,33 +66,35 @@ class Selection:
     skipped: Sequence[SkippedJob]
 
 
-def select_best(jobs: Iterable[RunJob], *, objective: str = OBJECTIVE, maximize: bool = True) -> Selection:
-    """The best of `jobs` by the last value of `objective`.
+def select_best(jobs: Sequence[RunJob], conf: RunConf | None = None) -> Selection:
+    """The best of `jobs` by the validation accuracy of the weights in their artifacts.
 
-    Equal values: the job that cost fewer seconds, then the name. Jobs that did not complete, or tell no objective or
-    artifact, are skipped and named. Raises NoUsableJobError when none is left.
+    With a `conf`, those compete that `contenders` names. Equal values: the job that cost fewer seconds, then the name.
+    Jobs that did not complete, or have no accuracy or artifact, are skipped and named. Raises NoUsableJobError if none
+    is left.
     """
-    considered = list(jobs)
-    reasons = {job.result.name: unusable(job.result, objective) for job in considered}
+    considered = contenders(jobs, conf) if conf else list(jobs)
+    reasons = {job.result.name: unusable(job.result) for job in considered}
     skipped = [SkippedJob(job=name, reason=reason) for name, reason in reasons.items() if reason]
-    ranked = rank([job for job in considered if not reasons[job.result.name]], objective, maximize=maximize)
-    # The lower ranks of a large tuning job were listed and not described: they tell no artifact.
+    ranked = rank(job for job in considered if not reasons[job.result.name])
+    # The lower ranks of a large tuning job were listed and not described: they show no artifact.
     best = next((job for job in ranked if job.result.artifact), None)
     if best is None:
         skipped += [SkippedJob(job=job.result.name, reason="left no artifact") for job in ranked]
-        raise NoUsableJobError(_nothing_left(objective, skipped))
+        raise NoUsableJobError(_nothing_left(skipped))
     result = best.result
+    others = [job for job in jobs if job not in considered]
     model = BestModel(
         job=result.name,
-        objective=objective,
-        value=result.metrics[objective],
+        objective=OBJECTIVE,
+        value=result.accuracy,
         artifact=str(result.artifact),
         hyperparameters=result.hyperparameters,
         billable_seconds=result.billable_seconds,
         tuning_job=best.tuning_job,
         trial=best.trial,
         dataset_uri=result.dataset_uri,
-        reason=_reason(ranked, objective, maximize=maximize),
+        reason=_reason(ranked, len(considered)) + _who_did_not_compete(others, conf),
     )
     return Selection(model, best, ranked, skipped)
 
@@ -99,37 +102,36 @@ def select_best(jobs: Iterable[RunJob], *, objective: str = OBJECTIVE, maximize:
 def contenders(jobs: Sequence[RunJob], conf: RunConf) -> list[RunJob]:
     """The jobs of a run among which `training.continue_with` chooses.
 
-    With `tune_then_train` the full job goes on, and the tuning job's best only where `tune` asks for it, or where
-    `best` does and the full job cannot be used.
+    With `tune_then_train` that is the full job, and the tuning job's best only if `tune` asks for it, or if `best` does
+    and the full job cannot be used.
     """
     wanted, mode = conf.training.continue_with, conf.training.mode
-    if mode == "tune_then_train" and wanted == "best" and any(_goes_on(job, FULL) for job in jobs):
+    if mode == "tune_then_train" and wanted == "best" and any(_is_usable(job, FULL) for job in jobs):
         wanted = "train"
     parts: dict[str, tuple[Part, ...]] = {"train": FULL, "tune": ("tuning",), "best": (*FULL, "tuning")}
     return [job for job in jobs if job.part in parts[wanted]]
 
 
-def _goes_on(job: RunJob, parts: Collection[Part]) -> bool:
+def _is_usable(job: RunJob, parts: Collection[Part]) -> bool:
     return job.part in parts and not unusable(job.result)
 
 
-def rank(jobs: Iterable[RunJob], objective: str = OBJECTIVE, *, maximize: bool = True) -> list[RunJob]:
+def rank(jobs: Iterable[RunJob]) -> list[RunJob]:
     """Usable jobs, the best first; of equal ones the cheapest."""
-
-    def key(job: RunJob) -> tuple[float, float, str]:
-        value = job.result.metrics[objective]
-        return (-value if maximize else value, _seconds(job.result), job.result.name)
-
-    return sorted(jobs, key=key)
+    return sorted(jobs, key=lambda job: (-_accuracy(job), _seconds(job.result), job.result.name))
 
 
-def unusable(result: JobResult, objective: str = OBJECTIVE) -> str:
-    """Why a job's model cannot go on, empty where it can."""
+def unusable(result: JobResult) -> str:
+    """Why a job's model cannot be selected, empty if it can."""
     if result.status != "Completed":
         return f"{result.status}: {result.failure_reason}" if result.failure_reason else result.status
-    if not math.isfinite(result.metrics.get(objective, math.nan)):
-        return f"tells no {objective}"
+    if result.accuracy is None:
+        return f"reports no {OBJECTIVE}"
     return "left no artifact" if result.role != "tuning" and not result.artifact else ""
+
+
+def _accuracy(job: RunJob) -> float:
+    return -math.inf if job.result.accuracy is None else job.result.accuracy
 
 
 def _seconds(result: JobResult) -> float:
@@ -137,31 +139,47 @@ def _seconds(result: JobResult) -> float:
     return math.inf if seconds is None else seconds * result.instance_count
 
 
-def _reason(ranked: Sequence[RunJob], objective: str, *, maximize: bool) -> str:
-    usable = [job.result for job in ranked if job.result.artifact]
-    best, value = usable[0], usable[0].metrics[objective]
+def _reason(ranked: Sequence[RunJob], considered: int) -> str:
+    usable = [job for job in ranked if job.result.artifact]
+    best, value = usable[0].result, _accuracy(usable[0])
+    reached = f"{OBJECTIVE} {value:.4f}{_after(best)}"
     if len(usable) == 1:
-        return f"{objective} {value:.4f}, the only usable job"
-    second = usable[1]
-    if second.metrics[objective] != value:
-        most = "highest" if maximize else "lowest"
-        return f"the {most} {objective}: {value:.4f}, then {second.name} with {second.metrics[objective]:.4f}"
-    equal = sum(job.metrics[objective] == value for job in usable)
+        return f"{reached}, " + ("the only job" if considered == 1 else f"the only usable one of {considered} jobs")
+    second, next_value = usable[1].result, _accuracy(usable[1])
+    if next_value != value:
+        return f"the highest {OBJECTIVE}: {value:.4f}{_after(best)}, then {second.name} with {next_value:.4f}"
+    equal = sum(_accuracy(job) == value for job in usable)
     if _seconds(best) < _seconds(second):
         return (
-            f"{objective} {value:.4f} as {equal} jobs have it, and the cheapest of them: {_seconds(best):.0f} billable "
-            f"seconds, then {second.name} with {_told(second)}"
+            f"{reached} as {equal} jobs have it, and the cheapest of them: {_seconds(best):.0f} billable "
+            f"seconds, then {second.name} with {_shown_seconds(second)}"
         )
-    return f"{objective} {value:.4f} at the same cost as {second.name}: the first by name"
+    return f"{reached} at the same cost as {second.name}: the first by name"
 
 
-def _told(result: JobResult) -> str:
+def _after(result: JobResult) -> str:
+    return f" after epoch {result.kept_epoch}" if result.kept_epoch else ""
+
+
+def _who_did_not_compete(others: Sequence[RunJob], conf: RunConf | None) -> str:
+    """What else the run trained and why it was not compared, empty if nothing."""
+    if not others or conf is None:
+        return ""
+    searched = sum(job.part == "tuning" for job in others)
+    counts = ((len(others) - searched, "base job"), (searched, "tuned job"))
+    named = " and ".join(f"{count} {noun}{'s' * (count > 1)}" for count, noun in counts if count)
+    wanted, mode = conf.training.continue_with, conf.training.mode
+    why = f"training.continue_with is {wanted}" if wanted != "best" else f"training.mode is {mode}"
+    return f"; {named} did not compete, as {why}"
+
+
+def _shown_seconds(result: JobResult) -> str:
     seconds = _seconds(result)
     return f"{seconds:.0f}" if math.isfinite(seconds) else "unknown"
 
 
-def _nothing_left(objective: str, skipped: Sequence[SkippedJob]) -> str:
+def _nothing_left(skipped: Sequence[SkippedJob]) -> str:
     if not skipped:
         return "There is no training job to choose from: check that the training tasks of this run ended."
     reasons = "\n".join(f"  {skip.job}: {skip.reason}" for skip in skipped)
-    return f"No training job completed with {objective}:\n{reasons}\nPut right what they failed on and run again."
+    return f"No training job completed with {OBJECTIVE}:\n{reasons}\nPut right what they failed on and run again."

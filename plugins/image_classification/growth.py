@@ -49,7 +49,7 @@ def find_new_images() -> dict[str, Any] | None:
         log.info("No dataset with an approved model has new images: nothing to do.")
         return None
     champion = champions[found.conf.dataset.name]
-    base, clients = base_of(sagemaker, champion), quick_clients(access)
+    base, clients = base_of(sagemaker, access.client("logs"), champion), quick_clients(access)
     log.info("%s: %d new images since %s.", found.conf.dataset.name, found.new_images, found.parent)
     log.info("Going on from %s version %d, accuracy %.4f.", champion.group, champion.version, champion.accuracy)
     check(found.conf, settings, s3=clients("s3"), parent=base, clients=clients)

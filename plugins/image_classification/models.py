@@ -29,7 +29,7 @@ def final_model(models: dict[str, Any]) -> BestModel:
     return BestModel(
         job=job.name,
         objective=base.objective,
-        value=job.metrics[base.objective],
+        value=job.accuracy,
         artifact=str(job.artifact),
         hyperparameters=job.hyperparameters,
         billable_seconds=job.billable_seconds,

@@ -30,34 +30,35 @@ def select_best(
     champion: dict[str, Any] | None,
     trials: list[dict[str, Any]] | None,
 ) -> dict[str, Any]:
-    """The best of the run's models by the objective, or of the mode that `training.continue_with` names.
+    """The best of the run's models by the accuracy of what each job kept, among those `training.continue_with` names.
 
     Jobs that failed or were stopped are named and left out. Raises NoUsableJobError where no job is left.
     """
     from include.datasets.version import load
     from include.run_conf import RunConf
     from include.training import selection
+    from include.training.run_jobs import with_epochs
 
     if trials is None:
         raise AirflowSkipException(NOTHING_PLANNED)
     ti = get_current_context()["ti"]
     if champion:
-        log.info("Going on from %s.", champion["job"])
+        log.info("%s, the model of an earlier run, is trained further.", champion["job"])
         ti.xcom_push(key=CONF, value=conf)
         ti.xcom_push(key=DATASET, value=dataset)
         return champion
     settings = load_settings()
     access = AwsAccess.of(settings)
-    jobs = _run_jobs(access, _run(ti), trials, settings.output_bucket)
-    selected = selection.select_best(selection.contenders(jobs, RunConf.from_conf(conf)))
+    jobs = with_epochs(access.client("logs"), _run_jobs(access, _run(ti), trials, settings.output_bucket))
+    selected = selection.select_best(jobs, RunConf.from_conf(conf))
     best = selected.best
     for place, job in enumerate(selected.ranked[:SHOWN], start=1):
-        log.info("%d. %s %s: %.4f", place, _called(job), best.objective, job.result.metrics[best.objective])
+        log.info("%d. %s %s: %.4f", place, _called(job), best.objective, job.result.accuracy)
     if len(selected.ranked) > SHOWN:
         log.info("... and %d more, in the leaderboard.", len(selected.ranked) - SHOWN)
     for skipped in selected.skipped[:SHOWN]:
         log.warning("Left out: %s: %s", skipped.job, skipped.reason)
-    log.info("%s goes on: %s.", best.job, best.reason)
+    log.info("%s is selected: %s.", best.job, best.reason)
     documents = {trial["trial"]: trial for trial in trials}
     chosen = documents.get(selected.chosen.trial, {CONF: conf, DATASET: dataset})
     version = chosen[DATASET]
@@ -71,11 +72,15 @@ def select_best(
 
 @task(trigger_rule="all_done")
 def compare_jobs(
-    champion: dict[str, Any] | None, trials: list[dict[str, Any]] | None, best: dict[str, Any] | None
+    conf: dict[str, Any],
+    champion: dict[str, Any] | None,
+    trials: list[dict[str, Any]] | None,
+    best: dict[str, Any] | None,
 ) -> str:
     """Write the leaderboard of all jobs of the run beside its report; also where some of them failed."""
-    from include.evaluation.leaderboard import read_leaderboard
+    from include.evaluation.leaderboard import final_job, read_leaderboard
     from include.evaluation.leaderboard_page import write_leaderboard
+    from include.run_conf import RunConf
     from include.training.results import describe_training_job
     from include.training.run_jobs import RunJob, training_attempts
     from include.training.selection import BestModel
@@ -87,12 +92,13 @@ def compare_jobs(
     sagemaker = access.client("sagemaker")
     jobs = [] if champion else _run_jobs(access, run, trials, settings.output_bucket)
     if champion:
-        jobs.append(RunJob(describe_training_job(sagemaker, champion["job"]), "champion"))
+        jobs.append(RunJob(describe_training_job(sagemaker, champion["job"]), "parent"))
     jobs += training_attempts(
         sagemaker, run, "training.train_incremental", "incremental", output_bucket=settings.output_bucket
     )
     chosen = BestModel.model_validate(best) if best else None
-    leaderboard = read_leaderboard(access.client("logs"), jobs, best=chosen, prices=settings.prices)
+    final = final_job(jobs, chosen, trains_further=RunConf.from_conf(conf).incremental.enabled)
+    leaderboard = read_leaderboard(access.client("logs"), jobs, best=chosen, final=final, prices=settings.prices)
     for line in leaderboard.first_epochs():
         log.info("%s", line)
     uri = write_leaderboard(access.client("s3"), leaderboard, settings=settings, run=run)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,9 +175,22 @@ def test_every_job_stands_in_the_leaderboard_with_its_epochs(chain: Chain, world
     assert {job["job"] for job in board["jobs"]} == set(chain.jobs)
     assert board["best"] == chain.run.returned["training.select_best"]["job"]
     assert all(job["epochs"] and job["billable_seconds"] for job in board["jobs"])
-    last = {job["job"]: job["epochs"][-1]["metrics"]["validation:accuracy"] for job in board["jobs"]}
-    reached = {job["job"]: job["objective"] for job in board["jobs"]}
-    assert last == pytest.approx(reached)
+    assert board["final"] == chain.run.returned["training.train_incremental"]["name"]
+    for job in board["jobs"]:
+        accuracies = [epoch["metrics"]["validation:accuracy"] for epoch in job["epochs"]]
+        assert job["objective"] == pytest.approx(max(accuracies))
+        assert kept_epochs(world, job["job"]) == [job["kept_epoch"]]
+        assert accuracies[job["kept_epoch"] - 1] == max(accuracies)
+
+
+def kept_epochs(world: World, job: str) -> list[int]:
+    """The epochs whose weights are in the artifact of a training job."""
+    uri = world.sagemaker.describe_training_job(TrainingJobName=job)["ModelArtifacts"]["S3ModelArtifacts"]
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    body = world.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+        names = [re.search(r"-(\d{4})\.params$", name) for name in archive.getnames()]
+    return [int(name[1]) for name in names if name]
 
 
 def test_the_summary_tells_what_the_services_hold(chain: Chain, world: World) -> None:

@@ -146,7 +146,7 @@ def test_of_several_trials_the_best_goes_on_with_its_own_label_set_and_a_failed_
     assert (registered["dataset"], registered["dataset_uri"]) == ("triples", triples.uri)
     assert run.returned["summarise"]["dataset"]["name"] == "triples"
     log = caplog.text
-    assert f"{best['job']} goes on: the highest validation:accuracy" in log
+    assert f"{best['job']} is selected: the highest validation:accuracy" in log
     assert "Validation accuracy after the first epoch: incremental" in log
 
 

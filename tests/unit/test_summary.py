@@ -54,7 +54,7 @@ def run_jobs(aws: Any) -> Leaderboard:
         RunJob(describe_training_job(sagemaker, "base-job"), "base"),
         RunJob(describe_training_job(sagemaker, "next-job"), "incremental"),
     ]
-    return read_leaderboard(logs, jobs, best=BASE, prices={})
+    return read_leaderboard(logs, jobs, best=BASE, final="next-job", prices={})
 
 
 def test_a_run_is_told_from_what_the_services_say(aws: Any) -> None:
@@ -76,10 +76,11 @@ def test_a_run_is_told_from_what_the_services_say(aws: Any) -> None:
         "counts": {"train": 80, "validation": 20, "test": 20},
     }
     assert [(job.name, job.role, job.status) for job in summary.training_jobs] == [
-        ("base-job", "base", "Completed"),
         ("next-job", "incremental", "Completed"),
+        ("base-job", "base", "Completed"),
     ]
-    assert summary.training_jobs[1].hyperparameters["learning_rate"] == "0.01"
+    assert [job.accuracy for job in summary.training_jobs] == [0.75, 0.25]
+    assert summary.training_jobs[0].hyperparameters["learning_rate"] == "0.01"
     assert summary.incremental is not None
     assert summary.incremental.model_dump() == {
         "job": "next-job",

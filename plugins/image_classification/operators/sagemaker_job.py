@@ -67,7 +67,7 @@ class SageMakerJobOperator(WaitingOperator):
         self._started: tuple[AwsAccess, str] | None = None
         self._done: Mapping[str, Any] | None = None
 
-    def result(self, description: Mapping[str, Any]) -> dict[str, Any]:
+    def result(self, access: AwsAccess, description: Mapping[str, Any]) -> dict[str, Any]:
         """The small JSON document that the task hands on."""
         raise NotImplementedError
 
@@ -90,7 +90,7 @@ class SageMakerJobOperator(WaitingOperator):
         self.point_at(name, settings, context)
         if self.kind.status(description) == self.kind.done:
             self.log.info("The %s %s is done already: using its result.", self.kind.noun, name)
-            return self._hand_on(description)
+            return self._hand_on(access, description)
         attached = None if created else time.time()
         return self.wait_for(access, name, settings, "execute_complete", attached=attached)
 
@@ -109,7 +109,7 @@ class SageMakerJobOperator(WaitingOperator):
         if description is None:
             raise self.forgotten(name)
         if self.kind.status(description) == self.kind.done:
-            return self._hand_on(description)
+            return self._hand_on(access, description)
         if _stopped_for_an_earlier_try(self.kind.status(description), description, attached):
             self.log.info("The %s %s was stopped with the try that started it.", self.kind.noun, name)
             return self.execute(context)
@@ -131,9 +131,9 @@ class SageMakerJobOperator(WaitingOperator):
         """What the finished job read and wrote, an OperatorLineage; asked for by the OpenLineage provider."""
         return operator_lineage(inputs_of(self._done or {}), outputs_of(self._done or {}))
 
-    def _hand_on(self, description: Mapping[str, Any]) -> dict[str, Any]:
+    def _hand_on(self, access: AwsAccess, description: Mapping[str, Any]) -> dict[str, Any]:
         self._done = description
-        return self.result(description)
+        return self.result(access, description)
 
     def on_kill(self) -> None:
         """Stop the job: the task was killed while it ran on a worker."""

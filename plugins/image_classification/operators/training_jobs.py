@@ -18,24 +18,36 @@ class TrainingJobOperator(SageMakerJobOperator):
 
     kind = TRAINING
 
-    def result(self, description: Mapping[str, Any]) -> dict[str, Any]:
-        """The JobResult of the description."""
-        from include.training.results import JobResult
+    def result(self, access: AwsAccess, description: Mapping[str, Any]) -> dict[str, Any]:
+        """The JobResult of the description, with the accuracy of the weights that the job kept."""
+        from include.training.epochs import epochs_of_job
+        from include.training.results import OBJECTIVE, JobResult
 
-        return JobResult.of_training_job(description).model_dump(mode="json")
+        job = JobResult.of_training_job(description)
+        job = job.with_epochs(epochs_of_job(access.client("logs"), job.name))
+        if job.accuracy is not None:
+            epoch = f", which is that of epoch {job.kept_epoch}" if job.kept_epoch else ""
+            self.log.info("%s of the model of %s%s: %.4f", OBJECTIVE, job.name, epoch, job.accuracy)
+        return job.model_dump(mode="json")
 
 
 class TuningJobOperator(SageMakerJobOperator):
-    """A hyperparameter tuning job; hands on its JobResult, with the best of its training jobs."""
+    """A hyperparameter tuning job; returns its JobResult, with the training job that left the best model."""
 
     kind = TUNING
     longest_name = 32
 
-    def result(self, description: Mapping[str, Any]) -> dict[str, Any]:
-        """The JobResult of the description."""
-        from include.training.results import JobResult
+    def result(self, access: AwsAccess, description: Mapping[str, Any]) -> dict[str, Any]:
+        """The JobResult of the description, its best job chosen by the weights that each job kept."""
+        from include.training.run_jobs import tuning_result
 
-        return JobResult.of_tuning_job(description).model_dump(mode="json")
+        result = tuning_result(access.client("sagemaker"), access.client("logs"), description)
+        named = (description.get("BestTrainingJob") or {}).get("TrainingJobName")
+        if result.best_job != named:
+            self.log.info(
+                "AWS names %s as the best, by its last epoch; the best model is %s's.", named, result.best_job
+            )
+        return result.model_dump(mode="json")
 
     def failure(self, access: AwsAccess, name: str, description: Mapping[str, Any]) -> AirflowException:
         """The error of a tuning job, with what became of its training jobs; their fault is its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from image_classification.aws import AwsAccess
 from image_classification.job_kinds import TRANSFORM
 from image_classification.operators.sagemaker_job import SageMakerJobOperator
 
@@ -14,7 +15,7 @@ class TransformJobOperator(SageMakerJobOperator):
 
     kind = TRANSFORM
 
-    def result(self, description: Mapping[str, Any]) -> dict[str, Any]:
+    def result(self, access: AwsAccess, description: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """The few facts that an evaluation needs."""
         return {
             "name": description["TransformJobName"],

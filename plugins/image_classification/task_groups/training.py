@@ -56,7 +56,7 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
         trigger_rule="none_failed",
     )
     leaderboard: Any = with_report_link(
-        compare_jobs(champion, trials, best), lambda uri: str(uri).replace("leaderboard.json", "leaderboard.html")
+        compare_jobs(conf, champion, trials, best), lambda uri: str(uri).replace("leaderboard.json", "leaderboard.html")
     )
     trials >> [tune, incremental]
     [train, tune, tuned] >> best

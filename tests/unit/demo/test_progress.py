@@ -65,6 +65,16 @@ def test_without_a_terminal_each_change_is_one_line() -> None:
     ]
 
 
+def test_a_job_that_is_over_shows_the_accuracy_of_what_it_kept() -> None:
+    accuracies = {0: 0.5, 1: 0.875, 2: 0.75}
+    running = TrainingJob("train-1", "base", "InProgress", {}, accuracies=accuracies)
+    over = TrainingJob("train-1", "base", "Completed", {}, accuracies=accuracies)
+    frequent = TrainingJob("train-1", "base", "Completed", {"checkpoint_frequency": "1"}, accuracies=accuracies)
+
+    assert [job.accuracy for job in (running, over, frequent)] == [0.75, 0.875, 0.75]
+    assert TrainingJob("train-1", "base", "Completed", {}).accuracy is None
+
+
 def test_a_terminal_shows_stages_and_jobs() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True, record=True)
     job = TrainingJob("train-1", "base", "Completed", {"epochs": "4"}, accuracies={3: 0.9812})

@@ -6,10 +6,9 @@ import pytest
 
 from include.deployment.registry import RegisteredModel, base_of, last_approved, read_model, register_model
 from include.evaluation.metrics import Evaluation
-from include.run_conf import RunConf
+from include.training.epochs import EpochMetrics
 from include.training.label_sets import label_set_fingerprint
 from include.training.naming import Run
-from include.training.requests import training_request
 from include.training.results import JobResult
 from tests.unit.documents import dataset_version, described_training_job, settings
 
@@ -114,12 +113,19 @@ def test_a_job_without_an_artifact_is_not_registered(sagemaker: Any) -> None:
         )
 
 
-def test_a_registered_model_is_a_base_with_its_jobs_hyperparameters(sagemaker: Any) -> None:
-    sagemaker.create_training_job(
-        **training_request("the-job", conf=RunConf(), settings=settings(), dataset=dataset_version(), run=RUN)
+def test_a_registered_model_is_a_base_with_its_jobs_hyperparameters_and_validation_accuracy(
+    sagemaker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs: Any = object()
+    epochs = [EpochMetrics(epoch=at, metrics={"validation:accuracy": value}) for at, value in enumerate((0.75, 0.5))]
+    monkeypatch.setattr("include.deployment.registry.epochs_of_job", lambda *_: epochs)
+    described = described_training_job("the-job", FinalMetricDataList=[], HyperParameters={"num_classes": "3"})
+    monkeypatch.setattr(
+        "include.deployment.registry.describe_training_job", lambda *_: JobResult.of_training_job(described)
     )
     model = register(sagemaker)
-    base = base_of(sagemaker, model)
+    base = base_of(sagemaker, logs, model)
     assert (base.job, base.artifact) == ("the-job", model.artifact)
     assert base.hyperparameters["num_classes"] == "3"
     assert base.label_set == label_set_fingerprint(["cat", "dog", "owl"])
+    assert base.value == 0.75

@@ -47,7 +47,7 @@ def evaluation(world: Any) -> Evaluation:
     """An evaluation of a model that is wrong about one image."""
     logs = world.client("logs")
     logs.create_log_group(logGroupName=LOG_GROUP)
-    write_epochs(logs, "base-job", [0.25, 0.5])
+    write_epochs(logs, "base-job", [0.25, 0.5, 0.375])
     write_epochs(logs, "next-job", [0.75, 0.875])
     images = write_packed_test_images(world.s3, world.dataset)
     write_manifest(world.s3, images, settings=settings(), job="transform-1")
@@ -70,7 +70,7 @@ def evaluation(world: Any) -> Evaluation:
         dataset=world.dataset,
         settings=settings(),
         run=RUN,
-        leaderboard=read_leaderboard(logs, jobs, best=best, prices={}),
+        leaderboard=read_leaderboard(logs, jobs, best=best, final="next-job", prices={}),
     )
 
 
@@ -113,6 +113,7 @@ def test_answers_for_other_images_than_those_of_the_version_are_refused(world: A
 def test_the_figures_are_kept_for_machines(world: Any, evaluation: Evaluation) -> None:
     metrics = json.loads(world.read(evaluation.metrics_uri))
     assert metrics["accuracy"] == evaluation.accuracy
+    assert (metrics["validation_accuracy"], metrics["kept_epoch"]) == (0.875, 2)
     assert (metrics["base_job"], metrics["job"], metrics["role"]) == ("base-job", "next-job", "incremental")
     assert [epoch["metrics"] for epoch in metrics["epochs"]["incremental next-job"]] == [
         {"validation:accuracy": 0.75},
@@ -136,7 +137,10 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(world: Any, evaluation:
 def test_the_page_shows_base_against_incremental(world: Any, evaluation: Evaluation) -> None:
     page = world.read(evaluation.report_uri).decode()
     first_epochs = page[page.index("First epoch: base against incremental") :]
-    rows = re.findall(r"<tr><td>(\w+ [\w-]+)</td><td>([\d.%]+)</td><td>([\d.%]+)</td></tr>", first_epochs)
-    assert rows[:2] == [("base base-job", "25.00%", "50.00%"), ("incremental next-job", "75.00%", "87.50%")]
+    rows = re.findall(r"<tr><td>(\w+ [\w-]+)</td><td>([\d.%]+)</td><td>([^<]+)</td></tr>", first_epochs)
+    assert rows[:2] == [
+        ("base base-job", "25.00%", "50.00%, epoch 2"),
+        ("incremental next-job", "75.00%", "87.50%, epoch 2"),
+    ]
     assert page.count("<polyline") == 3  # both, and the base job once more among its trials
     assert 'class="wrong"' in page

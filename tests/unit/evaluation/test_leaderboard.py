@@ -12,12 +12,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from include.evaluation.leaderboard import MOST_CURVES, Leaderboard, read_leaderboard
+from include.evaluation.leaderboard import Leaderboard, final_job, read_leaderboard
 from include.evaluation.leaderboard_page import leaderboard_page, load_leaderboard, write_leaderboard
 from include.training.epochs import LOG_GROUP
 from include.training.naming import Run
 from include.training.results import JobResult, Part
-from include.training.run_jobs import RunJob
+from include.training.run_jobs import MOST_LOGS, RunJob, with_epochs
 from include.training.selection import select_best
 from tests.unit.documents import settings
 from tests.unit.pages.reading import ReadPage
@@ -67,7 +67,7 @@ def result(name: str, accuracy: float, **changes: Any) -> JobResult:
         "training_seconds": 110,
         "billable_seconds": 100,
     }
-    return JobResult.model_validate({**given, **changes})
+    return JobResult.model_validate({**given, **changes}).with_epochs(())
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def leaderboard(logs: Any) -> Leaderboard:
         trained(logs, "tune-002", [0.5, 0.75], part="tuning", hyperparameters=other),
         RunJob(result("lost", 0.9, status="Failed", failure_reason="<script>"), "base", trial="wide"),
     ]
-    best = select_best(jobs).best
+    best = select_best(with_epochs(logs, jobs)).best
     following = trained(logs, "next", [0.8, 0.9], part="incremental", role="incremental")
-    return read_leaderboard(logs, [*jobs, following], best=best, prices=PRICES)
+    return read_leaderboard(logs, [*jobs, following], best=best, final="next", prices=PRICES)
 
 
 def test_the_best_job_stands_first_and_what_cannot_go_on_last(leaderboard: Leaderboard) -> None:
@@ -109,7 +109,7 @@ def test_every_job_tells_its_epochs_and_what_it_cost(leaderboard: Leaderboard) -
 
 
 def test_without_a_price_the_cost_is_left_open(logs: Any) -> None:
-    alone = read_leaderboard(logs, [RunJob(result("plain", 0.5), "base")], best=None, prices={})
+    alone = read_leaderboard(logs, [RunJob(result("plain", 0.5), "base")], best=None, final=None, prices={})
     assert (alone.cost, alone.jobs[0].cost, alone.billable_seconds) == (None, None, 200)
 
 
@@ -120,30 +120,92 @@ def test_base_against_incremental_is_told_at_the_first_epoch(leaderboard: Leader
 
 
 def test_the_model_of_an_earlier_run_is_compared_and_costs_this_one_nothing(logs: Any) -> None:
-    champion = trained(logs, "champion", [0.3, 0.6], part="champion")
+    parent = trained(logs, "earlier", [0.3, 0.6], part="parent")
     following = trained(logs, "next", [0.7], part="incremental")
-    board = read_leaderboard(logs, [champion, following], best=select_best([champion]).best, prices=PRICES)
+    best = select_best(with_epochs(logs, [parent])).best.model_copy(update={"reason": ""})
+    board = read_leaderboard(logs, [parent, following], best=best, final="next", prices=PRICES)
+
     assert board.billable_seconds == 200
-    assert "champion champion 0.3000" in next(board.first_epochs())
+    assert "parent earlier 0.3000" in next(board.first_epochs())
+    page = leaderboard_page(board, RUN)
+    assert "champion" not in page
+    assert "earlier was selected: the model of an earlier run." in page
+    assert "next trained it further: its model is the final one." in page
+
+
+def test_a_job_is_compared_by_the_weights_it_kept(logs: Any) -> None:
+    wavy = trained(logs, "wavy", [0.5, 0.5, 0.8, 0.2, 1.0, 0.6])
+    steady = trained(logs, "steady", [0.5, 0.9])
+    frequent = trained(logs, "frequent", [0.99, 0.1], hyperparameters={"checkpoint_frequency": "1"})
+
+    board = read_leaderboard(logs, [steady, frequent, wavy], best=None, final=None, prices={})
+
+    assert [(job.job, job.objective, job.kept_epoch) for job in board.jobs] == [
+        ("wavy", 1.0, 5),
+        ("steady", 0.9, 2),
+        ("frequent", 0.1, 2),
+    ]
+    assert board.jobs[0].metrics == {"validation:accuracy": 0.6}
+    assert "<td>1.0000</td><td>5 of 6</td>" in leaderboard_page(board, RUN)
+
+
+def test_a_value_that_no_log_confirms_is_marked(logs: Any) -> None:
+    board = read_leaderboard(logs, [RunJob(result("plain", 0.5), "base")], best=None, final=None, prices={})
+    assert "the last value that AWS reports" in leaderboard_page(board, RUN)
+
+
+@pytest.mark.parametrize("further", [[0.8, 0.95], [0.2, 0.3]])
+def test_headline_and_marked_row_are_the_model_the_run_ends_with(logs: Any, further: list[float]) -> None:
+    base = trained(logs, "base", [0.48])
+    best = select_best([base]).best
+    following = trained(logs, "next", further, part="incremental", role="incremental")
+    jobs = [base, following]
+
+    page = leaderboard_page(
+        read_leaderboard(logs, jobs, best=best, final=final_job(jobs, best, trains_further=True), prices={}), RUN
+    )
+    alone = leaderboard_page(
+        read_leaderboard(logs, [base], best=best, final=final_job([base], best, trains_further=False), prices={}), RUN
+    )
+
+    assert f"<title>2 training jobs, the final model {further[-1]:.2%}</title>" in page
+    assert re.findall(r"<tr class=best><td>([\w-]+)</td>", page) == ["next"]
+    assert "<title>1 training jobs, the final model 48.00%</title>" in alone
+    assert re.findall(r"<tr class=best><td>([\w-]+)</td>", alone) == ["base"]
+
+
+def test_a_run_whose_further_training_failed_ends_with_no_model(logs: Any) -> None:
+    base = trained(logs, "base", [0.48])
+    best = select_best([base]).best
+    lost = RunJob(result("next", 0.9, status="Failed", role="incremental"), "incremental")
+    retried = trained(logs, "next-2", [0.9], part="incremental", role="incremental")
+
+    assert final_job([base], best, trains_further=True) is None
+    assert final_job([base, lost], best, trains_further=True) is None
+    assert final_job([base, lost, retried], best, trains_further=True) == "next-2"
+    assert final_job([base, retried], None, trains_further=True) is None
+    page = leaderboard_page(read_leaderboard(logs, [base, lost], best=best, final=None, prices={}), RUN)
+    assert "no final model: the incremental training left none" in page
+    assert "<tr class=best>" not in page
 
 
 def test_a_run_without_a_usable_job_has_a_leaderboard_too(logs: Any) -> None:
     lost = RunJob(result("lost", 0.9, status="Stopped"), "base")
-    board = read_leaderboard(logs, [lost], best=None, prices={})
-    assert "no job could go on" in leaderboard_page(board, RUN)
+    board = read_leaderboard(logs, [lost], best=None, final=None, prices={})
+    assert "no model was selected" in leaderboard_page(board, RUN)
     assert [*board.first_epochs()] == []
 
 
 def test_of_many_jobs_the_logs_of_the_best_are_read(monkeypatch: pytest.MonkeyPatch, logs: Any) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("include.evaluation.leaderboard.read_epochs", lambda _, job: asked.append(job) or [])
+    monkeypatch.setattr("include.training.epochs.read_epochs", lambda _, job: asked.append(job) or [])
     jobs = [RunJob(result(f"tune-{number:03d}", number / 1000), "tuning") for number in range(750)]
     jobs.append(RunJob(result("plain", 0.0), "base"))
 
-    board = read_leaderboard(logs, jobs, best=None, prices={})
+    board = read_leaderboard(logs, jobs, best=None, final=None, prices={})
 
     assert len(board.jobs) == 751
-    assert sorted(asked) == ["plain", *(f"tune-{number:03d}" for number in range(750 - MOST_CURVES + 1, 750))]
+    assert sorted(asked) == ["plain", *(f"tune-{number:03d}" for number in range(750 - MOST_LOGS + 1, 750))]
     assert len(leaderboard_page(board, RUN)) < 2_000_000
 
 
@@ -164,7 +226,7 @@ def test_it_lies_beside_the_report_as_json_and_as_a_page(aws: Any, leaderboard: 
 def test_the_page_shows_jobs_curves_and_tuned_hyperparameters(leaderboard: Leaderboard) -> None:
     page = leaderboard_page(leaderboard, RUN)
 
-    assert re.search(r"<tr class=best><td>tune-002</td><td>2</td><td>tuning</td><td>0\.7500</td><td>2</td>", page)
+    assert re.search(r"<tr class=best><td>next</td><td>1</td><td>incremental</td><td>0\.9000</td><td>2 of 2</td>", page)
     assert page.count("<polyline") == 4
     assert {"learning_rate", "optimizer"} == set(re.findall(r"<h3>(\w+)</h3>", page))
     assert "All of them: num_layers 20." in page

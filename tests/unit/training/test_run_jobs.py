@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from botocore.exceptions import ClientError
 
+from include.training.epochs import EpochMetrics
 from include.training.naming import LONGEST_TUNING_NAME, Run, job_name
-from include.training.run_jobs import training_attempts, tuning_attempts
+from include.training.results import JobResult
+from include.training.run_jobs import MOST_LOGS, RunJob, training_attempts, tuning_attempts, tuning_result, with_epochs
 from include.training.selection import select_best
 from tests.unit.documents import described_training_job
 
@@ -81,7 +85,8 @@ def child_summary(number: int) -> dict[str, Any]:
 
 def child_description(name: str) -> dict[str, Any]:
     metric = {"MetricName": "validation:accuracy", "Value": accuracy(int(name.rpartition("-")[2]))}
-    return described_training_job(name, TuningJobArn="arn:tuning", FinalMetricDataList=[metric])
+    sent = {"num_layers": "20", "learning_rate": str(int(name.rpartition("-")[2])), "epochs": "3"}
+    return described_training_job(name, TuningJobArn="arn:tuning", FinalMetricDataList=[metric], HyperParameters=sent)
 
 
 def tuning_description() -> dict[str, Any]:
@@ -144,3 +149,81 @@ def test_a_job_that_was_only_listed_tells_what_it_was_sent_and_how_long_it_took(
     assert last.result.dataset_uri == "s3://images-of-acme/datasets/pets/1/"
     assert (last.result.billable_seconds, last.result.instance_type) == (60, "ml.g5.xlarge")
     assert (last.result.instance_count, last.tuning_job) == (2, TUNING)
+
+
+def logged(monkeypatch: pytest.MonkeyPatch, **epochs: list[float]) -> list[str]:
+    """Let the jobs' logs show these accuracies; the names of the jobs whose logs are read."""
+    asked: list[str] = []
+
+    def epochs_of_jobs(_: Any, jobs: list[str]) -> dict[str, list[EpochMetrics]]:
+        asked.extend(jobs)
+        return {
+            job: [
+                EpochMetrics(epoch=at, metrics={"validation:accuracy": value})
+                for at, value in enumerate(epochs.get(job.rpartition("-")[2], []))
+            ]
+            for job in jobs
+        }
+
+    monkeypatch.setattr("include.training.run_jobs.epochs_of_jobs", epochs_of_jobs)
+    return asked
+
+
+def test_the_job_with_the_best_weights_is_selected_whatever_its_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged(monkeypatch, wavy=[0.2, 0.99, 0.1], steady=[0.5, 0.6, 0.9])
+    jobs = [
+        RunJob(JobResult.of_training_job(described_training_job(name, FinalMetricDataList=[metric])), "base")
+        for name, metric in (
+            ("job-wavy", {"MetricName": "validation:accuracy", "Value": 0.1}),
+            ("job-steady", {"MetricName": "validation:accuracy", "Value": 0.9}),
+            ("job-silent", {"MetricName": "validation:accuracy", "Value": 0.95}),
+        )
+    ]
+
+    best = select_best(with_epochs(SimpleNamespace(), jobs)).best  # type: ignore[arg-type]
+
+    assert select_best(jobs).best.job == "job-silent"
+    assert (best.job, best.value) == ("job-wavy", 0.99)
+
+
+def test_a_search_is_won_by_the_job_that_left_the_best_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged(monkeypatch, **{"003": [0.1, 0.97, accuracy(3)], "004": [0.2, 0.3, accuracy(4)]})
+    sagemaker: Any = CountingSageMaker(children=5)
+    named = {
+        "TrainingJobName": f"{TUNING}-004",
+        "TunedHyperParameters": {"learning_rate": "4"},
+        "FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation:accuracy", "Value": accuracy(4)},
+    }
+    described = {**tuning_description(), "HyperParameterTuningJobStatus": "Completed", "BestTrainingJob": named}
+
+    result = tuning_result(sagemaker, SimpleNamespace(), described)  # type: ignore[arg-type]
+
+    assert JobResult.of_tuning_job(described).best_job == f"{TUNING}-004"
+    assert (result.best_job, result.accuracy, result.kept_epoch) == (f"{TUNING}-003", 0.97, 2)
+    assert result.hyperparameters == {"learning_rate": "3"}
+
+
+def test_a_search_that_found_nothing_has_no_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged(monkeypatch)
+    described = {**tuning_description(), "HyperParameterTuningJobStatus": "Failed"}
+    sagemaker: Any = CountingSageMaker()
+
+    result = tuning_result(sagemaker, SimpleNamespace(), described)  # type: ignore[arg-type]
+
+    assert (result.best_job, result.accuracy, result.hyperparameters) == (None, None, {})
+
+
+def test_of_many_jobs_the_logs_of_those_outside_the_search_and_of_the_best_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = logged(monkeypatch)
+    sagemaker: Any = CountingSageMaker(children=750)
+    plain = RunJob(JobResult.of_training_job(described_training_job("plain", FinalMetricDataList=[])), "base")
+
+    jobs = with_epochs(
+        SimpleNamespace(), [*tuning_attempts(sagemaker, RUN, "training.tune", output_bucket=BUCKET), plain]
+    )  # type: ignore[arg-type]
+
+    assert (len(jobs), len(asked)) == (751, MOST_LOGS)
+    assert {"plain", f"{TUNING}-400"} < set(asked)
+    assert f"{TUNING}-000" not in asked

@@ -11,12 +11,13 @@ from include.training.selection import NoUsableJobError, contenders, select_best
 
 
 def job(name: str, accuracy: float | None, *, part: Part = "base", **changes: Any) -> RunJob:
-    """A completed job that reached an accuracy."""
+    """A completed job whose weights have an accuracy, whatever AWS reports."""
     given: dict[str, Any] = {
         "name": name,
         "status": "Completed",
         "role": "tuning" if part == "tuning" else "base",
-        "metrics": {} if accuracy is None else {"validation:accuracy": accuracy},
+        "accuracy": accuracy,
+        "metrics": {"validation:accuracy": 0.999},
         "artifact": f"s3://models-of-acme/jobs/{name}/output/model.tar.gz",
         "billable_seconds": 100,
     }
@@ -63,10 +64,6 @@ def test_equal_jobs_of_equal_cost_are_told_apart_by_name() -> None:
     assert (best.job, best.reason) == ("a", "validation:accuracy 0.9000 at the same cost as b: the first by name")
 
 
-def test_a_smaller_objective_may_be_the_better() -> None:
-    assert select_best([job("high", 0.9), job("low", 0.1)], maximize=False).best.job == "low"
-
-
 def test_jobs_that_cannot_be_used_are_named() -> None:
     selected = select_best(
         [
@@ -74,18 +71,66 @@ def test_jobs_that_cannot_be_used_are_named() -> None:
             job("good", 0.5),
             job("silent", None),
             job("lost", 0.99, artifact=None),
-            job("no-number", float("nan")),
             job("stopped", 0.99, status="Stopped"),
         ]
     )
-    assert (selected.best.job, selected.best.reason) == ("good", "validation:accuracy 0.5000, the only usable job")
+    assert (selected.best.job, selected.best.reason) == (
+        "good",
+        "validation:accuracy 0.5000, the only usable one of 5 jobs",
+    )
     assert [(skip.job, skip.reason) for skip in selected.skipped] == [
         ("failed", "Failed: AlgorithmError: out of memory"),
-        ("silent", "tells no validation:accuracy"),
+        ("silent", "reports no validation:accuracy"),
         ("lost", "left no artifact"),
-        ("no-number", "tells no validation:accuracy"),
         ("stopped", "Stopped"),
     ]
+
+
+def test_the_epoch_of_the_best_weights_is_told() -> None:
+    best = select_best([job("high", 1.0, kept_epoch=5), job("late", 0.95, kept_epoch=6, billable_seconds=1)]).best
+    assert (best.job, best.value) == ("high", 1.0)
+    assert best.reason == "the highest validation:accuracy: 1.0000 after epoch 5, then late with 0.9500"
+
+
+def test_the_only_job_there_was_is_called_so() -> None:
+    assert select_best([job("plain", 0.5)]).best.reason == "validation:accuracy 0.5000, the only job"
+
+
+@pytest.mark.parametrize(
+    ("mode", "continue_with", "reason"),
+    [
+        ("both", "best", "the highest validation:accuracy: 0.9000, then tune-1-002 with 0.8000"),
+        (
+            "both",
+            "train",
+            "validation:accuracy 0.5000, the only usable one of 2 jobs; "
+            "2 tuned jobs did not compete, as training.continue_with is train",
+        ),
+        (
+            "both",
+            "tune",
+            "the highest validation:accuracy: 0.9000, then tune-1-002 with 0.8000; "
+            "2 base jobs did not compete, as training.continue_with is tune",
+        ),
+    ],
+)
+def test_the_reason_counts_what_there_was(mode: str, continue_with: str, reason: str) -> None:
+    conf = RunConf.from_conf({"training.mode": mode, "training.continue_with": continue_with})
+    jobs = [
+        job("plain", 0.5),
+        job("lost", 0.9, status="Failed"),
+        job("tune-1-001", 0.9, part="tuning"),
+        job("tune-1-002", 0.8, part="tuning"),
+    ]
+    assert select_best(jobs, conf).best.reason == reason
+
+
+def test_after_a_tuning_the_reason_names_the_search_that_did_not_compete() -> None:
+    conf = RunConf.from_conf({"training.mode": "tune_then_train"})
+    jobs = [job("full", 0.5, part="tuned"), job("tune-1-001", 0.9, part="tuning")]
+    assert select_best(jobs, conf).best.reason == (
+        "validation:accuracy 0.5000, the only job; 1 tuned job did not compete, as training.mode is tune_then_train"
+    )
 
 
 def test_no_usable_job_says_what_became_of_each() -> None:

@@ -186,7 +186,9 @@ def test_the_model_that_goes_on_is_the_incremental_one_where_there_is_one() -> N
     job = JobResult.of_training_job(described_training_job("incremental-job")).model_dump(mode="json")
     models = {"select_best": BEST, "train_incremental": job}
 
-    assert final_model(models).job == "incremental-job"
+    assert (final_model(models).job, final_model(models).value) == ("incremental-job", 0.5)
+    silent = {**models, "train_incremental": {**job, "accuracy": None, "metrics": {}}}
+    assert final_model(silent).value is None
     assert final_model({**models, "train_incremental": None}).job == "base-job"
     assert base_model(models).job == "base-job"
 
