@@ -19,7 +19,7 @@ from include.problems import did_you_mean, nearest
 
 ALGORITHM = "image-classification"
 VERSION = "1"
-REGISTRY = re.compile(rf"(?P<account>\d{{12}})\.dkr\.ecr[^/]*/{ALGORITHM}(?:[:@].*)?")
+REGISTRY = re.compile(rf"(?P<account>\d{{12}})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[^/]+/{ALGORITHM}(?:[:@].*)?")
 METRIC_DEFINITIONS = tuple(
     {"Name": f"{channel}:accuracy{suffix}", "Regex": rf"Epoch\[[0-9]+\] {logged}-accuracy=([0-9.]+)"}
     for channel, logged in (("train", "Train"), ("validation", "Validation"))
@@ -49,7 +49,7 @@ def algorithm_image(region: str) -> str:
 def is_aws_image(image: str) -> bool:
     """Whether the image is AWS's own, of which SageMaker knows the metrics and takes no definitions."""
     found = REGISTRY.fullmatch(image)
-    return found is not None and found["account"] in registry_accounts().values()
+    return found is not None and registry_accounts().get(found["region"]) == found["account"]
 
 
 @cache

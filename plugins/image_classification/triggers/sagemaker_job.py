@@ -110,7 +110,7 @@ class SageMakerJobTrigger(BaseTrigger):
                 self.log.info("%s %s: %s", self.kind.noun.capitalize(), self.name, change)
             epochs = (news.answer.get("HyperParameters") or {}).get("epochs", "")
             self.job_progress.epochs = int(epochs) if epochs.isdigit() else None
-            self.job_progress.machines = machines_of(news.answer)
+        self.job_progress.machines = machines_of(description)
         for line in news.lines:
             shown, summary = self.job_progress.read(line)
             self.log.info("%s", shown)

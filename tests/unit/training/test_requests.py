@@ -274,6 +274,7 @@ def test_an_image_of_ones_own_comes_from_the_settings() -> None:
         "123456789012.dkr.ecr.eu-central-1.amazonaws.com/image-classification:1",
         "123456789012.dkr.ecr.eu-central-1.amazonaws.com/acme/image-classification:1",
         "813361260812.dkr.ecr.eu-central-1.amazonaws.com/other:1",
+        "811284229777.dkr.ecr.eu-central-1.amazonaws.com/image-classification:1",
     ],
 )
 def test_an_image_of_ones_own_brings_the_definitions_of_its_metrics(image: str) -> None:

@@ -52,6 +52,27 @@ async def test_one_call_tells_of_all_jobs_and_only_those_that_changed_are_descri
         event.cancel()
 
 
+async def test_the_log_of_two_machines_tells_each_epoch_once_with_the_figures_of_one(
+    aws: FaultyAws, caplog: pytest.LogCaptureFixture
+) -> None:
+    aws.start("pair")
+    aws.jobs["pair"]["ResourceConfig"] = {"InstanceType": "ml.g4dn.xlarge", "InstanceCount": 2}
+    for epoch in (0, 1):
+        for line in ("Train-accuracy=0.{}1", "Time cost=5", "Validation-accuracy=0.{}2"):
+            for machine in (2, 1):
+                aws.write("pair", f"Epoch[{epoch}] {line.format(machine)}", machine=f"algo-{machine}-1767323045")
+    aws.move("pair", "Completed", "Completed")
+
+    with caplog.at_level(logging.INFO, "task"):
+        await event_of(waiting("pair"))
+
+    summaries = [line for line in caplog.messages if line.startswith("==>")]
+    assert all("train accuracy 0.1100, validation accuracy 0.1200" in line for line in summaries)
+    assert [line.partition(",")[0] for line in summaries] == ["==> epoch 1 of 2", "==> epoch 2 of 2"]
+    assert sum(line.startswith("[algo-2] Epoch[") for line in caplog.messages) == 6
+    assert sum(line.startswith("[algo-1] Epoch[") for line in caplog.messages) == 6
+
+
 async def test_one_call_reads_the_logs_of_many_jobs_and_each_line_reaches_its_own_task_once(
     aws: FaultyAws, caplog: pytest.LogCaptureFixture
 ) -> None:
