@@ -167,7 +167,7 @@ class WholeImages:
                 images[place] = decode_whole_image(record.image, self._shape)
             except UndecodableImageError as broken:
                 file = f"{self._records.path.name} in channel '{self._records.channel}'"
-                raise CustomerError([f"record {row} of {file}: {broken}"]) from broken
+                raise CustomerError([f"record {self._records.number(row)} of {file}: {broken}"]) from broken
         labels = np.zeros((self._batch_size, self._records.labels.shape[1]), dtype=np.float32)
         labels[: len(rows)] = self._records.labels[rows]
         return Batch(

@@ -30,6 +30,11 @@ class TrainingJob:
         chosen = self.hyperparameters
         found = []
         for records in (self.train, self.validation):
+            if records.leading_headers:
+                found.append(
+                    f"{records.leading_headers} records of {records.path.name} in channel '{records.channel}' have a "
+                    "header and no image: they are passed over"
+                )
             absent = classes_without_records(records, chosen.num_classes)
             if absent:
                 found.append(f"no image in channel '{records.channel}' has class {', '.join(map(str, absent[:20]))}")

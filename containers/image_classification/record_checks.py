@@ -18,7 +18,11 @@ def record_problems(records: RecordFile, values: Mapping[str, Any]) -> list[str]
     if records.format_problem:
         return [f"{records.path.name} in channel '{records.channel}' {records.format_problem}"]
     if len(records) == 0:
-        return [f"Empty .rec file in {records.channel} channel: {records.path.name} holds no records"]
+        headers = records.leading_headers
+        held = f"no image, and {headers} records of a header" if headers else "no records"
+        return [f"Empty .rec file in {records.channel} channel: {records.path.name} holds {held}"]
+    if records.headers_behind:
+        return [header_problem(records)]
     found = [
         sample_count_problem(records, values.get("num_training_samples")),
         batch_problem(records, values.get("mini_batch_size")),
@@ -49,13 +53,22 @@ def batch_problem(records: RecordFile, batch: int | None) -> str | None:
     )
 
 
+def header_problem(records: RecordFile) -> str:
+    """Refuse records of a header and no image where MXNet's reader would come upon them."""
+    return (
+        f"{len(records.headers_behind)} records of {records.path.name} in channel '{records.channel}' have a header "
+        f"and no image behind the first image, the first is record {records.number(records.headers_behind[0])}: "
+        "MXNet's reader ends there; pack the file without them"
+    )
+
+
 def image_problem(records: RecordFile) -> str | None:
     """Refuse records without a readable image."""
     if len(records.unreadable) == 0:
         return None
     return (
         f"{len(records.unreadable)} records of {records.path.name} in channel '{records.channel}' hold no readable "
-        f"image, the first is record {records.unreadable[0]}"
+        f"image, the first is record {records.number(records.unreadable[0])}"
     )
 
 
@@ -72,8 +85,8 @@ def size_problem(records: RecordFile, values: Mapping[str, Any]) -> str | None:
     first_width, first_height = records.sizes[small[0]]
     return (
         f"input image size smaller than input shape: {len(small)} of {len(records)} images in channel "
-        f"'{records.channel}' are smaller than image_shape {width} x {height} (width x height), record {small[0]} is "
-        f"{first_width} x {first_height}: pack larger images or lower image_shape"
+        f"'{records.channel}' are smaller than image_shape {width} x {height} (width x height), record "
+        f"{records.number(small[0])} is {first_width} x {first_height}: pack larger images or lower image_shape"
     )
 
 
@@ -103,7 +116,7 @@ def multi_label_problem(records: RecordFile, where: str, width: int, classes: in
     odd = np.flatnonzero(~np.isin(records.labels, (0.0, 1.0)).all(axis=1))
     if len(odd) == 0:
         return None
-    return f"{len(odd)} records of {where} have labels other than 0 and 1, the first is record {odd[0]}"
+    return f"{len(odd)} records of {where} have labels other than 0 and 1, the first is record {records.number(odd[0])}"
 
 
 def class_index_problem(records: RecordFile, where: str, classes: int) -> str | None:
@@ -114,7 +127,7 @@ def class_index_problem(records: RecordFile, where: str, classes: int) -> str | 
         return None
     return (
         f"{len(odd)} records of {where} have a label outside 0..{classes - 1} (num_classes={classes}), "
-        f"the first is record {odd[0]} with label {labels[odd[0]]:g}"
+        f"the first is record {records.number(odd[0])} with label {labels[odd[0]]:g}"
     )
 
 

@@ -20,7 +20,11 @@ from .recordio import RecordFormatError, labelled_images
 class RecordFile:
     """What a scan of heads found; no image was decoded for it.
 
-    `offsets`: int64 byte offsets of the records, in order. `labels`: float32, one row per record; no rows when the
+    Records of a header and no image before the first image, as the files of face data sets have them, are passed over
+    and counted in `leading_headers`: MXNet's reader begins at the first offset of the index. `headers_behind`: rows of
+    such records behind the first image, where MXNet's reader ends.
+
+    `offsets`: int64 byte offsets of the other records, in order. `labels`: float32, one row per record; no rows when the
     records differ in label width. `sizes`: int32 width and height per record, zero where unreadable. `resize`: what
     the shorter side shall become, None where images stay as they are.
     """
@@ -33,6 +37,8 @@ class RecordFile:
     sizes: NDArray[np.int32]
     format_problem: str | None = None
     resize: int | None = None
+    leading_headers: int = 0
+    headers_behind: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -41,6 +47,10 @@ class RecordFile:
     def unreadable(self) -> NDArray[np.int64]:
         """Numbers of the records whose image has no readable head."""
         return np.flatnonzero(self.sizes.min(axis=1) == 0) if len(self) else np.empty(0, dtype=np.int64)
+
+    def number(self, row: int) -> int:
+        """The number in the file, from 0, of the record behind a row."""
+        return int(row) + self.leading_headers
 
     def has_only(self, size: ImageSize) -> bool:
         """Whether every image already is of this size."""
@@ -55,11 +65,17 @@ def scan_records(channel: str, path: Path, resize: int | None = None) -> RecordF
     offsets: list[int] = []
     labels: list[NDArray[np.float32]] = []
     sizes: list[ImageSize] = []
-    problem = None
+    headers_behind: list[int] = []
+    leading_headers, problem = 0, None
     with path.open("rb") as stream:
         buffer = map_file(stream.fileno(), path.stat().st_size)
         try:
             for record in labelled_images(buffer):
+                if len(record.image) == 0:
+                    if not offsets:
+                        leading_headers += 1
+                        continue
+                    headers_behind.append(len(offsets))
                 offsets.append(record.offset)
                 labels.append(record.labels)
                 sizes.append(image_size(record.image) or decoded_size(record.image))
@@ -75,6 +91,8 @@ def scan_records(channel: str, path: Path, resize: int | None = None) -> RecordF
         sizes=resized(np.array(sizes, dtype=np.int32).reshape(-1, 2), resize),
         format_problem=problem,
         resize=resize,
+        leading_headers=leading_headers,
+        headers_behind=tuple(headers_behind),
     )
 
 

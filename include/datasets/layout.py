@@ -87,6 +87,16 @@ class VersionLayout:
         return f"{self.prefix}report.html"
 
     @property
+    def packed_list(self) -> str:
+        """Key of ``packed.txt``, an address in each line."""
+        return f"{self.prefix}packed.txt"
+
+    @property
+    def not_packed_list(self) -> str:
+        """Key of ``not-packed.txt``, an address and the reason in each line."""
+        return f"{self.prefix}not-packed.txt"
+
+    @property
     def plan(self) -> str:
         """Key prefix of the plan's documents; removed after publishing."""
         return f"{self.prefix}plan/"

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypedDict
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,20 +30,33 @@ SINK_PART = 16 << 20
 PARTS_AT_ONCE = 4
 
 
+class ContentType(TypedDict, total=False):
+    """The argument of a call that gives an object its content type; S3 has one of its own where none is given."""
+
+    ContentType: str
+
+
+def content_type_of(name: str) -> ContentType:
+    """The content type as a call's argument, none where it is empty."""
+    return {"ContentType": name} if name else {}
+
+
 class MultipartUpload:
     """Uploads and copies parts in a few threads; the object appears when the ``with`` block ends without an error."""
 
-    def __init__(self, s3: S3Client, bucket: str, key: str) -> None:
+    def __init__(self, s3: S3Client, bucket: str, key: str, *, content_type: str = "") -> None:
         self._s3 = s3
         self._bucket = bucket
         self._key = key
+        self._content_type = content_type
         self._upload_id = ""
         self._parts: list[Future[CompletedPartTypeDef]] = []
         self._pool = ThreadPoolExecutor(PARTS_AT_ONCE)
         self._slots = BoundedSemaphore(PARTS_AT_ONCE)
 
     def __enter__(self) -> Self:
-        self._upload_id = self._s3.create_multipart_upload(Bucket=self._bucket, Key=self._key)["UploadId"]
+        kind = content_type_of(self._content_type)
+        self._upload_id = self._s3.create_multipart_upload(Bucket=self._bucket, Key=self._key, **kind)["UploadId"]
         return self
 
     def upload(self, read: Callable[[], bytes]) -> None:
@@ -104,10 +117,11 @@ class MultipartUpload:
 class ObjectSink:
     """A binary sink that becomes an S3 object: one PUT while it is small, a multipart upload beyond ``SINK_PART``."""
 
-    def __init__(self, s3: S3Client, bucket: str, key: str) -> None:
+    def __init__(self, s3: S3Client, bucket: str, key: str, *, content_type: str = "") -> None:
         self._s3 = s3
         self._bucket = bucket
         self._key = key
+        self._content_type = content_type
         self._buffer = bytearray()
         self._upload: MultipartUpload | None = None
 
@@ -119,7 +133,8 @@ class ObjectSink:
         self._buffer += data
         if len(self._buffer) >= SINK_PART:
             if self._upload is None:
-                self._upload = MultipartUpload(self._s3, self._bucket, self._key).__enter__()
+                upload = MultipartUpload(self._s3, self._bucket, self._key, content_type=self._content_type)
+                self._upload = upload.__enter__()
             self._send_part(self._upload)
         return len(data)
 
@@ -135,7 +150,8 @@ class ObjectSink:
                 raise
             self._upload.__exit__(kind, error, trace)
         elif error is None:
-            self._s3.put_object(Bucket=self._bucket, Key=self._key, Body=bytes(self._buffer))
+            named = content_type_of(self._content_type)
+            self._s3.put_object(Bucket=self._bucket, Key=self._key, Body=bytes(self._buffer), **named)
 
     def _send_part(self, upload: MultipartUpload) -> None:
         part = bytes(self._buffer)

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from obstore.exceptions import NotFoundError, PermissionDeniedError, UnauthenticatedError
 
 from include.datasets.errors import DatasetError
+from include.datasets.multipart import content_type_of
 from include.datasets.object_store import is_plain_key, open_store
 
 if TYPE_CHECKING:
@@ -192,11 +193,11 @@ def put_object(
 ) -> None:
     """Write one object whole, its MD5 beside it."""
     if is_plain_key(key):
-        kind = {"Content-Type": content_type} if content_type else {}
-        obstore.put(store, key, data, use_multipart=False, attributes={MD5: md5, **kind})
+        named = {"Content-Type": content_type} if content_type else {}
+        obstore.put(store, key, data, use_multipart=False, attributes={MD5: md5, **named})
     else:
-        kind = {"ContentType": content_type} if content_type else {}
-        s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata={MD5: md5}, **kind)  # type: ignore[arg-type]
+        kind = content_type_of(content_type)
+        s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata={MD5: md5}, **kind)
 
 
 def unwritable(bucket: str, prefix: str, error: Exception) -> Exception:

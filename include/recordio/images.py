@@ -200,20 +200,26 @@ def packed_size(header: ImageHeader, options: ImageOptions | ImageSteps) -> tupl
 def working_bytes(header: ImageHeader, options: ImageOptions | ImageSteps) -> int:
     """Return how much memory decoding and packing an image takes at most, beside its source bytes."""
     width, height = packed_size(header, options)
-    return decoding_bytes(header, options.color, reduction(header, options)) + width * height * 3
+    resized = width * height * _bytes_of_pixel(header, options.color)
+    return decoding_bytes(header, options.color, reduction(header, options)) + resized
 
 
 def decoding_bytes(header: ImageHeader, color: int = 1, part: int = 1) -> int:
     """Return how much memory decoding an image takes at most, measured with OpenCV 5 for each format."""
-    stored = header.channels * header.bits // 8
-    pixel = max(3, stored) if color < 0 else 3
-    decoded = (header.width // part + 1) * (header.height // part + 1) * pixel
+    decoded = (header.width // part + 1) * (header.height // part + 1) * _bytes_of_pixel(header, color)
     kept = _KEPT_BY_DECODER.get(header.format, 0)
     if header.format == "PNG" and header.animated:
-        kept = 3 * stored  # the frame, the canvas and the one before
+        kept = 3 * header.channels * header.bits // 8  # the frame, the canvas and the one before
     elif header.progressive:
         kept = 2 * header.channels  # the coefficients of every scan
     return 2 * decoded + header.pixels * kept + header.part_bytes  # OpenCV's own, and the array that Python gets of it
+
+
+def _bytes_of_pixel(header: ImageHeader, color: int) -> int:
+    if color >= 0:
+        return 3
+    channels = 4 if header.channels == 2 else header.channels  # gray with transparency is decoded to four
+    return max(3, channels * header.bits // 8)
 
 
 def _check_pixels(width: int, height: int, when: str) -> None:

@@ -139,6 +139,12 @@ def _text(found: Inspection, most_labels: int) -> str:
     lines.append(f"  ids      {'unique' if not found.repeated_ids else f'{found.repeated_ids:,} appear again'}")
     formats = ", ".join(f"{count:,} {name}" for name, count in found.formats.most_common())
     lines.append(f"  images   {formats or 'none'}{f', {found.truncated:,} of them truncated' * bool(found.truncated)}")
+    if found.imageless:
+        lines.append(f"  headers  {found.imageless:,} record{'s' * (found.imageless > 1)} of a header and no image")
+    lines += [
+        f"  headers  record {number:,} stands behind an image: MXNet's reader ends there"
+        for number in found.imageless_at
+    ]
     ranges = [("width", found.widths, "pixels"), ("height", found.heights, "pixels")]
     ranges.append(("size", found.image_sizes, "bytes"))
     lines += [f"  {what:8} {_range(values, unit)}" for what, values, unit in ranges if values.count]

@@ -52,7 +52,9 @@ class Inspection:
     ``labels_by_place`` counts the records with several by each label at each place. Past 10,000 different labels,
     10,000 places or 100,000 different labels at all places no new ones are counted and ``has_more_labels`` is set.
     Widths and heights are in pixels, sizes in bytes. ``damaged_at`` is the first bad byte, with its reason in
-    ``damage``. ``unreadable`` counts records without an image that MXNet can read, ``faults`` holds the first of them.
+    ``damage``. ``unreadable`` counts records with an image that MXNet cannot read, ``faults`` holds the first of them.
+    ``imageless`` counts records of a header and no image, whose labels are not counted; ``imageless_at`` holds the
+    numbers, from 1, of the first that stand behind an image, where MXNet's reader ends.
     """
 
     name: str
@@ -68,6 +70,8 @@ class Inspection:
     heights: Range = field(default_factory=Range)
     image_sizes: Range = field(default_factory=Range)
     truncated: int = 0
+    imageless: int = 0
+    imageless_at: list[int] = field(default_factory=list)
     unreadable: int = 0
     faults: list[str] = field(default_factory=list)
     damaged_at: int | None = None
@@ -80,7 +84,12 @@ class Inspection:
         has_one_width = len(self.label_widths) <= 1
         index_is_sound = self.index is None or not self.index.faults
         return (
-            bool(self.records) and self.damaged_at is None and not self.unreadable and has_one_width and index_is_sound
+            self.records > self.imageless
+            and self.damaged_at is None
+            and not self.unreadable
+            and not self.imageless_at
+            and has_one_width
+            and index_is_sound
         )
 
 
@@ -112,12 +121,22 @@ def _count(found: Inspection, record: Record, seen: SeenIds, *, decode: bool) ->
         _complain(found, record, str(error))
         return 0
     found.repeated_ids += not seen.add(packed.id)
+    if not packed.image:
+        _count_imageless(found)
+        return packed.id
     _count_labels(found, packed.labels)
     found.image_sizes.add(len(packed.image))
     reason = _count_image(found, packed, decode=decode)
     if reason is not None:
         _complain(found, record, f"id {packed.id}: {reason}")
     return packed.id
+
+
+def _count_imageless(found: Inspection) -> None:
+    # Every record before this one that has a width of labels has an image.
+    if found.label_widths and len(found.imageless_at) < _MOST_FAULTS:
+        found.imageless_at.append(found.records)
+    found.imageless += 1
 
 
 def _count_labels(found: Inspection, labels: tuple[float, ...]) -> None:

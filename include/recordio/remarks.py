@@ -27,10 +27,7 @@ _CHANNELS = {1: "gray", 2: "gray with transparency", 4: "colour with transparenc
 
 
 def remarks(name: str, source: bytes, header: ImageHeader, packed: PackedImage, options: ImageOptions) -> str | None:
-    """Say what was done to an odd image, or that its name is wrong; None for an ordinary one.
-
-    Three channels are taken for what is packed, as in every dataset.
-    """
+    """Say what was done to an odd image, or that its name is wrong; None for an ordinary one."""
     found: list[str] = []
     ending = name.rpartition(".")[2]
     if _FORMATS.get(ending.lower(), header.format) != header.format:
@@ -45,18 +42,39 @@ def _changes(source: bytes, header: ImageHeader, packed: PackedImage, options: I
     if is_truncated_jpeg(source):
         found.append("truncated: the missing part is gray")
     if header.orientation > 1:
-        found.append(f"turned upright: its EXIF orientation is {header.orientation}")
+        turned = "turned" if options.color >= 0 else "not turned"
+        found.append(f"{turned} upright: its EXIF orientation is {header.orientation}")
     elif (header.width > header.height and packed.width < packed.height) or (
         header.width < header.height and packed.width > packed.height
     ):
         found.append("turned upright")
-    if header.channels != 3:
-        kind = "CMYK" if header.format == "JPEG" and header.channels == 4 else _CHANNELS.get(header.channels)
-        found.append(f"converted to three channels from {kind or header.channels}")
-    if header.bits > 8:
-        found.append(f"reduced from {header.bits} bits a channel")
+    found += _converted(header, options) if options.color >= 0 else _lost(header, options)
     if header.animated:
         found.append("animated: its first frame")
     if header.short_side < options.resize:
         found.append(f"enlarged: its shorter side has {header.short_side} pixels")
+    return found
+
+
+def _converted(header: ImageHeader, options: ImageOptions) -> list[str]:
+    """What became of the channels and bits where the options say how many there are."""
+    found: list[str] = []
+    ordinary, target = ((3,), "three channels") if options.color else ((1, 3), "grayscale")
+    if header.channels not in ordinary:
+        kind = "CMYK" if header.format == "JPEG" and header.channels == 4 else _CHANNELS.get(header.channels)
+        found.append(f"converted to {target} from {kind or header.channels}")
+    if header.bits > 8:
+        found.append(f"reduced from {header.bits} bits a channel")
+    return found
+
+
+def _lost(header: ImageHeader, options: ImageOptions) -> list[str]:
+    """What a JPEG cannot hold of an image that is packed as it is stored."""
+    if options.encoding != ".jpg":
+        return []
+    found: list[str] = []
+    if header.channels in (2, 4) and header.format != "JPEG":
+        found.append("its transparency is lost: a JPEG holds none")
+    if header.bits > 8:
+        found.append(f"cut off at 255: a JPEG holds 8 bits a channel, and it has {header.bits}")
     return found

@@ -76,6 +76,12 @@ class PackingConf(Section):
         95, ge=1, le=100, title="Quality", description="JPEG quality; for PNG the compression, up to 9."
     )
     encoding: Literal["jpg", "png"] = Field("jpg", title="Encoding", description="Format of the packed images.")
+    color: Literal[-1, 0, 1] = Field(
+        1,
+        title="Color",
+        description="`1`: three channels; `0`: grayscale, for an `image_shape` of `1,height,width`; `-1`: as stored, "
+        "with alpha and 16 bits where the encoding is `png`, and not turned upright.",
+    )
     center_crop: bool = Field(False, title="Centre crop", description="Cut the middle square out before resizing.")
     pass_through: bool = Field(
         False, title="Pass through", description="Pack each image as it is: not resized, not encoded again."

@@ -131,6 +131,7 @@ def packing_is_one_thing(conf: RunSections) -> Iterator[Problem]:
         "resize": packing.resize,
         "center_crop": packing.center_crop,
         "encoding": packing.encoding == "png",
+        "color": packing.color != 1,
         "fast_decode": packing.fast_decode,
     }
     records = conf.dataset.source_kind == "records"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -69,6 +70,31 @@ def test_both_readers_see_the_same_pixels_in_the_order_red_green_blue(tmp_path: 
     cropped = next(iter(CroppedImages(records, SHAPE, 4, seed=0, index=tmp_path / "a.idx"))).images.asnumpy()
     assert whole[0, :, 0, 0].tolist() == [250, 120, 10]
     assert np.array_equal(whole, cropped)
+
+
+def test_both_readers_see_the_same_pixels_of_grayscale_images(tmp_path: Path) -> None:
+    gray = [cv2.cvtColor(picture(n % 3, n), cv2.COLOR_BGR2GRAY) for n in range(4)]
+    write_records(tmp_path / "a.rec", [(0.0, encoded(image, ".png")) for image in gray])
+    records = scan_records("train", tmp_path / "a.rec")
+    shape = (1, 28, 28)
+    whole = next(iter(WholeImages(records, shape, 4, threads=1))).images.asnumpy()
+    cropped = next(iter(CroppedImages(records, shape, 4, seed=0, index=tmp_path / "a.idx"))).images.asnumpy()
+    assert whole.shape == cropped.shape == (4, *shape)
+    assert whole[:, 0].tolist() == [image.tolist() for image in gray]
+    assert sorted(cropped.reshape(4, -1).tolist()) == sorted(whole.reshape(4, -1).tolist())
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_header_records_before_the_first_image_reach_no_reader(tmp_path: Path, native: bool) -> None:
+    images = [(float(n), image) for n, (_, image) in enumerate(corner_images(22, side=28 if native else 31))]
+    write_records(tmp_path / "a.rec", [([7.0, 9.0], b""), ([7.0, 9.0], b""), *images])
+    records = scan_records("train", tmp_path / "a.rec")
+    batches = training_batches(records, chosen(), seed=1, threads=2, workspace=tmp_path)
+    assert isinstance(batches, CroppedImages if native else WholeImages)
+    for _ in range(2):
+        assert set(labels_of(batches)) <= set(range(22))
+        assert len(labels_of(batches)) == 20
+    assert labels_of(WholeImages(records, SHAPE, 4, threads=2)) == list(range(22))
 
 
 def test_several_labels_come_as_rows(tmp_path: Path) -> None:

@@ -97,6 +97,43 @@ def test_multi_label_columns_are_zero_or_one(make_job: JobMaker) -> None:
     assert "have labels other than 0 and 1, the first is record 0" in refusal(job)
 
 
+HEADER = ([7.0, 9.0], b"")
+"""A record of a header and no image, as face data sets begin with."""
+
+
+def test_header_records_before_the_first_image_are_passed_over(job: JobFolder) -> None:
+    write_records(job.channel("train") / "train.rec", [HEADER, HEADER, *corner_images(TRAIN_IMAGES)])
+    read_back = read(job)
+    assert (len(read_back.train), read_back.train.leading_headers) == (TRAIN_IMAGES, 2)
+    assert read_back.warnings() == [
+        "2 records of train.rec in channel 'train' have a header and no image: they are passed over"
+    ]
+
+
+def test_a_problem_behind_header_records_names_the_record_of_the_file(job: JobFolder) -> None:
+    records = [HEADER, *corner_images(TRAIN_IMAGES - 1), (9.0, encoded(picture(0, 0, side=20, width=40)))]
+    write_records(job.channel("train") / "train.rec", records)
+    message = refusal(job)
+    assert f"record {TRAIN_IMAGES} is 40 x 20" in message
+    assert f"the first is record {TRAIN_IMAGES} with label 9" in message
+
+
+@pytest.mark.parametrize("place", [1, TRAIN_IMAGES])
+def test_header_records_behind_an_image_are_refused(job: JobFolder, place: int) -> None:
+    records = list(corner_images(TRAIN_IMAGES))
+    records.insert(place, HEADER)  # type: ignore[arg-type]
+    write_records(job.channel("train") / "train.rec", records)
+    assert (
+        f"1 records of train.rec in channel 'train' have a header and no image behind the first image, the first is "
+        f"record {place}: MXNet's reader ends there; pack the file without them"
+    ) in refusal(job)
+
+
+def test_a_file_of_header_records_alone_is_empty(job: JobFolder) -> None:
+    write_records(job.channel("train") / "train.rec", [HEADER])
+    assert "Empty .rec file in train channel: train.rec holds no image, and 1 records of a header" in refusal(job)
+
+
 @pytest.mark.parametrize(("shape", "fits"), [("3,28,40", True), ("3,40,28", False), ("3,28,41", False)])
 def test_height_is_compared_with_height_and_width_with_width(make_job: JobMaker, shape: str, fits: bool) -> None:
     layers = 20 if shape.startswith("3,28") else 18

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -26,6 +27,7 @@ from tests.containers.job_folder import (
     encoded,
     picture,
     several_corners,
+    write_records,
 )
 
 Response = tuple[int, str, bytes]
@@ -201,6 +203,26 @@ def test_multi_label_answers_are_one_probability_per_class(trained_multi_label: 
         assert len(endpoint.probabilities(large)) == CLASSES
     stored = re.findall(r"best model with validation accuracy: ([0-9.]+)", trained_multi_label.finished.log)[-1]
     assert right / (VALIDATION_IMAGES * CLASSES) == pytest.approx(float(stored), abs=1e-6)
+
+
+def test_a_network_of_one_channel_trains_on_grayscale_images_and_serves_both_kinds(tmp_path: Path) -> None:
+    def gray(count: int, first: int = 0) -> Iterator[tuple[float, bytes]]:
+        for number in range(first, first + count):
+            image = cv2.cvtColor(picture(number % CLASSES, number), cv2.COLOR_BGR2GRAY)
+            yield float(number % CLASSES), encoded(image)
+
+    job = JobFolder(tmp_path)
+    write_records(job.channel("train") / "train.rec", gray(TRAIN_IMAGES))
+    write_records(job.channel("validation") / "validation.rec", gray(VALIDATION_IMAGES, TRAIN_IMAGES))
+    finished = job.declare().set(image_shape="1,28,28", epochs=4).train()
+    assert finished.code == 0, finished.log
+    stored = float(re.findall(r"best model with validation accuracy: ([0-9.]+)", finished.log)[-1])
+    assert stored > 0.8
+    with serving(job) as endpoint:
+        answers = [(label, endpoint.probabilities(image)) for label, image in gray(VALIDATION_IMAGES, TRAIN_IMAGES)]
+        right = sum(answer.index(max(answer)) == label for label, answer in answers)
+        assert right / VALIDATION_IMAGES == pytest.approx(stored, abs=1e-6)
+        assert len(endpoint.probabilities(encoded(picture(0, 0)))) == CLASSES
 
 
 def test_sigterm_ends_the_server_in_time(trained: Trained) -> None:

@@ -88,15 +88,13 @@ def plan_version(
 
 
 def image_options(conf: DatasetConf) -> ImageOptions:
-    """Return the packing options of a run conf; a dataset's images always have three channels.
-
-    Those of record files are packed as they are.
-    """
+    """Return the packing options of a run conf; images of record files are packed as they are."""
     packing = conf.packing
     return ImageOptions(
         resize=packing.resize or 0,
         center_crop=packing.center_crop,
         quality=packing.quality,
+        color=packing.color,
         encoding=".png" if packing.encoding == "png" else ".jpg",
         pass_through=packing.pass_through or conf.source_kind == "records",
         fast_decode=packing.fast_decode,

@@ -33,6 +33,7 @@ from include.datasets.packing.shard import ShardResult
 from include.datasets.planning.version_plan import VersionPlan
 from include.datasets.publishing.compose import ByteRange, compose
 from include.datasets.publishing.inherited import InheritedRecords, inherit_records
+from include.datasets.publishing.plain_lists import write_plain_lists
 from include.datasets.publishing.report import write_report
 from include.datasets.publishing.working_files import remove_working_files
 from include.datasets.version import DatasetVersion, MeanImage, SplitCounts, find, load
@@ -186,12 +187,13 @@ def _channels(
 def _write_files(
     s3: S3Client, plan: VersionPlan, channels: Mapping[Split, Sequence[ByteRange]], manifest: pa.Table
 ) -> None:
-    """Write channels, manifest and labels side by side: mostly it is the server that works."""
+    """Write channels, manifest, lists and labels side by side: mostly it is the server that works."""
     layout = plan.layout
     labels = json.dumps(plan.labels, ensure_ascii=False).encode()
-    with ThreadPoolExecutor(len(SPLITS) + 1) as pool:
+    with ThreadPoolExecutor(len(SPLITS) + 2) as pool:
         written = [pool.submit(_write_channel, s3, plan, split, channels[split], manifest) for split in SPLITS]
         written.append(pool.submit(write_manifest, s3, layout.bucket, layout.manifest, manifest))
+        written.append(pool.submit(write_plain_lists, s3, layout, manifest))
         s3.put_object(Bucket=layout.bucket, Key=layout.labels, Body=labels, ContentType="application/json")
         for part in written:
             part.result()

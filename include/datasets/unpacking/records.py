@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import logging
 import os
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,9 +27,15 @@ from include.recordio.codec_memory import DecodingMemory
 from include.recordio.format import ImageRecord, RecordError, decode_image_record
 from include.recordio.images import ImageError, accept_image, decoding_bytes, readable_size
 from include.recordio.reader import BinarySource, DamagedRecordError, Record, read_records
+from include.recordio.writer import BinarySink
+
+logger = logging.getLogger(__name__)
 
 IMAGES_IN_FLIGHT = 64
 BYTES_IN_FLIGHT = 64 << 20
+IMAGELESS = "imageless"
+SHOWN = 5
+"""Records left out that the log names."""
 MOST_LABELS = 100_000
 """Labels of a record beyond which its header is no header."""
 LARGEST_INDEX = 1 << 24
@@ -45,20 +53,30 @@ class _Numbered:
 class RecordsUnpacker:
     """Writes the image of each record under ``prefix`` and keeps its labels for ``table``.
 
-    ``names`` are the classes in the order of their index, none where their indices are their names. ``step`` hears of
-    every record.
+    ``names`` are the classes in the order of their index, none where their indices are their names. A record of a
+    header and no image, as the files of face data sets have them, is left out: ``left_out`` takes a JSON line for each.
+    ``step`` hears of every record.
     """
 
     def __init__(
-        self, writer: ObjectWriter, prefix: str, names: Sequence[str], *, step: Callable[[], None] = lambda: None
+        self,
+        writer: ObjectWriter,
+        prefix: str,
+        names: Sequence[str],
+        left_out: BinarySink | None = None,
+        *,
+        step: Callable[[], None] = lambda: None,
     ) -> None:
         self._writer = writer
+        self._list = left_out
         self._prefix = prefix
         self._names = list(names)
         self._step = step
         self._width = 0
         self._shown = ""
         self._numbers: list[str] = []
+        self.left_out: Counter[str] = Counter()
+        """Records that gave no object, by status."""
         self._indices: list[list[int]] = []
 
     def unpack(self, source: BinarySource, shown: str) -> None:
@@ -71,7 +89,13 @@ class RecordsUnpacker:
                 self._writer.put(key, numbered.record.image)
                 self._numbers.append(key)
                 self._step()
+        if self.left_out:
+            logger.warning("%s: left out %s", shown, dict(self.left_out))
         if not self._numbers:
+            if headers := self.left_out[IMAGELESS]:
+                raise DatasetError(
+                    f"dataset.source = {shown} holds no image: its {headers} records have a header only; pack it again"
+                )
             raise DatasetError(f"dataset.source = {shown} holds no records: it is empty; pack it again")
 
     def summary(self, split: Split | None) -> UnpackedRecords:
@@ -97,6 +121,9 @@ class RecordsUnpacker:
     def _records(self, source: BinarySource) -> Iterator[_Numbered]:
         for number, framed in enumerate(read_records(source)):
             record = _image_record(number, framed)
+            if not record.image:
+                self._leave_out(number, record)
+                continue
             if self._width and len(record.labels) != self._width:
                 raise DamagedRecordError(
                     framed.offset,
@@ -106,6 +133,17 @@ class RecordsUnpacker:
             self._width = len(record.labels)
             self._indices.append(self._classes(number, framed, record))
             yield _Numbered(number, framed.offset, record)
+
+    def _leave_out(self, number: int, record: ImageRecord) -> None:
+        count = len(record.labels)
+        reason = f"it has {count} label{'s' * (count > 1)} and no image"
+        self.left_out[IMAGELESS] += 1
+        if self.left_out[IMAGELESS] <= SHOWN:
+            logger.info("Left out %s: %s", _name(number, record), reason)
+        if self._list is not None:
+            line = {"path": _name(number, record), "status": IMAGELESS, "reason": reason}
+            self._list.write(json.dumps(line).encode() + b"\n")
+        self._step()
 
     def _classes(self, number: int, framed: Record, record: ImageRecord) -> list[int]:
         labels = record.labels

@@ -110,14 +110,15 @@ def _unpack(
     left_out: Counter[str] = Counter()
     with ByteStream(remote) as stream, ObjectWriter(s3, stored) as writer:
         progress = _Progress(stream, writer, fingerprint.size)
-        if place.kind == "records":
-            unpacker = RecordsUnpacker(writer, place.images, names, step=progress.step)
-            unpacker.unpack(stream, place.shown)
-        else:
-            with ObjectSink(s3, place.bucket, place.left_out) as sink:
+        with ObjectSink(s3, place.bucket, place.left_out) as sink:
+            if place.kind == "records":
+                unpacker = RecordsUnpacker(writer, place.images, names, sink, step=progress.step)
+                unpacker.unpack(stream, place.shown)
+                left_out = unpacker.left_out
+            else:
                 archive = ArchiveUnpacker(writer, place.images, sink, step=progress.step)
                 archive.unpack(stream, place.shown)
-            left_out = archive.left_out
+                left_out = archive.left_out
     if place.kind == "records":
         split = split_of_address(place.address)
         records = unpacker.summary(split)

@@ -15,7 +15,7 @@ from include.run_conf.section import as_far_as_known, concerns
 from include.run_conf.tuning import LATEST
 from include.training.preflight.buckets import bucket_problems, bucket_questions
 from include.training.preflight.cost import charges, cost_findings
-from include.training.preflight.data import dataset_notes, dataset_problems
+from include.training.preflight.data import dataset_notes, dataset_problems, packing_problems
 from include.training.preflight.findings import Findings, PreflightError
 from include.training.preflight.ignored import ignored_notes
 from include.training.preflight.machines import machine_problems, region_problems
@@ -106,6 +106,8 @@ class _Look:
     def at_conf(self) -> Iterator[Problem]:
         """What conf and settings alone say."""
         yield from contradictions(self.conf)
+        if {"dataset", "training"} <= self.stages and not (self.dataset or self.goes_on or self.conf.dataset.version):
+            yield from packing_problems(self.conf)
         yield from machine_problems(self.conf, self.stages)
         yield from as_far_as_known(self._at_requests())
 

@@ -9,6 +9,7 @@ from include.deployment.prediction import LARGEST_BODY
 from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE
 from include.problems import Problem
 from include.run_conf.ranges import Range
+from include.run_conf.rules import TRIALS
 from include.run_conf.section import as_far_as_known
 from include.training.preflight.parents import parent_problems
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 BASE = "training.hyperparameters"
 INCREMENTAL = "incremental.hyperparameters"
+WORDS = {1: "one channel", 3: "three channels"}
 OTHER_ASPECT = 0.2
 """From this share on, the shape of an image differs from the network's so much that it is worth a word."""
 
@@ -29,6 +31,7 @@ def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestMode
     problems = [
         *_content_problems(dataset),
         *_image_problems(dataset, network, parent),
+        *_channel_problems(dataset, network, parent),
         *_payload_problems(dataset),
         *as_far_as_known(_label_problems(conf, dataset)),
     ]
@@ -125,6 +128,43 @@ def _resize_that_fits(dataset: DatasetVersion, height: int, width: int) -> int:
     if not now or not low or not narrow:
         return max(height, width)
     return min(max(height, width), max(-(-now * height // low), -(-now * width // narrow)))
+
+
+def _channel_problems(
+    dataset: DatasetVersion, network: Mapping[str, str], parent: BestModel | None
+) -> Iterator[Problem]:
+    shape, color = network.get("image_shape", "3,224,224"), dataset.packing.color
+    if dataset.packing.pass_through or (parent and color):
+        return  # a reader makes one channel of three: what learned from such images goes on with them
+    whose = f" of {parent.job}" if parent else ""
+    yield from channels_meet(f"{BASE}.image_shape", shape, color, whose=whose)
+
+
+def packing_problems(conf: RunConf) -> Iterator[Problem]:
+    """Whether the images that a run packs have the channels that its jobs, the trials among them, ask for."""
+    packing, training = conf.dataset.packing, conf.training
+    if packing.pass_through or conf.dataset.source_kind == "records":
+        return
+    base = training.hyperparameters.image_shape
+    own = [(index, trial) for index, trial in enumerate(training.trials) if not trial.dataset]
+    asks_base = training.mode != "train" or not training.trials
+    if asks_base or any(not trial.hyperparameters.image_shape for _, trial in own):
+        yield from channels_meet(f"{BASE}.image_shape", base, packing.color)
+    for index, trial in own:
+        if shape := trial.hyperparameters.image_shape:
+            yield from channels_meet(f"{TRIALS}.{index}.hyperparameters.image_shape", shape, packing.color)
+
+
+def channels_meet(field: str, shape: str, color: int, *, whose: str = "") -> Iterator[Problem]:
+    """Whether a network of this `image_shape` sees as many channels as `packing.color` packs; -1 goes with all."""
+    channels = int(shape.split(",", maxsplit=1)[0])
+    packed = {0: 1, 1: 3}.get(color, channels)
+    if channels != packed and channels in WORDS:
+        remedy = (
+            f"has {WORDS[channels]}, and images are packed with {WORDS[packed].split()[0]}: set dataset.packing.color "
+            f"to {int(channels == 3)}, or the first number to {packed}"
+        )
+        yield Problem(field=field, value=f"{shape}{whose}", remedy=remedy)
 
 
 def _payload_problems(dataset: DatasetVersion) -> Iterator[Problem]:

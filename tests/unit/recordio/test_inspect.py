@@ -225,3 +225,35 @@ def test_the_index_of_a_dataset_version_is_found_outside_of_its_channel(
 
     assert main([str(channel / "train.rec")]) == 0
     assert "lines, right" in capsys.readouterr().out
+
+
+def test_records_of_a_header_before_the_first_image_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [(number, [number % 2], jpeg(seed=number)) for number in (2, 3, 4)]
+    path = write_records(tmp_path / "a", [(0, [5, 9], b""), (1, [5, 9, 7], b""), *images])
+    status, found = inspected(capsys, str(path))
+    assert (status, found["is_sound"]) == (0, True)
+    assert (found["records"], found["imageless"], found["imageless_at"]) == (5, 2, [])
+    assert (found["labels"], found["label_widths"]) == ({"0.0": 2, "1.0": 1}, {"1": 3})
+    main([str(path)])
+    assert "  headers  2 records of a header and no image\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", [1, 3])
+def test_mxnet_ends_at_a_record_of_a_header_behind_an_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: int
+) -> None:
+    records = [(number, [number % 2], jpeg(seed=number)) for number in range(3)]
+    records.insert(place, (9, [5, 9], b""))
+    path = write_records(tmp_path / "a", records)  # type: ignore[arg-type]
+    status, found = inspected(capsys, str(path))
+    assert (status, found["imageless"], found["imageless_at"], found["unreadable"]) == (1, 1, [place + 1], 0)
+    main([str(path)])
+    assert f"record {place + 1} stands behind an image: MXNet's reader ends there\n" in capsys.readouterr().out
+
+
+def test_a_file_of_headers_alone_is_not_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_records(tmp_path / "a", [(0, [5, 9], b"")])
+    status, found = inspected(capsys, str(path))
+    assert (status, found["imageless"], found["is_sound"]) == (1, 1, False)

@@ -78,3 +78,31 @@ def test_of_what_passes_through_only_a_wrong_name_is_said() -> None:
     options = ImageOptions(pass_through=True)
     assert said("a.jpg", png(20, 30, 1), options) == "a PNG named .jpg"
     assert said("a.jpg", rotated_jpeg(20, 30), options) is None
+
+
+@pytest.mark.parametrize(
+    ("color", "encoding", "source", "expected"),
+    [
+        (0, ".jpg", jpeg(40, 60), None),
+        (0, ".jpg", jpeg(40, 60, 1), None),
+        (0, ".jpg", png(40, 60, 4), "converted to grayscale from colour with transparency"),
+        (0, ".jpg", cmyk_jpeg(), "converted to grayscale from CMYK"),
+        (-1, ".png", png(40, 60, 4), None),
+        (-1, ".jpg", png(40, 60, 4), "its transparency is lost: a JPEG holds none"),
+        (-1, ".png", cv2.imencode(".png", np.zeros((9, 9, 3), np.uint16))[1].tobytes(), None),
+        (
+            -1,
+            ".jpg",
+            cv2.imencode(".png", np.zeros((9, 9, 3), np.uint16))[1].tobytes(),
+            "cut off at 255: a JPEG holds 8 bits a channel, and it has 16",
+        ),
+        (-1, ".jpg", rotated_jpeg(40, 60), "not turned upright: its EXIF orientation is 6"),
+    ],
+)
+def test_what_is_odd_depends_on_the_channels_that_are_packed(
+    color: int, encoding: str, source: bytes, expected: str | None
+) -> None:
+    options = ImageOptions(color=color, encoding=encoding)  # type: ignore[arg-type]
+    name = "a.png" if source.startswith(b"\x89PNG") else "a.jpg"
+    packed = pack_image(source, options)
+    assert remarks(name, source, accept_image(source), packed, options) == expected

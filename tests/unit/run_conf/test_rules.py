@@ -231,6 +231,16 @@ TUNE = {"training.mode": "tune"}
             "names its files",
         ),
         (
+            {"dataset.packing.pass_through": True, "dataset.packing.color": 0},
+            "dataset.packing.color = 0: dataset.packing.pass_through packs images as they are: leave one of the two "
+            "out",
+        ),
+        (
+            {"dataset.source": "s3://bucket/train.rec", "dataset.packing.color": -1},
+            "dataset.packing.color = -1: images of .rec files are packed as they are: leave it out, or name the images "
+            "they were made of",
+        ),
+        (
             {"dataset.split.test_as": "validation"},
             "dataset.split.test_as = validation: only a source that is split already has test images: "
             "set dataset.layout or leave it at test",

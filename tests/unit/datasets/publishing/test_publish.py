@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from include.datasets.publishing.working_files import remove_working_files
 from include.datasets.version import DatasetVersion, load
 from include.recordio.format import decode_image_record
 from include.recordio.reader import read_records
-from tests.unit.datasets.conftest import Bucket
+from tests.unit.datasets.conftest import RUN_AFTER, Bucket
 from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def test_a_version_holds_exactly_what_the_layout_promises(bucket: Bucket) -> Non
         "index/validation.idx",
         "labels.json",
         "manifest.parquet",
+        "not-packed.txt",
+        "packed.txt",
         "report.html",
         "test/test.rec",
         "train/train.rec",
@@ -49,6 +52,69 @@ def test_the_smallest_height_and_the_smallest_width_are_those_of_different_image
             bucket.put(f"images/{label}/{number}.jpg", jpeg(height, width, seed=2 * number + place))
     version = bucket.build(bucket.conf())
     assert (version.smallest_side, version.smallest_height, version.smallest_width) == (20, 20, 24)
+
+
+def lists(bucket: Bucket, version: DatasetVersion) -> tuple[list[str], list[str]]:
+    """The lines of `packed.txt` and of `not-packed.txt`."""
+    for key in (version.layout.packed_list, version.layout.not_packed_list):
+        head = bucket.s3.head_object(Bucket=bucket.name, Key=key)
+        assert head["ContentType"] == "text/plain; charset=utf-8"
+    texts = (bucket.get(key).decode() for key in (version.layout.packed_list, version.layout.not_packed_list))
+    packed, not_packed = (text.split("\n") for text in texts)
+    assert (packed.pop(), not_packed.pop()) == ("", ""), "every line ends with a line feed"
+    return packed, not_packed
+
+
+def test_two_plain_lists_say_what_was_packed_and_what_was_not_and_why(bucket: Bucket, rows: Rows) -> None:
+    bucket.put_images({"cat": 8, "dog": 8})
+    bucket.put("images/cat/broken.jpg", b"\xff\xd8\xff no image")
+    bucket.put("images/cat/copy.jpg", bucket.get("images/cat/000.jpg"))
+    bucket.put("images/cat/empty.jpg", b"")
+    bucket.put("images/dog/notes.md", b"not an image")
+    version = bucket.build(bucket.conf(max_bad_fraction=0.5))
+    packed, not_packed = lists(bucket, version)
+    assert packed == [f"s3://{bucket.name}/{key}" for key, row in rows(version).items() if row["status"] == "packed"]
+    expected = [
+        f"s3://{bucket.name}/{key}\t{row['status']}: {row['reason']}"
+        for key, row in rows(version).items()
+        if row["status"] != "packed"
+    ]
+    assert not_packed == expected
+    assert {line.partition("\t")[2].partition(":")[0] for line in not_packed} >= {"corrupt", "duplicate", "empty"}
+
+
+def test_the_lists_of_a_version_that_grew_are_of_all_its_images(bucket: Bucket) -> None:
+    bucket.put_images({"cat": 8, "dog": 8})
+    bucket.put("images/cat/broken.jpg", b"\xff\xd8\xff no image")
+    parent = bucket.build(bucket.conf(max_bad_fraction=0.5))
+    bucket.put_images({"cat": 2}, first=20)
+    bucket.s3.delete_object(Bucket=bucket.name, Key="images/dog/000.jpg")
+    later = RUN_AFTER + timedelta(days=1)
+    child = bucket.build(bucket.conf(max_bad_fraction=0.5), "manual__2", run_after=later, parent=parent.uri)
+    packed, not_packed = lists(bucket, child)
+    keys = [key for key in bucket.listing("images/") if "broken" not in key]
+    assert sorted(packed) == [f"s3://{bucket.name}/{key}" for key in keys]
+    assert [line.partition(": ")[0] for line in sorted(not_packed)] == [
+        f"s3://{bucket.name}/images/cat/broken.jpg\tcorrupt",
+        f"s3://{bucket.name}/images/dog/000.jpg\tremoved",
+    ]
+
+
+def test_an_address_with_control_characters_stays_one_line(bucket: Bucket) -> None:
+    bucket.put_images({"cat": 6, "dog": 6})
+    odd = ["images/cat/a\tb.jpg", "images/dog/\u2028x.jpg", 'images/dog/q"uote ü.jpg']
+    for number, key in enumerate(odd):
+        bucket.put(key, jpeg(20, 20, seed=90 + number))
+    bucket.put("images/cat/c\td.jpg", b"\xff\xd8\xff no image")
+    packed, not_packed = lists(bucket, bucket.build(bucket.conf(max_bad_fraction=0.5)))
+    assert len(packed) == 15
+    read = {json.loads(line) if line.startswith('"') else line for line in packed}
+    assert read >= {f"s3://{bucket.name}/{key}" for key in odd}
+    assert sum(line.startswith('"') for line in packed) == 2
+    (line,) = not_packed
+    address, reason = line.rsplit("\t", 1)
+    assert json.loads(address) == f"s3://{bucket.name}/images/cat/c\td.jpg"
+    assert reason.startswith("corrupt: ")
 
 
 def test_manifest_index_and_records_agree(bucket: Bucket, rows: Rows) -> None:

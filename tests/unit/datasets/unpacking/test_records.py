@@ -143,3 +143,47 @@ def test_vectors_hold_zeros_and_ones(unpack: Unpack) -> None:
 def test_an_empty_file_is_refused(unpack: Unpack) -> None:
     with pytest.raises(DatasetError, match="holds no records"):
         unpack(b"")
+
+
+def with_headers(records: Sequence[tuple[Sequence[float], bytes]], *, first_id: int = 100) -> bytes:
+    """A file as face data sets have it: records of a header and no image among those with one."""
+    sink = io.BytesIO()
+    writer = RecordWriter(sink)
+    for number, (labels, image) in enumerate(records, start=first_id):
+        writer.write(number, encode_image_record(labels, number, image))
+    return sink.getvalue()
+
+
+HEADED = [
+    ([7, 9], b""),
+    ([0], IMAGES[0]),
+    ([1], IMAGES[1]),
+    ([5, 6, 7], b""),
+    ([1], IMAGES[2]),
+    ([102, 104], b""),
+    ([3], b""),
+]
+
+
+def test_records_of_a_header_and_no_image_are_left_out_and_counted(
+    unpack: Unpack, bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    unpacker = unpack(with_headers(HEADED))
+    assert bucket.listing("") == [f"images/0000000{n}-10{n}.jpg" for n in (1, 2, 4)]
+    assert unpacker.left_out == {"imageless": 4}
+    summary = unpacker.summary("train")
+    assert (summary.label_width, summary.classes) == (1, ["0", "1"])
+    assert list(rows(unpacker).values()) == [["0"], ["1"], ["1"]]
+    assert "s3://bucket/pets-train.rec: left out {'imageless': 4}" in caplog.text
+    assert "Left out record 3 (id 103): it has 3 labels and no image" in caplog.text
+
+
+def test_several_labels_go_with_headers_of_another_number(unpack: Unpack) -> None:
+    unpacker = unpack(with_headers([([4, 4], b""), ([1, 0, 1], IMAGES[0]), ([0, 1, 1], IMAGES[1]), ([9], b"")]))
+    assert (unpacker.left_out, unpacker.summary(None).label_width) == ({"imageless": 2}, 3)
+
+
+def test_a_file_of_headers_alone_holds_no_image(unpack: Unpack) -> None:
+    with pytest.raises(DatasetError, match=r"pets-train\.rec holds no image: its 2 records have a header only"):
+        unpack(with_headers([([4, 4], b""), ([9], b"")]))

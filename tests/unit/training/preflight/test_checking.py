@@ -201,6 +201,89 @@ def test_a_test_image_that_only_a_batch_transform_takes_is_worth_a_note(largest:
     assert notes == ([told] if is_told else [])
 
 
+GRAY = "training.hyperparameters.image_shape"
+
+
+@pytest.mark.parametrize(
+    ("shape", "color", "told"),
+    [
+        ("3,28,28", 1, ""),
+        ("1,28,28", 0, ""),
+        ("3,28,28", -1, ""),
+        ("1,28,28", -1, ""),
+        (
+            "1,28,28",
+            1,
+            "has one channel, and images are packed with three: set dataset.packing.color to 0, or the first number "
+            "to 3",
+        ),
+        (
+            "3,28,28",
+            0,
+            "has three channels, and images are packed with one: set dataset.packing.color to 1, or the first number "
+            "to 1",
+        ),
+    ],
+)
+def test_the_channels_of_the_network_meet_those_of_the_packed_images(
+    s3: Any, shape: str, color: int, told: str
+) -> None:
+    expected = [f"{GRAY} = {shape}: {told}"] if told else []
+    assert messages({GRAY: shape}, packing={"color": color}) == expected
+    conf = {GRAY: shape, "dataset.packing.color": color}
+    s3.put_object(Bucket="images-of-acme", Key="images/cat/1.jpg", Body=b"1")
+    assert (refused(s3, conf) if told else check(RunConf.from_conf(conf), settings(), s3=s3).problems) == (
+        expected if told else ()
+    )
+
+
+def test_images_that_are_packed_as_they_are_have_the_channels_that_the_network_asks_for() -> None:
+    for shape in ("1,28,28", "3,28,28"):
+        assert messages({GRAY: shape}, packing={"pass_through": True}) == []
+
+
+def test_packing_of_a_run_that_builds_no_version_says_nothing_of_its_channels(s3: Any) -> None:
+    version = dataset_version(packing={"color": 0})
+    conf = {GRAY: "1,28,28", "dataset.name": "pets", "dataset.version": version.version}
+    s3.put_object(Bucket="images-of-acme", Key=version.layout.document, Body=version.model_dump_json().encode())
+    for split in ("train", "validation"):
+        record = encode_record(encode_image_record([0.0], 0, b"image"))
+        s3.put_object(Bucket="images-of-acme", Key=version.layout.records(split), Body=record)  # type: ignore[arg-type]
+    assert check(RunConf.from_conf(conf), settings(), s3=s3).problems == ()
+    training = ("training", "endpoint")
+    assert (
+        check(RunConf.from_conf({GRAY: "1,28,28", "dataset.name": "pets"}), settings(), s3=s3, stages=training).problems
+        == ()
+    )
+
+
+def test_each_trial_meets_the_packed_images(s3: Any) -> None:
+    s3.put_object(Bucket="images-of-acme", Key="images/cat/1.jpg", Body=b"1")
+    trials = [
+        {"name": "gray", "hyperparameters": {"image_shape": "1,28,28"}},
+        {"name": "colours"},
+    ]
+    found = refused(s3, {"training.trials": trials, "dataset.packing.color": 0})
+    remedy = (
+        "has three channels, and images are packed with one: set dataset.packing.color to 1, or the first number to 1"
+    )
+    assert found == [f"{GRAY} = 3,28,28: {remedy}"]
+    found = refused(s3, {"training.trials": trials})
+    remedy = (
+        "has one channel, and images are packed with three: set dataset.packing.color to 0, or the first number to 3"
+    )
+    assert found == [f"training.trials.0.hyperparameters.image_shape = 1,28,28: {remedy}"]
+
+
+def test_a_champion_of_one_channel_trains_on_with_the_images_it_learned_from() -> None:
+    hyperparameters = {**PARENT.hyperparameters, "image_shape": "1,28,28", "num_classes": "3", "mini_batch_size": "16"}
+    parent = PARENT.model_copy(update={"hyperparameters": hyperparameters})
+    assert messages({}, parent=parent, packing={"color": 1}) == []
+    colours = PARENT.model_copy(update={"hyperparameters": {**hyperparameters, "image_shape": "3,28,28"}})
+    (message,) = messages({}, parent=colours, packing={"color": 0})
+    assert message.startswith(f"{GRAY} = 3,28,28 of champion: has three channels, and images are packed with one")
+
+
 def test_of_a_version_from_before_both_sides_were_kept_only_what_is_certain_is_refused() -> None:
     wide = {"training.hyperparameters.image_shape": "3,28,48"}
     assert messages(wide, smallest_side=28) == []
