@@ -24,8 +24,8 @@ class RecordFile:
     and counted in `leading_headers`: MXNet's reader begins at the first offset of the index. `headers_behind`: rows of
     such records behind the first image, where MXNet's reader ends.
 
-    `offsets`: int64 byte offsets of the other records, in order. `labels`: float32, one row per record; no rows when the
-    records differ in label width. `sizes`: int32 width and height per record, zero where unreadable. `resize`: what
+    `offsets`: int64 byte offsets of the other records, in order. `labels`: float32, one row per record; no rows when
+    the records differ in label width. `sizes`: int32 width and height per record, zero where unreadable. `resize`: what
     the shorter side shall become, None where images stay as they are.
     """
 

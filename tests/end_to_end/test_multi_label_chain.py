@@ -133,7 +133,7 @@ def test_the_model_is_measured_class_by_class(world: World, returned: dict[str, 
 def test_the_endpoint_answers_for_every_class(returned: dict[str, Any], version: DatasetVersion) -> None:
     answers = returned["deployment.predict"]
     assert answers["evaluation"]["images"] == version.counts.test
-    assert answers["evaluation"]["accuracy"] == pytest.approx(returned["evaluation.evaluate"]["accuracy"], abs=0.05)
+    assert answers["evaluation"]["accuracy"] == pytest.approx(returned["evaluation.evaluate"]["accuracy"], abs=1e-9)
     for prediction in answers["predictions"]:
         red, green, blue = FLAGS[int(Path(prediction["image"]).stem) % len(FLAGS)]
         shown = zip(version.labels, (blue, red, green), strict=True)

@@ -243,7 +243,7 @@ def test_images_that_are_packed_as_they_are_have_the_channels_that_the_network_a
 
 
 def test_packing_of_a_run_that_builds_no_version_says_nothing_of_its_channels(s3: Any) -> None:
-    version = dataset_version(packing={"color": 0})
+    version = dataset_version(packing={"color": 0}, counts={"train": 80, "validation": 40, "test": 20})
     conf = {GRAY: "1,28,28", "dataset.name": "pets", "dataset.version": version.version}
     s3.put_object(Bucket="images-of-acme", Key=version.layout.document, Body=version.model_dump_json().encode())
     for split in ("train", "validation"):
