@@ -106,10 +106,14 @@ class _Look:
     def at_conf(self) -> Iterator[Problem]:
         """What conf and settings alone say."""
         yield from contradictions(self.conf)
-        if {"dataset", "training"} <= self.stages and not (self.dataset or self.goes_on or self.conf.dataset.version):
-            yield from packing_problems(self.conf)
+        yield from as_far_as_known(self._at_packing())
         yield from machine_problems(self.conf, self.stages)
         yield from as_far_as_known(self._at_requests())
+
+    def _at_packing(self) -> Iterator[Problem]:
+        trains_what_it_packs = {"dataset", "training"} <= self.stages and not (self.dataset or self.goes_on)
+        if trains_what_it_packs and not self.conf.dataset.version:
+            yield from packing_problems(self.conf)
 
     def _at_requests(self) -> Iterator[Problem]:
         region = list(region_problems(self.settings))

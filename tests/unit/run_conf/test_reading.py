@@ -245,7 +245,7 @@ def test_an_unknown_name_is_answered_with_the_field_that_was_meant(written: str,
     assert problem.remedy == f"no such field; did you mean {meant}?"
 
 
-@pytest.mark.parametrize("written", ["colour", "foo", f"{HYPERPARAMETERS}.dropout", "warmup", "x" * 10_000])
+@pytest.mark.parametrize("written", ["flavour", "foo", f"{HYPERPARAMETERS}.dropout", "warmup", "x" * 10_000])
 def test_an_unknown_name_like_no_other_is_refused_without_a_guess(written: str) -> None:
     (problem,) = RunConf.read({written: "x"})[1]
     assert "no such field" in problem.remedy
@@ -346,8 +346,8 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
             "did you mean training.hyperparameters.learning_rate?",
         ),
         (
-            {"training": {"hyperparameters": {"colour": 1}}},
-            "training.hyperparameters.colour = 1: no such field; docs/run-conf.md lists them all",
+            {"training": {"hyperparameters": {"flavour": 1}}},
+            "training.hyperparameters.flavour = 1: no such field; docs/run-conf.md lists them all",
         ),
         ({"top_k": 2}, "top_k = 2: no such field; did you mean training.hyperparameters.top_k?"),
         (
