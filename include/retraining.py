@@ -114,6 +114,7 @@ def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
             resize=packing.resize or None,
             center_crop=packing.center_crop,
             quality=packing.quality,
+            color=packing.color,
             encoding="png" if packing.encoding == ".png" else "jpg",
             pass_through=packing.pass_through,
             minimum_side=packing.minimum_side or None,

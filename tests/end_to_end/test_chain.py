@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("airflow_database"
 ENDPOINT = "digits-of-the-chain"
 CONF = {
     **SMALL,
+    "dataset.packing.color": 0,
+    "training.hyperparameters.image_shape": "1,28,28",
     "training.mode": "both",
     "tuning.strategy": "Random",
     "tuning.max_jobs": 2,
@@ -38,7 +40,7 @@ CONF = {
     "endpoint.name": ENDPOINT,
     "endpoint.keep": False,
 }
-"""Trains, tunes with two jobs, goes on from the best, deploys, and takes the endpoint down again.
+"""Trains in grayscale, tunes with two jobs, goes on from the best, deploys, and takes the endpoint down again.
 
 Images that are moved away later stay in the dataset."""
 

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
 from include.datasets.errors import DatasetError
+from include.datasets.planning.plan import image_options
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
 from include.retraining import Retraining, check_retraining_conf, dataset_conf, find_retraining, gained_images
 from include.run_conf import DatasetConf, RunConf, RunConfError
+from include.run_conf.dataset import PackingConf
 from tests.unit.datasets.conftest import Bucket, bucket, endpoint, s3
 from tests.unit.datasets.sources.inventories import Report
 from tests.unit.datasets.unpacking.archives import zip_of
+from tests.unit.documents import dataset_version
 from tests.unit.recordio.pictures import jpeg
 
 __all__ = ["bucket", "endpoint", "s3"]  # fixtures
@@ -45,6 +49,24 @@ def test_a_grown_dataset_is_built_again_as_it_was_built_before(bucket: Bucket, p
     grown = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
     assert grown.parent == pets.uri
     assert (grown.labels, grown.packing, grown.split) == (pets.labels, pets.packing, pets.split)
+
+
+@pytest.mark.parametrize(
+    "packing",
+    [
+        {"color": 0},
+        {"color": -1, "encoding": "png", "quality": 9},
+        {"resize": 40, "center_crop": True, "quality": 80, "minimum_side": 8, "fast_decode": True},
+        {"pass_through": True},
+    ],
+)
+def test_every_option_of_packing_is_that_of_the_newest_version(packing: dict[str, Any]) -> None:
+    asked = DatasetConf.model_validate({"name": "pets", "packing": packing})
+    version = dataset_version(packing=image_options(asked).model_dump())
+    grown = dataset_conf(DatasetConf(name="other"), version)
+    assert image_options(grown) == version.packing
+    shown = PackingConf().model_dump() | packing
+    assert grown.packing.model_dump() == shown, "and no field of the conf is left to its default"
 
 
 def test_the_dataset_that_gained_most_goes_first_and_a_named_one_before_all(
