@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+LONGEST_REASON = 200
+
 
 class DatasetError(ValueError):
     """A dataset that cannot be built or read as asked; the message names field, value, origin and remedy."""
@@ -14,18 +16,18 @@ class DatasetError(ValueError):
 
 @contextmanager
 def reading_foreign_bytes(
-    error_of: Callable[[str], Exception], *, own: type[Exception] = DatasetError
+    error_of: Callable[[str], Exception], *, own: tuple[type[Exception], ...] = (DatasetError,)
 ) -> Iterator[None]:
     """Turn whatever a library raises on bytes that it did not write into the error that `error_of` makes of a reason.
 
     Libraries name no complete list of what they raise: pyarrow alone lets eleven kinds of exception through. Errors of
-    the kind `own`, and those of AWS, which are not about the bytes, stay as they are.
+    the kinds `own`, and those of AWS, which are not about the bytes, stay as they are.
     """
     try:
         yield
-    except (own, BotoCoreError, ClientError):
-        raise
     except Exception as error:
+        if isinstance(error, (*own, BotoCoreError, ClientError)):
+            raise
         raise error_of(reason_of(error)) from error
 
 
@@ -37,6 +39,3 @@ def reason_of(error: BaseException) -> str:
     if not line or isinstance(error, KeyError | IndexError | AttributeError | TypeError):
         line = f"{type(error).__name__} {line}".strip()
     return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 3]}..."
-
-
-LONGEST_REASON = 200

@@ -56,7 +56,7 @@ def parse_json(text: str) -> Any:
     Raises ValueError with the reason for whatever is none, also for one that is nested too deep, and for a text with
     half of a character (a lone surrogate), which no document or key can hold.
     """
-    with reading_foreign_bytes(ValueError, own=json.JSONDecodeError):
+    with reading_foreign_bytes(ValueError, own=(json.JSONDecodeError,)):
         document = json.loads(text)
         if "\\u" in text:
             _check_characters(json.dumps(document, ensure_ascii=False))

@@ -17,6 +17,8 @@ from include.datasets.unpacking.members import (
     TOO_LARGE,
     UNSAFE,
     ArchiveError,
+    Expansion,
+    ExpansionLimits,
     ForwardReader,
     Member,
     Refusal,
@@ -52,21 +54,29 @@ class ArchiveUnpacker:
     """
 
     def __init__(
-        self, writer: ObjectWriter, prefix: str, left_out: BinarySink, *, step: Callable[[], None] = lambda: None
+        self,
+        writer: ObjectWriter,
+        prefix: str,
+        left_out: BinarySink,
+        *,
+        limits: ExpansionLimits | None = None,
+        step: Callable[[], None] = lambda: None,
     ) -> None:
         self._writer = writer
         self._prefix = prefix
         self._list = left_out
+        self._limits = limits or ExpansionLimits()
         self._step = step
         self.left_out: Counter[str] = Counter()
 
     def unpack(self, source: BinarySource, shown: str) -> None:
         """Read the archive to its end.
 
-        Raises DatasetError that names ``shown``, the byte and the member where it is damaged, cut off or encrypted.
+        Raises DatasetError that names ``shown``, the byte and the member where it is damaged, cut off or encrypted, or
+        expands beyond its limits.
         """
         try:
-            members = _open(ForwardReader(source), shown)
+            members = _open(ForwardReader(source), shown, Expansion(self._limits))
             for member in members:
                 refusal = self._unpack(member)
                 if refusal is not None:
@@ -77,8 +87,7 @@ class ArchiveUnpacker:
         except ArchiveError as error:
             member_shown = f", in or behind {error.member!r}" if error.member else ""
             raise DatasetError(
-                f"dataset.source = {shown}: {error.reason} (byte {error.offset}{member_shown}): mend the archive or "
-                "upload it again; nothing is made of half an archive"
+                f"dataset.source = {shown}: {error.reason} (byte {error.offset}{member_shown}): {error.remedy}"
             ) from error
         if self.left_out:
             logger.warning("%s: left out %s", shown, dict(self.left_out))
@@ -116,14 +125,14 @@ class ArchiveUnpacker:
         self._list.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
-def _open(source: ForwardReader, shown: str) -> _Members:
+def _open(source: ForwardReader, shown: str, expansion: Expansion) -> _Members:
     start = source.peek(512)
     if start.startswith((LOCAL, END)):
-        return ZipMembers(source)
+        return ZipMembers(source, expansion)
     if start.startswith(b"\x1f\x8b"):
-        return TarMembers(source, compressed=True)
+        return TarMembers(source, expansion, compressed=True)
     if start[257:262] == b"ustar" or _is_old_tar(start):
-        return TarMembers(source, compressed=False)
+        return TarMembers(source, expansion, compressed=False)
     raise DatasetError(
         f"dataset.source = {shown}: {_what(start)}, no zip, tar or tar.gz archive: pack it as one of these, or name "
         "the address of the archive itself"

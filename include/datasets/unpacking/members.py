@@ -14,21 +14,74 @@ DUPLICATE, TOO_LARGE, UNSUPPORTED = "duplicate_path", "too_large", "unsupported"
 LARGEST_MEMBER = (1 << 29) - 64
 """Bytes; a record holds no larger image."""
 LARGEST_EXPANSION = 128 << 30
-"""Bytes to which a member that is left out may expand before its archive is refused."""
+"""Bytes to which one member may expand, also one that is left out, before its archive is refused."""
+SMALL_EXPANSION = 256 << 20
+"""Bytes up to which an archive may expand whatever its ratio: black pictures compress a thousandfold."""
 LONGEST_KEY = 1024
 """Bytes of an S3 key in UTF-8 (S3 user guide)."""
 SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 CHUNK = 1 << 20
+MEND = "mend the archive or upload it again; nothing is made of half an archive"
 
 
 class ArchiveError(ValueError):
     """An archive that cannot be read on; ``member`` is the last one that was begun."""
 
-    def __init__(self, reason: str, *, offset: int, member: str = "") -> None:
+    def __init__(self, reason: str, *, offset: int, member: str = "", remedy: str = MEND) -> None:
         super().__init__(reason)
         self.reason = reason
         self.offset = offset
         self.member = member
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class ExpansionLimits:
+    """How far one archive may expand, all its members together and those that are left out as well."""
+
+    total: int = 1000 * 10**9
+    """Bytes."""
+    ratio: int = 100
+    """Expanded to packed bytes. Photographs have a ratio of about 1; deflate reaches 1,032."""
+
+
+class Expansion:
+    """Counts what an archive expands to, and stops it at its limits, before the bytes are made where it declares them.
+
+    Raises ArchiveError with the figures.
+    """
+
+    def __init__(self, limits: ExpansionLimits) -> None:
+        self._limits = limits
+        self.expanded = 0
+        """Bytes so far."""
+
+    def grow(self, amount: int, *, packed: int) -> None:
+        """Count bytes that were made of the archive's first `packed` bytes."""
+        self.expanded += amount
+        self.check(0, packed=packed)
+
+    def check(self, declared: int, *, packed: int) -> None:
+        """Look whether so many bytes more, made of the archive's first `packed` bytes, are within the limits."""
+        total, limits = self.expanded + declared, self._limits
+        if total > limits.total:
+            raise _beyond(total, packed, f"an archive may expand to {_gigabytes(limits.total)}", "archive_max_gb")
+        if total > SMALL_EXPANSION and total > limits.ratio * max(packed, 1):
+            limit = f"an archive may expand to {limits.ratio} times its size"
+            raise _beyond(total, packed, limit, "archive_max_ratio")
+
+
+def _beyond(total: int, packed: int, limit: str, setting: str) -> ArchiveError:
+    return ArchiveError(
+        f"it expands to {_gigabytes(total)} and more, from {packed / 10**6:.1f} MB so far, and {limit}",
+        offset=packed,
+        remedy=f"split it, or raise {setting} in the Airflow Variable `image_classification` if you trust its "
+        "origin; nothing is made of half an archive",
+    )
+
+
+def _gigabytes(amount: int) -> str:
+    return f"{amount / 10**9:,.2f} GB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +162,10 @@ class ForwardReader:
 
     def give_back(self, data: bytes) -> None:
         """Take the last bytes back: they come again."""
-        self._buffer, self._place = data + self._buffer[self._place :], 0
+        if len(data) <= self._place:  # they still lie in the buffer: nothing is copied
+            self._place -= len(data)
+        else:
+            self._buffer, self._place = data + self._buffer[self._place :], 0
         self.offset -= len(data)
 
     def skip(self, amount: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import IO, cast
 
-from include.datasets.errors import DatasetError
+from include.datasets.errors import DatasetError, reading_foreign_bytes
 from include.datasets.unpacking.members import (
     CHUNK,
     LARGEST_EXPANSION,
@@ -21,6 +21,8 @@ from include.datasets.unpacking.members import (
     TOO_LARGE,
     UNSUPPORTED,
     ArchiveError,
+    Expansion,
+    ExpansionLimits,
     ForwardReader,
     Member,
     Refusal,
@@ -28,23 +30,19 @@ from include.datasets.unpacking.members import (
 from include.recordio.reader import BinarySource
 
 LARGEST_HEADER = 1 << 20
-DAMAGE = (tarfile.TarError, ValueError, OverflowError, EOFError, OSError, zlib.error)
 
 
 class TarMembers:
     """The members of a tar archive in their order. Raises ArchiveError where it is damaged or ends too early."""
 
-    def __init__(self, source: BinarySource, *, compressed: bool) -> None:
-        self._blocks = _Blocks(_Gunzip(source) if compressed else source)
+    def __init__(self, source: BinarySource, expansion: Expansion | None = None, *, compressed: bool) -> None:
+        expansion = expansion or Expansion(ExpansionLimits())
+        self._blocks = _Blocks(_Gunzip(source, expansion) if compressed else _Counted(source, expansion))
         self._member = ""
 
     def __iter__(self) -> Iterator[Member]:
-        try:
+        with reading_foreign_bytes(self._damaged, own=(ArchiveError, DatasetError)):
             yield from self._members()
-        except (ArchiveError, DatasetError):
-            raise
-        except DAMAGE as error:
-            raise self._damaged(str(error) or type(error).__name__) from error
 
     def _members(self) -> Iterator[Member]:
         tar = tarfile.TarFile(fileobj=cast("IO[bytes]", self._blocks), mode="r")
@@ -62,10 +60,8 @@ class TarMembers:
     def _data(self, info: tarfile.TarInfo, limit: int) -> bytes | None:
         if info.size > limit:
             return None
-        try:
+        with reading_foreign_bytes(self._damaged, own=(ArchiveError, DatasetError)):
             data = self._blocks.reader.take(info.size)
-        except (EOFError, OSError, zlib.error) as error:
-            raise self._damaged(str(error)) from error
         if len(data) < info.size:
             raise self._damaged(f"it ends after {len(data)} of the member's {info.size} bytes")
         return data
@@ -114,11 +110,25 @@ class _Blocks:
         return self.last
 
 
+class _Counted:
+    """An archive that is not compressed: it expands to itself."""
+
+    def __init__(self, source: BinarySource, expansion: Expansion) -> None:
+        self._source = source
+        self._expansion = expansion
+
+    def read(self, amount: int, /) -> bytes:
+        data = self._source.read(amount)
+        self._expansion.grow(len(data), packed=self._expansion.expanded + len(data))
+        return data
+
+
 class _Gunzip:
     """Unpacks gzip, in one part or several, and gives what was whole before the damage; zlib checks sum and length."""
 
-    def __init__(self, source: BinarySource) -> None:
+    def __init__(self, source: BinarySource, expansion: Expansion) -> None:
         self._reader = ForwardReader(source)
+        self._expansion = expansion
         self._part = zlib.decompressobj(zlib.MAX_WBITS | 16)
         self._begun = False
 
@@ -136,6 +146,7 @@ class _Gunzip:
             if self._part.eof:
                 self._reader.give_back(self._part.unused_data)
             if data:
+                self._expansion.grow(len(data), packed=self._reader.offset)
                 return data
 
     def _next_part(self) -> bool:

@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
+from include.datasets.errors import DatasetError, reading_foreign_bytes
 from include.datasets.unpacking.members import (
     CHUNK,
     LARGEST_EXPANSION,
     LINK,
+    MEND,
     UNSUPPORTED,
     ArchiveError,
+    Expansion,
+    ExpansionLimits,
     ForwardReader,
     Member,
     Refusal,
@@ -45,23 +49,31 @@ from include.recordio.reader import BinarySource
 
 T = TypeVar("T")
 
+DESCRIPTOR_SIZE = 24
+"""Of the longest one."""
+
 
 class ZipMembers:
     """The members of a zip archive in their order. Raises ArchiveError where it is damaged, cut off or encrypted."""
 
-    def __init__(self, source: BinarySource) -> None:
+    def __init__(self, source: BinarySource, expansion: Expansion | None = None) -> None:
         self._reader = ForwardReader(source)
+        self._expansion = expansion or Expansion(ExpansionLimits())
         self._offsets = array("Q")
         self._member = ""
         self.withdrawn: list[tuple[str, Refusal]] = []
         """Known after the last member: those that were given as files and are none."""
 
     def __iter__(self) -> Iterator[Member]:
+        with reading_foreign_bytes(self._damaged, own=(ArchiveError, DatasetError)):
+            yield from self._members()
+
+    def _members(self) -> Iterator[Member]:
         while (signature := self._reader.peek(4)) == LOCAL:
             offset = self._reader.offset
             header = self._header()
             self._offsets.append(offset)
-            data = _MemberData(self._reader, header)
+            data = _MemberData(self._reader, header, self._expansion)
             if not header.name.endswith(("/", "\\")) or header.size:
                 size = None if header.told_behind else header.size
                 yield Member(header.name, offset, size, partial(self._read, data), _refusal(header))
@@ -73,11 +85,13 @@ class ZipMembers:
 
     def _named(self, step: Callable[[], T]) -> T:
         try:
-            return step()
-        except zlib.error as error:
-            raise self._damaged(f"its bytes cannot be unpacked ({error})") from error
+            with reading_foreign_bytes(
+                lambda reason: self._damaged(f"its bytes cannot be unpacked ({reason})"),
+                own=(ArchiveError, DatasetError),
+            ):
+                return step()
         except ArchiveError as error:
-            raise self._damaged(error.reason) from error
+            raise self._damaged(error.reason, remedy=error.remedy) from error
 
     def _header(self) -> LocalHeader:
         fixed = self._exactly(LOCAL_SIZE)
@@ -125,22 +139,25 @@ class ZipMembers:
             raise self._damaged("the archive is cut off")
         return data
 
-    def _damaged(self, reason: str) -> ArchiveError:
-        return ArchiveError(reason, offset=self._reader.offset, member=self._member)
+    def _damaged(self, reason: str, remedy: str = MEND) -> ArchiveError:
+        return ArchiveError(reason, offset=self._reader.offset, member=self._member, remedy=remedy)
 
 
 class _MemberData:
     """The bytes of one member, read or passed over once; its length and checksum are held against its header."""
 
-    def __init__(self, reader: ForwardReader, header: LocalHeader) -> None:
+    def __init__(self, reader: ForwardReader, header: LocalHeader, expansion: Expansion) -> None:
         self._reader = reader
         self._header = header
+        self._expansion = expansion
         self._begun = False
 
     def read(self, limit: int) -> bytes | None:
         """Give all bytes, None where they are more than ``limit``: nothing is expanded that is declared to be."""
-        if not self._header.told_behind and self._header.size > limit:
-            return None
+        if not self._header.told_behind:
+            if self._header.size > limit:
+                return None
+            self._expansion.check(self._header.size, packed=self._reader.offset + self._header.packed)
         pieces: list[bytes] | None = []
         length = 0
         for piece in self._expanded():
@@ -173,6 +190,7 @@ class _MemberData:
             length += len(piece)
             if length > LARGEST_EXPANSION:
                 raise self._error(f"it expands to more than {LARGEST_EXPANSION} bytes")
+            self._expansion.grow(len(piece), packed=self._reader.offset)
             yield piece
         told = self._header
         descriptor = self._descriptor()
@@ -214,21 +232,31 @@ class _MemberData:
         # The data may hold the signature themselves: it is the descriptor where checksum and length agree.
         crc = 0
         while True:
-            head = self._reader.take(24)
+            head = self._reader.take(DESCRIPTOR_SIZE)
             if len(head) < 16:
                 raise self._error("the archive is cut off")
-            if head.startswith(DESCRIPTOR) and self._is_descriptor(head, crc):
-                self._reader.give_back(head)
-                return
             self._reader.give_back(head)
+            if head.startswith(DESCRIPTOR) and self._is_descriptor(head, crc):
+                return
             piece = self._reader.some()
-            place = piece.find(DESCRIPTOR, 1)
-            if place < 0:
-                place = max(len(piece) - 3, 1)
-            self._reader.give_back(piece[place:])
-            crc = zlib.crc32(piece[:place], crc)
-            self._packed += place
-            yield piece[:place]
+            end, crc = self._data_before_descriptor(piece, crc)
+            self._reader.give_back(piece[end:])
+            yield piece[:end]
+
+    def _data_before_descriptor(self, piece: bytes, crc: int) -> tuple[int, int]:
+        """How many bytes of a piece are data for certain, one at least, and the checksum of all data up to there."""
+        start = 0
+        place = piece.find(DESCRIPTOR, 1)
+        while 0 <= place <= len(piece) - DESCRIPTOR_SIZE:
+            crc = zlib.crc32(piece[start:place], crc)
+            self._packed += place - start
+            start = place
+            if self._is_descriptor(piece[place : place + DESCRIPTOR_SIZE], crc):
+                return place, crc
+            place = piece.find(DESCRIPTOR, place + 1)
+        end = place if place >= 0 else max(len(piece) - 3, start + 1)
+        self._packed += end - start
+        return end, zlib.crc32(piece[start:end], crc)
 
     def _is_descriptor(self, head: bytes, crc: int) -> bool:
         if int.from_bytes(head[4:8], "little") != crc:

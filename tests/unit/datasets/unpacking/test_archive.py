@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import stat
 import tarfile
 import zipfile
@@ -13,23 +14,24 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.object_writer import ObjectWriter, StoredObjects
 from include.datasets.unpacking import archive as unpacking_archive
+from include.datasets.unpacking import members as archive_members
 from include.datasets.unpacking.archive import ArchiveUnpacker
-from include.datasets.unpacking.members import Refusal, member_path
+from include.datasets.unpacking.members import ExpansionLimits, Refusal, member_path
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.unpacking.archives import tar_of, zip_of, zip_with
 
-Unpack = Callable[[bytes], dict[str, str]]
+Unpack = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
 def unpack(bucket: Bucket) -> Unpack:
     """Unpack an archive and return the status of each member that was left out."""
 
-    def run(archive: bytes) -> dict[str, str]:
+    def run(archive: bytes, limits: ExpansionLimits | None = None) -> dict[str, str]:
         lines = io.BytesIO()
         stored = StoredObjects(bucket.s3, bucket.name, "images/")
         with ObjectWriter(bucket.s3, stored) as writer:
-            unpacker = ArchiveUnpacker(writer, "images/", lines)
+            unpacker = ArchiveUnpacker(writer, "images/", lines, limits=limits)
             unpacker.unpack(io.BytesIO(archive), "https://server/a.zip")
         writer.remove_others()
         listed: list[dict[str, Any]] = [json.loads(line) for line in lines.getvalue().splitlines()]
@@ -124,3 +126,70 @@ def test_an_archive_without_the_magic_of_later_tars_is_read(unpack: Unpack, buck
 def test_a_path_says_where_a_member_belongs() -> None:
     assert member_path("./a//b/./c.jpg") == "a/b/c.jpg"
     assert isinstance(member_path("./"), Refusal)
+
+
+PACKS: dict[str, Callable[[dict[str, bytes]], bytes]] = {
+    "a zip": zip_of,
+    "a zip that tells sizes behind the data": lambda files: zip_of(files, piped=True),
+    "a tar.gz": tar_of,
+}
+FOUR = {f"cats/{number}.bmp": bytes(400_000) for number in range(4)}
+
+
+@pytest.mark.parametrize("how", PACKS)
+def test_an_archive_whose_members_together_expand_too_far_is_refused_with_figures(
+    unpack: Unpack, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(archive_members, "SMALL_EXPANSION", 1_000_000)
+    with pytest.raises(
+        DatasetError,
+        match=r"expands to 0\.00 GB and more, from 0\.0 MB so far, and an archive may expand to 100 times its size "
+        r"\(byte \d+.*\): split it, or raise archive_max_ratio in the Airflow Variable `image_classification`",
+    ):
+        unpack(PACKS[how](FOUR))
+    assert unpack(PACKS[how](FOUR), ExpansionLimits(ratio=2000)) == {}
+
+
+@pytest.mark.parametrize("how", [*PACKS, "a tar"])
+def test_an_archive_larger_than_the_installation_allows_is_refused_whatever_its_ratio(unpack: Unpack, how: str) -> None:
+    pack = {**PACKS, "a tar": lambda files: tar_of(files, mode="w:")}[how]
+    with pytest.raises(DatasetError, match=r"an archive may expand to 0\.00 GB .*raise archive_max_gb"):
+        unpack(pack(FOUR), ExpansionLimits(total=1_500_000))
+    assert unpack(pack(FOUR), ExpansionLimits(total=1_700_000)) == {}
+
+
+@pytest.mark.parametrize("how", PACKS)
+def test_members_that_are_left_out_count_too(unpack: Unpack, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(archive_members, "SMALL_EXPANSION", 1_000_000)
+    monkeypatch.setattr(unpacking_archive, "LARGEST_MEMBER", 100_000)
+    limits = ExpansionLimits(ratio=100)
+    if how == "a zip":  # what it declares as too large is not expanded at all
+        assert set(unpack(PACKS[how](FOUR), limits).values()) == {"too_large"}
+    else:
+        with pytest.raises(DatasetError, match="archive_max_ratio"):
+            unpack(PACKS[how](FOUR), limits)
+
+
+def test_a_member_that_declares_too_much_is_refused_before_a_byte_of_it_is_made(
+    unpack: Unpack, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_members, "SMALL_EXPANSION", 100_000)
+    monkeypatch.setattr(archive_members.Expansion, "grow", lambda *_, **__: pytest.fail("it was expanded"))
+    with pytest.raises(DatasetError, match="archive_max_ratio"):
+        unpack(zip_of({"cats/1.bmp": bytes(400_000)}))
+    assert bucket.listing("") == []
+
+
+def test_pictures_that_hardly_compress_pass_at_any_size(unpack: Unpack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_members, "SMALL_EXPANSION", 1000)
+    photographs = {f"cats/{number}.jpg": random.Random(number).randbytes(50_000) for number in range(4)}
+    for pack in PACKS.values():
+        assert unpack(pack(photographs), ExpansionLimits(ratio=2)) == {}
+
+
+def test_headers_in_a_chain_without_end_are_damage_and_no_traceback(unpack: Unpack) -> None:
+    long_name = tarfile.TarInfo("././@LongLink")
+    long_name.type, long_name.size = tarfile.GNUTYPE_LONGNAME, 512
+    block = long_name.tobuf(tarfile.GNU_FORMAT) + b"a" * 511 + b"\0"
+    with pytest.raises(DatasetError, match=r"https://server/a\.zip: it is nested too deep"):
+        unpack(block * 3000)

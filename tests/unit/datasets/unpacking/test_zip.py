@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.datasets.unpacking.members import ArchiveError
+from include.datasets.unpacking.members import ArchiveError, ForwardReader
 from include.datasets.unpacking.zip import ZipMembers
 from tests.unit.datasets.unpacking.archives import zip_of, zip_with
 
@@ -133,3 +133,25 @@ def test_a_member_that_the_directory_does_not_have_is_an_error() -> None:
 
     with pytest.raises(ArchiveError, match="directory"):
         members(hidden)
+
+
+def test_data_full_of_signatures_take_time_by_their_length_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = 0
+    some = ForwardReader.some
+
+    def counted(reader: ForwardReader, amount: int = 1 << 20) -> bytes:
+        nonlocal copied
+        piece = some(reader, amount)
+        copied += len(piece)
+        return piece
+
+    monkeypatch.setattr(ForwardReader, "some", counted)
+    data = b"PK\x07\x08" * 25_000
+    assert members(zip_of({"a.bin": data}, stored=True, piped=True)) == {"a.bin": data}
+    assert copied < 40 * len(data)
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 23, 24, 25, 1012, 1013, 1014, 2026])
+def test_a_descriptor_is_found_wherever_a_read_ends(size: int) -> None:
+    files = {"a.bin": b"PK\x07\x08"[: size % 5] + b"x" * size + b"PK\x07\x08", "b.bin": b"PK"}
+    assert members(zip_of(files, stored=True, piped=True)) == files
