@@ -41,6 +41,8 @@ class LocalSettings:
     execution_role_arn: str = f"arn:aws:iam::{ACCOUNT}:role/image-classification-sagemaker"
     region: str = REGION
     poll_seconds: int = 2
+    source_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Archives may be served on this machine."""
 
     @classmethod
     def at(cls, aws_url: str) -> LocalSettings:
@@ -50,7 +52,8 @@ class LocalSettings:
     @classmethod
     def from_json(cls, text: str) -> LocalSettings:
         """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
+        document = json.loads(text)
+        return cls(**document | {"source_networks": tuple(document.get("source_networks", cls.source_networks))})
 
     def to_json(self) -> str:
         """Return the Variable's content."""

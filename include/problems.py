@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from include.web_addresses import masked
+
 LIKE = 0.75
 """How much of a name a misspelling shares with it, of 1: `kepp` with `keep`, but not `lr` with `eps`."""
 LONGEST_NAME = 100
@@ -41,10 +43,14 @@ class ProblemsError(ValueError):
 
 
 def shown(value: object) -> str:
-    """The value as the person would have typed it, shortened to one line that every terminal and log can take."""
+    """The value as the person would have typed it, shortened to one line that every terminal and log can take.
+
+    Web addresses are shown without their queries, in which signatures stand.
+    """
     if value is None:
         return "nothing"
     text = value if isinstance(value, str) and value else _written(value)
+    text = masked(text)
     text = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text[:100])
     return text if len(text) <= 80 else f"{text[:77]}..."
 

@@ -12,6 +12,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.planning.growth import NewImages, find_new_images
 from include.datasets.sources.class_numbers import are_numbers
 from include.datasets.sources.inventory_manifest import newest_report
+from include.datasets.unpacking.source_policy import DEFAULT_POLICY, SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion, latest, load
 from include.problems import Problem
@@ -48,6 +49,7 @@ def find_retraining(
     data_bucket: str,
     dataset: str | None = None,
     has_champion: Callable[[str], bool] = lambda _: True,
+    policy: SourcePolicy = DEFAULT_POLICY,
 ) -> Retraining | None:
     """The dataset that gained most images since its newest version, or the named `dataset`; None where nothing is new.
 
@@ -62,7 +64,7 @@ def find_retraining(
     for name in [dataset] if dataset else dataset_names(s3, data_bucket):
         try:
             version = latest(s3, data_bucket, name)
-            if version is not None and (new := _new_images(s3, conf, version)).count:
+            if version is not None and (new := _new_images(s3, conf, version, policy)).count:
                 grown.append((new, version))
         except DatasetError as error:
             logger.warning("Whether %s has grown cannot be told: %s", name, error)
@@ -133,11 +135,11 @@ def _grown_conf(s3: S3Client, conf: RunConf, version: DatasetVersion) -> Dataset
     return dataset.model_copy(update={"inventory": newest_report(s3, dataset.inventory)})
 
 
-def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion) -> NewImages:
+def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion, policy: SourcePolicy) -> NewImages:
     dataset = _grown_conf(s3, conf, version)
     if not _names_are_needed(version):
         dataset = dataset.model_copy(update={"labels": []})
-    unpack_sources(s3, dataset, version.layout.bucket)
+    unpack_sources(s3, dataset, version.layout.bucket, policy)
     new = find_new_images(s3, dataset, version)
     if new.new_labels:
         logger.warning(

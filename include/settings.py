@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from ipaddress import ip_network
 from typing import Any, Self
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from include.problems import Problem, ProblemsError, did_you_mean
 from include.run_conf.meaning import meant_setting
@@ -66,6 +67,20 @@ class Settings(Known):
         examples=['{"ml.g4dn.xlarge": 0.736}'],
         description="USD an hour by instance type; goes before what AWS's price list says.",
     )
+    source_networks: tuple[str, ...] = Field(
+        (),
+        examples=['["10.1.0.0/16"]'],
+        description="Internal networks from which `dataset.source` may read web addresses. Empty: the public internet "
+        "only.",
+    )
+    archive_max_gb: int = Field(
+        1000, ge=1, description="GB to which one archive of `dataset.source` may expand, all its members together."
+    )
+    archive_max_ratio: int = Field(
+        100,
+        ge=1,
+        description="How many times its own size an archive may expand to; photographs have 1, deflate reaches 1,032.",
+    )
     image_uri: str = Field("", description="Container image of the algorithm. Empty: AWS's own in the region.")
     registry_group_prefix: str = Field(
         "image-classification",
@@ -73,6 +88,13 @@ class Settings(Known):
         max_length=22,
         description="Model package groups are called PREFIX-DATASET.",
     )
+
+    @field_validator("source_networks")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ip_network(network)
+        return networks
 
     @classmethod
     def from_variable(cls, value: Mapping[str, Any] | str | None) -> Settings:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
 from include.datasets.layout import Split, VersionLayout
+from include.datasets.unpacking.kept_addresses import keep_addresses
 from include.recordio.format import decode_image_record
 from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
@@ -178,9 +179,18 @@ def find(s3: S3Client, layout: VersionLayout) -> DatasetVersion | None:
             return None
         raise
     try:
-        return DatasetVersion.model_validate_json(document)
+        version = DatasetVersion.model_validate_json(document)
     except ValidationError as error:
         raise DatasetError(f"s3://{layout.bucket}/{layout.document} cannot be read: {error}") from error
+    return _with_sealed_addresses(s3, version)
+
+
+def _with_sealed_addresses(s3: S3Client, version: DatasetVersion) -> DatasetVersion:
+    """Documents of before keep whole web addresses, which belong into no log."""
+    addresses = keep_addresses(s3, version.source.addresses, version.layout.bucket, version.name)
+    if addresses == version.source.addresses:
+        return version
+    return version.model_copy(update={"source": version.source.model_copy(update={"addresses": addresses})})
 
 
 def latest(s3: S3Client, data_bucket: str, name: str) -> DatasetVersion | None:

@@ -10,6 +10,7 @@ from airflow.sdk import get_current_context, task
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
 from image_classification.preflight import quick_clients
+from image_classification.web_sources import hide_queries, source_policy
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ def find_new_images() -> dict[str, Any] | None:
     settings = load_settings()
     access = AwsAccess.of(settings)
     asked = RunConf.from_conf(get_current_context()["dag_run"].conf)
+    hide_queries(asked)
     check_retraining_conf(asked)
     name = asked.dataset.name if "name" in asked.dataset.model_fields_set else None
     sagemaker = access.client("sagemaker")
@@ -43,7 +45,12 @@ def find_new_images() -> dict[str, Any] | None:
         return True
 
     found = find_retraining(
-        access.client("s3"), asked, data_bucket=settings.data_bucket, dataset=name, has_champion=has_champion
+        access.client("s3"),
+        asked,
+        data_bucket=settings.data_bucket,
+        dataset=name,
+        has_champion=has_champion,
+        policy=source_policy(settings),
     )
     if found is None:
         log.info("No dataset with an approved model has new images: nothing to do.")

@@ -9,6 +9,7 @@ from airflow.sdk import Param, get_current_context, task
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
+from image_classification.web_sources import hide_queries, sealed_conf
 from include.run_conf import form_fields
 from include.run_conf.sections import ModelConf
 
@@ -43,6 +44,7 @@ def choose_model() -> dict[str, Any]:
     if not conf.endpoint.deploy:
         raise RunConfError([Problem(field="endpoint.deploy", value=False, remedy="this DAG only deploys: leave it on")])
     settings, number = load_settings(), ModelConf.model_validate(choice.document()).model_version
+    hide_queries(conf)
     access, dataset = AwsAccess.of(settings), conf.dataset.name
     sagemaker = access.client("sagemaker")
     if number is None:
@@ -55,7 +57,7 @@ def choose_model() -> dict[str, Any]:
         raise NoModelError(f"{MODEL_VERSION} = {number}: {model.group} has it as {model.approval}. Approve it first.")
     log.info("%s version %d, accuracy %.4f.", model.group, model.version, model.accuracy)
     return {
-        "conf": conf.model_dump(mode="json"),
+        "conf": sealed_conf(access.client("s3"), conf, settings.data_bucket).model_dump(mode="json"),
         "model": model.model_dump(mode="json"),
         "dataset": load(access.client("s3"), model.dataset_uri).model_dump(mode="json"),
     }

@@ -9,6 +9,7 @@ from airflow.sdk import Variable, get_current_context, task
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import VARIABLE
+from image_classification.web_sources import hide_queries, sealed_conf
 
 if TYPE_CHECKING:
     from include.training.preflight import Clients, Stage
@@ -25,8 +26,10 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
     from include.run_conf import RunConf
     from include.settings import Settings
     from include.training.preflight import check
+    from include.web_addresses import secrets_of
 
     conf, conf_problems = RunConf.read(get_current_context()["dag_run"].conf)
+    hide_queries(conf)
     settings, settings_problems = Settings.read(Variable.get(VARIABLE, default=None))
     known = [*conf_problems, *settings_problems]
     if stages:
@@ -36,6 +39,8 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
         check(conf, settings, s3=s3, clients=clients, stages=stages, known=known)
     elif known:
         raise ProblemsError(known)
+    if any(map(secrets_of, conf.dataset.source)):
+        conf = sealed_conf(AwsAccess.of(settings).client("s3"), conf, settings.data_bucket)
     return conf.model_dump(mode="json")
 
 

@@ -13,6 +13,8 @@ JOBS_POOL = os.environ.get("IMAGE_CLASSIFICATION_POOL") or "default_pool"
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "machine-learning",
+    # Documents are large and stand in XCom. Airflow gives mapped tasks no default of this: they have it themselves.
+    "show_return_value_in_logs": False,
     "retries": 2,
     "retry_delay": timedelta(seconds=20),
     "retry_exponential_backoff": 2.0,

@@ -78,6 +78,16 @@ def test_what_may_fail_for_a_moment_is_tried_again_further_and_further_apart(dag
 
 
 @every_dag
+def test_no_log_shows_what_a_task_hands_on(dag: DAG) -> None:
+    """Documents are large, and what was asked may name addresses that are somebody's secret."""
+    for task in dag.tasks:
+        given = getattr(task, "partial_kwargs", None) or vars(task)
+        assert given.get("show_return_value_in_logs") in (False, None), task.task_id
+        if "python_callable" in given or getattr(task, "python_callable", None):
+            assert given["show_return_value_in_logs"] is False, task.task_id
+
+
+@every_dag
 def test_a_dag_survives_its_way_into_the_database(dag: DAG) -> None:
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
 

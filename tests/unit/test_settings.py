@@ -44,3 +44,12 @@ def test_everything_missing_and_wrong_is_told_at_once() -> None:
 def test_a_network_has_subnets_and_security_groups(given: str, lacking: str) -> None:
     with pytest.raises(SettingsError, match=f"{lacking} = nothing: a network has both: add it to {given}"):
         Settings.from_variable({**VARIABLE, given: ["one"]})
+
+
+def test_networks_and_limits_of_sources_are_checked() -> None:
+    allowed = Settings.from_variable({**VARIABLE, "source_networks": ["10.1.0.0/16"], "archive_max_ratio": 5})
+    assert (allowed.source_networks, allowed.archive_max_ratio) == (("10.1.0.0/16",), 5)
+    with pytest.raises(SettingsError, match=r"source_networks = .*must look like \[\"10\.1\.0\.0/16\"\]"):
+        Settings.from_variable({**VARIABLE, "source_networks": ["10.1.0.0/33"]})
+    with pytest.raises(SettingsError, match="archive_max_gb = 0"):
+        Settings.from_variable({**VARIABLE, "archive_max_gb": 0})

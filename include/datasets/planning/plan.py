@@ -23,6 +23,7 @@ from include.datasets.planning.selection import Selection, select_images
 from include.datasets.planning.version_plan import ShardTask, VersionPlan
 from include.datasets.sources.labels_file import asked_labels
 from include.datasets.sources.source_of_conf import open_source
+from include.datasets.unpacking.kept_addresses import keep_queries
 from include.datasets.version import SplitOptions, find
 from include.recordio.options import ImageOptions
 
@@ -49,6 +50,7 @@ def plan_version(
     The plan's rows go to S3 under the version's ``plan/``; a retry of the run plans the same version again. Raises
     DatasetError where the source, the labels or the parent cannot give a dataset.
     """
+    conf = keep_queries(s3, conf, data_bucket)
     layout = VersionLayout(data_bucket, conf.name, version_name(run_id, run_after))
     published = find(s3, layout)
     if published is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from include.datasets.version import DatasetVersion
 from include.pages.elements import Markup, listed
+from include.web_addresses import shown_address
 
 
 def origin(version: DatasetVersion) -> Markup:
@@ -35,10 +35,7 @@ def source_addresses(version: DatasetVersion) -> str:
 
 def _without_secrets(address: str) -> str:
     """An address without a presigned URL's signature or a user's password."""
-    if not address.startswith(("http://", "https://")):
-        return address
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return shown_address(address).removesuffix("?...")
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from include.datasets.unpacking.byte_stream import Remote
+from include.datasets.unpacking.kept_addresses import whole_address
+from include.datasets.unpacking.source_policy import DEFAULT_POLICY, SourcePolicy
 from include.datasets.unpacking.stored_source import StoredSource
+from include.datasets.unpacking.unpacked import UnpackedLayout
 from include.datasets.unpacking.web_source import WebSource
 from include.run_conf.dataset import source_kind
+from include.web_addresses import secrets_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -20,6 +24,11 @@ def packed_addresses(conf: DatasetConf) -> list[str]:
     return [address for address in conf.source if source_kind(address) != "prefix"]
 
 
-def open_remote(s3: S3Client, address: str) -> Remote:
-    """Open an ``s3://`` or ``http(s)://`` address. Raises DatasetError for one that may not be read."""
-    return StoredSource(s3, address) if address.startswith("s3://") else WebSource(address)
+def open_remote(s3: S3Client, place: UnpackedLayout, policy: SourcePolicy = DEFAULT_POLICY) -> Remote:
+    """Open the address that is unpacked to ``place``. Raises DatasetError for one that may not be read."""
+    if place.address.startswith("s3://"):
+        return StoredSource(s3, place.address)
+    address = whole_address(s3, place.address, place.bucket, place.name)
+    for secret in secrets_of(address):
+        policy.hide(secret)
+    return WebSource(address, policy.networks)

@@ -21,8 +21,10 @@ from include.datasets.object_writer import ObjectWriter, StoredObjects
 from include.datasets.sources.labels_file import read_labels_file
 from include.datasets.unpacking.archive import ArchiveUnpacker
 from include.datasets.unpacking.byte_stream import ByteStream, Fingerprint, Remote, look_at
+from include.datasets.unpacking.members import ExpansionLimits
 from include.datasets.unpacking.packed_addresses import open_remote, packed_addresses
 from include.datasets.unpacking.records import RecordsUnpacker, parquet, with_names
+from include.datasets.unpacking.source_policy import DEFAULT_POLICY, SourcePolicy
 from include.datasets.unpacking.unpacked import (
     UnpackedLayout,
     UnpackedRecords,
@@ -42,7 +44,9 @@ REPORT_SECONDS = 10.0
 LOOKS_AT_ONCE = 16
 
 
-def addresses_to_unpack(s3: S3Client, conf: DatasetConf, data_bucket: str) -> list[str]:
+def addresses_to_unpack(
+    s3: S3Client, conf: DatasetConf, data_bucket: str, policy: SourcePolicy = DEFAULT_POLICY
+) -> list[str]:
     """Name those whose content was not unpacked yet, or has changed since; a HEAD each.
 
     Raises DatasetError for the first that cannot be read.
@@ -51,7 +55,7 @@ def addresses_to_unpack(s3: S3Client, conf: DatasetConf, data_bucket: str) -> li
 
     def is_outdated(address: str) -> bool:
         place = UnpackedLayout(data_bucket, conf.name, address)
-        known, fingerprint = find_unpacked(s3, place), look_at(open_remote(s3, address))
+        known, fingerprint = find_unpacked(s3, place), look_at(open_remote(s3, place, policy))
         return known is None or not known.is_of(fingerprint) or _has_other_names(known, names)
 
     addresses = packed_addresses(conf)
@@ -60,13 +64,15 @@ def addresses_to_unpack(s3: S3Client, conf: DatasetConf, data_bucket: str) -> li
     return [address for address, is_new in zip(addresses, outdated, strict=True) if is_new]
 
 
-def unpack_sources(s3: S3Client, conf: DatasetConf, data_bucket: str) -> None:
+def unpack_sources(s3: S3Client, conf: DatasetConf, data_bucket: str, policy: SourcePolicy = DEFAULT_POLICY) -> None:
     """Unpack one after the other what ``addresses_to_unpack`` names. Raises DatasetError."""
-    for address in addresses_to_unpack(s3, conf, data_bucket):
-        unpack_address(s3, conf, address, data_bucket)
+    for address in addresses_to_unpack(s3, conf, data_bucket, policy):
+        unpack_address(s3, conf, address, data_bucket, policy)
 
 
-def unpack_address(s3: S3Client, conf: DatasetConf, address: str, data_bucket: str) -> UnpackedSource:
+def unpack_address(
+    s3: S3Client, conf: DatasetConf, address: str, data_bucket: str, policy: SourcePolicy = DEFAULT_POLICY
+) -> UnpackedSource:
     """Unpack an archive or a record file into the data bucket.
 
     Repeated after a kill or a failure it writes only what is missing or differs; where the content is the one that was
@@ -75,7 +81,7 @@ def unpack_address(s3: S3Client, conf: DatasetConf, address: str, data_bucket: s
     """
     place = UnpackedLayout(data_bucket, conf.name, address)
     names = class_names(s3, conf) if place.kind == "records" else []
-    remote = open_remote(s3, address)
+    remote = open_remote(s3, place, policy)
     fingerprint = look_at(remote)
     known = find_unpacked(s3, place)
     if known is not None and known.is_of(fingerprint):
@@ -86,7 +92,7 @@ def unpack_address(s3: S3Client, conf: DatasetConf, address: str, data_bucket: s
             return _renamed(s3, place, known, known.records, names)
     if known is not None:
         s3.delete_object(Bucket=place.bucket, Key=place.document)
-    unpacked = _unpack(s3, place, remote, fingerprint, names)
+    unpacked = _unpack(s3, place, remote, fingerprint, names, limits=policy.limits)
     s3.put_object(Bucket=place.bucket, Key=place.document, Body=unpacked.model_dump_json(indent=1).encode())
     return unpacked
 
@@ -103,7 +109,13 @@ def class_names(s3: S3Client, conf: DatasetConf) -> list[str]:
 
 
 def _unpack(
-    s3: S3Client, place: UnpackedLayout, remote: Remote, fingerprint: Fingerprint, names: Sequence[str]
+    s3: S3Client,
+    place: UnpackedLayout,
+    remote: Remote,
+    fingerprint: Fingerprint,
+    names: Sequence[str],
+    *,
+    limits: ExpansionLimits,
 ) -> UnpackedSource:
     stored = StoredObjects(s3, place.bucket, place.images).list_all()
     records: UnpackedRecords | None = None
@@ -116,7 +128,7 @@ def _unpack(
                 unpacker.unpack(stream, place.shown)
                 left_out = unpacker.left_out
             else:
-                archive = ArchiveUnpacker(writer, place.images, sink, step=progress.step)
+                archive = ArchiveUnpacker(writer, place.images, sink, limits=limits, step=progress.step)
                 archive.unpack(stream, place.shown)
                 left_out = archive.left_out
     if place.kind == "records":

@@ -1,6 +1,7 @@
 """Archives and finished record files that were unpacked to objects: where they lie, and the source they make.
 
 s3://DATA/unpacked/NAME/<hash of the address>/
+    address.txt       of a web address with a query: what it is in full
     images/...        a member or a record each
     labels.parquet    of record files: path, label, split
     left_out.jsonl    the members that were not unpacked, and why
@@ -9,7 +10,6 @@ s3://DATA/unpacked/NAME/<hash of the address>/
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from dataclasses import dataclass
@@ -22,8 +22,9 @@ from include.datasets.errors import DatasetError
 from include.datasets.layout import Split
 from include.datasets.planning.given_splits import SPLIT_NAMES
 from include.datasets.unpacking.byte_stream import Fingerprint
-from include.datasets.unpacking.web_source import shown_address
+from include.datasets.unpacking.kept_addresses import reference_of
 from include.run_conf.dataset import SourceKind, source_kind
+from include.web_addresses import shown_address
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -48,7 +49,7 @@ class UnpackedLayout:
     @property
     def prefix(self) -> str:
         """Key prefix of everything, with its closing slash."""
-        return f"unpacked/{self.name}/{hashlib.sha256(self.address.encode()).hexdigest()[:16]}/"
+        return f"unpacked/{self.name}/{reference_of(self.address)}/"
 
     @property
     def images(self) -> str:

@@ -1,32 +1,30 @@
 """An ``http(s)://`` address whose content can be read from any byte on.
 
-Only http and https are followed, also by redirects, and never to where machines in a cloud keep their credentials
-(AWS: ``169.254.169.254``, ``fd00:ec2::254``; the other providers' addresses are link-local as well).
+Only http and https are followed, also by redirects, and only to the public internet and the networks that the
+installation allows.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, LocationParseError
 
-from include.datasets.errors import DatasetError
+from include.datasets.errors import DatasetError, reading_foreign_bytes
 from include.datasets.unpacking.byte_stream import BrokenOffError, Fingerprint, changed
+from include.datasets.unpacking.guarded_connections import guarded_manager, manager_behind_proxy, too_slow
+from include.datasets.unpacking.internal_addresses import Network, refuse_internal_address
 from include.run_conf.source_rules import NO_PASSWORDS
+from include.web_addresses import masked, shown_address
 
 REDIRECTS = 8
 CONNECT_SECONDS, READ_SECONDS = 20.0, 60.0
-FORBIDDEN = tuple(
-    ipaddress.ip_network(network) for network in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32")
-)
 REMEDIES = {
     401: "it asks for a sign-in: name an address that needs none, or a pre-signed one",
     403: "it may not be read: name an address that needs no sign-in, or a pre-signed one that is still valid",
@@ -36,16 +34,22 @@ REMEDIES = {
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 RETRY_WITH_GET = (400, 401, 403, 404, 405, 501)
 """Answers to a HEAD that say nothing of a GET: pre-signed addresses are good for one method."""
+MOST_DIGITS = 18
+"""Of a number of bytes."""
 
 
 class WebSource:
-    """What lies at a web address; redirects are followed one by one and looked at first."""
+    """What lies at a web address; redirects are followed one by one and looked at first.
 
-    def __init__(self, address: str) -> None:
+    `networks` are the internal ones that may be read from.
+    """
+
+    def __init__(self, address: str, networks: Sequence[Network] = ()) -> None:
         self._address = address
         self.shown = shown_address(address)
+        self._networks = networks
         self._final = address
-        _checked(address, self.shown)
+        self._checked(address)
 
     def look(self) -> Fingerprint:
         """Ask with HEAD, or with a GET that is not read where the server refuses that."""
@@ -69,7 +73,7 @@ class WebSource:
         if answer.status in (412, 416):
             answer.close()
             raise changed(self.shown, start)
-        return _WebBody(answer, _start_of(answer) if start else 0, _fingerprint(answer))
+        return _WebBody(answer, self.shown, _start_of(answer) if start else 0, _fingerprint(answer))
 
     def _request(
         self, method: str, address: str, headers: Mapping[str, str], *, tolerated: tuple[int, ...] = ()
@@ -87,17 +91,13 @@ class WebSource:
         raise DatasetError(f"dataset.source = {self.shown}: over {REDIRECTS} redirects: name the address they lead to")
 
     def _send(self, method: str, address: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
-        url = _checked(address, self.shown)
+        url = self._checked(address)
         sent = {"Accept-Encoding": "identity", "User-Agent": "sagemaker-image-classification", **headers}
         bare = urlunsplit(url._replace(fragment=""))
-        try:
-            return _pool(url).urlopen(
+        with _failures(self.shown, f"{url.hostname} does not answer"):
+            return self._manager(url).urlopen(
                 method, bare, headers=sent, redirect=False, preload_content=False, decode_content=False, retries=False
             )
-        except LocationParseError as error:
-            raise DatasetError(f"dataset.source = {self.shown} is no web address: correct it") from error
-        except HTTPError as error:
-            raise BrokenOffError(f"{url.hostname} does not answer ({_reason(error)})") from error
 
     def _check_status(self, answer: urllib3.BaseHTTPResponse, tolerated: tuple[int, ...]) -> None:
         status = answer.status
@@ -106,13 +106,19 @@ class WebSource:
         answer.close()
         if status in TRANSIENT:
             seconds = answer.headers.get("Retry-After", "")
-            raise BrokenOffError(f"the server answers {status}", wait=float(seconds) if seconds.isdecimal() else None)
+            raise BrokenOffError(f"the server answers {status}", wait=float(seconds) if _is_number(seconds) else None)
         remedy = REMEDIES.get(status, "correct the address")
         raise DatasetError(f"dataset.source = {self.shown}: the server answers {status}: {remedy}")
 
     def _redirected(self, address: str, target: str) -> str:
-        there = urljoin(address, target)
-        before, after = urlsplit(address).scheme, urlsplit(there).scheme
+        try:
+            there = urljoin(address, target)
+            before, after = urlsplit(address).scheme, urlsplit(there).scheme
+        except ValueError:
+            raise DatasetError(
+                f"dataset.source = {self.shown}: it redirects to {masked(target)[:100]!r}, which is no web address: "
+                "name the address it should lead to"
+            ) from None
         if after not in ("http", "https") or (before, after) == ("https", "http"):
             raise DatasetError(
                 f"dataset.source = {self.shown}: it redirects from {before} to {shown_address(there)}, which is not "
@@ -120,111 +126,55 @@ class WebSource:
             )
         return there
 
+    def _checked(self, address: str) -> SplitResult:
+        try:
+            url = urlsplit(address)
+            host, _ = url.hostname, url.port
+        except ValueError as error:
+            raise DatasetError(f"dataset.source = {self.shown} is no web address ({error}): correct it") from None
+        if url.scheme not in ("http", "https") or not host:
+            raise DatasetError(f"dataset.source = {self.shown}: write http://, https:// or s3://")
+        if url.username is not None:
+            raise DatasetError(f"dataset.source = {self.shown} {NO_PASSWORDS}")
+        try:
+            refuse_internal_address(host, host, self._networks)
+        except DatasetError:
+            raise
+        except ValueError:
+            pass  # a name: what it leads to is looked at when it is connected
+        return url
+
+    def _manager(self, url: SplitResult) -> urllib3.PoolManager:
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        host = url.hostname or ""
+        proxy = None if proxy_bypass(host) else getproxies().get(url.scheme)
+        if proxy is None:
+            return guarded_manager(self._networks, timeout)
+        self._refuse_behind_proxy(host)
+        return manager_behind_proxy(proxy, timeout)
+
+    def _refuse_behind_proxy(self, host: str) -> None:
+        try:
+            found = socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError):
+            return  # the proxy alone knows the name
+        for *_, address in found:
+            refuse_internal_address(host, str(address[0]), self._networks)
+
 
 class _WebBody:
-    def __init__(self, answer: urllib3.BaseHTTPResponse, start: int, fingerprint: Fingerprint) -> None:
+    def __init__(self, answer: urllib3.BaseHTTPResponse, shown: str, start: int, fingerprint: Fingerprint) -> None:
         self._answer = answer
+        self._shown = shown
         self.start = start
         self.fingerprint = fingerprint
 
     def read(self, amount: int, /) -> bytes:
-        try:
+        with _failures(self._shown, "the body breaks off"):
             return self._answer.read1(amount) if amount else b""
-        except HTTPError as error:
-            raise BrokenOffError(f"the body breaks off ({_reason(error)})") from error
 
     def close(self) -> None:
         self._answer.close()
-
-
-class _GuardedConnection(HTTPConnection):
-    """Looks at the address it is connected to before it sends a byte: names can be made to lead anywhere."""
-
-    def _new_conn(self) -> socket.socket:
-        return _guarded(super()._new_conn(), self.host)
-
-
-class _GuardedSecureConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _guarded(super()._new_conn(), self.host)
-
-
-class _GuardedPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _GuardedConnection
-
-
-class _GuardedSecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _GuardedSecureConnection
-
-
-def shown_address(address: str) -> str:
-    """Leave out of an address what may be secret: user and password, and the query, in which signatures stand."""
-    if not address.startswith(("http://", "https://")):
-        return address
-    url = urlsplit(address)
-    return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "..." if url.query else "", ""))
-
-
-def refuse_metadata_address(host: str, ip: str) -> None:
-    """Raise DatasetError for an IP address behind which a cloud keeps credentials."""
-    address: Any = ipaddress.ip_address(ip.partition("%")[0])
-    address = getattr(address, "ipv4_mapped", None) or address
-    if any(address.version == network.version and address in network for network in FORBIDDEN):
-        raise DatasetError(
-            f"dataset.source leads to {host} ({ip}), a link-local address under which machines find their credentials: "
-            "it is never read; name the server that holds the data"
-        )
-
-
-def _guarded(connection: socket.socket, host: str) -> socket.socket:
-    try:
-        refuse_metadata_address(host, connection.getpeername()[0])
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _checked(address: str, shown: str) -> SplitResult:
-    try:
-        url = urlsplit(address)
-        host, _ = url.hostname, url.port
-    except ValueError as error:
-        raise DatasetError(f"dataset.source = {shown} is no web address ({error}): correct it") from None
-    if url.scheme not in ("http", "https") or not host:
-        raise DatasetError(f"dataset.source = {shown}: write http://, https:// or s3://")
-    if url.username is not None:
-        raise DatasetError(f"dataset.source = {shown} {NO_PASSWORDS}")
-    try:
-        refuse_metadata_address(host, host)
-    except DatasetError:
-        raise
-    except ValueError:
-        pass  # a name: what it leads to is looked at when it is connected
-    return url
-
-
-def _pool(url: SplitResult) -> urllib3.PoolManager:
-    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-    host = url.hostname or ""
-    proxy = None if proxy_bypass(host) else getproxies().get(url.scheme)
-    pool: urllib3.PoolManager
-    if proxy:
-        _refuse_behind_proxy(host)
-        pool = urllib3.ProxyManager(proxy, timeout=timeout)
-    else:
-        pool = urllib3.PoolManager(timeout=timeout)
-        pool.pool_classes_by_scheme = {"http": _GuardedPool, "https": _GuardedSecurePool}
-    return pool
-
-
-def _refuse_behind_proxy(host: str) -> None:
-    try:
-        found = socket.getaddrinfo(host, None)
-    except OSError:
-        return  # the proxy alone knows the name
-    for *_, address in found:
-        refuse_metadata_address(host, str(address[0]))
 
 
 def _fingerprint(answer: urllib3.BaseHTTPResponse) -> Fingerprint:
@@ -237,20 +187,40 @@ def _fingerprint(answer: urllib3.BaseHTTPResponse) -> Fingerprint:
     return Fingerprint(
         etag=headers.get("ETag", ""),
         last_modified=headers.get("Last-Modified", ""),
-        size=int(length) if length.isdecimal() else None,
+        size=int(length) if _is_number(length) else None,
     )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
 
 
 def _start_of(answer: urllib3.BaseHTTPResponse) -> int:
     if answer.status != 206:
         return 0
-    found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    found = re.match(r"bytes ([0-9]{1,18})-", answer.headers.get("Content-Range", ""))
     if found is None:
         raise BrokenOffError("the server answers 206 without saying which bytes")
     return int(found[1])
 
 
+@contextmanager
+def _failures(shown: str, what: str) -> Iterator[None]:
+    """Turn whatever is raised on the way to a server into a try that may be repeated, or an error of the address."""
+    try:
+        with reading_foreign_bytes(
+            lambda reason: DatasetError(f"dataset.source = {shown} cannot be read ({masked(reason)}): correct it"),
+            own=(DatasetError, HTTPError),
+        ):
+            yield
+    except LocationParseError:  # its text is the address with its signature
+        raise DatasetError(f"dataset.source = {shown} is no web address: correct it") from None
+    except HTTPError as error:
+        raise BrokenOffError(f"{what} ({_reason(error)})") from error
+
+
 def _reason(error: Exception) -> str:
     # The exceptions of urllib3 begin with the repr of the pool or connection.
-    text = str(error)
+    slow = too_slow(error)
+    text = masked(str(slow or error))
     return text.split(": ", 1)[-1][:200] if text else type(error).__name__

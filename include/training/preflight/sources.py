@@ -11,9 +11,11 @@ from include.datasets.errors import DatasetError
 from include.datasets.layout import VersionLayout
 from include.datasets.unpacking.byte_stream import look_at
 from include.datasets.unpacking.packed_addresses import open_remote, packed_addresses
-from include.datasets.unpacking.web_source import shown_address
+from include.datasets.unpacking.source_policy import SourcePolicy
+from include.datasets.unpacking.unpacked import UnpackedLayout
 from include.datasets.version import DatasetVersion, find, latest
 from include.problems import Problem, ProblemsError
+from include.web_addresses import shown_address
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -47,7 +49,7 @@ def source_problems(s3: S3Client, conf: RunConf, settings: Settings) -> Iterator
         for address in filter(None, addresses):
             yield from _unlisted_problems(s3, field, address, "is not there: upload it or correct it")
     if not any((tables, conf.dataset.image_list, conf.dataset.inventory)):
-        yield from _image_source_problems(s3, conf.dataset, settings.data_bucket)
+        yield from _image_source_problems(s3, conf.dataset, settings)
 
 
 def finished_version(s3: S3Client, data_bucket: str, *, name: str, version: str, field: str) -> DatasetVersion:
@@ -70,21 +72,22 @@ def finished_version(s3: S3Client, data_bucket: str, *, name: str, version: str,
     return found
 
 
-def _image_source_problems(s3: S3Client, dataset: DatasetConf, data_bucket: str) -> Iterator[Problem]:
+def _image_source_problems(s3: S3Client, dataset: DatasetConf, settings: Settings) -> Iterator[Problem]:
     folders = "train/CLASS/" if dataset.layout == "split_folders" else "one folder for each class"
-    for address in dataset.addresses(data_bucket):
+    for address in dataset.addresses(settings.data_bucket):
         if address in packed_addresses(dataset):
-            yield from _unreadable_problems(s3, address)
+            place = UnpackedLayout(settings.data_bucket, dataset.name, address)
+            yield from _unreadable_problems(s3, place, SourcePolicy.of(settings))
         else:
             yield from _unlisted_problems(s3, "dataset.source", address, f"holds no objects: upload {folders}")
 
 
-def _unreadable_problems(s3: S3Client, address: str) -> Iterator[Problem]:
-    shown = shown_address(address)
+def _unreadable_problems(s3: S3Client, place: UnpackedLayout, policy: SourcePolicy) -> Iterator[Problem]:
+    shown = shown_address(place.address)
     try:
-        look_at(open_remote(s3, address))
+        look_at(open_remote(s3, place, policy))
     except DatasetError as error:
-        remedy = str(error).removeprefix(f"dataset.source = {shown}: ")
+        remedy = str(error).removeprefix(f"dataset.source = {shown}: ").removeprefix("dataset.source ")
         yield Problem(field="dataset.source", value=shown, remedy=remedy)
 
 

@@ -10,6 +10,7 @@ from airflow.sdk import get_current_context, task, task_group
 from image_classification.assets import DATASET_VERSION
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
+from image_classification.web_sources import source_policy
 
 if TYPE_CHECKING:
     from include.datasets.packing.progress import ShardProgress
@@ -26,18 +27,19 @@ def list_archives(conf: dict[str, Any]) -> list[dict[str, str]]:
     None where the source is a prefix, or `dataset.version` names a finished version.
     """
     from include.datasets.unpacking.unpack import addresses_to_unpack
-    from include.datasets.unpacking.web_source import shown_address
     from include.run_conf import RunConf
+    from include.web_addresses import shown_address
 
     settings, wanted = load_settings(), RunConf.from_conf(conf).dataset
     if wanted.version:
         return []
-    addresses = addresses_to_unpack(AwsAccess.of(settings).client("s3"), wanted, settings.data_bucket)
+    policy = source_policy(settings)
+    addresses = addresses_to_unpack(AwsAccess.of(settings).client("s3"), wanted, settings.data_bucket, policy)
     log.info("%d archives or record files to unpack.", len(addresses))
     return [{"address": address, "shown": shown_address(address)} for address in addresses]
 
 
-@task(map_index_template="{{ task.op_kwargs['archive']['shown'] }}")
+@task(map_index_template="{{ task.op_kwargs['archive']['shown'] }}", show_return_value_in_logs=False)
 def unpack(conf: dict[str, Any], archive: dict[str, str]) -> dict[str, Any]:
     """Unpack an archive or a record file to objects; a retry writes only what is missing."""
     from include.datasets.unpacking.unpack import unpack_address
@@ -45,7 +47,11 @@ def unpack(conf: dict[str, Any], archive: dict[str, str]) -> dict[str, Any]:
 
     settings = load_settings()
     unpacked = unpack_address(
-        AwsAccess.of(settings).client("s3"), RunConf.from_conf(conf).dataset, archive["address"], settings.data_bucket
+        AwsAccess.of(settings).client("s3"),
+        RunConf.from_conf(conf).dataset,
+        archive["address"],
+        settings.data_bucket,
+        source_policy(settings),
     )
     return unpacked.model_dump(mode="json", exclude={"records"})
 
@@ -77,7 +83,10 @@ def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]
     return [shard.model_dump(mode="json") for shard in version_plan.shards]
 
 
-@task(map_index_template="{{ task.op_kwargs['shard']['split'] }} {{ task.op_kwargs['shard']['index'] }}")
+@task(
+    map_index_template="{{ task.op_kwargs['shard']['split'] }} {{ task.op_kwargs['shard']['index'] }}",
+    show_return_value_in_logs=False,
+)
 def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
     """Pack one shard; a retry returns the shard that an earlier try finished."""
     from include.datasets.packing.shard import pack_shard as pack

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from include.datasets import upload
+from include.datasets.unpacking.source_policy import SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
 from include.recordio.format import decode_image_record
@@ -145,9 +146,10 @@ def images_at(paths: Iterable[str]) -> dict[str, bytes]:
 
 def build(bucket: Bucket, conf: RunConf) -> DatasetVersion:
     """What a run of the chain does with a conf: preflight, unpacking, planning, packing, publishing."""
-    deployment = settings(region="us-east-1", data_bucket=bucket.name, output_bucket=bucket.name)
+    here = {"data_bucket": bucket.name, "output_bucket": bucket.name, "source_networks": ["127.0.0.0/8"]}
+    deployment = settings(region="us-east-1", **here)
     check(conf, deployment, s3=bucket.s3)
-    unpack_sources(bucket.s3, conf.dataset, bucket.name)
+    unpack_sources(bucket.s3, conf.dataset, bucket.name, SourcePolicy.of(deployment))
     return bucket.build(conf.dataset)
 
 

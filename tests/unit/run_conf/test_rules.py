@@ -175,6 +175,11 @@ TUNE = {"training.mode": "tune"}
             "every run: put the file into S3, or name a pre-signed address, which is good for a while only",
         ),
         (
+            {"dataset.source": "http://[bad/x.zip?token=hidden"},
+            "dataset.source = http://[bad/x.zip?...: is no web address: Invalid IPv6 URL; write "
+            "https://host/path/file.zip",
+        ),
+        (
             {"dataset.source": "https://acme.com/images/"},
             "dataset.source = https://acme.com/images/: no listing can be had of a web address: name a file that ends "
             "in .zip, .tar, .tar.gz, .tgz or .rec, or s3://bucket/prefix/",

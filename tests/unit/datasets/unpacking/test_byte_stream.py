@@ -12,7 +12,7 @@ from include.datasets.unpacking.byte_stream import BrokenOffError, ByteStream, F
 from include.datasets.unpacking.stored_source import StoredSource
 from include.datasets.unpacking.web_source import WebSource
 from tests.unit.datasets.conftest import Bucket
-from tests.unit.datasets.unpacking.web_server import WebServer, serve
+from tests.unit.datasets.unpacking.web_server import LOOPBACK, WebServer, serve
 
 CONTENT = random.Random(1).randbytes(3_000_000)
 
@@ -29,7 +29,7 @@ def read_all(stream: ByteStream, amount: int = 70_000) -> bytes:
 
 
 def stream_of(web: WebServer, waits: list[float] | None = None) -> ByteStream:
-    return ByteStream(WebSource(f"{web.url}/a.zip"), sleep=(waits if waits is not None else []).append)
+    return ByteStream(WebSource(f"{web.url}/a.zip", LOOPBACK), sleep=(waits if waits is not None else []).append)
 
 
 def test_a_web_address_is_read_in_one_request(web: WebServer) -> None:
@@ -101,14 +101,14 @@ def test_what_cannot_be_read_says_what_to_do(web: WebServer, status: int, remedy
 
 
 def test_a_fingerprint_costs_one_request_and_no_content(web: WebServer) -> None:
-    assert look_at(WebSource(f"{web.url}/a.zip")) == Fingerprint(etag=web.tag, size=len(CONTENT))
+    assert look_at(WebSource(f"{web.url}/a.zip", LOOPBACK)) == Fingerprint(etag=web.tag, size=len(CONTENT))
     assert web.requests == ["HEAD"]
 
 
 def test_a_server_that_refuses_head_is_asked_with_get(web: WebServer) -> None:
     web.head = False
 
-    assert look_at(WebSource(f"{web.url}/a.zip")).etag == web.tag
+    assert look_at(WebSource(f"{web.url}/a.zip", LOOPBACK)).etag == web.tag
 
 
 def test_an_object_is_read_on_behind_a_broken_body(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

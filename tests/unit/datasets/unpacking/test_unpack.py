@@ -16,7 +16,7 @@ from include.datasets.unpacking.unpacked import UnpackedLayout, find_unpacked
 from include.run_conf import DatasetConf
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.unpacking.archives import rec_of, tar_of, zip_of
-from tests.unit.datasets.unpacking.web_server import WebServer, serve
+from tests.unit.datasets.unpacking.web_server import READS_LOOPBACK, WebServer, serve
 from tests.unit.recordio.pictures import jpeg
 
 ROOT = Path(__file__).parents[4]
@@ -48,7 +48,7 @@ def place_of(bucket: Bucket, address: str) -> UnpackedLayout:
 
 
 def build(bucket: Bucket, conf: DatasetConf, run_id: str = "manual__1", **options: Any) -> Any:
-    unpack_sources(bucket.s3, conf, bucket.name)
+    unpack_sources(bucket.s3, conf, bucket.name, READS_LOOPBACK)
     return bucket.build(conf, run_id, **options)
 
 
@@ -90,13 +90,13 @@ def test_several_archives_are_one_dataset(bucket: Bucket, web: WebServer) -> Non
 def test_what_was_unpacked_is_not_read_again_until_it_changes(bucket: Bucket, web: WebServer) -> None:
     web.body = zip_of(PETS)
     conf = conf_of(f"{web.url}/a.zip")
-    assert addresses_to_unpack(bucket.s3, conf, bucket.name) == conf.source
-    unpack_sources(bucket.s3, conf, bucket.name)
+    assert addresses_to_unpack(bucket.s3, conf, bucket.name, READS_LOOPBACK) == conf.source
+    unpack_sources(bucket.s3, conf, bucket.name, READS_LOOPBACK)
     web.requests.clear()
 
-    assert addresses_to_unpack(bucket.s3, conf, bucket.name) == []
+    assert addresses_to_unpack(bucket.s3, conf, bucket.name, READS_LOOPBACK) == []
     assert web.requests == ["HEAD"]
-    assert unpack_address(bucket.s3, conf, conf.source[0], bucket.name).objects == 24
+    assert unpack_address(bucket.s3, conf, conf.source[0], bucket.name, READS_LOOPBACK).objects == 24
     assert web.requests == ["HEAD", "HEAD"]
 
 
@@ -207,7 +207,7 @@ def test_finished_records_become_a_version_with_their_splits(bucket: Bucket, row
     assert version.labels == ["0", "1", "2"]
     assert version.counts.validation == 6
     assert version.counts.train + version.counts.test == 12
-    assert addresses_to_unpack(bucket.s3, conf, bucket.name) == []
+    assert addresses_to_unpack(bucket.s3, conf, bucket.name, READS_LOOPBACK) == []
 
 
 def test_names_replace_class_indices_without_reading_the_records_again(bucket: Bucket) -> None:

@@ -12,6 +12,7 @@ from include.training.preflight import PreflightError, check
 from tests.unit.datasets.unpacking.web_server import serve
 from tests.unit.documents import settings
 
+READS_LOOPBACK = settings(source_networks=["127.0.0.0/8"])
 ARCHIVE = "s3://images-of-acme/pets.zip"
 
 
@@ -26,7 +27,7 @@ def s3() -> Iterator[Any]:
 
 def refused(s3: Any, *addresses: str) -> list[str]:
     with pytest.raises(PreflightError) as error:
-        check(RunConf.from_conf({"dataset": {"source": list(addresses)}}), settings(), s3=s3)
+        check(RunConf.from_conf({"dataset": {"source": list(addresses)}}), READS_LOOPBACK, s3=s3)
     return [str(problem) for problem in error.value.problems]
 
 
@@ -39,8 +40,14 @@ def test_archives_that_cannot_be_read_are_told_together(s3: Any) -> None:
         ]
 
 
+def test_a_web_address_inside_the_network_is_refused_unless_the_settings_allow_it(s3: Any) -> None:
+    with serve(b"zip") as web, pytest.raises(PreflightError, match=r"a\.zip: leads to 127\.0\.0\.1 .*source_networks"):
+        check(RunConf.from_conf({"dataset.source": f"{web.url}/a.zip"}), settings(), s3=s3)
+    assert web.requests == []
+
+
 def test_archives_that_are_there_pass_at_a_head_each(s3: Any) -> None:
     s3.put_object(Bucket="images-of-acme", Key="pets.zip", Body=b"zip")
     with serve(b"zip") as web:
-        check(RunConf.from_conf({"dataset": {"source": [ARCHIVE, f"{web.url}/a.zip"]}}), settings(), s3=s3)
+        check(RunConf.from_conf({"dataset": {"source": [ARCHIVE, f"{web.url}/a.zip"]}}), READS_LOOPBACK, s3=s3)
         assert web.requests == ["HEAD"]

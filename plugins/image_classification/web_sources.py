@@ -1,0 +1,38 @@
+"""Web addresses of a run conf: what is secret in them goes into no log, no XCom and no rendered field."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk.log import mask_secret
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from include.datasets.unpacking.source_policy import SourcePolicy
+    from include.run_conf import RunConf
+    from include.settings import Settings
+
+
+def source_policy(settings: Settings) -> SourcePolicy:
+    """What the installation allows of sources; Airflow's masker hears of every secret in an address."""
+    from include.datasets.unpacking.source_policy import SourcePolicy
+
+    return SourcePolicy.of(settings, hide=mask_secret)
+
+
+def hide_queries(conf: RunConf) -> None:
+    """Keep the queries of a run conf's web addresses out of this task's log."""
+    from include.web_addresses import secrets_of
+
+    for address in conf.dataset.source:
+        for secret in secrets_of(address):
+            mask_secret(secret)
+
+
+def sealed_conf(s3: S3Client, conf: RunConf, data_bucket: str) -> RunConf:
+    """The run conf as tasks hand it on: the queries of its web addresses are kept in S3 and leave a reference."""
+    from include.datasets.unpacking.kept_addresses import keep_queries
+
+    dataset = keep_queries(s3, conf.dataset, data_bucket)
+    return conf if dataset is conf.dataset else conf.model_copy(update={"dataset": dataset})
