@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import mxnet as mx
 import numpy as np
 from numpy.typing import NDArray
 
 from .hyperparameters import Hyperparameters
-from .image_decoding import UndecodableImageError, decode_whole_image
+from .image_decoding import UndecodableImageError, decode, decode_whole_image
 from .image_size import ImageSize
 from .problems import CustomerError
-from .recordio import read_labelled_image, write_index
+from .recordio import read_labelled_image, write_index, write_labelled_image
 from .records import RecordFile
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
@@ -82,12 +83,13 @@ class CroppedImages:
         index: Path,
         augmentation: str | None = None,
     ) -> None:
-        write_index(index, records.offsets)
+        path, offsets = upright_records(records, index.with_suffix(".rec"), shape[0])
+        write_index(index, offsets)
         self._name = records.path.name
         self._batches = len(records) // batch_size
         with self._reading():
             self._reader = mx.io.ImageRecordIter(
-                path_imgrec=str(records.path),
+                path_imgrec=str(path),
                 path_imgidx=str(index),
                 data_shape=shape,
                 batch_size=batch_size,
@@ -118,6 +120,37 @@ class CroppedImages:
         except mx.MXNetError as broken:
             reason = " ".join(str(broken).split())[:200]
             raise CustomerError([f"an image of {self._name} cannot be read as JPEG or PNG: {reason}"]) from broken
+
+
+def upright_records(records: RecordFile, copy: Path, channels: int) -> tuple[Path, NDArray[np.int64]]:
+    """The record file and its offsets, or those of a copy in which images that are stored lying are PNGs that stand.
+
+    MXNet's own reader turns a JPEG only if Exif is its first segment, and no PNG or TIFF at all. Raises CustomerError
+    for an image that cannot be decoded.
+    """
+    if not records.lying:
+        return records.path, records.offsets
+    lying, offsets = set(records.lying), []
+    with records.path.open("rb") as source, copy.open("wb") as stream:
+        buffer = memoryview(mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ))
+        for row, offset in enumerate(records.offsets.tolist()):
+            image = read_labelled_image(buffer, offset)
+            encoded = bytes(image.image)
+            if row in lying:
+                try:
+                    encoded = cv2.imencode(".png", decode(image.image, channels))[1].tobytes()
+                except UndecodableImageError as broken:
+                    raise unreadable_record(records, row, broken) from broken
+            offsets.append(stream.tell())
+            write_labelled_image(stream, row, image.labels.tolist(), encoded)
+    return copy, np.array(offsets, dtype=np.int64)
+
+
+def unreadable_record(records: RecordFile, row: int, reason: UndecodableImageError) -> CustomerError:
+    """What is wrong with one record of a channel."""
+    return CustomerError(
+        [f"record {records.number(row)} of {records.path.name} in channel '{records.channel}': {reason}"]
+    )
 
 
 class WholeImages:
@@ -166,8 +199,7 @@ class WholeImages:
             try:
                 images[place] = decode_whole_image(record.image, self._shape)
             except UndecodableImageError as broken:
-                file = f"{self._records.path.name} in channel '{self._records.channel}'"
-                raise CustomerError([f"record {self._records.number(row)} of {file}: {broken}"]) from broken
+                raise unreadable_record(self._records, int(row), broken) from broken
         labels = np.zeros((self._batch_size, self._records.labels.shape[1]), dtype=np.float32)
         labels[: len(rows)] = self._records.labels[rows]
         return Batch(

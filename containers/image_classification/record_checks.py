@@ -68,7 +68,7 @@ def image_problem(records: RecordFile) -> str | None:
         return None
     return (
         f"{len(records.unreadable)} records of {records.path.name} in channel '{records.channel}' hold no readable "
-        f"image, the first is record {records.number(records.unreadable[0])}"
+        f"image, the first is record {records.number(records.unreadable[0])}: {records.unreadable_because}"
     )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .image_decoding import UndecodableImageError, decode
-from .image_size import ImageSize, image_size
+from .image_decoding import UndecodableImageError, readable_header
+from .image_size import ImageSize
 from .recordio import RecordFormatError, labelled_images
 
 
@@ -25,8 +25,9 @@ class RecordFile:
     such records behind the first image, where MXNet's reader ends.
 
     `offsets`: int64 byte offsets of the other records, in order. `labels`: float32, one row per record; no rows when
-    the records differ in label width. `sizes`: int32 width and height per record, zero where unreadable. `resize`: what
-    the shorter side shall become, None where images stay as they are.
+    the records differ in label width. `sizes`: int32 width and height per record as the image stands upright, zero
+    where unreadable, with the reason of the first in `unreadable_because`. `lying`: rows of the images that are stored
+    in another orientation. `resize`: what the shorter side shall become, None where images stay as they are.
     """
 
     channel: str
@@ -39,6 +40,8 @@ class RecordFile:
     resize: int | None = None
     leading_headers: int = 0
     headers_behind: tuple[int, ...] = ()
+    unreadable_because: str = ""
+    lying: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -53,8 +56,8 @@ class RecordFile:
         return int(row) + self.leading_headers
 
     def has_only(self, size: ImageSize) -> bool:
-        """Whether every image already is of this size."""
-        return bool((self.sizes == np.array(size, dtype=np.int32)).all())
+        """Whether every image already is of this size, and upright."""
+        return not self.lying and bool((self.sizes == np.array(size, dtype=np.int32)).all())
 
 
 def scan_records(channel: str, path: Path, resize: int | None = None) -> RecordFile:
@@ -66,7 +69,8 @@ def scan_records(channel: str, path: Path, resize: int | None = None) -> RecordF
     labels: list[NDArray[np.float32]] = []
     sizes: list[ImageSize] = []
     headers_behind: list[int] = []
-    leading_headers, problem = 0, None
+    lying: list[int] = []
+    leading_headers, reason, problem = 0, "", None
     with path.open("rb") as stream:
         buffer = map_file(stream.fileno(), path.stat().st_size)
         try:
@@ -78,7 +82,10 @@ def scan_records(channel: str, path: Path, resize: int | None = None) -> RecordF
                     headers_behind.append(len(offsets))
                 offsets.append(record.offset)
                 labels.append(record.labels)
-                sizes.append(image_size(record.image) or decoded_size(record.image))
+                size, orientation, unreadable = measure(record.image)
+                reason = reason or unreadable
+                lying += [len(sizes)] * (orientation > 1)
+                sizes.append(size)
         except RecordFormatError as broken:
             problem = str(broken)
     widths = Counter(len(row) for row in labels)
@@ -93,21 +100,23 @@ def scan_records(channel: str, path: Path, resize: int | None = None) -> RecordF
         resize=resize,
         leading_headers=leading_headers,
         headers_behind=tuple(headers_behind),
+        unreadable_because=reason,
+        lying=tuple(lying),
     )
+
+
+def measure(image: memoryview) -> tuple[ImageSize, int, str]:
+    """An image's upright size and its orientation; zeros, and the reason, when it cannot be read."""
+    try:
+        header = readable_header(image)
+    except UndecodableImageError as broken:
+        return ImageSize(0, 0), 1, str(broken)
+    return header.size, header.orientation, ""
 
 
 def map_file(descriptor: int, size: int) -> memoryview:
     """The file's bytes, read from disk as they are touched."""
     return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)) if size else memoryview(b"")
-
-
-def decoded_size(image: memoryview) -> ImageSize:
-    """The size of an image that is neither JPEG nor PNG; zeros when it is none at all."""
-    try:
-        height, width = decode(image, channels=1).shape
-    except UndecodableImageError:
-        return ImageSize(0, 0)
-    return ImageSize(width, height)
 
 
 def resized(sizes: NDArray[np.int32], resize: int | None) -> NDArray[np.int32]:

@@ -16,6 +16,7 @@ from containers.image_classification.image_batches import (
 from containers.image_classification.problems import CustomerError
 from containers.image_classification.records import RecordFile, scan_records
 from tests.containers.job_folder import corner_images, encoded, picture, several_corners, write_records
+from tests.hostile_images import chunk, exif_segment, orientation_block, tiff
 
 SHAPE = (3, 28, 28)
 
@@ -140,8 +141,51 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
         list(batches)
 
 
-def test_an_image_of_a_format_that_training_cannot_read_is_told(tmp_path: Path) -> None:
-    write_records(tmp_path / "a.rec", [(0.0, encoded(picture(0, 0), ".webp"))] * 8)
+def test_an_image_whose_pixels_are_broken_is_told(tmp_path: Path) -> None:
+    picture_bytes = encoded(picture(0, 0), ".png")
+    broken = picture_bytes[:60] + bytes(40) + picture_bytes[100:]
+    write_records(tmp_path / "a.rec", [(0.0, broken)] * 8)
     records = scan_records("train", tmp_path / "a.rec")
     with pytest.raises(CustomerError, match=r"an image of a\.rec cannot be read as JPEG or PNG"):
         labels_of(training_batches(records, chosen(), seed=0, threads=1, workspace=tmp_path))
+
+
+LYING = {
+    "jpeg": lambda block, image: image[:2] + exif_segment(block) + image[2:],
+    "jpeg, behind the JFIF header": lambda block, image: image[:20] + exif_segment(block) + image[20:],
+    "png": lambda block, image: png_of(image)[:33] + chunk(b"eXIf", block) + png_of(image)[33:],
+    "tiff": lambda block, image: tiff(
+        (274, 3, 1, block[18]), data=pixels_of(image)[:, :, ::-1].tobytes(), width=60, height=30
+    ),
+}
+
+
+def pixels_of(image: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+
+
+def png_of(image: bytes) -> bytes:
+    return encoded(pixels_of(image), ".png")
+
+
+@pytest.mark.parametrize("place", LYING)
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_training_validation_and_the_size_check_see_the_same_upright_image(
+    tmp_path: Path, place: str, orientation: int
+) -> None:
+    stored = encoded(picture(1, 0, side=30, width=60))
+    standing = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}[orientation]
+    expected = cv2.rotate(pixels_of(stored), standing)[:, :, ::-1].transpose(2, 0, 1)
+    image = LYING[place](orientation_block(orientation), stored)
+    write_records(tmp_path / "a.rec", [(float(n), image if n else encoded(picture(0, 0, side=60))) for n in range(4)])
+    records = scan_records("train", tmp_path / "a.rec")
+    height, width = expected.shape[1:]
+    assert records.sizes[1:].tolist() == [[width, height]] * 3
+    assert records.lying == (1, 2, 3)
+    whole = next(iter(WholeImages(records, expected.shape, 4, threads=1))).images.asnumpy()
+    cropped = CroppedImages(records, expected.shape, 4, seed=0, index=tmp_path / "train.idx")
+    batch = next(iter(cropped))
+    native = batch.images.asnumpy()[[int(n) for n in np.argsort(batch.labels.asnumpy())]]
+    for number in (1, 2, 3):
+        assert np.abs(whole[number] - expected).max() <= 2
+        assert np.abs(native[number] - whole[number]).max() <= 2

@@ -162,7 +162,7 @@ def test_records_without_an_image_are_refused(job: JobFolder) -> None:
     assert "1 records of train.rec in channel 'train' hold no readable image, the first is record 95" in refusal(job)
 
 
-def test_images_of_another_format_are_measured_by_decoding(job: JobFolder) -> None:
+def test_images_of_another_format_are_measured_by_their_header(job: JobFolder) -> None:
     write_records(job.channel("train") / "train.rec", [(0.0, encoded(picture(0, 0), ".bmp"))] * TRAIN_IMAGES)
     assert read(job).train.sizes.tolist() == [[28, 28]] * TRAIN_IMAGES
 

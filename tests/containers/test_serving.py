@@ -29,6 +29,7 @@ from tests.containers.job_folder import (
     several_corners,
     write_records,
 )
+from tests.hostile_images import hostile_images
 
 Response = tuple[int, str, bytes]
 
@@ -145,6 +146,26 @@ def test_a_huge_image_is_refused_before_it_is_decoded(endpoint: Endpoint) -> Non
     status, _, answer = endpoint.invoke(bytes(bomb), "image/png")
     assert status == 400
     assert b"60000 x 60000 pixels" in answer
+
+
+def test_hostile_images_neither_end_the_server_nor_take_its_memory(endpoint: Endpoint) -> None:
+    def peak() -> int:
+        status = Path(f"/proc/{endpoint.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
+
+    endpoint.invoke(encoded(picture(0, 0)))
+    before = peak()
+    hostile = hostile_images()
+    for name in (
+        "png/12 bytes",
+        "png/eXIf of 512 MB",
+        "png/frame larger than the animation",
+        "bmp/claims 60000 x 60000",
+    ):
+        status, _, answer = endpoint.invoke(hostile[name], "application/x-image")
+        assert status == 400
+        assert json.loads(answer)["error"].startswith("the image ")
+    assert peak() - before < 50_000
 
 
 def test_other_paths_and_methods_are_refused(endpoint: Endpoint) -> None:
