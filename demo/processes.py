@@ -14,6 +14,10 @@ from pathlib import Path
 import psutil
 
 KILL_AFTER_SECONDS = 10.0
+OWN_FILES = 0o077
+"""The umask of what is started: its databases, logs and keys are for nobody else on the machine."""
+GONE = (psutil.Error, OSError)
+"""What a question to a process raises when it ends meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class BackgroundProcess:
     ) -> BackgroundProcess:
         """Start a command detached from the terminal, with its output in a log file."""
         log.parent.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
+        log.touch(mode=0o600)
         with log.open("wb") as output:
             child = subprocess.Popen(
                 command,
@@ -40,20 +46,25 @@ class BackgroundProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=OWN_FILES,
             )
-        return cls(name=name, pid=child.pid, created=psutil.Process(child.pid).create_time(), log=str(log))
+        try:
+            created = psutil.Process(child.pid).create_time()
+        except GONE:  # it has ended already: its log says why
+            created = time.time()
+        return cls(name=name, pid=child.pid, created=created, log=str(log))
 
     def is_alive(self) -> bool:
-        """Return whether the process itself still runs."""
+        """Whether the process itself still runs."""
         try:
             process = psutil.Process(self.pid)
             return process.create_time() == self.created and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+        except GONE:
             return False
 
     def last_lines(self, count: int = 15) -> str:
         """Return the end of its log."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             lines = Path(self.log).read_text(errors="replace").splitlines()
             return "\n".join(lines[-count:])
         return ""
@@ -65,13 +76,13 @@ class BackgroundProcess:
         """
         members = self._members()
         for process in members:
-            with suppress(psutil.NoSuchProcess):
+            with suppress(*GONE):
                 process.send_signal(signal.SIGTERM)
         _, left = psutil.wait_procs(members, timeout=KILL_AFTER_SECONDS)
         deadline = time.monotonic() + KILL_AFTER_SECONDS
         while left and time.monotonic() < deadline:
             for process in left:
-                with suppress(psutil.NoSuchProcess):
+                with suppress(*GONE):
                     process.kill()
             psutil.wait_procs(left, timeout=1)
             left = self._members()
@@ -80,8 +91,15 @@ class BackgroundProcess:
         """Return the processes of the session, and what those started outside it."""
         members: dict[int, psutil.Process] = {}
         for process in psutil.process_iter():
-            with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
+            with suppress(*GONE):
                 if os.getsid(process.pid) == self.pid and process.create_time() >= self.created:
                     members[process.pid] = process
                     members.update((child.pid, child) for child in process.children(recursive=True))
-        return [process for process in members.values() if process.status() != psutil.STATUS_ZOMBIE]
+        return [process for process in members.values() if _runs(process)]
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except GONE:
+        return False

@@ -17,7 +17,7 @@ from demo.airflow_client import AirflowClient, AirflowError, DagRun
 from demo.bootstrap import IMAGES_PREFIX, client_config, local_session
 from demo.images import digit_images, upload
 from demo.progress import BROKEN, Snapshot, display_for, stages
-from demo.services import STATE, Services, ServicesError, requested_ports, up
+from demo.services import STATE, Services, ServicesError, requested_ports, up, write_private
 from demo.summary import SummaryError, dataset_page, print_summary, read_summary
 from demo.training_jobs import TrainingJob, TrainingJobWatch
 
@@ -77,8 +77,7 @@ def demo(console: Console) -> None:
         summary = read_summary(airflow, session, services, run_id, jobs)
 
     file = STATE / "demo-summary.json"
-    file.touch(mode=0o600)
-    file.write_text(summary.to_json())
+    write_private(file, summary.to_json())
     page = STATE / "demo-dataset.html"
     page.write_bytes(dataset_page(s3, summary))
     print_summary(console, summary, jobs)

@@ -7,8 +7,10 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -51,14 +53,15 @@ class Services:
             content = json.loads((state / "services.json").read_text())
         except (FileNotFoundError, ValueError):
             return None
-        processes = tuple(BackgroundProcess(**process) for process in content.pop("processes"))
-        return cls(processes=processes, **content)
+        try:
+            processes = tuple(BackgroundProcess(**process) for process in content.pop("processes"))
+            return cls(processes=processes, **content)
+        except (AttributeError, KeyError, TypeError):  # of another version of this project
+            return None
 
     def write(self, state: Path) -> None:
         """Note the services for the commands that follow; the file holds the password."""
-        file = state / "services.json"
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(asdict(self), indent=2))
+        write_private(state / "services.json", json.dumps(asdict(self), indent=2))
 
     @property
     def settings(self) -> LocalSettings:
@@ -80,6 +83,7 @@ def up(state: Path, aws_port: int, airflow_port: int, say: Callable[[str], None]
     Raises ServicesError when a port is taken, a service dies or does not answer in time.
     """
     state.mkdir(parents=True, exist_ok=True)
+    state.chmod(0o700)
     with _one_at_a_time(state):
         running = Services.read(state)
         if running and running.are_alive():
@@ -139,11 +143,13 @@ def _start(state: Path, aws_port: int, airflow_port: int, say: Callable[[str], N
 
         say(f"Starting Airflow on port {airflow_port} ...")
         environment = airflow_environment(state, services.settings, aws_url, airflow_url)
-        _write_password(Path(environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]), password)
+        passwords = Path(environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
+        write_private(passwords, json.dumps({USER: password}) + "\n")
         airflow = start("Airflow", [*python, "demo.airflow_standalone"], environment)
         _wait(airflow, AIRFLOW_SECONDS, lambda: _airflow_is_healthy(airflow_url))
     except BaseException:
-        _end(state)
+        with _uninterrupted():
+            _end_after_failure(state, services, say)
         raise
     return services
 
@@ -168,6 +174,8 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",  # a file that changes is read at once
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
@@ -195,9 +203,13 @@ def _plain_environment() -> dict[str, str]:
     }
 
 
-def _write_password(file: Path, password: str) -> None:
-    file.touch(mode=0o600)
-    file.write_text(json.dumps({USER: password}) + "\n")
+def write_private(file: Path, text: str) -> None:
+    """Write a file whole, or not at all, that only its owner can read."""
+    partial = file.with_name(f"{file.name}.part")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600, exist_ok=False)
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
 
 
 def _wait(process: BackgroundProcess, seconds: float, answers: Callable[[], bool]) -> None:
@@ -227,10 +239,35 @@ def _airflow_is_healthy(url: str) -> bool:
     return False
 
 
-def _end(state: Path) -> None:
-    services = Services.read(state)
-    for process in reversed(services.processes if services else ()):
+def _end_after_failure(state: Path, services: Services, say: Callable[[str], None]) -> None:
+    """End what was started; what goes wrong then is only said, as the failure itself is what a person has to know."""
+    try:
+        _end(state, services)
+    except Exception as error:  # noqa: BLE001 - the failure that led here is raised after this
+        say(f"{error}")
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C: a second one would leave processes running."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(state: Path, services: Services | None = None) -> None:
+    services = services or Services.read(state)
+    processes = services.processes if services else ()
+    for process in reversed(processes):
         process.end()
+    left = [f"{process.name} (process {process.pid})" for process in processes if process.is_alive()]
+    if left:
+        raise ServicesError(f"{' and '.join(left)} could not be ended: end it with `kill -9`, then call `make down`.")
     (state / "services.json").unlink(missing_ok=True)
     for folder in (
         "aws",

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 from include.problems import Problem, ProblemsError, did_you_mean
 from include.run_conf.meaning import meant_setting
 from include.run_conf.section import Known
-from include.run_conf.values import parsed
+from include.run_conf.values import is_unicode, parsed
 
 VARIABLE = "image_classification"
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
@@ -117,16 +117,20 @@ class Settings(Known):
             content = _content(value)
         except SettingsError as error:
             return cls._stand_in({}, cls.model_fields), list(error.problems)
+        remedy = "its name holds half of a character: write it again"
+        problems = [Problem(field=key, value=content[key], remedy=remedy) for key in content if not is_unicode(key)]
+        content = {key: value for key, value in content.items() if is_unicode(key)}
         try:
             settings = cls.model_validate(content)
         except ValidationError as error:
-            problems = [_problem(detail) for detail in error.errors(include_url=False, include_context=False)]
-            return cls._stand_in(content, {problem.field.partition(".")[0] for problem in problems}), problems
+            details = error.errors(include_url=False, include_context=False)
+            wrong = {str(detail["loc"][0]) for detail in details}
+            return cls._stand_in(content, wrong), [*problems, *map(_problem, details)]
         for given, lacking in (("subnets", "security_group_ids"), ("security_group_ids", "subnets")):
             if getattr(settings, given) and not getattr(settings, lacking):
                 remedy = f"a network has both: add it to {given}, or leave both out"
-                return settings.without({lacking}), [Problem(field=lacking, remedy=remedy)]
-        return settings, []
+                return settings.without({lacking}), [*problems, Problem(field=lacking, remedy=remedy)]
+        return settings, problems
 
     @classmethod
     def _stand_in(cls, content: Mapping[str, Any], wrong: Collection[str]) -> Self:

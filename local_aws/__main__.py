@@ -29,6 +29,7 @@ class CannotStart(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code: 0, or 2 for what was wrong on the command line."""
     options = _parser().parse_args(arguments)
+    os.umask(0o077)  # buckets, models and logs are for nobody else on the machine
     try:
         commands = parse_mappings(options.image)
         listener = _listen(options.host, options.port)
@@ -149,7 +150,7 @@ def _state_directory(given: Path | None) -> Path:
     if given is None:
         return Path(tempfile.mkdtemp(prefix="local-aws-"))
     try:
-        given.mkdir(parents=True, exist_ok=True)
+        given.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CannotStart(f"cannot keep state in {given}: {error.strerror}; choose another --state-dir") from error
     return given.resolve()

@@ -58,8 +58,12 @@ def down() -> None:
 def environment_file() -> dict[str, str]:
     """Read `.env`, written with fresh secrets for the local AWS where there is none."""
     if not ENV_FILE.exists():
-        ENV_FILE.touch(mode=0o600)
-        ENV_FILE.write_text("".join(f"{name}={value}\n" for name, value in fresh_environment().items()))
+        partial = ENV_FILE.with_name(f"{ENV_FILE.name}.part")
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        partial.write_text("".join(f"{name}={value}\n" for name, value in fresh_environment().items()))
+        partial.replace(ENV_FILE)
+    ENV_FILE.chmod(0o600)
     lines = (line.partition("=") for line in ENV_FILE.read_text().splitlines() if "=" in line and line[0] != "#")
     return {name: value for name, _, value in lines}
 

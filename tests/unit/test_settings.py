@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from include.run_conf.section import UnknownValueError
 from include.settings import Settings, SettingsError
 from tests.unit.documents import VARIABLE
 
@@ -53,3 +54,37 @@ def test_networks_and_limits_of_sources_are_checked() -> None:
         Settings.from_variable({**VARIABLE, "source_networks": ["10.1.0.0/33"]})
     with pytest.raises(SettingsError, match="archive_max_gb = 0"):
         Settings.from_variable({**VARIABLE, "archive_max_gb": 0})
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("bucket", "no such setting; did you mean data_bucket?"),
+        ("role", "no such setting; did you mean execution_role_arn?"),
+        ("securityGroups", "no such setting; did you mean security_group_ids?"),
+        ("colour", "no such setting"),
+        ("a.b", "no such setting"),
+        (".output_bucket", "no such setting; did you mean output_bucket?"),
+        ("\udc80utput_bucket", "its name holds half of a character: write it again"),
+    ],
+)
+def test_an_unknown_setting_is_answered_with_the_one_that_was_meant(name: str, remedy: str) -> None:
+    read, problems = Settings.read({**VARIABLE, name: "x"})
+    assert [problem.remedy for problem in problems] == [remedy]
+    assert read.data_bucket == VARIABLE["data_bucket"]
+    str(SettingsError(problems)).encode()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "{", "NaN", '{"poll_seconds": 1e999}', "\ufeff[]"])
+def test_what_is_no_settings_document_is_told_in_a_line(text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_variable(text)
+    assert all(len(line) < 400 for line in str(refused.value).splitlines())
+
+
+def test_settings_without_the_wrong_ones_can_be_read_as_far_as_they_go() -> None:
+    read, problems = Settings.read({**VARIABLE, "region": "nowhere", "poll_seconds": "often", "prices": {"a": "NaN"}})
+    assert {problem.field.partition(".")[0] for problem in problems} == {"region", "poll_seconds", "prices"}
+    assert (read.data_bucket, read.has("region"), read.has("poll_seconds")) == (VARIABLE["data_bucket"], False, False)
+    with pytest.raises(UnknownValueError):
+        _ = read.region

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -47,6 +48,55 @@ def test_a_later_process_with_the_same_id_is_left_alone(tmp_path: Path) -> None:
     remembered = BackgroundProcess("Program", stranger.pid, stranger.create_time() - 100, str(tmp_path / "log"))
 
     assert not remembered.is_alive()
+
+
+def ending(error: Exception) -> Callable[..., None]:
+    def question(*_: object, **__: object) -> None:
+        raise error
+
+    return question
+
+
+@pytest.mark.parametrize("asked", ["status", "create_time", "children", "send_signal", "kill"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        psutil.NoSuchProcess(1),
+        psutil.ZombieProcess(1),
+        psutil.AccessDenied(1),
+        ProcessLookupError(3, "No such process"),
+        FileNotFoundError(2, "No such file or directory", "/proc/1/stat"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_process_that_ends_while_it_is_asked_something_is_no_error(
+    asked: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "KILL_AFTER_SECONDS", 0.1)
+    process = start("import time; time.sleep(600)", tmp_path / "log")
+    with monkeypatch.context() as racing:
+        racing.setattr(psutil.Process, asked, ending(error))
+        process.is_alive()
+        process.end()
+    process.end()
+
+    assert not process.is_alive()
+
+
+def test_a_process_that_ended_before_it_was_asked_its_age_is_started_and_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil.Process, "create_time", ending(psutil.NoSuchProcess(1)))
+
+    assert not start("", tmp_path / "log").is_alive()
+
+
+def test_nobody_else_reads_what_a_process_writes(tmp_path: Path) -> None:
+    process = start("open('airflow.db', 'w').close(); import os; os.mkdir('logs')", tmp_path / "program.log")
+    psutil.wait_procs([psutil.Process(process.pid)], timeout=20)
+
+    modes = {file.name: file.stat().st_mode & 0o077 for file in tmp_path.iterdir()}
+    assert modes == {"airflow.db": 0, "logs": 0, "program.log": 0}
 
 
 def test_the_end_of_the_log_is_shown(tmp_path: Path) -> None:
