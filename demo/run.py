@@ -17,7 +17,7 @@ from demo.airflow_client import AirflowClient, AirflowError, DagRun
 from demo.bootstrap import IMAGES_PREFIX, client_config, local_session
 from demo.images import digit_images, upload
 from demo.progress import BROKEN, Snapshot, display_for, stages
-from demo.services import STATE, Services, ServicesError, requested_ports, up, write_private
+from demo.services import COMMANDS_HINT, STATE, Services, ServicesError, requested_ports, up, write_private
 from demo.summary import SummaryError, dataset_page, print_summary, read_summary
 from demo.training_jobs import TrainingJob, TrainingJobWatch
 
@@ -84,6 +84,7 @@ def demo(console: Console) -> None:
     console.print(f"\n{services.sign_in_hint()}", markup=False)
     shown = f"Dataset page: {page.relative_to(STATE.parent)}   All figures: {file.relative_to(STATE.parent)}"
     console.print(f"{shown}   `make down` ends the services.", markup=False)
+    console.print(COMMANDS_HINT, markup=False)
 
 
 def follow(console: Console, airflow: AirflowClient, run_id: str, watch: TrainingJobWatch) -> DagRun:

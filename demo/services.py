@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -27,8 +28,11 @@ STATE = ROOT / ".local"
 AWS_PORT = 4566
 AIRFLOW_PORT = 8080
 USER = "admin"
+OWN_VARIABLES = ("AIRFLOW_", "AWS_")
+"""How the names of variables begin that lead to an Airflow or an AWS."""
 AWS_SECONDS = 60
 AIRFLOW_SECONDS = 240
+COMMANDS_HINT = "`.local/run COMMAND` runs a command with both, such as `.local/run airflow dags list`."
 SCHEDULED_COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
@@ -143,6 +147,8 @@ def _start(state: Path, aws_port: int, airflow_port: int, say: Callable[[str], N
 
         say(f"Starting Airflow on port {airflow_port} ...")
         environment = airflow_environment(state, services.settings, aws_url, airflow_url)
+        write_private(state / "run", run_script(environment))
+        (state / "run").chmod(0o700)
         passwords = Path(environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
         write_private(passwords, json.dumps({USER: password}) + "\n")
         airflow = start("Airflow", [*python, "demo.airflow_standalone"], environment)
@@ -192,7 +198,7 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
 
 
 def _plain_environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "AIRFLOW__", "AWS_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}
     interpreters = str(Path(sys.executable).parent)
     return {
         **kept,
@@ -201,6 +207,25 @@ def _plain_environment() -> dict[str, str]:
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }
+
+
+def run_script(environment: Mapping[str, str]) -> str:
+    """A shell script that runs a command with what Airflow and the local AWS need of this environment.
+
+    `.local/run airflow dags list` reaches the Airflow that runs, whatever Airflow or AWS the caller's own shell names.
+    """
+    kept = {name: value for name, value in environment.items() if name.startswith(OWN_VARIABLES)}
+    kept |= {name: environment[name] for name in ("PYTHONPATH", "NO_PROXY", "no_proxy")}
+    others = f"^({'|'.join(OWN_VARIABLES)})[A-Za-z0-9_]*"
+    lines = (
+        "#!/bin/sh",
+        "# .local/run COMMAND ...: a command with the Airflow and the local AWS of `make demo` or `make local`.",
+        f"unset $(env | grep -oE '{others}')",
+        *(f"export {name}={shlex.quote(value)}" for name, value in kept.items()),
+        f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"',
+        'exec "$@"',
+    )
+    return "\n".join(lines) + "\n"
 
 
 def write_private(file: Path, text: str) -> None:
@@ -268,7 +293,8 @@ def _end(state: Path, services: Services | None = None) -> None:
     left = [f"{process.name} (process {process.pid})" for process in processes if process.is_alive()]
     if left:
         raise ServicesError(f"{' and '.join(left)} could not be ended: end it with `kill -9`, then call `make down`.")
-    (state / "services.json").unlink(missing_ok=True)
+    for note in ("services.json", "run"):
+        (state / note).unlink(missing_ok=True)
     for folder in (
         "aws",
         "airflow",
@@ -309,7 +335,7 @@ def main(arguments: list[str]) -> int:
             down(STATE, _say)
         else:
             services = up(STATE, *requested_ports(), _say)
-            print(f"{services.sign_in_hint()}\nLocal AWS: {services.aws_url}\n`make down` ends both.")
+            print(f"{services.sign_in_hint()}\nLocal AWS: {services.aws_url}\n{COMMANDS_HINT}\n`make down` ends both.")
     except ServicesError as error:
         print(error, file=sys.stderr)
         return 1

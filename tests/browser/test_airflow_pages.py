@@ -50,16 +50,57 @@ def test_a_changed_form_starts_a_run_with_what_was_entered(form: Locator, page: 
     field_of(form, "dataset.name").fill("birds")
     open_section(form, "Training: hyperparameters")
     field_of(form, "training.hyperparameters.epochs").fill("7")
-    open_section(form, "Tuning")
-    field_of(form, "tuning.max_jobs").fill("0")  # below its bound of 1: the form corrects it
-    field_of(form, "tuning.max_jobs").press("Tab")
 
     run = trigger(form, airflow)
 
     expect(page.get_by_text(run.run_id).first).to_be_visible()
-    assert run.conf["dataset.name"] == "birds"
-    assert run.conf["training.hyperparameters.epochs"] == 7
-    assert run.conf["tuning.max_jobs"] == 1
+    asked = RunConf.from_conf(run.conf)
+    assert asked.dataset.name == "birds"
+    assert asked.training.hyperparameters.epochs == 7
+
+
+TYPED = {
+    "Dataset": {"dataset.name": "n" * 60, "dataset.labels": "0\n\n1\n", "dataset.source": "s3://bucket/digits/"},
+    "Training: hyperparameters": {
+        "training.hyperparameters.learning_rate": "3",
+        "training.hyperparameters.weight_decay": "0,001",
+        "training.hyperparameters.eps": "1e-8",
+        "training.hyperparameters.image_shape": "28x28",
+        "training.hyperparameters.lr_scheduler_step": "2, 4",
+    },
+    "Tuning": {"tuning.max_jobs": "0"},
+}
+
+
+def test_the_form_sends_what_was_typed_and_the_first_task_judges_it(form: Locator, airflow: Operator) -> None:
+    for section, fields in TYPED.items():
+        open_section(form, section)
+        for name, text in fields.items():
+            field = field_of(form, name)
+            field.click()
+            field.press("Control+End")  # after what the form shows
+            if name in ("dataset.name", "training.hyperparameters.image_shape", "tuning.max_jobs"):
+                field.clear()
+            field.press_sequentially(text)
+            field.press("Tab")
+
+    sent = trigger(form, airflow).conf
+
+    assert {name: sent[name] for fields in TYPED.values() for name in fields} == {
+        name: text for fields in TYPED.values() for name, text in fields.items()
+    }
+    read, problems = RunConf.read(sent)
+    assert read.dataset.labels == ["0", "1"]
+    assert read.dataset.source == ["s3://bucket/digits/"]
+    assert read.training.hyperparameters.eps == 1e-8
+    assert read.training.hyperparameters.lr_scheduler_step == "2,4"
+    assert {problem.field for problem in problems} == {
+        "dataset.name",
+        "training.hyperparameters.learning_rate",
+        "training.hyperparameters.weight_decay",
+        "training.hyperparameters.image_shape",
+        "tuning.max_jobs",
+    }
 
 
 def test_what_is_wrong_is_named_on_the_page_of_the_run(

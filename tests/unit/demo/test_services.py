@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +110,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running(
         if process.pid in {each.pid for each in cheap} - asked:
             asked.add(process.pid)
             os.kill(process.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             raise psutil.NoSuchProcess(process.pid)
         return str(status(process))
 
@@ -179,3 +182,24 @@ def test_ending_what_never_ran_says_so(tmp_path: Path) -> None:
     down(tmp_path, said.append)
 
     assert said == ["Nothing is running."]
+
+
+def test_a_command_reaches_what_runs_whatever_the_shell_names(tmp_path: Path) -> None:
+    """Values with quotes and spaces arrive whole; the caller's own Airflow and AWS do not."""
+    environment = airflow_environment(tmp_path, LocalSettings.at(AWS_URL), AWS_URL, "http://127.0.0.1:8080")
+    script = tmp_path / "run"
+    script.write_text(services.run_script(environment))
+    caller = {**os.environ, "AWS_PROFILE": "mine", "AIRFLOW__CORE__EXECUTOR": "Other", "AWS_ENDPOINT_URL": "x"}
+    shown = subprocess.run(
+        ["/bin/sh", script, sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"],
+        env=caller,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    arrived = json.loads(shown.stdout)
+    named = {name: value for name, value in arrived.items() if name.startswith(("AIRFLOW_", "AWS_"))}
+    assert named == {name: value for name, value in environment.items() if name.startswith(("AIRFLOW_", "AWS_"))}
+    assert json.loads(named["AIRFLOW_VAR_IMAGE_CLASSIFICATION"])["region"] == "us-east-1"
+    assert arrived["PATH"].startswith(str(Path(sys.executable).parent))

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from include.run_conf import RunConf
+from tests.unit.docs.commands import ROOT, readme_commands
+from tests.unit.recordio.pictures import jpeg
 
-ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECTIONS = set(RunConf.model_fields)
 
@@ -54,3 +57,44 @@ def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_command_of_the_readme_is_run_by_a_test() -> None:
+    """Those with `.local/run`, and the upload, need services: tests/end_to_end/test_readme.py runs them."""
+    commands = readme_commands()
+    runners = ("make ", ".local/run ", ".venv/bin/python -m include.")
+
+    assert len(commands) >= 12
+    assert all(command.startswith(runners) for command in commands), commands
+    assert {*re.findall(r"include\.[\w.]+", " ".join(commands))} == {
+        "include.datasets.upload",
+        "include.recordio.im2rec",
+        "include.recordio.inspect",
+    }
+
+
+def test_every_make_target_on_a_page_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets |= {f"bench-{file.stem.replace('_', '-')}" for file in (ROOT / "benchmarks").iterdir()}
+    for page in PAGES:
+        named = set(re.findall(r"(?:`|^ {4})make ([a-z][a-z-]+)", page.read_text(), re.MULTILINE))
+        assert named <= targets, f"{page.name}: {named - targets}"
+
+
+def test_the_im2rec_commands_of_the_readme_work_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(4):
+        file = tmp_path / "FOLDER" / ("cat", "dog")[number % 2] / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(jpeg(seed=number))
+    commands = [command for command in readme_commands() if "include.recordio." in command]
+    assert len(commands) == 3
+
+    for command in commands:
+        _, _, module, *arguments = shlex.split(command)
+        assert importlib.import_module(module).main(arguments) == 0
+
+    assert (tmp_path / "PREFIX.lst").exists()
+    assert "4" in capsys.readouterr().out

@@ -1,0 +1,121 @@
+"""The commands of the README, as they stand there, against an Airflow and a local AWS that run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from demo.airflow_client import DagRun
+from demo.bootstrap import client_config
+from demo.services import Services, down, up
+from tests.end_to_end.live_airflow import Operator
+from tests.ports import free_port
+from tests.unit.docs.commands import ROOT, readme_commands
+from tests.unit.recordio.pictures import jpeg
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.enable_socket]
+
+DAG_ID = "image_classification"
+CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "local", "aws_secret_access_key": "local"}
+IMAGES = 6
+RUN_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("services")
+
+
+@pytest.fixture(scope="module")
+def services(state: Path) -> Iterator[Services]:
+    yield up(state, free_port(), free_port(), print)
+    down(state, print)
+
+
+@pytest.fixture(scope="module")
+def airflow(services: Services) -> Operator:
+    operator = Operator(services.airflow_url, services.user, services.password)
+    operator.wait_for_dag(DAG_ID, 120)
+    return operator
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("flowers")
+    for number in range(IMAGES):
+        file = folder / ("rose", "tulip")[number % 2] / f"{number}.jpg"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(jpeg(seed=number))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def s3(services: Services) -> Any:
+    return boto3.client("s3", **CREDENTIALS, endpoint_url=services.aws_url, config=client_config())
+
+
+def run(command: str, state: Path, folder: Path, **environment: str) -> str:
+    shown = command.replace(".local/run", str(state / "run")).replace("FOLDER", str(folder))
+    ended = subprocess.run(
+        ["/bin/sh", "-c", shown],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-1000:] + ended.stderr[-3000:]
+    return ended.stdout
+
+
+def test_every_command_that_reaches_what_runs_works_as_written(
+    services: Services, airflow: Operator, s3: Any, state: Path, folder: Path
+) -> None:
+    """The shell has an Airflow and an AWS of its own, as a person's may have."""
+    commands = [command for command in readme_commands() if command.startswith(".local/run ")]
+    triggered = [command for command in commands if " dags trigger " in command]
+    assert (len(commands), len(triggered)) == (4, 2)
+    own = {"AIRFLOW_HOME": str(folder / "other"), "AWS_PROFILE": "mine", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+
+    for command in commands:
+        run(command, state, folder, **own)
+
+    bucket = services.settings.data_bucket
+    assert len(s3.list_objects_v2(Bucket=bucket, Prefix="flowers/")["Contents"]) == IMAGES
+    runs = airflow.dag_runs(DAG_ID)
+    assert len(runs) == len(triggered)
+    (flowers,) = [each for each in runs if each.conf["dataset"]["name"] == "flowers"]
+    wait_for_check(airflow, flowers)
+    for each in runs:
+        airflow.abandon(DAG_ID, each.run_id)
+
+
+def test_a_folder_goes_up_to_the_aws_of_ones_own_credentials(
+    services: Services, s3: Any, state: Path, folder: Path
+) -> None:
+    (command,) = [each for each in readme_commands() if each.startswith(".venv/bin/python -m include.datasets.upload")]
+    s3.create_bucket(Bucket="my-bucket")
+    variables = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
+
+    run(command, state, folder, AWS_ENDPOINT_URL=services.aws_url, **variables)
+
+    assert len(s3.list_objects_v2(Bucket="my-bucket", Prefix="flowers/")["Contents"]) == IMAGES
+
+
+def wait_for_check(airflow: Operator, run: DagRun) -> None:
+    """Wait until the run's first task has accepted its conf and the images that were uploaded."""
+    deadline = time.monotonic() + RUN_SECONDS
+    states: dict[str, str | None] = {}
+    while states.get("check_conf") != "success":
+        assert time.monotonic() < deadline, states
+        assert states.get("check_conf") != "failed"
+        time.sleep(0.5)
+        states = {task.task_id: task.state for task in airflow.task_runs(DAG_ID, run.run_id)}
