@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.enable_socket]
 DAG_ID = "image_classification"
 CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "local", "aws_secret_access_key": "local"}
 IMAGES = 6
-RUN_SECONDS = 60.0
+RUN_SECONDS = 180.0
 
 
 @pytest.fixture(scope="module")
