@@ -1,6 +1,6 @@
 """How good is a live endpoint?
 
-Sends held-out images of a dataset version to the endpoint, as a client would, and measures the answers. The
+Sends the packed test images of a dataset version to the endpoint, as the evaluation did, and measures the answers. The
 endpoint is `endpoint.name`, or the one called as the dataset; the version `dataset.version`, or the newest. Fails
 below `promotion.minimum_accuracy`, so that an alarm on failed runs tells of an endpoint that has got worse.
 """

@@ -3,7 +3,7 @@
 Images of any source that `build_dataset` names become a dataset version: split, packed as RecordIO by mapped tasks,
 published. A training job, several of them (`training.trials`), a tuning job, or both (`training.mode`) learn from it
 on SageMaker; the best model goes on and is trained further (`incremental.enabled`), and a leaderboard compares all
-jobs. A batch transform of the held-out images measures the result, the report lies in S3. The model is registered,
+jobs. A batch transform of the packed test images measures the result, the report lies in S3. The model is registered,
 approved from `promotion.minimum_accuracy` on, and deployed (`endpoint.deploy`); the endpoint is asked about held-out
 images and taken down again where `endpoint.keep` is off.
 
