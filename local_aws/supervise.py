@@ -39,6 +39,7 @@ def main() -> None:
     except OSError as error:
         os.write(status, f"failed {error.strerror}: {error.filename or command[0]}\n".encode())
         return
+    guard(child)
     os.write(status, f"started {child}\n".encode())
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(1, 2)
@@ -102,6 +103,25 @@ def become(command: list[str], environment: dict[str, str], parent: int) -> None
         os._exit(127)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.execvpe(command[0], command, environment)  # noqa: S606
+
+
+def guard(child: int) -> None:
+    """Start a shell that kills the child's process group should this supervisor be killed together with the server.
+
+    The kernel kills the child itself then, not what the child has started. The shell waits for the end of a pipe that
+    this process alone holds, and ends with it as any other descendant.
+    """
+    held_read, _ = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.setsid()
+            os.dup2(held_read, 0)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(1, 2)
+            os.execve("/bin/sh", ["sh", "-c", 'read _; kill -s KILL -- "-$0"', str(child)], {})  # noqa: S606
+        finally:
+            os._exit(127)
+    os.close(held_read)
 
 
 def watch(child: int, wake: int) -> int:

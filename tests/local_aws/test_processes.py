@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -104,14 +105,17 @@ PARENT = """
 import os, sys, time
 from pathlib import Path
 from local_aws.processes import ContainerProcess
-script = "trap '' TERM HUP INT; sleep 300 & echo $!; setsid sleep 300 & echo $!; while :; do sleep 1; done"
+script = (
+    "trap '' TERM HUP INT; sleep 300 & echo group $!; setsid sleep 300 & echo session $!; "
+    "while :; do sleep 1; done"
+)
 
 def say(line):
     os.write(1, f"{line}\\n".encode())
 
 process = ContainerProcess.start(["sh", "-c", script], env=dict(os.environ), cwd=Path("/"), on_line=say)
-say(process.pid)
-say(process._supervisor.pid)
+say(f"command {process.pid}")
+say(f"supervisor {process._supervisor.pid}")
 time.sleep(300)
 """
 
@@ -120,7 +124,7 @@ time.sleep(300)
 def test_nothing_outlives_the_server_however_it_ends(number: int) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    pids = [int(parent.stdout.readline()) for _ in range(4)]
+    pids = [int(parent.stdout.readline().split()[1]) for _ in range(4)]
     assert not any(is_gone(pid) for pid in pids)
     parent.send_signal(number)
     parent.wait(20)
@@ -135,3 +139,31 @@ def test_a_killed_supervisor_takes_its_process_along() -> None:
     os.kill(process._supervisor.pid, signal.SIGKILL)
     assert process.wait(20) == -signal.SIGKILL
     eventually(lambda: is_gone(process.pid))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a process together with its parent")
+def test_a_command_and_its_group_end_when_server_and_supervisor_are_killed_together() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids = {name: int(pid) for name, pid in (parent.stdout.readline().split() for _ in range(4))}
+    try:
+        for pid in (parent.pid, pids["supervisor"]):
+            os.kill(pid, signal.SIGSTOP)  # so that neither sees the other go
+        for pid in (parent.pid, pids["supervisor"]):
+            os.kill(pid, signal.SIGKILL)
+        parent.wait(20)
+        eventually(lambda: is_gone(pids["command"]) and is_gone(pids["group"]))
+    finally:
+        for pid in (pids["group"], pids["session"]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("script", ["exit 0", "sleep 300"])
+def test_what_guards_a_process_ends_with_it(script: str) -> None:
+    process = start(f"sleep 1; {script}")
+    helpers = psutil.Process(process._supervisor.pid).children()
+    assert len(helpers) == 2
+    process.terminate(5)
+    assert process.wait(20) is not None
+    eventually(lambda: all(is_gone(helper.pid) for helper in helpers))
