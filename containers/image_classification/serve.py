@@ -28,6 +28,7 @@ DEFAULT_HOST = "0.0.0.0"  # noqa: S104 - a container is reached from outside
 IDLE_SECONDS = 65
 FINISH_SECONDS = 20
 DRAIN_LIMIT = 16 * MEBIBYTE
+LOOPBACK_HOST = re.compile(r"(127(\.[0-9]{1,3}){3}|localhost|\[?::1\]?)(:[0-9]{1,5})?")
 PLAUSIBLE_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
@@ -43,7 +44,9 @@ class RequestHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Health and batch transform's question."""
-        if self.path == "/ping":
+        if self._is_of_a_page():
+            self._send(self._no_pages())
+        elif self.path == "/ping":
             self._send(Answer(HTTPStatus.OK))
         elif self.path == "/execution-parameters":
             self._send(execution_parameters())
@@ -52,6 +55,9 @@ class RequestHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """One image to classify."""
+        if self._is_of_a_page():
+            self._send(self._no_pages())
+            return
         body = self._read_body()
         if isinstance(body, Answer):
             self._send(body)
@@ -60,6 +66,20 @@ class RequestHandler(BaseHTTPRequestHandler):
         else:
             with self.server.answering():
                 self._send(self._invoke(body))
+
+    def _is_of_a_page(self) -> bool:
+        """Tell whether a web page asks: a browser lets every page send requests to a port of its machine.
+
+        A page may give a name of its own the address of this machine, so a server on a loopback port answers to
+        loopback names alone.
+        """
+        is_local = LOOPBACK_HOST.fullmatch(str(self.server.server_address[0])) is not None
+        is_foreign = is_local and LOOPBACK_HOST.fullmatch(self.headers.get("Host", "localhost")) is None
+        return is_foreign or "Origin" in self.headers or self.headers.get("Sec-Fetch-Site", "none") != "none"
+
+    def _no_pages(self) -> Answer:
+        self.close_connection = True
+        return refusal(HTTPStatus.FORBIDDEN, "web pages are not answered")
 
     def _invoke(self, body: bytes) -> Answer:
         try:

@@ -83,6 +83,27 @@ def endpoint(trained: Trained) -> Iterator[Endpoint]:
         yield started
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Host": "rebound.example"},
+        {"Host": "127.0.0.1.evil.example:80"},
+    ],
+)
+def test_a_web_page_is_not_answered(endpoint: Endpoint, headers: dict[str, str]) -> None:
+    for method, path, body in (("GET", "/ping", None), ("POST", "/invocations", b"x" * 100_000)):
+        status, _, answer = endpoint.request(method, path, body, **headers)
+        assert (status, b"web pages are not answered" in answer) == (403, True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8080"])
+def test_a_name_of_this_machine_is_answered(endpoint: Endpoint, host: str) -> None:
+    assert endpoint.request("GET", "/ping", Host=host)[0] == 200
+
+
 def test_ping_answers_once_the_model_is_loaded(endpoint: Endpoint) -> None:
     assert endpoint.request("GET", "/ping")[0] == 200
 
