@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 import sagemaker
+from sagemaker.analytics import TrainingJobAnalytics
 from sagemaker.estimator import Estimator
 from sagemaker.inputs import TrainingInput
 from sagemaker.tuner import CategoricalParameter, ContinuousParameter, HyperparameterTuner
@@ -53,6 +54,12 @@ def recordio(channel: str) -> TrainingInput:
     )
 
 
+def curve(training_job: str) -> dict[str, list[float]]:
+    """The values of every metric of a job, as the SDK reads them from CloudWatch."""
+    frame = TrainingJobAnalytics(training_job, sagemaker_session=session).dataframe()
+    return {str(name): [float(value) for value in values] for name, values in frame.groupby("metric_name")["value"]}
+
+
 channels = {"train": recordio("train"), "validation": recordio("validation")}
 
 base = estimator(learning_rate=0.05)
@@ -90,6 +97,8 @@ Path(result_path).write_text(
     json.dumps(
         {
             "metrics": [m["MetricName"] for m in base.latest_training_job.describe()["FinalMetricDataList"]],
+            "curve": curve(base.latest_training_job.name),
+            "final": {m["MetricName"]: m["Value"] for m in base.latest_training_job.describe()["FinalMetricDataList"]},
             "base_artifact": base.model_data,
             "incremental_artifact": incremental.model_data,
             "best_training_job": tuner.best_training_job(),

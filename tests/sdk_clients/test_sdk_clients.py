@@ -70,6 +70,8 @@ def test_the_notebooks_on_sdk_v2_train_tune_deploy_and_predict(
     result, printed = run_client("v2", local_aws.url, bucket_and_image, tmp_path)
 
     assert {"train:accuracy", "validation:accuracy"} <= set(result["metrics"])
+    # One epoch, so the average of a minute is the final value.
+    assert {name: values[-1] for name, values in result["curve"].items()} == pytest.approx(result["final"])
     assert "Epoch[0] Validation-accuracy=" in printed
     assert result["best_artifact"].endswith("/output/model.tar.gz")
     assert result["best_training_job"] in result["best_artifact"]
