@@ -49,7 +49,7 @@ class RunningLocalAws:
 
 
 def start_local_aws(
-    state_dir: Path,
+    state_dir: Path | None,
     *arguments: str,
     environment: dict[str, str] | None = None,
     limit_file_size: int | None = None,
@@ -57,9 +57,11 @@ def start_local_aws(
 ) -> RunningLocalAws:
     """Start `python -m local_aws` on a free port and return when it says that it is ready.
 
+    Without a `state_dir` the server makes a temporary one.
     `prefix` is a command that becomes the server, as `env` does.
     """
-    command = [sys.executable, "-m", "local_aws", "--port", "0", "--state-dir", str(state_dir)]
+    command = [sys.executable, "-m", "local_aws", "--port", "0"]
+    command += [] if state_dir is None else ["--state-dir", str(state_dir)]
     command += ["--image", f"toy={sys.executable} {TOY_CONTAINER}", *arguments]
     if limit_file_size is not None:
         command = ["prlimit", f"--fsize={limit_file_size}", *command]
@@ -68,9 +70,9 @@ def start_local_aws(
     )
     assert process.stdout is not None
     line = process.stdout.readline()
-    ready = re.search(r"ready at (http://\S+)", line)
+    ready = re.search(r"ready at (http://\S+) \(state in (.*)\)", line)
     assert ready, f"the local AWS did not start: {line!r}"
-    return RunningLocalAws(ready[1], state_dir, process)
+    return RunningLocalAws(ready[1], Path(ready[2]), process)
 
 
 def eventually(look: Callable[[], Any], seconds: float = 30, *, pause: float = 0.05) -> Any:

@@ -77,8 +77,9 @@ def test_numbers_out_of_range_are_refused(arguments: list[str], said: str, capsy
     assert said in capsys.readouterr().err
 
 
-def test_it_ends_whichever_of_its_threads_takes_the_signal(tmp_path: Path) -> None:
-    server = start_local_aws(tmp_path)
+def test_it_ends_whichever_of_its_threads_takes_the_signal_and_removes_its_temporary_folder() -> None:
+    server = start_local_aws(None)
+    assert server.state_dir.is_dir()
     pid = server.process.pid
     newest = max(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
     assert newest != pid
@@ -87,6 +88,7 @@ def test_it_ends_whichever_of_its_threads_takes_the_signal(tmp_path: Path) -> No
 
     try:
         assert server.process.wait(20) == 0
+        assert not server.state_dir.exists()
     finally:
         server.process.kill()
 
