@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import re
 import zlib
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from botocore.loaders import create_loader
 from botocore.model import OperationModel
 
 from local_aws.aws_errors import AwsError, validation_error
-from local_aws.constraints import service_model
+from local_aws.constraints import checked, service_model
 
 WSGIEnvironment = dict[str, Any]
 DEFAULT_REGION = "us-east-1"
@@ -25,6 +26,9 @@ CONTROL_PREFIX = "/_local_aws/"
 """The server's own paths, which speak JSON."""
 LARGEST_FORM = 1 << 20
 LONGEST_REGION = 32
+MOST_FIELDS = 10_000
+OLD_SIGNATURE = re.compile(r"(AWS \S+:\S+|Bearer \S+)\Z")
+LENGTH = re.compile(r"[0-9]{1,18}")
 ACCOUNT = re.compile(r"[0-9]{12}")
 CREDENTIAL_SCOPE = re.compile(r"Credential=(?P<key>[^/]*)/\d+/(?P<region>[^/]*)/(?P<service>[^/]+)/aws4_request")
 
@@ -64,6 +68,11 @@ def check_caller(environ: WSGIEnvironment, signed: Signature) -> None:
     account = environ.get("HTTP_X_MOTO_ACCOUNT_ID")
     if account is not None:
         checked_account(str(account))
+    given = str(environ.get("HTTP_AUTHORIZATION", ""))
+    if given and not signed.service and OLD_SIGNATURE.match(given) is None:
+        expected = "a credential scope KEY/DATE/REGION/SERVICE/aws4_request is expected"
+        message = f"The header Authorization is {given[:100]!r}; {expected}."
+        raise AwsError("IncompleteSignatureException", message)
     if not is_region(signed.region):
         if signed.service == "s3":
             message = f"The authorization header is malformed; the region {signed.region!r} is wrong"
@@ -92,24 +101,63 @@ def _regions() -> tuple[frozenset[str], tuple[re.Pattern[str], ...]]:
     return named, tuple(re.compile(f"(?:{partition['regionRegex']})\\Z", re.ASCII) for partition in partitions)
 
 
+def check_call(call: AwsCall, document: Any) -> None:
+    """Raise what AWS says of a JSON document that does not fit botocore's model of the call, if the call is known."""
+    for metadata in _models(call.service, ""):
+        if call.action in service_model(metadata["client"]).operation_names:
+            checked(metadata["client"], call.action, document)
+
+
 def form_of(environ: WSGIEnvironment) -> dict[str, str]:
     """Return the fields of a small form body (the query protocol), leaving the body readable for whoever comes next."""
     if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         return {}
-    size = int(environ.get("CONTENT_LENGTH") or 0)
+    size = content_length(environ)
     if not 0 < size <= LARGEST_FORM:
         return {}
     body = environ["wsgi.input"].read(size)
     environ["wsgi.input"] = io.BytesIO(body)
-    return {key: values[0] for key, values in parse_qs(body.decode(errors="replace"), keep_blank_values=True).items()}
+    return _first_values(body.decode(errors="replace"))
+
+
+def content_length(environ: WSGIEnvironment) -> int:
+    """Return the declared length of the body, 0 where there is none; raises InvalidRequest for what is not a number."""
+    declared = str(environ.get("CONTENT_LENGTH") or "0")
+    if LENGTH.fullmatch(declared) is None:
+        raise AwsError("InvalidRequest", f"The header Content-Length is {declared!r}; a number of bytes is expected.")
+    return int(declared)
+
+
+def read_json(body: bytes) -> Any:
+    """Read the JSON body of a request; raises SerializationException for what is none, NaN and Infinity included."""
+    try:
+        return json.loads(body or b"{}", parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise AwsError("SerializationException", "The request body is nested too deeply.") from error
+    except ValueError as error:
+        raise AwsError("SerializationException", f"The request body is not JSON: {error}") from error
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is not a number of JSON")
+
+
+def _first_values(query: str) -> dict[str, str]:
+    """Return the first value of each field of a query or form; too many fields are refused."""
+    try:
+        fields = parse_qs(query, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError as error:
+        raise AwsError("InvalidRequest", f"The query cannot be read: {error}") from error
+    return {key: values[0] for key, values in fields.items()}
 
 
 def identify(environ: WSGIEnvironment, form: dict[str, str]) -> AwsCall:
     """Tell which call of the API a request is, as far as botocore's models know."""
     service = signature(environ).service
-    query = {
-        key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True).items()
-    }
+    try:
+        query = _first_values(environ.get("QUERY_STRING", ""))
+    except AwsError:
+        query = {}
     target: str = environ.get("HTTP_X_AMZ_TARGET", "")
     path = f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '/')}"
     if environ.get("PATH_INFO", "/").startswith(CONTROL_PREFIX):

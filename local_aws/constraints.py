@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +35,7 @@ TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "timestamp": ((int, float, str), "a Timestamp"),
     "blob": ((str,), "a Blob"),
 }
+LARGEST = {"integer": 2**31 - 1, "long": 2**63 - 1, "float": sys.float_info.max, "double": sys.float_info.max}
 
 
 UTF16_SURROGATES = r"\uD800\uDC00-\uDBFF\uDFFF"
@@ -77,6 +79,8 @@ def _converted(shape: Shape, value: Any, path: str) -> Any:
     if isinstance(shape, ListShape):
         return [_converted(shape.member, entry, f"{path}.{i}.member") for i, entry in enumerate(value, 1)]
     if isinstance(shape, MapShape):
+        for key in value:
+            _check_text(key, path)
         return {
             key: _converted(shape.value, entry, f"{path}.{key}") for key, entry in value.items() if entry is not None
         }
@@ -92,6 +96,23 @@ def _check_type(shape: Shape, value: Any, path: str) -> None:
         raise AwsError(
             "SerializationException", f"{found} can not be converted to {name}{f' at {path!r}' if path else ''}"
         )
+    if isinstance(value, str):
+        _check_text(value, path)
+    number: Any = value
+    if shape.type_name in LARGEST and not abs(number) <= LARGEST[shape.type_name]:
+        raise AwsError(
+            "SerializationException", f"A number at {path!r} can not be converted to {name}: it is too large"
+        )
+
+
+def _check_text(text: str, path: str) -> None:
+    """Refuse half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise AwsError(
+            "SerializationException", f"A text at {path!r} is not Unicode: it has a lone surrogate"
+        ) from error
 
 
 def _moment(value: float | str, path: str) -> datetime:

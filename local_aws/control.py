@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.wrappers import Request, Response
 
 from local_aws.aws_errors import AwsError
-from local_aws.calls import CONTROL_PREFIX, WSGIEnvironment
+from local_aws.calls import CONTROL_PREFIX, WSGIEnvironment, read_json
 from local_aws.sagemaker.context import OWN_CALLS, Server
 from local_aws.sagemaker.training import TrainingJobs
 
@@ -97,12 +97,9 @@ def _check_content_type(environ: WSGIEnvironment) -> None:
 
 def _document(environ: WSGIEnvironment) -> dict[str, Any]:
     _check_content_type(environ)
-    try:
-        document = json.loads(Request(environ).get_data())
-    except ValueError as error:
-        raise AwsError("SerializationException", f"The request body is no JSON: {error}") from error
+    document = read_json(Request(environ).get_data())
     if not isinstance(document, dict):
-        raise AwsError("SerializationException", "The request body is no JSON object.")
+        raise AwsError("SerializationException", "The request body is not a JSON object.")
     return document
 
 

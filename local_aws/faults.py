@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from local_aws.aws_errors import AwsError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from local_aws.aws_errors import AwsError, validation_error
 
 
-@dataclass(frozen=True)
-class RefusedCalls:
-    """The next `times` calls of an action are answered with this error; `action` is `service:Action`."""
+class Fault(BaseModel):
+    """What happens the next `times` times."""
 
-    action: str
-    code: str
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    times: int = Field(default=1, ge=1, le=1_000_000)
+
+
+class RefusedCalls(Fault):
+    """Calls of an action are answered with this error; `action` is `service:Action`."""
+
+    action: str = Field(pattern=r"^[a-z0-9.-]+:[A-Za-z0-9]+$")
+    code: str = Field(pattern=r"^[A-Za-z0-9.]{1,100}$")
     message: str = "Refused because a fault was asked for"
-    status: int = 400
-    times: int = 1
+    status: int = Field(default=400, ge=400, le=599)
 
 
-@dataclass(frozen=True)
-class FailedJobs:
-    """The next `times` training jobs that leave the queue end as Failed, for this reason."""
+class FailedJobs(Fault):
+    """Training jobs that leave the queue end as Failed, for this reason."""
 
-    failure_reason: str
-    times: int = 1
+    failure_reason: str = Field(min_length=1)
+
+
+F = TypeVar("F", bound=Fault)
 
 
 class Faults:
@@ -44,14 +53,21 @@ class Faults:
     def expect(self, wanted: Mapping[str, Any]) -> None:
         """Add a fault: the fields of RefusedCalls or of FailedJobs. Raises AwsError for other fields."""
         try:
-            fault = FailedJobs(**wanted) if "failure_reason" in wanted else RefusedCalls(**wanted)
-        except TypeError as error:
-            raise AwsError("ValidationException", f"That is no fault: {error}") from error
+            kind = FailedJobs if "failure_reason" in wanted else RefusedCalls
+            fault = kind.model_validate(wanted)
+        except ValidationError as error:
+            raise validation_error(f"That is not a fault: {'; '.join(map(_problem, error.errors()))}") from error
         with self._lock:
             if isinstance(fault, FailedJobs):
                 self._jobs.append(fault)
             else:
                 self._calls.append(fault)
+
+    def forget(self) -> None:
+        """Drop every fault that is still to come."""
+        with self._lock:
+            self._calls.clear()
+            self._jobs.clear()
 
     def check_call(self, service: str, action: str) -> None:
         """Raise the error that a call of this action is to be answered with, where there is one."""
@@ -71,5 +87,9 @@ class Faults:
             return fault.failure_reason
 
 
-def _less(fault: Any, times: int) -> list[Any]:
-    return [replace(fault, times=times - 1)] if times > 1 else []
+def _problem(error: ErrorDetails) -> str:
+    return f"{'.'.join(map(str, error['loc']))}: {error['msg']}, not {str(error['input'])[:100]!r}"
+
+
+def _less(fault: F, times: int) -> list[F]:
+    return [fault.model_copy(update={"times": times - 1})] if times > 1 else []

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from xml.parsers.expat import ExpatError
 
 from moto.cloudwatch.exceptions import InvalidParameterValue
 from moto.cloudwatch.models import CloudWatchBackend, Statistics
@@ -31,7 +32,7 @@ from werkzeug.wrappers import Response
 from local_aws.aws_errors import AwsError, not_implemented
 from local_aws.calls import AwsCall, WSGIEnvironment, checked_account
 
-__all__ = ["Moto", "MotoRequestHandler", "account_of", "ensure_role"]
+__all__ = ["Moto", "MotoFailure", "MotoRequestHandler", "account_of", "ensure_role"]
 
 FORM = "application/x-www-form-urlencoded"
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -185,8 +186,11 @@ class Moto:
             response = Response.from_app(self._application, environ)
         except NotImplementedError:
             raise not_implemented(call().service, call().action) from None
+        except ExpatError as error:
+            raise AwsError("MalformedXML", f"The XML you provided was not well-formed: {error}") from error
         except Exception as error:
-            logger.exception("moto failed on %s:%s", call().service, call().action)
+            logger.warning("moto failed on %s:%s: %s", call().service, call().action, _reason(error))
+            logger.debug("moto's failure", exc_info=True)
             raise _failure(call(), _reason(error)) from error
         finally:
             _request.wants_range = False
@@ -232,8 +236,12 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+class MotoFailure(AwsError):
+    """A call that moto has and fails on."""
+
+
 def _failure(call: AwsCall, reason: str) -> AwsError:
-    return AwsError("InternalFailure", f"The local AWS failed on {call.service}:{call.action}: {reason}")
+    return MotoFailure("InternalFailure", f"The local AWS failed on {call.service}:{call.action}, in moto: {reason}")
 
 
 def account_of(environ: WSGIEnvironment, access_key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 from xml.sax.saxutils import escape
@@ -11,6 +12,9 @@ from werkzeug.wrappers import Response
 
 from local_aws.aws_errors import AwsError
 from local_aws.calls import AwsCall
+
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML document may hold."""
 
 
 def json_response(document: dict[str, Any], request_id: str) -> Response:
@@ -46,7 +50,7 @@ def error_response(error: AwsError, call: AwsCall, request_id: str) -> Response:
 
 def _xml_error(error: AwsError, call: AwsCall, request_id: str) -> str:
     head = '<?xml version="1.0" encoding="UTF-8"?>\n'
-    told = f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+    told = f"<Code>{escape(error.code)}</Code><Message>{escape(NOT_XML.sub('?', error.message))}</Message>"
     if call.protocol == "ec2":
         return f"{head}<Response><Errors><Error>{told}</Error></Errors><RequestID>{request_id}</RequestID></Response>"
     if call.service == "s3":
@@ -64,7 +68,7 @@ def _cbor(fields: dict[str, str]) -> bytes:
 
 
 def _cbor_text(text: str) -> bytes:
-    encoded = text.encode()
+    encoded = text.encode(errors="replace")
     return b"\x79" + len(encoded[:65535]).to_bytes(2, "big") + encoded[:65535]
 
 

@@ -118,18 +118,23 @@ def _too_large(size: int) -> AwsError:
 
 def _forwarded(request: Request) -> dict[str, str]:
     """The headers a container gets to see."""
-    headers = {"Content-Type": request.headers.get("Content-Type", "application/octet-stream")}
+    headers = {"Content-Type": _on_one_line(request.headers.get("Content-Type", "application/octet-stream"))}
     for name in ("Accept", CUSTOM_ATTRIBUTES, INFERENCE_ID):
         if name in request.headers:
-            headers[name] = request.headers[name]
+            headers[name] = _on_one_line(request.headers[name])
     return headers
 
 
 def _response(answer: Answer, variant: Variant) -> Response:
     headers = {"x-Amzn-Invoked-Production-Variant": variant.name}
     if CUSTOM_ATTRIBUTES in answer.headers:
-        headers[CUSTOM_ATTRIBUTES] = answer.headers[CUSTOM_ATTRIBUTES]
-    return Response(answer.body, content_type=answer.content_type or None, headers=headers)
+        headers[CUSTOM_ATTRIBUTES] = _on_one_line(answer.headers[CUSTOM_ATTRIBUTES])
+    return Response(answer.body, content_type=_on_one_line(answer.content_type) or None, headers=headers)
+
+
+def _on_one_line(value: str) -> str:
+    """Return the value of a header that may have been sent folded, which cannot be sent on so."""
+    return " ".join(value.split())
 
 
 def _model_error(aws: Aws, endpoint: str, variant: Variant, status: int, message: str) -> Response:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import logging
 import socket
 import uuid
 from collections.abc import Iterable
 from typing import Any
 
+from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from local_aws import identity, runtime
 from local_aws.access import Access, close_to_pages
 from local_aws.aws_errors import AwsError
-from local_aws.calls import CONTROL_PREFIX, Signature, WSGIEnvironment, check_caller, form_of, identify, signature
+from local_aws.calls import (
+    CONTROL_PREFIX,
+    Signature,
+    WSGIEnvironment,
+    check_call,
+    check_caller,
+    content_length,
+    form_of,
+    identify,
+    read_json,
+    signature,
+)
 from local_aws.constraints import service_model
 from local_aws.control import Control
-from local_aws.moto_backend import Moto, MotoRequestHandler, account_of
+from local_aws.moto_backend import Moto, MotoFailure, MotoRequestHandler, account_of
 from local_aws.responses import error_response, json_response
 from local_aws.sagemaker.area import NotHeldHere
 from local_aws.sagemaker.context import OWN_CALLS, Server
@@ -59,10 +70,15 @@ class LocalAws:
         form: dict[str, str] = {}
         try:
             self._access.check(environ)
+            content_length(environ)
             form.update(form_of(environ))
             return self._route(environ, form, request_id)
         except AwsError as error:
             return error_response(error, identify(environ, form), request_id)
+        except (HTTPException, RecursionError, OSError) as error:
+            # What werkzeug says of a body that ends early or of chunks that are none, and what deep documents end in.
+            refused = AwsError("InvalidRequest", f"The request cannot be read: {error or type(error).__name__}")
+            return error_response(refused, identify(environ, form), request_id)
         except Exception as error:
             logger.exception("%s %s failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
             call = identify(environ, form)
@@ -95,10 +111,7 @@ class LocalAws:
             _check_foreign(action, signed)
             return self._ask_moto(environ, {})
         body = Request(environ).get_data()
-        try:
-            document = json.loads(body or b"{}")
-        except ValueError as error:
-            raise AwsError("SerializationException", f"The request body is no JSON: {error}") from error
+        document = read_json(body)
         try:
             return json_response(sagemaker.answer(action, document), request_id)
         except NotHeldHere:
@@ -111,7 +124,15 @@ class LocalAws:
 
     def _ask_moto(self, environ: WSGIEnvironment, form: dict[str, str]) -> Response:
         call = functools.cache(lambda: identify(environ, form))
-        return self._moto.answer(environ, call)
+        if "HTTP_X_AMZ_TARGET" not in environ:
+            return self._moto.answer(environ, call)
+        body = Request(environ).get_data()
+        document = read_json(body)
+        try:
+            return self._moto.answer({**environ, "wsgi.input": io.BytesIO(body)}, call)
+        except MotoFailure:
+            check_call(call(), document)
+            raise
 
     def _sagemaker(self, environ: WSGIEnvironment, signed: Signature) -> SageMaker:
         return self.sagemakers.of(account_of(environ, signed.access_key), signed.region)

@@ -117,7 +117,7 @@ class ResourceTable(Generic[R]):
         ]
         rows.sort(key=lambda row: row[:3], reverse=backwards)
         if "NextToken" in request:
-            last = _read_token(request["NextToken"])
+            last = _read_token(request["NextToken"], str if request.get("SortBy", sort_by) in TEXT_KEYS else float)
             rows = [row for row in rows if (row[:3] < last if backwards else row[:3] > last)]
         size = int(request.get("MaxResults", 100))
         page: Document = {key: [summary(row[3]) for row in rows[:size]]}
@@ -126,6 +126,7 @@ class ResourceTable(Generic[R]):
         return page
 
 
+TEXT_KEYS = frozenset({"Name", "Status"})
 _SORT_KEYS: Mapping[str, Callable[[Any], SortKey]] = {
     "Name": lambda resource: str(resource.name),
     "CreationTime": lambda resource: float(resource.creation_time.timestamp()),
@@ -153,10 +154,10 @@ def _make_token(position: tuple[SortKey, float, str]) -> str:
     return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
 
 
-def _read_token(token: str) -> tuple[SortKey, float, str]:
+def _read_token(token: str, kind: type[SortKey]) -> tuple[SortKey, float, str]:
     try:
         key, created, name = json.loads(base64.urlsafe_b64decode(token))
-        if isinstance(key, str | float) and isinstance(created, float) and isinstance(name, str):
+        if isinstance(key, kind) and isinstance(created, float) and isinstance(name, str):
             return key, created, name
     except (binascii.Error, ValueError, TypeError):
         pass

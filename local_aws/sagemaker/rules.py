@@ -163,7 +163,7 @@ def _metrics(request: Request) -> Iterator[str]:
     for definition in definitions:
         try:
             re.compile(definition["Regex"])
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             yield f"The regular expression {definition['Regex']!r} of metric {definition['Name']} is not valid: {error}"
 
 

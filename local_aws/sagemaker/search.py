@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from local_aws.aws_errors import validation_error
 from local_aws.sagemaker.area import Action, Area, Document, NotHeldHere
 
 Comparison = Callable[[Any, Any], bool]
+OFFSET = re.compile(r"[0-9]{1,9}")
 
 
 class SearchResources(Area):
@@ -47,7 +49,7 @@ class SearchResources(Area):
 def _offset(token: str | None) -> int:
     if token is None:
         return 0
-    if not token.isdigit():
+    if OFFSET.fullmatch(token) is None:
         raise validation_error("Invalid NextToken: pass the NextToken of the previous page.")
     return int(token)
 
@@ -57,7 +59,8 @@ def _fits(document: Document, expression: Mapping[str, Any]) -> bool:
     parts = [_passes(_property(document, part["Name"]), part) for part in expression.get("Filters", [])]
     for nested in expression.get("NestedFilters", []):
         prefix = f"{nested['NestedPropertyName']}."
-        entries = _property(document, nested["NestedPropertyName"]) or []
+        entries = _property(document, nested["NestedPropertyName"])
+        entries = entries if isinstance(entries, list) else []
         filters = [{**part, "Name": part["Name"].removeprefix(prefix)} for part in nested["Filters"]]
         parts.append(any(all(_passes(_property(entry, part["Name"]), part) for part in filters) for entry in entries))
     parts += [_fits(document, inner) for inner in expression.get("SubExpressions", [])]
