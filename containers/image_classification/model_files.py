@@ -9,13 +9,14 @@ import errno
 import json
 import os
 import re
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mxnet as mx
+
+from .model_archive import UnusableArchiveError, unpack_archive
 
 PREFIX = "image-classification"
 SYMBOL_FILE = f"{PREFIX}-symbol.json"
@@ -177,19 +178,8 @@ def unpack_model(channel: Path, workspace: Path) -> Path:
         raise UnusableModelError(f"the channel holds {len(archives)} archives: exactly one {ARCHIVE} is read")
     target = workspace / "model"
     try:
-        with tarfile.open(archives[0]) as archive:
-            archive.extractall(target, [_plain_member(member, target) for member in archive.getmembers()])  # noqa: S202
-    except (tarfile.TarError, OSError, EOFError) as broken:
-        raise UnusableModelError(f"{archives[0].name} cannot be unpacked: {' '.join(str(broken).split())}") from broken
+        unpack_archive(archives[0], target)
+    except UnusableArchiveError as broken:
+        raise UnusableModelError(f"{archives[0].name} cannot be unpacked: {broken}") from broken
     symbols = sorted(target.rglob(SYMBOL_FILE))
     return symbols[0].parent if symbols else target
-
-
-def _plain_member(member: tarfile.TarInfo, target: Path) -> tarfile.TarInfo:
-    """Let files and folders inside the target pass (tarfile's own filters came with Python 3.11.4)."""
-    if not (member.isfile() or member.isdir()):
-        raise tarfile.TarError(f"{member.name} is neither a file nor a folder")
-    if not (target / member.name).resolve().is_relative_to(target.resolve()):
-        raise tarfile.TarError(f"{member.name} would lie outside the model's folder")
-    member.mode = 0o755 if member.isdir() else 0o644
-    return member

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import shutil
-import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +15,7 @@ from botocore.exceptions import ClientError
 from local_aws.aws_errors import validation_error
 from local_aws.paths import OutsideError, inside
 from local_aws.sagemaker.context import Aws
+from local_aws.sagemaker.model_archive import UnusableArchiveError, unpack_archive
 
 
 class ModelArtifactError(Exception):
@@ -95,12 +93,11 @@ class ModelArtifact:
     def _extract(self, aws: Aws, directory: Path) -> None:
         with tempfile.TemporaryFile(dir=directory.parent) as archive:
             _copy(aws, self.bucket, self.key, archive)
+            packed = archive.tell()
             archive.seek(0)
             try:
-                with tarfile.open(fileobj=archive, mode="r:gz") as members:
-                    plain = [_plain_member(member, directory) for member in members.getmembers()]
-                    members.extractall(directory, plain)  # noqa: S202
-            except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
+                unpack_archive(archive, packed, directory)
+            except UnusableArchiveError as error:
                 raise ModelArtifactError(
                     f'Failed to extract model data archive from URL "{self.uri}". Please ensure that the object '
                     f"located at the URL is a valid tar.gz archive. ({error})"
@@ -124,25 +121,6 @@ def _bucket_and_key(uri: str) -> tuple[str, str]:
         rest = rest.partition("/")[2]
     bucket, _, key = rest.partition("/")
     return bucket, key
-
-
-def _plain_member(member: tarfile.TarInfo, directory: Path) -> tarfile.TarInfo:
-    """Let files and folders inside the directory pass; a link could lead a later member out of it.
-
-    tarfile's own filters came with Python 3.11.4.
-    """
-    if not (member.isfile() or member.isdir()):
-        raise tarfile.TarError(f"{member.name} is neither a file nor a folder")
-    parts = [part for part in member.name.split("/") if part not in ("", ".")]
-    try:
-        if member.name.startswith("/"):
-            raise OutsideError(f"{member.name!r} is not a path inside a folder")
-        if parts:
-            inside(directory, *parts)
-    except OutsideError as error:
-        raise tarfile.TarError(f"a member would lie outside the model directory: {error}") from error
-    member.mode = 0o755 if member.isdir() else 0o644
-    return member
 
 
 def _inside(directory: Path, relative: str) -> Path:

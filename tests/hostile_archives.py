@@ -1,0 +1,70 @@
+"""Model archives made to hurt whoever unpacks them. Only the standard library: they are read in two environments."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zlib
+
+
+def archive(*members: tuple[str, int], extra: bytes = b"") -> bytes:
+    """A tar.gz of members filled with zeros, by name and size."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w:gz", compresslevel=1) as packed:
+        for name, size in members:
+            info = tarfile.TarInfo(name)
+            info.size = size
+            packed.addfile(info, Zeros(size))  # type: ignore[arg-type]
+    return sink.getvalue() + extra
+
+
+class Zeros:
+    """A file of zeros that takes no memory."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def read(self, size: int) -> bytes:
+        """Read on."""
+        size = min(size, self._left)
+        self._left -= size
+        return bytes(size)
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """The header of a member that need not have the size it claims."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def hostile_archives() -> dict[str, tuple[bytes, str]]:
+    """Archives by what is wrong with them, each with what a refusal has to say."""
+    link = tarfile.TarInfo("link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+    good = archive(("a.params", 1000))
+    damaged = bytearray(good)
+    damaged[20:40] = bytes(20)
+    return {
+        "a member of 65 MB": (archive(("a.params", 65 << 20)), "no model shrinks so much"),
+        "nine members of 8 MB": (archive(*[(f"{n}.params", 8 << 20) for n in range(9)]), "no model shrinks so much"),
+        "a claim of 2^62 bytes": (gzip.compress(header("a", 1 << 62)), "no model shrinks so much"),
+        "a negative size": (gzip.compress(header("a", -(1 << 40))), "claims -1099511627776 bytes"),
+        "20000 members": (gzip.compress(b"".join(header(str(n), 0) for n in range(20_000))), "more than 10000 members"),
+        "an extended header of 4 MB": (
+            gzip.compress(header("p", 4 << 20, tarfile.XHDTYPE) + bytes(4 << 20)),
+            "it has a header of 4194304 bytes",
+        ),
+        "a long name of 4 MB": (
+            gzip.compress(header("p", 4 << 20, tarfile.GNUTYPE_LONGNAME) + bytes(4 << 20)),
+            "it has a header of 4194304 bytes",
+        ),
+        "a link": (gzip.compress(link.tobuf()), "neither a file nor a folder"),
+        "a path above": (archive(("../outside", 1)), "would lie outside"),
+        "a name with a zero": (gzip.compress(header("a", 0)[:1] + b"\0" * 511), ""),
+        "damaged data": (bytes(damaged), ""),
+        "half of it": (good[: len(good) // 2], ""),
+        "no gzip": (zlib.compress(b"nothing"), ""),
+        "nothing": (b"", ""),
+    }
