@@ -18,7 +18,7 @@ from local_aws.storage import (
     files_under,
     upload_archive,
 )
-from tests.local_aws.running import BUCKET
+from tests.local_aws.running import BUCKET, RunningLocalAws
 
 
 @pytest.fixture
@@ -29,6 +29,14 @@ def prefix(s3: Any) -> str:
 def put(s3: Any, prefix: str, *keys: str) -> None:
     for key in keys:
         s3.put_object(Bucket=BUCKET, Key=f"{prefix}/{key}", Body=key.encode())
+
+
+def test_nobody_else_reads_the_state_of_the_server(local_aws: RunningLocalAws, s3: Any, prefix: str) -> None:
+    s3.put_object(Bucket=BUCKET, Key=f"{prefix}/large", Body=bytes(1 << 20))
+
+    written = [file for file in local_aws.state_dir.rglob("*") if not file.is_symlink()]
+    assert written
+    assert [file for file in written if file.stat().st_mode & 0o077] == []
 
 
 def paths(s3: Any, prefix: str) -> list[str]:

@@ -31,6 +31,14 @@ def test_secrets_are_made_up_once_and_only_their_owner_reads_them(env_file: Path
     assert all(first[name] != second[name] for name in secrets)
 
 
+def test_an_env_file_that_others_may_read_becomes_its_owners(env_file: Path) -> None:
+    env_file.write_text("ADMIN_PASSWORD=mine\n")
+    env_file.chmod(0o644)
+
+    assert compose.environment_file() == {"ADMIN_PASSWORD": "mine"}
+    assert stat.S_IMODE(env_file.stat().st_mode) == 0o600
+
+
 def test_every_variable_of_the_compose_file_without_a_default_is_in_the_env_file(env_file: Path) -> None:
     wanted = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)\}", COMPOSE_FILE.read_text()))
 
