@@ -111,6 +111,7 @@ def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
         **version.source.as_conf(),
         labels=version.labels,
         multi_label=version.multi_label,
+        negatives=version.negatives,
         split=SplitConf(**version.split.model_dump()),
         packing=PackingConf(
             resize=packing.resize or None,

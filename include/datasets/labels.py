@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from include.datasets.errors import DatasetError
 from include.datasets.sources.source import ImageSource
+from include.datasets.sources.system_files import system_name
 from include.datasets.version import DatasetVersion
 
 FULL_RETRAIN = (
@@ -34,6 +35,8 @@ def class_order(
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
         raise DatasetError(f"{field} names {', '.join(map(repr, repeated))} more than once: a class has one index")
+    if not source.classes and (unmatched := source.unmatched()):
+        raise DatasetError(f"no image of {source.uri} is there.\n{unmatched}")
     if not source.classes:
         raise DatasetError(f"dataset.source {source.uri} holds no class folders: put images under {source.class_place}")
     known = set(source.classes)
@@ -67,5 +70,7 @@ def _parents_order(asked: Sequence[str], source: ImageSource, parent: DatasetVer
 
 def with_nearest(label: str, classes: Sequence[str]) -> str:
     """Quote a name that is no class, and the class whose name is nearest to it."""
+    if system_name(label) is not None:
+        return f"{label!r} (a hidden or system folder, which no source has)"
     near = get_close_matches(label, classes, n=1)
     return f"{label!r} (did you mean {near[0]!r}?)" if near else repr(label)

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HIDDEN = "hidden"
+from include.datasets.sources.system_files import system_name
+
+HIDDEN = "hidden or system"
 SHOWN = 20
 
 
@@ -26,8 +28,8 @@ class LocalFile:
 class LocalFolder:
     """A folder that is walked in the order of its names; symbolic links are followed, once into each folder.
 
-    What could not be taken is counted in ``left_out`` by its reason; ``problems`` names it, but for hidden files, which
-    nobody misses.
+    What could not be taken is counted in ``left_out`` by its reason; ``problems`` names it, except for hidden and
+    system files and folders, which nobody misses.
     """
 
     root: Path
@@ -58,7 +60,7 @@ class LocalFolder:
             return
         for entry in entries:
             name = f"{prefix}{entry.name}"
-            if entry.name.startswith("."):
+            if system_name(entry.name):
                 self.left_out[HIDDEN] += 1
             elif not _is_text(entry.name):
                 self.refuse(name, "its name is no UTF-8")

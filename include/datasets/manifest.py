@@ -10,12 +10,14 @@ from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.datasets.layout import Split
 from include.datasets.sources.source import SourceImage
+from include.datasets.sources.system_files import SYSTEM
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -31,6 +33,7 @@ CONFLICT = "conflict"
 EMPTY = "empty"
 IGNORED = "ignored"
 SKIPPED = "skipped"
+NOT_ASKED = "not_asked"
 UNLABELLED = "unlabelled"
 REMOVED = "removed"
 MISSING = "missing"
@@ -45,7 +48,7 @@ BAD = JUDGED | {MISSING, CHANGED, CONFLICT, EMPTY}
 ACCOUNTED = JUDGED | {PACKED, DUPLICATE, CONFLICT, EMPTY}
 """Images that a version knows; of all others the next version knows nothing."""
 
-NOT_MEANT = frozenset({DUPLICATE, IGNORED, SKIPPED, UNLABELLED, REMOVED})
+NOT_MEANT = frozenset({DUPLICATE, IGNORED, SKIPPED, NOT_ASKED, SYSTEM, UNLABELLED, REMOVED})
 """Objects that were not to be packed: they do not count among a version's images."""
 
 
@@ -177,6 +180,11 @@ def class_counts(table: pa.Table) -> dict[str, Counter[Split]]:
     for pair in pairs.group_by(["label", "split"]).aggregate([([], "count_all")]).to_pylist():
         counts.setdefault(pair["label"], Counter())[pair["split"]] = pair["count_all"]
     return counts
+
+
+def without_labels(table: pa.Table) -> pa.Table:
+    """The rows of images that show none of the labels."""
+    return table.filter(np.asarray(pc.list_value_length(table["labels"])) == 0)
 
 
 def to_rows(table: pa.Table) -> list[ManifestRow]:

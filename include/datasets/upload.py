@@ -171,7 +171,9 @@ class FolderUpload:
     def _summary(self) -> int:
         sent = "would be sent" if self._dry_run else "sent"
         hidden = self._folder.left_out[HIDDEN]
-        self._out.write(f"{self._sent} {sent}, {self._there} there already, {hidden} hidden left out\n")
+        self._out.write(
+            f"{self._sent} {sent}, {self._there} there already, {hidden} {HIDDEN} files and folders left out\n"
+        )
         problems = self._folder.problems
         for problem in problems[:SHOWN]:
             self._out.write(f"not uploaded: {problem}\n")

@@ -18,6 +18,7 @@ from include.datasets.unpacking.kept_addresses import keep_addresses
 from include.recordio.format import decode_image_record
 from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
+from include.run_conf.dataset import Negatives
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -77,10 +78,16 @@ class DatasetVersion(BaseModel):
     labels: list[str]
     """Class names in the order of their index."""
     multi_label: bool
+    negatives: Negatives = "keep"
+    """What becomes of images of a multi-label source that show none of the labels."""
     counts: SplitCounts
     class_counts: dict[str, SplitCounts]
     statuses: dict[str, int]
     """Rows of the manifest by status: ``packed``, ``duplicate``, ``corrupt``, ..."""
+    not_asked: dict[str, int] = {}
+    """Images of the source by label, for the labels that the version does not have."""
+    negative_images: int = 0
+    """Packed images that show none of the labels."""
     new_images: int
     """Source images that the parent did not know; all of them where there is no parent."""
     newly_packed: int | None = None
@@ -103,11 +110,17 @@ class DatasetVersion(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _gather_source(cls, document: Any) -> Any:
-        """Read a document from when the source was one address, its layout and one label table beside it."""
-        if not isinstance(document, dict) or not isinstance(document.get("source"), str):
+    def _read_older_document(cls, document: Any) -> Any:
+        """Read a document from when images without a label were always dropped, and from when the source was one
+        address, its layout and one label table beside it.
+        """
+        if not isinstance(document, dict):
             return document
         document = dict(document)
+        if document.get("multi_label"):
+            document.setdefault("negatives", "drop")
+        if not isinstance(document.get("source"), str):
+            return document
         table = document.pop("label_table", "")
         layout = document.pop("source_layout", "class_folders")
         source = {"addresses": [document["source"]], "layout": layout, "label_tables": [table] if table else []}

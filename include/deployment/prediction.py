@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LARGEST_BODY = 6_291_456
 """Bytes an InvokeEndpoint request may hold."""
+SHOWN_FROM = 0.5
+"""The probability from which an image of a multi-label dataset is said to show a class, as in evaluation."""
 
 
 class PredictionError(ValueError):
@@ -32,8 +34,8 @@ class PredictionError(ValueError):
 class Prediction(BaseModel):
     """What the endpoint said of one held-out image; `expected` and `label` are class names.
 
-    For a multi-label dataset `expected` holds all classes of the image, separated by commas, and `label` the most
-    probable class.
+    For a multi-label dataset `expected` holds all classes of the image, separated by commas, or `none`, and `label` the
+    most probable class. The answer for an image that shows none is correct if no class has a probability of 0.5.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -143,13 +145,14 @@ def prediction_of(
 ) -> Prediction:
     """Put probabilities and the truth of one image side by side."""
     best = max(range(len(values)), key=values.__getitem__)
+    shows_none = values[best] < SHOWN_FROM
     expected = [index for index, flag in enumerate(truth) if flag] if multi_label else [int(truth[0])]
     return Prediction(
         image=key,
-        expected=", ".join(labels[index] for index in expected),
+        expected=", ".join(labels[index] for index in expected) or "none",
         label=labels[best],
         probability=values[best],
-        correct=best in expected,
+        correct=best in expected if expected else shows_none,
     )
 
 

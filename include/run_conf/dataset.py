@@ -12,6 +12,7 @@ from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Section
 BUCKET = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 
 SourceLayout = Literal["class_folders", "split_folders"]
+Negatives = Literal["keep", "drop"]
 SourceKind = Literal["prefix", "archive", "records"]
 SourceAddress = Annotated[
     str, Field(pattern=rf"(?s)^({BUCKET}(/.*)?|https?://[^/\s]+/.+)$", examples=["s3://bucket/prefix/"])
@@ -174,6 +175,12 @@ class DatasetConf(Section):
     )
     multi_label: bool = Field(
         False, title="Multi-label", description="An image may belong to several classes: needs a label table."
+    )
+    negatives: Negatives = Field(
+        "keep",
+        title="Images without a label",
+        description="Images of a multi-label source that show none of the labels. `keep`: they are packed with a 0 for "
+        "each label, and teach the model what shows none of them; `drop`: they are left out.",
     )
     max_bad_fraction: float = Field(
         0.01,

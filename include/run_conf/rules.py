@@ -19,6 +19,7 @@ from include.run_conf.section import as_far_as_known, concerns
 from include.run_conf.sections import RunSections
 from include.run_conf.source_rules import (
     labels_come_from_one_place,
+    negatives_are_of_several_labels,
     packed_sources_list_themselves,
     packing_is_one_thing,
     source_is_of_one_kind,
@@ -234,6 +235,7 @@ RULES: tuple[Rule, ...] = (
     source_is_of_one_kind,
     packed_sources_list_themselves,
     labels_come_from_one_place,
+    negatives_are_of_several_labels,
     splits_come_from_one_place,
     labels_differ,
     each_base_job_can_work,

@@ -108,6 +108,13 @@ def labels_come_from_one_place(conf: RunSections) -> Iterator[Problem]:
         yield Problem(field="dataset.layout", value=dataset.layout, remedy=remedy)
 
 
+def negatives_are_of_several_labels(conf: RunSections) -> Iterator[Problem]:
+    """Only an image of a multi-label source can show none of the labels."""
+    if conf.dataset.negatives == "drop" and not conf.dataset.multi_label:
+        remedy = "is for multi-label sources, whose images may show none of the labels: leave it at keep"
+        yield Problem(field="dataset.negatives", value=conf.dataset.negatives, remedy=remedy)
+
+
 def splits_come_from_one_place(conf: RunSections) -> Iterator[Problem]:
     """Splits come from the source or from the shares."""
     dataset, split = conf.dataset, conf.dataset.split

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from include.datasets.layout import SPLITS, Split
-from include.datasets.planning.known import KnownImages
+from include.datasets.planning.known import NO_LABEL, KnownImages
 from include.datasets.planning.shares import Shares, SplitShares
 from include.datasets.planning.splits import assign_splits
 from include.datasets.sources.source import SourceImage
@@ -55,16 +55,17 @@ def decide_splits(
     undecided: dict[str, tuple[str, ...]] = {}
     from_train: dict[str, tuple[str, ...]] = {}
     for etag, image in chosen.items():
+        labels = image.labels or (NO_LABEL,)
         inherited = known.splits_of_keys.get((image.bucket, image.key))
         if inherited:
             splits[etag] = inherited  # the count of its class has the image it replaces
         elif image.split is None:
-            undecided[etag] = image.labels
+            undecided[etag] = labels
         elif image.split == "train" and absent:
-            from_train[etag] = image.labels
+            from_train[etag] = labels
         else:
             splits[etag] = image.split
-            for label in image.labels:
+            for label in labels:
                 counts.setdefault(label, Counter())[image.split] += 1
     drawn = assign_splits(from_train, _shares_of_absent(shares, absent), settled=counts)
     for etag, split in drawn.items():

@@ -36,6 +36,7 @@ def find_new_images(s3: S3Client, conf: DatasetConf, version: DatasetVersion) ->
     from: images of none of the version's classes, objects without bytes, content that was packed under another key, and
     images that were removed.
     """
+    conf = conf.model_copy(update={"negatives": version.negatives})
     source = open_source(s3, conf, version.layout.bucket)
     chosen = select_images(source.images(version.labels), (), ParentImages.of(s3, version)).chosen
     new_labels = () if conf.labels else tuple(sorted(set(source.classes) - set(version.labels)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, cast
 
 import pyarrow.compute as pc
 
@@ -13,7 +14,7 @@ from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
 from include.datasets.labels import class_order
 from include.datasets.layout import VersionLayout, version_name
-from include.datasets.manifest import write_manifest
+from include.datasets.manifest import MISSING, NOT_ASKED, write_manifest
 from include.datasets.planning.given_splits import decide_splits
 from include.datasets.planning.image_table import ImagesByContent
 from include.datasets.planning.parent import check_growth, load_parent
@@ -22,6 +23,7 @@ from include.datasets.planning.planned_shards import cut_shards
 from include.datasets.planning.selection import Selection, select_images
 from include.datasets.planning.version_plan import ShardTask, VersionPlan
 from include.datasets.sources.labels_file import asked_labels
+from include.datasets.sources.source import ImageSource
 from include.datasets.sources.source_of_conf import open_source
 from include.datasets.unpacking.kept_addresses import keep_queries
 from include.datasets.version import SplitOptions, find
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from include.run_conf import DatasetConf
 
 logger = logging.getLogger(__name__)
+
+SHOWN = 20
+"""Labels in a line of the log."""
 
 
 def plan_version(
@@ -58,13 +63,17 @@ def plan_version(
         return VersionPlan.of_published(published, conf.max_bad_fraction)
     packing = image_options(conf)
     base = load_parent(s3, layout, parent, conf, packing) if parent else None
+    if base is not None and base.negatives != conf.negatives:
+        logger.info("dataset.negatives is %s, as in the parent version %s", base.negatives, base.version)
+        conf = conf.model_copy(update={"negatives": base.negatives})
     source = open_source(s3, conf, data_bucket)
     field = "dataset.labels" if conf.labels or not conf.labels_file else f"dataset.labels_file {conf.labels_file}"
     labels = class_order(asked_labels(s3, conf), source, base, field=field, remedy=_how_to_choose(conf))
     known = ParentImages.of(s3, base) if base else ParentImages()
     selection = select_images(source.images(labels), source.left_out(labels), known, keep_removed=conf.keep_removed)
+    _check_enough_is_there(selection, source, conf)
     if base is None:
-        _check_every_class_has_images(labels, selection, source.uri, conf)
+        _check_every_class_has_images(labels, selection, source, conf)
     else:
         check_growth(selection, base, source.uri)
     del known
@@ -76,12 +85,14 @@ def plan_version(
         source=DatasetSource.of(conf, data_bucket),
         labels=labels,
         multi_label=conf.multi_label,
+        negatives=conf.negatives,
         packing=packing,
         split=SplitOptions(**conf.split.model_dump(include=set(SplitOptions.model_fields))),
         max_bad_fraction=conf.max_bad_fraction,
         created=run_after.replace(tzinfo=run_after.tzinfo or UTC),
         next_record_id=base.next_record_id if base else 0,
         new_images=selection.new_images,
+        not_asked=_not_asked(selection, source, labels),
         shards=[],
     )
     chosen = ImagesByContent(selection.chosen)
@@ -104,16 +115,40 @@ def image_options(conf: DatasetConf) -> ImageOptions:
     )
 
 
-def _check_every_class_has_images(labels: list[str], selection: Selection, source: str, conf: DatasetConf) -> None:
+def _check_enough_is_there(selection: Selection, source: ImageSource, conf: DatasetConf) -> None:
+    """Raise DatasetError where so many images are not there that no version could be published."""
+    missing = selection.excluded.filter(pc.field("status") == MISSING).num_rows
+    images = max(selection.listed, selection.kept.num_rows) + missing
+    if missing and missing / images > conf.max_bad_fraction and (unmatched := source.unmatched()):
+        raise DatasetError(
+            f"{missing} of {images} images are not there ({missing / images:.2%}), dataset.max_bad_fraction allows "
+            f"{conf.max_bad_fraction:.2%}.\n{unmatched}"
+        )
+
+
+def _not_asked(selection: Selection, source: ImageSource, labels: list[str]) -> dict[str, int]:
+    """Images of the source by label, for the labels that were not asked for; the most frequent label first."""
+    rows = selection.excluded.filter(pc.field("status") == NOT_ASKED)
+    counts = Counter(cast("list[str]", pc.list_flatten(rows["labels"]).to_pylist()))
+    counts.update(source.unused_labels(labels))
+    for label in labels:
+        counts.pop(label, None)
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _check_every_class_has_images(
+    labels: list[str], selection: Selection, source: ImageSource, conf: DatasetConf
+) -> None:
     chosen = set(pc.unique(pc.list_flatten(selection.chosen.columns["labels"])).to_pylist())
     empty = [label for label in labels if label not in chosen]
     if empty:
         rows = selection.excluded.select(["status", "labels"]).to_pylist()
         statuses = Counter(row["status"] for row in rows if not set(empty).isdisjoint(row["labels"]))
         why = f" (left out: {dict(statuses)})" if statuses else ""
+        unmatched = source.unmatched() if MISSING in statuses else ""
+        remedy = f".\n{unmatched}" if unmatched else f"; add images, or {_how_to_choose(conf)}"
         raise DatasetError(
-            f"{len(empty)} classes of {source} have no image to pack: {', '.join(empty[:10])}{why}; "
-            f"add images, or {_how_to_choose(conf)}"
+            f"{len(empty)} classes of {source.uri} have no image to pack: {', '.join(empty[:10])}{why}{remedy}"
         )
 
 
@@ -150,4 +185,8 @@ def _write_plan(
         selection.cut_records,
         dict(Counter(selection.excluded["status"].to_pylist())) or "none",
     )
+    if plan.not_asked:
+        shown = ", ".join(f"{label} {count}" for label, count in islice(plan.not_asked.items(), SHOWN))
+        more = f" and {len(plan.not_asked) - SHOWN} more" if len(plan.not_asked) > SHOWN else ""
+        logger.info("Labels that were not asked for, with their images: %s%s", shown, more)
     return plan

@@ -22,12 +22,11 @@ from include.datasets.manifest import (
     PACKED,
     REMOVED,
     ManifestRow,
-    class_counts,
     lay_out,
     to_table,
 )
 from include.datasets.planning.image_table import ImageTable, mask
-from include.datasets.planning.known import KnownImages
+from include.datasets.planning.known import KnownImages, settled_counts
 from include.datasets.planning.parent_images import ParentImages
 from include.datasets.sources.source import LeftOut, SourceImage
 
@@ -75,12 +74,12 @@ def select_images(
     its ETag, which is the same for the same bytes unless they were uploaded in parts of other sizes or encrypted with a
     KMS key.
     """
+    listed = ImageTable.of(images)
     beside = to_table(ManifestRow.of(out.image, out.status, out.reason) for out in left_out)
     absent = mask(pc.is_in(beside["status"], value_set=pa.array([MISSING])))
     lost = absent & parent.has_lost(beside)
     gone_before = parent.take(parent.gone_before(beside.filter(pa.array(lost))))
     beside = beside.filter(pa.array(~lost))
-    listed = ImageTable.of(images)
     count, new_images = len(listed), int(np.count_nonzero(~parent.is_known(listed)))
     vanished = parent.take(parent.vanished(listed.columns, beside))
     stands_for_itself = pc.is_in(vanished["status"], value_set=pa.array([PACKED, *JUDGED]))
@@ -104,7 +103,7 @@ def select_images(
         excluded=pa.concat_tables([beside, judged.excluded, gone]),
         kept=counted[0],
         changed_records=pa.concat_tables([judged.cut, judged.moved]),
-        known=KnownImages(_splits_of_keys(settled), class_counts(pa.concat_tables(counted))),
+        known=KnownImages(_splits_of_keys(settled), settled_counts(pa.concat_tables(counted))),
     )
 
 
@@ -192,5 +191,5 @@ def _duplicate(image: SourceImage, first: SourceImage) -> ManifestRow:
 
 def _conflict(image: SourceImage, other: SourceImage) -> ManifestRow:
     return ManifestRow.of(
-        image, CONFLICT, f"the same bytes have another label at {other.uri} ({', '.join(other.labels)})"
+        image, CONFLICT, f"the same bytes have another label at {other.uri} ({', '.join(other.labels) or 'none'})"
     )

@@ -10,6 +10,7 @@ from include.datasets.dataset_source import DatasetSource
 from include.datasets.layout import Split, VersionLayout
 from include.datasets.version import DatasetVersion, SplitOptions
 from include.recordio.options import ImageOptions
+from include.run_conf.dataset import Negatives
 
 
 class ShardTask(BaseModel):
@@ -37,6 +38,7 @@ class VersionPlan(BaseModel):
     source: DatasetSource
     labels: list[str]
     multi_label: bool
+    negatives: Negatives = "keep"
     packing: ImageOptions
     split: SplitOptions
     max_bad_fraction: float
@@ -44,6 +46,8 @@ class VersionPlan(BaseModel):
     next_record_id: int
     new_images: int
     """Source images that the parent's manifest does not know; all of them where there is no parent."""
+    not_asked: dict[str, int] = {}
+    """Images of the source by label, for the labels that the version does not have."""
     shards: list[ShardTask]
     published: bool = False
     """The version exists already: nothing is left to pack."""

@@ -27,6 +27,7 @@ from include.datasets.manifest import (
     PACKED,
     class_counts,
     read_manifest,
+    without_labels,
     write_manifest,
 )
 from include.datasets.packing.shard import ShardResult
@@ -141,9 +142,12 @@ def _describe(plan: VersionPlan, manifest: pa.Table, channels: Mapping[Split, Se
         uri=plan.layout.uri,
         labels=plan.labels,
         multi_label=plan.multi_label,
+        negatives=plan.negatives,
         counts=SplitCounts.model_validate(counts),
         class_counts={label: SplitCounts.model_validate(per_class.get(label, {})) for label in plan.labels},
         statuses=_statuses(manifest),
+        not_asked=plan.not_asked,
+        negative_images=without_labels(packed).num_rows,
         new_images=plan.new_images,
         newly_packed=packed.filter(pc.starts_with(packed["shard"], pattern=f"{plan.version}/")).num_rows,
         smallest_side=min(height, width),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
-from include.datasets.manifest import BAD, CONFLICT, DUPLICATE, PACKED
+from include.datasets.manifest import BAD, CONFLICT, DUPLICATE, NOT_ASKED, PACKED
 from include.datasets.publishing.report_figures import first_rows, reasons_by_status
 from include.datasets.version import DatasetVersion
 from include.pages.elements import Markup, note, shown, table
 
 LISTED = 20
 """Images listed of each status."""
+LABELS = 500
+"""Labels listed that were not asked for."""
 
 
 def statuses(version: DatasetVersion, manifest: pa.Table) -> Markup:
@@ -31,6 +34,22 @@ def statuses(version: DatasetVersion, manifest: pa.Table) -> Markup:
         why = Markup("<br>".join(map(shown, lines)))
         rows.append((name, f"{counts[status]:,}", f"{counts[status] / max(total, 1):.2%}", why))
     return table(("status", "images", "share", "reasons"), rows, kind="words")
+
+
+def not_asked(version: DatasetVersion) -> list[Markup]:
+    """The labels of the source that the version does not have; nothing where it has all of them."""
+    counts = version.not_asked
+    if not counts:
+        return []
+    left_out = version.statuses.get(NOT_ASKED, 0)
+    said = (
+        "Images that show these labels are packed for the labels of the version, or as images that show none of them."
+        if version.multi_label
+        else f"{left_out:,} images of the source have one of these labels and are not packed."
+    )
+    further = f" The first {LABELS:,} of {len(counts):,} labels." if len(counts) > LABELS else ""
+    rows = [(label, f"{count:,}") for label, count in islice(counts.items(), LABELS)]
+    return [note(f"{said}{further}"), table(("label", "images"), rows, kind="words")]
 
 
 def bad_images(version: DatasetVersion, manifest: pa.Table) -> list[Markup]:

@@ -20,12 +20,19 @@ def origin(version: DatasetVersion) -> Markup:
             ("Parent", version.parent or ""),
             ("Source", source_addresses(version)),
             *((_words(name).capitalize(), _said(value)) for name, value in source.items() if name != "addresses"),
-            ("Labels", "several to an image" if version.multi_label else "one to an image"),
+            ("Labels", _labels(version)),
             ("Splits", f"{shares}, seed {version.split.seed}"),
             ("Packing", _options(version.packing.model_dump())),
             ("Made with", ", ".join(f"{name} {number}" for name, number in sorted(version.libraries.items()))),
         ]
     )
+
+
+def _labels(version: DatasetVersion) -> str:
+    if not version.multi_label:
+        return "one to an image"
+    kept = "are packed with a 0 for each" if version.negatives == "keep" else "are left out"
+    return f"several to an image; images that show none {kept}"
 
 
 def source_addresses(version: DatasetVersion) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from include.datasets.layout import SPLITS, Split
-from include.datasets.manifest import BAD, DUPLICATE
-from include.datasets.publishing.report_accounts import bad_images, same_content, statuses
+from include.datasets.manifest import BAD, DUPLICATE, NOT_ASKED
+from include.datasets.publishing.report_accounts import bad_images, not_asked, same_content, statuses
 from include.datasets.publishing.report_figures import LabelPairs, PackedImages
 from include.datasets.publishing.report_images import Thumbnail
 from include.datasets.publishing.report_origin import origin, source_addresses
@@ -49,6 +49,7 @@ def dataset_page(contents: ReportContents) -> str:
         section("Since the parent", *_growth(contents)),
         section("Sizes as packed", _sizes(contents.packed)),
         section("Labels together", *_labels_together(contents)),
+        section("Labels that were not asked for", *not_asked(version)),
         section("Every image of the source", statuses(contents.version, contents.manifest)),
         section("Bad images", *bad_images(contents.version, contents.manifest)),
         section("Same content twice", *same_content(contents.version, contents.manifest)),
@@ -78,6 +79,8 @@ def _figures(contents: ReportContents) -> list[tuple[str, str]]:
         (f"{version.counts.total:,}", "images"),
         (f"{version.num_classes:,}", "classes, several to an image" if version.multi_label else "classes"),
         (size_in_words(sum(contents.sizes.values())), "in record files"),
+        (f"{version.negative_images:,}" if version.negative_images else "", "show none of the labels"),
+        (f"{version.statuses[NOT_ASKED]:,}" if NOT_ASKED in version.statuses else "", "of labels not asked for"),
         (f"{bad:,}", "bad images"),
         (f"{version.statuses.get(DUPLICATE, 0):,}", "duplicates"),
         (f"{version.new_images:,}" if version.parent else "", "new since the parent"),

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from include.datasets.errors import DatasetError
-from include.datasets.layout import parse_s3_uri
 from include.datasets.sources.class_folders import bucket_and_prefix
 from include.datasets.sources.listing import Folder, Listing
+from include.datasets.sources.mismatch import LINES, UnmatchedLine, explain_mismatch
 from include.datasets.sources.object_lookup import ListedObject
 from include.datasets.sources.object_table import ObjectTable
+from include.datasets.sources.paths import is_address, match_otherwise, readings, split_address
 from include.datasets.sources.text_document import read_document, text_lines
 
 if TYPE_CHECKING:
@@ -39,15 +40,19 @@ class ImageList:
 class ListedImages:
     """A listing of no more than the images of a list: what else the bucket holds is not there.
 
-    ``base`` knows which of them exist; it is asked once, for all.
+    ``base`` knows which of them exist; it is asked once, for all. Lines that are not keys word for word are read as
+    ``include.datasets.sources.paths`` reads them, below the prefix of ``source``.
     """
 
-    def __init__(self, image_list: ImageList, base: Listing) -> None:
-        self._list, self._base = image_list, base
+    def __init__(self, image_list: ImageList, base: Listing, source: str) -> None:
+        self._base = base
         self._lock = threading.Lock()
-        self._found: dict[str, ListedObject] | None = None
         self._table: ObjectTable | None = None
+        self._prefix = bucket_and_prefix(source)[1]
         self.bucket = image_list.bucket
+        self._found = base.find(image_list.lines.keys())
+        self.image_list = self._with_real_keys(image_list) if len(self._found) < len(image_list.lines) else image_list
+        """The list with the keys that its lines mean."""
 
     def folder(self, prefix: str) -> Folder:
         """Tell what stands right under a prefix."""
@@ -59,25 +64,52 @@ class ListedImages:
 
     def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
         """Return those of the keys that the list names and the bucket holds."""
-        found = self._existing()
-        return {key: found[key] for key in keys if key in found}
+        return {key: self._found[key] for key in keys if key in self._found}
+
+    def sample(self, prefix: str, count: int) -> list[str]:
+        """Name the first images of the list under a prefix that the bucket holds."""
+        return list(islice((key for key in self._found if key.startswith(prefix)), count))
 
     def absent(self, prefix: str) -> Iterator[str]:
         """Name the keys under a prefix that the list names and the bucket does not hold."""
-        found = self._existing()
-        return (key for key in self._list.lines if key.startswith(prefix) and key not in found)
+        return (key for key in self.image_list.lines if key.startswith(prefix) and key not in self._found)
 
-    def _existing(self) -> dict[str, ListedObject]:
-        with self._lock:
-            if self._found is None:
-                self._found = self._base.find(self._list.lines.keys())
-            return self._found
+    def unmatched(self) -> str:
+        """Explain why lines of the list name no object."""
+        absent = islice((pair for pair in self.image_list.lines.items() if pair[0] not in self._found), LINES)
+        lines = [UnmatchedLine(f"line {line}", key.removeprefix(self._prefix)) for key, line in absent]
+        said = explain_mismatch(lines, self._base, self._prefix)
+        return f"{FIELD} {self.image_list.uri}: {said}" if said else ""
+
+    def _with_real_keys(self, image_list: ImageList) -> ImageList:
+        absent = {key: self._readings(key) for key in image_list.lines if key not in self._found}
+        meant = match_otherwise(absent, self._base, self._prefix, self._found).objects
+        if not meant:
+            return image_list
+        keys = {written: listed.key for written, listed in meant.items()}
+        self._found |= {listed.key: listed for listed in meant.values()}
+        written, key = next(iter(keys.items()))
+        logger.info(
+            "%s %s: %s lines name an object by another key, such as %r for %r",
+            FIELD,
+            image_list.uri,
+            len(keys),
+            written,
+            key,
+        )
+        lines: dict[str, int] = {}
+        for written, line in image_list.lines.items():
+            lines.setdefault(keys.get(written, written), line)
+        return replace(image_list, lines=lines)
+
+    def _readings(self, key: str) -> list[str]:
+        below = key.startswith(self._prefix)
+        return readings(key[len(self._prefix) :], self._prefix) if below else readings(key, "")
 
     def _objects(self) -> ObjectTable:
-        found = self._existing()
         with self._lock:
             if self._table is None:
-                self._table = ObjectTable.of(found.values())
+                self._table = ObjectTable.of(self._found.values())
             return self._table
 
 
@@ -138,9 +170,6 @@ def check_under(image_list: ImageList, source: str) -> None:
 
 
 def _place(path: str, own_bucket: str, prefix: str) -> tuple[str, str]:
-    if "://" not in path:
+    if not is_address(path):
         return own_bucket, path if path.startswith(prefix) else f"{prefix}{path}"
-    try:
-        return parse_s3_uri(path)
-    except DatasetError:  # what is no address is named with its line
-        return "", ""
+    return split_address(path) or ("", "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,9 +66,22 @@ class Inventory:
                 found[key] = ListedObject(key, etag, size)
         return found
 
+    def sample(self, prefix: str, count: int) -> list[str]:
+        """Name the first keys under a prefix, in the order of the inventory's files."""
+        keys: list[str] = []
+        for batch in self._batches():
+            keys += cast("list[str]", batch.filter(pc.starts_with(batch["key"], prefix))["key"].to_pylist())
+            if len(keys) >= count:
+                break
+        return keys[:count]
+
     def absent(self, prefix: str) -> Iterator[str]:  # noqa: ARG002  (an object that is gone since is found when it is read)
         """Name nothing."""
         return iter(())
+
+    def unmatched(self) -> str:
+        """Say nothing: what is gone since is found when it is read."""
+        return ""
 
     def _under(self, prefix: str) -> ObjectTable:
         with self._lock:

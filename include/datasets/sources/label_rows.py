@@ -14,6 +14,8 @@ _COLUMNS: list[pa.Field[Any]] = [
     pa.field("path", pa.large_string()),
     pa.field("label_set", pa.int32()),
     pa.field("split", pa.string()),
+    pa.field("status", pa.string()),
+    pa.field("reason", pa.string()),
 ]
 ROWS = pa.schema(_COLUMNS)
 BATCH_ROWS = 10_000
@@ -30,6 +32,9 @@ class TableRow:
     labels: tuple[str, ...]
     split: str | None
     """As it is written."""
+    status: str | None = None
+    """In the manifest, of a row whose image is left out; None for all others."""
+    reason: str | None = None
 
 
 class LabelRows:
@@ -53,10 +58,10 @@ class LabelRows:
     def __iter__(self) -> Iterator[TableRow]:
         """Look at the rows in order."""
         for batch in self._batches:
-            for table, line, path, label_set, split in zip(
+            for table, line, path, label_set, *rest in zip(
                 *(column.to_pylist() for column in batch.columns), strict=True
             ):
-                yield TableRow(self.tables[table], line, path, self.label_sets[label_set], split)
+                yield TableRow(self.tables[table], line, path, self.label_sets[label_set], *rest)
 
     @property
     def labels(self) -> set[str]:
@@ -65,14 +70,15 @@ class LabelRows:
 
     def add(self, table: int, rows: Iterable[TableRow]) -> None:
         """Take the rows of a table."""
-        values: tuple[list[Any], ...] = ([], [], [], [], [])
+        values: list[list[Any]] = [[] for _ in ROWS]
         for row in rows:
             place = self._places.setdefault(row.labels, len(self._places))
-            for column, value in zip(values, (table, row.line, row.path, place, row.split), strict=True):
+            cells = (table, row.line, row.path, place, row.split, row.status, row.reason)
+            for column, value in zip(values, cells, strict=True):
                 column.append(value)
             if len(values[0]) == BATCH_ROWS:
                 self._batches.append(_batch(values))
-                values = ([], [], [], [], [])
+                values = [[] for _ in ROWS]
         if values[0]:
             self._batches.append(_batch(values))
 

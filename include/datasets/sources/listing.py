@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 from xml.etree import ElementTree
 
@@ -49,8 +50,14 @@ class Listing(Protocol):
     def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
         """Return those of the keys that exist. Raises DatasetError where the listing cannot be had."""
 
+    def sample(self, prefix: str, count: int) -> list[str]:
+        """Name the first keys under a prefix, so many at most, without reading many more."""
+
     def absent(self, prefix: str) -> Iterator[str]:
         """Name the keys under a prefix that the listing promises and the bucket does not hold."""
+
+    def unmatched(self) -> str:
+        """Explain why lines of the listing name no object; empty where each does, and where a bucket is the listing."""
 
 
 class LiveBucket:
@@ -100,9 +107,17 @@ class LiveBucket:
         except ClientError as error:
             raise unlisted(self._field, self._uri, self.bucket, error) from error
 
+    def sample(self, prefix: str, count: int) -> list[str]:
+        """Name the first keys under a prefix."""
+        return [listed.key for listed in islice(self.objects(prefix), count)]
+
     def absent(self, prefix: str) -> Iterator[str]:  # noqa: ARG002  (a bucket promises nothing)
         """Name nothing: a bucket holds what it lists."""
         return iter(())
+
+    def unmatched(self) -> str:
+        """Say nothing: a bucket promises nothing."""
+        return ""
 
 
 def _read_entries(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:

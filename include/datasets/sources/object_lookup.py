@@ -40,7 +40,7 @@ def find_objects(s3: S3Client, bucket: str, keys: Iterable[str]) -> dict[str, Li
     ordered = sorted({key for key in keys if len(key.encode()) <= LONGEST_KEY}, key=str.encode)
     if not ordered:
         return {}
-    prefix = _common_folder(ordered[0], ordered[-1])
+    prefix = common_folder(ordered[0], ordered[-1])
     length = -(-len(ordered) // THREADS)
     stretches = [ordered[start : start + length] for start in range(0, len(ordered), length)]
     found: dict[str, ListedObject] = {}
@@ -69,6 +69,7 @@ def _find_in_order(s3: S3Client, bucket: str, prefix: str, wanted: Sequence[str]
     return found
 
 
-def _common_folder(first: str, last: str) -> str:
+def common_folder(first: str, last: str) -> str:
+    """The longest prefix that ends with a slash of two keys, and of all that stand between them in their order."""
     length = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
     return first[: first.rfind("/", 0, length) + 1]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """An object as it was listed; one that belongs to no class has no labels."""
+    """An object as it was listed; one that belongs to none of the classes has no labels."""
 
     bucket: str
     key: str
@@ -65,7 +65,20 @@ class ImageSource(Protocol):
         """List the images that belong to at least one of the classes."""
 
     def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
-        """List the objects that belong to none of the classes, and what should be there and is not."""
+        """List the objects that belong to none of the classes, and what should be there and is not.
+
+        Called after ``images`` of the same classes it lists nothing again.
+        """
+
+    def unused_labels(self, labels: Iterable[str]) -> dict[str, int]:
+        """Count by label the images that show it although it is none of the classes, and are packed for others or as
+        images of none.
+        """
+
+    def unmatched(self) -> str:
+        """Explain why lines of tables and lists name no object: some of them beside keys that exist, and what would
+        make them meet. Empty where each names one.
+        """
 
 
 def unlisted(field: str, uri: str, bucket: str, error: ClientError) -> DatasetError | ClientError:

@@ -67,21 +67,34 @@ def _check_folders_are_classes(conf: DatasetConf, source: ImageSource) -> None:
 
 def _open_prefix(s3: S3Client, conf: DatasetConf, data_bucket: str) -> ImageSource:
     uri = conf.addresses(data_bucket)[0]
-    image_list = read_image_list(s3, conf.image_list, uri) if conf.image_list else None
 
     def listing_of(bucket: str) -> Listing:
         field, address = (
             ("dataset.label_tables", conf.label_tables[0]) if conf.label_tables else ("dataset.source", uri)
         )
         live = LiveBucket(s3, bucket, field=field, uri=address)
-        base = Inventory(s3, conf.inventory, bucket) if conf.inventory else live
-        return ListedImages(image_list, base) if image_list else base
+        return Inventory(s3, conf.inventory, bucket) if conf.inventory else live
 
+    if conf.image_list:
+        return _open_listed(s3, conf, uri, listing_of)
     if conf.label_tables:
-        return _open_tables(s3, conf, uri, listing_of, image_list)
-    if image_list:
+        return _open_tables(s3, conf, uri, listing_of, None)
+    return _open_folders(conf, uri, listing_of(bucket_and_prefix(uri)[0]))
+
+
+def _open_listed(s3: S3Client, conf: DatasetConf, uri: str, listing_of: ListingOf) -> ImageSource:
+    image_list = read_image_list(s3, conf.image_list, uri)
+    if conf.label_tables:
+        listed = ListedImages(image_list, listing_of(image_list.bucket), uri)
+        return _open_tables(s3, conf, uri, lambda _: listed, listed.image_list)
+    if image_list.bucket != bucket_and_prefix(uri)[0]:
         check_under(image_list, uri)
-    listing = listing_of(bucket_and_prefix(uri)[0])
+    listed = ListedImages(image_list, listing_of(image_list.bucket), uri)
+    check_under(listed.image_list, uri)
+    return _open_folders(conf, uri, listed)
+
+
+def _open_folders(conf: DatasetConf, uri: str, listing: Listing) -> ImageSource:
     if conf.layout == "split_folders":
         return SplitFolders(listing, uri, test_as=conf.split.test_as)
     return ClassFolders(listing, uri)
@@ -90,7 +103,9 @@ def _open_prefix(s3: S3Client, conf: DatasetConf, data_bucket: str) -> ImageSour
 def _open_unpacked(s3: S3Client, conf: DatasetConf, data_bucket: str) -> ImageSource:
     places = [UnpackedLayout(data_bucket, conf.name, address) for address in conf.source]
     if conf.source_kind == "records":
-        return open_records(s3, places, multi_label=conf.multi_label, test_as=conf.split.test_as)
+        return open_records(
+            s3, places, multi_label=conf.multi_label, negatives=conf.negatives, test_as=conf.split.test_as
+        )
     if conf.label_tables:
         listing, uri = archive_root(s3, places[0], conf.layout)
         return _open_tables(s3, conf, uri, lambda _: listing, None)
@@ -106,6 +121,7 @@ def _open_tables(
         read_label_tables(s3, conf.label_tables, _class_names(s3, conf)),
         image_list=image_list,
         multi_label=conf.multi_label,
+        negatives=conf.negatives,
         test_as=conf.split.test_as,
     )
 

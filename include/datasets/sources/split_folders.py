@@ -9,9 +9,17 @@ from include.datasets.errors import DatasetError
 from include.datasets.layout import Split
 from include.datasets.manifest import IGNORED, MISSING
 from include.datasets.planning.given_splits import SPLIT_NAMES, named_split
-from include.datasets.sources.class_folders import NAMED_AND_ABSENT, ClassFolders, bucket_and_prefix, source_image
+from include.datasets.sources.class_folders import (
+    NAMED_AND_ABSENT,
+    ClassFolders,
+    bucket_and_prefix,
+    ignored_folder,
+    left_out,
+    source_image,
+)
 from include.datasets.sources.listing import Listing
 from include.datasets.sources.source import LeftOut, SourceImage
+from include.datasets.sources.system_files import system_name
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +41,10 @@ class SplitFolders:
                 f"(it has {', '.join(top.folders[:10]) or 'none'}): put class folders into {uri}train/, or use "
                 "class_folders"
             )
-        foreign = [folder for folder, split in splits.items() if split is None]
-        if foreign:
-            logger.warning("%s has folders that are no splits and are not looked at: %s", uri, ", ".join(foreign))
+        self._foreign = [folder for folder, split in splits.items() if split is None]
+        shown = [folder for folder in self._foreign if system_name(folder) is None]
+        if shown:
+            logger.warning("%s has folders that are not splits and are ignored: %s", uri, ", ".join(shown))
         self.uri = uri
         self._listing = listing
         self._bucket, self._prefix = bucket, prefix
@@ -57,14 +66,29 @@ class SplitFolders:
             yield from part.images(wanted)
 
     def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
-        """List the objects beside the split folders and beside the class folders in them, and what is not there."""
+        """List the objects beside the split folders, what each split leaves out, and what is not there."""
+        wanted = list(labels)
         for image in self._loose:
-            yield LeftOut(image, IGNORED, "it lies beside the split folders, so it has no label")
+            reason = "it lies beside the split folders, so it has no label"
+            yield left_out(image, below=image.key[len(self._prefix) :], status=IGNORED, reason=reason)
+        for folder in self._foreign:
+            reason = "its folder is not named for a split"
+            yield from ignored_folder(self._listing, self._prefix, folder, reason)
         for part in self._parts:
-            yield from part.left_out(labels)
+            yield from part.left_out(wanted)
         for key in self._listing.absent(self._prefix):
-            if key[len(self._prefix) :].partition("/")[0] not in self._folders:
-                yield LeftOut(SourceImage(self._bucket, key, "", 0, ()), MISSING, NAMED_AND_ABSENT)
+            below = key[len(self._prefix) :]
+            if below.partition("/")[0] not in self._folders:
+                image = SourceImage(self._bucket, key, "", 0, ())
+                yield left_out(image, below=below, status=MISSING, reason=NAMED_AND_ABSENT)
+
+    def unused_labels(self, labels: Iterable[str]) -> dict[str, int]:  # noqa: ARG002  (an image has one label)
+        """Name nothing: images of labels that were not asked for are left out."""
+        return {}
+
+    def unmatched(self) -> str:
+        """Explain why lines of an image list name no object."""
+        return self._listing.unmatched()
 
 
 def _names(split: Split) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from include.datasets.errors import DatasetError
@@ -16,8 +18,10 @@ from include.datasets.sources.labelled_objects import LabelledObjects
 from include.datasets.sources.listing import Listing, LiveBucket
 from include.datasets.sources.source import ImageSource, LeftOut, SourceImage
 from include.datasets.sources.split_folders import SplitFolders
+from include.datasets.sources.system_files import SYSTEM, system_name
+from include.datasets.unpacking.members import unpacked_path
 from include.datasets.unpacking.unpacked import UnpackedLayout, UnpackedRecords, load_unpacked
-from include.run_conf.dataset import SourceLayout
+from include.run_conf.dataset import Negatives, SourceLayout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -35,6 +39,8 @@ class UnitedSources:
     uri: str
     class_place: str
     classes: tuple[str, ...]
+    beside: Callable[[], Iterable[LeftOut]] = tuple
+    """What archives hold and was not unpacked."""
 
     @property
     def given_splits(self) -> frozenset[Split]:
@@ -52,6 +58,16 @@ class UnitedSources:
         wanted = list(labels)
         for part in self.parts:
             yield from part.left_out(wanted)
+        yield from self.beside()
+
+    def unused_labels(self, labels: Iterable[str]) -> dict[str, int]:
+        """Count what each source counts."""
+        wanted = list(labels)
+        return dict(sum((Counter(part.unused_labels(wanted)) for part in self.parts), Counter()))
+
+    def unmatched(self) -> str:
+        """Explain what the first source explains."""
+        return next(filter(None, (part.unmatched() for part in self.parts)), "")
 
 
 def open_archives(
@@ -65,7 +81,19 @@ def open_archives(
             SplitFolders(listing, uri, test_as=test_as) if layout == "split_folders" else ClassFolders(listing, uri)
         )
     classes = sorted({label for part in parts for label in part.classes})
-    return _united(parts, places, classes, "a class folder of the archive")
+    united = _united(parts, places, classes, "a class folder of the archive")
+    return replace(united, beside=lambda: (out for place in places for out in _system_members(s3, place)))
+
+
+def _system_members(s3: S3Client, place: UnpackedLayout) -> Iterator[LeftOut]:
+    """The hidden and system files of an archive, under the keys they would have had."""
+    if not load_unpacked(s3, place).left_out.get(SYSTEM):
+        return
+    body = s3.get_object(Bucket=place.bucket, Key=place.left_out)["Body"]
+    members = (json.loads(line) for line in body.iter_lines())
+    reasons = {unpacked_path(member["path"]): member["reason"] for member in members if member["status"] == SYSTEM}
+    for path, reason in reasons.items():
+        yield LeftOut(SourceImage(place.bucket, f"{place.images}{path}", "", 0, ()), SYSTEM, reason)
 
 
 def archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> tuple[Listing, str]:
@@ -85,7 +113,12 @@ def archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> t
 
 
 def open_records(
-    s3: S3Client, places: Sequence[UnpackedLayout], *, multi_label: bool, test_as: Split = "test"
+    s3: S3Client,
+    places: Sequence[UnpackedLayout],
+    *,
+    multi_label: bool,
+    negatives: Negatives = "keep",
+    test_as: Split = "test",
 ) -> ImageSource:
     """Open unpacked record files by the tables of their labels.
 
@@ -112,6 +145,7 @@ def open_records(
         places[0].images_uri,
         tables,
         multi_label=multi_label,
+        negatives=negatives,
         test_as=test_as,
     )
     return _united([part], places, _class_order(summaries), "a record file")
@@ -133,16 +167,18 @@ def _class_order(summaries: Sequence[UnpackedRecords]) -> list[str]:
 
 def _united(
     parts: Sequence[ImageSource], places: Sequence[UnpackedLayout], classes: Sequence[str], class_place: str
-) -> ImageSource:
+) -> UnitedSources:
     uri = ", ".join(place.shown for place in places)
     return UnitedSources(tuple(parts), uri, class_place, tuple(classes))
 
 
 def _only_folder(listing: Listing, prefix: str, layout: SourceLayout) -> str | None:
     folder = listing.folder(prefix)
-    if len(folder.folders) != 1 or any(entry.key.lower().endswith(IMAGE_ENDINGS) for entry in folder.loose):
+    folders = [name for name in folder.folders if system_name(name) is None]
+    loose = (entry.key for entry in folder.loose if system_name(entry.key[len(prefix) :]) is None)
+    if len(folders) != 1 or any(key.lower().endswith(IMAGE_ENDINGS) for key in loose):
         return None
-    (name,) = folder.folders
+    (name,) = folders
     if layout == "split_folders" and named_split(name):
         return None
     inner = f"{prefix}{name}/"

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from include.datasets.sources.system_files import SYSTEM, system_name, system_reason
 from include.recordio.reader import BinarySource
 
-LINK, SPECIAL, UNSAFE, SYSTEM = "link", "special_file", "unsafe_path", "system_file"
+LINK, SPECIAL, UNSAFE = "link", "special_file", "unsafe_path"
 DUPLICATE, TOO_LARGE, UNSUPPORTED = "duplicate_path", "too_large", "unsupported"
 
 LARGEST_MEMBER = (1 << 29) - 64
@@ -19,7 +20,6 @@ SMALL_EXPANSION = 256 << 20
 """Bytes up to which an archive may expand whatever its ratio: black pictures compress a thousandfold."""
 LONGEST_KEY = 1024
 """Bytes of an S3 key in UTF-8 (S3 user guide)."""
-SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 CHUNK = 1 << 20
 MEND = "mend the archive or upload it again; nothing is made of half an archive"
 
@@ -115,17 +115,20 @@ def member_path(name: str) -> str | Refusal:
 
     A backslash parts folders, as Windows writes it; empty and ``.`` parts are left out.
     """
-    path = name.replace("\\", "/")
-    if path.startswith("/") or re.match(r"[A-Za-z]:/", path):
+    if re.match(r"/|[A-Za-z]:/", name.replace("\\", "/")):
         return Refusal(UNSAFE, "its path is absolute")
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts:
+    path = unpacked_path(name)
+    if ".." in path.split("/"):
         return Refusal(UNSAFE, "its path leads out of the archive")
-    if not parts:
+    if not path:
         return Refusal(UNSAFE, "it has no name")
-    if "__MACOSX" in parts or parts[-1].lower() in SYSTEM_FILES or parts[-1].startswith("._"):
-        return Refusal(SYSTEM, "a file of the operating system, no data")
-    return "/".join(parts)
+    system = system_name(path)
+    return Refusal(SYSTEM, system_reason(system)) if system else path
+
+
+def unpacked_path(name: str) -> str:
+    """A member's name as a path of folders parted by slashes, without empty and ``.`` parts."""
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 class ForwardReader:

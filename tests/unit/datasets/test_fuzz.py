@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, event, given, note, settings
 from include.datasets.errors import DatasetError
 from include.datasets.layout import SPLITS
 from include.datasets.manifest import read_manifest
+from include.datasets.sources.system_files import system_name
 from include.datasets.version import DatasetVersion
 from include.recordio.format import ImageRecord, decode_image_record
 from include.recordio.images import ImageError, pack_image, readable_size
@@ -121,9 +122,7 @@ def outcome(body: bytes, options: ImageOptions) -> tuple[str, bytes]:
 def looked_at(built: Built, source: Source) -> Iterator[tuple[str, str]]:
     """Name key and ETag of every image that the version has to account for."""
     for key, photo in built.photos.items():
-        # A class folder that nobody asked for is not looked into, and a key that ends with a slash is a folder.
-        asked = source.kind != "folders" or not source.asked or not photo.labels or photo.labels[0] in source.asked
-        if asked and not (source.kind == "folders" and key.endswith("/")):
+        if not (source.kind == "folders" and key.endswith("/")):  # a folder
             yield f"{PREFIX}{key}", "" if photo.body is None else etag(photo.body)
 
 
@@ -178,17 +177,22 @@ def assert_the_bytes_decide_what_becomes_of_an_image(built: Built, source: Sourc
     by_content: dict[str, list[Row]] = {}
     for row in built.rows:
         key = row["key"].removeprefix(PREFIX)
-        told = tuple(label for label in built.version.labels if label in built.photos[key].labels)
-        assert tuple(row["labels"]) == told
-        if not row["etag"]:
-            assert row["status"] == "missing"
-        elif told:
-            by_content.setdefault(row["etag"], []).append(row)
+        own = built.photos[key].labels
+        told = tuple(label for label in built.version.labels if label in own)
+        if system_name(key):
+            assert row["status"] == "system_file"
+        elif own and not told and not source.multi_label:
+            assert (row["status"], tuple(row["labels"])) == ("not_asked", own)
+        elif not own and not source.multi_label:
+            assert row["status"] == ("ignored" if source.kind == "folders" else "unlabelled")
         else:
-            assert row["status"] == ("ignored" if source.kind == "folders" else "skipped")
+            assert tuple(row["labels"]) == told
+            by_content.setdefault(row["etag"], []).append(row)
     for content, rows in by_content.items():
-        statuses, body = Counter(row["status"] for row in rows), built.bodies[content]
-        if not body:
+        statuses, body = Counter(row["status"] for row in rows), built.bodies.get(content, b"")
+        if not content:
+            assert statuses == {"missing": len(rows)}
+        elif not body:
             assert statuses == {"empty": len(rows)}
         elif len({tuple(row["labels"]) for row in rows}) > 1:
             assert statuses == {"conflict": len(rows)}
@@ -202,11 +206,11 @@ def assert_sound_images_are_not_lost(built: Built, parent: Built) -> None:
     classes = set(built.version.labels)
     told: dict[str, set[tuple[str, ...]]] = {}
     for photos in (parent.photos, built.photos):
-        for photo in photos.values():
-            if photo.body:
+        for key, photo in photos.items():
+            if photo.body and not system_name(key):
                 labels = tuple(label for label in photo.labels if label in classes)
                 told.setdefault(etag(photo.body), set()).add(labels)
-    there = {etag(photo.body) for photo in built.photos.values() if photo.body}
+    there = {etag(photo.body) for key, photo in built.photos.items() if photo.body and not system_name(key)}
     packed = {row["etag"] for row in built.packed}
     for content in there:
         if len(told[content]) == 1 and told[content] != {()}:

@@ -147,6 +147,12 @@ def test_a_multi_label_image_expects_all_its_classes() -> None:
     assert (one.expected, one.label, one.correct) == ("sun, sea", "sun", True)
 
 
+@pytest.mark.parametrize(("values", "correct"), [([0.4, 0.1], True), ([0.2, 0.5], False)])
+def test_an_image_that_shows_no_class_expects_none(values: list[float], correct: bool) -> None:
+    prediction = prediction_of("1.jpg", values, (0, 0), ["sun", "rain"], multi_label=True)
+    assert (prediction.expected, prediction.correct) == ("none", correct)
+
+
 @pytest.mark.parametrize(
     ("image", "expected"),
     [(b"\xff\xd8\xff\xe0", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"BM", "application/x-image")],

@@ -106,4 +106,7 @@ def test_one_list_makes_versions_of_all_labels_and_of_some(bucket: Bucket) -> No
     some = bucket.build(bucket.conf(**shared, labels=["snow", "sea"]), "manual__2")
     assert (every.labels, some.labels) == (["sun", "sea", "snow"], ["snow", "sea"])
     assert some.class_counts["snow"].total == every.class_counts["snow"].total == 8
-    assert some.statuses["skipped"] == sum(number % 3 == 0 and number % 2 == 0 for number in range(24))
+    neither = sum(number % 3 == 0 and number % 2 == 0 for number in range(24))
+    assert (some.statuses, some.negative_images, some.not_asked) == ({"packed": 24}, neither, {"sun": 16})
+    dropped = bucket.build(bucket.conf(**shared, labels=["snow", "sea"], negatives="drop"), "manual__3")
+    assert dropped.statuses == {"packed": 24 - neither, "skipped": neither}
