@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from include.run_conf.dataset import SourceLayout
+from include.run_conf.dataset import GroundTruthConf, SourceLayout
 
 if TYPE_CHECKING:
     from include.run_conf import DatasetConf
@@ -21,6 +21,7 @@ class DatasetSource(BaseModel):
     """``dataset.source``, or the address of ``images/`` in the data bucket; a prefix with its closing slash."""
     layout: SourceLayout = "class_folders"
     label_tables: list[str] = []
+    ground_truth: GroundTruthConf = GroundTruthConf()
     image_list: str = ""
     inventory: str = ""
     labels_file: str = ""

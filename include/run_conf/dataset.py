@@ -61,6 +61,32 @@ class SplitConf(Section):
     )
 
 
+class GroundTruthConf(Section):
+    """Which labels of Ground Truth's output manifests count."""
+
+    model_config = ConfigDict(title="Dataset: Ground Truth")
+
+    label_attribute: str = Field(
+        "",
+        examples=["species"],
+        title="Label attribute",
+        description="Whose labels count, where jobs were chained. Empty: those of the only image classification job.",
+    )
+    minimum_confidence: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        title="Least confidence",
+        description="Labels with less are left out. Ground Truth writes 0 where one worker labelled an image. Empty: "
+        "all labels count.",
+    )
+    human_annotated_only: bool = Field(
+        False,
+        title="Labelled by people only",
+        description="Images that only automated labelling labelled are left out.",
+    )
+
+
 class PackingConf(Section):
     """How an image becomes a record; the same meaning as im2rec's options."""
 
@@ -136,7 +162,8 @@ class DatasetConf(Section):
         [],
         title="Label tables",
         description="CSV, Parquet or JSON Lines with a row for each image: `path`, then `label` or a 0/1 column for "
-        "each class, and `split` where it is given; or im2rec's `.lst`. Empty: folders are the labels.",
+        "each class, and `split` where it is given; or im2rec's `.lst`; or Ground Truth's `output.manifest`. Empty: "
+        "folders are the labels.",
     )
     image_list: str = Field(
         "",
@@ -191,6 +218,9 @@ class DatasetConf(Section):
     )
     version: str = Field(
         "", title="Version", description="A finished version to use instead of building one. Empty: build one."
+    )
+    ground_truth: GroundTruthConf = Field(
+        GroundTruthConf(), description="Which labels of Ground Truth's output manifests count."
     )
     split: SplitConf = Field(SplitConf(), description="How images are shared out.")
     packing: PackingConf = Field(PackingConf(), description="How an image becomes a record.")

@@ -18,6 +18,7 @@ from include.run_conf.hyperparameters import (
 from include.run_conf.section import as_far_as_known, concerns
 from include.run_conf.sections import RunSections
 from include.run_conf.source_rules import (
+    ground_truth_has_a_manifest,
     labels_come_from_one_place,
     negatives_are_of_several_labels,
     packed_sources_list_themselves,
@@ -235,6 +236,7 @@ RULES: tuple[Rule, ...] = (
     source_is_of_one_kind,
     packed_sources_list_themselves,
     labels_come_from_one_place,
+    ground_truth_has_a_manifest,
     negatives_are_of_several_labels,
     splits_come_from_one_place,
     labels_differ,

@@ -10,7 +10,8 @@ from include.problems import Problem
 from include.run_conf.dataset import ARCHIVE_ENDINGS, RECORDS_ENDING, DatasetConf, source_kind
 from include.run_conf.sections import RunSections
 
-TABLE_ENDINGS = (".csv", ".parquet", ".jsonl", ".lst")
+TABLE_ENDINGS = (".csv", ".parquet", ".jsonl", ".manifest", ".lst")
+GROUND_TRUTH_ENDINGS = (".manifest", ".jsonl")
 LIST_ENDING = ".lst"
 LABELS_ENDINGS = (".txt", ".json")
 OTHER_FILES = (".7z", ".rar", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".idx", ".txt", *TABLE_ENDINGS)
@@ -106,6 +107,16 @@ def labels_come_from_one_place(conf: RunSections) -> Iterator[Problem]:
     if tables and dataset.layout == "split_folders":
         remedy = "dataset.label_tables say labels and splits: leave it at class_folders"
         yield Problem(field="dataset.layout", value=dataset.layout, remedy=remedy)
+
+
+def ground_truth_has_a_manifest(conf: RunSections) -> Iterator[Problem]:
+    """What counts of Ground Truth's labels is a question only where its output manifests are the label tables."""
+    dataset = conf.dataset
+    if any(table.lower().endswith(GROUND_TRUTH_ENDINGS) for table in dataset.label_tables):
+        return
+    for name, value in dataset.ground_truth.model_dump(exclude_defaults=True).items():
+        remedy = "is for output manifests of Ground Truth: name them in dataset.label_tables, or leave it empty"
+        yield Problem(field=f"dataset.ground_truth.{name}", value=value, remedy=remedy)
 
 
 def negatives_are_of_several_labels(conf: RunSections) -> Iterator[Problem]:

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from include.datasets.errors import DatasetError
 from include.datasets.sources.label_table import read_label_tables
-from include.datasets.sources.row_keys import row_keys
+from include.datasets.sources.mismatch import UnmatchedLine, explain_mismatch
+from include.datasets.sources.row_keys import row_objects
+from include.run_conf.dataset import GroundTruthConf
 from tests.fuzz.bounds import damaged, fuzz, within
-from tests.unit.datasets.sources.memory_s3 import MemoryS3
+from tests.unit.datasets.sources.memory_s3 import MemoryListing, MemoryS3
 
 
 def parquet(**columns: object) -> bytes:
@@ -36,6 +38,13 @@ TABLES = {
         parquet(path=PATHS, label=[["sun", "sea"], [], ["sea"]], taken=pa.array([1, 2, 3], pa.timestamp("us", "UTC"))),
         parquet(path=PATHS, sun=[1, 0, 1], sea=[True, False, True]),
     ],
+    "manifest": [
+        b'{"source-ref": "s3://images-of-acme/1.jpg", "k": 0, "k-metadata": {"class-name": "cat", "confidence": 0.9, '
+        b'"human-annotated": "yes", "type": "groundtruth/image-classification"}}\n'
+        b'{"source-ref": "2.jpg", "k-metadata": {"failure-reason": "none"}}\n{"source": "text"}\n',
+        b'{"source-ref": "1.jpg", "k": [0, 2], "k-metadata": {"class-map": {"0": "sun", "2": "sea"}, "confidence-map": '
+        b'{"0": 0.9, "2": 1e9}, "type": "groundtruth/image-classification-multilabel"}}\n',
+    ],
     "lst": [b"0\t1.000000\tcat/1.jpg\n1\t0\tdog 2.jpg\n", b"0\t1\t0\t1.jpg\n1\t0\t1\t2.jpg\n"],
 }
 
@@ -49,8 +58,10 @@ def test_only_a_dataset_error_comes_out(ending: str) -> None:
         uri = bucket.put(f"labels.{ending}", body)
         with within(seconds=2, megabytes=150):
             try:
-                table = read_label_tables(bucket.client, [uri])
-                row_keys(table, "s3://images-of-acme/images/")
+                table = read_label_tables(bucket.client, [uri], ground_truth=GroundTruthConf(minimum_confidence=0.5))
+                lines = [UnmatchedLine(f"line {row.line}", row.path) for row in table.rows]
+                assert len(explain_mismatch(lines, MemoryListing(bucket.name), "images/")) < 20_000
+                row_objects(table, "s3://images-of-acme/images/", MemoryListing)
             except DatasetError as error:
                 assert uri in str(error)
                 assert len(str(error)) < 5000

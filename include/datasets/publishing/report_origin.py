@@ -55,6 +55,8 @@ def _said(value: Any) -> str:
         return ""
     if value is True:
         return "yes"
+    if isinstance(value, dict):
+        return _options({name: part for name, part in value.items() if part != ""})
     if isinstance(value, list):
         return ", ".join(_without_secrets(str(part)) for part in value)
     return _without_secrets(str(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -70,17 +71,19 @@ class LabelRows:
 
     def add(self, table: int, rows: Iterable[TableRow]) -> None:
         """Take the rows of a table."""
-        values: list[list[Any]] = [[] for _ in ROWS]
-        for row in rows:
-            place = self._places.setdefault(row.labels, len(self._places))
-            cells = (table, row.line, row.path, place, row.split, row.status, row.reason)
-            for column, value in zip(values, cells, strict=True):
-                column.append(value)
-            if len(values[0]) == BATCH_ROWS:
-                self._batches.append(_batch(values))
-                values = [[] for _ in ROWS]
-        if values[0]:
-            self._batches.append(_batch(values))
+        remaining = iter(rows)
+        places = self._places
+        while batch := list(islice(remaining, BATCH_ROWS)):
+            columns: list[list[Any]] = [
+                [table] * len(batch),
+                [row.line for row in batch],
+                [row.path for row in batch],
+                [places.setdefault(row.labels, len(places)) for row in batch],
+                [row.split for row in batch],
+                [row.status for row in batch],
+                [row.reason for row in batch],
+            ]
+            self._batches.append(_batch(columns))
 
     def close(self) -> None:
         """Let the rows be looked at."""

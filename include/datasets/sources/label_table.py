@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.datasets.planning.given_splits import named_split
 from include.datasets.sources.class_numbers import ClassNames, named_by_number
+from include.datasets.sources.ground_truth import is_output_manifest, read_output_manifest
 from include.datasets.sources.label_rows import LabelRows, TableRow
 from include.datasets.sources.list_table import read_list_rows
 from include.datasets.sources.table_formats import (
@@ -28,6 +29,7 @@ from include.datasets.sources.table_formats import (
     shortened,
 )
 from include.datasets.sources.text_document import read_document
+from include.run_conf.dataset import GroundTruthConf
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -64,18 +66,23 @@ class _Kind:
         return (self.words, set(self.columns), self.numbered) != (other.words, set(other.columns), other.numbered)
 
 
-def read_label_tables(s3: S3Client, uris: Sequence[str], names: ClassNames | None = None) -> LabelTable:
+def read_label_tables(
+    s3: S3Client,
+    uris: Sequence[str],
+    names: ClassNames | None = None,
+    ground_truth: GroundTruthConf = GroundTruthConf(),  # noqa: B008  (it never changes)
+) -> LabelTable:
     """Read tables one after the other as one; their endings say their formats.
 
     A table has beside ``path`` either ``label`` (a class name; in Parquet and JSON Lines also a list of them) and
     whatever other columns, or a 0/1 column for each class and none else; and ``split`` where splits are given. Without
     that column a file whose name ends in a split's name gives its rows that split. The classes of a ``.lst`` are
-    numbers, and ``names`` the names behind them. Raises LabelTableError with the first lines that are wrong, and for
-    tables of different kinds.
+    numbers, and ``names`` the names behind them; of an output manifest of Ground Truth ``ground_truth`` says which
+    labels count. Raises LabelTableError with the first lines that are wrong, and for tables of different kinds.
     """
     rows, kinds = LabelRows(uris), []
     for number, uri in enumerate(uris):
-        kind, read = _read_table(uri, read_document(s3, FIELD, uri))
+        kind, read = _read_table(uri, read_document(s3, FIELD, uri), ground_truth)
         before = len(rows)
         rows.add(number, read)
         if len(rows) == before:
@@ -94,13 +101,15 @@ def read_label_tables(s3: S3Client, uris: Sequence[str], names: ClassNames | Non
     return LabelTable(tuple(uris), kind.columns or tuple(sorted(rows.labels)), rows)
 
 
-def _read_table(uri: str, body: bytes) -> tuple[_Kind, Iterator[TableRow]]:
+def _read_table(uri: str, body: bytes, ground_truth: GroundTruthConf) -> tuple[_Kind, Iterator[TableRow]]:
     split = _split_of_file(uri)
     if uri.lower().endswith(".lst"):
         width, rows = read_list_rows(uri, body)
         words = "one label a line" if width == 1 else f"{width} labels a line"
         columns = tuple(map(str, range(width))) if width > 1 else ()
         return _Kind(words, columns, numbered=True), (replace(row, split=split) for row in rows)
+    if is_output_manifest(uri, body):
+        return _Kind("a column 'label'"), read_output_manifest(uri, body, ground_truth, split)
     names, lines = open_table(uri, body)
     _check_columns(uri, names)
     flagged = [] if LABEL in names else [name for name in names if name not in (PATH, SPLIT)]

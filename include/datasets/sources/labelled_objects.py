@@ -124,9 +124,8 @@ class LabelledObjects:
 
     def _why_left_out(self, row: Mapping[str, Any], names: tuple[str, ...], classes: int) -> tuple[str, str] | None:
         """Status and reason of a row whose image is not packed; None where it is."""
-        system = system_name(row["key"].removeprefix(self._prefix))
-        if system is not None:
-            return SYSTEM, system_reason(system)
+        if row["system"] is not None:
+            return SYSTEM, system_reason(row["system"])
         if row["status"] is not None:
             return row["status"], row["reason"]
         if not names and not self._multi_label:
@@ -181,17 +180,21 @@ class LabelledObjects:
     @cached_property
     def _row_table(self) -> pa.Table:
         """The rows with the keys, ETags and sizes of their objects; null where there is none."""
-        keys, found = self._objects.keys, self._objects.found
+        found, prefix = self._objects.found, self._prefix
         etags: list[pa.StringArray] = []
         sizes: list[pa.Int64Array] = []
-        for chunk in keys.chunks:
-            objects = [found.get(key) for key in cast("list[str]", chunk.to_pylist())]
+        systems: list[pa.StringArray] = []
+        for chunk in self._objects.keys.chunks:
+            keys = cast("list[str]", chunk.to_pylist())
+            objects = [found.get(key) for key in keys]
             etags.append(pa.array([each.etag if each else None for each in objects], pa.string()))
             sizes.append(pa.array([each.size if each else None for each in objects], pa.int64()))
+            systems.append(pa.array([system_name(key.removeprefix(prefix)) for key in keys], pa.string()))
         return (
-            self._table.rows.columns.append_column("key", keys)
+            self._table.rows.columns.append_column("key", self._objects.keys)
             .append_column("etag", pa.chunked_array(etags, pa.string()))
             .append_column("size", pa.chunked_array(sizes, pa.int64()))
+            .append_column("system", pa.chunked_array(systems, pa.string()))
         )
 
 

@@ -118,7 +118,7 @@ def _open_tables(
     return LabelledObjects(
         listing_of,
         uri,
-        read_label_tables(s3, conf.label_tables, _class_names(s3, conf)),
+        read_label_tables(s3, conf.label_tables, _class_names(s3, conf), conf.ground_truth),
         image_list=image_list,
         multi_label=conf.multi_label,
         negatives=conf.negatives,

@@ -34,12 +34,19 @@ def system_name(path: str) -> str | None:
     Hidden is what begins with a dot. The path is the one below the source, parted by slashes: what the source's own
     address holds does not matter.
     """
+    # Nearly no path holds any of these, and a source has millions of them.
+    if SYSTEM_NAMES.isdisjoint(path.lower().split("/")) and FOLDER_MARKER not in path and not _begins_with_dot(path):
+        return None
     return next((part for part in path.split("/") if _is_system(part)), None)
 
 
 def system_reason(name: str) -> str:
     """Why a file is left out, in the words of manifests and lists."""
     return f"a hidden or system file: {name!r}"
+
+
+def _begins_with_dot(path: str) -> bool:
+    return path.startswith(".") or "/." in path
 
 
 def _is_system(part: str) -> bool:

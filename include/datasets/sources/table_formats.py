@@ -79,7 +79,9 @@ def open_table(uri: str, body: bytes) -> tuple[list[str], Lines]:
     }
     ending = next((ending for ending in readers if uri.lower().endswith(ending)), None)
     if ending is None:
-        raise LabelTableError(f"{FIELD} {uri}: must end in {', '.join(readers)} or .lst, which says its format")
+        raise LabelTableError(
+            f"{FIELD} {uri}: must end in {', '.join(readers)}, .manifest or .lst, which says its format"
+        )
     return readers[ending](uri, body)
 
 
@@ -134,12 +136,13 @@ def _parquet_rows(uri: str, file: pq.ParquetFile, names: Sequence[str]) -> Itera
 
 
 def _json_lines(uri: str, body: bytes) -> tuple[list[str], Lines]:
-    names = dict.fromkeys(name for _, document in _json_objects(uri, body) for name in document)
+    names = dict.fromkeys(name for _, document in json_objects(uri, body) for name in document)
     columns = list(names)
-    return columns, ((line, [document.get(name) for name in columns]) for line, document in _json_objects(uri, body))
+    return columns, ((line, [document.get(name) for name in columns]) for line, document in json_objects(uri, body))
 
 
-def _json_objects(uri: str, body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_objects(uri: str, body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSON Lines document with the numbers of their lines. Raises LabelTableError."""
     for line, text in text_lines(FIELD, uri, body):
         if not text.strip():
             continue

@@ -30,6 +30,12 @@ class Classes:
     def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
         return iter(())
 
+    def unused_labels(self, labels: Iterable[str]) -> dict[str, int]:
+        return {}
+
+    def unmatched(self) -> str:
+        return ""
+
 
 def order(asked: list[str], classes: list[str], parent: DatasetVersion | None = None) -> list[str]:
     return class_order(asked, Classes(tuple(classes)), parent)

@@ -103,7 +103,7 @@ def test_what_cannot_be_uploaded_is_named_and_counted(run: Run, bucket: Bucket, 
     code, said = run(folder)
 
     assert code == 1
-    assert "6 sent, 0 there already, 1 hidden left out" in said
+    assert "6 sent, 0 there already, 1 hidden or system files and folders left out" in said
     assert "not uploaded: cat/loop/: a symbolic link to a folder above it\n" in said
     assert "not uploaded: cat/gone.jpg: No such file or directory\n" in said
     assert "not uploaded: cat/\\udcff.jpg: its name is no UTF-8\n" in said

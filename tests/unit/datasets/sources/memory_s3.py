@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import ClientError
+
+from include.datasets.sources.listing import Folder
+from include.datasets.sources.object_lookup import ListedObject
+from include.datasets.sources.object_table import ObjectTable
 
 
 @dataclass
@@ -29,3 +34,30 @@ class MemoryS3:
             error: Any = {"Error": {"Code": "NoSuchKey"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
             raise ClientError(error, "GetObject")
         return {"Body": io.BytesIO(self.documents[Key])}
+
+
+class MemoryListing:
+    """A bucket of a few images below `images/`, in which labels are looked for."""
+
+    def __init__(self, bucket: str) -> None:
+        self.bucket = bucket
+        keys = ("images/1.jpg", "images/cat/1.jpg", "images/Cat/1.JPG", "images/dog 2.jpg", "other/x.jpg")
+        self._objects = {key: ListedObject(key, "0", 1) for key in keys}
+
+    def folder(self, prefix: str) -> Folder:
+        return ObjectTable.of(self._objects.values()).folder(prefix)
+
+    def objects(self, prefix: str) -> Iterator[ListedObject]:
+        return (listed for key, listed in sorted(self._objects.items()) if key.startswith(prefix))
+
+    def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
+        return {key: self._objects[key] for key in keys if key in self._objects}
+
+    def sample(self, prefix: str, count: int) -> list[str]:
+        return [listed.key for listed in self.objects(prefix)][:count]
+
+    def absent(self, prefix: str) -> Iterator[str]:
+        return iter(())
+
+    def unmatched(self) -> str:
+        return ""

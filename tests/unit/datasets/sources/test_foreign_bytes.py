@@ -19,9 +19,9 @@ from include.datasets.sources.image_list import read_image_list
 from include.datasets.sources.inventory import Inventory
 from include.datasets.sources.label_table import read_label_tables
 from include.datasets.sources.labels_file import read_labels_file
-from include.datasets.sources.row_keys import row_keys
+from include.datasets.sources.row_keys import row_objects
 from tests.unit.datasets.sources.inventories import Report
-from tests.unit.datasets.sources.memory_s3 import MemoryS3
+from tests.unit.datasets.sources.memory_s3 import MemoryListing, MemoryS3
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_a_line_that_is_no_address_is_named(bucket: MemoryS3, line: str) -> None
         read_image_list(bucket.client, uri, "s3://bucket/images/")
     table = read_label_tables(bucket.client, [bucket.put("a.csv", f"path,label\n1.jpg,a\n{line},a\n".encode())])
     with pytest.raises(DatasetError, match=rf"a\.csv: 1 rows .*line 3: {re.escape(repr(line))}"):
-        row_keys(table, "s3://bucket/images/")
+        row_objects(table, "s3://bucket/images/", MemoryListing)
 
 
 def test_long_paths_that_a_small_file_stands_for_fill_no_memory(bucket: MemoryS3) -> None:

@@ -159,7 +159,9 @@ def test_a_path_out_of_the_bucket_and_an_address_elsewhere_are_told(bucket: Buck
     put(bucket)
     assert not [key for key in readings("../../../etc/passwd", "photos/set/") if ".." not in key.split("/")]
     assert split_address("https://example.com/photos/1.jpg") is None
-    with pytest.raises(DatasetError, match=r"1 rows name what is no S3 address \(line 2: 'https://example\.com/1\.jpg'\)"):
+    with pytest.raises(
+        DatasetError, match=r"1 rows name what is no S3 address \(line 2: 'https://example\.com/1\.jpg'\)"
+    ):
         bucket.plan(conf(bucket, **write_table(bucket, "csv", ["https://example.com/1.jpg"])))
 
 

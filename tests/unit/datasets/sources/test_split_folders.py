@@ -84,8 +84,10 @@ def test_what_lies_beside_the_folders_is_ignored_and_foreign_folders_are_told(
     assert {key: row["status"] for key, row in found.items() if row["status"] != "packed"} == {
         "images/readme.txt": "ignored",
         "images/train/names.csv": "ignored",
+        "images/drafts/cat/0.jpg": "ignored",
+        "images/drafts/cat/1.jpg": "ignored",
     }
-    assert "folders that are no splits and are not looked at: drafts" in caplog.text
+    assert "folders that are not splits and are ignored: drafts" in caplog.text
 
 
 def test_a_source_without_a_folder_to_train_on_is_refused_with_what_it_has(bucket: Bucket) -> None:
