@@ -26,7 +26,10 @@ class NewImages:
     count: int
     bytes: int
     new_labels: tuple[str, ...]
-    """Classes the version has no label for, which need a full retrain; none where the run conf names labels."""
+    """Classes that have arrived since and need a full retrain; none where the run conf names labels.
+
+    Labels that the version was not asked for have not arrived.
+    """
 
 
 def find_new_images(s3: S3Client, conf: DatasetConf, version: DatasetVersion) -> NewImages:
@@ -39,7 +42,9 @@ def find_new_images(s3: S3Client, conf: DatasetConf, version: DatasetVersion) ->
     conf = conf.model_copy(update={"negatives": version.negatives})
     source = open_source(s3, conf, version.layout.bucket)
     chosen = select_images(source.images(version.labels), (), ParentImages.of(s3, version)).chosen
-    new_labels = () if conf.labels else tuple(sorted(set(source.classes) - set(version.labels)))
+    new_labels = (
+        () if conf.labels else tuple(sorted(set(source.classes) - set(version.labels) - set(version.not_asked)))
+    )
     logger.info("%s: %s images are new since version %s", conf.name, len(chosen), version.version)
     if new_labels:
         logger.warning("Classes without a label in version %s: %s", version.version, ", ".join(new_labels))

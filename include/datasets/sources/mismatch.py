@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import PurePosixPath
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 SHOWN = 5
 LINES = 1_000
 KEYS = 20_000
+Heads = tuple[str, str]
+"""What stands before the folders and the name that a path and a key end in alike: of the path, and of the key."""
+SAME_BEGINNING = 0.9
+"""The share of the lines with the file name of a key that have to begin alike, for a remedy that speaks of that."""
 """So many lines and keys are compared."""
 
 
@@ -65,27 +69,40 @@ def _other_beginning(
     by_name: defaultdict[str, list[str]] = defaultdict(list)
     for key in keys:
         by_name[folded(key.rpartition("/")[2])].append(key)
-    beginnings: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    beginnings: defaultdict[Heads, list[str]] = defaultdict(list)
+    named: list[str] = []
+    folders: set[str] = set()
     for line in lines:
-        path = _plain(line.path)
-        near = by_name.get(folded(path.rpartition("/")[2]), ())
-        if near:
-            heads, key = max(((_heads(path, key), key) for key in near), key=lambda pair: -len(pair[0][0]))
-            beginnings[heads].append(key)
-    if not beginnings:
+        nearest = _nearest(_plain(line.path), by_name)
+        named += [key for _, key in nearest[:1]]
+        folders |= {key.rpartition("/")[0] for _, key in nearest}
+        if len({heads for heads, _ in nearest}) == 1:
+            beginnings[nearest[0][0]].append(nearest[0][1])
+    if not named:
         return "", []
-    (of_line, of_key), examples = max(beginnings.items(), key=lambda pair: len(pair[1]))
-    if (of_line, of_key) == ("", prefix):
+    heads, examples = max(beginnings.items(), key=lambda pair: len(pair[1]), default=(("", ""), []))
+    if len(examples) < SAME_BEGINNING * len(named):
+        return f"write the folders too: the file names of the lines are found in {len(folders)} folders", named
+    if heads == ("", prefix):
         return "write the lines as the keys are: several keys differ from a line in upper and lower case only", examples
-    if is_address(lines[0].path):
-        said = f"write s3://{bucket}/{of_key} where the lines begin with s3://{bucket}/{of_line}"
-    elif not of_line:
-        said = f"set dataset.source to s3://{bucket}/{of_key}"
-    elif of_key == prefix:
-        said = f"take {of_line!r} off the beginning of the lines"
-    else:
-        said = f"take {of_line!r} off the beginning of the lines, and set dataset.source to s3://{bucket}/{of_key}"
+    said = _said_of_beginnings(heads, bucket, prefix, addresses=is_address(lines[0].path))
     return f"{said}: then {len(examples)} of {len(lines)} compared lines find a key", examples
+
+
+def _said_of_beginnings(heads: Heads, bucket: str, prefix: str, *, addresses: bool) -> str:
+    of_line, of_key = heads
+    if addresses:
+        return f"write s3://{bucket}/{of_key} where the lines begin with s3://{bucket}/{of_line}"
+    source = "" if of_key == prefix else f"set dataset.source to s3://{bucket}/{of_key}"
+    taken = f"take {of_line!r} off the beginning of the lines" if of_line else ""
+    return ", and ".join(filter(None, (taken, source)))
+
+
+def _nearest(path: str, by_name: Mapping[str, Sequence[str]]) -> list[tuple[Heads, str]]:
+    """The keys with the file name of a path that have most of its folders, each with what the two begin with."""
+    near = [(_heads(path, key), key) for key in by_name.get(folded(path.rpartition("/")[2]), ())]
+    least = min((len(of_line) for (of_line, _), _ in near), default=0)
+    return [(heads, key) for heads, key in near if len(heads[0]) == least]
 
 
 def _other_ending(lines: Sequence[UnmatchedLine], keys: Sequence[str]) -> tuple[str, list[str]]:
@@ -117,8 +134,7 @@ def _plain(path: str) -> str:
     return path[2:] if path.startswith("./") else path
 
 
-def _heads(path: str, key: str) -> tuple[str, str]:
-    """What stands before the folders and the name that a path and a key end in alike."""
+def _heads(path: str, key: str) -> Heads:
     ours, theirs = path.split("/"), key.split("/")
     same = 0
     while same < min(len(ours), len(theirs)) and folded(ours[-1 - same]) == folded(theirs[-1 - same]):

@@ -98,6 +98,7 @@ def test_types_and_choices_come_from_the_model() -> None:
 def test_fields_of_one_section_stand_together() -> None:
     assert [section for section, _ in groupby(form_fields(), key=lambda field: field.section)] == [
         "Dataset",
+        "Dataset: Ground Truth",
         "Dataset: split",
         "Dataset: packing",
         "Training",

@@ -128,7 +128,7 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {"dataset.label_tables": "s3://bucket/labels.xlsx"},
-            "dataset.label_tables = s3://bucket/labels.xlsx: must end in .csv, .parquet, .jsonl or .lst",
+            "dataset.label_tables = s3://bucket/labels.xlsx: must end in .csv, .parquet, .jsonl, .manifest or .lst",
         ),
         (
             {"dataset.label_tables": "s3://bucket/labels.csv", "dataset.layout": "split_folders"},

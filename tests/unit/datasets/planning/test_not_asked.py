@@ -87,6 +87,12 @@ def test_what_was_not_asked_for_is_told_everywhere(
     assert re.findall(r"\|(cat|owl|yak)\|+(\d+)\|", told) == [("cat", "9"), ("owl", "4"), ("yak", "1")]
 
 
+def test_labels_that_were_not_asked_for_are_not_new_ones(bucket: Bucket) -> None:
+    version = bucket.build(single(bucket, "folders"))
+    bucket.put_images({"emu": 2})
+    assert find_new_images(bucket.s3, bucket.conf(), version).new_labels == ("emu",)
+
+
 def test_all_labels_leave_nothing_to_tell(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:
     bucket.put_images({"cat": 4, "dog": 4})
     caplog.set_level(logging.INFO)

@@ -222,6 +222,16 @@ def test_a_source_that_lies_elsewhere_is_named(bucket: Bucket) -> None:
         bucket.plan(bucket.conf(**chosen))
 
 
+def test_file_names_of_several_folders_need_their_folder(bucket: Bucket) -> None:
+    for path in OTHERS:
+        bucket.put(f"photos/set/{path}", jpeg(seed=1))
+    bucket.put("t.csv", b"path,label\n10.jpg,cat\n11.jpg,dog\n")
+    with pytest.raises(
+        DatasetError, match=r"write the folders too: the file names of the lines are found in 2 folders"
+    ):
+        bucket.plan(conf(bucket, label_tables=[f"s3://{bucket.name}/t.csv"]))
+
+
 def test_a_few_missing_images_are_still_only_missing(bucket: Bucket) -> None:
     put(bucket)
     tables = write_table(bucket, "csv", ["cat/gone.jpg"])
