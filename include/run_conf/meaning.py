@@ -72,6 +72,11 @@ FIELDS_BY_OTHER_NAMES: Mapping[str, str] = {
     "endpoint.keep": "keep_endpoint delete_endpoint tear_down teardown",
     "endpoint.deploy": "deploy_endpoint auto_deploy deploy_model",
     # data
+    "dataset.negatives": "negative negative_images background background_images empty_images",
+    "dataset.ground_truth.label_attribute": "label_attribute_name attribute_name label_attribute",
+    "dataset.ground_truth.minimum_confidence": "min_confidence confidence confidence_threshold least_confidence "
+    "minimum_confidence",
+    "dataset.ground_truth.human_annotated_only": "human_annotated human_only only_human human_labels_only",
     "dataset.name": "dataset_name data_name",
     "dataset.source": "bucket s3_bucket s3_uri s3_path s3_data s3_input s3_prefix prefix uri url data_path data_dir "
     "data_url data_source input_path input_data train_data images images_path image_dir image_folder root folder path",
