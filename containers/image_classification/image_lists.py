@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from .recordio import write_labelled_image
 
 PROBLEMS_NAMED = 3
@@ -52,9 +54,15 @@ def read_line(line: str, images: Path) -> ListedImage:
         parsed = int(identifier), tuple(float(label) for label in labels)
     except ValueError:
         raise ValueError(f"has no numeric index and labels: {line[:80]!r}") from None
+    if not 0 <= parsed[0] < 1 << 64 or not np.isfinite(np.array(parsed[1], dtype=np.float32)).all():
+        raise ValueError(f"needs an index of 64 bits and finite labels of 32 bits: {line[:80]!r}")
     path = images / name
-    if not path.resolve().is_relative_to(images.resolve()) or not path.is_file():
-        raise ValueError(f"names {name!r}, which is not in the channel")
+    try:
+        found = path.resolve().is_relative_to(images.resolve()) and path.is_file()
+    except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, links in a circle
+        found = False
+    if not found:
+        raise ValueError(f"names {name[:200]!r}, which is not in the channel")
     return ListedImage(*parsed, path)
 
 

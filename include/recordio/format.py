@@ -13,6 +13,9 @@ MAGIC = b"\x0a\x23\xd7\xce"
 MAX_LENGTH = (1 << 29) - 1
 """Longest part of a record in bytes: the length has 29 bits, the part's place has three."""
 
+MOST_LABELS = 100_000
+"""Labels of a record beyond which its header is not a header."""
+
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 
 _HEADER = struct.Struct("<IfQQ")
@@ -48,15 +51,17 @@ def encode_image_record(labels: Sequence[float], record_id: int, image: bytes, *
 
 
 def decode_image_record(payload: bytes) -> ImageRecord:
-    """Read header, labels and image out of a record's payload. Raises RecordError where it is too short for them."""
+    """Read header, labels and image out of a record's payload. Raises RecordError where it cannot hold them."""
     if len(payload) < _HEADER.size:
         raise RecordError(f"an image record of {len(payload)} bytes is shorter than its header of {_HEADER.size}")
     flag, label, record_id, id2 = _HEADER.unpack_from(payload)
     if flag == 0:
         return ImageRecord((label,), record_id, payload[_HEADER.size :], id2)
     start = _HEADER.size + 4 * flag
+    if flag > MOST_LABELS:
+        raise RecordError(f"it announces {flag} labels, at most {MOST_LABELS} are read")
     if len(payload) < start:
-        raise RecordError(f"record {record_id} announces {flag} labels in {len(payload)} bytes")
+        raise RecordError(f"it announces {flag} labels in {len(payload)} bytes")
     return ImageRecord(struct.unpack_from(f"<{flag}f", payload, _HEADER.size), record_id, payload[start:], id2)
 
 

@@ -2,11 +2,14 @@ r"""Check an ``.idx`` (``key \t byte offset \n``) against the records it shall l
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 _MOST_FAULTS = 10
+_NUMBER = re.compile(rb"0*[0-9]{1,19}")
+"""A number that 64 bits hold."""
 
 
 @dataclass(slots=True)
@@ -33,12 +36,12 @@ def check_index(lines: Iterable[bytes], offsets: Sequence[int], ids: Sequence[in
     found = array("Q")
     for number, line in enumerate(lines, start=1):
         key, tab, offset = line.rstrip(b"\r\n").partition(b"\t")
-        if not (tab and key.strip().isdigit() and offset.strip().isdigit()):
+        if not (tab and _NUMBER.fullmatch(key.strip()) and _NUMBER.fullmatch(offset.strip())):
             check.complain(f"line {number}: {line[:60]!r} is no key and byte offset")
             continue
         check.lines += 1
-        ids_at.append(int(key))
-        found.append(int(offset))
+        ids_at.append(int(key.strip().lstrip(b"0") or 0))
+        found.append(int(offset.strip().lstrip(b"0") or 0))
     _compare(check, ids_at, found, offsets, ids)
     return check
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from include.recordio.format import FIRST, FRAME_SIZE, LAST, MAGIC, MIDDLE, WHOLE, RecordError, decode_frame
+from include.recordio.format import FIRST, FRAME_SIZE, LAST, MAGIC, MAX_LENGTH, MIDDLE, WHOLE, RecordError, decode_frame
 
 
 class BinarySource(Protocol):
@@ -52,6 +52,7 @@ def read_records(source: BinarySource | bytes) -> Iterator[Record]:
 
 def _read_rest(stream: _CountingStream, start: int, first: bytes) -> bytes:
     parts = [first]
+    length = len(first)
     while True:
         offset = stream.offset
         part = _read_part(stream)
@@ -61,6 +62,9 @@ def _read_rest(stream: _CountingStream, start: int, first: bytes) -> bytes:
         if flag not in (MIDDLE, LAST):
             raise DamagedRecordError(offset, f"a new record begins inside the one that began at byte {start}")
         parts.append(data)
+        length += len(MAGIC) + len(data)
+        if length > MAX_LENGTH:
+            raise DamagedRecordError(start, f"the parts of a record have more than {MAX_LENGTH} bytes")
         if flag == LAST:
             return MAGIC.join(parts)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from containers.image_classification.image_lists import read_image_list
 from containers.image_classification.job import TrainingJob, read_job
 from containers.image_classification.paths import ContainerPaths
 from containers.image_classification.problems import CustomerError
@@ -165,6 +166,28 @@ def test_records_without_an_image_are_refused(job: JobFolder) -> None:
 def test_images_of_another_format_are_measured_by_their_header(job: JobFolder) -> None:
     write_records(job.channel("train") / "train.rec", [(0.0, encoded(picture(0, 0), ".bmp"))] * TRAIN_IMAGES)
     assert read(job).train.sizes.tolist() == [[28, 28]] * TRAIN_IMAGES
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("18446744073709551616\t1\ta.png", "needs an index of 64 bits"),
+        ("-1\t1\ta.png", "needs an index of 64 bits"),
+        ("0\tnan\ta.png", "finite labels of 32 bits"),
+        ("0\t1e300\ta.png", "finite labels of 32 bits"),
+        (f"0\t1\t{'a' * 5000}.png", "which is not in the channel"),
+        ("0\t1\ta\0b.png", "which is not in the channel"),
+        (f"{'9' * 5000}\t1\ta.png", "has no numeric index and labels"),
+    ],
+)
+def test_a_line_of_a_list_that_no_record_can_hold_is_named(tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(picture(0, 0), ".png"))
+    (tmp_path / "a.lst").write_text(f"0\t1\ta.png\n{line}\n")
+    listed, problems = read_image_list(tmp_path / "a.lst", tmp_path)
+    assert len(listed) == 1
+    assert problems[0].startswith("1 lines of a.lst cannot be used: line 2 ")
+    assert reason in problems[0]
+    assert len(problems[0]) < 400
 
 
 @pytest.mark.parametrize("channel", ["train", "validation"])

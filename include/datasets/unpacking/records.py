@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import struct
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,8 +35,6 @@ BYTES_IN_FLIGHT = 64 << 20
 IMAGELESS = "imageless"
 SHOWN = 5
 """Records left out that the log names."""
-MOST_LABELS = 100_000
-"""Labels of a record beyond which its header is no header."""
 LARGEST_INDEX = 1 << 24
 """float32 holds whole numbers exactly up to here."""
 ENDINGS = {b"\xff\xd8": "jpg", b"\x89PNG": "png", b"BM": "bmp", b"II*\0": "tif", b"MM\0*": "tif"}
@@ -220,13 +217,8 @@ def _named(shown: str) -> Iterator[None]:
 
 def _image_record(number: int, framed: Record) -> ImageRecord:
     try:
-        flag = int.from_bytes(framed.payload[:4], "little")
-        if flag > MOST_LABELS:
-            raise DamagedRecordError(framed.offset, f"record {number} announces {flag} labels")
         return decode_image_record(framed.payload)
-    except DamagedRecordError:
-        raise
-    except (RecordError, struct.error) as error:
+    except RecordError as error:
         raise DamagedRecordError(framed.offset, f"record {number} holds no image: {error}") from error
 
 

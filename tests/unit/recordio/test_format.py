@@ -83,3 +83,8 @@ def test_a_payload_over_the_length_field_is_refused(monkeypatch: pytest.MonkeyPa
 def test_an_image_record_shorter_than_its_header_says_so(payload: bytes) -> None:
     with pytest.raises(RecordError, match=r"shorter than its header|announces 4 labels"):
         decode_image_record(payload)
+
+
+def test_more_labels_than_any_record_has_are_not_read() -> None:
+    with pytest.raises(RecordError, match="it announces 200000 labels, at most 100000 are read"):
+        decode_image_record(struct.pack("<IfQQ", 200_000, 0, 7, 0) + bytes(800_000))

@@ -11,6 +11,7 @@ import pytest
 from moto import mock_aws
 
 from include.recordio.format import encode_image_record, encode_record
+from include.recordio.index_check import check_index
 from include.recordio.inspect import main
 from include.recordio.writer import RecordWriter
 from tests.unit.recordio.pictures import jpeg, png
@@ -257,3 +258,10 @@ def test_a_file_of_headers_alone_is_not_sound(tmp_path: Path, capsys: pytest.Cap
     path = write_records(tmp_path / "a", [(0, [5, 9], b"")])
     status, found = inspected(capsys, str(path))
     assert (status, found["imageless"], found["is_sound"]) == (1, 1, False)
+
+
+@pytest.mark.parametrize("number", [b"9" * 5000, b"18446744073709551616", b"\xc2\xb2"])
+def test_an_index_with_numbers_that_are_none_is_wrong_and_no_error(number: bytes) -> None:
+    for line in (number + b"\t0\n", b"0\t" + number + b"\n"):
+        assert "is no key and byte offset" in check_index([line], [0], [0]).faults[0]
+    assert not check_index([b"00\t" + b"0" * 5000 + b"\n"], [0], [0]).faults

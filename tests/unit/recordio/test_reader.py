@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import pytest
 from hypothesis import given
@@ -61,3 +62,12 @@ def test_a_new_record_inside_an_unfinished_one_is_damage() -> None:
     beginning = encode_record(b"abcd" + MAGIC)[:12]
     with pytest.raises(DamagedRecordError, match="byte 12: a new record begins inside the one that began at byte 0"):
         list(read_records(beginning + encode_record(b"whole")))
+
+
+def test_a_record_whose_parts_together_are_too_long_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = b"".join(struct.pack("<4sI", MAGIC, place << 29 | 40) + bytes(40) for place in (1, *[2] * 100, 3))
+    assert len(next(read_records(frames)).payload) == 102 * 40 + 101 * 4
+    monkeypatch.setattr("include.recordio.reader.MAX_LENGTH", 1000)
+    with pytest.raises(DamagedRecordError, match="the parts of a record have more than 1000 bytes") as error:
+        next(read_records(frames))
+    assert error.value.offset == 0

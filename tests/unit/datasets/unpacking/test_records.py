@@ -112,7 +112,7 @@ def with_many_labels() -> bytes:
         (broken(3, (0,), b"no image at all"), "the image of record 3 (id 103) is not_an_image"),
         (broken(3, (0,), IMAGES[3][:-40]), "the image of record 3 (id 103) is corrupt"),
         (without_header(), "record 3 holds no image"),
-        (with_many_labels(), "record 3 announces"),
+        (with_many_labels(), "record 3 holds no image: it announces"),
         (single()[: offset_of(3)] + b"\0\0\0\0garbage", "expected the magic"),
         (single()[: offset_of(3) + 50], "the file ends after"),
         (single()[: offset_of(3)] + MAGIC, "the file ends"),
