@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -205,7 +205,7 @@ ODD = (
 @st.composite
 def misshapen(draw: st.DrawFn, document: Any) -> Any:
     """A document of which one to three members are something else, are gone, or have company."""
-    copy = json.loads(json.dumps(document))
+    copy = deepcopy(document)
     for _ in range(draw(st.integers(1, 3))):
         node = copy
         while isinstance(node, dict | list) and node:
@@ -214,13 +214,13 @@ def misshapen(draw: st.DrawFn, document: Any) -> Any:
             if not (isinstance(node[key], dict | list) and node[key]) or draw(st.integers(0, 3)) == 0:
                 match draw(st.sampled_from(("change", "change", "remove", "company"))):
                     case "change":
-                        node[key] = draw(ODD)
+                        node[key] = deepcopy(draw(ODD))
                     case "remove":
                         del node[key]
                     case "company" if isinstance(node, dict):
-                        node[draw(st.text(max_size=5))] = draw(ODD)
+                        node[draw(st.text(max_size=5))] = deepcopy(draw(ODD))
                     case _:
-                        node.append(draw(ODD)) if isinstance(node, list) else None
+                        node.append(deepcopy(draw(ODD))) if isinstance(node, list) else None
                 break
             node = node[key]
     return copy
