@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.datasets.errors import DatasetError
-from include.datasets.sources.image_list import read_image_list
+from include.datasets.sources.image_list import ListedImages, read_image_list
 from tests.fuzz.bounds import damaged, fuzz, within
-from tests.unit.datasets.sources.memory_s3 import MemoryS3
+from tests.unit.datasets.sources.memory_s3 import MemoryListing, MemoryS3
 
 LISTS = (
     b"\xef\xbb\xbfs3://images-of-acme/images/1.jpg\r\n\r\nimages/a b, c.jpg\r\n  2.jpg  \r\nsub/3.jpg\r\n",
@@ -27,3 +27,6 @@ def test_only_a_dataset_error_comes_out(body: bytes) -> None:
             assert uri in str(error)
         else:
             assert all(key.encode() and not key.endswith("/") for key in found.lines)
+            listed = ListedImages(found, MemoryListing(found.bucket), "s3://images-of-acme/images/")
+            assert len(listed.image_list.lines) <= len(found.lines)
+            assert len(listed.unmatched()) < 20_000
