@@ -35,6 +35,8 @@ class SplitFolders:
         bucket, prefix = bucket_and_prefix(uri)
         top = listing.folder(prefix)
         splits = {folder: named_split(folder, test_as=test_as) for folder in top.folders}
+        if not top.folders and (unmatched := listing.unmatched()):
+            raise DatasetError(f"no image of {uri} is there.\n{unmatched}")
         if "train" not in splits.values():
             raise DatasetError(
                 f"dataset.layout is split_folders, but {uri} has no folder {' or '.join(_names('train'))} "

@@ -210,6 +210,15 @@ def test_lines_that_match_nothing_stand_beside_keys_that_exist(bucket: Bucket, k
     assert repr(paths[0].removeprefix(f"s3://{bucket.name}/")) in pairs[0] or repr(paths[0]) in pairs[0]
 
 
+def test_lines_that_match_no_split_folder_stand_beside_keys_too(bucket: Bucket) -> None:
+    for path in OTHERS:
+        bucket.put(f"photos/set/train/{path}", jpeg(seed=1))
+    bucket.put("l.txt", "\n".join(f"D:\\pets\\train\\{path}" for path in OTHERS).encode())
+    with pytest.raises(DatasetError, match=r"(?s)no image of .* is there.*take 'D:/pets/' off the beginning") as raised:
+        bucket.plan(conf(bucket, layout="split_folders", image_list=f"s3://{bucket.name}/l.txt"))
+    assert str(raised.value).count(" | s3://") == 5
+
+
 def test_a_source_that_lies_elsewhere_is_named(bucket: Bucket) -> None:
     for path in OTHERS:
         bucket.put(f"archive/2026/{path}", jpeg(seed=1))
