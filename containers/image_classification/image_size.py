@@ -184,7 +184,7 @@ def png_chunks(view: memoryview) -> Iterator[tuple[bytes, int, int]]:
             raise BrokenImageError(f"the PNG ends inside the head of the chunk at byte {place}")
         length, name = struct.unpack_from(">I4s", view, place)
         if place + 12 + length > len(view):
-            shown = name.decode("ascii", "backslashreplace")
+            shown = name.decode() if all(0x20 <= byte < 0x7F for byte in name) else f"0x{name.hex()}"
             raise BrokenImageError(f"its chunk {shown} at byte {place} claims {length} bytes")
         if name == b"IEND":
             return

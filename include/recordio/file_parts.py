@@ -87,5 +87,5 @@ def _too_many() -> HeaderError:
 
 
 def _beyond(what: str, name: bytes, place: int, length: int, end: int) -> HeaderError:
-    shown = name.decode("ascii", "backslashreplace")
+    shown = name.decode() if all(0x20 <= byte < 0x7F for byte in name) else f"0x{name.hex()}"
     return HeaderError(f"its {what} {shown} at byte {place} claims {length} bytes, but {end - place} follow")

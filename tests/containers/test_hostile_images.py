@@ -41,6 +41,7 @@ def test_a_hostile_request_is_answered_with_400_or_its_image_and_costs_little(na
     if answer.status == 400:
         reason = json.loads(answer.body)["error"]
         assert reason.startswith("the image ")
+        assert reason.isprintable()
         assert len(reason) < 300
 
 

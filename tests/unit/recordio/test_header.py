@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.recordio.avif_header import _coded_sizes
 from include.recordio.file_parts import HeaderError
 from include.recordio.header import ImageHeader, read_header
 from tests.hostile_images import exif_segment, orientation_block, tiff
@@ -43,6 +44,7 @@ ORIENTED: dict[str, Callable[[bytes], bytes]] = {
     "png": lambda block: png(40, 60)[:33] + chunk(b"eXIf", block) + png(40, 60)[33:],
     "png, behind the pixels": lambda block: png(40, 60)[:-12] + chunk(b"eXIf", block) + png(40, 60)[-12:],
     "webp": lambda block: with_exif(".webp", block),
+    "avif": lambda block: with_exif(".avif", block),
     "tiff": oriented_tiff,
 }
 
@@ -178,3 +180,27 @@ def test_the_orientation_is_the_one_that_the_decoder_finds(blocks: list[bytes], 
     assert header is not None
     assert (header.height == 60, header.width == 40) == (turned, turned)
     assert cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_COLOR).shape[0] == header.height
+
+
+@pytest.mark.parametrize("animated", [False, True])
+def test_an_avif_is_as_large_as_its_av1_data_whatever_its_boxes_say(animated: bool) -> None:
+    animation = cv2.Animation()
+    animation.frames, animation.durations = [pixels(300, 500)] * 2, [100, 100]
+    encode = cv2.imencodeanimation(".avif", animation) if animated else cv2.imencode(".avif", pixels(300, 500))
+    source = encode[1].tobytes()
+    assert source.count(struct.pack(">II", 500, 300)) == 1 + animated
+    small = source.replace(struct.pack(">II", 500, 300), struct.pack(">II", 5, 3))
+    large = source.replace(struct.pack(">II", 500, 300), struct.pack(">II", 5000, 3000))
+    for claimed, size in ((source, (500, 300)), (small, (500, 300)), (large, (5000, 3000))):
+        header = read_header(claimed)
+        assert header is not None
+        assert (header.width, header.height, header.animated) == (*size, animated)
+
+
+def test_the_size_in_av1_data_is_found_behind_timing_and_operating_points() -> None:
+    bits = "000001" + f"{1:032b}{25:032b}1001011" + f"{9:05b}{1:032b}{3:05b}{3:05b}100001"
+    for level, tier in ((5, ""), (9, "1")):
+        bits += f"{1:012b}{level:05b}{tier}1" + "0" * 21 + "10011"
+    bits += f"{9:04b}{8:04b}{639:010b}{359:09b}"
+    header = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    assert list(_coded_sizes(b"\x12\0\x0a" + bytes((len(header),)) + header, 0)) == [(640, 360)]
