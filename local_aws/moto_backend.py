@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from urllib.parse import quote
 from xml.parsers.expat import ExpatError
 
 from moto.cloudwatch.exceptions import InvalidParameterValue
 from moto.cloudwatch.models import CloudWatchBackend, Statistics
+from moto.core.responses import ActionResult
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import get_account_id_from, iam_backends
 from moto.logs.responses import LogsResponse
@@ -26,6 +28,7 @@ from moto.moto_server.werkzeug_app import (
     create_backend_app,
 )
 from moto.s3.models import FakeKey
+from moto.s3.responses import S3Response
 from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Response
 
@@ -100,6 +103,39 @@ def _value(key: FakeKey) -> bytes | StoredValue:
 
 # moto reads a whole object for every range of it: clients that fetch a large object in parts would wait for minutes.
 FakeKey.value = property(_value, _whole_value.fset)  # type: ignore[method-assign, assignment]
+
+
+LISTINGS: dict[str, tuple[str, ...]] = {
+    "ListObjects": ("Prefix", "Delimiter", "Marker", "NextMarker"),
+    "ListObjectsV2": ("Delimiter", "StartAfter"),
+    "ListObjectVersions": ("Prefix", "Delimiter", "KeyMarker", "NextKeyMarker"),
+    "ListMultipartUploads": ("Prefix", "Delimiter", "KeyMarker", "NextKeyMarker"),
+}
+"""What of a listing S3 encodes when it is asked to, and moto does not: XML 1.0 cannot hold every character of a key."""
+LISTED_KEYS = {
+    "ListObjects": ("CommonPrefixes.Prefix",),
+    "ListObjectVersions": ("CommonPrefixes.Prefix", "Versions.Key", "DeleteMarkers.Key"),
+    "ListMultipartUploads": ("CommonPrefixes.Prefix", "Uploads.Key"),
+}
+_serialized = S3Response.serialized
+
+
+def _serialized_as_asked(response: S3Response, answer: ActionResult) -> Any:
+    """Encode what S3 encodes of a listing with `encoding-type=url`."""
+    action, listing = response.data.get("Action", ""), answer.result
+    is_asked = (response.querystring.get("encoding-type") or [None])[0] == "url"
+    if is_asked and action in LISTINGS and isinstance(listing, dict):
+        listing["EncodingType"] = "url"
+        for name in LISTINGS[action]:
+            if listing.get(name):
+                listing[name] = quote(listing[name])
+        for names, key in (path.split(".") for path in LISTED_KEYS.get(action, ())):
+            for entry in listing.get(names) or ():
+                entry[key] = quote(entry[key])
+    return _serialized(response, answer)
+
+
+S3Response.serialized = _serialized_as_asked  # type: ignore[method-assign, assignment]
 
 
 _filter_log_events = LogsResponse.filter_log_events

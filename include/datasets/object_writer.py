@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Self
 
 import obstore
 from botocore.exceptions import ClientError
-from obstore.exceptions import NotFoundError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import NotFoundError
 
 from include.datasets.errors import DatasetError
 from include.datasets.multipart import content_type_of
 from include.datasets.object_store import is_plain_key, open_store
+from include.datasets.s3_faults import LIST, WRITE, explained
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -45,7 +46,7 @@ class StoredObjects:
         try:
             self._etags = {_key_hash(key): etag for key, etag in self.entries()}
         except ClientError as error:
-            raise unwritable(self.bucket, self.prefix, error) from error
+            raise unlistable(self.bucket, self.prefix, error) from error
         return self
 
     def __len__(self) -> int:
@@ -182,10 +183,12 @@ class ObjectWriter:
 
     def _raise_failure(self) -> None:
         failure = self._failure
-        if isinstance(failure, ClientError | PermissionDeniedError | UnauthenticatedError | NotFoundError):
-            raise unwritable(self._stored.bucket, self._stored.prefix, failure) from failure
-        if failure is not None:
+        if failure is None:
+            return
+        told = unwritable(self._stored.bucket, self._stored.prefix, failure)
+        if told is failure:
             raise failure
+        raise told from failure
 
 
 def put_object(
@@ -200,17 +203,19 @@ def put_object(
         s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata={MD5: md5}, **kind)
 
 
-def unwritable(bucket: str, prefix: str, error: Exception) -> Exception:
+def unlistable(bucket: str, prefix: str, error: ClientError) -> Exception:
+    """Say why what lies under a prefix cannot be listed."""
+    refusal = explained(error, f"s3://{bucket}/{prefix}", LIST)
+    return DatasetError(f"s3://{bucket}/{prefix} {refusal}") if refusal else error
+
+
+def unwritable(bucket: str, prefix: str, error: BaseException) -> BaseException:
     """Say why nothing can be written under a prefix."""
     code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
     if isinstance(error, NotFoundError) or code == "NoSuchBucket":
         return DatasetError(f"s3://{bucket}/{prefix}: there is no bucket {bucket}; create it, or name another")
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or code in ("AccessDenied", "403"):
-        return DatasetError(
-            f"s3://{bucket}/{prefix} may not be written ({str(error).splitlines()[0][:200]}): give the role "
-            f"s3:PutObject on it and s3:ListBucket on bucket {bucket}"
-        )
-    return error
+    refusal = explained(error, f"s3://{bucket}/{prefix}", WRITE)
+    return DatasetError(f"s3://{bucket}/{prefix} {refusal}") if refusal else error
 
 
 def _key_hash(key: str) -> int:

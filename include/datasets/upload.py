@@ -24,6 +24,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
 from include.datasets.local_files import HIDDEN, SHOWN, LocalFile, LocalFolder
 from include.datasets.object_writer import MD5, ObjectWriter, StoredObjects, unwritable
+from include.datasets.s3_faults import LIST, explained
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -76,12 +77,21 @@ def open_bucket(bucket: str, endpoint_url: str | None = None) -> S3Client:
         if answer["HTTPStatusCode"] in (301, 400) and region:
             return boto3.client("s3", endpoint_url=endpoint_url, config=config, region_name=region)
         remedies = {
-            403: "may not be used with these credentials: they need s3:ListBucket, and s3:PutObject on its objects",
             404: "there is no such bucket: create it, or correct the address",
         }
-        what = remedies.get(answer["HTTPStatusCode"], f"S3 answers {error}")
+        refusal = explained(_said(s3, bucket, error), f"s3://{bucket}", LIST)
+        what = remedies.get(answer["HTTPStatusCode"]) or refusal or f"S3 answers {error}"
         raise DatasetError(f"bucket {bucket}: {what}") from error
     return s3
+
+
+def _said(s3: S3Client, bucket: str, error: ClientError) -> ClientError:
+    """The same refusal with its reason: an answer to a HEAD has no body, and so no code."""
+    try:
+        s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    except ClientError as said:
+        return said
+    return error
 
 
 class FolderUpload:

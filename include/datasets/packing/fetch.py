@@ -22,6 +22,7 @@ from obstore.exceptions import (
 from include.datasets.errors import DatasetError
 from include.datasets.manifest import CHANGED, MISSING, ManifestRow
 from include.datasets.object_store import is_plain_key, open_store
+from include.datasets.s3_faults import explained
 from include.recordio.images import ImageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
 BODY_TRIES = 3
-_EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired")
 
 
 class _BrokenBodyError(Exception):
@@ -78,9 +78,7 @@ class ObjectFetcher:
             raise _missing() from None
         except PreconditionError:
             raise _changed() from None
-        except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
-            raise _denied(image, error) from error
-        except GenericError as error:
+        except (PermissionDeniedError, UnauthenticatedError, PermissionError, GenericError) as error:
             raise _failing(image, error) from error
         if (answer.meta["e_tag"] or image.etag).strip('"') != image.etag:
             raise _changed()
@@ -100,8 +98,6 @@ class ObjectFetcher:
                 raise _missing() from None
             if code == 412:
                 raise _changed() from None
-            if code in (401, 403):
-                raise _denied(image, error) from error
             raise _failing(image, error) from error
         except HTTPClientError as error:
             raise _failing(image, error) from error
@@ -124,26 +120,11 @@ def _changed() -> ImageError:
     return ImageError(CHANGED, "the object was replaced after it was listed; the next version takes the new one")
 
 
-def _denied(image: ManifestRow, error: Exception) -> DatasetError:
-    if any(code in str(error) for code in _EXPIRED):
-        return _expired(image, error)
-    return DatasetError(
-        f"{image.uri} may not be read ({_first_line(error)}): give the role s3:GetObject on the bucket of "
-        "dataset.source, and kms:Decrypt where its objects are encrypted with a key of their own"
-    )
-
-
 def _failing(image: ManifestRow, error: Exception) -> Exception:
-    if any(code in str(error) for code in _EXPIRED):
-        return _expired(image, error)
+    refusal = explained(error, image.uri)
+    if refusal is not None:
+        return DatasetError(f"{image.uri} {refusal}")
     return OSError(f"{image.uri} cannot be read: {_first_line(error)}; clear the task when S3 answers again")
-
-
-def _expired(image: ManifestRow, error: Exception) -> DatasetError:
-    return DatasetError(
-        f"{image.uri} may not be read, the credentials have expired ({_first_line(error)}): renew those of the AWS "
-        "connection or of the role, then clear the task"
-    )
 
 
 def _first_line(error: Exception) -> str:

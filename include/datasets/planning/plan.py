@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 import pyarrow.compute as pc
+from botocore.exceptions import ClientError
 
 from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
@@ -22,7 +24,9 @@ from include.datasets.planning.parent_images import ParentImages
 from include.datasets.planning.planned_shards import cut_shards
 from include.datasets.planning.selection import Selection, select_images
 from include.datasets.planning.version_plan import ShardTask, VersionPlan
+from include.datasets.sources.archived_objects import ArchivedObjects, archived_error
 from include.datasets.sources.labels_file import asked_labels
+from include.datasets.sources.object_lookup import find_objects
 from include.datasets.sources.source import ImageSource
 from include.datasets.sources.source_of_conf import open_source
 from include.datasets.unpacking.kept_addresses import keep_queries
@@ -66,7 +70,8 @@ def plan_version(
     if base is not None and base.negatives != conf.negatives:
         logger.info("dataset.negatives is %s, as in the parent version %s", base.negatives, base.version)
         conf = conf.model_copy(update={"negatives": base.negatives})
-    source = open_source(s3, conf, data_bucket)
+    archived = ArchivedObjects()
+    source = open_source(s3, conf, data_bucket, archived)
     field = "dataset.labels" if conf.labels or not conf.labels_file else f"dataset.labels_file {conf.labels_file}"
     labels = class_order(asked_labels(s3, conf), source, base, field=field, remedy=_how_to_choose(conf))
     known = ParentImages.of(s3, base) if base else ParentImages()
@@ -76,6 +81,7 @@ def plan_version(
         _check_every_class_has_images(labels, selection, source, conf)
     else:
         check_growth(selection, base, source.uri)
+    _check_images_are_not_archived(s3, conf, selection, source.uri, archived)
     del known
     plan = VersionPlan(
         name=conf.name,
@@ -98,6 +104,31 @@ def plan_version(
     chosen = ImagesByContent(selection.chosen)
     splits = decide_splits(chosen, selection.known, conf.split, given=source.given_splits)
     return _write_plan(s3, plan, selection, splits, conf.packing.shard_images)
+
+
+def _check_images_are_not_archived(
+    s3: S3Client, conf: DatasetConf, selection: Selection, uri: str, archived: ArchivedObjects
+) -> None:
+    """Raise DatasetError if images that have to be read must be restored first; those of the parent are not read."""
+    if not len(archived):
+        return
+    keys = cast("list[str]", selection.chosen.columns["key"].to_pylist())
+    bucket: str = selection.chosen.columns["bucket"][0].as_py() if keys else ""
+    found = archived.of(bucket, keys)
+    if found and conf.inventory:  # which knows nothing of what was restored since
+        now = ArchivedObjects()
+        try:
+            find_objects(s3, bucket, found, now)
+            found = {**now.of(bucket, found), **_in_tiers(found)}
+        except ClientError as error:
+            logger.warning("What of the archived objects was restored is not known: %s", error)
+    if found:
+        raise archived_error("dataset.source", uri, bucket, found, len(keys))
+
+
+def _in_tiers(found: Mapping[str, str]) -> dict[str, str]:
+    """Those in an archive tier of S3 Intelligent-Tiering, of which a listing says nothing."""
+    return {key: tier for key, tier in found.items() if tier.endswith("_ACCESS")}
 
 
 def image_options(conf: DatasetConf) -> ImageOptions:

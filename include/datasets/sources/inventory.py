@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.datasets.errors import DatasetError
+from include.datasets.sources.archived_objects import ArchivedObjects
 from include.datasets.sources.inventory_files import read_objects
 from include.datasets.sources.inventory_manifest import FIELD, read_manifest
 from include.datasets.sources.listing import Folder
@@ -35,7 +36,8 @@ class Inventory:
     or whose files are not those that S3 wrote.
     """
 
-    def __init__(self, s3: S3Client, uri: str, bucket: str) -> None:
+    def __init__(self, s3: S3Client, uri: str, bucket: str, archived: ArchivedObjects | None = None) -> None:
+        self._archived = ArchivedObjects() if archived is None else archived
         self._s3, self._uri = s3, uri
         self._manifest = read_manifest(s3, uri)
         self._lock = threading.Lock()
@@ -94,4 +96,4 @@ class Inventory:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for file in self._manifest.files:
-            yield from read_objects(self._s3, self._manifest, file)
+            yield from read_objects(self._s3, self._manifest, file, self._archived)

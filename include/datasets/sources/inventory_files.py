@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
 from include.datasets.errors import DatasetError, reading_foreign_bytes
+from include.datasets.s3_faults import STORAGE_CLASSES
+from include.datasets.sources.archived_objects import ArchivedObjects
 from include.datasets.sources.inventory_manifest import FIELD, InventoryFile, InventoryManifest
 from include.datasets.sources.object_table import SCHEMA
 from include.datasets.sources.text_document import unread
@@ -28,6 +30,8 @@ from include.datasets.sources.text_document import unread
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+TIERS = ("storageclass", "intelligenttieringaccesstier")
+"""Optional fields that say whether an object has to be restored before it can be read."""
 BATCH_ROWS = 50_000
 CHUNK_BYTES = 1 << 20
 SPOOLED_BYTES = 64 << 20
@@ -59,7 +63,9 @@ class CheckedStream(io.RawIOBase):
         return self._digest.hexdigest()
 
 
-def read_objects(s3: S3Client, manifest: InventoryManifest, file: InventoryFile) -> Iterator[pa.RecordBatch]:
+def read_objects(
+    s3: S3Client, manifest: InventoryManifest, file: InventoryFile, archived: ArchivedObjects | None = None
+) -> Iterator[pa.RecordBatch]:
     """Yield the objects of a file, in batches of ``SCHEMA``: of several versions the latest, and no delete markers.
 
     Raises DatasetError where the file is not there, is damaged, or is not the one S3 wrote: at its end at the latest.
@@ -73,7 +79,10 @@ def read_objects(s3: S3Client, manifest: InventoryManifest, file: InventoryFile)
     with body:
         with reading_foreign_bytes(lambda reason: _unreadable(uri, reason)):
             for batch in READERS[manifest.file_format](stream, manifest):
-                yield _current_objects(uri, batch, manifest)
+                current = _current_rows(uri, batch, manifest)
+                if archived is not None:
+                    _see_archived(current, manifest, archived)
+                yield _objects(uri, current, manifest)
         if stream.md5() != file.md5.lower():
             raise DatasetError(
                 f"{FIELD}: {uri} has another MD5 than the manifest says: it was changed since S3 wrote it; name the "
@@ -133,11 +142,11 @@ READERS: dict[str, Callable[[CheckedStream, InventoryManifest], Iterator[pa.Reco
 
 
 def _wanted(manifest: InventoryManifest) -> list[str]:
-    names = ("key", "size", "etag", "islatest", "isdeletemarker")
+    names = ("key", "size", "etag", "islatest", "isdeletemarker", *TIERS)
     return [column for name in names if (column := manifest.column(name)) is not None]
 
 
-def _current_objects(uri: str, batch: pa.RecordBatch, manifest: InventoryManifest) -> pa.RecordBatch:
+def _current_rows(uri: str, batch: pa.RecordBatch, manifest: InventoryManifest) -> pa.RecordBatch:
     absent = [column for column in _wanted(manifest) if column not in batch.schema.names]
     if absent:
         raise _unreadable(uri, f"it has no column {', '.join(absent)}, which the manifest names")
@@ -146,6 +155,24 @@ def _current_objects(uri: str, batch: pa.RecordBatch, manifest: InventoryManifes
         if column is not None:
             flags = pc.utf8_lower(cast(pa.StringArray, batch[column].cast(pa.string())))
             batch = batch.filter(pc.equal(flags, pa.scalar(wanted)))
+    return batch
+
+
+def _see_archived(batch: pa.RecordBatch, manifest: InventoryManifest, archived: ArchivedObjects) -> None:
+    """Take note of the rows whose storage class, or tier in Intelligent-Tiering, is one of an archive."""
+    key = cast(str, manifest.column("key"))
+    for name in TIERS:
+        column = manifest.column(name)
+        if column is None:
+            continue
+        classes = batch[column].cast(pa.string())
+        found = pc.is_in(classes, value_set=pa.array(list(STORAGE_CLASSES), pa.string()))
+        rows = zip(batch[key].filter(found).to_pylist(), classes.filter(found).to_pylist(), strict=True)
+        for each, storage_class in rows:
+            archived.see(manifest.source_bucket, cast(str, each), storage_class)
+
+
+def _objects(uri: str, batch: pa.RecordBatch, manifest: InventoryManifest) -> pa.RecordBatch:
     key, etag, size = (batch[cast(str, manifest.column(name))] for name in ("key", "etag", "size"))
     columns = zip((key, etag, size), SCHEMA.types, strict=True)
     objects = pa.RecordBatch.from_arrays([column.cast(kind) for column, kind in columns], schema=SCHEMA)

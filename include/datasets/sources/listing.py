@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from botocore.exceptions import ClientError
 
+from include.datasets.sources.archived_objects import ArchivedObjects
 from include.datasets.sources.object_lookup import ListedObject, find_objects
 from include.datasets.sources.source import unlisted
 
@@ -64,11 +65,14 @@ class LiveBucket:
     """A bucket as it is now, through ``ListObjectsV2``.
 
     ``field`` and ``uri`` say in the words of the run conf what is being listed, for the error of a bucket that cannot
-    be.
+    be. ``archived`` hears of the objects that have to be restored before they can be read.
     """
 
-    def __init__(self, s3: S3Client, bucket: str, *, field: str, uri: str) -> None:
+    def __init__(
+        self, s3: S3Client, bucket: str, *, field: str, uri: str, archived: ArchivedObjects | None = None
+    ) -> None:
         self._s3 = s3
+        self._archived = ArchivedObjects() if archived is None else archived
         s3.meta.events.register("before-parse.s3.ListObjectsV2", _read_entries, unique_id="entries-of-listings")
         self._field, self._uri = field, uri
         self.bucket = bucket
@@ -79,7 +83,9 @@ class LiveBucket:
         loose: list[ListedObject] = []
         paginator = self._s3.get_paginator("list_objects_v2")
         try:
-            for page in paginator.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
+            for page in paginator.paginate(
+                Bucket=self.bucket, Prefix=prefix, Delimiter="/", OptionalObjectAttributes=["RestoreStatus"]
+            ):
                 folders.update(entry["Prefix"][len(prefix) : -1] for entry in page.get("CommonPrefixes", []))
                 loose += (
                     ListedObject.of(entry["Key"], entry["ETag"], entry["Size"])
@@ -95,15 +101,20 @@ class LiveBucket:
     def objects(self, prefix: str) -> Iterator[ListedObject]:
         """List all objects under a prefix."""
         paginator = self._s3.get_paginator("list_objects_v2")
-        for page in paginator.paginate(Bucket=self.bucket, Prefix=prefix):
-            for entry in page.get("Contents", []):
-                if entry["Size"] or not entry["Key"].endswith("/"):
-                    yield ListedObject.of(entry["Key"], entry["ETag"], entry["Size"])
+        pages = paginator.paginate(Bucket=self.bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"])
+        try:
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    if entry["Size"] or not entry["Key"].endswith("/"):
+                        self._archived.see_listed(self.bucket, entry)
+                        yield ListedObject.of(entry["Key"], entry["ETag"], entry["Size"])
+        except ClientError as error:
+            raise unlisted(self._field, self._uri, self.bucket, error) from error
 
     def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
         """Return those of the keys that exist, with few requests."""
         try:
-            return find_objects(self._s3, self.bucket, keys)
+            return find_objects(self._s3, self.bucket, keys, self._archived)
         except ClientError as error:
             raise unlisted(self._field, self._uri, self.bucket, error) from error
 
@@ -134,6 +145,11 @@ def _read_entries(response_dict: dict[str, Any], customized_response_dict: dict[
             "Key": entry.findtext("Key", ""),
             "ETag": entry.findtext("ETag", ""),
             "Size": int(entry.findtext("Size", "0")),
+            "StorageClass": entry.findtext("StorageClass", ""),
+            "RestoreStatus": {
+                "IsRestoreInProgress": entry.findtext("RestoreStatus/IsRestoreInProgress", "") == "true",
+                "RestoreExpiryDate": entry.findtext("RestoreStatus/RestoreExpiryDate", ""),
+            },
         }
         for entry in entries
     ]

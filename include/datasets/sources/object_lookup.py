@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+    from include.datasets.sources.archived_objects import ArchivedObjects
+
 THREADS = 8
 LONGEST_KEY = 1024
 """Bytes; S3 refuses a listing from a longer one on, and no object has it."""
@@ -31,8 +33,10 @@ class ListedObject:
         return cls(key, etag.strip('"'), size)
 
 
-def find_objects(s3: S3Client, bucket: str, keys: Iterable[str]) -> dict[str, ListedObject]:
-    """Return those of the keys that exist.
+def find_objects(
+    s3: S3Client, bucket: str, keys: Iterable[str], archived: ArchivedObjects | None = None
+) -> dict[str, ListedObject]:
+    """Return those of the keys that exist; ``archived`` hears of those that have to be restored.
 
     The bucket is listed from wanted key to wanted key: one request for up to a thousand neighbours, never more requests
     than keys, whatever else the bucket holds. Needs ``s3:ListBucket`` only.
@@ -45,24 +49,28 @@ def find_objects(s3: S3Client, bucket: str, keys: Iterable[str]) -> dict[str, Li
     stretches = [ordered[start : start + length] for start in range(0, len(ordered), length)]
     found: dict[str, ListedObject] = {}
     with ThreadPoolExecutor(THREADS) as pool:
-        for part in pool.map(lambda stretch: _find_in_order(s3, bucket, prefix, stretch), stretches):
+        for part in pool.map(lambda stretch: _find_in_order(s3, bucket, prefix, stretch, archived), stretches):
             found |= part
     return found
 
 
-def _find_in_order(s3: S3Client, bucket: str, prefix: str, wanted: Sequence[str]) -> dict[str, ListedObject]:
+def _find_in_order(
+    s3: S3Client, bucket: str, prefix: str, wanted: Sequence[str], archived: ArchivedObjects | None
+) -> dict[str, ListedObject]:
     found: dict[str, ListedObject] = {}
     place, after = 0, ""
     while place < len(wanted):
         # S3 lists what follows a key: a wanted key without its last letter stands shortly before it.
         after = max(after, wanted[place][:-1], key=str.encode)
         start: dict[str, Any] = {"StartAfter": after} if after else {}
-        page = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **start)
+        page = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"], **start)
         listed = {entry["Key"]: entry for entry in page.get("Contents", [])}
         last = max(listed, key=str.encode, default="")
         while place < len(wanted) and (not page["IsTruncated"] or wanted[place].encode() <= last.encode()):
             entry = listed.get(wanted[place])
             if entry is not None:
+                if archived is not None:
+                    archived.see_listed(bucket, entry)
                 found[wanted[place]] = ListedObject.of(entry["Key"], entry["ETag"], entry["Size"])
             place += 1
         after = last

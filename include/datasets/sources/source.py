@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import Split
+from include.datasets.s3_faults import LIST, explained
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -86,6 +87,5 @@ def unlisted(field: str, uri: str, bucket: str, error: ClientError) -> DatasetEr
     code = error.response.get("Error", {}).get("Code")
     if code == "NoSuchBucket":
         return DatasetError(f"{field} {uri}: there is no bucket {bucket}; name the bucket that holds the images")
-    if code in ("AccessDenied", "AllAccessDisabled"):
-        return DatasetError(f"{field} {uri} may not be listed: give the role s3:ListBucket on bucket {bucket}")
-    return error
+    refusal = explained(error, f"s3://{bucket}", LIST)
+    return DatasetError(f"{field} {uri} {refusal}") if refusal else error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from include.datasets.errors import DatasetError
 from include.datasets.planning.given_splits import named_split
+from include.datasets.sources.archived_objects import ArchivedObjects
 from include.datasets.sources.class_folders import ClassFolders, bucket_and_prefix
 from include.datasets.sources.class_numbers import ClassNames
 from include.datasets.sources.image_list import ImageList, ListedImages, check_under, read_image_list
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 ListingOf = Callable[[str], Listing]
 
 
-def open_source(s3: S3Client, conf: DatasetConf, data_bucket: str) -> ImageSource:
+def open_source(
+    s3: S3Client, conf: DatasetConf, data_bucket: str, archived: ArchivedObjects | None = None
+) -> ImageSource:
     """Look at the source of a run conf: its label tables where it names some, else its folders.
 
     Archives and record files have to be unpacked before. Raises DatasetError where the source is not what the conf
-    says, or cannot give what it asks for.
+    says, or cannot give what it asks for. ``archived`` hears of listed objects that have to be restored first.
     """
     if conf.multi_label and not conf.label_tables and conf.source_kind != "records":
         raise DatasetError(
@@ -40,7 +43,9 @@ def open_source(s3: S3Client, conf: DatasetConf, data_bucket: str) -> ImageSourc
             "(CSV, Parquet, JSON Lines or .lst) that list images with their labels"
         )
     source = (
-        _open_unpacked(s3, conf, data_bucket) if conf.source_kind != "prefix" else _open_prefix(s3, conf, data_bucket)
+        _open_unpacked(s3, conf, data_bucket)
+        if conf.source_kind != "prefix"
+        else _open_prefix(s3, conf, data_bucket, archived)
     )
     if conf.source_kind != "records" and not conf.label_tables:
         _check_folders_are_classes(conf, source)
@@ -65,15 +70,15 @@ def _check_folders_are_classes(conf: DatasetConf, source: ImageSource) -> None:
         )
 
 
-def _open_prefix(s3: S3Client, conf: DatasetConf, data_bucket: str) -> ImageSource:
+def _open_prefix(s3: S3Client, conf: DatasetConf, data_bucket: str, archived: ArchivedObjects | None) -> ImageSource:
     uri = conf.addresses(data_bucket)[0]
 
     def listing_of(bucket: str) -> Listing:
         field, address = (
             ("dataset.label_tables", conf.label_tables[0]) if conf.label_tables else ("dataset.source", uri)
         )
-        live = LiveBucket(s3, bucket, field=field, uri=address)
-        return Inventory(s3, conf.inventory, bucket) if conf.inventory else live
+        live = LiveBucket(s3, bucket, field=field, uri=address, archived=archived)
+        return Inventory(s3, conf.inventory, bucket, archived) if conf.inventory else live
 
     if conf.image_list:
         return _open_listed(s3, conf, uri, listing_of)

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from include.datasets.errors import DatasetError, reading_foreign_bytes
 from include.datasets.layout import parse_s3_uri
+from include.datasets.s3_faults import explained
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,9 +31,8 @@ def unread(field: str, uri: str, error: ClientError) -> DatasetError | ClientErr
     code = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if code == 404:
         return DatasetError(f"{field} {uri} does not exist: correct the address")
-    if code in (401, 403):
-        return DatasetError(f"{field} {uri} may not be read: give the role s3:GetObject")
-    return error
+    refusal = explained(error, uri)
+    return DatasetError(f"{field} {uri} {refusal}") if refusal else error
 
 
 def text_lines(field: str, uri: str, body: bytes) -> Iterator[tuple[int, str]]:

@@ -10,12 +10,12 @@ from botocore.exceptions import (
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
-    NoCredentialsError,
     ResponseStreamingError,
 )
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
+from include.datasets.s3_faults import STORAGE_CLASSES, archived, explained
 from include.datasets.unpacking.byte_stream import BrokenOffError, Fingerprint, changed
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ class StoredSource:
         try:
             answer = self._s3.head_object(Bucket=self._bucket, Key=self._key)
         except (ClientError, BotoCoreError) as error:
-            raise self._explained(error, 0) from error
+            raise self._explained(self._said(error), 0) from error
+        storage_class = answer.get("ArchiveStatus") or answer.get("StorageClass") or ""
+        if storage_class in STORAGE_CLASSES and 'ongoing-request="false"' not in answer.get("Restore", ""):
+            raise DatasetError(f"dataset.source = {self.shown}: {archived(self.shown, storage_class)}")
         return Fingerprint(etag=answer["ETag"], size=answer["ContentLength"])
 
     def open(self, start: int, expected: Fingerprint | None) -> _ObjectBody:
@@ -53,27 +56,32 @@ class StoredSource:
         size = start + answer["ContentLength"]
         return _ObjectBody(answer["Body"], start, Fingerprint(etag=answer["ETag"], size=size))
 
+    def _said(self, error: ClientError | BotoCoreError) -> ClientError | BotoCoreError:
+        """The same refusal with its reason: an answer to a HEAD has no body, and so no code."""
+        if not isinstance(error, ClientError):
+            return error
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (400, 401, 403):
+            return error
+        try:
+            self._s3.get_object(Bucket=self._bucket, Key=self._key, Range="bytes=0-0")["Body"].close()
+        except (ClientError, BotoCoreError) as said:
+            return said
+        return error
+
     def _explained(self, error: ClientError | BotoCoreError, start: int) -> Exception:
         source = f"dataset.source = {self.shown}"
         if isinstance(error, BROKEN):
             return BrokenOffError(f"S3 does not answer ({error})")
-        if isinstance(error, NoCredentialsError):
-            return DatasetError(f"{source}: no AWS credentials: give them to the connection aws_conn_id names")
         if not isinstance(error, ClientError):
-            return DatasetError(f"{source}: {error}")
+            return DatasetError(f"{source}: {explained(error, self.shown) or error}")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status in (412, 416):
             return changed(self.shown, start)
         if status in (429, 500, 502, 503, 504):
             return BrokenOffError(f"S3 answers {status}")
-        known = {
-            301: f"bucket {self._bucket} lies in another region: use one of the deployment's region",
-            401: "the credentials are not valid: renew those of the connection aws_conn_id names",
-            403: f"may not be read: give the role s3:GetObject on it and s3:ListBucket on bucket {self._bucket}, and "
-            "kms:Decrypt where it is encrypted",
-            404: "there is no such object: correct the address, or upload it",
-        }
-        return DatasetError(f"{source}: {known.get(int(status or 0), f'S3 answers {error}')}")
+        if status == 404:
+            return DatasetError(f"{source}: there is no such object: correct the address, or upload it")
+        return DatasetError(f"{source}: {explained(error, self.shown) or f'S3 answers {error}'}")
 
 
 class _ObjectBody:

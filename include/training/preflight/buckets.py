@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from include.datasets.s3_faults import LIST, explained
 from include.problems import Problem
 from include.training.algorithm_image import registry_accounts
 from include.training.preflight.findings import Findings
@@ -47,18 +48,28 @@ def _problems(s3: S3Client, name: str, settings: Settings) -> Iterator[Problem]:
     try:
         region = s3.head_bucket(Bucket=bucket).get("BucketRegion")
     except ClientError as error:
-        yield Problem(field=field, value=bucket, remedy=_remedy(error, settings.region))
+        yield Problem(field=field, value=bucket, remedy=_remedy(_said(s3, bucket, error), settings.region, bucket))
         return
     if region and region != settings.region and settings.region in registry_accounts():
         remedy = f"lies in {region}, and jobs of {settings.region} read buckets of {settings.region} only"
         yield Problem(field=field, value=bucket, remedy=f"{remedy}: use a bucket of that region")
 
 
-def _remedy(error: ClientError, region: str) -> str:
+def _said(s3: S3Client, bucket: str, error: ClientError) -> ClientError:
+    """The same refusal with its reason: an answer to a HEAD has no body, and so no code."""
+    if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 403):
+        return error
+    try:
+        s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    except ClientError as said:
+        return said
+    return error
+
+
+def _remedy(error: ClientError, region: str, bucket: str) -> str:
     code = error.response["ResponseMetadata"]["HTTPStatusCode"]
     remedies = {
         301: f"lies in another region than {region}: use a bucket of that region",
-        403: "may not be read: allow s3:ListBucket to the connection's role",
         404: "does not exist: create it or correct the setting",
     }
-    return remedies.get(code, f"S3 answers {code}: {error}")
+    return remedies.get(code) or explained(error, f"s3://{bucket}", LIST) or f"S3 answers {code}: {error}"

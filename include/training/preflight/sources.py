@@ -9,6 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import VersionLayout
+from include.datasets.s3_faults import LIST, explained
 from include.datasets.unpacking.byte_stream import look_at
 from include.datasets.unpacking.packed_addresses import open_remote, packed_addresses
 from include.datasets.unpacking.source_policy import SourcePolicy
@@ -97,4 +98,4 @@ def _unlisted_problems(s3: S3Client, field: str, uri: str, absent: str) -> Itera
         if not s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("KeyCount", 0):
             yield Problem(field=field, value=uri, remedy=absent)
     except (ClientError, BotoCoreError) as error:
-        yield Problem(field=field, value=uri, remedy=f"cannot be listed: {error}")
+        yield Problem(field=field, value=uri, remedy=explained(error, uri, LIST) or f"cannot be listed: {error}")

@@ -411,7 +411,7 @@ def test_a_machine_that_is_not_offered_is_told(s3: Any) -> None:
 
 def test_a_source_in_a_missing_bucket_is_told(s3: Any) -> None:
     (message,) = refused(s3, {"dataset.source": "s3://elsewhere/images/"})
-    assert message.startswith("dataset.source = s3://elsewhere/images/: cannot be listed: ")
+    assert message.startswith("dataset.source = s3://elsewhere/images/: cannot be listed (NoSuchBucket: ")
     assert "NoSuchBucket" in message
 
 
