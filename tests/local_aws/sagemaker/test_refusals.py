@@ -14,7 +14,7 @@ from local_aws.images import ContainerImages
 from local_aws.job_slots import JobSlots
 from local_aws.sagemaker import checkpoints, hosting_rules, tuning_rules
 from local_aws.sagemaker.context import Aws, Server
-from local_aws.sagemaker.model_artifacts import _plain_member
+from local_aws.sagemaker.model_archive import UnusableArchiveError, plain_member
 from local_aws.sagemaker.registry import ModelRegistry
 from local_aws.sagemaker.service import SageMaker
 from local_aws.sagemaker.transform_rules import check_transform_job
@@ -96,8 +96,8 @@ def test_what_the_registry_lacks_is_refused_by_name(tmp_path: Path, feature: str
 def test_a_link_in_a_model_archive_fails_the_endpoint(tmp_path: Path, kind: bytes) -> None:
     member = tarfile.TarInfo("model.params")
     member.type, member.linkname = kind, "/etc/passwd"
-    with pytest.raises(tarfile.TarError, match="neither a file nor a folder"):
-        _plain_member(member, tmp_path)
+    with pytest.raises(UnusableArchiveError, match="neither a file nor a folder"):
+        plain_member(member, tmp_path)
 
 
 def test_every_tuned_job_has_a_checkpoint_prefix_of_its_own() -> None:
