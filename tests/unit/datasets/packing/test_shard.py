@@ -18,6 +18,8 @@ from include.recordio.format import decode_image_record
 from include.recordio.images import pack_image
 from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
+from tests.fuzz.bounds import within
+from tests.hostile_images import hostile_images, rare_hostile_images
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.recordio.pictures import jpeg, pixels, png, rotated_jpeg
 
@@ -100,6 +102,20 @@ def test_bad_images_become_rows_with_their_reason(s3: S3Client, bucket: Bucket) 
     assert rows["dog/phone.jpg"].reason == "turned upright: its EXIF orientation is 6"
     assert rows["dog/really a png.jpg"].reason == "a PNG named .jpg"
     assert len(rows) == 16
+
+
+@pytest.mark.parametrize("pass_through", [False, True])
+def test_images_made_to_hurt_are_bad_and_stop_no_shard(s3: S3Client, bucket: Bucket, pass_through: bool) -> None:
+    hostile = hostile_images() | rare_hostile_images()
+    for number, source in enumerate(hostile.values()):
+        bucket.put(f"images/cat/{number}.jpg", source)
+    bucket.put_images({"cat": 3, "dog": 3})
+    plan = bucket.plan(bucket.conf(packing={"pass_through": pass_through}, max_bad_fraction=1))
+    with within(seconds=20, megabytes=300):
+        results = [pack_shard(s3, plan, shard) for shard in plan.shards]
+    assert sum(result.records for result in results) >= 6
+    assert sum(sum(result.bad.values()) for result in results) > 50
+    assert {status for result in results for status in result.bad} <= {"corrupt", "too_large", "unsupported"}
 
 
 def test_images_that_pass_through_are_packed_as_they_are_and_still_measured(bucket: Bucket) -> None:
