@@ -27,7 +27,8 @@ DAG_SECONDS = 120
 LOOK_SECONDS = 1.0
 LOG_LINES = 20
 LOG_GROUPS = ("::group::", "::endgroup::")
-FAILED = "Task failed with exception"
+FAILED = "Task failed"
+WITH_TRACEBACK = "Task failed with exception"
 LINE_WIDTH = 120
 
 
@@ -116,6 +117,8 @@ def failure(airflow: AirflowClient, run_id: str, services: Services) -> str:
 def reason(log: Sequence[str]) -> list[str]:
     """Return the lines of a task's log that say why it failed: what follows Airflow's word for it, or the last ones."""
     lines = [line for line in log if not line.startswith(LOG_GROUPS) and line != "Retry policy decision"]
-    if FAILED in lines:
-        lines = lines[len(lines) - lines[::-1].index(FAILED) :]
-    return lines[:LOG_LINES] if FAILED in log else lines[-LOG_LINES:]
+    failed = [place for place, line in enumerate(lines) if line.startswith(FAILED)]
+    if not failed:
+        return lines[-LOG_LINES:]
+    told = lines[failed[-1] :]
+    return told[1 : LOG_LINES + 1] if told[0] == WITH_TRACEBACK else told[:LOG_LINES]

@@ -178,11 +178,13 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",  # a file that changes is read at once
+        # A DAG that is unpaused gets its watcher when its file is read again; a file that changes is read at once.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "demo.task_logs.LOGGING_CONFIG",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
         SETTINGS_VARIABLE: settings.to_json(),
@@ -193,6 +195,8 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        # Airflow 3.3 itself reads ignore files in a way that pathspec deprecates, at the start of every task.
+        "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",
     }
     return {**_plain_environment(), **own}
 

@@ -104,6 +104,7 @@ def begin(operator: Operator, gates: Path) -> Iterator[Begin]:
         begun.append(run)
         eventually(lambda: operator.task(dag_id, run_id, TRAIN).state == "deferred", WAIT_SECONDS, pause=PAUSE)
         eventually(lambda: "Validation-accuracy" in log_of(operator, run), WAIT_SECONDS, pause=PAUSE)
+        assert "Could not read served logs" not in log_of(operator, run)
         return run
 
     yield begin

@@ -1,46 +1,132 @@
-"""Watches the queue that S3 tells about new images."""
+"""Watches the queue that S3 tells about new images.
+
+Sources: S3 user guide, "Event message structure" (`Records`, one for each object; `s3:TestEvent` when the notification
+is set up); API reference of SQS ReceiveMessage (at most 10 messages a call) and DeleteMessageBatch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-SQS_TRIGGER = "airflow.providers.amazon.aws.triggers.sqs.SqsSensorTrigger"
+from image_classification.aws import AwsAccess
+from image_classification.triggers.aws_faults import passing_fault
+from image_classification.triggers.backoff import Backoff
+
+MESSAGES_AT_ONCE = 10
+LONGEST_UPLOAD_SECONDS = 600.0
+"""An upload that goes on for longer starts its first run after so many seconds."""
+
+TEST_EVENT = "s3:TestEvent"
+
+
+@dataclass
+class Arrivals:
+    """How much the messages told of so far; nothing of the messages themselves is kept."""
+
+    messages: int = 0
+    images: int = 0
+
+    def count(self, body: str) -> None:
+        """Count a message that tells of images, or of something that this project does not know."""
+        try:
+            content = json.loads(body)
+        except (ValueError, RecursionError):
+            content = None
+        if isinstance(content, Mapping) and content.get("Event") == TEST_EVENT:
+            return
+        records = content.get("Records") if isinstance(content, Mapping) else None
+        self.messages += 1
+        self.images += len(records) if isinstance(records, list) else 0
 
 
 class NewImagesTrigger(BaseEventTrigger):
-    """The provider's SQS trigger, named without being imported.
+    """Fires `{"messages", "images"}`, how many of each there were, once for all messages that wait or come together.
 
-    What the triggerer runs is what `serialize` names: the trigger to which `MessageQueueTrigger(scheme="sqs")` hands
-    over. A DAG file that builds that one imports boto3 at every parse; this one does not. One look takes up to a
-    hundred messages, so that a large upload starts a few runs and not one for every ten images.
+    It reads the queue until it is empty, and goes on as long as each further look finds more: an upload of a thousand
+    images, or all that has arrived while nothing watched, is one event and starts one run.
 
     :param queue_url: the queue; a message is deleted when it is received
+    :param region: region of the queue
+    :param aws_conn_id: Airflow connection to AWS
     :param poll_seconds: seconds between two looks
     """
 
     def __init__(
-        self, *, queue_url: str, region: str | None = None, aws_conn_id: str = "aws_default", poll_seconds: int = 30
+        self, *, queue_url: str, region: str | None = None, aws_conn_id: str = "aws_default", poll_seconds: float = 30
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.arguments: dict[str, Any] = {
-            "sqs_queue": queue_url,
-            "waiter_delay": poll_seconds,
-            "max_messages": 10,
-            "num_batches": 10,
-            "region_name": region,
-            "aws_conn_id": aws_conn_id,
-        }
+        self.queue_url = queue_url
+        self.region = region
+        self.aws_conn_id = aws_conn_id
+        self.poll_seconds = poll_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The provider's trigger and its arguments, those left out at their defaults."""
-        return SQS_TRIGGER, {name: value for name, value in self.arguments.items() if value is not None}
+        """The class path and the arguments that make an equal trigger in the triggerer."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "queue_url": self.queue_url,
+                "region": self.region,
+                "aws_conn_id": self.aws_conn_id,
+                "poll_seconds": self.poll_seconds,
+            },
+        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Run as the provider's trigger."""
-        from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
+        """Watch the queue for as long as the triggerer runs."""
+        access = AwsAccess(aws_conn_id=self.aws_conn_id, region_name=self.region)
+        backoff = Backoff()
+        while True:
+            try:
+                async with await access.hook("sqs").get_async_conn() as client:
+                    while True:
+                        arrivals = await self._arrivals(client)
+                        backoff.failures = 0
+                        if arrivals.messages:
+                            self.log.info("%d messages about %d new images.", arrivals.messages, arrivals.images)
+                            yield TriggerEvent({"messages": arrivals.messages, "images": arrivals.images})
+                        await asyncio.sleep(backoff.wait(self.poll_seconds))
+            except Exception as error:
+                fault = passing_fault(error)
+                if fault is None:
+                    raise
+                backoff.failures += 1
+                self.log.warning("The queue %s could not be read just now (%s): trying again.", self.queue_url, fault)
+            await asyncio.sleep(backoff.wait(self.poll_seconds))
 
-        async for event in SqsSensorTrigger(**self.arguments).run():
-            yield event
+    async def _arrivals(self, client: Any) -> Arrivals:
+        """What the queue holds, and what arrives until a look finds nothing more."""
+        arrivals, last = Arrivals(), time.monotonic() + LONGEST_UPLOAD_SECONDS
+        has_news = False
+        while time.monotonic() < last:
+            messages = await self._take(client)
+            for message in messages:
+                arrivals.count(message["Body"])
+            if messages:
+                has_news = True
+            elif has_news:
+                has_news = False
+                await asyncio.sleep(self.poll_seconds)
+            else:
+                break
+        return arrivals
+
+    async def _take(self, client: Any) -> Sequence[Mapping[str, Any]]:
+        """Take some messages out of the queue; none if it is empty."""
+        answer = await client.receive_message(
+            QueueUrl=self.queue_url, MaxNumberOfMessages=MESSAGES_AT_ONCE, WaitTimeSeconds=1
+        )
+        messages: Sequence[Mapping[str, Any]] = answer.get("Messages", ())
+        if messages:
+            handles = [
+                {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]} for place, message in enumerate(messages)
+            ]
+            await client.delete_message_batch(QueueUrl=self.queue_url, Entries=handles)
+        return messages

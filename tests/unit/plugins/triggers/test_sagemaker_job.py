@@ -7,12 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from airflow.sdk.module_loading import import_string
 from airflow.sdk.serde import serialize
 from airflow.serialization.decoders import smart_decode_trigger_kwargs
 
 from image_classification.aws import AwsAccess
-from image_classification.triggers.new_images import SQS_TRIGGER, NewImagesTrigger
 from image_classification.triggers.sagemaker_job import SageMakerJobTrigger
 from tests.local_aws.running import RunningLocalAws, training_request
 from tests.unit.plugins.triggers.faulty_aws import event_of
@@ -94,14 +92,3 @@ async def test_a_role_of_another_account_is_assumed_as_the_connection_says(
     assert (await event_of(job_trigger(name, AwsAccess(region_name="us-east-1"))))["status"] == "Unknown"
     arn = access.client("sagemaker").describe_training_job(TrainingJobName=name)["TrainingJobArn"]
     assert ":222222222222:" in arn
-
-
-def test_the_watcher_of_new_images_becomes_the_providers_sqs_trigger() -> None:
-    class_path, arguments = NewImagesTrigger(
-        queue_url="http://127.0.0.1/q", region="eu-west-1", poll_seconds=2
-    ).serialize()
-
-    trigger = import_string(class_path)(**arguments)
-
-    assert class_path == SQS_TRIGGER
-    assert (trigger.sqs_queue, trigger.region_name, trigger.waiter_delay) == ("http://127.0.0.1/q", "eu-west-1", 2)
