@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,13 @@ class AwsAccess:
             region_name=self.region_name,
             verify=self.verify,
             config=self.botocore_config,
+        )
+
+    def endpoint(self, service: str) -> str:
+        """The address of a service that the connection or the environment names; empty for AWS's own."""
+        named = self.hook(service).conn_config.get_service_endpoint_url(service)
+        return (
+            named or os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or os.environ.get("AWS_ENDPOINT_URL") or ""
         )
 
     def client(self, service: str) -> Any:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
+
+    from include.settings import Settings
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+"""Hosts of a local AWS that a browser reaches as the tasks do."""
+
+UNSIGNED = "Signature=none"
+"""A browser signs nothing. moto hides an object from a request without a signature, and checks none that it has."""
 
 CONSOLES = {"cn": "console.amazonaws.cn", "us-gov": "console.amazonaws-us-gov.com"}
 
@@ -49,34 +57,56 @@ class ReportsLink(PlaceLink):
     text, attribute = "Reports in S3", "reports_url"
 
 
-class ReportLink(BaseOperatorLink):
-    """The report that the task wrote to S3, in the S3 console.
+class WrittenLink(BaseOperatorLink):
+    """A document or folder that the task wrote to S3.
 
-    :param address: finds the report's address, `s3://bucket/key`, in what the task returned
+    :param text: the link's text
+    :param address: finds the address, `s3://bucket/key`, in what the task handed on; empty: there is none
+    :param handed_on: the XCom in which the task handed it on
     """
 
-    def __init__(self, address: Callable[[Any], str]) -> None:
+    def __init__(self, text: str, address: Callable[[Any], str | None], handed_on: str = "return_value") -> None:
+        self.text = text
         self.address = address
+        self.handed_on = handed_on
 
     @property
     def name(self) -> str:
         """The link's text."""
-        return "Report in S3"
+        return self.text
+
+    @property
+    def xcom_key(self) -> str:
+        """Where Airflow keeps the link: of one task's links each has a place of its own."""
+        return f"_link_{'_'.join(self.text.lower().split())}"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        """The report of a task that has ended well; empty of any other."""
+        """The page of what a task that has ended well wrote; empty for any other."""
         from airflow.sdk.execution_time.xcom import XCom
 
         from image_classification.deployment_settings import load_settings
 
-        document = XCom.get_value(ti_key=ti_key, key="return_value")
-        return s3_url(load_settings().region, self.address(document)) if document else ""
+        document = XCom.get_value(ti_key=ti_key, key=self.handed_on)
+        address = self.address(document) if document else None
+        return s3_page(load_settings(), address) if address else ""
 
 
-def with_report_link(result: Any, address: Callable[[Any], str] = str) -> Any:
-    """The same task's result, its task with a link to the report whose address `address` finds in the result."""
-    result.operator.operator_extra_links = (ReportLink(address),)
+def with_links(result: Any, *links: WrittenLink) -> Any:
+    """The same task's result, its task with these links."""
+    result.operator.operator_extra_links = links
     return result
+
+
+def s3_page(settings: Settings, uri: str) -> str:
+    """A page for people of an object or a folder: in the S3 console, or as a local AWS answers a browser."""
+    from image_classification.aws import AwsAccess
+
+    endpoint = AwsAccess.of(settings).endpoint("s3").rstrip("/")
+    if urlsplit(endpoint).hostname not in LOOPBACK:
+        return s3_url(settings.region, uri)
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    is_folder = not key or key.endswith("/")
+    return f"{endpoint}/{bucket}?prefix={quote(key)}" if is_folder else f"{endpoint}/{bucket}/{quote(key)}?{UNSIGNED}"
 
 
 def console_url(region: str, page: str, name: str) -> str:

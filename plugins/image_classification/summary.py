@@ -9,15 +9,30 @@ from airflow.sdk import get_current_context, task
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
+from image_classification.links import WrittenLink, with_links
 from image_classification.models import base_model, final_model
 
 log = logging.getLogger(__name__)
 
 
-@task(trigger_rule="none_failed")
+SUMMARY = "summary"
+"""Under which name the summary's address is handed on, beside the figures."""
+
+
 def summarise(
     dataset: Any, models: Any = None, evaluation: Any = None, registered: Any = None, deployed: Any = None
-) -> dict[str, Any]:
+) -> Any:
+    """The last task of a chain, with links to what the run wrote for people."""
+    return with_links(
+        sum_up(dataset, models, evaluation, registered, deployed),
+        WrittenLink("Summary", str, SUMMARY),
+        WrittenLink("Report", lambda figures: figures["report"]),
+        WrittenLink("Reports in S3", lambda address: f"{address.rpartition('/')[0]}/", SUMMARY),
+    )
+
+
+@task(task_id="summarise", trigger_rule="none_failed")
+def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed: Any) -> dict[str, Any]:
     """Read jobs, model and endpoint back from the services, log the figures, and keep them beside the report.
 
     The arguments are the documents of the stages; those of stages that a DAG does not have are left out. A run fails if
@@ -54,6 +69,7 @@ def summarise(
         predictions=[Prediction.model_validate(prediction) for prediction in answers["predictions"]],
     )
     uri = summary.write_summary(access.client("s3"), figures, settings=settings, run=Run(ti.dag_id, ti.run_id))
+    ti.xcom_push(key=SUMMARY, value=uri)
     for line in figures.lines():
         log.info("%s", line)
     log.info("All figures: %s", uri)

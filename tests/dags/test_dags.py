@@ -31,6 +31,22 @@ DAG_IDS = [
     "train_model",
 ]
 TAGS = {"image-classification", "sagemaker", "chain", "stage"}
+LINKS = {
+    "dataset.publish": {"Dataset page", "Dataset version in S3"},
+    "use_version": {"Dataset page", "Dataset version in S3"},
+    "training.train": {"SageMaker console", "CloudWatch logs", "Reports in S3", "Model in S3"},
+    "training.tune": {"SageMaker console", "CloudWatch logs", "Reports in S3", "Model in S3"},
+    "training.train_tuned": {"SageMaker console", "CloudWatch logs", "Reports in S3", "Model in S3"},
+    "training.train_incremental": {"SageMaker console", "CloudWatch logs", "Reports in S3", "Model in S3"},
+    "training.compare_jobs": {"Leaderboard"},
+    "evaluation.transform_test_images": {"SageMaker console", "CloudWatch logs", "Reports in S3", "Answers in S3"},
+    "evaluation.evaluate": {"Report"},
+    "registration.register_model": {"Report of the model", "Model in S3"},
+    "deployment.deploy": {"SageMaker console", "CloudWatch logs", "Reports in S3"},
+    "summarise": {"Summary", "Report", "Reports in S3"},
+}
+"""The links of the tasks that make something a person looks at."""
+
 HEAVY = ("boto3", "botocore", "aiobotocore", "sagemaker", "numpy", "cv2", "pyarrow", "sklearn", "obstore", "mxnet")
 OWN_FIELDS = {"deploy_endpoint": {"model_version"}}
 
@@ -221,3 +237,16 @@ def test_no_task_writes_the_document_that_it_returns_into_its_log(dag: DAG) -> N
 
     assert calls
     assert not written
+
+
+@every_dag
+def test_every_task_that_makes_something_leads_to_it(dag: DAG) -> None:
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+
+    kept = {task.task_id: dict(task.operator_extra_link_dict) for task in stored.tasks}
+    assert {name: set(links) for name, links in kept.items() if links} == {
+        name: links for name, links in LINKS.items() if name in kept
+    }
+    for links in kept.values():
+        places = [link.xcom_key for link in links.values()]
+        assert len({*places}) == len(places)

@@ -9,14 +9,18 @@ from airflow.sdk.exceptions import AirflowException
 
 from image_classification.aws import AwsAccess
 from image_classification.job_kinds import TRAINING, TUNING
+from image_classification.links import WrittenLink
 from image_classification.operators.job_failure import job_failure, last_log_lines
 from image_classification.operators.sagemaker_job import SageMakerJobOperator
+
+MODEL_LINK = WrittenLink("Model in S3", lambda job: job["artifact"])
 
 
 class TrainingJobOperator(SageMakerJobOperator):
     """A training job; hands on its JobResult."""
 
     kind = TRAINING
+    operator_extra_links = (*SageMakerJobOperator.operator_extra_links, MODEL_LINK)
 
     def result(self, access: AwsAccess, description: Mapping[str, Any]) -> dict[str, Any]:
         """The JobResult of the description, with the accuracy of the weights that the job kept."""
@@ -35,6 +39,7 @@ class TuningJobOperator(SageMakerJobOperator):
     """A hyperparameter tuning job; returns its JobResult, with the training job that left the best model."""
 
     kind = TUNING
+    operator_extra_links = (*SageMakerJobOperator.operator_extra_links, MODEL_LINK)
     longest_name = 32
 
     def result(self, access: AwsAccess, description: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from image_classification.aws import AwsAccess
 from image_classification.job_kinds import JobKind
-from image_classification.links import ConsoleLink, LogLink, ReportsLink, console_url, log_url, s3_url
+from image_classification.links import ConsoleLink, LogLink, ReportsLink, console_url, log_url, s3_page
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,7 +32,7 @@ class WaitingOperator(BaseOperator):
     """
 
     template_fields = ("inputs",)
-    operator_extra_links = (ConsoleLink(), LogLink(), ReportsLink())
+    operator_extra_links: Collection[BaseOperatorLink] = (ConsoleLink(), LogLink(), ReportsLink())
     ui_color = "#f2e6d9"
     kind: ClassVar[JobKind]
 
@@ -50,7 +50,7 @@ class WaitingOperator(BaseOperator):
         region, run = settings.region, Run.of_task(context["ti"])
         self.console_url = console_url(region, self.kind.console_page, name)
         self.log_url = log_url(region, *self.kind.log_place(name))
-        self.reports_url = s3_url(region, f"s3://{settings.output_bucket}/{settings.report_prefix(run.name)}")
+        self.reports_url = s3_page(settings, f"s3://{settings.output_bucket}/{settings.report_prefix(run.name)}")
 
     def wait_for(self, access: AwsAccess, name: str, settings: Settings, method: str, **kwargs: Any) -> NoReturn:
         """Defer until the job or endpoint is final, then go on with `method` and these `kwargs`."""

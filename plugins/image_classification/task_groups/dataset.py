@@ -10,6 +10,7 @@ from airflow.sdk import get_current_context, task, task_group
 from image_classification.assets import DATASET_VERSION
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
+from image_classification.links import WrittenLink, with_links
 from image_classification.web_sources import source_policy
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PLAN = "plan"
+VERSION_LINKS = (
+    WrittenLink("Dataset page", lambda version: f"{version['uri']}report.html"),
+    WrittenLink("Dataset version in S3", lambda version: version["uri"]),
+)
 
 
 @task
@@ -130,11 +135,17 @@ def dataset(conf: Any, parent: Any = None) -> Any:
     shards = plan(conf, parent)
     unpacked >> shards
     packing = shards[PLAN]  # type: ignore[index]
-    return publish(conf, packing, pack_shard.partial(plan=packing).expand(shard=shards))  # type: ignore[arg-type]
+    published = publish(conf, packing, pack_shard.partial(plan=packing).expand(shard=shards))  # type: ignore[arg-type]
+    return with_links(published, *VERSION_LINKS)
 
 
-@task
-def use_version(conf: Any) -> dict[str, Any]:
+def use_version(conf: Any) -> Any:
+    """A task that returns the document of the version that `dataset.version` names, of the newest if it is empty."""
+    return with_links(find_version(conf), *VERSION_LINKS)
+
+
+@task(task_id="use_version")
+def find_version(conf: Any) -> dict[str, Any]:
     """The published version that `dataset.version` names, the newest where it is empty."""
     return finished_version(conf)
 

@@ -10,7 +10,7 @@ from airflow.sdk import get_current_context, task, task_group
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
-from image_classification.links import with_report_link
+from image_classification.links import WrittenLink, with_links
 from image_classification.models import base_model, final_model
 from image_classification.operators.transform_job import TransformJobOperator
 
@@ -31,7 +31,7 @@ def evaluation(conf: Any, dataset: Any, models: Any) -> Any:
         execution_timeout=timedelta(hours=6),
     )
     measured = evaluate(conf, dataset, models, transform.output)  # type: ignore[arg-type]
-    return with_report_link(measured, lambda document: str(document["report_uri"]))
+    return with_links(measured, WrittenLink("Report", lambda document: document["report_uri"]))
 
 
 def test_images_transform(order: JobOrder) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from airflow.sdk import get_current_context, task, task_group
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
+from image_classification.links import WrittenLink, with_links
 from image_classification.models import base_model, final_model
 
 log = logging.getLogger(__name__)
@@ -17,7 +18,11 @@ log = logging.getLogger(__name__)
 @task_group(group_id="registration", tooltip="A measured model -> the model registry")
 def registration(conf: Any, dataset: Any, models: Any, evaluation: Any) -> Any:
     """The registration stage: returns the RegisteredModel's document."""
-    return register_model(conf, dataset, models, evaluation)
+    return with_links(
+        register_model(conf, dataset, models, evaluation),
+        WrittenLink("Report of the model", lambda model: model["report"]),
+        WrittenLink("Model in S3", lambda model: model["artifact"]),
+    )
 
 
 @task(trigger_rule="none_failed")

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from image_classification.aws import AwsAccess
 from image_classification.deployment_settings import load_settings
-from image_classification.links import with_report_link
+from image_classification.links import WrittenLink, with_links
 from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
 from image_classification.preflight import quick_clients
 from image_classification.selection import CONF, DATASET, compare_jobs, select_best
@@ -55,9 +55,8 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
         inputs={"conf": best[CONF], "dataset": best[DATASET], "best": best},
         trigger_rule="none_failed",
     )
-    leaderboard: Any = with_report_link(
-        compare_jobs(conf, champion, trials, best), lambda uri: str(uri).replace("leaderboard.json", "leaderboard.html")
-    )
+    page = WrittenLink("Leaderboard", lambda uri: uri.replace("leaderboard.json", "leaderboard.html"))
+    leaderboard: Any = with_links(compare_jobs(conf, champion, trials, best), page)
     trials >> [tune, incremental]
     [train, tune, tuned] >> best
     incremental >> leaderboard

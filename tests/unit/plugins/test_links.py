@@ -1,11 +1,24 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import httpx
 import pytest
 from airflow.sdk.execution_time.xcom import XCom
 
-from image_classification.links import ReportLink, console_url, log_url, s3_url
+from image_classification.links import WrittenLink, console_url, log_url, s3_page, s3_url
+from include.settings import Settings
+from tests.local_aws.running import BUCKET, RunningLocalAws
+from tests.unit.plugins.conftest import SETTINGS
+
+
+@pytest.fixture
+def deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings and a connection to AWS itself."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps(SETTINGS))
 
 
 @pytest.mark.parametrize(
@@ -36,13 +49,54 @@ def test_a_report_is_shown_in_the_s3_console() -> None:
     )
 
 
-@pytest.mark.usefixtures("aws")
-@pytest.mark.parametrize(("document", "found"), [({"report_uri": "s3://b/k"}, True), (None, False)])
-def test_a_task_that_wrote_no_report_has_no_link(document: Any, found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(XCom, "get_value", lambda **_: document)
+@pytest.fixture
+def handed_on(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a task handed on, by the name of the XCom."""
+    documents: dict[str, Any] = {}
+    monkeypatch.setattr(XCom, "get_value", lambda *, ti_key, key: documents.get(key))
+    return documents
+
+
+def page_of(link: WrittenLink) -> str:
     key: Any = None
+    return link.get_link(None, ti_key=key)  # type: ignore[arg-type]
 
-    link = ReportLink(lambda returned: str(returned["report_uri"])).get_link(None, ti_key=key)  # type: ignore[arg-type]
 
-    assert link.endswith("/s3/object/b?region=us-east-1&prefix=k") is found
-    assert bool(link) is found
+@pytest.mark.usefixtures("deployment")
+def test_a_task_leads_to_what_it_wrote_and_to_nothing_if_it_wrote_nothing(handed_on: dict[str, Any]) -> None:
+    report, summary = WrittenLink("Report", lambda made: made["report"]), WrittenLink("Summary", str, "summary")
+
+    assert (page_of(report), page_of(summary)) == ("", "")
+    handed_on |= {"return_value": {"report": None}, "summary": "s3://b/run/summary.json"}
+    assert page_of(report) == ""
+    assert page_of(summary).endswith("/s3/object/b?region=us-east-1&prefix=run/summary.json")
+    handed_on["return_value"] = {"report": "s3://b/a run/report.html"}
+    assert page_of(report).endswith("/s3/object/b?region=us-east-1&prefix=a%20run/report.html")
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "connection"])
+def test_links_to_a_local_aws_lead_to_the_objects_themselves(
+    variable: str, aws: RunningLocalAws, handed_on: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    if variable == "connection":
+        connection = {"conn_type": "aws", "extra": {"endpoint_url": aws.url}}
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    else:
+        monkeypatch.setenv(variable, aws.url)
+    aws.client("s3").put_object(Bucket=BUCKET, Key="reports/a run/report.html", Body=b"<p>94 %</p>")
+    handed_on["return_value"] = f"s3://{BUCKET}/reports/a run/report.html"
+    folder = WrittenLink("Reports", lambda uri: f"{uri.rpartition('/')[0]}/")
+    clicked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+    assert httpx.get(page_of(WrittenLink("Report", str)), headers=clicked).text == "<p>94 %</p>"
+    assert "reports/a run/report.html" in httpx.get(page_of(folder), headers=clicked).text
+
+
+@pytest.mark.usefixtures("deployment")
+@pytest.mark.parametrize("endpoint", ["http://local-aws:4566", "https://vpce-1.s3.eu-west-1.vpce.amazonaws.com"])
+def test_an_endpoint_that_no_browser_reaches_is_not_linked_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+
+    settings = Settings.from_variable(SETTINGS)
+    assert s3_page(settings, "s3://b/k").startswith("https://us-east-1.console.aws.amazon.com/s3/")
