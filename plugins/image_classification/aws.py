@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
     from include.settings import Settings
+
+
+def time_at_aws(answer: Mapping[str, Any]) -> float:
+    """The Unix time at which AWS answered, by its own clock, as all times in its answers are."""
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return parsedate_to_datetime(date).timestamp() if date else time.time()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from airflow._shared.module_loading import find_path_from_directory
 from airflow.dag_processing.dagbag import DagBag
-from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
@@ -219,24 +218,6 @@ def test_new_images_start_a_retraining_where_the_settings_name_a_queue(monkeypat
 @pytest.mark.parametrize("variable", ["", "no json", '{"queue_url": ""}'])
 def test_without_a_queue_the_retraining_keeps_its_schedule(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     assert retraining(monkeypatch, variable).timetable.summary == "17 * * * *"
-
-
-def copy_of(task: Any) -> Any:
-    """A copy of a mapped task, whose own arguments are empty."""
-    return task.unmap(
-        {"op_kwargs": {**task.partial_kwargs["op_kwargs"], **dict.fromkeys(task.op_kwargs_expand_input.value)}}
-    )
-
-
-@every_dag
-def test_no_task_writes_the_document_that_it_returns_into_its_log(dag: DAG) -> None:
-    calls = [task for task in dag.tasks if isinstance(task, PythonOperator)]
-    mapped = [task for task in dag.tasks if task.is_mapped and issubclass(task.operator_class, PythonOperator)]
-    written = [task for task in calls if task.show_return_value_in_logs]
-    written += [task for task in mapped if copy_of(task).show_return_value_in_logs]
-
-    assert calls
-    assert not written
 
 
 @every_dag

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralError, TaskDeferralTimeout
 
-from image_classification.aws import AwsAccess
+from image_classification.aws import AwsAccess, time_at_aws
 from image_classification.deployment_settings import load_settings
 from image_classification.job_kinds import ACTIVE
 from image_classification.operators.job_failure import (
@@ -75,28 +73,34 @@ class SageMakerJobOperator(WaitingOperator):
         """The error of a job that did not complete, with the end of its log."""
         return job_failure(self.kind, name, description, last_log_lines(access.client("logs"), self.kind, name))
 
-    def execute(self, context: Context, full_since: float | None = None) -> dict[str, Any]:
+    def execute(self, context: Context, waited: float = 0.0) -> dict[str, Any]:
         """Attach or create, then wait deferred; a job that is done already is handed on at once.
 
-        Where the account is full, the task waits for its turn, deferred too; `full_since` is when it began to.
+        If the account is full, the task waits for its turn, deferred too; `waited` is how many seconds it has already.
         """
         settings = load_settings()
         access = AwsAccess.of(settings)
         try:
             name, description, created = self._attach_or_create(access, settings, context)
         except AccountFullError as full:
-            return self._wait_for_its_turn(full, settings, full_since or time.time())
+            return self._wait_for_its_turn(full, settings, waited)
         self._started = (access, name)
         self.point_at(name, settings, context)
         if self.kind.status(description) == self.kind.done:
             self.log.info("The %s %s is done already: using its result.", self.kind.noun, name)
             return self._hand_on(access, description)
-        attached = None if created else time.time()
+        attached = None if created else time_at_aws(description)
         return self.wait_for(access, name, settings, "execute_complete", attached=attached)
 
-    def execute_when_free(self, context: Context, event: Any, full_since: float) -> dict[str, Any]:  # noqa: ARG002
-        """Try again whether the account has room for the job."""
-        return self.execute(context, full_since)
+    def execute_when_free(
+        self,
+        context: Context,
+        event: Any,  # noqa: ARG002
+        waited: float = 0.0,
+        full_since: float | None = None,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """Try again whether the account has room for the job; `full_since`, of earlier versions, is not used."""
+        return self.execute(context, waited)
 
     def execute_complete(
         self, context: Context, event: Mapping[str, Any], attached: float | None = None
@@ -196,17 +200,16 @@ class SageMakerJobOperator(WaitingOperator):
         description: Mapping[str, Any] = getattr(sagemaker, self.kind.describe)(**self.kind.named(name))
         return description
 
-    def _wait_for_its_turn(self, full: AccountFullError, settings: Settings, since: float) -> NoReturn:
-        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+    def _wait_for_its_turn(self, full: AccountFullError, settings: Settings, waited: float) -> NoReturn:
+        from image_classification.triggers.backoff import PauseTrigger
 
-        wait = seconds_to_wait(settings.poll_seconds, time.time() - since)
+        wait = seconds_to_wait(settings.poll_seconds, waited)
         if full.is_hopeless or wait is None:
-            waited = "" if full.is_hopeless else f" It has not been free for {PATIENCE}."
-            raise AirflowFailException(f"{full}{waited} {full.remedy}")
-        again = datetime.now(UTC) + timedelta(seconds=wait)
-        self.log.warning("The account is full. Trying again at %s. %s", again.isoformat(timespec="seconds"), full)
-        trigger = DateTimeTrigger(moment=again)
-        self.defer(trigger=trigger, method_name="execute_when_free", kwargs={"full_since": since})
+            patience = "" if full.is_hopeless else f" It has not been free for {PATIENCE}."
+            raise AirflowFailException(f"{full}{patience} {full.remedy}")
+        self.log.warning("The account is full. Trying again in %.0f s. %s", wait, full)
+        kwargs = {"waited": waited + wait}
+        self.defer(trigger=PauseTrigger(seconds=wait), method_name="execute_when_free", kwargs=kwargs)
 
     def _find(self, sagemaker: Any, name: str) -> Mapping[str, Any] | None:
         from botocore.exceptions import ClientError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -26,7 +25,7 @@ GRACE = timedelta(minutes=5)
 class WaitingOperator(BaseOperator):
     """Waits for something in SageMaker without holding a worker.
 
-    Airflow 3.3 applies `execution_timeout` to what runs on a worker only, so the trigger keeps it as its deadline.
+    Airflow 3.3 applies `execution_timeout` to what runs on a worker only, so the trigger keeps it.
 
     :param inputs: documents of earlier tasks (templated)
     """
@@ -61,7 +60,7 @@ class WaitingOperator(BaseOperator):
             kind=self.kind.action,
             name=name,
             poll_seconds=settings.poll_seconds,
-            deadline=time.time() + limit.total_seconds() if limit else None,
+            limit_seconds=limit.total_seconds() if limit else None,
             access=access.as_fields(),
             prices=settings.prices,
         )

@@ -9,11 +9,11 @@ Sources: API reference of FilterLogEvents (100 stream names, 10,000 events or 1 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
+
+from image_classification.aws import time_at_aws
 
 STREAMS_AT_ONCE = 100
 PAGES_AT_ONCE = 20
@@ -160,7 +160,7 @@ class JobLogs:
                 raise
             events += page["events"]
             if not page.get("nextToken"):
-                return events, _now_ms(page) - OVERLAP_MS
+                return events, int(time_at_aws(page) * 1000) - OVERLAP_MS
             token = {"nextToken": page["nextToken"]}
         return events, int(events[-1]["timestamp"]) if events else start
 
@@ -169,10 +169,3 @@ def _batches(logs: Sequence[JobLog]) -> Iterator[list[tuple[JobLog, str]]]:
     streams = [(log, name) for log in logs for name in sorted(log.streams)]
     for start in range(0, len(streams), STREAMS_AT_ONCE):
         yield streams[start : start + STREAMS_AT_ONCE]
-
-
-def _now_ms(page: Mapping[str, Any]) -> int:
-    """The time by the clock of AWS."""
-    date = page.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    seconds = parsedate_to_datetime(date).timestamp() if date else time.time()
-    return int(seconds * 1000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -24,18 +23,21 @@ UNKNOWN = "Unknown"
 class SageMakerJobTrigger(BaseTrigger):
     """Fires once with `{"name", "status", "message"}` when the job reached a final status.
 
-    `status` is AWS's own, or `TimedOut` (the deadline passed: the job was told to stop), or `Unknown` (AWS has no such
+    `status` is AWS's own, or `TimedOut` (the limit passed: the job was told to stop), or `Unknown` (AWS has no such
     job any more), or `Unreachable` (AWS refuses to describe the job); `message` says why. Airflow calls `on_kill` when
     a person clears the deferred task or marks it as failed or succeeded, and then the job is stopped. It does not call
-    it on a timeout, which is why the deadline is kept here, nor when the triggerer restarts: a new trigger waits then.
+    it on a timeout, which is why the limit is kept here, nor when the triggerer restarts: a new trigger waits then.
     All triggers of a process share one look at AWS (`job_watch`).
 
     :param kind: what is waited for, a key of `job_kinds.KINDS`
     :param name: the job's or endpoint's name
     :param poll_seconds: seconds between two looks
-    :param deadline: Unix time after which the job is stopped; None: only the job's own limits hold
+    :param limit_seconds: seconds of waiting after which the job is stopped; None: only the job's own limits hold. They
+        are counted by a clock that nobody sets, and begin anew in another triggerer: then Airflow's own timeout of the
+        deferral, which is a little longer, ends the wait
     :param access: the fields of `AwsAccess`: connection, region, verify, botocore configuration
     :param prices: USD an hour by instance type, where known
+    :param deadline: not used; earlier versions stored it in the database
     """
 
     def __init__(
@@ -45,14 +47,15 @@ class SageMakerJobTrigger(BaseTrigger):
         name: str,
         poll_seconds: float,
         access: Mapping[str, Any],
-        deadline: float | None = None,
+        limit_seconds: float | None = None,
         prices: Mapping[str, float] | None = None,
+        deadline: float | None = None,  # noqa: ARG002
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.kind = KINDS[kind]
         self.name = name
         self.poll_seconds = poll_seconds
-        self.deadline = deadline
+        self.limit_seconds = limit_seconds
         self.access = AwsAccess(**access)
         self.prices = dict(prices or {})
         self.status_progress = StatusProgress()
@@ -66,14 +69,14 @@ class SageMakerJobTrigger(BaseTrigger):
                 "kind": self.kind.action,
                 "name": self.name,
                 "poll_seconds": self.poll_seconds,
-                "deadline": self.deadline,
+                "limit_seconds": self.limit_seconds,
                 "access": self.access.as_fields(),
                 "prices": self.prices,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Hear of the job until it is final or the deadline has passed."""
+        """Hear of the job until it is final or the limit has passed."""
         watch = watch_of(self.kind, self.access)
         with watch.waiting_for(self.name, self.poll_seconds) as job:
             event = await self._final_event(watch, job)
@@ -84,23 +87,23 @@ class SageMakerJobTrigger(BaseTrigger):
         await self._stop(watch_of(self.kind, self.access))
 
     async def _final_event(self, watch: JobWatch, job: WatchedJob) -> TriggerEvent:
+        try:
+            async with asyncio.timeout(self.limit_seconds) as limit:
+                return await self._last_news(job)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            await self._stop(watch)
+            return self._event(TIMED_OUT)
+
+    async def _last_news(self, job: WatchedJob) -> TriggerEvent:
         while True:
-            try:
-                async with asyncio.timeout(self._seconds_left()) as limit:
-                    news = await job.next_news()
-            except TimeoutError:
-                if not limit.expired():
-                    raise
-                await self._stop(watch)
-                return self._event(TIMED_OUT)
+            news = await job.next_news()
             if isinstance(news.answer, Exception):
                 return self._event(_kind_of_refusal(news.answer), str(news.answer))
             self._show(news, job.description or {})
             if news.answer is not None and self.kind.status(news.answer) not in ACTIVE:
                 return self._event(self.kind.status(news.answer), news.answer.get("FailureReason", ""))
-
-    def _seconds_left(self) -> float | None:
-        return None if self.deadline is None else max(self.deadline - time.time(), 0)
 
     def _show(self, news: News, description: Mapping[str, Any]) -> None:
         for notice in news.notices:

@@ -203,3 +203,22 @@ def test_a_command_reaches_what_runs_whatever_the_shell_names(tmp_path: Path) ->
     assert named == {name: value for name, value in environment.items() if name.startswith(("AIRFLOW_", "AWS_"))}
     assert json.loads(named["AIRFLOW_VAR_IMAGE_CLASSIFICATION"])["region"] == "us-east-1"
     assert arrived["PATH"].startswith(str(Path(sys.executable).parent))
+
+
+def test_the_logs_of_tasks_that_wait_are_read_from_files_alone(tmp_path: Path) -> None:
+    environment = airflow_environment(tmp_path, LocalSettings.at(AWS_URL), AWS_URL, "http://127.0.0.1:8080")
+    program = """
+import warnings
+from types import SimpleNamespace
+from airflow.utils.log.log_reader import TaskLogReader
+warnings.warn("GitWildMatchPattern ('gitwildmatch') is deprecated.", DeprecationWarning)
+warnings.warn("something else is deprecated", UserWarning)
+print("read:", TaskLogReader().log_handler._read_from_logs_server(SimpleNamespace(hostname=""), "a/log"))
+"""
+
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert "read: ([], [])" in done.stdout, done.stderr
+    assert "GitWildMatchPattern" not in done.stdout + done.stderr
+    assert "something else is deprecated" in done.stdout + done.stderr

@@ -329,7 +329,7 @@ async def test_a_full_account_is_waited_for_without_a_worker_and_without_using_u
     operator = make_operator()
 
     waiting = deferred(operator, context())
-    assert (waiting.method_name, type(waiting.trigger).__name__) == ("execute_when_free", "DateTimeTrigger")
+    assert (waiting.method_name, type(waiting.trigger).__name__) == ("execute_when_free", "PauseTrigger")
     with pytest.raises(TaskDeferred) as started:
         operator.execute_when_free(context(), None, **(waiting.kwargs or {}))
 
@@ -351,7 +351,27 @@ def test_a_full_account_is_not_waited_for_for_ever(
     fill_account(monkeypatch, sagemaker, limit=1)
 
     with pytest.raises(AirflowFailException, match="has not been free for 6:00:00"):
-        make_operator().execute_when_free(context(), None, full_since=time.time() - 7 * 3600)
+        make_operator().execute_when_free(context(), None, waited=7 * 3600.0)
+
+
+@pytest.mark.parametrize("hours", [-9, 9])
+async def test_a_task_waits_for_its_turn_by_no_clock_that_can_be_set(
+    context: Any, sagemaker: Any, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    fill_account(monkeypatch, sagemaker, limit=1)
+    now = time.time
+    first = deferred(make_operator(), context())
+
+    fill_account(monkeypatch, sagemaker, limit=1)
+    monkeypatch.setattr(time, "time", lambda: now() + 3600 * hours)
+    with pytest.raises(TaskDeferred) as second:
+        make_operator().execute_when_free(context(), None, **(first.kwargs or {}))
+
+    (class_path, pause), kwargs = second.value.trigger.serialize(), second.value.kwargs or {}
+    assert kwargs["waited"] == pause["seconds"] + (first.kwargs or {})["waited"]
+    assert 0 < pause["seconds"] < 60
+    assert await event_of(second.value) == pause
+    assert class_path.endswith(".PauseTrigger")
 
 
 def test_a_retried_tuning_task_attaches_to_its_running_job(sagemaker: Any, context: Any) -> None:

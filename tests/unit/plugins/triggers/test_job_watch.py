@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -285,10 +286,28 @@ async def test_a_log_that_cannot_be_read_does_not_keep_the_end_of_the_job_from_b
 async def test_an_overdue_job_is_stopped(aws: FaultyAws) -> None:
     aws.start("job")
 
-    event = await event_of(waiting("job", deadline=1.0))
+    event = await event_of(waiting("job", limit_seconds=0.01))
 
     assert event["status"] == "TimedOut"
     assert aws.jobs["job"]["TrainingJobStatus"] == "Stopped"
+
+
+@pytest.mark.parametrize("hours", [-9, 9])
+async def test_a_clock_that_is_set_ends_no_wait_and_prolongs_none(
+    aws: FaultyAws, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws.start("waits", "overdue")
+    patient, overdue = waiting("waits", limit_seconds=3600.0), waiting("overdue", limit_seconds=0.2)
+    now = time.time
+    events = [asyncio.create_task(event_of(trigger)) for trigger in (patient, overdue)]
+    await until(lambda: aws.calls["describe"] >= 2)
+
+    monkeypatch.setattr(time, "time", lambda: now() + 3600 * hours)
+
+    assert (await events[1])["status"] == "TimedOut"
+    assert not events[0].done()
+    aws.move("waits", "Completed", "Completed")
+    assert (await events[0])["status"] == "Completed"
 
 
 async def test_a_watch_ends_when_it_has_had_no_job_for_a_while_and_stops_jobs_until_then(

@@ -27,7 +27,7 @@ def as_the_triggerer_rebuilds_it(trigger: SageMakerJobTrigger) -> SageMakerJobTr
 
 def test_connection_region_verify_and_botocore_configuration_survive_the_deferral() -> None:
     trigger = SageMakerJobTrigger(
-        kind="training_job", name="digits-1", poll_seconds=5, deadline=1_800_000_000.5, access=ACCESS.as_fields()
+        kind="training_job", name="digits-1", poll_seconds=5, limit_seconds=7200.5, access=ACCESS.as_fields()
     )
 
     rebuilt = as_the_triggerer_rebuilds_it(trigger)
@@ -42,6 +42,13 @@ def test_connection_region_verify_and_botocore_configuration_survive_the_deferra
 
 def job_trigger(name: str, access: AwsAccess, **more: Any) -> SageMakerJobTrigger:
     return SageMakerJobTrigger(kind="training_job", name=name, poll_seconds=0.3, access=access.as_fields(), **more)
+
+
+def test_a_trigger_that_an_earlier_version_stored_still_waits() -> None:
+    earlier = {**job_trigger("digits-1", ACCESS).serialize()[1], "deadline": 1_800_000_000.5}
+    del earlier["limit_seconds"]
+
+    assert SageMakerJobTrigger(**earlier).limit_seconds is None
 
 
 def test_prices_survive_the_deferral_and_may_be_absent_in_a_trigger_of_an_older_version() -> None:
