@@ -16,6 +16,8 @@
 Jobs that write to another output bucket, and endpoints whose models lie in one, are another deployment's in the same
 account and are never touched.
 
+What AWS refuses to stop or delete fails its task, after the rest is done.
+
 Runs every hour. **Look first** with `dry_run`: it tells what would be done.
 """
 

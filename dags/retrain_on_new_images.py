@@ -1,17 +1,21 @@
 """The endpoint improves as images arrive, without anyone asking.
 
 Starts when S3 tells the queue of the deployment's settings about new images, and every hour in case such a message
-was lost. `find_new_images` compares the images of each dataset with its newest version and ends the run in seconds
-when nothing is new. Otherwise the dataset that gained most grows by a version: only its new images are packed, the
-earlier ones keep their split. The last approved model is trained on with it, measured on the held-out images,
-registered, and deployed to the dataset's endpoint if it reaches `promotion.minimum_accuracy`. Where none of the new
-images can be read, `has_gained` ends the run before anything is trained; the version says why.
+was lost. All messages that wait, and those of an upload that is under way, become one event of two numbers: how many
+messages, and about how many images.
+
+`find_new_images` compares the images of each dataset with its newest version and ends the run in seconds when nothing
+is new. Otherwise the dataset that gained most grows by a version: only its new images are packed, the earlier ones
+keep their split. The last approved model is trained on with it, measured on the held-out images, registered, and
+deployed to the dataset's endpoint if it reaches `promotion.minimum_accuracy`. Where none of the new images can be
+read, `has_gained` ends the run before anything is trained; the version says why.
 
 Source, labels, split and packing are those of the newest version, so nobody repeats them. A new class folder is
 named in the log and left out: classes cannot be added to a trained model, a run of `image_classification` trains
 with them.
 
-One run at a time: messages that arrive meanwhile are answered by the next one, which finds what is left. A run that
+One run at a time: messages that arrive meanwhile, or while this DAG is paused, are answered by one run after it, which
+finds what is left. A run that
 failed after it had published the grown dataset is not repeated by itself, which would pay for the same failure every
 hour: clear its failed task.
 """

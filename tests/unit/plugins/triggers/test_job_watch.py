@@ -303,8 +303,10 @@ async def test_a_clock_that_is_set_ends_no_wait_and_prolongs_none(
     await until(lambda: aws.calls["describe"] >= 2)
 
     monkeypatch.setattr(time, "time", lambda: now() + 3600 * hours)
+    for name in ("waits", "overdue"):
+        aws.move(name, "Uploading")
 
-    assert (await events[1])["status"] == "TimedOut"
+    assert (await asyncio.wait_for(events[1], 20))["status"] == "TimedOut"
     assert not events[0].done()
     aws.move("waits", "Completed", "Completed")
     assert (await events[0])["status"] == "Completed"
