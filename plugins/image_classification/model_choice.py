@@ -39,12 +39,12 @@ def choose_model() -> dict[str, Any]:
     asked = dict(get_current_context()["dag_run"].conf or {})
     choice = Reading.of(ModelConf, {MODEL_VERSION: asked.pop(MODEL_VERSION, None)})
     conf, problems = RunConf.read(asked)
+    hide_queries(conf, problems)
     if choice.problems or problems:
         raise RunConfError([*choice.problems, *problems])
     if not conf.endpoint.deploy:
         raise RunConfError([Problem(field="endpoint.deploy", value=False, remedy="this DAG only deploys: leave it on")])
     settings, number = load_settings(), ModelConf.model_validate(choice.document()).model_version
-    hide_queries(conf)
     access, dataset = AwsAccess.of(settings), conf.dataset.name
     sagemaker = access.client("sagemaker")
     if number is None:

@@ -29,7 +29,7 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
     from include.web_addresses import secrets_of
 
     conf, conf_problems = RunConf.read(get_current_context()["dag_run"].conf)
-    hide_queries(conf)
+    hide_queries(conf, conf_problems)
     settings, settings_problems = Settings.read(Variable.get(VARIABLE, default=None))
     known = [*conf_problems, *settings_problems]
     if stages:

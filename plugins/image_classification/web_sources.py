@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from airflow.sdk.log import mask_secret
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from include.datasets.unpacking.source_policy import SourcePolicy
+    from include.problems import Problem
     from include.run_conf import RunConf
     from include.settings import Settings
 
@@ -21,12 +23,14 @@ def source_policy(settings: Settings) -> SourcePolicy:
     return SourcePolicy.of(settings, hide=mask_secret)
 
 
-def hide_queries(conf: RunConf) -> None:
-    """Keep the queries of a run conf's web addresses out of this task's log."""
+def hide_queries(conf: RunConf, problems: Iterable[Problem] = ()) -> None:
+    """Keep the queries of a run conf's web addresses out of this task's log, also of those that were refused."""
     from include.web_addresses import secrets_of
 
-    for address in conf.dataset.source:
-        for secret in secrets_of(address):
+    known = conf.has("dataset") and conf.dataset.has("source")
+    addresses = [*(conf.dataset.source if known else ()), *(problem.value for problem in problems)]
+    for address in addresses:
+        for secret in secrets_of(address) if isinstance(address, str) else ():
             mask_secret(secret)
 
 

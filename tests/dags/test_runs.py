@@ -93,7 +93,7 @@ def test_a_retraining_without_new_images_ends_well_and_does_nothing(dag_bag: Dag
 
 
 def test_a_clean_up_asks_airflow_whether_a_task_still_waits_for_its_job(
-    dag_bag: DagBag, local_aws: RunningLocalAws, capfd: pytest.CaptureFixture[str]
+    dag_bag: DagBag, local_aws: RunningLocalAws, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`check_conf` stands for a task that failed after it had started a job."""
     ended = dag_bag.dags["build_dataset"].test(run_conf={"dataset.source": f"s3://{BUCKET}/nothing/here/"})
@@ -110,7 +110,7 @@ def test_a_clean_up_asks_airflow_whether_a_task_still_waits_for_its_job(
 
     state, tasks = run(dag_bag, "clean_up", {})
 
-    output = capfd.readouterr().out
+    output = caplog.text
     assert (state, set(tasks.values())) == (DagRunState.SUCCESS, {"success"})
     assert f"check_conf of build_dataset, {ended.run_id} is failed" in output
     assert "this Airflow does not know check_conf of build_dataset, manual__of_another_airflow" in output

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from image_classification import preflight
+from image_classification import preflight, web_sources
 from include.problems import ProblemsError
 from tests.local_aws.running import BUCKET, RunningLocalAws
 from tests.unit.plugins.conftest import SETTINGS
@@ -345,6 +345,18 @@ def test_no_default_is_held_against_a_person_who_wrote_something_else(
         checked({**given, **conf}, monkeypatch)
 
     assert [problem.field for problem in error.value.problems] == [next(iter(conf))]
+
+
+def test_what_is_secret_in_a_refused_address_is_masked(aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden: list[str] = []
+    monkeypatch.setattr(web_sources, "mask_secret", hidden.append)
+    address = "https://[bad/a.zip?X-Amz-Signature=0123456789abcdef"
+
+    for source in (address, ["s3:/typed/wrong/", f"{address}1", 7], [f"{address}2", "bucket/"]):
+        with pytest.raises(ProblemsError):
+            checked({"dataset.source": source}, monkeypatch)
+
+    assert "0123456789abcdef" in hidden
 
 
 def test_machines_are_checked_where_the_settings_lead_to_no_aws(
