@@ -100,6 +100,52 @@ def bmp(width: int, height: int, bits: int = 24, *, compression: int = 0, colors
     return b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + head + bytes(4 * colors) + data
 
 
+def jpeg_2000(
+    width: int = 8,
+    height: int = 8,
+    *,
+    layers: int = 1,
+    precinct: int = 15,
+    levels: int = 0,
+    block: int = 4,
+    again: bytes = b"",
+) -> bytes:
+    """A gray JPEG 2000 of three channels whose precincts have sides of `2 ** precinct` and its blocks of `2 ** block`.
+
+    `again` stands in the header of its tile.
+    """
+    size = struct.pack(">H8IH", 0, width, height, 0, 0, width, height, 0, 0, 3) + b"\7\1\1" * 3
+    style = jpeg_2000_style(layers=layers, precinct=precinct, levels=levels, block=block)
+    steps = segment(0x5C, b"\x40" + b"\x48" * (1 + 3 * levels))
+    tile = struct.pack(">HIBB", 0, 14 + len(again) + 64, 0, 1)
+    return b"\xff\x4f" + segment(0x51, size) + style + steps + segment(0x90, tile) + again + b"\xff\x93" + bytes(64)
+
+
+def jpeg_2000_style(
+    *, layers: int = 1, precinct: int = 15, levels: int = 0, block: int = 4, component: int | None = None
+) -> bytes:
+    """The segment of a JPEG 2000 that says how its pixels are cut up, of all its channels or of one."""
+    cut = bytes((levels, block - 2, block - 2, 0, 1)) + bytes((precinct << 4 | precinct,)) * (levels + 1)
+    if component is None:
+        return segment(0x52, struct.pack(">BBHB", 1, 0, layers, 0) + cut)
+    return segment(0x53, bytes((component, 1)) + cut)
+
+
+def avif_of_places(items: int, extents: int, *, kinds: int = 0) -> bytes:
+    """An AVIF whose items lie in so many pieces each, which take no byte to name; the first `kinds` are images."""
+
+    def box(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I4s", len(content) + 8, name) + content
+
+    places = struct.pack(">4xHH", 0, items) + b"".join(struct.pack(">HHH", n, 0, extents) for n in range(items))
+    entries = b"".join(
+        box(b"infe", struct.pack(">4xHH4sx", n, 0, b"av01").replace(b"\0", b"\2", 1)) for n in range(kinds)
+    )
+    sizes = box(b"ipco", box(b"ispe", struct.pack(">4xII", 8, 8)))
+    parts = box(b"iinf", bytes(6) + entries) + box(b"iloc", places) + box(b"iprp", sizes)
+    return box(b"ftyp", b"avif\0\0\0\0") + box(b"meta", bytes(4) + parts)
+
+
 def rare_hostile_images() -> dict[str, bytes]:
     """The same in formats that only packing reads."""
     sizes = struct.pack(">8I", 255, 255, 0, 0, 1, 1, 0, 0)
@@ -125,7 +171,16 @@ def rare_hostile_images() -> dict[str, bytes]:
         "jpeg 2000/box of 2 GB": box,
         "jpeg 2000/ends left of its beginning": tiles.replace(sizes, struct.pack(">8I", 0, 0, 9, 9, 9, 9, 0, 0)),
         "jpeg 2000/tiles of no width": tiles.replace(sizes, struct.pack(">8I", 9, 9, 0, 0, 0, 0, 0, 0)),
+        "jpeg 2000/9 million precincts": jpeg_2000(3000, 3000, precinct=0),
+        "jpeg 2000/4 million precincts of a channel": jpeg_2000(
+            2000, 2000, again=jpeg_2000_style(precinct=0, component=1)
+        ),
+        "jpeg 2000/precincts of its tile": jpeg_2000(2000, 2000, again=jpeg_2000_style(precinct=0)),
+        "jpeg 2000/3 million blocks": jpeg_2000(6000, 6000, block=2, levels=2),
+        "jpeg 2000/65535 layers": jpeg_2000(64, 64, precinct=0, layers=65_535),
         "avif/box of 2 GB": meta,
+        "avif/65 million pieces": avif_of_places(1000, 65_535),
+        "avif/every item is the file": avif_of_places(10_000, 1, kinds=10_000),
         "avif/no properties": b"\0\0\0\x14ftypavif\0\0\0\0avif",
         "pnm/blanks without a number": b"P5 " + b" " * 4000 + b"x",
         "pnm/comments without a number": b"P5\n" + b"#\n" * 2000,
@@ -165,6 +220,12 @@ def _pngs() -> dict[str, bytes]:
         "png/two billion frames": png(8, 8, chunk(b"acTL", struct.pack(">II", HUGE, 0)), frame_control(8, 8)),
         "png/profile that unpacks to 16 MB": png(8, 8, chunk(b"iCCP", b"x\0\0" + bomb)),
         "png/text that unpacks to 16 MB": png(8, 8, chunk(b"zTXt", b"x\0\0" + bomb)),
+        **{
+            f"png/200 times {name.decode()} of 8 MB": png(
+                8, 8, chunk(name, begins + zlib.compress(bytes(7_900_000), 9)) * 200
+            )
+            for name, begins in ((b"zTXt", b"x\0\0"), (b"iTXt", b"x\0\1\0\0\0"))
+        },
         "png/animation of 8192 x 8192": png(
             8192,
             8192,

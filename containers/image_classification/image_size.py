@@ -24,6 +24,13 @@ SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 MOST_SCANS = 64
 MOST_SEGMENTS = 10_000
 MOST_CHUNKS = 1_000_000
+PNG_TEXTS = frozenset({b"zTXt", b"iTXt", b"iCCP"})
+LARGEST_TEXT = 8_000_000
+"""Bytes to which libpng unpacks a text."""
+MOST_TEXTS = 1 << 27
+"""Bytes of all texts of a PNG, which stay in memory until it is decoded."""
+MOST_EXPANSION = 1032
+"""Bytes that deflate makes of one."""
 PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 OTHER_FORMATS = (
     (0, b"GIF8", "GIF"),
@@ -161,6 +168,7 @@ def png_header(view: memoryview) -> ImageHeader:
         raise BrokenImageError("the first chunk of the PNG is not its header")
     width, height, bits, kind = struct.unpack_from(">IIBB", view, 16)
     channels, orientation, animated = PNG_CHANNELS[kind], 0, False
+    texts = 0
     for name, start, end in png_chunks(view):
         if name == b"acTL":
             animated = True
@@ -170,8 +178,18 @@ def png_header(view: memoryview) -> ImageHeader:
             check_frame(view, start + 4, width, height)
         elif name == b"eXIf" and not orientation:
             orientation = exif_orientation(bytes(view[start:end]))
+        elif name in PNG_TEXTS:
+            texts = with_text(texts, end - start)
     kept = width * height * 3 * channels * max(bits, 8) // 8 if animated else 0
-    return upright(width, height, orientation or 1, kept)
+    return upright(width, height, orientation or 1, kept + texts)
+
+
+def with_text(texts: int, packed: int) -> int:
+    """Add what a compressed text may unpack to; raises BrokenImageError where all together are too much."""
+    texts += min(packed * MOST_EXPANSION, LARGEST_TEXT)
+    if texts > MOST_TEXTS:
+        raise BrokenImageError(f"its texts may unpack to {texts} bytes and more, at most {MOST_TEXTS} are read")
+    return texts
 
 
 def png_chunks(view: memoryview) -> Iterator[tuple[bytes, int, int]]:

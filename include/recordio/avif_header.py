@@ -16,6 +16,9 @@ Extent = tuple[int, int]
 
 _SEQUENCE_HEADER = 1
 _MOST_OBUS = 200_000
+_MOST_PIECES = 100_000
+_MOST_COPIES = 4
+"""How often items may share the bytes of a file, all together."""
 _LONGEST_SEQUENCE_HEADER = 4096
 _FOLDERS = (b"trak", b"mdia", b"minf", b"stbl")
 
@@ -33,12 +36,15 @@ def read_avif(source: bytes) -> tuple[int, int, int, int, int, bool]:
     kinds = _item_kinds(source, *meta[b"iinf"])
     extents = _item_extents(source, *meta[b"iloc"], meta.get(b"idat", (0, 0))[0])
     sizes = list(_claimed_sizes(source, *meta[b"iprp"]))
-    for item, pieces in extents.items():
-        if kinds.get(item) == b"av01":
-            sizes += _coded_sizes(_content(source, pieces), 0)
+    images = [pieces for item, pieces in extents.items() if kinds.get(item) == b"av01"]
+    if sum(end - start for pieces in images for start, end in pieces) > _MOST_COPIES * len(source):
+        raise HeaderError("the items of the AVIF are longer than the file together")
+    steps = iter(range(_MOST_OBUS))
+    for pieces in images:
+        sizes += _coded_sizes(_content(source, pieces), 0, steps)
     if b"moov" in top:
         for chunk in _first_chunks(source, *top[b"moov"]):
-            sizes += _coded_sizes(source, chunk)
+            sizes += _coded_sizes(source, chunk, steps)
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     exif = next((_content(source, extents.get(item, [])) for item, kind in kinds.items() if kind == b"Exif"), b"")
     orientation = exif_orientation(exif[4 + int.from_bytes(exif[:4], "big") :]) or 1
@@ -63,6 +69,7 @@ def _item_extents(source: bytes, start: int, end: int, data: int) -> dict[int, l
     (items,) = struct.unpack_from(wide_count, source, start + 6)
     place = start + 6 + struct.calcsize(wide_count)
     found: dict[int, list[Extent]] = {}
+    left = _MOST_PIECES
 
     def number(size: int) -> int:
         nonlocal place
@@ -76,7 +83,11 @@ def _item_extents(source: bytes, start: int, end: int, data: int) -> dict[int, l
         method = number(2) & 15 if version > 0 else 0
         number(2)
         base = number(base_size) + (data if method == 1 else 0)
-        for _ in range(number(2)):
+        pieces = number(2)
+        left -= pieces
+        if left < 0:  # where a place has no bytes, a list of them costs none
+            raise HeaderError(f"the items of the AVIF lie in more than {_MOST_PIECES} pieces")
+        for _ in range(pieces):
             if version > 0:
                 number(index_size)
             first = base + number(offset_size)
@@ -112,9 +123,9 @@ def _first_chunks(source: bytes, start: int, end: int) -> Iterator[int]:
             yield int(struct.unpack_from(">I" if name == b"stco" else ">Q", source, first + 8)[0])
 
 
-def _coded_sizes(data: bytes, place: int) -> Iterator[tuple[int, int]]:
-    """The sizes in the sequence headers of AV1 data."""
-    for _ in range(_MOST_OBUS):
+def _coded_sizes(data: bytes, place: int, steps: Iterator[int]) -> Iterator[tuple[int, int]]:
+    """The sizes in the sequence headers of AV1 data; `steps` are those left for the whole file."""
+    for _ in steps:
         if place + 2 > len(data):
             return
         head = data[place]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from include.recordio.file_parts import HeaderError, png_chunks
+from include.recordio.jpeg_2000_header import BOX_START, CODE_START, read_jpeg_2000
 from include.recordio.other_headers import OTHER_FORMATS
 from include.recordio.tiff_header import exif_orientation, read_tiff
 
@@ -32,6 +33,13 @@ _END_OF_IMAGE = 0xD9
 _APP1 = 0xE1
 _SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _MOST_SEGMENTS = 10_000
+_PNG_TEXTS = frozenset({b"zTXt", b"iTXt", b"iCCP"})
+_LARGEST_PNG_TEXT = 8_000_000
+"""Bytes of a text that libpng unpacks."""
+_MOST_PNG_TEXTS = 1 << 27
+"""Bytes of all texts of a PNG. The decoder keeps them until the image is decoded."""
+_MOST_EXPANSION = 1032
+"""Of deflate: bytes that a byte may become."""
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 
 
@@ -40,7 +48,7 @@ class ImageHeader:
     """An image turned upright: its pixels, channels and bits of each, and the orientation it is stored in (1 to 8).
 
     ``progressive`` tells that a JPEG has several scans, for which the decoder keeps the whole image. ``part_bytes`` is
-    what a TIFF's largest strip or tile takes once decoded.
+    what a TIFF's largest strip or tile takes once decoded, what a PNG's texts take, and the pieces of a JPEG 2000.
     """
 
     format: str
@@ -72,6 +80,8 @@ def format_of(source: bytes) -> str | None:
         return "PNG"
     if source.startswith(TIFF_STARTS):
         return "TIFF"
+    if source.startswith((BOX_START, CODE_START)):
+        return "JPEG 2000"
     return next((name for name, (begins, _) in OTHER_FORMATS.items() if begins(source)), None)
 
 
@@ -101,8 +111,8 @@ def _read(name: str, source: bytes) -> tuple[int, int, int, int, int, dict[str, 
         return _read_jpeg(source)
     if name == "PNG":
         return _read_png(source)
-    if name == "TIFF":
-        *sizes, part_bytes = read_tiff(source)
+    if name in {"TIFF", "JPEG 2000"}:
+        *sizes, part_bytes = (read_tiff if name == "TIFF" else read_jpeg_2000)(source)
         width, height, channels, bits, orientation = sizes
         return width, height, channels, bits, orientation, {"part_bytes": part_bytes}
     width, height, channels, bits, orientation, animated = OTHER_FORMATS[name][1](source)
@@ -179,6 +189,7 @@ def _read_png(source: bytes) -> tuple[int, int, int, int, int, dict[str, Any]]:
         raise HeaderError("the first chunk of the PNG is not its header")
     width, height, bits, kind = struct.unpack_from(">IIBB", source, 16)
     channels, orientation, animated = _PNG_CHANNELS[kind], 0, False
+    texts = 0
     for name, start, end in png_chunks(source):
         if name == b"IDAT":
             continue
@@ -190,7 +201,18 @@ def _read_png(source: bytes) -> tuple[int, int, int, int, int, dict[str, Any]]:
             _check_frame(source, start, width, height)
         elif name == b"eXIf" and not orientation:
             orientation = exif_orientation(source[start:end])
-    return width, height, channels, max(bits, 8), orientation or 1, {"animated": animated}
+        elif name in _PNG_TEXTS:
+            texts = _with_text(texts, end - start)
+    more = {"animated": animated, "part_bytes": texts}
+    return width, height, channels, max(bits, 8), orientation or 1, more
+
+
+def _with_text(texts: int, packed: int) -> int:
+    """Add what a compressed text may unpack to. Raises HeaderError where all together are too much."""
+    texts += min(packed * _MOST_EXPANSION, _LARGEST_PNG_TEXT)
+    if texts > _MOST_PNG_TEXTS:
+        raise HeaderError(f"its texts may unpack to {texts} bytes and more, at most {_MOST_PNG_TEXTS} are read")
+    return texts
 
 
 def _check_frame(source: bytes, start: int, width: int, height: int) -> None:

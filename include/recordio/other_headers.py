@@ -1,6 +1,6 @@
-"""Headers of the rarer formats that OpenCV decodes: BMP, GIF, WebP, AVIF, JPEG 2000, PNM.
+"""Headers of the rarer formats that OpenCV decodes: BMP, GIF, WebP, AVIF, PNM.
 
-Sources: the formats' specifications (GIF89a, RFC 9649 for WebP, ITU T.800, netpbm).
+Sources: the formats' specifications (GIF89a, RFC 9649 for WebP, netpbm).
 """
 
 from __future__ import annotations
@@ -10,16 +10,12 @@ import struct
 from collections.abc import Callable
 
 from include.recordio.avif_header import read_avif
-from include.recordio.file_parts import HeaderError, boxes, riff_chunks
+from include.recordio.file_parts import HeaderError, riff_chunks
 from include.recordio.tiff_header import exif_orientation
 
 Sizes = tuple[int, int, int, int, int, bool]
 """Width, height, channels, bits, EXIF orientation, and whether there is more than one frame."""
 
-_JPEG_2000_BOX = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
-_JPEG_2000_CODE = b"\xff\x4f\xff\x51"
-_MOST_TILES = 4096
-"""Tiles of a JPEG 2000: the decoder takes 12 kB for each before it decodes any."""
 _PNM_NUMBER = re.compile(rb"(?:\s|#[^\n]{0,1000}\n){1,1000}(\d{1,10})")
 _GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
 _MOST_GIF_BLOCKS = 1_000_000
@@ -89,23 +85,6 @@ def _webp_sizes(name: bytes, source: bytes, start: int) -> tuple[int, int, int]:
     raise HeaderError(f"the first chunk of the WebP is {name!r}, which holds no size")
 
 
-def _read_jpeg_2000(source: bytes) -> Sizes:
-    start = 0
-    if not source.startswith(_JPEG_2000_CODE):
-        start = next((start for name, start, _ in boxes(source, 0, len(source)) if name == b"jp2c"), -1)
-        if not source.startswith(_JPEG_2000_CODE, max(start, 0)):
-            raise HeaderError("the JPEG 2000 holds no code stream")
-    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, channels, depth = struct.unpack_from(
-        ">8IHB", source, start + 8
-    )
-    if not 1 <= channels <= 4:
-        raise HeaderError(f"the JPEG 2000 has {channels} channels, at most 4 can be decoded")
-    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
-    if tiles > _MOST_TILES:
-        raise HeaderError(f"the JPEG 2000 has {tiles} tiles, at most {_MOST_TILES} are decoded")
-    return right - left, bottom - top, channels, max((depth & 0x7F) + 1, 8), 1, False
-
-
 def _read_pnm(source: bytes) -> Sizes:
     kind = int(source[1:2])
     numbers: list[int] = []
@@ -125,7 +104,6 @@ OTHER_FORMATS: dict[str, tuple[Callable[[bytes], bool], Callable[[bytes], Sizes]
     "GIF": (lambda source: source.startswith((b"GIF87a", b"GIF89a")), _read_gif),
     "WebP": (lambda source: source.startswith(b"RIFF") and source.startswith(b"WEBP", 8), _read_webp),
     "AVIF": (lambda source: source.startswith((b"ftypavif", b"ftypavis"), 4), read_avif),
-    "JPEG 2000": (lambda source: source.startswith((_JPEG_2000_BOX, _JPEG_2000_CODE)), _read_jpeg_2000),
     "PNM": (lambda source: source[:1] == b"P" and source[1:2] in b"123456" and source[2:3].isspace(), _read_pnm),
 }
 """Format -> whether bytes begin like it, and how its header is read."""
