@@ -21,6 +21,8 @@ SMALL_EXPANSION = 256 << 20
 LONGEST_KEY = 1024
 """Bytes of an S3 key in UTF-8 (S3 user guide)."""
 CHUNK = 1 << 20
+FIRST_READ = 1 << 12
+"""Bytes that are first read of compressed data, then twice as many each time: what lies behind their end is copied."""
 MEND = "mend the archive or upload it again; nothing is made of half an archive"
 
 

@@ -15,6 +15,7 @@ from typing import IO, cast
 from include.datasets.errors import DatasetError, reading_foreign_bytes
 from include.datasets.unpacking.members import (
     CHUNK,
+    FIRST_READ,
     LARGEST_EXPANSION,
     LINK,
     SPECIAL,
@@ -30,6 +31,9 @@ from include.datasets.unpacking.members import (
 from include.recordio.reader import BinarySource
 
 LARGEST_HEADER = 1 << 20
+"""Bytes of all headers before a member: their parts are small, but a sparse file's map goes on as long as it likes."""
+MOST_COMMON_VALUES = 100
+"""Values that hold for all members of an archive. tarfile keeps them; git writes one."""
 
 
 class TarMembers:
@@ -46,8 +50,7 @@ class TarMembers:
 
     def _members(self) -> Iterator[Member]:
         tar = tarfile.TarFile(fileobj=cast("IO[bytes]", self._blocks), mode="r")
-        while (info := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # it would remember all of them
+        while (info := self._next(tar)) is not None:
             self._member = _readable(info.name)
             if info.isdir():
                 continue
@@ -56,6 +59,14 @@ class TarMembers:
             if self._blocks.tell() < end:
                 self._pass_over(end - self._blocks.tell())
         self._check_end()
+
+    def _next(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+        self._blocks.begin_header()
+        info = tar.next()
+        tar.members.clear()  # type: ignore[attr-defined]  # it would remember all of them
+        if len(tar.pax_headers) > MOST_COMMON_VALUES:
+            raise self._damaged(f"it has more than {MOST_COMMON_VALUES} values for all its members")
+        return info
 
     def _data(self, info: tarfile.TarInfo, limit: int) -> bytes | None:
         if info.size > limit:
@@ -96,6 +107,10 @@ class _Blocks:
     def __init__(self, source: BinarySource) -> None:
         self.reader = ForwardReader(source)
         self.last = b""
+        self._header = 0
+
+    def begin_header(self) -> None:
+        self._header = 0
 
     def tell(self) -> int:
         return self.reader.offset
@@ -104,8 +119,11 @@ class _Blocks:
         self.reader.skip(max(position - self.reader.offset, 0))
 
     def read(self, amount: int) -> bytes:
-        if amount > LARGEST_HEADER:
-            raise ArchiveError(f"a header of {amount} bytes: no archive of files has one", offset=self.reader.offset)
+        self._header += amount
+        if self._header > LARGEST_HEADER:
+            raise ArchiveError(
+                f"a header of {self._header} bytes: no archive of files has one", offset=self.reader.offset
+            )
         self.last = self.reader.take(amount)
         return self.last
 
@@ -130,13 +148,14 @@ class _Gunzip:
         self._reader = ForwardReader(source)
         self._expansion = expansion
         self._part = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._next_read = FIRST_READ
         self._begun = False
 
     def read(self, amount: int, /) -> bytes:
         while True:
             if self._part.eof and not self._next_part():
                 return b""
-            source = self._part.unconsumed_tail or self._reader.some()
+            source = self._part.unconsumed_tail or self._some()
             if not source and self._begun:
                 raise EOFError("the archive is cut off: its compressed data have no end")
             if not source:
@@ -149,12 +168,17 @@ class _Gunzip:
                 self._expansion.grow(len(data), packed=self._reader.offset)
                 return data
 
+    def _some(self) -> bytes:
+        amount, self._next_read = self._next_read, min(2 * self._next_read, CHUNK)
+        return self._reader.some(amount)
+
     def _next_part(self) -> bool:
         while (following := self._reader.some(1)) == b"\0":
             pass  # padding, as tapes have it
         if not following:
             return False
         self._reader.give_back(following)
+        self._next_read = FIRST_READ
         self._part = zlib.decompressobj(zlib.MAX_WBITS | 16)
         return True
 

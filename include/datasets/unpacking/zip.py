@@ -16,6 +16,7 @@ from typing import TypeVar
 from include.datasets.errors import DatasetError, reading_foreign_bytes
 from include.datasets.unpacking.members import (
     CHUNK,
+    FIRST_READ,
     LARGEST_EXPANSION,
     LINK,
     MEND,
@@ -207,10 +208,12 @@ class _MemberData:
     def _inflated(self) -> Iterator[bytes]:
         start = self._reader.offset
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        amount = FIRST_READ
         while not inflate.eof:
-            source = inflate.unconsumed_tail or self._reader.some()
+            source = inflate.unconsumed_tail or self._reader.some(amount)
             if not source:
                 raise self._error("the archive is cut off")
+            amount = min(2 * amount, CHUNK)
             yield inflate.decompress(source, CHUNK)
         self._reader.give_back(inflate.unused_data)
         self._end = self._reader.offset

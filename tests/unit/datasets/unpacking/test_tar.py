@@ -116,6 +116,48 @@ def test_a_header_that_asks_for_all_the_memory_is_an_error() -> None:
         members(archive)
 
 
+def sparse_map_of(kind: str) -> bytes:
+    """A header that goes on for four megabytes, in pieces that are small each."""
+    info = tarfile.TarInfo("cats/1.jpg")
+    if kind == "old":
+        info.type = tarfile.GNUTYPE_SPARSE
+        block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+        block[386:482], block[482] = b"00000000001\0" * 8, 1
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+        return bytes(block) + (b"77777777777\0" * 42 + b"\1" + bytes(7)) * (1 << 13) + bytes(2048)
+    body = b"2000000\n" + b"0\n" * 2_000_000
+    info.size = len(body)
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1"}
+    return info.tobuf(tarfile.PAX_FORMAT) + body + bytes(2048)
+
+
+@pytest.mark.parametrize("kind", ["old", "1.0"])
+def test_a_header_that_goes_on_for_all_the_memory_is_an_error(kind: str) -> None:
+    with pytest.raises(ArchiveError, match="a header of 1049088 bytes") as error:
+        members(gzip.compress(sparse_map_of(kind), 1))
+    assert error.value.offset < 2 << 20
+
+
+def test_global_headers_that_fill_the_memory_one_after_the_other_are_an_error() -> None:
+    archive = b""
+    for number in range(150):
+        archive += tarfile.TarInfo.create_pax_global_header({f"key{number}": "value"})
+        archive += tarfile.TarInfo(f"{number}.jpg").tobuf(tarfile.GNU_FORMAT)
+
+    with pytest.raises(ArchiveError, match="more than 100 values for all its members") as error:
+        members(archive + bytes(1024))
+    assert error.value.member == "99.jpg"
+
+
+def test_tiny_parts_of_gzip_take_time_by_their_length_only(given_back: list[int]) -> None:
+    plain = tar_of({"1.jpg": b"image"}, mode="w:")
+    archive = gzip.compress(b"") * 20_000 + gzip.compress(plain)
+
+    assert members(archive) == {"1.jpg": b"image"}
+    assert sum(given_back) < 400 * len(archive)
+
+
 def test_an_appended_archive_is_an_error_and_not_overlooked() -> None:
     with pytest.raises(ArchiveError, match="another archive was appended"):
         members(tar_of({"a.jpg": b"1"}, mode="w:") + tar_of({"b.jpg": b"2"}, mode="w:"))

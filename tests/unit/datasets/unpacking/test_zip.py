@@ -151,6 +151,15 @@ def test_data_full_of_signatures_take_time_by_their_length_only(monkeypatch: pyt
     assert copied < 40 * len(data)
 
 
+@pytest.mark.parametrize("piped", [False, True])
+def test_many_small_members_take_time_by_their_length_only(piped: bool, given_back: list[int]) -> None:
+    files = {f"{number}.txt": b"image" for number in range(5000)}
+    archive = zip_of(files, piped=piped)
+
+    assert {member.name: member.read(100) for member in ZipMembers(io.BytesIO(archive))} == files
+    assert sum(given_back) < 100 * len(archive)
+
+
 @pytest.mark.parametrize("size", [1, 15, 16, 23, 24, 25, 1012, 1013, 1014, 2026])
 def test_a_descriptor_is_found_wherever_a_read_ends(size: int) -> None:
     files = {"a.bin": b"PK\x07\x08"[: size % 5] + b"x" * size + b"PK\x07\x08", "b.bin": b"PK"}
