@@ -16,11 +16,22 @@ Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
 METADATA = tuple(
-    ip_network(network) for network in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32")
+    ip_network(network)
+    for network in (
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fd00:ec2::/32",  # AWS
+        "fd20:ce::/64",  # Google
+        "100.100.100.200/32",  # Alibaba
+        "168.63.129.16/32",  # Azure, though it is one of the public internet
+        "192.0.0.192/32",  # Oracle
+    )
 )
 """Where machines in a cloud find their credentials: read for nobody, whatever the installation allows."""
 CARRIER_GRADE_NAT = ip_network("100.64.0.0/10")
 NAT64 = ip_network("64:ff9b::/96")
+ENDING_IN_IPV4 = tuple(ip_network(network) for network in ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48"))
+"""Networks whose addresses a network may translate to the IPv4 address that they end in (RFC 4291, 2765, 8215)."""
 
 
 def refuse_internal_address(host: str, ip: str, allowed: Sequence[Network] = ()) -> None:
@@ -29,9 +40,9 @@ def refuse_internal_address(host: str, ip: str, allowed: Sequence[Network] = ())
     `host` is what the address was written as. Raises ValueError where `ip` is no IP address.
     """
     address = _meant(ip_address(ip.partition("%")[0]))
-    if _in(address, METADATA):
+    if _in(address, METADATA) or (_in(address, ENDING_IN_IPV4) and _in(_last_four_bytes(address), METADATA)):
         raise DatasetError(
-            f"dataset.source leads to {host} ({ip}), a link-local address under which machines find their credentials: "
+            f"dataset.source leads to {host} ({ip}), an address under which machines find their credentials: "
             "it is never read; name the server that holds the data"
         )
     kind = _kind(address)
@@ -47,8 +58,12 @@ def _meant(address: Address) -> Address:
     if isinstance(address, IPv4Address):
         return address
     if address in NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
+        return _last_four_bytes(address)
     return address.ipv4_mapped or address.sixtofour or address
+
+
+def _last_four_bytes(address: Address) -> IPv4Address:
+    return IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def _kind(address: Address) -> str:
