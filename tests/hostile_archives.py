@@ -39,6 +39,15 @@ def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
+def sparse_map(blocks: int) -> bytes:
+    """An archive whose first header goes on for so many blocks, small as each of them is."""
+    first = bytearray(header("a.params", 0, tarfile.GNUTYPE_SPARSE))
+    first[386:482], first[482] = b"00000000001\0" * 8, 1
+    first[148:156] = b" " * 8
+    first[148:156] = b"%06o\0 " % sum(first)
+    return gzip.compress(bytes(first) + (b"77777777777\0" * 42 + b"\1" + bytes(7)) * blocks + bytes(2048), 1)
+
+
 def hostile_archives() -> dict[str, tuple[bytes, str]]:
     """Archives by what is wrong with them, each with what a refusal has to say."""
     link = tarfile.TarInfo("link")
@@ -60,6 +69,7 @@ def hostile_archives() -> dict[str, tuple[bytes, str]]:
             gzip.compress(header("p", 4 << 20, tarfile.GNUTYPE_LONGNAME) + bytes(4 << 20)),
             "it has a header of 4194304 bytes",
         ),
+        "a map of a sparse file of 64 MB": (sparse_map(1 << 17), "a member with headers of more than 2097152 bytes"),
         "a link": (gzip.compress(link.tobuf()), "neither a file nor a folder"),
         "a path above": (archive(("../outside", 1)), "would lie outside"),
         "a name with a zero": (gzip.compress(header("a", 0)[:1] + b"\0" * 511), ""),

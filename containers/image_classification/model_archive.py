@@ -13,6 +13,8 @@ MOST_TIMES = 100
 ALWAYS_UNPACKED = 64 << 20
 MOST_MEMBERS = 10_000
 LONGEST_READ = 1 << 20
+LONGEST_HEADERS = 2 << 20
+"""Bytes of all headers before one member."""
 
 
 class UnusableArchiveError(ValueError):
@@ -22,13 +24,21 @@ class UnusableArchiveError(ValueError):
 class BoundedReads(gzip.GzipFile):
     """A gzip file of which little is read at once.
 
-    tarfile reads a member's extended header whole, and two megabytes of gzip can hold one of two gigabytes.
+    tarfile reads a member's extended header whole, and two megabytes of gzip can hold one of two gigabytes. The map
+    of a sparse file is read in small pieces, for as long as it goes on.
     """
+
+    headers: int | None = 0
+    """Bytes read for a member, None once more than headers is read."""
 
     def read(self, size: int | None = -1) -> bytes:
         """Read on; raises tarfile.ReadError for more than a header or a piece of a file needs."""
         if size is None or not 0 <= size <= LONGEST_READ:
             raise tarfile.ReadError(f"it has a header of {size} bytes")
+        if self.headers is not None:
+            self.headers += size
+            if self.headers > LONGEST_HEADERS:
+                raise UnusableArchiveError(f"it has a member with headers of more than {LONGEST_HEADERS} bytes")
         return super().read(size)
 
 
@@ -39,7 +49,8 @@ def unpack_archive(archive: Path, target: Path) -> None:
     """
     try:
         with BoundedReads(archive) as packed, tarfile.open(fileobj=packed, mode="r:") as members:
-            listed = listed_members(members, archive.stat().st_size)
+            listed = listed_members(packed, members, archive.stat().st_size)
+            packed.headers = None
             members.extractall(target, [plain_member(member, target) for member in listed])  # noqa: S202
     except UnusableArchiveError:
         raise
@@ -47,12 +58,13 @@ def unpack_archive(archive: Path, target: Path) -> None:
         raise UnusableArchiveError(" ".join(str(broken).split()) or type(broken).__name__) from broken
 
 
-def listed_members(members: tarfile.TarFile, packed: int) -> list[tarfile.TarInfo]:
+def listed_members(reads: BoundedReads, members: tarfile.TarFile, packed: int) -> list[tarfile.TarInfo]:
     """The members of an archive of `packed` bytes; raises UnusableArchiveError for more than the bounds allow."""
     most = min(MOST_UNPACKED, max(MOST_TIMES * packed, ALWAYS_UNPACKED))
     unpacked = 0
     listed: list[tarfile.TarInfo] = []
     for member in members:
+        reads.headers = 0
         if member.size < 0:
             raise UnusableArchiveError(f"{member.name} claims {member.size} bytes")
         unpacked += member.size
