@@ -25,6 +25,8 @@ DEFAULT_REGION = "us-east-1"
 CONTROL_PREFIX = "/_local_aws/"
 """The server's own paths, which speak JSON."""
 LARGEST_FORM = 1 << 20
+LARGEST_UNPACKED = 32 << 20
+"""Bytes that a compressed request may hold."""
 LONGEST_REGION = 32
 MOST_FIELDS = 10_000
 OLD_SIGNATURE = re.compile(r"(AWS \S+:\S+|Bearer \S+)\Z")
@@ -110,7 +112,7 @@ def check_call(call: AwsCall, document: Any) -> None:
 
 def form_of(environ: WSGIEnvironment) -> dict[str, str]:
     """Return the fields of a small form body (the query protocol), leaving the body readable for whoever comes next."""
-    if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+    if not _is_form(environ):
         return {}
     size = content_length(environ)
     if not 0 < size <= LARGEST_FORM:
@@ -126,6 +128,32 @@ def content_length(environ: WSGIEnvironment) -> int:
     if LENGTH.fullmatch(declared) is None:
         raise AwsError("InvalidRequest", f"The header Content-Length is {declared!r}; a number of bytes is expected.")
     return int(declared)
+
+
+def unpack_body(environ: WSGIEnvironment) -> None:
+    """Put the plain body in the place of one that botocore compressed; raises SerializationException for damaged data.
+
+    botocore compresses large requests of a few actions, such as PutMetricData. An object of S3 and an invocation of an
+    endpoint keep their encoding: it is part of what they carry.
+    """
+    is_call = "HTTP_X_AMZ_TARGET" in environ or _is_form(environ)
+    if environ.get("HTTP_CONTENT_ENCODING") != "gzip" or not is_call:
+        return
+    packed = environ["wsgi.input"].read(content_length(environ))
+    try:
+        unpacking = zlib.decompressobj(wbits=31)
+        body = unpacking.decompress(packed, LARGEST_UNPACKED)
+    except zlib.error as error:
+        raise AwsError("SerializationException", f"The request body is not compressed with gzip: {error}") from error
+    if not unpacking.eof:
+        limit = f"The request body is cut off, or holds more than {LARGEST_UNPACKED} bytes."
+        raise AwsError("SerializationException", limit)
+    environ.update({"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))})
+    del environ["HTTP_CONTENT_ENCODING"]
+
+
+def _is_form(environ: WSGIEnvironment) -> bool:
+    return str(environ.get("CONTENT_TYPE", "")).startswith("application/x-www-form-urlencoded")
 
 
 def read_json(body: bytes) -> Any:

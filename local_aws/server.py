@@ -28,6 +28,7 @@ from local_aws.calls import (
     identify,
     read_json,
     signature,
+    unpack_body,
 )
 from local_aws.constraints import service_model
 from local_aws.control import Control
@@ -70,6 +71,7 @@ class LocalAws:
         form: dict[str, str] = {}
         try:
             self._access.check(environ)
+            unpack_body(environ)
             content_length(environ)
             form.update(form_of(environ))
             return self._route(environ, form, request_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,6 +23,7 @@ OVERFLOWING = training_request("x")
 OVERFLOWING["AlgorithmSpecification"] = {**OVERFLOWING["AlgorithmSpecification"], "MetricDefinitions": [REGEX]}
 NESTED = {"NestedPropertyName": "CreationTime", "Filters": [{"Name": "a", "Operator": "Equals", "Value": "b"}]}
 TOKEN_OF_TEXTS, TOKEN_OF_NUMBERS = "WyJhIiwgMi4wLCAiYSJd", "WzEuMCwgMi4wLCAiYSJd"
+BOMB = gzip.compress(bytes(64 << 20))
 SQS = {"X_Amz_Target": "AmazonSQS.CreateQueue"}
 NO_XML = {"Content_MD5": "x"}
 
@@ -50,6 +52,12 @@ REFUSED = {
         call("Search", dumped({"Resource": "TrainingJob", "NextToken": "²"})),
         "ValidationException",
     ),
+    "not compressed, as it says": (call("ListModels", b"{}", Content_Encoding="gzip"), "SerializationException"),
+    "compressed and cut off": (
+        call("ListModels", gzip.compress(b"{}")[:-9], Content_Encoding="gzip"),
+        "SerializationException",
+    ),
+    "64 MiB in 64 KiB": (call("ListModels", BOMB, Content_Encoding="gzip"), "SerializationException"),
     "a pattern that overflows": (call("CreateTrainingJob", dumped(OVERFLOWING)), "ValidationException"),
     "a length in words": (raw("POST", "/", "sagemaker", b"{}", Content_Length="two"), "InvalidRequest"),
     "a negative length": (raw("POST", "/", "iam", b"a=b", Content_Length="-3"), "InvalidRequest"),

@@ -18,9 +18,10 @@ def raw(method: str, path: str, service: str, body: bytes = b"", **headers: str)
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1", errors="replace") + body
 
 
-def call(action: str, body: bytes) -> bytes:
+def call(action: str, body: bytes, **headers: str) -> bytes:
     """A call of SageMaker's control plane."""
-    return raw("POST", "/", "sagemaker", body, X_Amz_Target=f"SageMaker.{action}", Content_Type="application/json")
+    named = {"X_Amz_Target": f"SageMaker.{action}", "Content_Type": "application/json", **headers}
+    return raw("POST", "/", "sagemaker", body, **named)
 
 
 def control(path: str, body: bytes) -> bytes:

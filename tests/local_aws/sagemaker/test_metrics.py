@@ -203,3 +203,13 @@ def test_a_transform_job_reports_what_its_instance_uses(scripted: Scripted, cont
     known = cloudwatch.list_metrics(Namespace="/aws/sagemaker/TransformJobs", MetricName="CPUUtilization")["Metrics"]
     (host,) = [d["Value"] for metric in known for d in metric["Dimensions"] if d["Value"].startswith(f"{name}/i-")]
     assert points(cloudwatch, "/aws/sagemaker/TransformJobs", "MemoryUtilization", Host=host)
+
+
+def test_a_request_that_botocore_compresses_is_read(cloudwatch: Any) -> None:
+    name = f"compressed-{unique('metric')}"
+    data = [{"MetricName": name, "Value": float(number), "Unit": "None"} for number in range(500)]
+
+    cloudwatch.put_metric_data(Namespace="tests", MetricData=data)  # more than 10 KB: its body is gzip
+
+    (found,) = points(cloudwatch, "tests", name)
+    assert (found["SampleCount"], found["Maximum"]) == (500, 499)
