@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.orc
-import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
 from include.datasets.errors import DatasetError, reading_foreign_bytes
@@ -25,6 +24,7 @@ from include.datasets.s3_faults import STORAGE_CLASSES
 from include.datasets.sources.archived_objects import ArchivedObjects
 from include.datasets.sources.inventory_manifest import FIELD, InventoryFile, InventoryManifest
 from include.datasets.sources.object_table import SCHEMA
+from include.datasets.sources.parquet_document import open_parquet, plain_texts
 from include.datasets.sources.text_document import unread
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ TIERS = ("storageclass", "intelligenttieringaccesstier")
 """Optional fields that say whether an object has to be restored before it can be read."""
 BATCH_ROWS = 50_000
 CHUNK_BYTES = 1 << 20
+LONGEST_CELL = 4096
+"""Bytes of a text; a key has at most 1,024, three times as many where it is percent-encoded."""
 SPOOLED_BYTES = 64 << 20
 """Parquet and ORC are read from their ends: a larger file waits on disk."""
 
@@ -116,7 +118,8 @@ def _decoded(keys: pa.StringArray) -> pa.StringArray:
 
 def _parquet(stream: CheckedStream, manifest: InventoryManifest) -> Iterator[pa.RecordBatch]:
     with _spooled(stream) as file:
-        yield from pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=_wanted(manifest))
+        for batch in open_parquet(file).iter_batches(BATCH_ROWS, columns=_wanted(manifest)):
+            yield plain_texts(batch, LONGEST_CELL)
 
 
 def _orc(stream: CheckedStream, manifest: InventoryManifest) -> Iterator[pa.RecordBatch]:

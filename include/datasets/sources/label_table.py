@@ -34,6 +34,8 @@ from include.run_conf.dataset import GroundTruthConf
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+LONGEST_NAME = 1024
+"""Letters of the name of a class or split."""
 FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, 0: False, 1: True}
 """Cells of a class column; the numbers stand for 0.0, 1.0, false and true as well."""
 
@@ -158,8 +160,12 @@ class _Rows:
         if wrong is not None:
             self._problems.add(f"line {line}: path = {shortened(path)}: {wrong}")
             return None
+        split = self._split_of(cells)
+        if split and len(split) > LONGEST_NAME:
+            self._problems.add(f"line {line}: split = {shortened(split)}: write train, validation or test")
+            return None
         labels = self._named(line, cells[self._label]) if self._label is not None else self._flagged(line, cells)
-        return None if labels is None else TableRow(self._uri, line, path, labels, self._split_of(cells))
+        return None if labels is None else TableRow(self._uri, line, path, labels, split)
 
     def _split_of(self, cells: Cells) -> str | None:
         if self._split is None:
@@ -172,6 +178,11 @@ class _Rows:
         wrong = [name for name in names if not isinstance(name, str | int) or isinstance(name, bool)]
         if wrong:
             self._problems.add(f"line {line}: label = {shortened(cell)}: write a class name")
+            return None
+        if any(len(str(name)) > LONGEST_NAME for name in names):
+            self._problems.add(
+                f"line {line}: label = {shortened(cell)}: a class name has at most {LONGEST_NAME} letters"
+            )
             return None
         return tuple(dict.fromkeys(str(name).strip() for name in names))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from include.datasets.errors import DatasetError, reading_foreign_bytes
+from include.datasets.sources.parquet_document import cells_of, open_parquet
 from include.datasets.sources.text_document import not_utf8, parse_json, text_lines
 
 FIELD = "dataset.label_tables"
@@ -62,9 +63,13 @@ def checked_path(path: str) -> str | None:
 
 
 def shortened(cell: object) -> str:
-    """Show a cell as Python writes it, cut after 80 characters."""
-    text = repr(cell)
+    """Show a cell as Python writes it, cut after 80 characters, without writing all of a long one first."""
+    text = repr([_cut(entry) for entry in cell[:5]] if isinstance(cell, list) else _cut(cell))
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _cut(cell: object) -> object:
+    return cell[:80] if isinstance(cell, str | bytes) else cell
 
 
 def open_table(uri: str, body: bytes) -> tuple[list[str], Lines]:
@@ -110,7 +115,7 @@ def _parquet(uri: str, body: bytes) -> tuple[list[str], Lines]:
         return LabelTableError(f"{FIELD} {uri} is no Parquet document that can be read: {reason}")
 
     with reading_foreign_bytes(no_parquet):
-        file = pq.ParquetFile(io.BytesIO(body))
+        file = open_parquet(io.BytesIO(body))
         names = file.schema_arrow.names
         rows = file.metadata.num_rows
     if rows > MOST_ROWS:
@@ -130,7 +135,7 @@ def _parquet_rows(uri: str, file: pq.ParquetFile, names: Sequence[str]) -> Itera
 
     with reading_foreign_bytes(unreadable):
         for batch in file.iter_batches(BATCH_ROWS, columns=list(names)):
-            for cells in zip(*(batch.column(name).to_pylist() for name in names), strict=True):
+            for cells in zip(*(cells_of(batch.column(name)) for name in names), strict=True):
                 yield cells
                 row += 1
 

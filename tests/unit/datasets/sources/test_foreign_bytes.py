@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import re
@@ -20,6 +21,7 @@ from include.datasets.sources.inventory import Inventory
 from include.datasets.sources.label_table import read_label_tables
 from include.datasets.sources.labels_file import read_labels_file
 from include.datasets.sources.row_keys import row_objects
+from tests.fuzz.bounds import within
 from tests.unit.datasets.sources.inventories import Report
 from tests.unit.datasets.sources.memory_s3 import MemoryListing, MemoryS3
 
@@ -172,6 +174,19 @@ def test_a_file_of_an_inventory_with_an_odd_column_is_named(
             assert column.null_count == 0
 
 
+def test_a_text_of_a_megabyte_that_every_row_of_an_inventory_repeats_is_refused(bucket: MemoryS3) -> None:
+    rows = 2000
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * (1 << 20)]))
+    columns = {**INVENTORY, "key": repeated, "size": pa.array([1] * rows), "e_tag": pa.array(["e1"] * rows)}
+    inventory = Inventory(bucket.client, inventory_of(bucket, columns), bucket.name)
+
+    with (
+        within(seconds=20, megabytes=200),
+        pytest.raises(DatasetError, match="a text of 1048576 bytes, more"),
+    ):
+        inventory.find(["images/cat/1.jpg"])
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -235,6 +250,26 @@ def test_long_paths_that_a_small_file_stands_for_fill_no_memory(bucket: MemoryS3
     assert len(str(error.value)) < 3000
     with pytest.raises(DatasetError, match=r"line 1 has the path 'x+\.\.\.: has 2000 bytes, and a key at most 1024"):
         read_label_tables(bucket.client, [bucket.put("a.lst", b"0\t1\t" + b"x" * 2000)])
+
+
+@pytest.mark.parametrize("column", ["path", "label", "labels", "split", "class"])
+def test_a_text_of_a_megabyte_that_every_row_repeats_is_held_once(bucket: MemoryS3, column: str) -> None:
+    rows = 2000
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * (1 << 20)]))
+    columns: dict[str, pa.Array] = {
+        "path": pa.array([f"{row}.jpg" for row in range(rows)]),
+        "label": pa.array(["cat"] * rows),
+    }
+    if column == "class":
+        columns = {"path": columns["path"], "cat": repeated}
+    elif column == "labels":
+        columns["label"] = pa.ListArray.from_arrays(pa.array(range(rows + 1), pa.int32()), repeated)
+    else:
+        columns[column] = repeated
+    uri = bucket.put("a.parquet", parquet(columns))
+
+    with within(seconds=20, megabytes=200), contextlib.suppress(DatasetError):
+        read_label_tables(bucket.client, [uri])
 
 
 def test_a_table_of_more_rows_than_a_dataset_has_is_refused_before_it_is_read(
