@@ -40,7 +40,7 @@ def main() -> int:
     """Run the demo; what can go wrong ends as a message and exit code 1."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LINE_WIDTH)
     try:
-        demo(console)
+        demo(console, STATE, *requested_ports())
     except (ServicesError, AirflowError, RunFailedError, SummaryError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -53,9 +53,9 @@ def main() -> int:
     return 0
 
 
-def demo(console: Console) -> None:
-    """Start the services where they are not up, run the chain once, and write the summary."""
-    services = up(STATE, *requested_ports(), lambda line: console.print(line, markup=False))
+def demo(console: Console, state: Path, aws_port: int, airflow_port: int) -> None:
+    """Start the services unless they are up, run the chain once, and write the summary into the `state` folder."""
+    services = up(state, aws_port, airflow_port, lambda line: console.print(line, markup=False))
     console.print(services.sign_in_hint(), markup=False)
     session = local_session()
     s3 = session.client("s3", endpoint_url=services.aws_url, config=client_config())
@@ -77,13 +77,13 @@ def demo(console: Console) -> None:
         jobs: list[TrainingJob] = watch.look()
         summary = read_summary(airflow, session, services, run_id, jobs)
 
-    file = STATE / "demo-summary.json"
+    file = state / "demo-summary.json"
     write_private(file, summary.to_json())
-    page = STATE / "demo-dataset.html"
+    page = state / "demo-dataset.html"
     page.write_bytes(dataset_page(s3, summary))
     print_summary(console, summary, jobs)
     console.print(f"\n{services.sign_in_hint()}", markup=False)
-    shown = f"Dataset page: {page.relative_to(STATE.parent)}   All figures: {file.relative_to(STATE.parent)}"
+    shown = f"Dataset page: {page.relative_to(state.parent)}   All figures: {file.relative_to(state.parent)}"
     console.print(f"{shown}   `make down` ends the services.", markup=False)
     console.print(COMMANDS_HINT, markup=False)
 

@@ -1,8 +1,11 @@
-"""The commands of the README, as they stand there, against an Airflow and a local AWS that run."""
+"""What the README shows: the demo, and the commands as they stand there, against what the demo started."""
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,10 +14,12 @@ from typing import Any
 
 import boto3
 import pytest
+from rich.console import Console
 
 from demo.airflow_client import DagRun
 from demo.bootstrap import client_config
-from demo.services import Services, down, up
+from demo.run import LINE_WIDTH, demo
+from demo.services import Services, down
 from tests.end_to_end.live_airflow import Operator
 from tests.ports import free_port
 from tests.unit.docs.commands import ROOT, readme_commands
@@ -34,9 +39,21 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def services(state: Path) -> Iterator[Services]:
-    yield up(state, free_port(), free_port(), print)
-    down(state, print)
+def shown(state: Path) -> Iterator[str]:
+    """What `make demo` prints once the environments are there; its services run until the end."""
+    terminal = io.StringIO()
+    try:
+        demo(Console(file=terminal, highlight=False, width=LINE_WIDTH), state, free_port(), free_port())
+        yield terminal.getvalue()
+    finally:
+        down(state, print)
+
+
+@pytest.fixture(scope="module")
+def services(shown: str, state: Path) -> Services:
+    services = Services.read(state)
+    assert services is not None, shown
+    return services
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +93,23 @@ def run(command: str, state: Path, folder: Path, **environment: str) -> str:
     return ended.stdout
 
 
+def test_the_demo_shows_what_the_readme_says(shown: str, state: Path) -> None:
+    """Figures differ from run to run; stages, kinds of jobs and the names of figures do not."""
+    (block,) = re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    stages = re.findall(r"^  (\w+) +success ", block, re.MULTILINE)
+    figures = re.findall(r"^  ([A-Z][a-z]+(?: [a-z]+)?)  ", block.partition("\n\n")[2], re.MULTILINE)
+    assert (len(stages), len(figures)) == (7, 8)
+
+    for stage in stages:
+        assert re.search(rf"^ *{stage} +success", shown, re.MULTILINE), shown
+    for figure in figures:
+        assert re.search(rf"^ *{figure} {{2}}", shown, re.MULTILINE), shown
+    summary = json.loads((state / "demo-summary.json").read_text())
+    assert f"{summary['test_accuracy']:.4f}" in shown
+    assert summary["test_accuracy"] > 0.9
+    assert "<h2" in (state / "demo-dataset.html").read_text()
+
+
 def test_every_command_that_reaches_what_runs_works_as_written(
     services: Services, airflow: Operator, s3: Any, state: Path, folder: Path
 ) -> None:
@@ -85,12 +119,13 @@ def test_every_command_that_reaches_what_runs_works_as_written(
     assert (len(commands), len(triggered)) == (4, 2)
     own = {"AIRFLOW_HOME": str(folder / "other"), "AWS_PROFILE": "mine", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 
+    before = {each.run_id for each in airflow.dag_runs(DAG_ID)}
     for command in commands:
         run(command, state, folder, **own)
 
     bucket = services.settings.data_bucket
     assert len(s3.list_objects_v2(Bucket=bucket, Prefix="flowers/")["Contents"]) == IMAGES
-    runs = airflow.dag_runs(DAG_ID)
+    runs = [each for each in airflow.dag_runs(DAG_ID) if each.run_id not in before]
     assert len(runs) == len(triggered)
     (flowers,) = [each for each in runs if each.conf["dataset"]["name"] == "flowers"]
     wait_for_check(airflow, flowers)
