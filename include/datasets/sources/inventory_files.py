@@ -179,7 +179,7 @@ def _objects(uri: str, batch: pa.RecordBatch, manifest: InventoryManifest) -> pa
     key, etag, size = (batch[cast(str, manifest.column(name))] for name in ("key", "etag", "size"))
     columns = zip((key, etag, size), SCHEMA.types, strict=True)
     objects = pa.RecordBatch.from_arrays([column.cast(kind) for column, kind in columns], schema=SCHEMA)
-    objects.validate(full=True)  # a string of another encoding than UTF-8 fails only where it is looked at
+    objects.validate(full=True)  # a string of another encoding than UTF-8 fails only when it is read
     for name in SCHEMA.names:
         if objects[name].null_count:
             raise _unreadable(uri, f"it has rows without {name}")

@@ -1,7 +1,7 @@
-"""Connections to web servers that nobody trusts: where they lead is looked at first, and they may not drip.
+"""Connections to web servers that nobody trusts: where they lead is checked first, and slow ones are given up.
 
-A name is resolved once, all its addresses are looked at, and the connection goes to one of those: a name that leads
-elsewhere a moment later (DNS rebinding) is not asked again. The address that was really reached is looked at as well.
+A name is resolved once, all its addresses are checked, and the connection goes to one of those: a name that leads
+elsewhere a moment later (DNS rebinding) is not asked again. The address that was really reached is checked as well.
 """
 
 from __future__ import annotations

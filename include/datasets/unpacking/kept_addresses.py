@@ -1,6 +1,6 @@
 """The one place where the query of a web address is kept: beside what was unpacked from it, and shown nowhere.
 
-A pre-signed address gives whoever reads it the file. So a run goes on with a sealed one, `https://host/a.zip?kept-query=
+A pre-signed address gives whoever reads it the file. So a run continues with a sealed one, `https://host/a.zip?kept-query=
 0123456789abcdef`, and so do its XComs, its logs and `dataset.json`; the address itself lies in
 
     s3://DATA/unpacked/NAME/0123456789abcdef/address.txt

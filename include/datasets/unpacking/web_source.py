@@ -141,7 +141,7 @@ class WebSource:
         except DatasetError:
             raise
         except ValueError:
-            pass  # a name: what it leads to is looked at when it is connected
+            pass  # a name: what it leads to is checked when it is connected
         return url
 
     def _manager(self, url: SplitResult) -> urllib3.PoolManager:
