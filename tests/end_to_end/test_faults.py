@@ -234,7 +234,6 @@ def test_a_task_whose_local_aws_was_started_again_fails_and_starts_no_other_job(
 
     world.start_again(*arguments(gates))
 
-    finished = operator.finished(run.dag_id, run.run_id)
-    assert (finished.state, operator.task(run.dag_id, run.run_id, TRAIN).state) == ("failed", "failed")
+    assert operator.finished_task(run.dag_id, run.run_id, TRAIN).state == "failed"
     assert f"AWS does not have the training job {run.job} any more" in log_of(operator, run)
     assert world.training_jobs() == {}
