@@ -25,7 +25,7 @@ from tests.ports import free_port
 from tests.unit.docs.commands import ROOT, readme_commands
 from tests.unit.recordio.pictures import jpeg
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.enable_socket]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.enable_socket, pytest.mark.timeout(1800)]
 
 DAG_ID = "image_classification"
 CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "local", "aws_secret_access_key": "local"}
