@@ -107,13 +107,14 @@ class World:
 def running_world(state: Path, *arguments: str) -> Iterator[World]:
     """Start a local AWS, make what the settings name, and end it at the end."""
     aws = start_local_aws(state, *arguments)
+    world = World(aws, replace(LocalSettings.at(aws.url), poll_seconds=1))
     try:
-        settings = replace(LocalSettings.at(aws.url), poll_seconds=1)
-        session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=settings.region)
-        bootstrap(settings, session, aws.url)
-        yield World(aws, settings)
+        region = world.settings.region
+        session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=region)
+        bootstrap(world.settings, session, aws.url)
+        yield world
     finally:
-        aws.end()
+        world.aws.end()  # a test may have started another one in its place
 
 
 def _credentials() -> Mapping[str, Any]:
