@@ -79,24 +79,24 @@ def too_slow(error: BaseException) -> TooSlowError | None:
     return None
 
 
-class _PacedSocket(socket.socket):
+class _PacedReading:
+    """What both kinds of socket share: each read reports how long it waited, and for how many bytes."""
+
     pace: Pace
 
     def recv_into(self, *arguments: Any) -> int:
         started = monotonic()
-        arrived = super().recv_into(*arguments)
+        arrived: int = super().recv_into(*arguments)  # type: ignore[misc]
         self.pace.waited(monotonic() - started, arrived)
         return arrived
 
 
-class _PacedSecureSocket(ssl.SSLSocket):
-    pace: Pace
+class _PacedSocket(_PacedReading, socket.socket):
+    pass
 
-    def recv_into(self, *arguments: Any) -> int:
-        started = monotonic()
-        arrived = super().recv_into(*arguments)
-        self.pace.waited(monotonic() - started, arrived)
-        return arrived
+
+class _PacedSecureSocket(_PacedReading, ssl.SSLSocket):
+    pass
 
 
 class _Paced:

@@ -135,7 +135,7 @@ def _channel_problems(
 ) -> Iterator[Problem]:
     shape, color = network.get("image_shape", "3,224,224"), dataset.packing.color
     if dataset.packing.pass_through or (parent and color):
-        return  # a reader makes one channel of three: what learned from such images goes on with them
+        return  # a reader makes one channel of three: what learned from such images is trained further on them
     whose = f" of {parent.job}" if parent else ""
     yield from channels_meet(f"{BASE}.image_shape", shape, color, whose=whose)
 

@@ -28,13 +28,13 @@ TEST_EVENT = "s3:TestEvent"
 
 @dataclass
 class Arrivals:
-    """How much the messages told of so far; nothing of the messages themselves is kept."""
+    """How many messages and images there were so far; nothing of the messages themselves is kept."""
 
     messages: int = 0
     images: int = 0
 
     def count(self, body: str) -> None:
-        """Count a message that tells of images, or of something that this project does not know."""
+        """Count a message about images, or about something that this project does not know."""
         try:
             content = json.loads(body)
         except (ValueError, RecursionError):

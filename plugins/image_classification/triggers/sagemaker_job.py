@@ -23,7 +23,7 @@ UNKNOWN = "Unknown"
 class SageMakerJobTrigger(BaseTrigger):
     """Fires once with `{"name", "status", "message"}` when the job reached a final status.
 
-    `status` is AWS's own, or `TimedOut` (the limit passed: the job was told to stop), or `Unknown` (AWS has no such
+    `status` is AWS's own, or `TimedOut` (the limit passed: the job was stopped), or `Unknown` (AWS has no such
     job any more), or `Unreachable` (AWS refuses to describe the job); `message` says why. Airflow calls `on_kill` when
     a person clears the deferred task or marks it as failed or succeeded, and then the job is stopped. It does not call
     it on a timeout, which is why the limit is kept here, nor when the triggerer restarts: a new trigger waits then.
