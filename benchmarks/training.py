@@ -25,15 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from include.datasets.version import DatasetVersion
+from include.sagemaker.naming import job_name
 from include.settings import Settings
-from include.training.naming import job_name
-from tests.dags.airflow_home import ROOT, migrate_once
 from tests.end_to_end.chaos.deployment import publish_small_version
-from tests.end_to_end.gated_algorithm import OPEN_AFTER, PACE
-from tests.end_to_end.live_airflow import LiveAirflow, Operator, conf_of
-from tests.end_to_end.world import World, running_world
-from tests.local_aws.control import calls
-from tests.local_aws.running import eventually
+from tests.support.airflow_home import ROOT, migrate_once
+from tests.support.control import calls
+from tests.support.gated_algorithm import OPEN_AFTER, PACE
+from tests.support.live_airflow import LiveAirflow, Operator, conf_of
+from tests.support.local_aws import eventually
+from tests.support.world import World, running_world
 
 DAG_ID = "train_model"
 TRAIN = "training.train"

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
+from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import run_conf_params
-from image_classification.preflight import check_conf
-from image_classification.task_defaults import DEFAULT_ARGS
-from image_classification.task_groups.dataset import dataset
+from image_classification.stages.dataset import dataset
+from image_classification.tasks.check_conf import check_conf
 
 with DAG(
     "build_dataset",

@@ -25,7 +25,8 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
-from image_classification.clean_up import (
+from image_classification.defaults import DEFAULT_ARGS
+from image_classification.tasks.clean_up import (
     abort_unfinished_uploads,
     clean_up_params,
     delete_forgotten_endpoints,
@@ -33,7 +34,6 @@ from image_classification.clean_up import (
     delete_unserved_models,
     stop_orphaned_jobs,
 )
-from image_classification.task_defaults import DEFAULT_ARGS
 
 with DAG(
     "clean_up",

@@ -12,11 +12,11 @@ from typing import Any
 
 from airflow.sdk import DAG
 
+from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import run_conf_params
-from image_classification.model_choice import choose_model, model_version_param
-from image_classification.summary import summarise
-from image_classification.task_defaults import DEFAULT_ARGS
-from image_classification.task_groups.deployment import deployment
+from image_classification.stages.deployment import deployment
+from image_classification.tasks.choose_model import choose_model, model_version_param
+from image_classification.tasks.summary import summarise
 
 with DAG(
     "deploy_endpoint",

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from image_classification.endpoint_check import measure_endpoint
+from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import run_conf_params
-from image_classification.preflight import check_conf
-from image_classification.task_defaults import DEFAULT_ARGS
-from image_classification.task_groups.dataset import use_version
+from image_classification.stages.dataset import use_version
+from image_classification.tasks.check_conf import check_conf
+from image_classification.tasks.endpoint_check import measure_endpoint
 
 with DAG(
     "evaluate_endpoint",

@@ -26,16 +26,16 @@ from typing import Any
 
 from airflow.sdk import DAG
 
+from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import run_conf_params
-from image_classification.growth import find_new_images, has_gained
 from image_classification.schedules import on_new_images
-from image_classification.summary import summarise
-from image_classification.task_defaults import DEFAULT_ARGS
-from image_classification.task_groups.dataset import dataset
-from image_classification.task_groups.deployment import deployment
-from image_classification.task_groups.evaluation import evaluation
-from image_classification.task_groups.registration import registration
-from image_classification.task_groups.training import training
+from image_classification.stages.dataset import dataset
+from image_classification.stages.deployment import deployment
+from image_classification.stages.evaluation import evaluation
+from image_classification.stages.registration import registration
+from image_classification.stages.training import training
+from image_classification.tasks.growth import find_new_images, has_gained
+from image_classification.tasks.summary import summarise
 
 with DAG(
     "retrain_on_new_images",

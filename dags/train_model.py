@@ -22,14 +22,14 @@ from typing import Any
 
 from airflow.sdk import DAG
 
+from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import run_conf_params
-from image_classification.preflight import check_conf
-from image_classification.summary import summarise
-from image_classification.task_defaults import DEFAULT_ARGS
-from image_classification.task_groups.dataset import use_version
-from image_classification.task_groups.evaluation import evaluation
-from image_classification.task_groups.registration import registration
-from image_classification.task_groups.training import training
+from image_classification.stages.dataset import use_version
+from image_classification.stages.evaluation import evaluation
+from image_classification.stages.registration import registration
+from image_classification.stages.training import training
+from image_classification.tasks.check_conf import check_conf
+from image_classification.tasks.summary import summarise
 
 with DAG(
     "train_model",

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from include.deployment.existing import existing
 from include.deployment.prediction import Prediction
-from include.training.results import JobRole
+from include.sagemaker.answers import existing
+from include.sagemaker.job_results import JobRole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from include.evaluation.endpoint import EndpointEvaluation
     from include.evaluation.leaderboard import Leaderboard, LeaderboardJob
     from include.evaluation.metrics import Evaluation
+    from include.sagemaker.naming import Run
     from include.settings import Settings
-    from include.training.naming import Run
 
 
 ROLES: dict[str, JobRole] = {"tuning": "tuning", "incremental": "incremental"}

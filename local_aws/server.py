@@ -34,8 +34,8 @@ from local_aws.constraints import service_model
 from local_aws.control import Control
 from local_aws.moto_backend import Moto, MotoFailure, MotoRequestHandler, account_of
 from local_aws.responses import error_response, json_response
-from local_aws.sagemaker.area import NotHeldHere
-from local_aws.sagemaker.context import OWN_CALLS, Server
+from local_aws.sagemaker.core.area import NotHeldHere
+from local_aws.sagemaker.core.context import OWN_CALLS, Server
 from local_aws.sagemaker.service import SageMaker, SageMakers
 
 SAGEMAKER_TARGET = "SageMaker."

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import cv2
 
+from im2rec.list_packing import ListPacker
+from im2rec.new_files import BUFFER_BYTES
+from im2rec.progress import Progress
 from include.recordio.codec_memory import keep_freed_memory
 from include.recordio.image_steps import ImageSteps
-from include.recordio.list_packing import ListPacker
 from include.recordio.lists import listed_images
-from include.recordio.new_files import BUFFER_BYTES
-from include.recordio.progress import Progress
 
 
 def pack_list(path: Path, root: Path, side: int, *, fast_decode: bool = False) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cv2.typing import MatLike
 
 SIDE = 256
-OURS = [sys.executable, "-m", "include.recordio.im2rec"]
+OURS = [sys.executable, "-m", "im2rec"]
 OPTIONS = ["--resize", str(SIDE)]
 
 

@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from include.clean_up.findings import Finding
-from include.clean_up.resource_tags import pages_of, tags_of
 from include.datasets.layout import VersionLayout
 from include.datasets.version import DatasetVersion, find
 from include.deployment.registry import read_model
+from include.sagemaker.tags import pages_of, tags_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

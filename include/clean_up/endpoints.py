@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.clean_up.findings import Airflow, Finding
-from include.clean_up.resource_tags import is_named_by_content, pages_of, tags_of
 from include.deployment.endpoint import CHANGING, KEEP_TAG, tear_down
-from include.deployment.existing import existing
+from include.sagemaker.answers import existing
+from include.sagemaker.tags import is_named_by_content, pages_of, tags_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.clean_up.findings import FINISHED, Airflow, Finding, StillNeededError
-from include.clean_up.resource_tags import pages_of, tags_of, task_of_job
-from include.training.naming import LONGEST_NAME, LONGEST_TUNING_NAME
-from include.training.results import is_of_deployment
+from include.sagemaker.job_results import is_of_deployment
+from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME
+from include.sagemaker.tags import pages_of, tags_of, task_of_job
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

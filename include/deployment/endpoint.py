@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from include.deployment.existing import existing
 from include.deployment.model import ensure_model, model_request
-from include.training.naming import Run, content_name
+from include.sagemaker.answers import existing
+from include.sagemaker.naming import Run, content_name
 from include.training.requests import tags
 
 if TYPE_CHECKING:

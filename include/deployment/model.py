@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from include.deployment.existing import existing
-from include.training.naming import Run, content_name
+from include.sagemaker.answers import existing
+from include.sagemaker.naming import Run, content_name
 from include.training.requests import image_uri, tags, vpc_config
 
 if TYPE_CHECKING:

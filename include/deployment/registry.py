@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from include.deployment.existing import existing, is_absent
-from include.training.epochs import epochs_of_job
+from include.sagemaker.answers import existing, is_absent
+from include.sagemaker.epochs import epochs_of_job
+from include.sagemaker.job_results import OBJECTIVE, describe_training_job
 from include.training.label_sets import label_set_fingerprint
 from include.training.requests import image_uri, tag_value, tags
-from include.training.results import OBJECTIVE, describe_training_job
 from include.training.selection import BestModel
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from include.datasets.version import DatasetVersion
     from include.evaluation.metrics import Evaluation
+    from include.sagemaker.job_results import JobResult
+    from include.sagemaker.naming import Run
     from include.settings import Settings
-    from include.training.naming import Run
-    from include.training.results import JobResult
 
 Approval = Literal["Approved", "Rejected", "PendingManualApproval"]
 REQUEST_TYPES = ["image/jpeg", "image/png", "application/x-image"]

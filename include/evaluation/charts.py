@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from include.pages.elements import Markup, joined, shown
-from include.training.epochs import EpochMetrics
+from include.sagemaker.epochs import EpochMetrics
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 640, 220, 44, 26
 

@@ -12,7 +12,7 @@ from include.evaluation.metrics import Evaluation, measure
 from include.evaluation.page import Example, ReportContents
 from include.evaluation.report import write_report
 from include.evaluation.transform import TransformError, read_answers, read_manifest
-from include.training.epochs import epochs_of_job
+from include.sagemaker.epochs import epochs_of_job
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from include.datasets.version import DatasetVersion
     from include.evaluation.leaderboard import Leaderboard
+    from include.sagemaker.epochs import EpochMetrics
+    from include.sagemaker.job_results import JobResult
+    from include.sagemaker.naming import Run
     from include.settings import Settings
-    from include.training.epochs import EpochMetrics
-    from include.training.naming import Run
-    from include.training.results import JobResult
     from include.training.selection import BestModel
 
 EXAMPLES = 12

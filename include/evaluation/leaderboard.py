@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from include.training.epochs import EpochMetrics, first_epoch_accuracy
-from include.training.results import OBJECTIVE, JobResult, Part
+from include.sagemaker.epochs import EpochMetrics, first_epoch_accuracy
+from include.sagemaker.job_results import OBJECTIVE, JobResult, Part
 from include.training.run_jobs import RunJob, with_epochs
 from include.training.selection import rank, unusable
 

@@ -13,8 +13,8 @@ from include.pages.elements import Markup, joined, note, page, section, shown, t
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+    from include.sagemaker.naming import Run
     from include.settings import Settings
-    from include.training.naming import Run
 
 DOCUMENT = "leaderboard.json"
 PAGE = "leaderboard.html"

@@ -14,8 +14,8 @@ from include.evaluation.leaderboard_page import leaderboard_sections
 from include.evaluation.metrics import Measurement
 from include.pages.charts import heat_map
 from include.pages.elements import Markup, joined, page, section, shown, table
-from include.training.epochs import EpochMetrics, KeptWeights, first_epoch_accuracy, kept_weights
-from include.training.results import JobResult
+from include.sagemaker.epochs import EpochMetrics, KeptWeights, first_epoch_accuracy, kept_weights
+from include.sagemaker.job_results import JobResult
 from include.training.selection import BestModel
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.datasets.layout import parse_s3_uri
 from include.deployment.prediction import read_probabilities
-from include.training.instance_types import transform_instance_type
+from include.sagemaker.instance_types import transform_instance_type
 from include.training.requests import tags
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from include.datasets.packed_test_images import PackedTestImages
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
+    from include.sagemaker.naming import Run
     from include.settings import Settings
-    from include.training.naming import Run
 
 ANSWER_SUFFIX = ".out"
 LONGEST_TRANSFORM = timedelta(hours=6)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from include.training.algorithm_image import METRIC_DEFINITIONS, algorithm_image, is_aws_image
+from include.sagemaker.image_uris import METRIC_DEFINITIONS, algorithm_image, is_aws_image
 from include.training.hyperparameters import (
     base_hyperparameters,
     incremental_hyperparameters,
@@ -21,8 +21,8 @@ from include.training.tuning_config import tuning_config
 if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
+    from include.sagemaker.naming import Run
     from include.settings import Settings
-    from include.training.naming import Run
     from include.training.selection import BestModel
     from include.training.warm_start import WarmStart
 

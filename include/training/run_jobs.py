@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from include.deployment.existing import existing
-from include.training.epochs import EpochMetrics, epochs_of_jobs
-from include.training.naming import LONGEST_TUNING_NAME, Run, job_name
-from include.training.results import OBJECTIVE, JobResult, Part, describe_training_job, is_of_deployment
+from include.sagemaker.answers import existing
+from include.sagemaker.epochs import EpochMetrics, epochs_of_jobs
+from include.sagemaker.job_results import OBJECTIVE, JobResult, Part, describe_training_job, is_of_deployment
+from include.sagemaker.naming import LONGEST_TUNING_NAME, Run, job_name
 from include.training.selection import rank, unusable
 
 if TYPE_CHECKING:

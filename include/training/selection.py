@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from include.training.results import OBJECTIVE, JobResult, Part
+from include.sagemaker.job_results import OBJECTIVE, JobResult, Part
 
 if TYPE_CHECKING:
     from include.run_conf import RunConf

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from include.sagemaker.job_results import OBJECTIVE
 from include.training.hyperparameters import tuning_epochs
-from include.training.results import OBJECTIVE
 from include.training.tuning_ranges import parameter_ranges, resource_limits
 
 if TYPE_CHECKING:

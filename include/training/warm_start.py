@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.deployment.existing import existing
 from include.problems import Problem, ProblemsError
 from include.run_conf.tuning import LATEST, WarmStartType
-from include.training.results import OBJECTIVE, dataset_uri
+from include.sagemaker.answers import existing
+from include.sagemaker.job_results import OBJECTIVE, dataset_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from local_aws import constraints
-from local_aws.sagemaker.area import A, Action, Area, Document
-from local_aws.sagemaker.context import Aws, Server
-from local_aws.sagemaker.endpoints import Endpoints
-from local_aws.sagemaker.hosting import Hosting
-from local_aws.sagemaker.registry import ModelRegistry
-from local_aws.sagemaker.search import SearchResources
-from local_aws.sagemaker.tags import Tags
-from local_aws.sagemaker.training import TrainingJobs
-from local_aws.sagemaker.transform import TransformJobs
-from local_aws.sagemaker.tuning import Tuning
+from local_aws.sagemaker.core.area import A, Action, Area, Document
+from local_aws.sagemaker.core.context import Aws, Server
+from local_aws.sagemaker.core.search import SearchResources
+from local_aws.sagemaker.core.tags import Tags
+from local_aws.sagemaker.hosting.api import Endpoints
+from local_aws.sagemaker.hosting.models import Hosting
+from local_aws.sagemaker.registry.api import ModelRegistry
+from local_aws.sagemaker.training.api import TrainingJobs
+from local_aws.sagemaker.transform.api import TransformJobs
+from local_aws.sagemaker.tuning.api import Tuning
 
 AREAS: tuple[type[Area], ...] = (
     Tags,

@@ -99,7 +99,7 @@ def with_links(result: Any, *links: WrittenLink) -> Any:
 
 def s3_page(settings: Settings, uri: str) -> str:
     """A page for people of an object or a folder: in the S3 console, or as a local AWS answers a browser."""
-    from image_classification.aws import AwsAccess
+    from image_classification.context import AwsAccess
 
     endpoint = AwsAccess.of(settings).endpoint("s3").rstrip("/")
     if urlsplit(endpoint).hostname not in LOOPBACK:

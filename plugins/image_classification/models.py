@@ -19,7 +19,7 @@ def base_model(models: dict[str, Any]) -> BestModel:
 
 def final_model(models: dict[str, Any]) -> BestModel:
     """The incremental model where there is one, else the base model."""
-    from include.training.results import JobResult
+    from include.sagemaker.job_results import JobResult
     from include.training.selection import BestModel
 
     base = base_model(models)

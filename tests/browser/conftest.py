@@ -9,8 +9,8 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from demo.services import Services, down, up
 from tests.browser.trigger_form import DAG_ID
-from tests.end_to_end.live_airflow import Operator
-from tests.ports import free_port
+from tests.support.live_airflow import Operator
+from tests.support.ports import free_port
 
 CHROMIUM_FLAGS = (
     "--no-sandbox",

@@ -19,9 +19,9 @@ from demo.bootstrap import IMAGES_PREFIX, client_config
 from demo.images import digit_images, upload
 from demo.services import Services
 from include.run_conf import RunConf, form_fields
-from include.training.naming import Run, job_name
+from include.sagemaker.naming import Run, job_name
 from tests.browser.trigger_form import DAG_ID, choose, field_of, open_section, trigger
-from tests.end_to_end.live_airflow import Operator
+from tests.support.live_airflow import Operator
 
 LABELS = ("0", "1", "7")
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"

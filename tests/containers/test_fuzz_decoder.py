@@ -12,7 +12,7 @@ from containers.image_classification.image_decoding import decode
 from containers.image_classification.image_size import image_size
 from containers.image_classification.invocations import invoke
 from tests.fuzz.bounds import damaged, fuzz, within
-from tests.hostile_images import exif_segment, hostile_images, orientation_block, rare_hostile_images, tiff
+from tests.support.hostile_images import exif_segment, hostile_images, orientation_block, rare_hostile_images, tiff
 
 ENDINGS = (".jpg", ".png", ".bmp", ".tiff")
 MOST_DECODED = 1 << 20

@@ -12,7 +12,7 @@ from containers.image_classification.image_lists import pack_listed_images, read
 from containers.image_classification.record_checks import record_problems
 from containers.image_classification.records import scan_records
 from tests.fuzz.bounds import damaged, fuzz, within
-from tests.hostile_images import jpeg_of_scans, png
+from tests.support.hostile_images import jpeg_of_scans, png
 
 VALUES = {
     "num_training_samples": 4,

@@ -21,7 +21,7 @@ from containers.image_classification.invocations import invoke
 from containers.image_classification.records import scan_records
 from tests.containers.job_folder import encoded, picture, write_records
 from tests.fuzz.bounds import within
-from tests.hostile_images import chunk, hostile_images, jpeg_of_scans, png, rare_hostile_images, tiff
+from tests.support.hostile_images import chunk, hostile_images, jpeg_of_scans, png, rare_hostile_images, tiff
 
 HOSTILE = hostile_images() | rare_hostile_images()
 

@@ -16,7 +16,7 @@ from containers.image_classification.image_batches import (
 from containers.image_classification.problems import CustomerError
 from containers.image_classification.records import RecordFile, scan_records
 from tests.containers.job_folder import corner_images, encoded, picture, several_corners, write_records
-from tests.hostile_images import chunk, exif_segment, orientation_block, tiff
+from tests.support.hostile_images import chunk, exif_segment, orientation_block, tiff
 
 SHAPE = (3, 28, 28)
 

@@ -6,7 +6,7 @@ import pytest
 
 from containers.image_classification.model_files import UnusableModelError, unpack_model
 from tests.fuzz.bounds import within
-from tests.hostile_archives import archive, hostile_archives
+from tests.support.hostile_archives import archive, hostile_archives
 
 HOSTILE = hostile_archives()
 

@@ -29,7 +29,7 @@ from tests.containers.job_folder import (
     several_corners,
     write_records,
 )
-from tests.hostile_images import hostile_images
+from tests.support.hostile_images import hostile_images
 
 Response = tuple[int, str, bytes]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.dags.airflow_home import ROOT, migrate_once
+from tests.support.airflow_home import ROOT, migrate_once
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag

@@ -18,7 +18,7 @@ from image_classification.form import run_conf_params
 from include.clean_up.conf import CleanUpConf
 from include.evaluation.transform import LONGEST_TRANSFORM
 from include.run_conf import RunConf, form_fields
-from tests.dags.airflow_home import ROOT
+from tests.support.airflow_home import ROOT
 
 DAG_IDS = [
     "build_dataset",

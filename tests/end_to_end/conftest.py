@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dags.airflow_home import migrate_once
+from tests.support.airflow_home import migrate_once
 
 
 @pytest.fixture(scope="session")

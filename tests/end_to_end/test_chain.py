@@ -18,8 +18,8 @@ from include.datasets.layout import SPLITS
 from include.datasets.manifest import read_manifest
 from include.datasets.version import DatasetVersion, latest
 from include.recordio.reader import read_records
-from tests.dags.airflow_home import ROOT
-from tests.end_to_end.world import DIGITS, SMALL, World, digits, running_world
+from tests.support.airflow_home import ROOT
+from tests.support.world import DIGITS, SMALL, World, digits, running_world
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("airflow_database")]
 

@@ -18,14 +18,14 @@ from include.datasets.planning.plan import plan_version
 from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
-from include.training.naming import job_name
-from tests.end_to_end.live_airflow import PAUSE, LiveAirflow, Operator, conf_of
-from tests.end_to_end.world import SMALL, World, digits, running_world
-from tests.local_aws.running import eventually, finished_job
+from include.sagemaker.naming import job_name
+from tests.support.live_airflow import PAUSE, LiveAirflow, Operator, conf_of
+from tests.support.local_aws import eventually, finished_job
+from tests.support.world import SMALL, World, digits, running_world
 
 pytestmark = pytest.mark.end_to_end
 
-ALGORITHM = Path(__file__).with_name("gated_algorithm.py")
+ALGORITHM = Path(__file__).parents[1] / "support" / "gated_algorithm.py"
 TRAIN = "training.train"
 DAGS = ("train_model", "image_classification")
 WAIT_SECONDS = 120.0

@@ -17,9 +17,7 @@ from include.datasets.planning.plan import plan_version
 from include.recordio.format import encode_image_record
 from include.recordio.writer import RecordWriter
 from include.run_conf import RunConf
-from tests.end_to_end.small_disk import SmallDisk, local_aws_on_small_disk
-from tests.end_to_end.world import digits
-from tests.local_aws.running import (
+from tests.support.local_aws import (
     ALGORITHM_IMAGE,
     BUCKET,
     ROLE,
@@ -29,6 +27,8 @@ from tests.local_aws.running import (
     finished_job,
     training_request,
 )
+from tests.support.small_disk import SmallDisk, local_aws_on_small_disk
+from tests.support.world import digits
 
 pytestmark = pytest.mark.end_to_end
 

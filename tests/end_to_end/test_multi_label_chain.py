@@ -16,8 +16,8 @@ from include.recordio.format import decode_image_record
 from include.recordio.reader import read_records
 from include.retraining import find_retraining
 from include.run_conf import RunConf
-from tests.dags.airflow_home import ROOT
-from tests.end_to_end.world import SMALL, World, running_world
+from tests.support.airflow_home import ROOT
+from tests.support.world import SMALL, World, running_world
 
 pytestmark = [
     pytest.mark.end_to_end,

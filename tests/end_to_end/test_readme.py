@@ -20,10 +20,10 @@ from demo.airflow_client import DagRun
 from demo.bootstrap import client_config
 from demo.run import LINE_WIDTH, demo
 from demo.services import Services, down
-from tests.end_to_end.live_airflow import Operator
-from tests.ports import free_port
+from tests.support.live_airflow import Operator
+from tests.support.pictures import jpeg
+from tests.support.ports import free_port
 from tests.unit.docs.commands import ROOT, readme_commands
-from tests.unit.recordio.pictures import jpeg
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.enable_socket, pytest.mark.timeout(1800)]
 

@@ -16,12 +16,12 @@ from include.datasets.planning.plan import plan_version
 from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
-from tests.dags.airflow_home import ROOT
-from tests.end_to_end.world import SMALL, World, digits, running_world
+from tests.support.airflow_home import ROOT
+from tests.support.world import SMALL, World, digits, running_world
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("airflow_database")]
 
-CLASSIFIER = Path(__file__).with_name("scripted_classifier.py")
+CLASSIFIER = Path(__file__).parents[1] / "support" / "scripted_classifier.py"
 TUNED = {
     "tuning.max_jobs": 3,
     "tuning.max_parallel_jobs": 3,

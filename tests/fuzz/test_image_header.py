@@ -11,7 +11,7 @@ from include.recordio.file_parts import HeaderError
 from include.recordio.header import read_header
 from include.recordio.images import ImageError, accept_image, decode_accepted, readable_size
 from tests.fuzz.bounds import damaged, fuzz, within
-from tests.hostile_images import (
+from tests.support.hostile_images import (
     chunk,
     exif_segment,
     frame_control,

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from local_aws.images import ContainerImages
 from local_aws.job_slots import JobSlots
-from local_aws.sagemaker.context import Server
+from local_aws.sagemaker.core.context import Server
 from local_aws.server import LocalAws, listen, wsgi_server
 from tests.fuzz.bounds import damaged, fuzz, within
-from tests.local_aws.running import BUCKET, ROLE, TOY_IMAGE, training_request
-from tests.local_aws.wire import SCOPE, call, control, dumped, exchange, raw
+from tests.support.local_aws import BUCKET, ROLE, TOY_IMAGE, training_request
+from tests.support.wire import SCOPE, call, control, dumped, exchange, raw
 
 SECONDS, MEGABYTES = 5, 150
 TOO_NEW = 505  # what Python's HTTP server says of a version of HTTP that it does not speak

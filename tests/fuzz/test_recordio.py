@@ -7,12 +7,12 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
+from im2rec.index_check import check_index
+from im2rec.inspection import inspect_records
 from include.recordio.format import MAGIC, RecordError, decode_image_record, encode_image_record, encode_record
-from include.recordio.index_check import check_index
-from include.recordio.inspection import inspect_records
 from include.recordio.reader import DamagedRecordError, read_records
 from tests.fuzz.bounds import damaged, fuzz, within
-from tests.hostile_images import jpeg_of_scans, png
+from tests.support.hostile_images import jpeg_of_scans, png
 
 PAYLOADS = (
     encode_image_record([1], 0, png()),

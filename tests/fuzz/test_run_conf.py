@@ -12,7 +12,7 @@ from include.run_conf.fields import known_fields, section_names
 from include.run_conf.meaning import FIELDS_BY_OTHER_NAMES
 from include.settings import Settings, SettingsError
 from tests.fuzz.bounds import WIDE, damaged, fuzz, within
-from tests.unit.documents import settings
+from tests.support.documents import settings
 
 FIELDS = [*(field.name for field in known_fields(RunConf)), *section_names(RunConf)]
 OTHER_NAMES = [name for names in FIELDS_BY_OTHER_NAMES.values() for name in names.split()]

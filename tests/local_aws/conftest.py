@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_aws.running import ALLOWED_NAME, BUCKET, RunningLocalAws, start_local_aws
+from tests.support.local_aws import ALLOWED_NAME, BUCKET, RunningLocalAws, start_local_aws
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from sagemaker.core.shapes import (
     StoppingCondition,
 )
 
-from tests.local_aws.running import TOY_IMAGE, RunningLocalAws, finished_job, training_request
+from tests.support.local_aws import TOY_IMAGE, RunningLocalAws, finished_job, training_request
 
 CREDENTIALS = {"aws_access_key_id": "tests", "aws_secret_access_key": "tests", "region_name": "us-east-1"}
 

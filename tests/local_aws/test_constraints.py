@@ -7,7 +7,7 @@ import pytest
 
 from local_aws.aws_errors import AwsError
 from local_aws.constraints import checked, pattern, service_model
-from tests.local_aws.running import training_request
+from tests.support.local_aws import training_request
 
 
 def refusal(action: str, request: Any) -> str:

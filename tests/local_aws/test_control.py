@@ -11,8 +11,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.local_aws.control import ask, calls, interrupt
-from tests.local_aws.running import (
+from tests.support.control import ask, calls, interrupt
+from tests.support.local_aws import (
     BUCKET,
     RunningLocalAws,
     eventually,

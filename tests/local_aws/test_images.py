@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from include.training.algorithm_image import algorithm_image, registry_accounts
+from include.sagemaker.image_uris import algorithm_image, registry_accounts
 from local_aws.aws_errors import AwsError
 from local_aws.images import ALGORITHM_ACCOUNTS, ContainerImages, ImageMappingError, parse_mappings
-from tests.local_aws.running import ALGORITHM_IMAGE
+from tests.support.local_aws import ALGORITHM_IMAGE
 
 
 @pytest.mark.parametrize(

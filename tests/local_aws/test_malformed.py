@@ -14,8 +14,8 @@ from local_aws.calls import AwsCall
 from local_aws.faults import Faults
 from local_aws.responses import error_response
 from local_aws.runtime import _forwarded
-from tests.local_aws.running import BUCKET, RunningLocalAws, training_request
-from tests.local_aws.wire import call, control, dumped, exchange, raw, status_and_body
+from tests.support.local_aws import BUCKET, RunningLocalAws, training_request
+from tests.support.wire import call, control, dumped, exchange, raw, status_and_body
 
 DEEP = b"[" * 100_000
 REGEX = {"Name": "m", "Regex": "a{99999999999999999999}"}

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from local_aws.processes import ContainerProcess, ContainerStartError
-from tests.local_aws.running import ROOT, eventually
+from tests.support.local_aws import ROOT, eventually
 
 
 class Lines(list[str]):

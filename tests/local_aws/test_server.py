@@ -19,14 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local_aws.__main__ import main
-from tests.local_aws.running import (
-    BUCKET,
-    ROLE,
-    RunningLocalAws,
-    finished_job,
-    start_local_aws,
-    training_request,
-)
+from tests.support.local_aws import BUCKET, ROLE, RunningLocalAws, finished_job, start_local_aws, training_request
 
 JOB_ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/x"
 

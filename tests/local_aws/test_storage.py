@@ -18,7 +18,7 @@ from local_aws.storage import (
     files_under,
     upload_archive,
 )
-from tests.local_aws.running import BUCKET, RunningLocalAws
+from tests.support.local_aws import BUCKET, RunningLocalAws
 
 
 @pytest.fixture

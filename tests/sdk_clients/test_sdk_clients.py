@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.local_aws.running import RunningLocalAws, start_local_aws
-from tests.local_aws.squares import jpeg, records
+from tests.support.local_aws import RunningLocalAws, start_local_aws
+from tests.support.squares import jpeg, records
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).parent

@@ -6,7 +6,7 @@ import pytest
 
 from include.run_conf.section import UnknownValueError
 from include.settings import Settings, SettingsError
-from tests.unit.documents import VARIABLE
+from tests.support.documents import VARIABLE
 
 
 def test_four_settings_are_enough() -> None:

@@ -13,14 +13,14 @@ from include.deployment.prediction import Prediction
 from include.evaluation.endpoint import EndpointEvaluation
 from include.evaluation.leaderboard import Leaderboard, read_leaderboard
 from include.run_conf import RunConf
+from include.sagemaker.epochs import LOG_GROUP
+from include.sagemaker.job_results import describe_training_job
+from include.sagemaker.naming import Run
 from include.summary import summarise, write_summary
-from include.training.epochs import LOG_GROUP
-from include.training.naming import Run
 from include.training.requests import incremental_request, training_request
-from include.training.results import describe_training_job
 from include.training.run_jobs import RunJob
 from include.training.selection import BestModel
-from tests.unit.documents import dataset_version, settings
+from tests.support.documents import dataset_version, settings
 
 RUN = Run("image_classification", "manual__2026-01-02")
 BASE = BestModel(

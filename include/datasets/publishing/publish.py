@@ -35,8 +35,8 @@ from include.datasets.planning.version_plan import VersionPlan
 from include.datasets.publishing.compose import ByteRange, compose
 from include.datasets.publishing.inherited import InheritedRecords, inherit_records
 from include.datasets.publishing.plain_lists import write_plain_lists
-from include.datasets.publishing.report import write_report
 from include.datasets.publishing.working_files import remove_working_files
+from include.datasets.report.report import write_report
 from include.datasets.version import DatasetVersion, MeanImage, SplitCounts, find, load
 from include.recordio.format import FRAME_SIZE, encode_image_record
 from include.recordio.writer import index_line

@@ -210,7 +210,7 @@ def _named(shown: str) -> Iterator[None]:
         yield
     except DamagedRecordError as error:
         raise DatasetError(
-            f"dataset.source = {shown}: {error}: pack it again (python -m include.recordio.im2rec), or leave the file "
+            f"dataset.source = {shown}: {error}: pack it again (python -m im2rec), or leave the file "
             "out; nothing is made of half a file"
         ) from error
 

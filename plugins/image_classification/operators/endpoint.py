@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from image_classification.aws import AwsAccess
+from image_classification.context import AwsAccess
 from image_classification.deployment_settings import load_settings
-from image_classification.job_kinds import ENDPOINT
 from image_classification.operators.waiting import WaitingOperator
+from include.sagemaker.job_kinds import ENDPOINT
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.deployment.endpoint import Deployment
+    from include.sagemaker.naming import Run
     from include.settings import Settings
-    from include.training.naming import Run
 
 
 class EndpointOperator(WaitingOperator):
@@ -77,6 +77,6 @@ class EndpointOperator(WaitingOperator):
         return endpoint.model_dump(mode="json")
 
     def _deployment(self, settings: Settings, context: Context) -> Deployment:
-        from include.training.naming import Run
+        from include.sagemaker.naming import Run
 
         return self.deployment(self.inputs, settings, Run.of_task(context["ti"]))

@@ -7,8 +7,8 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from image_classification.job_kinds import JobKind
 from image_classification.operators.quota import FULL, AccountFullError
+from include.sagemaker.job_kinds import JobKind
 
 LAST_LINES = 20
 HOPELESS = ("ClientError", "AlgorithmError")
@@ -81,7 +81,7 @@ def last_log_lines(logs: Any, kind: JobKind, name: str) -> list[str]:
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from include.training.naming import by_machine, machine_of
+    from include.sagemaker.naming import by_machine, machine_of
 
     if kind.log_group is None:
         return []

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralError, TaskDeferralTimeout
 
-from image_classification.aws import AwsAccess, time_at_aws
+from image_classification.context import AwsAccess
+from image_classification.defaults import JOBS_POOL
 from image_classification.deployment_settings import load_settings
-from image_classification.job_kinds import ACTIVE
 from image_classification.operators.job_failure import (
     job_failure,
     last_log_lines,
@@ -21,13 +21,13 @@ from image_classification.operators.job_failure import (
 from image_classification.operators.lineage import inputs_of, operator_lineage, outputs_of
 from image_classification.operators.quota import PATIENCE, AccountFullError, seconds_to_wait
 from image_classification.operators.waiting import WaitingOperator
-from image_classification.task_defaults import JOBS_POOL
+from include.sagemaker.job_kinds import ACTIVE
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.sagemaker.naming import Run
     from include.settings import Settings
-    from include.training.naming import Run
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ class SageMakerJobOperator(WaitingOperator):
         if self.kind.status(description) == self.kind.done:
             self.log.info("The %s %s is done already: using its result.", self.kind.noun, name)
             return self._hand_on(access, description)
+        from include.sagemaker.answers import time_at_aws
+
         attached = None if created else time_at_aws(description)
         return self.wait_for(access, name, settings, "execute_complete", attached=attached)
 
@@ -148,8 +150,8 @@ class SageMakerJobOperator(WaitingOperator):
     def _attach_or_create(
         self, access: AwsAccess, settings: Settings, context: Context
     ) -> tuple[str, Mapping[str, Any], bool]:
-        from include.training.naming import Run
-        from include.training.results import is_of_deployment
+        from include.sagemaker.job_results import is_of_deployment
+        from include.sagemaker.naming import Run
 
         sagemaker = access.client("sagemaker")
         before: tuple[str, Mapping[str, Any]] | None = None
@@ -201,7 +203,7 @@ class SageMakerJobOperator(WaitingOperator):
         return description
 
     def _wait_for_its_turn(self, full: AccountFullError, settings: Settings, waited: float) -> NoReturn:
-        from image_classification.triggers.backoff import PauseTrigger
+        from image_classification.triggers.job import PauseTrigger
 
         wait = seconds_to_wait(settings.poll_seconds, waited)
         if full.is_hopeless or wait is None:
@@ -214,7 +216,7 @@ class SageMakerJobOperator(WaitingOperator):
     def _find(self, sagemaker: Any, name: str) -> Mapping[str, Any] | None:
         from botocore.exceptions import ClientError
 
-        from include.deployment.existing import existing
+        from include.sagemaker.answers import existing
 
         try:
             return existing(getattr(sagemaker, self.kind.describe), **self.kind.named(name))
@@ -222,7 +224,7 @@ class SageMakerJobOperator(WaitingOperator):
             raise refused_request(self.kind, name, error) from error
 
     def _name(self, context: Context, attempt: int) -> str:
-        from include.training.naming import job_name
+        from include.sagemaker.naming import job_name
 
         ti = context["ti"]
         return job_name(
@@ -235,7 +237,7 @@ class SageMakerJobOperator(WaitingOperator):
         )
 
     def _stop_what_lives(self, context: Context) -> None:
-        from include.training.results import is_of_deployment
+        from include.sagemaker.job_results import is_of_deployment
 
         settings = load_settings()
         sagemaker = AwsAccess.of(settings).client("sagemaker")

@@ -7,11 +7,11 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowException
 
-from image_classification.aws import AwsAccess
-from image_classification.job_kinds import TRAINING, TUNING
+from image_classification.context import AwsAccess
 from image_classification.links import WrittenLink
 from image_classification.operators.job_failure import job_failure, last_log_lines
 from image_classification.operators.sagemaker_job import SageMakerJobOperator
+from include.sagemaker.job_kinds import TRAINING, TUNING
 
 MODEL_LINK = WrittenLink("Model in S3", lambda job: job["artifact"])
 
@@ -24,8 +24,8 @@ class TrainingJobOperator(SageMakerJobOperator):
 
     def result(self, access: AwsAccess, description: Mapping[str, Any]) -> dict[str, Any]:
         """The JobResult of the description, with the accuracy of the weights that the job kept."""
-        from include.training.epochs import epochs_of_job
-        from include.training.results import OBJECTIVE, JobResult
+        from include.sagemaker.epochs import epochs_of_job
+        from include.sagemaker.job_results import OBJECTIVE, JobResult
 
         job = JobResult.of_training_job(description)
         job = job.with_epochs(epochs_of_job(access.client("logs"), job.name))
@@ -56,7 +56,7 @@ class TuningJobOperator(SageMakerJobOperator):
 
     def failure(self, access: AwsAccess, name: str, description: Mapping[str, Any]) -> AirflowException:
         """The error of a tuning job, with what became of its training jobs; their fault is its own."""
-        from include.training.results import JobResult
+        from include.sagemaker.job_results import JobResult
         from include.training.run_jobs import listed_jobs
 
         jobs = [JobResult.of_listed_job(job, {}) for job in listed_jobs(access.client("sagemaker"), name)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from image_classification.aws import AwsAccess
-from image_classification.job_kinds import TRANSFORM
+from image_classification.context import AwsAccess
 from image_classification.links import WrittenLink
 from image_classification.operators.sagemaker_job import SageMakerJobOperator
+from include.sagemaker.job_kinds import TRANSFORM
 
 
 class TransformJobOperator(SageMakerJobOperator):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from image_classification.aws import AwsAccess
-from image_classification.job_kinds import JobKind
+from image_classification.context import AwsAccess
 from image_classification.links import ConsoleLink, LogLink, ReportsLink, console_url, log_url, s3_page
+from include.sagemaker.job_kinds import JobKind
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,7 +44,7 @@ class WaitingOperator(BaseOperator):
 
     def point_at(self, name: str, settings: Settings, context: Context) -> None:
         """Let the task's links lead to the job or endpoint of this name, and to its run's reports."""
-        from include.training.naming import Run
+        from include.sagemaker.naming import Run
 
         region, run = settings.region, Run.of_task(context["ti"])
         self.console_url = console_url(region, self.kind.console_page, name)
@@ -53,7 +53,7 @@ class WaitingOperator(BaseOperator):
 
     def wait_for(self, access: AwsAccess, name: str, settings: Settings, method: str, **kwargs: Any) -> NoReturn:
         """Defer until the job or endpoint is final, then go on with `method` and these `kwargs`."""
-        from image_classification.triggers.sagemaker_job import SageMakerJobTrigger
+        from image_classification.triggers.job import SageMakerJobTrigger
 
         limit = self.execution_timeout
         trigger = SageMakerJobTrigger(

@@ -15,9 +15,9 @@ from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from image_classification.aws import AwsAccess
-from image_classification.triggers.aws_faults import passing_fault
-from image_classification.triggers.backoff import Backoff
+from image_classification.context import AwsAccess
+from include.sagemaker.answers import passing_fault
+from include.sagemaker.backoff import Backoff
 
 MESSAGES_AT_ONCE = 10
 LONGEST_UPLOAD_SECONDS = 600.0

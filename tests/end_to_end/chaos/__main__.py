@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.dags.airflow_home import ROOT, migrate_once
 from tests.end_to_end.chaos.deployment import deployed
 from tests.end_to_end.chaos.ordeal import Ordeal, Outcome, conf_of_a_run
 from tests.end_to_end.chaos.strikes import Killer
+from tests.support.airflow_home import ROOT, migrate_once
 
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- figures of make chaos -->", "<!-- end of figures -->"

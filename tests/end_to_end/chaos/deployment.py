@@ -16,11 +16,11 @@ from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
 from tests.end_to_end.chaos.ledger import DAG_ID
 from tests.end_to_end.chaos.ordeal import THRESHOLDS
-from tests.end_to_end.gated_algorithm import OPEN_AFTER
-from tests.end_to_end.live_airflow import LiveAirflow, Operator
-from tests.end_to_end.world import SMALL, World, digits, running_world
+from tests.support.gated_algorithm import OPEN_AFTER
+from tests.support.live_airflow import LiveAirflow, Operator
+from tests.support.world import SMALL, World, digits, running_world
 
-ALGORITHM = Path(__file__).parents[1] / "gated_algorithm.py"
+ALGORITHM = Path(__file__).parents[2] / "support" / "gated_algorithm.py"
 DAG_SECONDS = 120.0
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from include.training.naming import LONGEST_NAME, LONGEST_TUNING_NAME, job_name
-from tests.end_to_end.world import World
+from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME, job_name
+from tests.support.world import World
 
 DAG_ID = "train_model"
 MOST_ATTEMPTS = 9

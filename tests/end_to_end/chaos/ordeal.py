@@ -25,9 +25,9 @@ from tests.end_to_end.chaos.ledger import (
     strays,
 )
 from tests.end_to_end.chaos.strikes import Killer
-from tests.end_to_end.live_airflow import LiveAirflow, Operator, conf_of
-from tests.end_to_end.world import World
-from tests.local_aws.running import eventually
+from tests.support.live_airflow import LiveAirflow, Operator, conf_of
+from tests.support.local_aws import eventually
+from tests.support.world import World
 
 THRESHOLDS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from tests.end_to_end.live_airflow import LiveAirflow, command_of
+from tests.support.live_airflow import LiveAirflow, command_of
 
 IDLE = "LocalExecutor: <idle>"
 

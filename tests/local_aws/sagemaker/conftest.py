@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.local_aws.running import ROLE, RunningLocalAws, eventually, start_local_aws
+from tests.support.local_aws import ROLE, RunningLocalAws, eventually, start_local_aws
 
 ALGORITHM = Path(__file__).with_name("scripted_algorithm.py")
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"

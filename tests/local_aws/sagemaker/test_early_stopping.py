@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from local_aws.sagemaker.early_stopping import (
+from local_aws.sagemaker.tuning.early_stopping import (
     has_converged,
     is_worse_than_median,
     jobs_without_improvement,

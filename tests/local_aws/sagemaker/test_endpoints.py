@@ -13,8 +13,8 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_aws.running import ROLE
 from tests.local_aws.sagemaker.conftest import IMAGE, Scripted, start_scripted, unique, wait_for
+from tests.support.local_aws import ROLE
 
 
 @pytest.fixture

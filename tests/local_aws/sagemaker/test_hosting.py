@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_aws.running import ROLE
 from tests.local_aws.sagemaker.conftest import BUCKET, IMAGE, Scripted, unique
+from tests.support.local_aws import ROLE
 
 INSTANCES = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
 SERVERLESS = {"ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 5}}

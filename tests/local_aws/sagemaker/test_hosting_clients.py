@@ -23,9 +23,9 @@ from botocore.exceptions import ClientError
 from sagemaker.core.resources import Endpoint, EndpointConfig, HyperParameterTuningJob, Model, ModelPackage
 from sagemaker.core.shapes import ContainerDefinition, ProductionVariant
 
-from tests.local_aws.running import ROLE
 from tests.local_aws.sagemaker.conftest import BUCKET, IMAGE, Scripted, unique
 from tests.local_aws.sagemaker.test_tuning import between, definition, qualities, request, tuned
+from tests.support.local_aws import ROLE
 
 
 @pytest.fixture(autouse=True)

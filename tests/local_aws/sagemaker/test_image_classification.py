@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.local_aws.running import ALGORITHM_IMAGE, ROLE, channel_of
 from tests.local_aws.sagemaker.conftest import BUCKET, Scripted, unique, wait_for
 from tests.local_aws.sagemaker.test_tuning import OBJECTIVE, training_jobs, tuned
-from tests.local_aws.squares import jpeg, records
+from tests.support.local_aws import ALGORITHM_IMAGE, ROLE, channel_of
+from tests.support.squares import jpeg, records
 
 ROOT = Path(__file__).parents[3]
 HYPERPARAMETERS = {

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.local_aws.running import (
+from tests.local_aws.sagemaker.conftest import Scripted, unique
+from tests.support.local_aws import (
     ALGORITHM_IMAGE,
     TOY_IMAGE,
     RunningLocalAws,
@@ -15,7 +16,6 @@ from tests.local_aws.running import (
     finished_job,
     training_request,
 )
-from tests.local_aws.sagemaker.conftest import Scripted, unique
 
 ACCURACY = [
     {"Name": "train:accuracy", "Regex": r"Train-accuracy=(\S+)"},

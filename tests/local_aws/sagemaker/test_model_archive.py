@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from local_aws.sagemaker.model_archive import UnusableArchiveError, unpack_archive
+from local_aws.sagemaker.core.model_archive import UnusableArchiveError, unpack_archive
 from tests.fuzz.bounds import within
-from tests.hostile_archives import archive, hostile_archives
+from tests.support.hostile_archives import archive, hostile_archives
 
 HOSTILE = hostile_archives()
 

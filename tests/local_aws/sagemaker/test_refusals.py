@@ -12,15 +12,17 @@ import pytest
 from local_aws.aws_errors import AwsError
 from local_aws.images import ContainerImages
 from local_aws.job_slots import JobSlots
-from local_aws.sagemaker import checkpoints, hosting_rules, tuning_rules
-from local_aws.sagemaker.context import Aws, Server
-from local_aws.sagemaker.model_archive import UnusableArchiveError, plain_member
-from local_aws.sagemaker.registry import ModelRegistry
+from local_aws.sagemaker.core.context import Aws, Server
+from local_aws.sagemaker.core.model_archive import UnusableArchiveError, plain_member
+from local_aws.sagemaker.hosting import rules as hosting_rules
+from local_aws.sagemaker.registry.api import ModelRegistry
 from local_aws.sagemaker.service import SageMaker
-from local_aws.sagemaker.transform_rules import check_transform_job
-from local_aws.sagemaker.tuning_run import training_request
+from local_aws.sagemaker.training import checkpoints
+from local_aws.sagemaker.transform.rules import check_transform_job
+from local_aws.sagemaker.tuning import rules as tuning_rules
+from local_aws.sagemaker.tuning.run import training_request
 from local_aws.storage import S3Location
-from tests.local_aws.running import BUCKET, ROLE, TOY_IMAGE, eventually
+from tests.support.local_aws import BUCKET, ROLE, TOY_IMAGE, eventually
 
 VARIANT = {"VariantName": "a", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
 SOURCE = {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/x"}}}

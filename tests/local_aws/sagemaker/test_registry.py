@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_aws.running import ROLE
 from tests.local_aws.sagemaker.conftest import BUCKET, IMAGE, Scripted, unique
+from tests.support.local_aws import ROLE
 
 
 @pytest.fixture

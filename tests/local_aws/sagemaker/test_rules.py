@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from local_aws.aws_errors import AwsError
-from local_aws.sagemaker.rules import check_training_job
-from tests.local_aws.running import BUCKET, TOY_IMAGE, channel_of, training_request
+from local_aws.sagemaker.core.rules import check_training_job
+from tests.support.local_aws import BUCKET, TOY_IMAGE, channel_of, training_request
 
 ALGORITHM = {"TrainingImage": TOY_IMAGE, "TrainingInputMode": "File"}
 RESOURCES = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 5}

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from local_aws.sagemaker.search_space import SearchSpace
-from local_aws.sagemaker.strategies import Plan, Resource, SampledSearch, search
+from local_aws.sagemaker.tuning.search_space import SearchSpace
+from local_aws.sagemaker.tuning.strategies import Plan, Resource, SampledSearch, search
 
 RANGES = {
     "IntegerParameterRanges": [

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from local_aws.sagemaker.metrics import IMAGE_CLASSIFICATION_METRICS, MetricLog
-from tests.local_aws.running import (
+from local_aws.sagemaker.core.metrics import IMAGE_CLASSIFICATION_METRICS, MetricLog
+from tests.support.local_aws import (
     BUCKET,
     TOY_IMAGE,
     RunningLocalAws,

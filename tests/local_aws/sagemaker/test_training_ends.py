@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from local_aws.sagemaker import failures
-from tests.local_aws.running import (
+from local_aws.sagemaker.core import failures
+from tests.local_aws.test_processes import is_gone
+from tests.support.local_aws import (
     BUCKET,
     RunningLocalAws,
     channel_of,
@@ -21,7 +22,6 @@ from tests.local_aws.running import (
     start_local_aws,
     training_request,
 )
-from tests.local_aws.test_processes import is_gone
 
 
 def statuses(job: dict[str, Any]) -> list[str]:

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.local_aws.control import interrupt
-from tests.local_aws.running import (
+from tests.support.control import interrupt
+from tests.support.local_aws import (
     ALGORITHM_IMAGE,
     BUCKET,
     ROOT,

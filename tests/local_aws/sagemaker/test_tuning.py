@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_aws.running import ROLE
 from tests.local_aws.sagemaker.conftest import BUCKET, IMAGE, Scripted, unique, wait_for
+from tests.support.local_aws import ROLE
 
 OBJECTIVE = {"Type": "Maximize", "MetricName": "validation:accuracy"}
 METRICS = [{"Name": "validation:accuracy", "Regex": r"Validation-accuracy=(\S+)"}]

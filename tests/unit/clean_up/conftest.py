@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.local_aws.running import BUCKET, ROOT, RunningLocalAws, start_local_aws
+from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, start_local_aws
 
 
 @dataclass

@@ -7,8 +7,8 @@ from uuid import uuid4
 from include.clean_up.datasets import old_versions, unfinished_uploads
 from include.clean_up.findings import carry_out
 from include.settings import Settings
-from tests.local_aws.running import BUCKET, ROLE, training_request
-from tests.unit.documents import dataset_version
+from tests.support.documents import dataset_version
+from tests.support.local_aws import BUCKET, ROLE, training_request
 
 A_MONTH = timedelta(days=30)
 SETTINGS = Settings(data_bucket=BUCKET, output_bucket=BUCKET, execution_role_arn=ROLE, region="us-east-1")

@@ -13,9 +13,9 @@ from include.clean_up.findings import Finding, carry_out
 from include.deployment.endpoint import deploy, deployment_of, served
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
+from include.sagemaker.naming import Run
 from include.settings import Settings
-from include.training.naming import Run
-from tests.local_aws.running import BUCKET, ROLE, eventually
+from tests.support.local_aws import BUCKET, ROLE, eventually
 from tests.unit.clean_up.conftest import KnownRuns
 
 SCRIPTED_IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"

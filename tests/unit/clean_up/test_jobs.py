@@ -7,8 +7,8 @@ import pytest
 
 from include.clean_up.findings import carry_out
 from include.clean_up.jobs import orphaned_jobs
-from include.training.naming import job_name
-from tests.local_aws.running import BUCKET, finished_job, training_request
+from include.sagemaker.naming import job_name
+from tests.support.local_aws import BUCKET, finished_job, training_request
 from tests.unit.clean_up.conftest import KnownRuns
 
 DAG = "image_classification"

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
 from include.recordio.format import MAGIC
-from tests.unit.recordio.pictures import jpeg, pixels
+from tests.support.pictures import jpeg, pixels
 
 Kind = Literal["folders", "csv", "jsonl", "parquet", "lst"]
 

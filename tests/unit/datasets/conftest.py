@@ -22,7 +22,7 @@ from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import DatasetConf
 from local_aws.moto_backend import AnyCharacter
-from tests.unit.recordio.pictures import jpeg
+from tests.support.pictures import jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

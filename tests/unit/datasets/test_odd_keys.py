@@ -11,8 +11,8 @@ from include.datasets.planning.growth import find_new_images
 from include.datasets.sources.listing import LiveBucket
 from include.datasets.sources.object_lookup import find_objects
 from include.datasets.version import DatasetVersion, held_out_images
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -17,8 +17,8 @@ from include.datasets.version import DatasetVersion, held_out_images
 from include.recordio.format import decode_image_record
 from include.recordio.images import decode_image
 from include.recordio.reader import read_records
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import RUN_AFTER, Bucket
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -24,14 +24,14 @@ from include.datasets import upload
 from include.datasets.unpacking.source_policy import SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
+from include.preflight import check, dataset_problems
 from include.recordio.format import decode_image_record
 from include.recordio.reader import read_records
 from include.run_conf import RunConf
-from include.training.preflight import check, dataset_problems
+from tests.support.documents import settings
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.unpacking.archives import rec_of, tar_of, zip_of
-from tests.unit.documents import settings
-from tests.unit.recordio.pictures import jpeg
 from tests.unit.recordio.test_against_mxnet import read_file
 
 if TYPE_CHECKING:

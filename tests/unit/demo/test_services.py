@@ -17,7 +17,7 @@ from demo import processes, services
 from demo.bootstrap import LocalSettings
 from demo.processes import BackgroundProcess
 from demo.services import ROOT, Services, ServicesError, airflow_environment, down, requested_ports, up
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.enable_socket
 AWS_URL = "http://127.0.0.1:4566"

@@ -21,8 +21,8 @@ from include.deployment.endpoint import (
 )
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
-from include.training.naming import Run
-from tests.unit.documents import dataset_version, settings
+from include.sagemaker.naming import Run
+from tests.support.documents import dataset_version, settings
 
 
 def registered(job: str = "first") -> RegisteredModel:

@@ -6,11 +6,11 @@ import pytest
 
 from include.deployment.registry import RegisteredModel, base_of, last_approved, read_model, register_model
 from include.evaluation.metrics import Evaluation
-from include.training.epochs import EpochMetrics
+from include.sagemaker.epochs import EpochMetrics
+from include.sagemaker.job_results import JobResult
+from include.sagemaker.naming import Run
 from include.training.label_sets import label_set_fingerprint
-from include.training.naming import Run
-from include.training.results import JobResult
-from tests.unit.documents import dataset_version, described_training_job, settings
+from tests.support.documents import dataset_version, described_training_job, settings
 
 RUN = Run("image_classification", "manual__2026-01-02T03:04:05+00:00")
 

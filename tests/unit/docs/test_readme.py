@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from include.run_conf import RunConf
+from tests.support.pictures import jpeg
 from tests.unit.docs.commands import ROOT, readme_commands
-from tests.unit.recordio.pictures import jpeg
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECTIONS = set(RunConf.model_fields)
@@ -62,14 +62,14 @@ def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
 def test_every_command_of_the_readme_is_run_by_a_test() -> None:
     """Those with `.local/run`, and the upload, need services: tests/end_to_end/test_readme.py runs them."""
     commands = readme_commands()
-    runners = ("make ", ".local/run ", ".venv/bin/python -m include.")
+    runners = ("make ", ".local/run ", ".venv/bin/python -m include.", ".venv/bin/python -m im2rec")
 
     assert len(commands) >= 12
     assert all(command.startswith(runners) for command in commands), commands
-    assert {*re.findall(r"include\.[\w.]+", " ".join(commands))} == {
+    assert {*re.findall(r"-m ([\w.]+)", " ".join(commands))} == {
         "include.datasets.upload",
-        "include.recordio.im2rec",
-        "include.recordio.inspect",
+        "im2rec",
+        "im2rec.inspect",
     }
 
 

@@ -21,7 +21,7 @@ from include.datasets.planning.plan import plan_version
 from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import DatasetConf, SplitConf
-from tests.unit.documents import VARIABLE
+from tests.support.documents import VARIABLE
 
 LEVELS = {"<b>dark": 40, "grey": 128, "light": 215}
 IMAGES_PER_CLASS = 16

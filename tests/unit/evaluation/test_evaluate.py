@@ -13,12 +13,12 @@ from include.evaluation.evaluate import evaluate
 from include.evaluation.leaderboard import read_leaderboard
 from include.evaluation.metrics import Evaluation
 from include.evaluation.transform import TransformError, write_manifest
-from include.training.epochs import LOG_GROUP
-from include.training.naming import Run
-from include.training.results import JobResult
+from include.sagemaker.epochs import LOG_GROUP
+from include.sagemaker.job_results import JobResult
+from include.sagemaker.naming import Run
 from include.training.run_jobs import RunJob
 from include.training.selection import BestModel
-from tests.unit.documents import described_training_job, settings
+from tests.support.documents import described_training_job, settings
 from tests.unit.evaluation.conftest import classify
 from tests.unit.pages.reading import ReadPage
 

@@ -14,12 +14,12 @@ from moto import mock_aws
 
 from include.evaluation.leaderboard import Leaderboard, final_job, read_leaderboard
 from include.evaluation.leaderboard_page import leaderboard_page, load_leaderboard, write_leaderboard
-from include.training.epochs import LOG_GROUP
-from include.training.naming import Run
-from include.training.results import JobResult, Part
+from include.sagemaker.epochs import LOG_GROUP
+from include.sagemaker.job_results import JobResult, Part
+from include.sagemaker.naming import Run
 from include.training.run_jobs import MOST_LOGS, RunJob, with_epochs
 from include.training.selection import select_best
-from tests.unit.documents import settings
+from tests.support.documents import settings
 from tests.unit.pages.reading import ReadPage
 
 RUN = Run("train_model", "manual__2026-01-02")
@@ -198,7 +198,7 @@ def test_a_run_without_a_usable_job_has_a_leaderboard_too(logs: Any) -> None:
 
 def test_of_many_jobs_the_logs_of_the_best_are_read(monkeypatch: pytest.MonkeyPatch, logs: Any) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("include.training.epochs.read_epochs", lambda _, job: asked.append(job) or [])
+    monkeypatch.setattr("include.sagemaker.epochs.read_epochs", lambda _, job: asked.append(job) or [])
     jobs = [RunJob(result(f"tune-{number:03d}", number / 1000), "tuning") for number in range(750)]
     jobs.append(RunJob(result("plain", 0.0), "base"))
 

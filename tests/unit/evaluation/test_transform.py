@@ -17,9 +17,9 @@ from include.evaluation.transform import (
     write_manifest,
 )
 from include.run_conf import RunConf
-from include.training.instance_types import transform_instance_type
-from include.training.naming import Run
-from tests.unit.documents import settings
+from include.sagemaker.instance_types import transform_instance_type
+from include.sagemaker.naming import Run
+from tests.support.documents import settings
 from tests.unit.training.test_requests import assert_aws_takes
 
 

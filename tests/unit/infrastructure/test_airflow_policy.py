@@ -10,7 +10,7 @@ import boto3
 import pytest
 import yaml
 
-from image_classification.job_kinds import KINDS
+from include.sagemaker.job_kinds import KINDS
 
 ROOT = Path(__file__).parents[3]
 PREFIXES = {

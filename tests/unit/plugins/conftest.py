@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-import tests.dags.airflow_home  # noqa: F401  (before anything imports airflow)
-from tests.local_aws.running import BUCKET, ROLE, ROOT, RunningLocalAws, start_local_aws
+import tests.support.airflow_home  # noqa: F401  (before anything imports airflow)
+from tests.support.local_aws import BUCKET, ROLE, ROOT, RunningLocalAws, start_local_aws
 
 SETTINGS = {
     "data_bucket": BUCKET,

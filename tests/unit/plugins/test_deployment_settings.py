@@ -5,7 +5,7 @@ import json
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from image_classification.aws import AwsAccess
+from image_classification.context import AwsAccess
 from image_classification.deployment_settings import load_settings, queue_settings
 
 VARIABLE = "AIRFLOW_VAR_IMAGE_CLASSIFICATION"

@@ -9,7 +9,7 @@ from airflow.sdk.execution_time.xcom import XCom
 
 from image_classification.links import WrittenLink, console_url, log_url, s3_page, s3_url
 from include.settings import Settings
-from tests.local_aws.running import BUCKET, RunningLocalAws
+from tests.support.local_aws import BUCKET, RunningLocalAws
 from tests.unit.plugins.conftest import SETTINGS
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import tests.dags.airflow_home  # noqa: F401  (before anything imports airflow)
+import tests.support.airflow_home  # noqa: F401  (before anything imports airflow)
 from image_classification.task_log import QUIET, keep_readable, shorten
 from include.datasets.errors import DatasetError
 from include.deployment.registry import NoModelError

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from image_classification import model_choice, preflight, web_sources
-from image_classification.aws import AwsAccess
+from image_classification import web_sources
+from image_classification.context import AwsAccess
+from image_classification.tasks import check_conf, choose_model
 from include.datasets import version
 from include.deployment import registry
 from include.settings import Settings
-from tests.unit.documents import dataset_version
+from tests.support.documents import dataset_version
 from tests.unit.plugins.conftest import SETTINGS
 
 SECRET = "0123456789abcdef"
@@ -50,10 +51,10 @@ def asked(monkeypatch: pytest.MonkeyPatch, module: Any, conf: dict[str, Any]) ->
 def test_the_conf_that_tasks_hand_on_has_a_reference_for_a_query(
     store: Store, hidden: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked(monkeypatch, preflight, {"dataset.name": "pets", "dataset.source": [ADDRESS]})
-    monkeypatch.setattr(preflight.Variable, "get", lambda *_, **__: json.dumps(SETTINGS))
+    asked(monkeypatch, check_conf, {"dataset.name": "pets", "dataset.source": [ADDRESS]})
+    monkeypatch.setattr(check_conf.Variable, "get", lambda *_, **__: json.dumps(SETTINGS))
 
-    document = preflight.check_conf.function(stages=())
+    document = check_conf.check_conf.function(stages=())
 
     assert SECRET not in json.dumps(document)
     (source,) = document["dataset"]["source"]
@@ -66,15 +67,15 @@ def test_the_conf_that_tasks_hand_on_has_a_reference_for_a_query(
 def test_the_conf_beside_a_chosen_model_has_none_either(
     store: Store, hidden: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked(monkeypatch, model_choice, {"dataset.name": "pets", "dataset.source": [ADDRESS]})
-    monkeypatch.setattr(model_choice, "load_settings", lambda: Settings.from_variable(SETTINGS))
+    asked(monkeypatch, choose_model, {"dataset.name": "pets", "dataset.source": [ADDRESS]})
+    monkeypatch.setattr(choose_model, "load_settings", lambda: Settings.from_variable(SETTINGS))
     model = SimpleNamespace(
         approved=True, group="g", version=1, accuracy=1.0, dataset_uri="", model_dump=lambda **_: {}
     )
     monkeypatch.setattr(registry, "last_approved", lambda *_, **__: model)
     monkeypatch.setattr(version, "load", lambda *_: dataset_version())
 
-    document = model_choice.choose_model.function()
+    document = choose_model.choose_model.function()
 
     assert SECRET not in json.dumps(document)
     assert SECRET in hidden

@@ -16,10 +16,10 @@ from include.recordio.format import MAGIC, encode_image_record
 from include.recordio.images import pack_image
 from include.recordio.options import ImageOptions
 from include.recordio.writer import RecordWriter
-from tests.unit.recordio.pictures import jpeg, readable_images
+from tests.support.pictures import jpeg, readable_images
 
-HERE = Path(__file__).parent
-MXNET_PYTHON = HERE.parents[2] / ".venv-mxnet" / "bin" / "python"
+SUPPORT = Path(__file__).parents[2] / "support"
+MXNET_PYTHON = SUPPORT.parents[1] / ".venv-mxnet" / "bin" / "python"
 
 MATRIX: dict[str, tuple[list[str], ImageOptions]] = {
     "default": ([], ImageOptions()),
@@ -41,7 +41,7 @@ MATRIX: dict[str, tuple[list[str], ImageOptions]] = {
 
 def run_in_mxnet(script: str, *arguments: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    command = [str(MXNET_PYTHON), str(HERE / script), *arguments]
+    command = [str(MXNET_PYTHON), str(SUPPORT / script), *arguments]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout

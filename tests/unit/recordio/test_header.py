@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from include.recordio.avif_header import _coded_sizes
 from include.recordio.file_parts import HeaderError
 from include.recordio.header import ImageHeader, read_header
-from tests.hostile_images import exif_segment, orientation_block, tiff
-from tests.unit.recordio.pictures import EXIF_ROTATED, jpeg, pixels, png, readable_images, rotated_jpeg
+from tests.support.hostile_images import exif_segment, orientation_block, tiff
+from tests.support.pictures import EXIF_ROTATED, jpeg, pixels, png, readable_images, rotated_jpeg
 
 
 def encoded(ending: str, height: int = 40, width: int = 60, channels: int = 3, deep: bool = False) -> bytes:

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from im2rec.inspection import inspect_records
 from include.recordio.codec_memory import DecodingMemory
 from include.recordio.format import encode_image_record, encode_record
 from include.recordio.images import (
@@ -20,10 +21,9 @@ from include.recordio.images import (
     pack_image,
     readable_size,
 )
-from include.recordio.inspection import inspect_records
 from include.recordio.options import ImageOptions
 from tests.fuzz.bounds import within
-from tests.hostile_images import (
+from tests.support.hostile_images import (
     chunk,
     hostile_images,
     jpeg_frame,

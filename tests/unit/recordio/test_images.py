@@ -17,7 +17,7 @@ from include.recordio.images import (
     reduction,
 )
 from include.recordio.options import ImageOptions
-from tests.unit.recordio.pictures import jpeg, pixels, png, rotated_jpeg
+from tests.support.pictures import jpeg, pixels, png, rotated_jpeg
 
 
 @pytest.mark.parametrize("source", [jpeg(30, 20, 1), png(30, 20, 1), png(30, 20, 4), png(30, 20, 3)])

@@ -9,7 +9,7 @@ import pytest
 from include.recordio.images import accept_image, pack_image
 from include.recordio.options import ImageOptions
 from include.recordio.remarks import remarks
-from tests.unit.recordio.pictures import jpeg, pixels, png, rotated_jpeg
+from tests.support.pictures import jpeg, pixels, png, rotated_jpeg
 
 
 def segment(marker: int, content: bytes) -> bytes:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from include.preflight import dataset_problems
 from include.run_conf import RunConf
-from include.training.naming import Run
-from include.training.preflight import dataset_problems
+from include.sagemaker.naming import Run
 from include.training.requests import training_request, tuning_request
-from tests.unit.documents import dataset_version, settings
+from tests.support.documents import dataset_version, settings
 
 RUN = Run("image_classification", "manual__2026-01-02")
 EXAMPLES = {path.stem: path for path in (Path(__file__).parents[3] / "docs" / "examples").glob("*.json")}

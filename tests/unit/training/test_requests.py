@@ -11,12 +11,12 @@ import pytest
 from botocore.validate import ParamValidator
 
 from include.run_conf import RunConf
+from include.sagemaker.naming import Run
 from include.training.hyperparameters import IncompatibleModelError
-from include.training.naming import Run
 from include.training.requests import image_uri, incremental_request, training_request, tuning_request
 from include.training.selection import BestModel
 from include.training.warm_start import WarmStart
-from tests.unit.documents import dataset_version, settings
+from tests.support.documents import dataset_version, settings
 
 SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")
 CONTAINER_METRICS = Path("containers/image_classification/metric_definitions.json")

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from include.training.epochs import EpochMetrics
-from include.training.naming import LONGEST_TUNING_NAME, Run, job_name
-from include.training.results import JobResult
+from include.sagemaker.epochs import EpochMetrics
+from include.sagemaker.job_results import JobResult
+from include.sagemaker.naming import LONGEST_TUNING_NAME, Run, job_name
 from include.training.run_jobs import MOST_LOGS, RunJob, training_attempts, tuning_attempts, tuning_result, with_epochs
 from include.training.selection import select_best
-from tests.unit.documents import described_training_job
+from tests.support.documents import described_training_job
 
 BUCKET = "models-of-acme"
 RUN = Run("image_classification", "manual__2026-01-02")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from include.run_conf import RunConf
-from include.training.results import JobResult, Part
+from include.sagemaker.job_results import JobResult, Part
 from include.training.run_jobs import RunJob
 from include.training.selection import NoUsableJobError, contenders, select_best
 

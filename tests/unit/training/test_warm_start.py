@@ -10,13 +10,13 @@ import pytest
 
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
+from include.sagemaker.naming import Run
 from include.training.hyperparameters import tuning_hyperparameters
-from include.training.naming import Run
 from include.training.requests import tuning_request
 from include.training.tuning_ranges import parameter_ranges
 from include.training.warm_start import WarmStart, WarmStartError, warm_start
-from tests.local_aws.running import BUCKET, ROOT, RunningLocalAws, eventually, start_local_aws
-from tests.unit.documents import dataset_version, settings
+from tests.support.documents import dataset_version, settings
+from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, eventually, start_local_aws
 
 SCRIPTED = ROOT / "tests/local_aws/sagemaker/scripted_algorithm.py"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/image-classification:1"

@@ -12,17 +12,17 @@ import pytest
 
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
-from include.training.naming import Run
+from include.sagemaker.job_results import JobResult, describe_training_job
+from include.sagemaker.naming import Run
 from include.training.requests import incremental_request, training_request, tuning_request
-from include.training.results import JobResult, describe_training_job
 from include.training.run_jobs import RunJob, tuned_jobs
 from include.training.selection import select_best
-from tests.local_aws.running import BUCKET, ROOT, RunningLocalAws, eventually, finished_job, start_local_aws
 from tests.local_aws.sagemaker.test_training_with_the_algorithm import record_file
-from tests.unit.documents import dataset_version, settings
+from tests.support.documents import dataset_version, settings
+from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, eventually, finished_job, start_local_aws
 
 EXAMPLES = {path.stem: path for path in (ROOT / "docs" / "examples").glob("*.json")}
-CLASSIFIER = ROOT / "tests/end_to_end/scripted_classifier.py"
+CLASSIFIER = ROOT / "tests/support/scripted_classifier.py"
 DEPLOYMENT = settings(data_bucket=BUCKET, output_bucket=BUCKET, region="us-east-1")
 RUN = Run("image_classification", "manual__2026-01-02")
 TUNED = sorted(name for name, path in EXAMPLES.items() if "tuning" in json.loads(path.read_text(encoding="utf-8")))

@@ -14,6 +14,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.manifest import read_manifest, to_rows
 from include.datasets.packing.shard import ShardResult, pack_shard
 from include.datasets.planning.version_plan import VersionPlan
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.packing.faulty_s3 import (
     Fault,
@@ -28,7 +29,6 @@ from tests.unit.datasets.packing.faulty_s3 import (
     stalls,
     stalls_midway,
 )
-from tests.unit.recordio.pictures import jpeg
 
 ODD_KEY = "images/dog/odd\tkey.jpg"
 ERROR_500 = refuses("500 Internal Server Error", "InternalError")

@@ -19,9 +19,9 @@ from include.recordio.images import pack_image
 from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records
 from tests.fuzz.bounds import within
-from tests.hostile_images import hostile_images, rare_hostile_images
+from tests.support.hostile_images import hostile_images, rare_hostile_images
+from tests.support.pictures import jpeg, pixels, png, rotated_jpeg
 from tests.unit.datasets.conftest import Bucket
-from tests.unit.recordio.pictures import jpeg, pixels, png, rotated_jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

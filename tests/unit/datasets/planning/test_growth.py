@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from include.datasets.planning.growth import find_new_images
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -19,10 +19,10 @@ from include.recordio.format import decode_image_record
 from include.recordio.reader import read_records
 from include.retraining import dataset_conf
 from include.run_conf import RunConf, RunConfError
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import Report
 from tests.unit.datasets.unpacking.archives import zip_of
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from include.run_conf import DatasetConf

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from include.datasets.errors import DatasetError
 from include.datasets.manifest import read_manifest
 from include.datasets.planning.version_plan import VersionPlan
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

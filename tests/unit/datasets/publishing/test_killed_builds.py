@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from include.datasets.layout import VersionLayout, version_name
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.publishing.builds_until_killed import RUN_AFTER, SMALLEST_PART
-from tests.unit.recordio.pictures import jpeg
 
 ROOT = Path(__file__).parents[4]
 SMALL_SHARDS = {"packing": {"shard_images": 5}, "max_bad_fraction": 0.5}

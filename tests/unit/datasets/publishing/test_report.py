@@ -11,13 +11,13 @@ import pytest
 
 from include.datasets.manifest import read_manifest
 from include.datasets.object_store import open_store
-from include.datasets.publishing import report_images
-from include.datasets.publishing.report import write_report
-from include.datasets.publishing.report_images import IMAGES, SIDE
+from include.datasets.report import report_images
+from include.datasets.report.report import write_report
+from include.datasets.report.report_images import IMAGES, SIDE
 from include.datasets.version import DatasetVersion, load
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.pages.reading import ReadPage
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

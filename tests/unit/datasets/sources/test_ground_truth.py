@@ -13,9 +13,9 @@ from include.datasets.version import DatasetVersion
 from include.retraining import dataset_conf
 from include.run_conf import RunConf, RunConfError
 from include.run_conf.dataset import GroundTruthConf
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.memory_s3 import MemoryS3
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

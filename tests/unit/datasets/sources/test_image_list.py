@@ -8,9 +8,9 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.sources.image_list import read_image_list
 from include.datasets.version import DatasetVersion
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import Report
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

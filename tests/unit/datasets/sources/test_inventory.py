@@ -10,9 +10,9 @@ from include.datasets.sources.class_folders import ClassFolders
 from include.datasets.sources.inventory import Inventory
 from include.datasets.sources.listing import LiveBucket
 from include.datasets.version import DatasetVersion
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import CURRENT, FORMATS, VERSIONED, Report
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

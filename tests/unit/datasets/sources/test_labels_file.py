@@ -9,8 +9,8 @@ from include.datasets.errors import DatasetError
 from include.datasets.sources.labels_file import read_labels_file
 from include.datasets.version import held_out_images
 from include.run_conf import RunConf
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
-from tests.unit.recordio.pictures import jpeg
 
 
 def labels_file(bucket: Bucket, body: str | bytes, name: str = "labels.txt") -> str:

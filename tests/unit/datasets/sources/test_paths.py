@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from im2rec.__main__ import main as im2rec
 from include.datasets.errors import DatasetError
 from include.datasets.sources.paths import readings, split_address
 from include.datasets.sources.source_of_conf import open_source
 from include.datasets.version import DatasetVersion
-from include.recordio.im2rec import main as im2rec
 from include.recordio.reader import read_records
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import Report
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from include.run_conf import DatasetConf

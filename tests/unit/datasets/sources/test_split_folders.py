@@ -10,8 +10,8 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.version import DatasetVersion
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
-from tests.unit.recordio.pictures import jpeg
 
 Rows = Callable[[DatasetVersion], dict[str, dict[str, Any]]]
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from im2rec.list_making import find_images
 from include.datasets.errors import DatasetError
 from include.datasets.local_files import LocalFolder
 from include.datasets.sources.system_files import system_name
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.upload import FolderUpload
 from include.datasets.version import DatasetVersion
-from include.recordio.list_making import find_images
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import Report
 from tests.unit.datasets.unpacking.archives import tar_of, zip_of
-from tests.unit.recordio.pictures import jpeg
 
 if TYPE_CHECKING:
     from include.run_conf import DatasetConf

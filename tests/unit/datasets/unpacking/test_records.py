@@ -11,9 +11,9 @@ from include.datasets.object_writer import ObjectWriter, StoredObjects
 from include.datasets.unpacking.records import RecordsUnpacker, parquet
 from include.recordio.format import MAGIC, encode_image_record
 from include.recordio.writer import RecordWriter
+from tests.support.pictures import jpeg, png
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.unpacking.archives import rec_of
-from tests.unit.recordio.pictures import jpeg, png
 
 IMAGES = [jpeg(seed=number) for number in range(6)]
 Unpack = Callable[..., RecordsUnpacker]

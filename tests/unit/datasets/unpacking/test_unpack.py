@@ -14,10 +14,10 @@ from include.datasets.planning.growth import find_new_images
 from include.datasets.unpacking.unpack import addresses_to_unpack, unpack_address, unpack_sources
 from include.datasets.unpacking.unpacked import UnpackedLayout, find_unpacked
 from include.run_conf import DatasetConf
+from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.unpacking.archives import rec_of, tar_of, zip_of
 from tests.unit.datasets.unpacking.web_server import READS_LOOPBACK, WebServer, serve
-from tests.unit.recordio.pictures import jpeg
 
 ROOT = Path(__file__).parents[4]
 

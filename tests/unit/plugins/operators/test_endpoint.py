@@ -14,9 +14,9 @@ from image_classification.operators.endpoint import EndpointOperator
 from include.deployment.endpoint import Deployment, EndpointBusyError, deployment_of
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
+from include.sagemaker.naming import Run
 from include.settings import Settings
-from include.training.naming import Run
-from tests.local_aws.running import BUCKET, RunningLocalAws
+from tests.support.local_aws import BUCKET, RunningLocalAws
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"
 CONTEXT: Any = {"ti": SimpleNamespace(dag_id="chain", run_id="run", task_id="deployment.deploy")}

@@ -14,13 +14,13 @@ from airflow.sdk.bases.operator import TRIGGER_FAIL_REPR, TriggerFailureReason
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
 from botocore.exceptions import ClientError
 
-from image_classification.aws import AwsAccess
+from image_classification.context import AwsAccess
 from image_classification.operators.sagemaker_job import JobOrder, SageMakerJobOperator
 from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
 from image_classification.operators.transform_job import TransformJobOperator
-from include.training.naming import Run
-from tests.local_aws.control import ask
-from tests.local_aws.running import BUCKET, ROLE, TOY_IMAGE, RunningLocalAws, finished_job, training_request
+from include.sagemaker.naming import Run
+from tests.support.control import ask
+from tests.support.local_aws import BUCKET, ROLE, TOY_IMAGE, RunningLocalAws, finished_job, training_request
 from tests.unit.plugins.conftest import SETTINGS
 
 pytestmark = pytest.mark.usefixtures("aws")

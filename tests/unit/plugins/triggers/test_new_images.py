@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from airflow.sdk.module_loading import import_string
 
-from image_classification.aws import AwsAccess
+from image_classification.context import AwsAccess
 from image_classification.triggers import new_images
 from image_classification.triggers.new_images import NewImagesTrigger
-from tests.local_aws.running import RunningLocalAws
-from tests.unit.plugins.triggers.faulty_aws import refusal
+from tests.support.faulty_aws import refusal
+from tests.support.local_aws import RunningLocalAws
 
 NAMES = (f"queue-{number}" for number in itertools.count())
 
@@ -105,7 +105,7 @@ def from_queue(monkeypatch: pytest.MonkeyPatch) -> Any:
                 return connection()
 
         monkeypatch.setattr(AwsAccess, "hook", lambda *_: Hook())
-        monkeypatch.setattr("image_classification.triggers.backoff.Backoff.wait", lambda *_: 0)
+        monkeypatch.setattr("include.sagemaker.backoff.Backoff.wait", lambda *_: 0)
         return watcher("https://queue").run()
 
     return watch

@@ -1,0 +1,1 @@
+"""The page of a dataset version: its figures, its images, and where they came from."""

@@ -1,0 +1,250 @@
+"""What the page of a dataset version shows, section by section."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import pyarrow as pa
+
+from include.datasets.layout import SPLITS, Split
+from include.datasets.manifest import BAD, DUPLICATE, NOT_ASKED
+from include.datasets.report.report_accounts import bad_images, not_asked, same_content, statuses
+from include.datasets.report.report_figures import LabelPairs, PackedImages
+from include.datasets.report.report_images import Thumbnail
+from include.datasets.report.report_origin import origin, source_addresses
+from include.datasets.version import DatasetVersion
+from include.pages.charts import heat_map, histogram, stacked_bar, stacked_columns
+from include.pages.elements import Markup, joined, note, page, section, shown, table
+
+MOST_CLASSES = 2000
+OVERVIEW_CLASSES = 40
+"""Classes above which a chart shows them all at once."""
+HEAT_LABELS = 24
+PAIRS = 30
+
+
+@dataclass(frozen=True)
+class ReportContents:
+    """What a dataset page shows: the version, its manifest, the bytes of its record files, a contact sheet."""
+
+    version: DatasetVersion
+    parent: DatasetVersion | None
+    manifest: pa.Table
+    packed: PackedImages
+    sizes: Mapping[Split, int]
+    sheet: Sequence[Thumbnail]
+
+
+def dataset_page(contents: ReportContents) -> str:
+    """The page as HTML."""
+    version = contents.version
+    sections = (
+        section("Images", _sheet(contents)),
+        section("Classes", *_classes(version)),
+        section("Splits", *_splits(contents)),
+        section("Since the parent", *_growth(contents)),
+        section("Sizes as packed", _sizes(contents.packed)),
+        section("Labels together", *_labels_together(contents)),
+        section("Labels that were not asked for", *not_asked(version)),
+        section("Every image of the source", statuses(contents.version, contents.manifest)),
+        section("Bad images", *bad_images(contents.version, contents.manifest)),
+        section("Same content twice", *same_content(contents.version, contents.manifest)),
+        section("How it was built", origin(version)),
+    )
+    return page(
+        title=version.name,
+        lead=f"Version {version.version}, {version.created:%Y-%m-%d %H:%M}, from {source_addresses(version)}",
+        figures=_figures(contents),
+        sections=sections,
+    )
+
+
+def size_in_words(size: float) -> str:
+    """Bytes with the unit that suits them."""
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
+def _figures(contents: ReportContents) -> list[tuple[str, str]]:
+    version = contents.version
+    bad = sum(count for status, count in version.statuses.items() if status in BAD)
+    return [
+        (f"{version.counts.total:,}", "images"),
+        (f"{version.num_classes:,}", "classes, several to an image" if version.multi_label else "classes"),
+        (size_in_words(sum(contents.sizes.values())), "in record files"),
+        (f"{version.negative_images:,}" if version.negative_images else "", "show none of the labels"),
+        (f"{version.statuses[NOT_ASKED]:,}" if NOT_ASKED in version.statuses else "", "of labels not asked for"),
+        (f"{bad:,}", "bad images"),
+        (f"{version.statuses.get(DUPLICATE, 0):,}", "duplicates"),
+        (f"{version.new_images:,}" if version.parent else "", "new since the parent"),
+    ]
+
+
+def _sheet(contents: ReportContents) -> Markup:
+    figures = joined(_thumbnail(image) for image in contents.sheet)
+    return Markup(f'<div class="examples small">{figures}</div>') if figures else Markup()
+
+
+def _thumbnail(image: Thumbnail) -> Markup:
+    size = f"{image.width} x {image.height}" if image.width and image.height else "size unknown"
+    says = shown(f"{image.uri}: {', '.join(image.labels)}; {size}, {image.split}")
+    if image.jpeg:
+        encoded = base64.b64encode(image.jpeg).decode()
+        picture = f'<img alt="{says}" title="{says}" src="data:image/jpeg;base64,{encoded}">'
+    else:
+        picture = f'<div class="absent" title="{says}">cannot be shown: {shown(image.trouble)}</div>'
+    return Markup(f"<figure>{picture}<figcaption>{shown(', '.join(image.labels))}</figcaption></figure>")
+
+
+def _legend() -> Markup:
+    keys = joined(Markup(f'<span class="key key{number}">{split}</span>') for number, split in enumerate(SPLITS))
+    return Markup(f"<p class=legend>{keys}</p>")
+
+
+def _classes(version: DatasetVersion) -> list[Markup]:
+    counted = [
+        (label, [counts.train, counts.validation, counts.test]) for label, counts in version.class_counts.items()
+    ]
+    largest = max(counted, key=lambda entry: sum(entry[1]))
+    smallest = min(counted, key=lambda entry: sum(entry[1]))
+    longest = sum(largest[1])
+    rows = [
+        (
+            joined((Markup(f"<span class=index>{number}</span> "), shown(label))),
+            stacked_bar(parts, longest),
+            *(_count(part) for part in parts),
+            f"{sum(parts):,}",
+        )
+        for number, (label, parts) in enumerate(counted[:MOST_CLASSES])
+    ]
+    said = f"Each class has {longest:,}."
+    if sum(smallest[1]) < longest:
+        said = (
+            f"{largest[0]} has the most images, {longest:,}; {smallest[0]} the fewest, {sum(smallest[1]):,}; the "
+            f"median is {median(sum(parts) for _, parts in counted):,.0f}."
+        )
+    if len(counted) > MOST_CLASSES:
+        said += f" The table shows the first {MOST_CLASSES:,} classes."
+    overview = stacked_columns(counted) if len(counted) > OVERVIEW_CLASSES else Markup()
+    return [note(said), _legend(), overview, table(("class", "", *SPLITS, "all"), rows, kind="bars")]
+
+
+def _count(images: int) -> str:
+    return f"{images:,}" if images else Markup("<span class=warn>0</span>")
+
+
+def _splits(contents: ReportContents) -> list[Markup]:
+    version = contents.version
+    total = version.counts.total
+    rows = []
+    for number, split in enumerate(SPLITS):
+        images = version.count(split)
+        without = sum(1 for counts in version.class_counts.values() if not getattr(counts, split))
+        bar = [images if place == number else 0 for place in range(len(SPLITS))]
+        rows.append(
+            (
+                split,
+                stacked_bar(bar, total),
+                _asked(version, split),
+                f"{images / total:.1%}",
+                f"{images:,}",
+                size_in_words(contents.sizes.get(split, 0)),
+                Markup(f"<span class=warn>{without:,}</span>") if without else "0",
+            )
+        )
+    head = ("split", "", "asked", "reached", "images", "record file", "classes without")
+    remarks = []
+    if version.source.layout == "split_folders" or version.source.label_tables:
+        remarks.append("Splits that the source tells are kept; the shares were asked of its other images.")
+    if version.split.test_as != "test":
+        remarks.append(f"The source's test images are this version's {version.split.test_as} split.")
+    return [table(head, rows, kind="bars"), *map(note, remarks)]
+
+
+def _asked(version: DatasetVersion, split: Split) -> str:
+    asked = version.split
+    shares: dict[str, float] = {"train": asked.train, "validation": asked.validation, "test": asked.test}
+    if asked.train_per_class is None:
+        return f"{shares[split] / (sum(shares.values()) or 1):.1%}"
+    if split == "train":
+        return f"{asked.train_per_class:,} a class"
+    return f"{shares[split] / ((asked.validation + asked.test) or 1):.0%} of the rest"
+
+
+def _growth(contents: ReportContents) -> list[Markup]:
+    version, parent = contents.version, contents.parent
+    if parent is None:
+        return []
+    new, per_class = contents.packed.new_per_class(version.version, version.num_classes)
+    before, now = parent.counts.total, version.counts.total
+    rows = [("all", f"{before:,}", _change("+", new), _change("-", before + new - now), f"{now:,}")]
+    for label, added in zip(version.labels, per_class.tolist(), strict=True):
+        had = parent.class_counts[label].total if label in parent.class_counts else 0
+        has = version.class_counts[label].total
+        removed = had + added - has
+        if added or removed:
+            rows.append((label, f"{had:,}", _change("+", added), _change("-", removed), f"{has:,}"))
+    said = f"Grown from {parent.version}; {version.new_images:,} objects of the source were new to it."
+    unchanged = version.num_classes - len(rows) + 1
+    if unchanged:
+        said += f" Classes with the same images as there: {unchanged:,}."
+    return [note(said), table(("class", "parent", "new", "removed", "now"), rows, best="all")]
+
+
+def _change(sign: str, images: int) -> str:
+    return f"{sign}{images:,}" if images else ""
+
+
+def _sizes(packed: PackedImages) -> Markup:
+    width, height = packed.pixels("width"), packed.pixels("height")
+    known = (width > 0) & (height > 0)
+    width, height = width[known], height[known]
+    charts = joined(
+        (
+            histogram("Short side", np.minimum(width, height), _pixels),
+            histogram("Long side", np.maximum(width, height), _pixels),
+            histogram("Width : height", width / height, lambda ratio: f"{ratio:.2f}"),
+            histogram("Record size", packed.record_bytes, size_in_words),
+        )
+    )
+    return Markup(f'<div class="side">{charts}</div>')
+
+
+def _pixels(length: float) -> str:
+    return f"{length:,.0f} px"
+
+
+def _labels_together(contents: ReportContents) -> list[Markup]:
+    version, packed = contents.version, contents.packed
+    if not version.multi_label:
+        return []
+    by_number = packed.labels_per_image()
+    numbers = [
+        (f"{number} label{'' if number == 1 else 's'}", stacked_bar([images], int(by_number.max())), f"{images:,}")
+        for number, images in enumerate(by_number.tolist())
+        if images
+    ]
+    pairs = LabelPairs.of(packed, version.labels)
+    shown_pairs = pairs.most_frequent(HEAT_LABELS)
+    heat = heat_map(
+        shown_pairs.counts,
+        shown_pairs.labels,
+        corner="of these, with",
+        totals=shown_pairs.counts.diagonal(),
+        kinds=("own", "pair"),
+    )
+    rows = [(f"{a} + {b}", f"{both:,}", f"{share:.1%}") for a, b, both, share in pairs.ranked(PAIRS)]
+    of_how_many = f"the {HEAT_LABELS} most frequent labels" if version.num_classes > HEAT_LABELS else "all labels"
+    return [
+        table(("an image has", "", "images"), numbers, kind="bars"),
+        note(f"Images that show both labels, of {of_how_many}; the deeper a cell, the larger its share of its row's."),
+        heat,
+        table(("most frequent pairs", "images", "of the rarer label's"), rows) if rows else Markup(),
+    ]

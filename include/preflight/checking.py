@@ -1,0 +1,213 @@
+"""All looks at one run, before anything is paid."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from include.preflight.buckets import bucket_problems, bucket_questions
+from include.preflight.cost import charges, cost_findings
+from include.preflight.data import dataset_notes, dataset_problems, packing_problems
+from include.preflight.findings import Findings, PreflightError
+from include.preflight.ignored import ignored_notes
+from include.preflight.machines import machine_problems, region_problems
+from include.preflight.prices import PRICE_LIST_REGION, PriceList
+from include.preflight.quotas import needs, quota_findings
+from include.preflight.records import record_findings
+from include.preflight.remembered import Remembered
+from include.preflight.requests import request_problems
+from include.preflight.role import role_findings
+from include.preflight.services import Clients, Question, ask
+from include.preflight.sources import finished_version, source_problems
+from include.preflight.stages import WHOLE_CHAIN, Stage
+from include.preflight.surroundings import key_findings, network_findings
+from include.preflight.warm_start import warm_start_findings
+from include.problems import Problem, ProblemsError
+from include.run_conf.rules import HYPERPARAMETERS, TRIALS, contradictions
+from include.run_conf.section import as_far_as_known, concerns
+from include.run_conf.tuning import LATEST
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from include.datasets.version import DatasetVersion
+    from include.run_conf import RunConf, TrialConf
+    from include.settings import Settings
+    from include.training.selection import BestModel
+
+log = logging.getLogger(__name__)
+
+
+def check(
+    conf: RunConf,
+    settings: Settings,
+    *,
+    s3: S3Client | None,
+    dataset: DatasetVersion | None = None,
+    parent: BestModel | None = None,
+    clients: Clients | None = None,
+    stages: Collection[Stage] = WHOLE_CHAIN,
+    known: Collection[Problem] = (),
+) -> Findings:
+    """Look at conf, settings, buckets, source, dataset version and parent model; takes seconds, starts nothing.
+
+    Without `dataset` what depends on the images is left out, unless the run names a finished version: call again when
+    the version is there. `parent` is the model an incremental training starts from, where it is known before: then
+    nothing is trained from scratch, or has been paid for. With `clients` the role, quotas, prices, key, network and
+    parents of a warm start are looked at too, each where the connection's role may: what gives no answer is logged as
+    a note. Raises PreflightError with all problems; the cost is logged either way.
+
+    `known` are the problems of conf and settings, which lack the values concerned: what needs one of these is not
+    checked. Nor is what needs S3, without `s3`.
+    """
+    began = time.monotonic()
+    look = _Look(conf, settings, s3, dataset, frozenset(stages), goes_on=parent is not None)
+    data = dict(as_far_as_known(look.at_data())) if s3 else {}
+    services = dict(look.at_services(clients)) if clients and s3 else {}
+    answers = ask({**(bucket_questions(s3, settings) if s3 else {}), **data, **services})
+    buckets = Findings.of(bucket_problems(answers, settings) if s3 else ())
+    heard = services if buckets.problems else {**data, **services}
+    ignored = tuple(as_far_as_known(ignored_notes(conf))) if "training" in stages and parent is None else ()
+    found = [Findings(tuple(look.at_conf()), notes=ignored), buckets, *(answers[subject] for subject in heard)]
+    if dataset is not None:
+        problems = tuple(dataset_problems(conf, dataset, parent=parent))
+        found.append(Findings(problems, notes=tuple(dataset_notes(conf, dataset))))
+    findings = _beside(known, Findings.joined(found))
+    _tell(findings, time.monotonic() - began)
+    if findings.problems:
+        raise PreflightError(findings.problems)
+    return findings
+
+
+def _beside(known: Collection[Problem], found: Findings) -> Findings:
+    """The problems that were known, and what was found of fields that have none yet."""
+    wrong = {problem.field for problem in known}
+    new = [problem for problem in found.problems if not concerns(problem, wrong)]
+    unchecked = [f"what depends on {', '.join(sorted(wrong))} is checked when that is right"] if known else []
+    return Findings.joined([Findings(tuple(known), notes=tuple(unchecked)), replace(found, problems=tuple(new))])
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One run, and the questions about it."""
+
+    conf: RunConf
+    settings: Settings
+    s3: Any
+    dataset: DatasetVersion | None
+    stages: frozenset[Stage]
+    goes_on: bool
+    """Whether a model is there to train on from, and none is made from scratch."""
+
+    def at_conf(self) -> Iterator[Problem]:
+        """What conf and settings alone say."""
+        yield from contradictions(self.conf)
+        yield from as_far_as_known(self._at_packing())
+        yield from machine_problems(self.conf, self.stages)
+        yield from as_far_as_known(self._at_requests())
+
+    def _at_packing(self) -> Iterator[Problem]:
+        trains_what_it_packs = {"dataset", "training"} <= self.stages and not (self.dataset or self.goes_on)
+        if trains_what_it_packs and not self.conf.dataset.version:
+            yield from packing_problems(self.conf)
+
+    def _at_requests(self) -> Iterator[Problem]:
+        region = list(region_problems(self.settings))
+        yield from region
+        counts = self.dataset.counts if self.dataset else None
+        if not region and (counts is None or (counts.train and counts.validation)):
+            yield from request_problems(self.conf, self.settings, self.stages, dataset=self.dataset)
+
+    def at_data(self) -> Iterator[tuple[str, Question]]:
+        """Questions to S3: source and finished versions, or the records of the version in hand."""
+        if self.dataset is not None:
+            yield "records", partial(record_findings, self.s3, self.dataset)
+            return
+        own = "dataset.version" if self.conf.dataset.version else "dataset.name"
+        builds = "dataset" in self.stages and not self.conf.dataset.version
+        if builds:
+            yield "source", self._source
+        trials = self.conf.training.trials
+        if not trials and not builds:
+            yield "dataset version", partial(self._version, self.conf, own)
+        for index, trial in enumerate(trials):
+            if trial.dataset or not builds:
+                field = f"{TRIALS}.{index}.dataset" if trial.dataset else own
+                yield f"trial {trial.name}", partial(self._trial_version, index, trial, field)
+
+    def at_services(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+        """Questions to other services; their clients are made here, one by one, as boto3 makes none in threads."""
+        settings = self.settings
+        if self.stages & {"training", "endpoint"}:
+            yield "role", partial(role_findings, clients("iam"), clients("sts"), self.s3, settings)
+            yield from as_far_as_known(self._quotas(clients))
+            yield from as_far_as_known(self._prices(clients))
+        if settings.has("kms_key_id") and settings.kms_key_id:
+            yield "key", partial(key_findings, clients("kms"), settings)
+        if settings.has("subnets") and settings.subnets:
+            yield "network", partial(network_findings, clients("ec2"), settings)
+        yield from as_far_as_known(self._parents(clients))
+
+    def _parents(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+        settings = self.settings
+        parents = [name for name in self.conf.tuning.warm_start.parents if name != LATEST]
+        tunes = self.conf.training.mode != "train" and not self.goes_on
+        if parents and tunes and not list(region_problems(settings)):
+            client = clients("sagemaker")
+            yield "warm start", partial(warm_start_findings, client, self.conf, settings, dataset=self.dataset)
+
+    def _source(self) -> Findings:
+        return Findings.of(as_far_as_known(source_problems(self.s3, self.conf, self.settings)))
+
+    def _trial_version(self, index: int, trial: TrialConf, field: str) -> Findings:
+        """The version of one trial; what it says itself is told as its own."""
+        found = self._version(self.conf.of_trial(trial), field)
+        changed = {f"{HYPERPARAMETERS}.{name}" for name in trial.hyperparameters.model_dump(exclude_none=True)}
+        problems = tuple(
+            problem.model_copy(update={"field": problem.field.replace("training", f"{TRIALS}.{index}", 1)})
+            if problem.field in changed
+            else problem
+            for problem in found.problems
+        )
+        return replace(found, problems=problems)
+
+    def _version(self, conf: RunConf, field: str) -> Findings:
+        wanted, bucket = conf.dataset, self.settings.data_bucket
+        try:
+            version = finished_version(self.s3, bucket, name=wanted.name, version=wanted.version, field=field)
+        except ProblemsError as error:
+            return Findings.of(error.problems)
+        if "training" not in self.stages:
+            return Findings()
+        notes = tuple(as_far_as_known(dataset_notes(conf, version)))
+        fitting = Findings(tuple(dataset_problems(conf, version)), notes=notes)
+        return Findings.joined([fitting, record_findings(self.s3, version)])
+
+    def _quotas(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+        region = self.settings.region
+        if wanted := needs(self.conf, self.settings, self.stages, goes_on=self.goes_on):
+            codes = Remembered(self.s3, self.settings.output_bucket, f"quota-codes-{region}")
+            yield "quotas", partial(quota_findings, clients("service-quotas"), codes, wanted, region)
+
+    def _prices(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+        own, region = self.settings.prices, self.settings.region
+        charged = charges(self.conf, self.settings, self.stages, goes_on=self.goes_on)
+        prices = PriceList(own, region)
+        if any(charge.machine not in own for charge in charged):
+            today = f"prices-{region}-{time.strftime('%Y-%m-%d', time.gmtime())}"
+            remembered = Remembered(self.s3, self.settings.output_bucket, today)
+            prices = PriceList(own, region, clients("pricing", PRICE_LIST_REGION), remembered)
+        if charged:
+            yield "prices", partial(cost_findings, self.conf, charged, prices)
+
+
+def _tell(findings: Findings, seconds: float) -> None:
+    for line in findings.table:
+        log.info("%s", line)
+    if findings.notes:
+        log.info("Not looked at, or good to know: %s.", "; ".join(findings.notes))
+    log.info("Looked at the run in %.1f s: %d problems.", seconds, len(findings.problems))

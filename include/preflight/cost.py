@@ -1,0 +1,140 @@
+"""The most that a run can cost: every job at its longest, at the on-demand price.
+
+Machines only: storage and transfer are small beside them. A spot job is paid for as it runs, never above the on-demand
+price. SageMaker knows no longest run of a transform job; its task stops it after LONGEST_TRANSFORM. What is started
+again after a failure is paid for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from include.evaluation.transform import LONGEST_TRANSFORM
+from include.preflight.findings import Findings
+from include.preflight.prices import NotOfferedError, PriceList, Use
+from include.preflight.services import reason
+from include.preflight.stages import Stage
+from include.problems import Problem
+from include.sagemaker.instance_types import transform_instance_type
+
+if TYPE_CHECKING:
+    from include.run_conf import RunConf
+    from include.settings import Settings
+
+HOUR = 3600
+MAX_COST = "resources.max_cost"
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Machines of one kind for so many hours; `hours` is None for an endpoint, which runs until it is deleted."""
+
+    what: str
+    field: str
+    machine: str
+    use: Use
+    machines: int
+    hours: float | None
+
+
+def charges(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_on: bool = False) -> list[Charge]:
+    """What the run is charged for, in the order in which it happens.
+
+    Where it `goes_on` from a model that is there, no job starts from scratch.
+    """
+    found: list[Charge] = []
+    if "training" in stages:
+        found += _training_charges(conf, settings, from_scratch=not goes_on)
+    if "endpoint" in stages and conf.endpoint.deploy:
+        endpoint = conf.endpoint
+        machine, count = endpoint.instance_type, endpoint.instance_count
+        found.append(Charge("endpoint", "endpoint.instance_type", machine, "hosting", count, None))
+    return found
+
+
+def cost_findings(conf: RunConf, charged: Collection[Charge], prices: PriceList) -> Findings:
+    """The table of what the run can cost at most, held against `resources.max_cost`."""
+    known: dict[Charge, float | None] = {}
+    problems: list[Problem] = []
+    notes: list[str] = []
+    for charge in charged:
+        try:
+            known[charge] = prices.price(charge.machine, charge.use)
+        except NotOfferedError:
+            known[charge] = None
+            remedy = f"is not offered in {prices.region}: use another machine, or another region"
+            problems.append(Problem(field=charge.field, value=charge.machine, remedy=remedy))
+        except (ClientError, BotoCoreError) as error:
+            known[charge] = None
+            notes.append(f"prices: {reason(error)}")
+    unknown = {charge.machine: charge for charge, price in known.items() if price is None and charge.hours}
+    total = sum(price * charge.machines * charge.hours for charge, price in known.items() if price and charge.hours)
+    problems += _budget_problems(conf.resources.max_cost, total, unknown)
+    return Findings(problems=tuple(problems), notes=tuple(notes), table=tuple(_table(conf, known, total)))
+
+
+def _training_charges(conf: RunConf, settings: Settings, *, from_scratch: bool) -> Iterator[Charge]:
+    resources, mode = conf.resources, conf.training.mode
+    machine, count = resources.instance_type, resources.instance_count
+    longest = resources.max_runtime_seconds / HOUR
+    kept = 0 if resources.spot else settings.keep_alive_seconds / HOUR
+
+    def jobs(what: str, number: int, hours: float) -> Charge:
+        name = f"{what} ({number} jobs)" if number > 1 else what
+        return Charge(name, "resources.instance_type", machine, "training", count, hours)
+
+    if from_scratch and mode != "train":
+        number, hours = conf.tuning.jobs, conf.tuning.jobs * (longest + kept)
+        if conf.tuning.max_runtime_seconds:
+            budget = conf.tuning.parallel_jobs * (conf.tuning.max_runtime_seconds / HOUR + kept)
+            hours = min(hours, budget)
+        yield jobs("tuning", number, hours)
+    if from_scratch and mode != "tune":
+        number = len(conf.training.trials) or 1
+        yield jobs("training", number, number * (longest + kept))
+    if conf.incremental.enabled:
+        yield jobs("incremental training", 1, longest + kept)
+    transform = transform_instance_type(conf.endpoint.instance_type)
+    hours = LONGEST_TRANSFORM.total_seconds() / HOUR
+    yield Charge("batch transform", "endpoint.instance_type", transform, "batchtransform", 1, hours)
+
+
+def _budget_problems(budget: float | None, total: float, unknown: Collection[str]) -> Iterator[Problem]:
+    if budget is None:
+        return
+    if total > budget:
+        remedy = (
+            f"the run could cost {total:.2f} USD: lower resources.max_runtime_seconds, the jobs or the machines, or "
+            "raise it"
+        )
+        yield Problem(field=MAX_COST, value=budget, remedy=remedy)
+    elif unknown:
+        named = ", ".join(sorted(unknown))
+        remedy = f"cannot be held: the price of {named} is not known; name it in settings.prices (USD an hour)"
+        yield Problem(field=MAX_COST, value=budget, remedy=remedy)
+
+
+def _table(conf: RunConf, known: dict[Charge, float | None], total: float) -> Iterator[str]:
+    if not any(known.values()):
+        machines = ", ".join(dict.fromkeys(charge.machine for charge in known))
+        if machines:
+            yield f"What the run can cost is not known: no price of {machines} (settings.prices may name them)."
+        return
+    spot = ", spot at the on-demand price" if conf.resources.spot else ""
+    yield f"What the run can cost at most, each job once and at its longest{spot} (USD):"
+    for charge, price in known.items():
+        machines = f"{charge.machines} x {charge.machine}"
+        rate = "price not known" if price is None else f"{price:9.4f} an hour"
+        if charge.hours is None:
+            yield f"  {charge.what:<24} {machines:<22} {'':>10} {rate:>17}, as long as it is kept"
+        else:
+            cost = "" if price is None else f"{price * charge.machines * charge.hours:10.2f}"
+            yield f"  {charge.what:<24} {machines:<22} {charge.hours:8.1f} h {rate:>17} {cost}"
+    lacking = any(price is None and charge.hours for charge, price in known.items())
+    limit = f" of resources.max_cost {conf.resources.max_cost:.2f}" if conf.resources.max_cost else ""
+    more = " and what has no price" if lacking else ""
+    yield f"  {'jobs together':<24} {'':<22} {'':>10} {'':>17} {total:10.2f}{more}{limit}"

@@ -1,0 +1,224 @@
+"""Whether a dataset version, the run conf and a parent model fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from include.deployment.prediction import LARGEST_BODY
+from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE
+from include.preflight.parents import parent_problems
+from include.problems import Problem
+from include.run_conf.ranges import Range
+from include.run_conf.rules import TRIALS
+from include.run_conf.section import as_far_as_known
+
+if TYPE_CHECKING:
+    from include.datasets.version import DatasetVersion
+    from include.run_conf import RunConf
+    from include.training.selection import BestModel
+
+BASE = "training.hyperparameters"
+INCREMENTAL = "incremental.hyperparameters"
+WORDS = {1: "one channel", 3: "three channels"}
+OTHER_ASPECT = 0.2
+"""From this share on, the shape of an image differs from the network's so much that it is worth a word."""
+
+
+def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestModel | None = None) -> list[Problem]:
+    """What a dataset version and a run conf, or a parent model, do not agree on."""
+    network = parent.hyperparameters if parent else conf.training.hyperparameters.as_strings()
+    problems = [
+        *_content_problems(dataset),
+        *_image_problems(dataset, network, parent),
+        *_channel_problems(dataset, network, parent),
+        *_payload_problems(dataset),
+        *as_far_as_known(_label_problems(conf, dataset)),
+    ]
+    if parent:
+        problems += parent_problems(dataset, parent)
+    return [*problems, *as_far_as_known(_batch_problems(conf, dataset, parent))]
+
+
+def dataset_notes(conf: RunConf, dataset: DatasetVersion) -> Iterator[str]:
+    """What is worth knowing of a dataset version that can be trained on."""
+    mean = dataset.mean_image
+    _, height, width = conf.training.hyperparameters.shape
+    if mean and mean.height and abs((mean.width / mean.height) / (width / height) - 1) > OTHER_ASPECT:
+        yield (
+            f"the endpoint squeezes every image to {width} x {height}, and the packed ones are {mean.width:.0f} x "
+            f"{mean.height:.0f} on average: its accuracy may lie below the training's; evaluate_endpoint measures it"
+        )
+    largest = dataset.largest_test_image
+    if largest and LARGEST_BODY < largest <= LARGEST_PAYLOAD * MEGABYTE:
+        yield (
+            f"the largest packed test image has {largest} bytes, and a request to an endpoint holds {LARGEST_BODY}: "
+            "the batch transform takes it, deployment.predict and evaluate_endpoint leave it out"
+        )
+
+
+def _content_problems(dataset: DatasetVersion) -> Iterator[Problem]:
+    version = f"{dataset.name}/{dataset.version}"
+    if dataset.num_classes < 2:
+        yield Problem(field="dataset.labels", value=dataset.labels, remedy=f"{version} needs at least two classes")
+    empty = [split for split in ("train", "validation", "test") if getattr(dataset.counts, split) == 0]
+    for split in empty:
+        yield Problem(
+            field=f"dataset.split.{split}", value=0, remedy=f"no image of {version} is in this split: add images"
+        )
+    if "train" not in empty:
+        yield from _class_problems(dataset)
+
+
+def _class_problems(dataset: DatasetVersion) -> Iterator[Problem]:
+    unseen = [label for label, counts in dataset.class_counts.items() if counts.train == 0]
+    seen = [label for label in dataset.class_counts if label not in unseen]
+    if unseen and len(seen) < 2:
+        shown = f"the label {seen[0]} (index {dataset.labels.index(seen[0])})" if seen else "no label at all"
+        remedy = f"every training image has {shown}: correct dataset.label_tables, or the folders of the source"
+        yield Problem(field="dataset.labels", value=", ".join(dataset.labels), remedy=remedy)
+    elif unseen:
+        yield Problem(
+            field="dataset.labels",
+            value=", ".join(unseen),
+            remedy="no training image shows this: add images or leave the class out",
+        )
+
+
+def _image_problems(dataset: DatasetVersion, network: Mapping[str, str], parent: BestModel | None) -> Iterator[Problem]:
+    shape = network.get("image_shape", "3,224,224")
+    _, height, width = (int(part) for part in shape.split(","))
+    small = list(_sides_below(dataset, height, width))
+    if small:
+        whose = f" of {parent.job}" if parent else ""
+        yield Problem(
+            field=f"{BASE}.image_shape",
+            value=f"{shape}{whose}",
+            remedy=f"{', '.join(small)}: {_larger_images(dataset, height, width)} a smaller image_shape",
+        )
+
+
+def _sides_below(dataset: DatasetVersion, height: int, width: int) -> Iterator[str]:
+    """The sides of packed images that a network of this input cannot take."""
+    if dataset.smallest_height is None or dataset.smallest_width is None:
+        # An old document has one side only, and not which: below both numbers it is too small for certain.
+        if 0 < dataset.smallest_side < min(height, width):
+            yield f"the smallest side of a packed image is {dataset.smallest_side} pixels"
+        return
+    for name, smallest, needed in (
+        ("height", dataset.smallest_height, height),
+        ("width", dataset.smallest_width, width),
+    ):
+        if smallest < needed:
+            yield f"the smallest {name} of a packed image is {smallest} pixels, below {needed}"
+
+
+def _larger_images(dataset: DatasetVersion, height: int, width: int) -> str:
+    if dataset.packing.pass_through:
+        return f"leave images below {width} x {height} (width x height) out of the source, or set"
+    return f"set dataset.packing.resize to at least {_resize_that_fits(dataset, height, width)}, or"
+
+
+def _resize_that_fits(dataset: DatasetVersion, height: int, width: int) -> int:
+    """The shorter side from which on every image covers the network's input.
+
+    Images that were resized all grow alike. Of others it is not known how their sides relate.
+    """
+    now, low, narrow = dataset.packing.resize, dataset.smallest_height, dataset.smallest_width
+    if not now or not low or not narrow:
+        return max(height, width)
+    return min(max(height, width), max(-(-now * height // low), -(-now * width // narrow)))
+
+
+def _channel_problems(
+    dataset: DatasetVersion, network: Mapping[str, str], parent: BestModel | None
+) -> Iterator[Problem]:
+    shape, color = network.get("image_shape", "3,224,224"), dataset.packing.color
+    if dataset.packing.pass_through or (parent and color):
+        return  # a reader makes one channel of three: what learned from such images is trained further on them
+    whose = f" of {parent.job}" if parent else ""
+    yield from channels_meet(f"{BASE}.image_shape", shape, color, whose=whose)
+
+
+def packing_problems(conf: RunConf) -> Iterator[Problem]:
+    """Whether the images that a run packs have the channels that its jobs, the trials among them, ask for."""
+    packing, training = conf.dataset.packing, conf.training
+    if packing.pass_through or conf.dataset.source_kind == "records":
+        return
+    base = training.hyperparameters.image_shape
+    own = [(index, trial) for index, trial in enumerate(training.trials) if not trial.dataset]
+    asks_base = training.mode != "train" or not training.trials
+    if asks_base or any(not trial.hyperparameters.image_shape for _, trial in own):
+        yield from channels_meet(f"{BASE}.image_shape", base, packing.color)
+    for index, trial in own:
+        if shape := trial.hyperparameters.image_shape:
+            yield from channels_meet(f"{TRIALS}.{index}.hyperparameters.image_shape", shape, packing.color)
+
+
+def channels_meet(field: str, shape: str, color: int, *, whose: str = "") -> Iterator[Problem]:
+    """Whether a network of this `image_shape` sees as many channels as `packing.color` packs; -1 goes with all."""
+    channels = int(shape.split(",", maxsplit=1)[0])
+    packed = {0: 1, 1: 3}.get(color, channels)
+    if channels != packed and channels in WORDS:
+        remedy = (
+            f"has {WORDS[channels]}, and images are packed with {WORDS[packed].split()[0]}: set dataset.packing.color "
+            f"to {int(channels == 3)}, or the first number to {packed}"
+        )
+        yield Problem(field=field, value=f"{shape}{whose}", remedy=remedy)
+
+
+def _payload_problems(dataset: DatasetVersion) -> Iterator[Problem]:
+    largest = dataset.largest_test_image
+    if largest and largest > LARGEST_PAYLOAD * MEGABYTE:
+        yield Problem(
+            field="dataset.packing",
+            value=dataset.packing.in_words,
+            remedy=f"the largest packed test image has {largest} bytes, and the batch transform that measures the "
+            f"model sends at most {LARGEST_PAYLOAD} MB: set dataset.packing.resize, or dataset.packing.encoding to jpg",
+        )
+
+
+def _label_problems(conf: RunConf, dataset: DatasetVersion) -> Iterator[Problem]:
+    sections = ((BASE, conf.training.hyperparameters), (INCREMENTAL, conf.incremental.hyperparameters))
+    for section, parameters in sections:
+        if parameters.top_k and (dataset.multi_label or parameters.top_k > dataset.num_classes):
+            remedy = (
+                "the dataset version is multi-label, where several classes are right: leave it empty"
+                if dataset.multi_label
+                else f"must be at most the {dataset.num_classes} classes"
+            )
+            yield Problem(field=f"{section}.top_k", value=parameters.top_k, remedy=remedy)
+        if parameters.use_weighted_loss and not dataset.multi_label:
+            yield Problem(
+                field=f"{section}.use_weighted_loss",
+                value=parameters.use_weighted_loss,
+                remedy="is for multi-label datasets, and this version has one label per image: leave it empty",
+            )
+
+
+def _batch_problems(conf: RunConf, dataset: DatasetVersion, parent: BestModel | None) -> Iterator[Problem]:
+    smallest = min(dataset.counts.train, dataset.counts.validation)
+    for field, batch in _batches(conf, parent):
+        if batch > smallest > 0:
+            yield Problem(
+                field=field,
+                value=batch,
+                remedy=f"the train channel holds {dataset.counts.train} images, the validation channel "
+                f"{dataset.counts.validation}: use at most {smallest}",
+            )
+
+
+def _batches(conf: RunConf, parent: BestModel | None) -> Iterator[tuple[str, int]]:
+    base = int(parent.hyperparameters.get("mini_batch_size", 32)) if parent else None
+    mode = conf.training.mode
+    span: Any = conf.tuning.ranges.get("mini_batch_size") if mode != "train" else None
+    if parent is None and not (span and mode in ("tune", "tune_then_train")):
+        base = conf.training.hyperparameters.mini_batch_size or 32
+        yield f"{BASE}.mini_batch_size", base
+    if parent is None and span:
+        largest = span.max if isinstance(span, Range) else max(float(value) for value in span)
+        yield "tuning.ranges.mini_batch_size", int(largest)
+    if conf.incremental.enabled:
+        change = conf.incremental.hyperparameters.mini_batch_size
+        if change or parent:
+            yield f"{INCREMENTAL}.mini_batch_size", change or base or 32

@@ -1,0 +1,111 @@
+"""The requests that a run would send, built before it starts and held against the API's own limits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+
+from include.datasets.layout import VersionLayout
+from include.datasets.version import DatasetVersion, SplitCounts
+from include.preflight.api_model import violations
+from include.preflight.stages import Stage
+from include.problems import Problem
+from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME, Run, job_name
+from include.training.requests import tags, training_request, tuning_request
+
+if TYPE_CHECKING:
+    from include.run_conf import RunConf
+    from include.settings import Settings
+
+Request = dict[str, Any]
+SOME_RUN = Run(dag_id="image_classification", run_id="manual__2026-01-02T03:04:05+00:00")
+FIELDS = {
+    "AlgorithmSpecification.TrainingImage": "settings.image_uri",
+    "RoleArn": "settings.execution_role_arn",
+    "InputDataConfig": "settings.data_bucket",
+    "OutputDataConfig.KmsKeyId": "settings.kms_key_id",
+    "ResourceConfig.VolumeKmsKeyId": "settings.kms_key_id",
+    "KmsKeyId": "settings.kms_key_id",
+    "OutputDataConfig": "settings.output_bucket",
+    "CheckpointConfig": "settings.output_bucket",
+    "ResourceConfig.KeepAlivePeriodInSeconds": "settings.keep_alive_seconds",
+    "ResourceConfig.InstanceCount": "resources.instance_count",
+    "ResourceConfig.VolumeSizeInGB": "resources.volume_gb",
+    "StoppingCondition.MaxRuntimeInSeconds": "resources.max_runtime_seconds",
+    "StoppingCondition.MaxWaitTimeInSeconds": "resources.max_wait_seconds",
+    "VpcConfig.Subnets": "settings.subnets",
+    "VpcConfig.SecurityGroupIds": "settings.security_group_ids",
+    "Tags": "settings.tags",
+    "HyperParameters": "training.hyperparameters",
+    "StaticHyperParameters": "training.hyperparameters",
+    "HyperParameterTuningJobConfig.ResourceLimits.MaxRuntimeInSeconds": "tuning.max_runtime_seconds",
+    "HyperParameterTuningJobConfig.ResourceLimits": "tuning.max_jobs",
+    "HyperParameterTuningJobConfig.ParameterRanges": "tuning.ranges",
+    "HyperParameterTuningJobConfig.TuningJobCompletionCriteria": "tuning.completion",
+    "WarmStartConfig": "tuning.warm_start.from",
+    "ModelPackageGroupName": "settings.registry_group_prefix",
+    "EndpointName": "endpoint.name",
+}
+"""Where a person wrote what stands in a request; the longest beginning counts."""
+NAMED_ELSEWHERE = ("ResourceConfig.InstanceType",)
+"""Looked at with remedies of their own."""
+
+
+def request_problems(
+    conf: RunConf, settings: Settings, stages: Collection[Stage], *, dataset: DatasetVersion | None = None
+) -> Iterator[Problem]:
+    """What the API would refuse of the requests of this run; without `dataset` a stand-in is trained on."""
+    version = dataset or some_version(conf, settings)
+    for operation, request in _requests(conf, settings, stages, version):
+        for violation in violations("sagemaker", operation, request):
+            path = violation.path.removeprefix("TrainingJobDefinition.")
+            if not path.startswith(NAMED_ELSEWHERE):
+                yield Problem(
+                    field=_field(path), value=violation.value, remedy=f"{violation.rule} ({operation}: {path})"
+                )
+
+
+def some_version(conf: RunConf, settings: Settings) -> DatasetVersion:
+    """A dataset version as this run might build it, for requests whose form does not depend on its images."""
+    name, version = conf.dataset.name, conf.dataset.version or "20260102T030405Z-0a1b2c3d"
+    known: dict[str, Any] = {
+        "name": name,
+        "version": version,
+        "uri": VersionLayout(settings.data_bucket, name, version).uri,
+        "labels": conf.dataset.labels or ["0", "1"],
+        "multi_label": conf.dataset.multi_label,
+        "counts": SplitCounts(train=100_000, validation=10_000, test=10_000),
+    }
+    return DatasetVersion.model_construct(**known)
+
+
+def _requests(
+    conf: RunConf, settings: Settings, stages: Collection[Stage], dataset: DatasetVersion
+) -> Iterator[tuple[str, Request]]:
+    common: dict[str, Any] = {"settings": settings, "dataset": dataset, "run": SOME_RUN}
+    if "training" in stages:
+        mode = conf.training.mode
+        trials = [conf.of_trial(trial) for trial in conf.training.trials] or [conf]
+        for trial in trials if mode != "tune" else ():
+            name = _name("training.train")
+            yield "CreateTrainingJob", training_request(name, conf=trial, **common)
+        if mode != "train":
+            name = _name("training.tune", longest=LONGEST_TUNING_NAME)
+            yield "CreateHyperParameterTuningJob", tuning_request(name, conf=conf, **common)
+        group = {"ModelPackageGroupName": settings.registry_group(conf.dataset.name)}
+        yield "CreateModelPackageGroup", {**group, "Tags": tags(settings, SOME_RUN)}
+    if "endpoint" in stages and conf.endpoint.deploy:
+        yield "CreateEndpoint", {"EndpointName": conf.endpoint_name, "EndpointConfigName": conf.endpoint_name}
+
+
+def _name(task_id: str, longest: int = LONGEST_NAME) -> str:
+    return job_name(dag_id=SOME_RUN.dag_id, run_id=SOME_RUN.run_id, task_id=task_id, longest=longest)
+
+
+def _field(path: str) -> str:
+    known = [prefix for prefix in FIELDS if path == prefix or path.startswith(f"{prefix}.")]
+    if not known:
+        return path
+    longest = max(known, key=len)
+    section = FIELDS[longest]
+    return f"{section}{path.removeprefix(longest)}" if section == "training.hyperparameters" else section

@@ -1,0 +1,129 @@
+"""The tuning jobs that a search starts from.
+
+Source: developer guide, "Run a Warm Start Hyperparameter Tuning Job": parents have ended and have the same objective;
+a range keeps its kind; of static and tunable hyperparameters together there are as many as in each parent, and at most
+ten turn from one into the other. What a parent learned of its own parents is not learned again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from include.preflight.findings import Findings
+from include.preflight.requests import SOME_RUN, some_version
+from include.problems import Problem
+from include.run_conf.tuning import LATEST
+from include.training.requests import tuning_request
+from include.training.warm_start import ENDED, FIELD, hyperparameters_of, kinds_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from include.datasets.version import DatasetVersion
+    from include.run_conf import RunConf
+    from include.settings import Settings
+
+MOST_CHANGES = 10
+SAME = "IdenticalDataAndAlgorithm"
+
+
+def warm_start_findings(
+    sagemaker: SageMakerClient, conf: RunConf, settings: Settings, *, dataset: DatasetVersion | None = None
+) -> Findings:
+    """Whether each named tuning job can be started from; `latest` is looked for when the job starts.
+
+    Without `dataset` its data are not compared. Raises botocore's errors where SageMaker gives no answer.
+    """
+    found: list[Findings] = []
+    request = _request(conf, settings, dataset)
+    for name in conf.tuning.warm_start.parents:
+        if name == LATEST:
+            continue
+        try:
+            parent = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("ResourceNotFound", "ValidationException"):
+                raise
+            remedy = f"there is no such tuning job in {settings.region}: name a finished one, or latest"
+            found.append(Findings.of([Problem(field=FIELD, value=name, remedy=remedy)]))
+            continue
+        found.append(_parent_findings(name, parent, request, conf, with_data=dataset is not None))
+    return Findings.joined(found)
+
+
+def _request(conf: RunConf, settings: Settings, dataset: DatasetVersion | None) -> Mapping[str, Any]:
+    """The tuning job without its parents, which it is compared with."""
+    alone = conf.tuning.model_copy(update={"warm_start": type(conf.tuning.warm_start)()})
+    version = dataset or some_version(conf, settings)
+    conf = conf.model_copy(update={"tuning": alone})
+    return tuning_request("child", conf=conf, settings=settings, dataset=version, run=SOME_RUN)
+
+
+def _parent_findings(
+    name: str, parent: Mapping[str, Any], child: Mapping[str, Any], conf: RunConf, *, with_data: bool
+) -> Findings:
+    problems = [
+        Problem(field=FIELD, value=name, remedy=remedy)
+        for remedy in (*_state(parent), *_search(parent, child), *_sameness(parent, child, conf, with_data=with_data))
+    ]
+    notes: tuple[str, ...] = ()
+    if grandparents := (parent.get("WarmStartConfig") or {}).get("ParentHyperParameterTuningJobs"):
+        named = ", ".join(each["HyperParameterTuningJobName"] for each in grandparents)
+        notes = (f"warm start: what {name} learned of {named} is not learned again; name them too to use it",)
+    return Findings(problems=tuple(problems), notes=notes)
+
+
+def _state(parent: Mapping[str, Any]) -> Iterator[str]:
+    status = parent["HyperParameterTuningJobStatus"]
+    if status not in ENDED:
+        yield f"is {status}: wait until it has ended, or name another"
+
+
+def _search(parent: Mapping[str, Any], child: Mapping[str, Any]) -> Iterator[str]:
+    theirs, ours = parent["HyperParameterTuningJobConfig"], child["HyperParameterTuningJobConfig"]
+    objective, wanted = (part.get("HyperParameterTuningJobObjective", {}) for part in (theirs, ours))
+    if (objective.get("MetricName"), objective.get("Type")) != (wanted["MetricName"], wanted["Type"]):
+        yield (
+            f"aims at {objective.get('Type')} {objective.get('MetricName')}, and this run at {wanted['Type']} "
+            f"{wanted['MetricName']}: name a tuning job with the same objective"
+        )
+    known, kinds = (kinds_of(part.get("ParameterRanges") or {}) for part in (theirs, ours))
+    turned = sorted(name for name in known.keys() & kinds.keys() if known[name] != kinds[name])
+    if turned:
+        yield f"has ranges of another kind for {', '.join(turned)}: give tuning.ranges of the same kind"
+    changed = sorted(known.keys() ^ kinds.keys())
+    if len(changed) > MOST_CHANGES:
+        yield (
+            f"differs in what is tuned by {len(changed)} hyperparameters ({', '.join(changed)}), and {MOST_CHANGES} "
+            "may: give tuning.ranges closer to its own"
+        )
+    before, now = hyperparameters_of(parent), hyperparameters_of(child)
+    if len(before) != len(now):
+        yield (
+            f"has {len(before)} hyperparameters, and this run {len(now)} ({', '.join(sorted(before ^ now))} "
+            "stand in one of them only): send the same, tuned or not"
+        )
+
+
+def _sameness(parent: Mapping[str, Any], child: Mapping[str, Any], conf: RunConf, *, with_data: bool) -> Iterator[str]:
+    if conf.tuning.warm_start.type != SAME:
+        return
+    theirs, ours = parent.get("TrainingJobDefinition") or {}, child["TrainingJobDefinition"]
+    parts = {"container": _image, "data": _channels} if with_data else {"container": _image}
+    for what, part in parts.items():
+        if part(theirs) != part(ours):
+            yield f"used other {what}, and tuning.warm_start.type is {SAME}: set it to TransferLearning"
+
+
+def _image(definition: Mapping[str, Any]) -> Any:
+    return (definition.get("AlgorithmSpecification") or {}).get("TrainingImage")
+
+
+def _channels(definition: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        channel["ChannelName"]: channel["DataSource"].get("S3DataSource", {}).get("S3Uri", "").rstrip("/")
+        for channel in definition.get("InputDataConfig") or ()
+    }

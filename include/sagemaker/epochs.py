@@ -1,0 +1,186 @@
+"""What each epoch of a job reached, read from the algorithm's log, and which epoch's weights the job left.
+
+SageMaker's description of a job holds the last value of a metric only; the log holds every epoch:
+`Epoch[0] Train-accuracy=0.150391`, `Epoch[0] Time cost=8.095`, `Epoch[0] Validation-accuracy=0.253906`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, ConfigDict
+
+from include.sagemaker.naming import by_machine, machine_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+
+log = logging.getLogger(__name__)
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+LINE = re.compile(rf"Epoch\[(?P<epoch>\d+)\]\s+(?P<name>Train-[\w-]+|Validation-[\w-]+|Time cost)=(?P<value>{NUMBER})")
+
+SECONDS = "Time cost"
+READ_AT_ONCE = 8
+"""Logs that are read side by side."""
+
+
+class EpochMetrics(BaseModel):
+    """One epoch, counted from 0 as in the log.
+
+    `metrics` go by SageMaker's names (`train:accuracy`, `validation:accuracy`, `train:top_k_accuracy_2`, ...);
+    `seconds` is the time the epoch took.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    epoch: int
+    metrics: dict[str, float]
+    seconds: float | None = None
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Share of the validation images the model had right after this epoch."""
+        return self.metrics.get("validation:accuracy")
+
+
+def first_epoch_accuracy(epochs: Sequence[EpochMetrics]) -> float | None:
+    """The validation accuracy after the first epoch; None if its lines are not in the log."""
+    return next((epoch.validation_accuracy for epoch in epochs if epoch.epoch == 0), None)
+
+
+@dataclass(frozen=True)
+class KeptWeights:
+    """The weights in a job's artifact: of which epoch they are, counted from 1, and their validation accuracy.
+
+    `epoch` is None if the log does not show it.
+    """
+
+    epoch: int | None
+    accuracy: float
+
+
+def kept_weights(
+    epochs: Sequence[EpochMetrics],
+    hyperparameters: Mapping[str, str],
+    *,
+    reported: float | None = None,
+    completed: bool = True,
+) -> KeptWeights | None:
+    """The weights that a job with these epochs and hyperparameters left; None if nothing shows their accuracy.
+
+    The algorithm keeps the epoch with the best validation accuracy, the first of equal ones. With
+    `checkpoint_frequency` it keeps every so many epochs and the last one, and the last one is used; a job that was not
+    `completed` has only the former. `reported` is AWS's value of the metric, which is the last epoch's: it stands in
+    for an epoch whose lines are not in the log yet.
+
+    Source: developer guide, "Image Classification Hyperparameters" (`checkpoint_frequency`).
+    """
+    seen = [
+        KeptWeights(epoch.epoch + 1, epoch.validation_accuracy)
+        for epoch in epochs
+        if epoch.validation_accuracy is not None
+    ]
+    last = None if reported is None or not math.isfinite(reported) else KeptWeights(None, reported)
+    if frequency := _checkpoint_frequency(hyperparameters):
+        if not completed:
+            return next((kept for kept in reversed(seen) if (kept.epoch or 0) % frequency == 0), None)
+        newest = seen[-1] if seen else last
+        return newest if last is None or newest is None or _is_equal(newest, last) else last
+    best = max([*seen, *([last] if last else [])], key=lambda kept: kept.accuracy, default=None)
+    return next((kept for kept in seen if best and _is_equal(kept, best)), best)
+
+
+def _checkpoint_frequency(hyperparameters: Mapping[str, str]) -> int:
+    text = hyperparameters.get("checkpoint_frequency", "").strip('"')
+    return int(text) if text.isdecimal() else 0
+
+
+def _is_equal(one: KeptWeights, other: KeptWeights) -> bool:
+    """Whether two accuracies are the same: the log has six decimals, the API single-precision numbers."""
+    return math.isclose(one.accuracy, other.accuracy, rel_tol=0, abs_tol=2e-6)
+
+
+def parse_epochs(lines: Iterable[str]) -> list[EpochMetrics]:
+    """The epochs in one machine's log lines, in order.
+
+    An epoch that begins again was lost with a spot machine, and all that followed it: the new lines count.
+    """
+    metrics: dict[int, dict[str, float]] = {}
+    for match in filter(None, map(LINE.search, lines)):
+        epoch, name, value = int(match["epoch"]), _metric(match["name"]), float(match["value"])
+        if name in metrics.get(epoch, ()):
+            metrics = {earlier: entry for earlier, entry in metrics.items() if earlier < epoch}
+        metrics.setdefault(epoch, {})[name] = value
+    return [
+        EpochMetrics(
+            epoch=epoch,
+            metrics={name: value for name, value in entry.items() if name != SECONDS},
+            seconds=entry.get(SECONDS),
+        )
+        for epoch, entry in sorted(metrics.items())
+    ]
+
+
+def _metric(logged: str) -> str:
+    channel, _, metric = logged.partition("-")
+    return f"{channel.lower()}:{metric}" if metric else logged
+
+
+def epochs_of_jobs(logs: CloudWatchLogsClient, jobs: Sequence[str]) -> dict[str, list[EpochMetrics]]:
+    """The epochs of training jobs by name, a few logs read at a time; of a log that cannot be read, none."""
+    with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+        return dict(zip(jobs, pool.map(lambda job: epochs_of_job(logs, job), jobs), strict=True))
+
+
+def epochs_of_job(logs: CloudWatchLogsClient, job: str) -> list[EpochMetrics]:
+    """The epochs of a training job; none, and a warning, if its log cannot be read."""
+    try:
+        return read_epochs(logs, job)
+    except (ClientError, BotoCoreError) as error:
+        log.warning("The log of %s cannot be read, so only the last value that AWS reports is known: %s", job, error)
+        return []
+
+
+def read_epochs(logs: CloudWatchLogsClient, job: str) -> list[EpochMetrics]:
+    """The epochs of a training job from CloudWatch Logs; empty if it left no log.
+
+    Of several machines, which all log the same epochs, the first that logged any is read.
+    """
+    for _, streams in groupby(_streams(logs, job), key=machine_of):
+        epochs = parse_epochs(line for stream in streams for line in _stream_lines(logs, stream))
+        if epochs:
+            return epochs
+    return []
+
+
+def _streams(logs: CloudWatchLogsClient, job: str) -> list[str]:
+    pages = logs.get_paginator("describe_log_streams").paginate(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{job}/")
+    try:
+        return sorted((stream["logStreamName"] for page in pages for stream in page["logStreams"]), key=by_machine)
+    except logs.exceptions.ResourceNotFoundException:
+        return []
+
+
+def _stream_lines(logs: CloudWatchLogsClient, stream: str) -> Iterator[str]:
+    token: str | None = None
+    while True:
+        page = logs.get_log_events(
+            logGroupName=LOG_GROUP,
+            logStreamName=stream,
+            startFromHead=True,
+            **({"nextToken": token} if token else {}),  # type: ignore[arg-type]
+        )
+        yield from (event["message"] for event in page["events"])
+        if page["nextForwardToken"] == token:
+            return
+        token = page["nextForwardToken"]

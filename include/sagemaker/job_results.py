@@ -1,0 +1,195 @@
+"""What a finished job leaves for the next task: a small document instead of the whole description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from include.sagemaker.epochs import kept_weights
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from include.sagemaker.epochs import EpochMetrics
+
+JobRole = Literal["base", "tuning", "incremental"]
+Part = Literal["base", "tuning", "tuned", "incremental", "parent"]
+"""What a job was for: a base job, a search for hyperparameters, a full job with the best of them, further training of
+the best model, or the job of an earlier run whose model this run trains further."""
+
+OBJECTIVE = "validation:accuracy"
+"""The metric by which models are compared: the only one AWS tunes this algorithm by; more is better."""
+
+
+class JobResult(BaseModel):
+    """A training or tuning job as it ended.
+
+    `role` is `tuning` for a tuning job and for the training jobs it started; `hyperparameters` are those sent.
+    `accuracy` is the validation accuracy of the weights in the artifact, and `kept_epoch` the epoch they are of,
+    counted from 1; None if unknown. `metrics` holds the last value of each metric, as AWS reports it, which may belong
+    to weights that were not kept. `dataset_uri` is the dataset version it learned from; `billable_seconds` those of one
+    machine. Of a tuning job, `best_job` is its best training job; accuracy, metrics and the tuned hyperparameters are
+    that job's.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    status: str
+    role: JobRole
+    hyperparameters: dict[str, str] = {}
+    accuracy: float | None = None
+    kept_epoch: int | None = None
+    metrics: dict[str, float] = {}
+    artifact: str | None = None
+    dataset_uri: str | None = None
+    best_job: str | None = None
+    instance_type: str | None = None
+    instance_count: int = 1
+    training_seconds: int | None = None
+    billable_seconds: int | None = None
+    failure_reason: str | None = None
+
+    @classmethod
+    def of_training_job(cls, description: Mapping[str, Any]) -> JobResult:
+        """Read the answer of DescribeTrainingJob; `with_epochs` adds what the log shows."""
+        result = cls(
+            name=description["TrainingJobName"],
+            status=description["TrainingJobStatus"],
+            role=role_of(description),
+            hyperparameters=sent_hyperparameters(description),
+            metrics=final_metrics(description),
+            artifact=artifact_of(description),
+            dataset_uri=dataset_uri(description),
+            **_machines(description),
+            training_seconds=description.get("TrainingTimeInSeconds"),
+            billable_seconds=billable_seconds(description),
+            failure_reason=description.get("FailureReason"),
+        )
+        return result.with_epochs(())
+
+    @classmethod
+    def of_tuning_job(cls, description: Mapping[str, Any]) -> JobResult:
+        """Read the answer of DescribeHyperParameterTuningJob; the best job is AWS's, by the last value of each."""
+        best = description.get("BestTrainingJob") or {}
+        metric = best.get("FinalHyperParameterTuningJobObjectiveMetric")
+        consumed = description.get("ConsumedResources") or {}
+        return cls(
+            name=description["HyperParameterTuningJobName"],
+            status=description["HyperParameterTuningJobStatus"],
+            role="tuning",
+            hyperparameters=best.get("TunedHyperParameters") or {},
+            metrics={metric["MetricName"]: float(metric["Value"])} if metric else {},
+            accuracy=float(metric["Value"]) if metric else None,
+            best_job=best.get("TrainingJobName"),
+            billable_seconds=consumed.get("RuntimeInSeconds"),
+            failure_reason=description.get("FailureReason"),
+        )
+
+    @classmethod
+    def of_listed_job(cls, summary: Mapping[str, Any], definition: Mapping[str, Any]) -> JobResult:
+        """Read an entry of ListTrainingJobsForHyperParameterTuningJob; `definition` is the tuning job's own.
+
+        The listing shows no artifact, no metric but the objective, and the seconds by the clock.
+        """
+        metric = summary.get("FinalHyperParameterTuningJobObjectiveMetric")
+        seconds = _seconds_between(summary.get("TrainingStartTime"), summary.get("TrainingEndTime"))
+        result = cls(
+            name=summary["TrainingJobName"],
+            status=summary["TrainingJobStatus"],
+            role="tuning",
+            hyperparameters={**(definition.get("StaticHyperParameters") or {}), **summary["TunedHyperParameters"]},
+            metrics={metric["MetricName"]: float(metric["Value"])} if metric else {},
+            dataset_uri=dataset_uri(definition),
+            **_machines(definition),
+            training_seconds=seconds,
+            billable_seconds=None if definition.get("EnableManagedSpotTraining") else seconds,
+            failure_reason=summary.get("FailureReason"),
+        )
+        return result.with_epochs(())
+
+    def with_epochs(self, epochs: Sequence[EpochMetrics]) -> JobResult:
+        """The same job with the accuracy of the weights it kept, from what its log shows of each epoch.
+
+        Without epochs it is the last value that AWS reports. A job that failed left no weights.
+        """
+        reported = self.metrics.get(OBJECTIVE)
+        if epochs and self.instance_count > 1:
+            reported = None  # any machine's: all of them log the metric
+        completed = self.status == "Completed"
+        kept = kept_weights(epochs, self.hyperparameters, reported=reported, completed=completed)
+        if kept is None or self.status == "Failed":
+            return self.model_copy(update={"accuracy": None, "kept_epoch": None})
+        return self.model_copy(update={"accuracy": kept.accuracy, "kept_epoch": kept.epoch})
+
+
+def describe_training_job(sagemaker: SageMakerClient, name: str) -> JobResult:
+    """The result of a training job by name."""
+    return JobResult.of_training_job(sagemaker.describe_training_job(TrainingJobName=name))
+
+
+def role_of(description: Mapping[str, Any]) -> JobRole:
+    """What part the job played, told by what it was started with."""
+    if description.get("TuningJobArn"):
+        return "tuning"
+    channels = {channel["ChannelName"] for channel in description.get("InputDataConfig") or ()}
+    return "incremental" if "model" in channels else "base"
+
+
+def sent_hyperparameters(description: Mapping[str, Any]) -> dict[str, str]:
+    """The job's hyperparameters without the ones SageMaker adds for itself (`_tuning_objective_metric`)."""
+    sent: Mapping[str, str] = description.get("HyperParameters") or {}
+    return {name: value for name, value in sent.items() if not name.startswith("_")}
+
+
+def final_metrics(description: Mapping[str, Any]) -> dict[str, float]:
+    """The last value of every metric of the job."""
+    return {metric["MetricName"]: float(metric["Value"]) for metric in description.get("FinalMetricDataList") or ()}
+
+
+def artifact_of(description: Mapping[str, Any]) -> str | None:
+    """The address of the job's model.tar.gz."""
+    return (description.get("ModelArtifacts") or {}).get("S3ModelArtifacts")
+
+
+def output_bucket(description: Mapping[str, Any]) -> str | None:
+    """The bucket that a training, tuning or transform job writes to; None where the description does not tell."""
+    definition = description.get("TrainingJobDefinition") or description
+    output = definition.get("OutputDataConfig") or definition.get("TransformOutput") or {}
+    uri: str = output.get("S3OutputPath", "")
+    return uri.removeprefix("s3://").partition("/")[0] or None
+
+
+def is_of_deployment(description: Mapping[str, Any], bucket: str) -> bool:
+    """Whether a job of ours belongs to the deployment with this output bucket.
+
+    Scheduled runs of two Airflows in one account are called alike, and so are their jobs.
+    """
+    return output_bucket(description) in (bucket, None)
+
+
+def dataset_uri(description: Mapping[str, Any]) -> str | None:
+    """The dataset version behind the `train` channel, with a slash at the end; None where it is none of ours."""
+    for channel in description.get("InputDataConfig") or ():
+        if channel["ChannelName"] == "train":
+            uri: str = (channel["DataSource"].get("S3DataSource") or {}).get("S3Uri", "")
+            return uri.removesuffix("train/") if uri.endswith("/train/") else None
+    return None
+
+
+def billable_seconds(description: Mapping[str, Any]) -> int | None:
+    """Seconds the account pays for; less than the training's own under spot."""
+    seconds = description.get("BillableTimeInSeconds", description.get("TrainingTimeInSeconds"))
+    return None if seconds is None else int(seconds)
+
+
+def _machines(description: Mapping[str, Any]) -> dict[str, Any]:
+    resources = description.get("ResourceConfig") or {}
+    return {"instance_type": resources.get("InstanceType"), "instance_count": resources.get("InstanceCount", 1)}
+
+
+def _seconds_between(start: datetime | None, end: datetime | None) -> int | None:
+    return None if start is None or end is None else round((end - start).total_seconds())

@@ -1,0 +1,174 @@
+"""Images in S3 -> a dataset version: archives unpacked, planned once, packed by shards, published last."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_current_context, task, task_group
+
+from image_classification.assets import DATASET_VERSION
+from image_classification.context import AwsAccess
+from image_classification.deployment_settings import load_settings
+from image_classification.links import WrittenLink, with_links
+from image_classification.web_sources import source_policy
+
+if TYPE_CHECKING:
+    from include.datasets.packing.progress import ShardProgress
+
+log = logging.getLogger(__name__)
+
+PLAN = "plan"
+VERSION_LINKS = (
+    WrittenLink("Dataset page", lambda version: f"{version['uri']}report.html"),
+    WrittenLink("Dataset version in S3", lambda version: version["uri"]),
+)
+
+
+@task
+def list_archives(conf: dict[str, Any]) -> list[dict[str, str]]:
+    """The archives and record files of the source whose content was not unpacked yet, or has changed since.
+
+    None where the source is a prefix, or `dataset.version` names a finished version.
+    """
+    from include.datasets.unpacking.unpack import addresses_to_unpack
+    from include.run_conf import RunConf
+    from include.web_addresses import shown_address
+
+    settings, wanted = load_settings(), RunConf.from_conf(conf).dataset
+    if wanted.version:
+        return []
+    policy = source_policy(settings)
+    addresses = addresses_to_unpack(AwsAccess.of(settings).client("s3"), wanted, settings.data_bucket, policy)
+    log.info("%d archives or record files to unpack.", len(addresses))
+    return [{"address": address, "shown": shown_address(address)} for address in addresses]
+
+
+@task(map_index_template="{{ task.op_kwargs['archive']['shown'] }}", show_return_value_in_logs=False)
+def unpack(conf: dict[str, Any], archive: dict[str, str]) -> dict[str, Any]:
+    """Unpack an archive or a record file to objects; a retry writes only what is missing."""
+    from include.datasets.unpacking.unpack import unpack_address
+    from include.run_conf import RunConf
+
+    settings = load_settings()
+    unpacked = unpack_address(
+        AwsAccess.of(settings).client("s3"),
+        RunConf.from_conf(conf).dataset,
+        archive["address"],
+        settings.data_bucket,
+        source_policy(settings),
+    )
+    return unpacked.model_dump(mode="json", exclude={"records"})
+
+
+@task(trigger_rule="none_failed")
+def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]]:
+    """List the images and decide splits and shards; hands on the shards to map over, and the plan beside them.
+
+    Where `dataset.version` names a finished version there is nothing to plan.
+    """
+    from include.datasets.planning.plan import plan_version
+    from include.run_conf import RunConf
+
+    settings, context, wanted = load_settings(), get_current_context(), RunConf.from_conf(conf).dataset
+    if wanted.version:
+        log.info("Using version %s of %s.", wanted.version, wanted.name)
+        context["ti"].xcom_push(key=PLAN, value={})  # a document that is None counts as missing
+        return []
+    version_plan = plan_version(
+        AwsAccess.of(settings).client("s3"),
+        wanted,
+        data_bucket=settings.data_bucket,
+        run_id=f"{context['ti'].dag_id}/{context['ti'].run_id}",
+        run_after=context["dag_run"].run_after,
+        parent=parent,
+    )
+    context["ti"].xcom_push(key=PLAN, value=version_plan.model_dump(mode="json"))
+    log.info("%s %s: %d shards to pack.", version_plan.name, version_plan.version, len(version_plan.shards))
+    return [shard.model_dump(mode="json") for shard in version_plan.shards]
+
+
+@task(
+    map_index_template="{{ task.op_kwargs['shard']['split'] }} {{ task.op_kwargs['shard']['index'] }}",
+    show_return_value_in_logs=False,
+)
+def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
+    """Pack one shard; a retry returns the shard that an earlier try finished."""
+    from include.datasets.packing.shard import pack_shard as pack
+    from include.datasets.planning.version_plan import ShardTask, VersionPlan
+
+    result = pack(
+        AwsAccess.of(load_settings()).client("s3"),
+        VersionPlan.model_validate(plan),
+        ShardTask.model_validate(shard),
+        report=_report,
+    )
+    return result.model_dump(mode="json")
+
+
+@task(trigger_rule="none_failed", outlets=[DATASET_VERSION])
+def publish(conf: dict[str, Any], plan: dict[str, Any], shards: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """Compose the shards into one record file a channel and publish the version, `dataset.json` last."""
+    from include.datasets.packing.shard import ShardResult
+    from include.datasets.planning.version_plan import VersionPlan
+    from include.datasets.publishing.publish import publish_version
+
+    if not plan:
+        return finished_version(conf)
+    version = publish_version(
+        AwsAccess.of(load_settings()).client("s3"),
+        VersionPlan.model_validate(plan),
+        [ShardResult.model_validate(shard) for shard in shards or ()],
+    )
+    document = version.model_dump(mode="json")
+    get_current_context()["outlet_events"][DATASET_VERSION].extra = {
+        name: document[name] for name in ("name", "version", "uri", "counts")
+    }
+    log.info("Published %s %s with %d images.", version.name, version.version, version.counts.total)
+    return document
+
+
+@task_group(group_id="dataset", tooltip="Images in S3 -> a dataset version")
+def dataset(conf: Any, parent: Any = None) -> Any:
+    """The dataset stage: returns the published version's document; `parent` is the version it grows from."""
+    unpacked = unpack.partial(conf=conf).expand(archive=list_archives(conf))
+    shards = plan(conf, parent)
+    unpacked >> shards
+    packing = shards[PLAN]  # type: ignore[index]
+    published = publish(conf, packing, pack_shard.partial(plan=packing).expand(shard=shards))  # type: ignore[arg-type]
+    return with_links(published, *VERSION_LINKS)
+
+
+def use_version(conf: Any) -> Any:
+    """A task that returns the document of the version that `dataset.version` names, of the newest if it is empty."""
+    return with_links(find_version(conf), *VERSION_LINKS)
+
+
+@task(task_id="use_version")
+def find_version(conf: Any) -> dict[str, Any]:
+    """The published version that `dataset.version` names, the newest where it is empty."""
+    return finished_version(conf)
+
+
+def finished_version(conf: dict[str, Any]) -> dict[str, Any]:
+    """The document of the version that `dataset.version` names, of the newest one where it is empty.
+
+    Raises DatasetError where there is none.
+    """
+    from include.datasets.errors import DatasetError
+    from include.datasets.layout import VersionLayout
+    from include.datasets.version import latest, load
+    from include.run_conf import RunConf
+
+    settings, wanted = load_settings(), RunConf.from_conf(conf).dataset
+    s3, bucket = AwsAccess.of(settings).client("s3"), settings.data_bucket
+    if wanted.version:
+        return load(s3, VersionLayout(bucket, wanted.name, wanted.version).uri).model_dump(mode="json")
+    version = latest(s3, bucket, wanted.name)
+    if version is None:
+        raise DatasetError(f"dataset.name = {wanted.name}: no version in s3://{bucket}/datasets/: build one first")
+    return version.model_dump(mode="json")
+
+
+def _report(progress: ShardProgress) -> None:
+    log.info("%s", progress)

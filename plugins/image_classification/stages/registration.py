@@ -1,0 +1,55 @@
+"""A measured model -> a version in the model registry, approved if it is good enough."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.sdk import get_current_context, task, task_group
+
+from image_classification.context import AwsAccess
+from image_classification.deployment_settings import load_settings
+from image_classification.links import WrittenLink, with_links
+from image_classification.models import base_model, final_model
+
+log = logging.getLogger(__name__)
+
+
+@task_group(group_id="registration", tooltip="A measured model -> the model registry")
+def registration(conf: Any, dataset: Any, models: Any, evaluation: Any) -> Any:
+    """The registration stage: returns the RegisteredModel's document."""
+    return with_links(
+        register_model(conf, dataset, models, evaluation),
+        WrittenLink("Report of the model", lambda model: model["report"]),
+        WrittenLink("Model in S3", lambda model: model["artifact"]),
+    )
+
+
+@task(trigger_rule="none_failed")
+def register_model(
+    conf: dict[str, Any], dataset: dict[str, Any], models: dict[str, Any], evaluation: dict[str, Any]
+) -> dict[str, Any]:
+    """Register the model with its lineage: approved from `promotion.minimum_accuracy` on, else pending."""
+    from include.datasets.version import DatasetVersion
+    from include.deployment import registry
+    from include.evaluation.metrics import Evaluation
+    from include.run_conf import RunConf
+    from include.sagemaker.job_results import describe_training_job
+    from include.sagemaker.naming import Run
+
+    settings, ti = load_settings(), get_current_context()["ti"]
+    sagemaker, minimum = AwsAccess.of(settings).client("sagemaker"), RunConf.from_conf(conf).promotion.minimum_accuracy
+    model = registry.register_model(
+        sagemaker,
+        job=describe_training_job(sagemaker, final_model(models).job),
+        evaluation=Evaluation.model_validate(evaluation),
+        dataset=DatasetVersion.model_validate(dataset),
+        settings=settings,
+        run=Run.of_task(ti),
+        minimum_accuracy=minimum,
+        base_job=base_model(models).job if models["train_incremental"] else None,
+    )
+    log.info("%s version %d: accuracy %.4f, %s.", model.group, model.version, model.accuracy, model.approval)
+    if not model.approved:
+        log.warning("Below promotion.minimum_accuracy (%.4f): it waits for approval and is not deployed.", minimum)
+    return model.model_dump(mode="json")

@@ -1,0 +1,1 @@
+"""Single tasks that DAGs use."""

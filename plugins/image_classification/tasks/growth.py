@@ -1,0 +1,82 @@
+"""What starts a retraining: has a dataset grown, which model does the training go on from, and is there a gain."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+
+from image_classification.context import AwsAccess
+from image_classification.deployment_settings import load_settings
+from image_classification.tasks.check_conf import quick_clients
+from image_classification.web_sources import hide_queries, source_policy
+
+log = logging.getLogger(__name__)
+
+
+@task.short_circuit(multiple_outputs=True)
+def find_new_images() -> dict[str, Any] | None:
+    """The run conf that grows a dataset, its newest version, and its champion; where none grew, all else is skipped.
+
+    Looks at all datasets, or at the one that `dataset.name` in the run conf names. Before anything is packed or paid
+    for, the run is looked at as `check_conf` looks at others.
+    """
+    from include.deployment.registry import RegisteredModel, base_of, last_approved
+    from include.preflight import check
+    from include.retraining import check_retraining_conf, find_retraining
+    from include.run_conf import RunConf
+
+    settings = load_settings()
+    access = AwsAccess.of(settings)
+    asked = RunConf.from_conf(get_current_context()["dag_run"].conf)
+    hide_queries(asked)
+    check_retraining_conf(asked)
+    name = asked.dataset.name if "name" in asked.dataset.model_fields_set else None
+    sagemaker = access.client("sagemaker")
+    champions: dict[str, RegisteredModel] = {}
+
+    def has_champion(dataset: str) -> bool:
+        champion = last_approved(sagemaker, settings=settings, dataset=dataset)
+        if champion is None:
+            log.warning("%s has new images but no approved model: start image_classification.", dataset)
+            return False
+        champions[dataset] = champion
+        return True
+
+    found = find_retraining(
+        access.client("s3"),
+        asked,
+        data_bucket=settings.data_bucket,
+        dataset=name,
+        has_champion=has_champion,
+        policy=source_policy(settings),
+    )
+    if found is None:
+        log.info("No dataset with an approved model has new images: nothing to do.")
+        return None
+    champion = champions[found.conf.dataset.name]
+    base, clients = base_of(sagemaker, access.client("logs"), champion), quick_clients(access)
+    log.info("%s: %d new images since %s.", found.conf.dataset.name, found.new_images, found.parent)
+    log.info("Going on from %s version %d, accuracy %.4f.", champion.group, champion.version, champion.accuracy)
+    check(found.conf, settings, s3=clients("s3"), parent=base, clients=clients)
+    return {
+        "conf": found.conf.model_dump(mode="json"),
+        "parent": found.parent,
+        "champion": base.model_dump(mode="json"),
+    }
+
+
+@task.short_circuit
+def has_gained(dataset: Any) -> dict[str, Any] | None:
+    """The grown version; where all its new images are broken, the training is skipped: it would learn nothing new."""
+    from include.datasets.version import DatasetVersion
+    from include.retraining import gained_images
+
+    version = DatasetVersion.model_validate(dataset)
+    gained = gained_images(AwsAccess.of(load_settings()).client("s3"), version)
+    if not gained:
+        log.warning("No new image of %s could be packed: %s", version.uri, version.statuses)
+        return None
+    log.info("%d images were packed that the version before did not have.", gained)
+    return version.model_dump(mode="json")

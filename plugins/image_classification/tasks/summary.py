@@ -1,0 +1,76 @@
+"""The last task of a chain: the run in figures."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+
+from image_classification.context import AwsAccess
+from image_classification.deployment_settings import load_settings
+from image_classification.links import WrittenLink, with_links
+from image_classification.models import base_model, final_model
+
+log = logging.getLogger(__name__)
+
+
+SUMMARY = "summary"
+"""Under which name the summary's address is handed on, beside the figures."""
+
+
+def summarise(
+    dataset: Any, models: Any = None, evaluation: Any = None, registered: Any = None, deployed: Any = None
+) -> Any:
+    """The last task of a chain, with links to what the run wrote for people."""
+    return with_links(
+        sum_up(dataset, models, evaluation, registered, deployed),
+        WrittenLink("Summary", str, SUMMARY),
+        WrittenLink("Report", lambda figures: figures["report"]),
+        WrittenLink("Reports in S3", lambda address: f"{address.rpartition('/')[0]}/", SUMMARY),
+    )
+
+
+@task(task_id="summarise", trigger_rule="none_failed")
+def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed: Any) -> dict[str, Any]:
+    """Read jobs, model and endpoint back from the services, log the figures, and keep them beside the report.
+
+    The arguments are the documents of the stages; those of stages that a DAG does not have are left out. A run fails if
+    any task fails whose document is an argument.
+    """
+    from include import summary
+    from include.datasets.version import DatasetVersion
+    from include.deployment.prediction import Prediction
+    from include.deployment.registry import RegisteredModel
+    from include.evaluation.endpoint import EndpointEvaluation
+    from include.evaluation.leaderboard_page import load_leaderboard
+    from include.evaluation.metrics import Evaluation
+    from include.sagemaker.naming import Run
+
+    settings, ti = load_settings(), get_current_context()["ti"]
+    access = AwsAccess.of(settings)
+    endpoint = deployed["deploy"] if deployed else None
+    answers = (deployed["predict"] if deployed else None) or {"predictions": [], "evaluation": None}
+    jobs: dict[str, Any] = {}
+    if models:
+        jobs = {
+            "leaderboard": load_leaderboard(access.client("s3"), models["leaderboard"]),
+            "base_job": base_model(models).job,
+            "incremental_job": final_model(models).job if models["train_incremental"] else None,
+        }
+    figures = summary.summarise(
+        access.client("sagemaker"),
+        dataset=DatasetVersion.model_validate(dataset),
+        **jobs,
+        evaluation=Evaluation.model_validate(evaluation) if evaluation else None,
+        registered=RegisteredModel.model_validate(registered) if registered else None,
+        endpoint=endpoint["name"] if endpoint else None,
+        endpoint_evaluation=EndpointEvaluation.model_validate(answers["evaluation"]) if answers["evaluation"] else None,
+        predictions=[Prediction.model_validate(prediction) for prediction in answers["predictions"]],
+    )
+    uri = summary.write_summary(access.client("s3"), figures, settings=settings, run=Run(ti.dag_id, ti.run_id))
+    ti.xcom_push(key=SUMMARY, value=uri)
+    for line in figures.lines():
+        log.info("%s", line)
+    log.info("All figures: %s", uri)
+    return figures.model_dump(mode="json")

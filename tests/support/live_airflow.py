@@ -1,0 +1,199 @@
+"""An Airflow of processes (scheduler, workers, triggerer, DAG processor, API) that a test may kill and start again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from demo.airflow_client import AirflowClient, AirflowError, DagRun, TaskRun
+from demo.processes import BackgroundProcess
+from demo.services import ROOT, USER, airflow_environment
+from tests.support.local_aws import eventually
+from tests.support.ports import free_port
+from tests.support.world import World
+
+PASSWORD = "for-the-tests-only"
+START_SECONDS = 180.0
+RUN_SECONDS = 180.0
+PAUSE = 0.5
+"""Seconds between two looks: Airflow shares the machine with what it is asked about."""
+
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
+QUICK = {
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "12",
+}
+"""How soon a triggerer and a scheduler take over from those that are gone; by default after 30 s and up to 5 minutes.
+
+The 30 s after which a scheduler counts as gone stay: on a busy machine it would give up its own running tasks.
+"""
+
+
+class Operator(AirflowClient):
+    """What a person does in the UI beside starting runs."""
+
+    def mark(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        copy = self.task(dag_id, run_id, task_id).map_index
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        self._call("PATCH", path if copy < 0 else f"{path}/{copy}", json={"new_state": state})
+
+    def begin(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
+        """Start a run with an id of its own; False where Airflow could not do so just now."""
+        with suppress(AirflowError):
+            return bool(self.trigger(dag_id, conf, run_id))
+        return False
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [task_id],
+            "only_failed": False,
+            "include_downstream": True,
+            "reset_dag_runs": True,
+        }
+        self._call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", is_repeatable=True, json=body)
+
+    def abandon(self, dag_id: str, run_id: str) -> None:
+        """Fail a run that is not over, with all that is left of it."""
+        if not self.dag_run(dag_id, run_id).is_over:
+            self._call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+
+    def task(self, dag_id: str, run_id: str, task_id: str) -> TaskRun:
+        """Return a task of a run that has one copy."""
+        (found,) = [task for task in self.task_runs(dag_id, run_id) if task.task_id == task_id]
+        return found
+
+    def notes(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
+        """Return what Airflow itself noted about a task, the oldest first: lost heartbeats, states that do not fit."""
+        asked = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "order_by": "when", "limit": 100}
+        noted = self._call("GET", "/api/v2/eventLogs", params=asked)["event_logs"]
+        return [f"{note['event']}: {note['extra'] or ''}" for note in noted]
+
+    def finished(self, dag_id: str, run_id: str) -> DagRun:
+        """Wait until a run is over, and return it."""
+        run: DagRun = eventually(lambda: self._over(dag_id, run_id), RUN_SECONDS, pause=PAUSE)
+        return run
+
+    def finished_task(self, dag_id: str, run_id: str, task_id: str) -> TaskRun:
+        """Wait until an unmapped task has ended, and return it."""
+        task: TaskRun = eventually(lambda: self._ended(dag_id, run_id, task_id), RUN_SECONDS, pause=PAUSE)
+        return task
+
+    def _ended(self, dag_id: str, run_id: str, task_id: str) -> TaskRun | None:
+        task = self.task(dag_id, run_id, task_id)
+        return task if task.state in ENDED else None
+
+    def _over(self, dag_id: str, run_id: str) -> DagRun | None:
+        run = self.dag_run(dag_id, run_id)
+        return run if run.is_over else None
+
+
+class LiveAirflow:
+    """Airflow's processes on a database that outlives them; it begins as a copy of a migrated one."""
+
+    def __init__(self, state: Path, world: World, database: Path, **environment: str) -> None:
+        self._state = state
+        self._url = f"http://127.0.0.1:{free_port()}"
+        self._environment = {
+            **airflow_environment(state, world.settings, world.aws.url, self._url),
+            **QUICK,
+            **environment,
+        }
+        shutil.copyfile(database, Path(self._environment["AIRFLOW_HOME"]) / "airflow.db")
+        passwords = Path(self._environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
+        passwords.write_text(json.dumps({USER: PASSWORD}) + "\n")
+        self._started: list[BackgroundProcess] = []
+
+    def start(self, *command: str) -> None:
+        """Start all components, or the named one, on the same database."""
+        name = f"{command[0] if command else 'airflow'}-{len(self._started)}"
+        program = ("airflow", *command) if command else ("demo.airflow_standalone",)
+        log = self._state / "logs" / f"{name}.log"
+        self._started.append(
+            BackgroundProcess.start(name, [sys.executable, "-m", *program], self._environment, ROOT, log)
+        )
+
+    def operator(self) -> Operator:
+        """Sign in as soon as the API answers."""
+        signed_in: Operator = eventually(self._sign_in, START_SECONDS, pause=PAUSE)
+        return signed_in
+
+    def kill(self, part: str = "") -> int:
+        """SIGKILL every process, or those of one component, at once; return how many there were."""
+        return self.kill_these(self.processes(part))
+
+    def processes(self, part: str) -> list[psutil.Process]:
+        """Return the processes with this text in their command line."""
+        return [process for process in self._members() if part in command_of(process)]
+
+    def kill_these(self, victims: list[psutil.Process], number: int = signal.SIGKILL) -> int:
+        """Send a signal to each process and wait for their end; return how many there were."""
+        for process in victims:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        psutil.wait_procs(victims, timeout=10)
+        return len(victims)
+
+    def listening_on(self) -> set[str]:
+        """Return the addresses on which any process takes connections."""
+        return {
+            connection.laddr.ip
+            for process in self._members()
+            for connection in process.net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        }
+
+    def end(self) -> None:
+        """End everything: at once, for nothing of it is needed any more."""
+        self.kill()
+        for process in reversed(self._started):
+            process.end()
+
+    def _sign_in(self) -> Operator | None:
+        assert self._started[-1].is_alive(), self._started[-1].last_lines()
+        with suppress(httpx.HTTPError, AirflowError):
+            return Operator(self._url, USER, PASSWORD)
+        return None
+
+    def _members(self) -> list[psutil.Process]:
+        sessions, members = {process.pid for process in self._started}, {}
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError):
+                if os.getsid(process.pid) in sessions:
+                    members.update({found.pid: found for found in [process, *process.children(recursive=True)]})
+        return list(members.values())
+
+
+def command_of(process: psutil.Process) -> str:
+    """Return a process's command line, empty where it has ended."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def conf_of(version: Any, **changes: Any) -> dict[str, Any]:
+    """A run conf that trains once on a published version and registers the model; `changes` come as section__field."""
+    return {
+        "dataset.name": version.name,
+        "dataset.version": version.version,
+        "training.mode": "train",
+        "training.hyperparameters.num_layers": 20,
+        "training.hyperparameters.image_shape": "3,28,28",
+        "training.hyperparameters.mini_batch_size": 4,
+        "incremental.enabled": False,
+        "promotion.minimum_accuracy": 0.0,
+        **{name.replace("__", "."): value for name, value in changes.items()},
+    }

@@ -1,0 +1,83 @@
+"""What a retraining looks at before it packs or pays for anything."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from image_classification.tasks import growth
+from include.deployment.registry import RegisteredModel
+from include.preflight import PreflightError
+from include.problems import ProblemsError
+from include.retraining import Retraining
+from include.training.selection import BestModel
+from tests.support.local_aws import BUCKET, RunningLocalAws
+from tests.unit.plugins.conftest import SETTINGS
+
+ARTIFACT = f"s3://{BUCKET}/jobs/champion/output/model.tar.gz"
+CHAMPION = RegisteredModel(
+    arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/image-classification-pets/1",
+    group="image-classification-pets",
+    version=1,
+    approval="Approved",
+    artifact=ARTIFACT,
+    image="image",
+    job="champion",
+    dataset="pets",
+    dataset_version="v1",
+    dataset_uri=f"s3://{BUCKET}/datasets/pets/v1/",
+    accuracy=0.9,
+)
+BASE = BestModel(job="champion", objective="validation:accuracy", value=0.9, artifact=ARTIFACT, hyperparameters={})
+
+
+@pytest.fixture
+def grown(aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset `pets` that has gained an image, and has an approved model."""
+
+    def found(s3: Any, conf: Any, *, has_champion: Any, **_: Any) -> Retraining:
+        assert has_champion("pets")
+        source = conf.dataset.model_copy(update={"name": "pets", "source": [f"s3://{BUCKET}/data/"]})
+        conf = conf.model_copy(update={"dataset": source})
+        return Retraining(conf=conf, parent=f"s3://{BUCKET}/datasets/pets/v1/", new_images=1)
+
+    monkeypatch.setattr("include.retraining.find_retraining", found)
+    monkeypatch.setattr("include.deployment.registry.last_approved", lambda *_, **__: CHAMPION)
+    monkeypatch.setattr("include.deployment.registry.base_of", lambda *_: BASE)
+
+
+def looked(conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(growth, "get_current_context", lambda: {"dag_run": SimpleNamespace(conf=conf)})
+    document: Any = growth.find_new_images.function()
+    return document
+
+
+@pytest.mark.usefixtures("grown")
+def test_a_retraining_that_can_work_hands_on_its_champion(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = looked({}, monkeypatch)
+
+    assert (document["champion"]["job"], document["conf"]["dataset"]["name"]) == ("champion", "pets")
+
+
+@pytest.mark.usefixtures("grown")
+def test_a_retraining_that_cannot_work_is_told_before_an_image_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PreflightError) as refused:
+        looked({"resources.instance_type": "ml.g5.3xlarge", "endpoint.instance_type": "ml.m5.small"}, monkeypatch)
+
+    told = {problem.field: problem.remedy for problem in refused.value.problems}
+    assert told.keys() == {"resources.instance_type", "endpoint.instance_type"}
+    assert all("did you mean" in remedy for remedy in told.values())
+
+
+@pytest.mark.usefixtures("grown")
+def test_the_cost_of_a_retraining_is_that_of_what_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    prices = {"ml.g4dn.xlarge": 1.0, "ml.m5.large": 0.5}
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps({**SETTINGS, "prices": prices}))
+    hour = {"resources.max_runtime_seconds": 3600}
+
+    assert looked({**hour, "resources.max_cost": 4}, monkeypatch)
+    with pytest.raises(ProblemsError, match=r"the run could cost 4\.00 USD"):
+        looked({**hour, "resources.max_cost": 3.99}, monkeypatch)

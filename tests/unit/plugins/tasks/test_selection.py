@@ -1,0 +1,144 @@
+"""Which of a run's models is selected, and what its leaderboard shows, with SageMaker and its logs as moto has them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from image_classification.tasks import selection
+from include.run_conf import RunConf
+from include.sagemaker.epochs import LOG_GROUP
+from include.sagemaker.job_results import JobResult
+from include.sagemaker.naming import job_name
+from tests.support.documents import dataset_version
+from tests.support.local_aws import BUCKET
+from tests.unit.plugins.conftest import SETTINGS
+
+DAG, RUN = "train_model", "manual__2026-01-02"
+DATASET = dataset_version().model_dump(mode="json")
+TRIALS = [{"trial": name, "conf": RunConf().model_dump(mode="json"), "dataset": DATASET} for name in ("wavy", "steady")]
+
+
+class Services:
+    """SageMaker, its logs and S3, with the jobs that the tasks of a run would start."""
+
+    def __init__(self) -> None:
+        self.sagemaker = boto3.client("sagemaker", region_name="us-east-1")
+        self.logs = boto3.client("logs", region_name="us-east-1")
+        self.s3 = boto3.client("s3", region_name="us-east-1")
+        self.s3.create_bucket(Bucket=BUCKET)
+        self.logs.create_log_group(logGroupName=LOG_GROUP)
+
+    def trained(self, name: str, *accuracies: float, **hyperparameters: str) -> str:
+        """A finished job whose log shows these validation accuracies."""
+        self.sagemaker.create_training_job(
+            TrainingJobName=name,
+            AlgorithmSpecification={"TrainingImage": "image", "TrainingInputMode": "File"},
+            RoleArn=SETTINGS["execution_role_arn"],
+            HyperParameters=hyperparameters,
+            OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/jobs"},
+            ResourceConfig={"InstanceType": "ml.g4dn.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 5},
+            StoppingCondition={"MaxRuntimeInSeconds": 60},
+        )
+        stream = f"{name}/algo-1-1767323045"
+        self.logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
+        now = int(time.time() * 1000)
+        events = [
+            {"timestamp": now, "message": f"Epoch[{epoch}] Validation-accuracy={accuracy}"}
+            for epoch, accuracy in enumerate(accuracies)
+        ]
+        self.logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=events)
+        return name
+
+    def leaderboard(self, uri: str) -> dict[str, Any]:
+        key = uri.removeprefix(f"s3://{BUCKET}/")
+        document: dict[str, Any] = json.loads(self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+        return document
+
+
+@pytest.fixture
+def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps(SETTINGS))
+    ti = SimpleNamespace(dag_id=DAG, run_id=RUN, xcom_push=lambda **_: None)
+    monkeypatch.setattr(selection, "get_current_context", lambda: {"ti": ti})
+    with mock_aws():
+        yield Services()
+
+
+def base(index: int) -> str:
+    return job_name(dag_id=DAG, run_id=RUN, task_id="training.train", map_index=index)
+
+
+INCREMENTAL = job_name(dag_id=DAG, run_id=RUN, task_id="training.train_incremental")
+
+
+def conf(**changes: Any) -> dict[str, Any]:
+    return RunConf.from_conf(changes).model_dump(mode="json")
+
+
+def test_the_job_with_the_best_model_is_selected_and_the_leaderboard_marks_what_the_run_ends_with(
+    services: Services,
+) -> None:
+    services.trained(base(0), 0.5, 0.5, 0.75, 0.35, 1.0, 0.6)
+    services.trained(base(1), 0.5, 0.95)
+
+    best = selection.select_best.function(conf(), DATASET, None, TRIALS)
+
+    assert (best["job"], best["trial"], best["value"]) == (base(0), "wavy", 1.0)
+    assert best["reason"].startswith("the highest validation:accuracy: 1.0000 after epoch 5")
+
+    services.trained(INCREMENTAL, 0.7, 0.4)
+    board = services.leaderboard(selection.compare_jobs.function(conf(), None, TRIALS, best))
+    assert (board["best"], board["final"]) == (base(0), INCREMENTAL)
+    assert [(job["job"], job["objective"]) for job in board["jobs"]] == [
+        (base(0), 1.0),
+        (base(1), 0.95),
+        (INCREMENTAL, 0.7),
+    ]
+
+    off = conf(**{"incremental.enabled": False})
+    assert services.leaderboard(selection.compare_jobs.function(off, None, TRIALS, best))["final"] == base(0)
+
+
+def test_with_a_checkpoint_frequency_the_last_epoch_counts(services: Services) -> None:
+    services.trained(base(0), 1.0, 0.6, checkpoint_frequency="1")
+    services.trained(base(1), 0.5, 0.7)
+
+    assert selection.select_best.function(conf(), DATASET, None, TRIALS)["job"] == base(1)
+
+
+def test_the_model_that_a_retraining_trains_further_is_the_parent(services: Services) -> None:
+    described = services.sagemaker.describe_training_job(TrainingJobName=services.trained("earlier", 0.9, 0.8))
+    parent = {
+        "job": "earlier",
+        "objective": "validation:accuracy",
+        "value": 0.9,
+        "artifact": str(JobResult.of_training_job(described).artifact),
+        "hyperparameters": {},
+    }
+    services.trained(INCREMENTAL, 0.95)
+
+    board = services.leaderboard(selection.compare_jobs.function(conf(), parent, [], parent))
+
+    assert [(job["part"], job["objective"]) for job in board["jobs"]] == [("incremental", 0.95), ("parent", 0.9)]
+    assert board["final"] == INCREMENTAL
+
+
+def test_a_run_whose_incremental_job_never_came_ends_with_no_model(services: Services) -> None:
+    services.trained(base(0), 0.5)
+    best = selection.select_best.function(conf(), DATASET, None, TRIALS[:1])
+
+    assert best["reason"] == "validation:accuracy 0.5000 after epoch 1, the only job"
+    board = services.leaderboard(selection.compare_jobs.function(conf(), None, TRIALS[:1], best))
+    assert (board["best"], board["final"]) == (base(0), None)

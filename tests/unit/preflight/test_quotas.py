@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+from include.preflight.quotas import Need, needs, quota_findings
+from include.preflight.remembered import Remembered
+from include.preflight.stages import WHOLE_CHAIN
+from include.run_conf import RunConf
+from tests.support.documents import settings
+from tests.unit.preflight.services import quotas
+
+TRAINING = "ml.g4dn.xlarge for training job usage"
+
+
+def needed(conf: dict[str, Any], **deployment: Any) -> dict[str, int]:
+    asked = needs(RunConf.from_conf(conf), settings(**deployment), WHOLE_CHAIN)
+    return {need.name: need.least for need in asked}
+
+
+def test_a_run_needs_machines_for_training_transform_and_endpoint() -> None:
+    assert needed({}) == {TRAINING: 1, "ml.m5.large for transform job usage": 1, "ml.m5.large for endpoint usage": 1}
+
+
+def test_a_tuning_job_needs_all_machines_of_its_parallel_jobs() -> None:
+    tune = {"training.mode": "tune", "tuning.max_jobs": 9, "tuning.max_parallel_jobs": 3}
+    several = {"resources.instance_count": 2, "training.hyperparameters.kv_store": "dist_sync"}
+    assert needed({**tune, **several, "endpoint.deploy": False}) == {
+        TRAINING: 6,
+        "parallel training jobs per hyperparameter tuning job": 3,
+        "ml.m5.large for transform job usage": 1,
+    }
+
+
+def test_spot_and_warm_pools_have_quotas_of_their_own() -> None:
+    assert "ml.g4dn.xlarge for spot training job usage" in needed({"resources.spot": True}, keep_alive_seconds=600)
+    assert needed({}, keep_alive_seconds=600)["ml.g4dn.xlarge for training warm pool usage"] == 1
+
+
+def test_a_quota_is_found_by_the_end_of_its_name() -> None:
+    assert Need("", "", TRAINING, 1).is_of(TRAINING)
+    assert not Need("", "", TRAINING, 1).is_of("ml.g4dn.xlarge for spot training job usage")
+    parallel = "Maximum number of parallel training jobs per hyperparameter tuning job"
+    assert Need("", "", "parallel training jobs per hyperparameter tuning job", 1).is_of(parallel)
+
+
+def test_codes_are_listed_once(s3: Any) -> None:
+    need = Need("resources.instance_type", "ml.g4dn.xlarge", TRAINING, 1)
+    remembered = Remembered(s3, "models-of-acme", "quota-codes-eu-central-1")
+    assert not quota_findings(quotas((TRAINING, 2)), remembered, [need], "eu-central-1").problems
+    assert remembered.read() == {TRAINING: "L-00000000"}
+
+    (problem,) = quota_findings(unlisted_answers(), remembered, [need], "eu-central-1").problems
+    assert "is 0 and the run needs 1" in problem.remedy
+
+
+def unlisted_answers() -> Any:
+    """Quotas that are asked by code at once."""
+
+    class Quotas:
+        @staticmethod
+        def get_service_quota(**asked: str) -> dict[str, Any]:
+            assert asked == {"ServiceCode": "sagemaker", "QuotaCode": "L-00000000"}
+            return {"Quota": {"Value": 0.0}}
+
+    return Quotas()
+
+
+def test_jobs_that_do_not_fit_side_by_side_take_turns(s3: Any) -> None:
+    trials = {"training.trials": [{"name": "a"}, {"name": "b"}], "training.mode": "both", "tuning.max_parallel_jobs": 2}
+    need = needs(RunConf.from_conf(trials), settings(), WHOLE_CHAIN)[0]
+    assert (need.least, need.most) == (2, 4)
+
+    found = quota_findings(quotas((TRAINING, 3)), Remembered(s3, "models-of-acme", "codes"), [need], "eu-central-1")
+
+    assert found.problems == ()
+    assert found.notes == (f"quota: '{TRAINING}' is 3, and the run's jobs at once want 4: they take turns",)
+
+
+def test_a_run_that_goes_on_from_a_model_needs_machines_for_one_job() -> None:
+    tune = {"training.mode": "both", "tuning.max_parallel_jobs": 2}
+    need = needs(RunConf.from_conf(tune), settings(), WHOLE_CHAIN, goes_on=True)[0]
+    assert (need.least, need.most) == (1, 0)
+
+
+def test_a_quota_that_nobody_lists_is_a_note(s3: Any) -> None:
+    need = Need("resources.instance_type", "ml.g5.xlarge", "ml.g5.xlarge for training job usage", 1)
+    found = quota_findings(quotas((TRAINING, 2)), Remembered(s3, "models-of-acme", "codes"), [need], "eu-central-1")
+    assert found.problems == ()
+    assert found.notes == ("quota: none is listed for ml.g5.xlarge for training job usage",)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from include.sagemaker.epochs import EpochMetrics
+from include.sagemaker.job_results import JobResult
+from tests.support.documents import described_training_job
+
+
+def test_a_training_job_is_a_small_document() -> None:
+    description = described_training_job(HyperParameters={"epochs": "5", "_tuning_objective_metric": "x"})
+    assert JobResult.of_training_job(description).model_dump() == {
+        "name": "base-job",
+        "status": "Completed",
+        "role": "base",
+        "hyperparameters": {"epochs": "5"},
+        "accuracy": 0.5,
+        "kept_epoch": None,
+        "metrics": {"validation:accuracy": 0.5},
+        "artifact": "s3://models-of-acme/jobs/base-job/output/model.tar.gz",
+        "dataset_uri": None,
+        "best_job": None,
+        "instance_type": "ml.g4dn.xlarge",
+        "instance_count": 1,
+        "training_seconds": 120,
+        "billable_seconds": 100,
+        "failure_reason": None,
+    }
+
+
+def test_the_role_is_told_by_what_the_job_was_started_with() -> None:
+    tuned = described_training_job(TuningJobArn="arn:aws:sagemaker:eu-central-1:123456789012:tuning")
+    channels = [{"ChannelName": "train", "DataSource": {}}, {"ChannelName": "model", "DataSource": {}}]
+    resumed = described_training_job(InputDataConfig=channels)
+    assert JobResult.of_training_job(tuned).role == "tuning"
+    assert JobResult.of_training_job(resumed).role == "incremental"
+
+
+def test_a_failed_job_keeps_its_reason() -> None:
+    result = JobResult.of_training_job(
+        {
+            "TrainingJobName": "broken",
+            "TrainingJobStatus": "Failed",
+            "FailureReason": "ClientError: num_classes is required",
+        }
+    )
+    assert (result.status, result.failure_reason) == ("Failed", "ClientError: num_classes is required")
+    assert (result.artifact, result.metrics, result.billable_seconds) == (None, {}, None)
+
+
+def test_a_tuning_job_tells_its_best() -> None:
+    result = JobResult.of_tuning_job(
+        {
+            "HyperParameterTuningJobName": "tune-1",
+            "HyperParameterTuningJobStatus": "Completed",
+            "BestTrainingJob": {
+                "TrainingJobName": "tune-1-002",
+                "TunedHyperParameters": {"learning_rate": "0.03"},
+                "FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation:accuracy", "Value": 0.97},
+            },
+        }
+    )
+    assert (result.best_job, result.metrics, result.accuracy) == ("tune-1-002", {"validation:accuracy": 0.97}, 0.97)
+    assert result.hyperparameters == {"learning_rate": "0.03"}
+
+
+def test_a_tuning_job_without_a_finished_job_has_no_best() -> None:
+    result = JobResult.of_tuning_job(
+        {
+            "HyperParameterTuningJobName": "tune-1",
+            "HyperParameterTuningJobStatus": "Failed",
+            "FailureReason": "all failed",
+        }
+    )
+    assert (result.best_job, result.metrics, result.failure_reason) == (None, {}, "all failed")
+
+
+def test_a_job_tells_the_dataset_version_it_learned_from() -> None:
+    uri = "s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/"
+    train = {"ChannelName": "train", "DataSource": {"S3DataSource": {"S3Uri": f"{uri}train/"}}}
+    assert JobResult.of_training_job(described_training_job(InputDataConfig=[train])).dataset_uri == uri
+
+
+EPOCHS = [EpochMetrics(epoch=at, metrics={"validation:accuracy": value}) for at, value in enumerate((0.3, 0.8, 0.5))]
+
+
+def test_a_jobs_accuracy_is_that_of_the_weights_it_kept() -> None:
+    best = JobResult.of_training_job(described_training_job()).with_epochs(EPOCHS)
+    frequent = described_training_job(HyperParameters={"checkpoint_frequency": "2"})
+    last = JobResult.of_training_job(frequent).with_epochs(EPOCHS)
+
+    assert (best.accuracy, best.kept_epoch, best.metrics) == (0.8, 2, {"validation:accuracy": 0.5})
+    assert (last.accuracy, last.kept_epoch) == (0.5, 3)
+
+
+def test_a_job_that_failed_kept_nothing_and_a_stopped_one_its_best_epoch() -> None:
+    failed, stopped = (
+        JobResult.of_training_job(described_training_job(TrainingJobStatus=status)).with_epochs(EPOCHS)
+        for status in ("Failed", "Stopped")
+    )
+    assert (failed.accuracy, failed.kept_epoch) == (None, None)
+    assert (stopped.accuracy, stopped.kept_epoch) == (0.8, 2)
+
+
+def test_of_several_machines_the_value_that_another_one_reported_does_not_count() -> None:
+    pair = {"InstanceType": "ml.g4dn.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30}
+    metric = {"MetricName": "validation:accuracy", "Value": 0.99}
+    described = described_training_job(ResourceConfig=pair, FinalMetricDataList=[metric])
+
+    assert JobResult.of_training_job(described).with_epochs(EPOCHS).accuracy == 0.8
+    assert JobResult.of_training_job(described).with_epochs([]).accuracy == 0.99
