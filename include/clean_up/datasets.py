@@ -12,7 +12,8 @@ from include.clean_up.findings import Finding
 from include.datasets.layout import VersionLayout
 from include.datasets.version import DatasetVersion, find
 from include.deployment.registry import read_model
-from include.sagemaker.tags import pages_of, tags_of
+from include.sagemaker.job_kinds import TRAINING, TRANSFORM, TUNING
+from include.sagemaker.naming import pages_of, tags_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -116,12 +117,11 @@ def _of_registered_models(sagemaker: SageMakerClient, settings: Settings) -> set
 
 
 def _of_running_jobs(sagemaker: SageMakerClient, settings: Settings) -> set[str]:
-    kinds = (("training_job", "TrainingJob"), ("hyper_parameter_tuning_job", "HyperParameterTuningJob"))
     versions = set()
-    for action, subject in (*kinds, ("transform_job", "TransformJob")):
-        running = pages_of(sagemaker, f"list_{action}s", f"{subject}Summaries", StatusEquals="InProgress")
+    for kind in (TRAINING, TUNING, TRANSFORM):
+        running = pages_of(sagemaker, kind.list, kind.summaries, StatusEquals="InProgress")
         for job in list(running):
-            versions.add(tags_of(sagemaker, job[f"{subject}Arn"]).get("dataset-version"))
+            versions.add(tags_of(sagemaker, job[kind.arn_field]).get("dataset-version"))
     return {f"s3://{settings.data_bucket}/datasets/{version}/" for version in versions if version}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from include.clean_up.findings import Airflow, Finding
 from include.deployment.endpoint import CHANGING, KEEP_TAG, tear_down
 from include.sagemaker.answers import existing
-from include.sagemaker.tags import is_named_by_content, pages_of, tags_of
+from include.sagemaker.naming import is_named_by_content, pages_of, tags_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

@@ -12,27 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.clean_up.findings import FINISHED, Airflow, Finding, StillNeededError
+from include.sagemaker.job_kinds import TRAINING, TRANSFORM, TUNING, JobKind
 from include.sagemaker.job_results import is_of_deployment
-from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME
-from include.sagemaker.tags import pages_of, tags_of, task_of_job
+from include.sagemaker.naming import pages_of, tags_of, task_of_job
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
-
-
-@dataclass(frozen=True)
-class _Kind:
-    noun: str
-    action: str
-    subject: str
-    longest: int = LONGEST_NAME
-
-
-KINDS = (
-    _Kind("tuning job", "hyper_parameter_tuning_job", "HyperParameterTuningJob", LONGEST_TUNING_NAME),
-    _Kind("training job", "training_job", "TrainingJob"),
-    _Kind("transform job", "transform_job", "TransformJob"),
-)
 
 
 @dataclass(frozen=True)
@@ -69,12 +54,12 @@ def orphaned_jobs(
     job. So are those that write to another bucket: they are another deployment's, whose runs may be called alike. Right
     before a job is stopped, Airflow is asked again.
     """
-    for kind in KINDS:
-        summaries = pages_of(sagemaker, f"list_{kind.action}s", f"{kind.subject}Summaries", StatusEquals="InProgress")
+    for kind in (TUNING, TRAINING, TRANSFORM):
+        summaries = pages_of(sagemaker, kind.list, kind.summaries, StatusEquals="InProgress")
         for summary in list(summaries):
-            name = summary[f"{kind.subject}Name"]
-            tags = tags_of(sagemaker, summary[f"{kind.subject}Arn"])
-            task = task_of_job(name, tags, kind.longest)
+            name = summary[kind.name_field]
+            tags = tags_of(sagemaker, summary[kind.arn_field])
+            task = task_of_job(name, tags, kind.longest_name)
             if task is None:
                 continue
             waiter = _Waiter(airflow, tags["dag"], tags["run"], task)
@@ -84,12 +69,12 @@ def orphaned_jobs(
                 yield Finding(kind.noun, name, why, stop if waiter.is_known or unknown_runs else None)
 
 
-def _described(sagemaker: SageMakerClient, kind: _Kind, name: str) -> Mapping[str, Any]:
-    description: Mapping[str, Any] = getattr(sagemaker, f"describe_{kind.action}")(**{f"{kind.subject}Name": name})
+def _described(sagemaker: SageMakerClient, kind: JobKind, name: str) -> Mapping[str, Any]:
+    description: Mapping[str, Any] = getattr(sagemaker, kind.describe)(**kind.named(name))
     return description
 
 
-def _stop(sagemaker: SageMakerClient, kind: _Kind, name: str, waiter: _Waiter) -> None:
+def _stop(sagemaker: SageMakerClient, kind: JobKind, name: str, waiter: _Waiter) -> None:
     if waiter.why_it_does_not_wait() is None:
         raise StillNeededError("its task waits for it again")
-    getattr(sagemaker, f"stop_{kind.action}")(**{f"{kind.subject}Name": name})
+    getattr(sagemaker, kind.stop)(**kind.named(name))

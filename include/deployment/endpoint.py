@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from include.deployment.model import ensure_model, model_request
 from include.sagemaker.answers import existing
-from include.sagemaker.naming import Run, content_name
-from include.training.requests import tags
+from include.sagemaker.naming import Run, content_name, tags
+from include.sagemaker.network import encryption
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -229,7 +229,7 @@ def _config_request(model: str, conf: RunConf, settings: Settings, labelled: lis
     }
     content = {
         "ProductionVariants": [variant],
-        **({"KmsKeyId": settings.kms_key_id} if settings.kms_key_id else {}),
+        **encryption(settings),
     }
     return {"EndpointConfigName": content_name(conf.endpoint_name, content), **content, "Tags": labelled}
 

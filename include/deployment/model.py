@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from include.sagemaker.answers import existing
-from include.sagemaker.naming import Run, content_name
-from include.training.requests import image_uri, tags, vpc_config
+from include.sagemaker.image_uris import image_uri
+from include.sagemaker.naming import Run, content_name, tags
+from include.sagemaker.network import network
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -22,8 +23,7 @@ def model_request(
     content = {
         "PrimaryContainer": {"Image": image_uri(settings), "ModelDataUrl": artifact},
         "ExecutionRoleArn": settings.execution_role_arn,
-        "EnableNetworkIsolation": settings.network_isolation,
-        **vpc_config(settings),
+        **network(settings),
     }
     name = content_name(dataset.name if dataset else prefix, content)
     return {"ModelName": name, **content, "Tags": tags(settings, run, dataset)}

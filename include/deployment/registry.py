@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict
 
 from include.sagemaker.answers import existing, is_absent
 from include.sagemaker.epochs import epochs_of_job
+from include.sagemaker.image_uris import image_uri
 from include.sagemaker.job_results import OBJECTIVE, describe_training_job
+from include.sagemaker.naming import tag_value, tags
 from include.training.label_sets import label_set_fingerprint
-from include.training.requests import image_uri, tag_value, tags
 from include.training.selection import BestModel
 
 if TYPE_CHECKING:

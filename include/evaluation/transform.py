@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from include.datasets.layout import parse_s3_uri
 from include.deployment.prediction import read_probabilities
 from include.sagemaker.instance_types import transform_instance_type
-from include.training.requests import tags
+from include.sagemaker.naming import tags
+from include.sagemaker.network import encryption
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -83,7 +84,6 @@ def transform_request(
     `largest` is the size of the largest image in bytes. Raises TransformError for one that no request can hold.
     """
     payload = payload_mb(largest)
-    key = {"KmsKeyId": settings.kms_key_id} if settings.kms_key_id else {}
     return {
         "TransformJobName": name,
         "ModelName": model,
@@ -100,7 +100,7 @@ def transform_request(
             "S3OutputPath": f"{transform_prefix(settings, name)}answers",
             "Accept": "application/json",
             "AssembleWith": "None",
-            **key,
+            **encryption(settings),
         },
         "TransformResources": {
             "InstanceType": transform_instance_type(conf.endpoint.instance_type),

@@ -19,37 +19,7 @@ from include.sagemaker.instance_types import Purpose, instance_types
 if TYPE_CHECKING:
     from include.run_conf import RunConf
     from include.settings import Settings
-
-GPUS = {
-    "ml.p2.8xlarge": 8,
-    "ml.p2.16xlarge": 16,
-    "ml.p3.8xlarge": 4,
-    "ml.p3.16xlarge": 8,
-    "ml.p3dn.24xlarge": 8,
-    "ml.g4dn.12xlarge": 4,
-    "ml.g5.12xlarge": 4,
-    "ml.g5.24xlarge": 4,
-    "ml.g5.48xlarge": 8,
-}
-"""GPUs of the machines with more than one."""
-OWN_DISK_GB = {
-    "ml.g4dn.xlarge": 125,
-    "ml.g4dn.2xlarge": 225,
-    "ml.g4dn.4xlarge": 225,
-    "ml.g4dn.8xlarge": 900,
-    "ml.g4dn.12xlarge": 900,
-    "ml.g4dn.16xlarge": 900,
-    "ml.g5.xlarge": 250,
-    "ml.g5.2xlarge": 450,
-    "ml.g5.4xlarge": 600,
-    "ml.g5.8xlarge": 900,
-    "ml.g5.16xlarge": 1900,
-    "ml.g5.12xlarge": 3800,
-    "ml.g5.24xlarge": 3800,
-    "ml.g5.48xlarge": 7600,
-    "ml.p3dn.24xlarge": 1800,
-}
-"""Machines that use the disk they have, and refuse a volume larger than it."""
+from include.sagemaker.instance_types import GPUS, OWN_DISK_GB
 
 
 def machine_problems(conf: RunConf, stages: Collection[Stage]) -> Iterator[Problem]:

@@ -1,17 +1,21 @@
-"""What an answer of AWS means: that something does not exist, that an error passes by itself, what time it is there."""
+"""What an answer of AWS means (something does not exist, an error passes by itself, what time it is there), and when to
+ask again.
+"""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-ABSENT = ("could not find", "does not exist", "cannot find", "not found")
 
+ABSENT = ("could not find", "does not exist", "cannot find", "not found")
 PASSING_CODES = frozenset(
     {
         "BadGateway",
@@ -33,7 +37,6 @@ PASSING_CODES = frozenset(
     }
 )
 """Error codes of throttling and of faults of the service: those that Airflow's own waiters ask again after."""
-
 STALE_CREDENTIALS = frozenset(
     {
         "ExpiredToken",
@@ -45,6 +48,9 @@ STALE_CREDENTIALS = frozenset(
     }
 )
 """Error codes after which signing in again may help."""
+JITTER = 0.1
+MOST_DOUBLINGS = 6
+LONGEST_SECONDS = 120.0
 
 
 def existing(describe: Callable[..., Mapping[str, Any]], **name: str) -> Mapping[str, Any] | None:
@@ -92,3 +98,21 @@ def time_at_aws(answer: Mapping[str, Any]) -> float:
     """The Unix time at which AWS answered, by its own clock, as all times in its answers are."""
     date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     return parsedate_to_datetime(date).timestamp() if date else time.time()
+
+
+@dataclass
+class Backoff:
+    """How long to wait before AWS is polled again: the pace that was asked for, and double after each failure in a row.
+
+    Jitter, which only ever adds, keeps triggerers that started together from asking together.
+    """
+
+    failures: int = field(default=0, init=False)
+
+    def wait(self, poll_seconds: float) -> float:
+        """Seconds until the next look."""
+        longest = max(LONGEST_SECONDS, 4 * poll_seconds)
+        doubled = poll_seconds * 2.0 ** min(self.failures, MOST_DOUBLINGS)
+        if self.failures:
+            doubled = max(doubled, 1.0)
+        return min(doubled, longest) * random.uniform(1.0, 1 + JITTER)  # noqa: S311

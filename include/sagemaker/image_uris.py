@@ -11,6 +11,7 @@ import re
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Protocol
 
 from botocore.loaders import create_loader
 from botocore.regions import EndpointResolver
@@ -28,8 +29,28 @@ METRIC_DEFINITIONS = tuple(
 """The metrics of the algorithm's log lines, as a job with another image than AWS's has to define them."""
 
 
+class Installation(Protocol):
+    """What an installation's settings say of the algorithm's image."""
+
+    @property
+    def region(self) -> str:
+        """The region of jobs and endpoints."""
+
+    @property
+    def image_uri(self) -> str:
+        """An image of their own; empty: AWS's in the region."""
+
+
 class UnknownRegionError(ValueError):
     """AWS does not offer the algorithm in a region of this name."""
+
+
+def image_uri(installation: Installation) -> str:
+    """The algorithm's container image: the settings' own, or AWS's in the region.
+
+    Raises UnknownRegionError for a region without the algorithm.
+    """
+    return installation.image_uri or algorithm_image(installation.region)
 
 
 def algorithm_image(region: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME
+
 ACTIVE = frozenset({"InProgress", "Creating", "Updating", "SystemUpdating", "RollingBack", "Stopping", "Deleting"})
 """Statuses that change by themselves; every other status is final."""
 
@@ -22,7 +24,8 @@ INTERRUPTED = frozenset({"Interrupted", "Restarting"})
 class JobKind:
     """One kind of job; `action` is what API actions end in (`CreateTrainingJob`), `subject` what fields start with.
 
-    `listed` tells whether its List action finds all that are under way with one status.
+    `listed` shows whether its List action finds all that are under way with one status, `longest_name` how many
+    characters its name may have.
     """
 
     noun: str
@@ -32,6 +35,7 @@ class JobKind:
     console_page: str
     done: str = "Completed"
     listed: bool = True
+    longest_name: int = LONGEST_NAME
 
     @property
     def create(self) -> str:
@@ -63,6 +67,11 @@ class JobKind:
         """The request's and description's field of the name."""
         return f"{self.subject}Name"
 
+    @property
+    def arn_field(self) -> str:
+        """The field of its ARN in a description and in a List answer's summary."""
+        return f"{self.subject}Arn"
+
     def log_place(self, name: str) -> tuple[str, str]:
         """The log group of a job or endpoint, and how the streams start that are its own."""
         if self.log_group:
@@ -81,7 +90,14 @@ class JobKind:
 
 
 TRAINING = JobKind("training job", "training_job", "TrainingJob", "/aws/sagemaker/TrainingJobs", "jobs")
-TUNING = JobKind("tuning job", "hyper_parameter_tuning_job", "HyperParameterTuningJob", None, "hyper-tuning-jobs")
+TUNING = JobKind(
+    "tuning job",
+    "hyper_parameter_tuning_job",
+    "HyperParameterTuningJob",
+    None,
+    "hyper-tuning-jobs",
+    longest_name=LONGEST_TUNING_NAME,
+)
 TRANSFORM = JobKind("transform job", "transform_job", "TransformJob", "/aws/sagemaker/TransformJobs", "transform-jobs")
 ENDPOINT = JobKind("endpoint", "endpoint", "Endpoint", None, "endpoints", done="InService", listed=False)
 

@@ -1,19 +1,52 @@
-"""A line for what happened in a job since the last poll: an epoch ended, a tuning job has a better model."""
+"""What a waiting task shows of its job: its own lines, each epoch and each change summed up, what it has cost so far.
+
+Sources: API reference of DescribeTrainingJob: `TrainingStartTime` ("you are billed for the time interval between this
+time and the value of TrainingEndTime"), `BillableTimeInSeconds` (times `InstanceCount` is what is billed; under spot it
+is less than the training's own time, and known only at the end), `SecondaryStatusTransitions`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from include.sagemaker.job_kinds import INTERRUPTED
-from include.sagemaker.job_log import LogLine
+from include.sagemaker.job_polling import LogLine
 from include.sagemaker.naming import by_machine
 
 METRIC = re.compile(r"Epoch\[(\d+)\] (Train-accuracy|Validation-accuracy|Time cost)=([-+.\deE]+)")
-
 RESTART = "the spot machine was taken back: the job goes on from its checkpoint as soon as it has another"
+UNBILLED = frozenset(
+    {"Pending", "Starting", "LaunchingMLInstances", "PreparingTrainingStack", "Interrupted", "Restarting"}
+)
+"""Secondary statuses in which a job has no machine."""
+
+
+@dataclass
+class JobProgress:
+    """The log of a job as it is shown: its lines, and each epoch summed up once.
+
+    With several machines every line begins with the machine that wrote it, and the first machine's epochs are summed
+    up: all of them log the same epochs, each with accuracies of its own. A machine that was started again begins a
+    stream of its own, and its times are not counted from what another one wrote.
+    """
+
+    machines: int = 1
+    epochs: int | None = None
+    _streams: dict[str, EpochProgress] = field(default_factory=dict)
+
+    def read(self, line: LogLine) -> tuple[str, str | None]:
+        """The line as it is shown, and the summary of the epoch that it ends."""
+        number, machine, _ = by_machine(line.stream)
+        shown = f"[{machine}] {line.text}" if self.machines > 1 and machine else line.text
+        if self.machines > 1 and number > 1:
+            return shown, None
+        progress = self._streams.setdefault(line.stream, EpochProgress())
+        progress.epochs = self.epochs
+        return shown, progress.read(line.text, line.at)
 
 
 @dataclass
@@ -51,7 +84,7 @@ class EpochProgress:
             parts.append(f"{seconds:.1f} s an epoch")
         whole = self._with_validation(epoch, at) or seconds
         if whole is not None and self.epochs and epoch < self.epochs:
-            parts.append(f"about {spell_seconds(whole * (self.epochs - epoch))} left")
+            parts.append(f"about {format_duration(whole * (self.epochs - epoch))} left")
         return ", ".join(parts)
 
     def _with_validation(self, epoch: int, at: float | None) -> float | None:
@@ -59,30 +92,6 @@ class EpochProgress:
         if self._ended is None or at is None or self._ended[0] != epoch - 1:
             return None
         return max(at - self._ended[1], self._seen.get("Time cost", 0.0))
-
-
-@dataclass
-class JobProgress:
-    """The log of a job as it is shown: its lines, and each epoch summed up once.
-
-    With several machines every line begins with the machine that wrote it, and the first machine's epochs are summed
-    up: all of them log the same epochs, each with accuracies of its own. A machine that was started again begins a
-    stream of its own, and its times are not counted from what another one wrote.
-    """
-
-    machines: int = 1
-    epochs: int | None = None
-    _streams: dict[str, EpochProgress] = field(default_factory=dict)
-
-    def read(self, line: LogLine) -> tuple[str, str | None]:
-        """The line as it is shown, and the summary of the epoch that it ends."""
-        number, machine, _ = by_machine(line.stream)
-        shown = f"[{machine}] {line.text}" if self.machines > 1 and machine else line.text
-        if self.machines > 1 and number > 1:
-            return shown, None
-        progress = self._streams.setdefault(line.stream, EpochProgress())
-        progress.epochs = self.epochs
-        return shown, progress.read(line.text, line.at)
 
 
 @dataclass
@@ -112,7 +121,33 @@ class StatusProgress:
         return ": ".join(part for part in (status, message, RESTART if status in INTERRUPTED else "") if part)
 
 
-def spell_seconds(seconds: float) -> str:
+def billed_so_far(description: Mapping[str, Any], at: float, prices: Mapping[str, float]) -> str:
+    """The same for a person: seconds, machines, and USD where the price of an hour is known."""
+    resources = description.get("ResourceConfig") or {}
+    machines, price = int(resources.get("InstanceCount", 1)), prices.get(resources.get("InstanceType", ""))
+    seconds = billable_seconds(description, at)
+    at_most = "at most " if description.get("EnableManagedSpotTraining") else ""
+    each = f" on each of {machines} machines" if machines > 1 else ""
+    cost = f" ({at_most}{seconds * machines * price / 3600:.2f} USD)" if price is not None else ""
+    return f"{at_most if not cost else ''}{seconds:.0f} s billable so far{each}{cost}"
+
+
+def billable_seconds(description: Mapping[str, Any], at: float) -> float:
+    """Seconds for which each machine of the job is billed at the Unix time `at`; under spot, at most."""
+    if "BillableTimeInSeconds" in description:
+        return float(description["BillableTimeInSeconds"])
+    transitions = description.get("SecondaryStatusTransitions") or ()
+    if not transitions and "TrainingStartTime" in description:
+        return max(at - float(description["TrainingStartTime"].timestamp()), 0.0)
+    periods = [
+        (transition["StartTime"].timestamp(), _end(transition.get("EndTime"), at))
+        for transition in transitions
+        if transition["Status"] not in UNBILLED
+    ]
+    return sum((max(end - start, 0.0) for start, end in periods), 0.0)
+
+
+def format_duration(seconds: float) -> str:
     """A duration as a person says it: `95 s`, `23 min`, `5 h 10 min`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
@@ -144,3 +179,7 @@ def _best(job: Mapping[str, Any]) -> str:
     return f"best last epoch so far {job['TrainingJobName']}: {metric['MetricName']} {metric['Value']:.4f}" + (
         f" with {tuned}" if tuned else ""
     )
+
+
+def _end(end: datetime | None, at: float) -> float:
+    return at if end is None else min(end.timestamp(), at)

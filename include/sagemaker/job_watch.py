@@ -17,20 +17,15 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from include.sagemaker.answers import STALE_CREDENTIALS, error_code, passing_fault
-from include.sagemaker.backoff import Backoff
+from include.sagemaker.answers import STALE_CREDENTIALS, Backoff, error_code, passing_fault
 from include.sagemaker.job_kinds import JobKind
-from include.sagemaker.job_log import JobLogs
-from include.sagemaker.job_states import JobStates
-from include.sagemaker.watched_job import News, WatchedJob
+from include.sagemaker.job_polling import JobLogs, JobStates, News, WatchedJob
 
 log = logging.getLogger(__name__)
 
 LINGER_SECONDS = 20.0
 """How long a watch outlives its last job: it stops the job of a cleared task, and the next job finds it signed in."""
-
 MOST_RENEWALS = 5
-
 
 Connect = Callable[[str], Awaitable[AbstractAsyncContextManager[Any]]]
 """Signs in to a service (`sagemaker`, `logs`) and gives its aiobotocore client."""

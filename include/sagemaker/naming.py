@@ -1,9 +1,10 @@
-"""Names that a retried task finds again.
+"""Names and tags that a retried task, a later run and a clean-up find again.
 
 A job's name is a pure function of what started the job, so a task that lost track of its job computes the same name and
 attaches. The name of a model or an endpoint configuration is a pure function of its content: every run gives the same
-content the same name, and changed content another one. Lengths and patterns: API reference of CreateTrainingJob,
-CreateHyperParameterTuningJob, CreateModel, CreateEndpointConfig.
+content the same name, and changed content another one. Tags show who made something, in which run, from which data; the
+names of this project's own jobs follow from them. Lengths and patterns: API reference of CreateTrainingJob,
+CreateHyperParameterTuningJob, CreateModel, CreateEndpointConfig, Tag.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
 
 LONGEST_NAME = 63
 LONGEST_TUNING_NAME = 32
 HASH_LENGTH = 10
+MOST_ATTEMPTS = 50
+NAMED_BY_CONTENT = re.compile(rf"-[0-9a-f]{{{HASH_LENGTH}}}$")
 
 
 class TaskInstance(Protocol):
@@ -99,3 +106,89 @@ def by_machine(stream: str) -> tuple[int, str, str]:
     machine = machine_of(stream)
     number = machine.rpartition("-")[2]
     return int(number) if number.isdecimal() else 0, machine, stream
+
+
+class Owner(Protocol):
+    """What an installation's settings say of tags."""
+
+    @property
+    def owner(self) -> str:
+        """Who owns what is created; empty: no tag of this name."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Further tags on everything."""
+
+
+class Dataset(Protocol):
+    """The dataset version that something is made from."""
+
+    @property
+    def name(self) -> str:
+        """The dataset's name."""
+
+    @property
+    def version(self) -> str:
+        """Which of its versions."""
+
+
+def tags(settings: Owner, run: Run, dataset: Dataset | None = None) -> list[dict[str, str]]:
+    """Tags on everything a run creates: who, which run and task of it, which data."""
+    pairs = {
+        **settings.tags,
+        "dag": run.dag_id,
+        "run": run.run_id,
+        **({"task": run.task} if run.task else {}),
+        **({"dataset-version": f"{dataset.name}/{dataset.version}"} if dataset else {}),
+        **({"owner": settings.owner} if settings.owner else {}),
+    }
+    return [{"Key": key, "Value": tag_value(value)} for key, value in pairs.items()]
+
+
+def tag_value(value: str) -> str:
+    """A text as tags and model metadata allow it: letters, digits, spaces and `_.:/=+-@`, at most 256."""
+    allowed = "".join(letter if letter.isalnum() or letter in " _.:/=+-@" else "_" for letter in value)
+    return allowed[:256]
+
+
+def tags_of(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
+    """The tags of a resource."""
+    pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+    return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+
+
+def pages_of(sagemaker: SageMakerClient, action: str, field: str, **filters: Any) -> Iterator[Mapping[str, Any]]:
+    """The summaries of a List action."""
+    for page in sagemaker.get_paginator(action).paginate(**filters):  # type: ignore[call-overload]
+        yield from page[field]
+
+
+def is_named_by_content(name: str, tags: Mapping[str, str]) -> bool:
+    """Whether a run of this project made the model or configuration, which makes it again when it is needed again."""
+    return {"dag", "run"} <= tags.keys() and NAMED_BY_CONTENT.search(name) is not None
+
+
+def task_of_job(name: str, tags: Mapping[str, str], longest: int = LONGEST_NAME) -> str | None:
+    """Where the job's name follows from its tags: its task's id, a mapped one's as `TASK_INDEX`; else None.
+
+    A tag may hold less than the id did (256 characters, no brackets). The name proves that it holds all of it, and that
+    the job is this project's.
+    """
+    if not {"dag", "run", "task"} <= tags.keys():
+        return None
+    task, _, index = tags["task"].partition("/")
+    map_index = int(index) if index.isdecimal() else -1
+    names = (
+        job_name(
+            dag_id=tags["dag"],
+            run_id=tags["run"],
+            task_id=task,
+            map_index=map_index,
+            attempt=attempt,
+            longest=longest,
+        )
+        for attempt in range(1, MOST_ATTEMPTS + 1)
+    )
+    if name not in names:
+        return None
+    return f"{task}_{map_index}" if map_index >= 0 else task

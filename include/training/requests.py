@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from include.sagemaker.image_uris import METRIC_DEFINITIONS, algorithm_image, is_aws_image
+from include.sagemaker.image_uris import METRIC_DEFINITIONS, image_uri, is_aws_image
+from include.sagemaker.naming import tags
+from include.sagemaker.network import encryption, network, volume_encryption
 from include.training.hyperparameters import (
     base_hyperparameters,
     incremental_hyperparameters,
@@ -30,8 +32,6 @@ Request = dict[str, Any]
 CHECKPOINT_PATH = "/opt/ml/checkpoints"
 RECORDIO = "application/x-recordio"
 MODEL = "application/x-sagemaker-model"
-LOCAL_STORAGE_FAMILIES = ("ml.g4dn.", "ml.g5.", "ml.p3dn.")
-"""Their disks are the instance's own, encrypted by hardware; AWS refuses a volume key for them."""
 
 
 def training_request(
@@ -91,44 +91,8 @@ def tuning_request(
     }
 
 
-def image_uri(settings: Settings) -> str:
-    """The algorithm's container image: the settings' own, or AWS's in the region.
-
-    Raises UnknownRegionError for a region without the algorithm.
-    """
-    return settings.image_uri or algorithm_image(settings.region)
-
-
-def tags(settings: Settings, run: Run, dataset: DatasetVersion | None = None) -> list[dict[str, str]]:
-    """Tags on everything a run creates: who, which run and task of it, which data."""
-    pairs = {
-        **settings.tags,
-        "dag": run.dag_id,
-        "run": run.run_id,
-        **({"task": run.task} if run.task else {}),
-        **({"dataset-version": f"{dataset.name}/{dataset.version}"} if dataset else {}),
-        **({"owner": settings.owner} if settings.owner else {}),
-    }
-    return [{"Key": key, "Value": tag_value(value)} for key, value in pairs.items()]
-
-
-def tag_value(value: str) -> str:
-    """A text as tags and model metadata allow it: letters, digits, spaces and `_.:/=+-@`, at most 256."""
-    allowed = "".join(letter if letter.isalnum() or letter in " _.:/=+-@" else "_" for letter in value)
-    return allowed[:256]
-
-
-def vpc_config(settings: Settings) -> Request:
-    """The network of jobs and models, empty if none is set; sorted, as the order means nothing to AWS."""
-    if not settings.subnets:
-        return {}
-    groups = sorted(set(settings.security_group_ids))
-    return {"VpcConfig": {"Subnets": sorted(set(settings.subnets)), "SecurityGroupIds": groups}}
-
-
 def _job_definition(conf: RunConf, settings: Settings, channels: list[Request]) -> Request:
     resources = conf.resources
-    key = {"KmsKeyId": settings.kms_key_id} if settings.kms_key_id else {}
     stopping = {"MaxRuntimeInSeconds": resources.max_runtime_seconds}
     if resources.spot:
         stopping["MaxWaitTimeInSeconds"] = resources.max_wait
@@ -136,12 +100,11 @@ def _job_definition(conf: RunConf, settings: Settings, channels: list[Request]) 
         "AlgorithmSpecification": _algorithm(settings),
         "RoleArn": settings.execution_role_arn,
         "InputDataConfig": channels,
-        "OutputDataConfig": {"S3OutputPath": settings.jobs_uri, **key},
+        "OutputDataConfig": {"S3OutputPath": settings.jobs_uri, **encryption(settings)},
         "ResourceConfig": _resource_config(conf, settings),
         "StoppingCondition": stopping,
         "EnableManagedSpotTraining": resources.spot,
-        "EnableNetworkIsolation": settings.network_isolation,
-        **vpc_config(settings),
+        **network(settings),
     }
 
 
@@ -155,12 +118,11 @@ def _algorithm(settings: Settings) -> Request:
 def _resource_config(conf: RunConf, settings: Settings) -> Request:
     resources = conf.resources
     keeps = settings.keep_alive_seconds and not resources.spot
-    encrypts = settings.kms_key_id and not resources.instance_type.startswith(LOCAL_STORAGE_FAMILIES)
     return {
         "InstanceType": resources.instance_type,
         "InstanceCount": resources.instance_count,
         "VolumeSizeInGB": resources.volume_gb,
-        **({"VolumeKmsKeyId": settings.kms_key_id} if encrypts else {}),
+        **volume_encryption(settings, resources.instance_type),
         **({"KeepAlivePeriodInSeconds": settings.keep_alive_seconds} if keeps else {}),
     }
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from include.sagemaker.answers import existing
 from include.sagemaker.epochs import EpochMetrics, epochs_of_jobs
+from include.sagemaker.job_kinds import TRAINING, TUNING, JobKind
 from include.sagemaker.job_results import OBJECTIVE, JobResult, Part, describe_training_job, is_of_deployment
-from include.sagemaker.naming import LONGEST_TUNING_NAME, Run, job_name
+from include.sagemaker.naming import Run, job_name
 from include.training.selection import rank, unusable
 
 if TYPE_CHECKING:
@@ -54,19 +55,15 @@ def training_attempts(
 
     Those that write to another bucket than `output_bucket` are another deployment's.
     """
-    describe = sagemaker.describe_training_job
-    found = _attempts(describe, "TrainingJobName", run, task_id, bucket=output_bucket, map_index=map_index)
+    found = _attempts(sagemaker, TRAINING, run, task_id, bucket=output_bucket, map_index=map_index)
     return [RunJob(JobResult.of_training_job(description), part, trial) for description in found]
 
 
 def tuning_attempts(sagemaker: SageMakerClient, run: Run, task_id: str, *, output_bucket: str) -> list[RunJob]:
     """The training jobs of every tuning job that a task of the run started."""
-    describe = sagemaker.describe_hyper_parameter_tuning_job
-    found = _attempts(
-        describe, "HyperParameterTuningJobName", run, task_id, bucket=output_bucket, longest=LONGEST_TUNING_NAME
-    )
+    found = _attempts(sagemaker, TUNING, run, task_id, bucket=output_bucket)
     return [
-        RunJob(result, "tuning", tuning_job=description["HyperParameterTuningJobName"])
+        RunJob(result, "tuning", tuning_job=description[TUNING.name_field])
         for description in found
         for result in tuned_jobs(sagemaker, description)
     ]
@@ -140,14 +137,19 @@ def listed_jobs(sagemaker: SageMakerClient, tuning_job: str) -> Iterator[Mapping
 
 
 def _attempts(
-    describe: Any, field: str, run: Run, task_id: str, *, bucket: str, map_index: int = -1, **longest: int
+    sagemaker: SageMakerClient, kind: JobKind, run: Run, task_id: str, *, bucket: str, map_index: int = -1
 ) -> Iterator[Mapping[str, Any]]:
     """The jobs a task instance started: attempts are numbered without gaps."""
     for attempt in itertools.count(1):
         name = job_name(
-            dag_id=run.dag_id, run_id=run.run_id, task_id=task_id, map_index=map_index, attempt=attempt, **longest
+            dag_id=run.dag_id,
+            run_id=run.run_id,
+            task_id=task_id,
+            map_index=map_index,
+            attempt=attempt,
+            longest=kind.longest_name,
         )
-        description = existing(describe, **{field: name})
+        description = existing(getattr(sagemaker, kind.describe), **kind.named(name))
         if description is None:
             return
         if is_of_deployment(description, bucket):

@@ -111,8 +111,9 @@ def base_training(order: JobOrder) -> dict[str, Any]:
 
 def tuning(order: JobOrder) -> dict[str, Any]:
     """The tuning job; skipped where the run only trains, or goes on from a champion."""
+    from include.sagemaker.image_uris import image_uri
     from include.training.hyperparameters import tuning_hyperparameters
-    from include.training.requests import image_uri, tuning_request
+    from include.training.requests import tuning_request
     from include.training.tuning_ranges import parameter_ranges
     from include.training.warm_start import warm_start
 

@@ -9,11 +9,10 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from image_classification.context import AwsAccess
-from include.sagemaker.billing import billed_so_far
 from include.sagemaker.job_kinds import ACTIVE, KINDS
-from include.sagemaker.job_progress import JobProgress, StatusProgress
+from include.sagemaker.job_polling import News, WatchedJob, machines_of
+from include.sagemaker.job_progress import JobProgress, StatusProgress, billed_so_far
 from include.sagemaker.job_watch import JobWatch, watch_of
-from include.sagemaker.watched_job import News, WatchedJob, machines_of
 
 TIMED_OUT = "TimedOut"
 UNREACHABLE = "Unreachable"

@@ -16,8 +16,7 @@ from typing import Any
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from image_classification.context import AwsAccess
-from include.sagemaker.answers import passing_fault
-from include.sagemaker.backoff import Backoff
+from include.sagemaker.answers import Backoff, passing_fault
 
 MESSAGES_AT_ONCE = 10
 LONGEST_UPLOAD_SECONDS = 600.0

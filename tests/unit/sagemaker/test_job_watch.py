@@ -22,7 +22,7 @@ LOST = EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
 def aws(monkeypatch: pytest.MonkeyPatch) -> FaultyAws:
     aws = FaultyAws()
     monkeypatch.setattr(AwsAccess, "hook", lambda *_: Hook(aws))
-    monkeypatch.setattr("include.sagemaker.backoff.Backoff.wait", lambda _, poll: min(poll, 0.02))
+    monkeypatch.setattr("include.sagemaker.answers.Backoff.wait", lambda _, poll: min(poll, 0.02))
     return aws
 
 

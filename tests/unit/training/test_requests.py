@@ -11,9 +11,10 @@ import pytest
 from botocore.validate import ParamValidator
 
 from include.run_conf import RunConf
+from include.sagemaker.image_uris import image_uri
 from include.sagemaker.naming import Run
 from include.training.hyperparameters import IncompatibleModelError
-from include.training.requests import image_uri, incremental_request, training_request, tuning_request
+from include.training.requests import incremental_request, training_request, tuning_request
 from include.training.selection import BestModel
 from include.training.warm_start import WarmStart
 from tests.support.documents import dataset_version, settings

@@ -5,7 +5,7 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from include.sagemaker.job_log import OVERLAP_MS, JobLog, JobLogs
+from include.sagemaker.job_polling import OVERLAP_MS, JobLog, JobLogs
 from tests.support.faulty_aws import FaultyAws, refusal
 
 
