@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
 from include.datasets.layout import Split, VersionLayout
-from include.datasets.unpacking.kept_addresses import keep_addresses
+from include.datasets.unpacked import keep_addresses
 from include.recordio.format import decode_image_record
 from include.recordio.options import ImageOptions
 from include.recordio.reader import read_records

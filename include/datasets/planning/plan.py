@@ -29,7 +29,7 @@ from include.datasets.sources.labels_file import asked_labels
 from include.datasets.sources.object_lookup import find_objects
 from include.datasets.sources.source import ImageSource
 from include.datasets.sources.source_of_conf import open_source
-from include.datasets.unpacking.kept_addresses import keep_queries
+from include.datasets.unpacked import keep_queries
 from include.datasets.version import SplitOptions, find
 from include.recordio.options import ImageOptions
 

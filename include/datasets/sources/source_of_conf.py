@@ -19,7 +19,7 @@ from include.datasets.sources.listing import Listing, LiveBucket
 from include.datasets.sources.source import ImageSource
 from include.datasets.sources.split_folders import SplitFolders
 from include.datasets.sources.united_sources import archive_root, open_archives, open_records
-from include.datasets.unpacking.unpacked import UnpackedLayout
+from include.datasets.unpacked import UnpackedLayout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -19,8 +19,7 @@ from include.datasets.sources.listing import Listing, LiveBucket
 from include.datasets.sources.source import ImageSource, LeftOut, SourceImage
 from include.datasets.sources.split_folders import SplitFolders
 from include.datasets.sources.system_files import SYSTEM, system_name
-from include.datasets.unpacking.members import unpacked_path
-from include.datasets.unpacking.unpacked import UnpackedLayout, UnpackedRecords, load_unpacked
+from include.datasets.unpacked import UnpackedLayout, UnpackedRecords, load_unpacked, unpacked_path
 from include.run_conf.dataset import Negatives, SourceLayout
 
 if TYPE_CHECKING:

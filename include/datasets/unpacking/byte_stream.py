@@ -10,9 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-from pydantic import BaseModel, ConfigDict
-
 from include.datasets.errors import DatasetError
+from include.datasets.unpacked import Fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -22,33 +21,6 @@ PROGRESS = 1 << 20
 LONGEST_WAIT = 30.0
 """Seconds between two attempts; the first waits are shorter."""
 CHUNK = 1 << 20
-
-
-class Fingerprint(BaseModel):
-    """What tells the content behind an address from another; what a server does not say is empty."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    etag: str = ""
-    """As it was sent, quotes included."""
-    last_modified: str = ""
-    size: int | None = None
-    """Bytes."""
-
-    @property
-    def validator(self) -> str:
-        """What ``If-Range`` takes: a strong ETag, else the date; empty where there is neither."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
-
-    @property
-    def tells_content(self) -> bool:
-        """Whether the same fingerprint means the same content."""
-        return bool(self.etag or self.last_modified)
-
-    def differs(self, other: Fingerprint) -> bool:
-        """Whether the two cannot be of the same content; what only one of them says is no difference."""
-        mine, others = self.model_dump(), other.model_dump()
-        return any(mine[name] != others[name] for name in mine if mine[name] and others[name])
 
 
 class BrokenOffError(Exception):

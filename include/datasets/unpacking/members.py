@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from include.datasets.sources.system_files import SYSTEM, system_name, system_reason
+from include.datasets.unpacked import unpacked_path
 from include.recordio.reader import BinarySource
 
 LINK, SPECIAL, UNSAFE = "link", "special_file", "unsafe_path"
@@ -126,11 +127,6 @@ def member_path(name: str) -> str | Refusal:
         return Refusal(UNSAFE, "it has no name")
     system = system_name(path)
     return Refusal(SYSTEM, system_reason(system)) if system else path
-
-
-def unpacked_path(name: str) -> str:
-    """A member's name as a path of folders parted by slashes, without empty and ``.`` parts."""
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 class ForwardReader:

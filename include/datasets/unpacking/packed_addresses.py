@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from include.datasets.unpacked import UnpackedLayout, whole_address
 from include.datasets.unpacking.byte_stream import Remote
-from include.datasets.unpacking.kept_addresses import whole_address
 from include.datasets.unpacking.source_policy import DEFAULT_POLICY, SourcePolicy
 from include.datasets.unpacking.stored_source import StoredSource
-from include.datasets.unpacking.unpacked import UnpackedLayout
 from include.datasets.unpacking.web_source import WebSource
 from include.run_conf.dataset import source_kind
 from include.web_addresses import secrets_of
@@ -28,7 +27,7 @@ def open_remote(s3: S3Client, place: UnpackedLayout, policy: SourcePolicy = DEFA
     """Open the address that is unpacked to ``place``. Raises DatasetError for one that may not be read."""
     if place.address.startswith("s3://"):
         return StoredSource(s3, place.address)
-    address = whole_address(s3, place.address, place.bucket, place.name)
+    address = whole_address(s3, place)
     for secret in secrets_of(address):
         policy.hide(secret)
     return WebSource(address, policy.networks)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from include.datasets.errors import DatasetError
 from include.datasets.layout import Split
 from include.datasets.object_writer import ObjectWriter
-from include.datasets.unpacking.unpacked import UnpackedRecords
+from include.datasets.unpacked import UnpackedRecords
 from include.recordio.codec_memory import DecodingMemory
 from include.recordio.format import ImageRecord, RecordError, decode_image_record
 from include.recordio.images import ImageError, accept_image, decoding_bytes, readable_size

@@ -16,7 +16,8 @@ from botocore.exceptions import (
 from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
 from include.datasets.s3_faults import STORAGE_CLASSES, archived, explained
-from include.datasets.unpacking.byte_stream import BrokenOffError, Fingerprint, changed
+from include.datasets.unpacked import Fingerprint
+from include.datasets.unpacking.byte_stream import BrokenOffError, changed
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody

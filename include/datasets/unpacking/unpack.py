@@ -6,32 +6,30 @@ What is read is read as a stream and never touches a disk; ``docs/datasets.md`` 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pyarrow.parquet as pq
 
 from include.datasets.errors import DatasetError
+from include.datasets.layout import Split
 from include.datasets.multipart import ObjectSink
 from include.datasets.object_writer import ObjectWriter, StoredObjects
+from include.datasets.planning.given_splits import SPLIT_NAMES
 from include.datasets.sources.labels_file import read_labels_file
+from include.datasets.unpacked import Fingerprint, UnpackedLayout, UnpackedRecords, UnpackedSource, find_unpacked
 from include.datasets.unpacking.archive import ArchiveUnpacker
-from include.datasets.unpacking.byte_stream import ByteStream, Fingerprint, Remote, look_at
+from include.datasets.unpacking.byte_stream import ByteStream, Remote, look_at
 from include.datasets.unpacking.members import ExpansionLimits
 from include.datasets.unpacking.packed_addresses import open_remote, packed_addresses
 from include.datasets.unpacking.records import RecordsUnpacker, parquet, with_names
 from include.datasets.unpacking.source_policy import DEFAULT_POLICY, SourcePolicy
-from include.datasets.unpacking.unpacked import (
-    UnpackedLayout,
-    UnpackedRecords,
-    UnpackedSource,
-    find_unpacked,
-    split_of_address,
-)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -132,7 +130,7 @@ def _unpack(
                 archive.unpack(stream, place.shown)
                 left_out = archive.left_out
     if place.kind == "records":
-        split = split_of_address(place.address)
+        split = _split_of(place.address)
         records = unpacker.summary(split)
         body = parquet(unpacker.table(place.bucket, split))
         s3.put_object(Bucket=place.bucket, Key=place.labels, Body=body)
@@ -152,6 +150,13 @@ def _unpack(
         left_out=dict(left_out),
         records=records,
     )
+
+
+def _split_of(address: str) -> Split | None:
+    """The split that the stem of a file's name ends in, as in `caltech-256-60-train.rec`; None if it names none."""
+    path = urlsplit(address).path if address.startswith("http") else address
+    stem = path.rpartition("/")[2].rpartition(".")[0].lower()
+    return SPLIT_NAMES.get(re.split(r"[^a-z]", stem)[-1])
 
 
 def _has_other_names(known: UnpackedSource, names: Sequence[str]) -> bool:

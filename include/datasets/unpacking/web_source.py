@@ -17,7 +17,8 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from include.datasets.errors import DatasetError, reading_foreign_bytes
-from include.datasets.unpacking.byte_stream import BrokenOffError, Fingerprint, changed
+from include.datasets.unpacked import Fingerprint
+from include.datasets.unpacking.byte_stream import BrokenOffError, changed
 from include.datasets.unpacking.guarded_connections import guarded_manager, manager_behind_proxy, too_slow
 from include.datasets.unpacking.internal_addresses import Network, refuse_internal_address
 from include.run_conf.source_rules import NO_PASSWORDS

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from include.datasets.errors import DatasetError
+from include.datasets.unpacked import Fingerprint
 from include.datasets.unpacking import byte_stream
-from include.datasets.unpacking.byte_stream import BrokenOffError, ByteStream, Fingerprint, look_at
+from include.datasets.unpacking.byte_stream import BrokenOffError, ByteStream, look_at
 from include.datasets.unpacking.stored_source import StoredSource
 from include.datasets.unpacking.web_source import WebSource
 from tests.unit.datasets.conftest import Bucket

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.unpacking.kept_addresses import keep_queries, sealed_address, whole_address
+from include.datasets.unpacked import UnpackedLayout, keep_queries, sealed_address, whole_address
 from include.datasets.unpacking.source_policy import SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import load
@@ -87,7 +87,7 @@ def test_a_document_of_before_is_sealed_as_it_is_read(bucket: Bucket, web: WebSe
     again = load(bucket.s3, version.uri)
 
     assert again == version
-    assert whole_address(bucket.s3, again.source.addresses[0], bucket.name, "pets") == address
+    assert whole_address(bucket.s3, UnpackedLayout(bucket.name, "pets", again.source.addresses[0])) == address
 
 
 def place_of(address: str) -> str:
@@ -97,10 +97,10 @@ def place_of(address: str) -> str:
 def test_the_reference_of_an_address_sends_its_query_to_no_other_server(bucket: Bucket) -> None:
     keep_queries(bucket.s3, DatasetConf(name="pets", source=[f"https://acme.com/a.zip?{QUERY}"]), bucket.name)
     sealed = sealed_address(f"https://acme.com/a.zip?{QUERY}")
-    assert whole_address(bucket.s3, sealed, bucket.name, "pets") == f"https://acme.com/a.zip?{QUERY}"
+    assert whole_address(bucket.s3, UnpackedLayout(bucket.name, "pets", sealed)) == f"https://acme.com/a.zip?{QUERY}"
     for other in (sealed.replace("acme.com", "evil.example"), sealed.replace("a.zip", "b.zip")):
         with pytest.raises(DatasetError, match=r"the rest of this address is not kept in s3://.*address\.txt: name"):
-            whole_address(bucket.s3, other, bucket.name, "pets")
+            whole_address(bucket.s3, UnpackedLayout(bucket.name, "pets", other))
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/a?b.zip", "https://acme.com/a.zip", "https://acme.com/a.zip#?x"])

@@ -11,8 +11,8 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.planning.growth import find_new_images
+from include.datasets.unpacked import UnpackedLayout, find_unpacked
 from include.datasets.unpacking.unpack import addresses_to_unpack, unpack_address, unpack_sources
-from include.datasets.unpacking.unpacked import UnpackedLayout, find_unpacked
 from include.run_conf import DatasetConf
 from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
