@@ -11,9 +11,8 @@ from include.datasets.errors import DatasetError
 from include.datasets.layout import VersionLayout
 from include.datasets.s3_faults import LIST, explained
 from include.datasets.unpacked import UnpackedLayout
+from include.datasets.unpacking.addresses import SourcePolicy, open_remote, packed_addresses
 from include.datasets.unpacking.byte_stream import look_at
-from include.datasets.unpacking.packed_addresses import open_remote, packed_addresses
-from include.datasets.unpacking.source_policy import SourcePolicy
 from include.datasets.version import DatasetVersion, find, latest
 from include.problems import Problem, ProblemsError
 from include.web_addresses import shown_address

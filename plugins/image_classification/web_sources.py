@@ -10,7 +10,7 @@ from airflow.sdk.log import mask_secret
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from include.datasets.unpacking.source_policy import SourcePolicy
+    from include.datasets.unpacking.addresses import SourcePolicy
     from include.problems import Problem
     from include.run_conf import RunConf
     from include.settings import Settings
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def source_policy(settings: Settings) -> SourcePolicy:
     """What the installation allows of sources; Airflow's masker hears of every secret in an address."""
-    from include.datasets.unpacking.source_policy import SourcePolicy
+    from include.datasets.unpacking.addresses import SourcePolicy
 
     return SourcePolicy.of(settings, hide=mask_secret)
 

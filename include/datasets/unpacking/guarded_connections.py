@@ -2,6 +2,10 @@
 
 A name is resolved once, all its addresses are checked, and the connection goes to one of those: a name that leads
 elsewhere a moment later (DNS rebinding) is not asked again. The address that was really reached is checked as well.
+
+No connection leads to an internal address unless the installation allows its network: the author of a run conf could
+otherwise read, through a worker, what only the worker's own network can reach. Sources: the special-purpose address
+registries of IANA (RFC 6890), RFC 6598 (carrier-grade NAT), RFC 6052 (NAT64), RFC 3056 (6to4).
 """
 
 from __future__ import annotations
@@ -10,23 +14,71 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, cast
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from include.datasets.unpacking.internal_addresses import Network, refuse_internal_address
+from include.datasets.errors import DatasetError
 
 SLOWEST = 16 << 10
 """Bytes per second."""
 WINDOW = 60.0
 """Seconds of waiting over which they are measured."""
 monotonic = time.monotonic
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+METADATA = tuple(
+    ip_network(network)
+    for network in (
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fd00:ec2::/32",  # AWS
+        "fd20:ce::/64",  # Google
+        "100.100.100.200/32",  # Alibaba
+        "168.63.129.16/32",  # Azure, though it is one of the public internet
+        "192.0.0.192/32",  # Oracle
+    )
+)
+"""Where machines in a cloud find their credentials: read for nobody, whatever the installation allows."""
+CARRIER_GRADE_NAT = ip_network("100.64.0.0/10")
+NAT64 = ip_network("64:ff9b::/96")
+ENDING_IN_IPV4 = tuple(ip_network(network) for network in ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48"))
+"""Networks whose addresses a network may translate to the IPv4 address that they end in (RFC 4291, 2765, 8215)."""
+
+
+def guarded_manager(networks: Sequence[Network], timeout: urllib3.Timeout) -> urllib3.PoolManager:
+    """A manager for one request, whose connections lead to the public internet or to one of the networks."""
+    manager = urllib3.PoolManager(timeout=timeout, ssl_context=_context(pace := Pace()))
+    manager.pool_classes_by_scheme = _pools(_Guarded, pace, networks)
+    return manager
+
+
+def manager_behind_proxy(proxy: str, timeout: urllib3.Timeout) -> urllib3.PoolManager:
+    """A manager for one request through a proxy, which alone knows where it leads."""
+    manager = urllib3.ProxyManager(proxy, timeout=timeout, ssl_context=_context(pace := Pace()))
+    manager.pool_classes_by_scheme = _pools(_Paced, pace, ())
+    return manager
 
 
 class TooSlowError(ConnectionError):
     """A server that gives fewer bytes than are worth a worker."""
+
+
+def too_slow(error: BaseException) -> TooSlowError | None:
+    """The reason why a server was given up, where it lies behind an error of urllib3."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, TooSlowError):
+            return each
+        if isinstance(each, BaseException) and id(each) not in seen:
+            seen.add(id(each))
+            waiting += [*each.args, each.__cause__, each.__context__]
+    return None
 
 
 class Pace:
@@ -49,34 +101,6 @@ class Pace:
         self._seconds, self._bytes = 0.0, 0
         if arrived < SLOWEST * seconds:
             raise TooSlowError(f"{arrived} bytes in {seconds:.0f} s, and {SLOWEST >> 10} kB a second are the least")
-
-
-def guarded_manager(networks: Sequence[Network], timeout: urllib3.Timeout) -> urllib3.PoolManager:
-    """A manager for one request, whose connections lead to the public internet or to one of the networks."""
-    manager = urllib3.PoolManager(timeout=timeout, ssl_context=_context(pace := Pace()))
-    manager.pool_classes_by_scheme = _pools(_Guarded, pace, networks)
-    return manager
-
-
-def manager_behind_proxy(proxy: str, timeout: urllib3.Timeout) -> urllib3.PoolManager:
-    """A manager for one request through a proxy, which alone knows where it leads."""
-    manager = urllib3.ProxyManager(proxy, timeout=timeout, ssl_context=_context(pace := Pace()))
-    manager.pool_classes_by_scheme = _pools(_Paced, pace, ())
-    return manager
-
-
-def too_slow(error: BaseException) -> TooSlowError | None:
-    """The reason why a server was given up, where it lies behind an error of urllib3."""
-    seen: set[int] = set()
-    waiting: list[object] = [error]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, TooSlowError):
-            return each
-        if isinstance(each, BaseException) and id(each) not in seen:
-            seen.add(id(each))
-            waiting += [*each.args, each.__cause__, each.__context__]
-    return None
 
 
 class _PacedReading:
@@ -168,3 +192,58 @@ def _context(pace: Pace) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.sslsocket_class = type("PacedSecureSocket", (_PacedSecureSocket,), {"pace": pace})
     return context
+
+
+def refuse_internal_address(host: str, ip: str, allowed: Sequence[Network] = ()) -> None:
+    """Raise DatasetError for an IP address that is not one of the public internet, nor of an allowed network.
+
+    `host` is what the address was written as. Raises ValueError where `ip` is no IP address.
+    """
+    address = _meant(ip_address(ip.partition("%")[0]))
+    if _in(address, METADATA) or (_in(address, ENDING_IN_IPV4) and _in(_last_four_bytes(address), METADATA)):
+        raise DatasetError(
+            f"dataset.source leads to {host} ({ip}), an address under which machines find their credentials: "
+            "it is never read; name the server that holds the data"
+        )
+    kind = _kind(address)
+    if kind and not _in(address, allowed):
+        raise DatasetError(
+            f"dataset.source leads to {host} ({ip}), {kind}, and this installation reads the public internet only: put "
+            f'the file into S3, or allow its network in the setting source_networks, as in ["{_network_of(address)}"]'
+        )
+
+
+def _meant(address: Address) -> Address:
+    """The IPv4 address behind one of IPv6 that stands for it."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in NAT64:
+        return _last_four_bytes(address)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _last_four_bytes(address: Address) -> IPv4Address:
+    return IPv4Address(int(address) & 0xFFFFFFFF)
+
+
+def _kind(address: Address) -> str:
+    """What is internal about an address, in words; empty where it is public."""
+    kinds = {
+        "the machine itself": address.is_loopback or address.is_unspecified,
+        "a link-local address": address.is_link_local,
+        "an address of a carrier's own network": _in(address, [CARRIER_GRADE_NAT]),
+        "a multicast address": address.is_multicast,
+        "a private address": address.is_private or getattr(address, "is_site_local", False),
+        "a reserved address": address.is_reserved or not address.is_global,
+    }
+    return next((kind for kind, applies in kinds.items() if applies), "")
+
+
+def _in(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
+
+
+def _network_of(address: Address) -> str:
+    if address.is_loopback:
+        return "127.0.0.0/8" if address.version == 4 else "::1/128"
+    return f"{address}/{address.max_prefixlen}"

@@ -24,12 +24,11 @@ from include.datasets.object_writer import ObjectWriter, StoredObjects
 from include.datasets.planning.given_splits import SPLIT_NAMES
 from include.datasets.sources.labels_file import read_labels_file
 from include.datasets.unpacked import Fingerprint, UnpackedLayout, UnpackedRecords, UnpackedSource, find_unpacked
+from include.datasets.unpacking.addresses import DEFAULT_POLICY, SourcePolicy, open_remote, packed_addresses
 from include.datasets.unpacking.archive import ArchiveUnpacker
 from include.datasets.unpacking.byte_stream import ByteStream, Remote, look_at
 from include.datasets.unpacking.members import ExpansionLimits
-from include.datasets.unpacking.packed_addresses import open_remote, packed_addresses
 from include.datasets.unpacking.records import RecordsUnpacker, parquet, with_names
-from include.datasets.unpacking.source_policy import DEFAULT_POLICY, SourcePolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -16,8 +16,8 @@ from include.datasets.packing.fetch import ObjectFetcher
 from include.datasets.s3_faults import explained, restore_command
 from include.datasets.sources.listing import LiveBucket
 from include.datasets.sources.text_document import read_document
+from include.datasets.unpacking.addresses import StoredSource
 from include.datasets.unpacking.byte_stream import look_at
-from include.datasets.unpacking.stored_source import StoredSource
 from include.datasets.upload import open_bucket
 from tests.unit.datasets.packing.faulty_s3 import FaultyS3, client_of, serve
 

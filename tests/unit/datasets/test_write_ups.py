@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from include.datasets import upload
-from include.datasets.unpacking.source_policy import SourcePolicy
+from include.datasets.unpacking.addresses import SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
 from include.preflight import check, dataset_problems

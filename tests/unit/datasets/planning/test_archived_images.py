@@ -9,8 +9,8 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.sources.archived_objects import ArchivedObjects
+from include.datasets.unpacking.addresses import StoredSource
 from include.datasets.unpacking.byte_stream import look_at
-from include.datasets.unpacking.stored_source import StoredSource
 from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import CURRENT, FORMATS, NAMES, Report

@@ -9,9 +9,8 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.unpacked import Fingerprint
 from include.datasets.unpacking import byte_stream
+from include.datasets.unpacking.addresses import StoredSource, WebSource
 from include.datasets.unpacking.byte_stream import BrokenOffError, ByteStream, look_at
-from include.datasets.unpacking.stored_source import StoredSource
-from include.datasets.unpacking.web_source import WebSource
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.unpacking.web_server import LOOPBACK, WebServer, serve
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from include.datasets.errors import DatasetError
+from include.datasets.unpacking.addresses import WebSource
 from include.datasets.unpacking.byte_stream import ByteStream, look_at
-from include.datasets.unpacking.internal_addresses import refuse_internal_address
-from include.datasets.unpacking.web_source import WebSource
+from include.datasets.unpacking.guarded_connections import refuse_internal_address
 from tests.unit.datasets.unpacking.web_server import LOOPBACK, WebServer, serve
 
 INTERNAL = {

@@ -9,7 +9,7 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.unpacked import UnpackedLayout, keep_queries, sealed_address, whole_address
-from include.datasets.unpacking.source_policy import SourcePolicy
+from include.datasets.unpacking.addresses import SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import load
 from include.retraining import find_retraining

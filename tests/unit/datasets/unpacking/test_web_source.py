@@ -7,8 +7,8 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.unpacking import guarded_connections
+from include.datasets.unpacking.addresses import WebSource
 from include.datasets.unpacking.byte_stream import ByteStream, look_at
-from include.datasets.unpacking.web_source import WebSource
 from include.web_addresses import shown_address
 from tests.unit.datasets.unpacking.web_server import LOOPBACK, WebServer, dripping, self_signed, serve
 

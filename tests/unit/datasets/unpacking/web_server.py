@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from include.datasets.unpacking.source_policy import SourcePolicy
+from include.datasets.unpacking.addresses import SourcePolicy
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 READS_LOOPBACK = SourcePolicy(networks=LOOPBACK)

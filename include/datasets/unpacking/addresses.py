@@ -1,29 +1,58 @@
-"""An ``http(s)://`` address whose content can be read from any byte on.
+"""The addresses of `dataset.source` that are unpacked: an object in S3 or a web address, readable from any byte on.
 
-Only http and https are followed, also by redirects, and only to the public internet and the networks that the
-installation allows.
+Of the web only http and https are followed, also by redirects, and only to the public internet and the networks that
+the installation allows.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseStreamingError,
+)
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from include.datasets.errors import DatasetError, reading_foreign_bytes
-from include.datasets.unpacked import Fingerprint
-from include.datasets.unpacking.byte_stream import BrokenOffError, changed
-from include.datasets.unpacking.guarded_connections import guarded_manager, manager_behind_proxy, too_slow
-from include.datasets.unpacking.internal_addresses import Network, refuse_internal_address
+from include.datasets.layout import parse_s3_uri
+from include.datasets.s3_faults import STORAGE_CLASSES, archived, explained
+from include.datasets.unpacked import Fingerprint, UnpackedLayout, whole_address
+from include.datasets.unpacking.byte_stream import BrokenOffError, Remote, changed
+from include.datasets.unpacking.guarded_connections import (
+    Network,
+    guarded_manager,
+    manager_behind_proxy,
+    refuse_internal_address,
+    too_slow,
+)
+from include.datasets.unpacking.members import ExpansionLimits
+from include.run_conf.dataset import source_kind
 from include.run_conf.source_rules import NO_PASSWORDS
-from include.web_addresses import masked, shown_address
+from include.web_addresses import masked, secrets_of, shown_address
 
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3 import S3Client
+
+    from include.run_conf import DatasetConf
+    from include.settings import Settings
+
+
+BROKEN = (HTTPClientError, IncompleteReadError, ResponseStreamingError, FlexibleChecksumError)
 REDIRECTS = 8
 CONNECT_SECONDS, READ_SECONDS = 20.0, 60.0
 REMEDIES = {
@@ -37,6 +66,118 @@ RETRY_WITH_GET = (400, 401, 403, 404, 405, 501)
 """Answers to a HEAD that say nothing of a GET: pre-signed addresses are good for one method."""
 MOST_DIGITS = 18
 """Of a number of bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePolicy:
+    """What an installation allows: internal networks to read from, none by default, and the size of archives."""
+
+    networks: tuple[Network, ...] = ()
+    limits: ExpansionLimits = field(default_factory=ExpansionLimits)
+    hide: Callable[[str], None] = lambda _: None
+    """Hears of every secret in an address before the address is used, for whoever keeps it out of logs."""
+
+    @classmethod
+    def of(cls, settings: Settings, hide: Callable[[str], None] = lambda _: None) -> SourcePolicy:
+        """The policy of an installation."""
+        return cls(
+            networks=tuple(ip_network(network) for network in settings.source_networks),
+            hide=hide,
+            limits=ExpansionLimits(total=settings.archive_max_gb * 10**9, ratio=settings.archive_max_ratio),
+        )
+
+
+DEFAULT_POLICY = SourcePolicy()
+
+
+def packed_addresses(conf: DatasetConf) -> list[str]:
+    """The addresses of a run conf behind which images lie packed: archives and record files, no prefixes."""
+    return [address for address in conf.source if source_kind(address) != "prefix"]
+
+
+def open_remote(s3: S3Client, place: UnpackedLayout, policy: SourcePolicy = DEFAULT_POLICY) -> Remote:
+    """Open the address that is unpacked to ``place``. Raises DatasetError for one that may not be read."""
+    if place.address.startswith("s3://"):
+        return StoredSource(s3, place.address)
+    address = whole_address(s3, place)
+    for secret in secrets_of(address):
+        policy.hide(secret)
+    return WebSource(address, policy.networks)
+
+
+class StoredSource:
+    """An S3 object, read on condition of its ETag."""
+
+    def __init__(self, s3: S3Client, address: str) -> None:
+        self._s3 = s3
+        self.shown = address
+        self._bucket, self._key = parse_s3_uri(address)
+
+    def look(self) -> Fingerprint:
+        """Ask for the object's ETag and size. Raises DatasetError where it cannot be read."""
+        try:
+            answer = self._s3.head_object(Bucket=self._bucket, Key=self._key)
+        except (ClientError, BotoCoreError) as error:
+            raise self._explained(self._said(error), 0) from error
+        storage_class = answer.get("ArchiveStatus") or answer.get("StorageClass") or ""
+        if storage_class in STORAGE_CLASSES and 'ongoing-request="false"' not in answer.get("Restore", ""):
+            raise DatasetError(f"dataset.source = {self.shown}: {archived(self.shown, storage_class)}")
+        return Fingerprint(etag=answer["ETag"], size=answer["ContentLength"])
+
+    def open(self, start: int, expected: Fingerprint | None) -> _ObjectBody:
+        """GET the object from ``start`` on. Raises BrokenOffError and DatasetError."""
+        conditions: dict[str, Any] = {"Range": f"bytes={start}-"} if start else {}
+        if expected is not None:
+            conditions["IfMatch"] = expected.etag
+        try:
+            answer = self._s3.get_object(Bucket=self._bucket, Key=self._key, **conditions)
+        except (ClientError, BotoCoreError) as error:
+            raise self._explained(error, start) from error
+        size = start + answer["ContentLength"]
+        return _ObjectBody(answer["Body"], start, Fingerprint(etag=answer["ETag"], size=size))
+
+    def _said(self, error: ClientError | BotoCoreError) -> ClientError | BotoCoreError:
+        """The same refusal with its reason: an answer to a HEAD has no body, and so no code."""
+        if not isinstance(error, ClientError):
+            return error
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (400, 401, 403):
+            return error
+        try:
+            self._s3.get_object(Bucket=self._bucket, Key=self._key, Range="bytes=0-0")["Body"].close()
+        except (ClientError, BotoCoreError) as said:
+            return said
+        return error
+
+    def _explained(self, error: ClientError | BotoCoreError, start: int) -> Exception:
+        source = f"dataset.source = {self.shown}"
+        if isinstance(error, BROKEN):
+            return BrokenOffError(f"S3 does not answer ({error})")
+        if not isinstance(error, ClientError):
+            return DatasetError(f"{source}: {explained(error, self.shown) or error}")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if status in (412, 416):
+            return changed(self.shown, start)
+        if status in (429, 500, 502, 503, 504):
+            return BrokenOffError(f"S3 answers {status}")
+        if status == 404:
+            return DatasetError(f"{source}: there is no such object: correct the address, or upload it")
+        return DatasetError(f"{source}: {explained(error, self.shown) or f'S3 answers {error}'}")
+
+
+class _ObjectBody:
+    def __init__(self, body: StreamingBody, start: int, fingerprint: Fingerprint) -> None:
+        self._body = body
+        self.start = start
+        self.fingerprint = fingerprint
+
+    def read(self, amount: int, /) -> bytes:
+        try:
+            return self._body.read(amount)
+        except BROKEN as error:
+            raise BrokenOffError(f"the body breaks off ({error})") from error
+
+    def close(self) -> None:
+        self._body.close()
 
 
 class WebSource:
