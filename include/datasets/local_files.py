@@ -17,7 +17,7 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A readable file; ``name`` is its path below the folder, parted by slashes."""
+    """A readable file; `name` is its path below the folder, parted by slashes."""
 
     path: Path
     name: str
@@ -28,7 +28,7 @@ class LocalFile:
 class LocalFolder:
     """A folder that is walked in the order of its names; symbolic links are followed, once into each folder.
 
-    What could not be taken is counted in ``left_out`` by its reason; ``problems`` names it, except for hidden and
+    What could not be taken is counted in `left_out` by its reason; `problems` names it, except for hidden and
     system files and folders, which nobody misses.
     """
 

@@ -42,7 +42,7 @@ def content_type_of(name: str) -> ContentType:
 
 
 class MultipartUpload:
-    """Uploads and copies parts in a few threads; the object appears when the ``with`` block ends without an error."""
+    """Uploads and copies parts in a few threads; the object appears when the `with` block ends without an error."""
 
     def __init__(self, s3: S3Client, bucket: str, key: str, *, content_type: str = "") -> None:
         self._s3 = s3
@@ -60,11 +60,11 @@ class MultipartUpload:
         return self
 
     def upload(self, read: Callable[[], bytes]) -> None:
-        """Add the bytes that ``read`` returns, in a thread, as the next part; waits while all threads are busy."""
+        """Add the bytes that `read` returns, in a thread, as the next part; waits while all threads are busy."""
         self._add(lambda number: self._upload_part(number, read()))
 
     def copy(self, source_key: str, start: int, end: int) -> None:
-        """Add bytes ``start`` to ``end`` (exclusive) of an object in the same bucket as the next part."""
+        """Add bytes `start` to `end` (exclusive) of an object in the same bucket as the next part."""
         self._add(lambda number: self._copy_part(number, source_key, start, end))
 
     def __exit__(
@@ -115,7 +115,7 @@ class MultipartUpload:
 
 
 class ObjectSink:
-    """A binary sink that becomes an S3 object: one PUT while it is small, a multipart upload beyond ``SINK_PART``."""
+    """A binary sink that becomes an S3 object: one PUT while it is small, a multipart upload beyond `SINK_PART`."""
 
     def __init__(self, s3: S3Client, bucket: str, key: str, *, content_type: str = "") -> None:
         self._s3 = s3

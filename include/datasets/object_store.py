@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 CREDENTIALS_LAST = timedelta(minutes=5)
 """After this obstore asks the client again, which renews what has expired."""
 LONGEST_REQUEST = timedelta(minutes=15)
-"""Of one request with its body; a server that stalls is given up after the client's ``read_timeout``."""
+"""Of one request with its body; a server that stalls is given up after the client's `read_timeout`."""
 
 
 def open_store(s3: S3Client, bucket: str) -> S3Store:
@@ -57,7 +57,7 @@ def open_store(s3: S3Client, bucket: str) -> S3Store:
 
 
 def is_plain_key(key: str) -> bool:
-    """Tell whether obstore takes a key as it is: no control characters, no empty, ``.`` or ``..`` segments."""
+    """Tell whether obstore takes a key as it is: no control characters, no empty, `.` or `..` segments."""
     if any(unicodedata.category(character) == "Cc" for character in key):
         return False
     return all(segment not in ("", ".", "..") for segment in key.split("/"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 THREADS = 32
 BYTES_IN_FLIGHT = 64 << 20
@@ -87,7 +87,7 @@ class StoredObjects:
 class ObjectWriter:
     """PUTs objects in threads, each whole, so that its ETag is its MD5.
 
-    Leaving the ``with`` block waits for all of them. ``put`` and the end of the block raise the first failure.
+    Leaving the `with` block waits for all of them. `put` and the end of the block raise the first failure.
     """
 
     def __init__(self, s3: S3Client, stored: StoredObjects) -> None:
@@ -136,7 +136,7 @@ class ObjectWriter:
         self._pool.submit(self._put, key, data, content_type)
 
     def withdraw(self, key: str) -> None:
-        """Take an object back that should not have been written: ``remove_others`` deletes it."""
+        """Take an object back that should not have been written: `remove_others` deletes it."""
         self._seen.discard(_key_hash(key))
         self._withdrawn += 1
 

@@ -1,4 +1,4 @@
-"""Upload a local folder to S3: ``python -m include.datasets.upload FOLDER s3://bucket/prefix/``.
+"""Upload a local folder to S3: `python -m include.datasets.upload FOLDER s3://bucket/prefix/`.
 
 Only what is missing or differs is sent, so the same command goes on where an earlier one was stopped.
 """

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.datasets.errors import DatasetError
-from include.datasets.unpacking.archive import ArchiveUnpacker
+from include.datasets.unpacking.unpack import ArchiveUnpacker
 from tests.fuzz.bounds import damaged, fuzz, within
 from tests.unit.datasets.unpacking.archives import tar_of, zip_of
 

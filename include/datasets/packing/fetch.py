@@ -43,7 +43,7 @@ class ObjectFetcher:
     """GETs source objects with the endpoint, region, credentials, timeouts and retries of a boto3 client.
 
     obstore reads them, with a fifth of boto3's CPU and mostly outside the interpreter's lock; it refuses a few keys
-    that are legal in S3 (control characters, empty segments, ``.`` and ``..``), and those go through boto3. Safe to
+    that are legal in S3 (control characters, empty segments, `.` and `..`), and those go through boto3. Safe to
     call from many threads.
     """
 
@@ -54,7 +54,7 @@ class ObjectFetcher:
     def fetch(self, image: ManifestRow) -> Bytes | bytes:
         """Return the object's bytes, as a buffer outside Python's memory where possible, if it has the listed ETag.
 
-        Raises ImageError with the status ``missing`` or ``changed``, DatasetError where access is denied, and OSError
+        Raises ImageError with the status `missing` or `changed`, DatasetError where access is denied, and OSError
         where the server goes on failing or the body keeps arriving shorter than listed.
         """
         get: Callable[[ManifestRow], Bytes | bytes] = self._get if is_plain_key(image.key) else self._get_odd

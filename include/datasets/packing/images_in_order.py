@@ -48,8 +48,8 @@ def pack_images(
 ) -> Generator[PackedRow, None, None]:
     """Fetch and pack images, and hand them over in the order of the rows.
 
-    ``labels`` is how many each record holds beside its image. What cannot be packed comes with its status and reason.
-    Raises what ``ObjectFetcher.fetch`` raises; close the iterator to stop before its end.
+    `labels` is how many each record holds beside its image. What cannot be packed comes with its status and reason.
+    Raises what `ObjectFetcher.fetch` raises; close the iterator to stop before its end.
     """
     cv2.setNumThreads(1)  # the images of a shard are the parallel work, not the rows of one image
     keep_freed_memory(largest=LARGEST_REUSED, kept=2 * LARGEST_REUSED)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from include.datasets.planning.version_plan import ShardTask
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 10.0
 
@@ -44,7 +44,7 @@ Report = Callable[[ShardProgress], None]
 
 def log_progress(progress: ShardProgress) -> None:
     """Report to the log."""
-    logger.info("%s", progress)
+    log.info("%s", progress)
 
 
 class ProgressMeter:

@@ -27,7 +27,7 @@ from include.recordio.writer import BinarySink, RecordWriter
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class ShardResult(BaseModel):
@@ -40,7 +40,7 @@ class ShardResult(BaseModel):
     fingerprint: str
     records: int
     bytes: int
-    """Size of the shard's ``.rec``."""
+    """Size of the shard's `.rec`."""
     bad: dict[str, int]
     """Images that were not packed, by status."""
     seconds: float
@@ -50,13 +50,13 @@ def pack_shard(s3: S3Client, plan: VersionPlan, shard: ShardTask, *, report: Rep
     """Pack a planned shard, or return the result of the same shard packed before.
 
     Images are read and packed by several threads and written in the plan's order; memory holds a bounded number of
-    bytes, disk none. Bad images become rows with their status and reason. ``report`` hears of the progress about every
+    bytes, disk none. Bad images become rows with their status and reason. `report` hears of the progress about every
     ten seconds and at the end. Raises DatasetError where the plan is gone or the source may not be read, OSError where
     the source goes on failing.
     """
     finished = _finished_result(s3, plan, shard)
     if finished is not None:
-        logger.info("Shard %s was packed before: %s records are reused", shard.index, finished.records)
+        log.info("Shard %s was packed before: %s records are reused", shard.index, finished.records)
         return finished
     rows = _planned_rows(s3, plan, shard)
     started = time.monotonic()

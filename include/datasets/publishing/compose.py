@@ -19,7 +19,7 @@ NEAR = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Bytes ``start`` to ``end`` (exclusive) of an object."""
+    """Bytes `start` to `end` (exclusive) of an object."""
 
     key: str
     start: int
@@ -38,8 +38,8 @@ def plan_parts(ranges: Iterable[ByteRange], limits: PartLimits) -> list[Part]:
     """Cut ranges of objects into the parts of a multipart upload.
 
     A part of one range is copied on the server; one of several ranges has to be read and joined, which is kept to
-    ``limits.smallest`` bytes at each seam. Every part but the last has at least so many, none over ``limits.largest``.
-    Their number is what it is: ``compose`` joins parts where it is over ``limits.count``.
+    `limits.smallest` bytes at each seam. Every part but the last has at least so many, none over `limits.largest`.
+    Their number is what it is: `compose` joins parts where it is over `limits.count`.
     """
     parts: list[Part] = []
     seam: list[ByteRange] = []
@@ -79,9 +79,9 @@ def merge(ranges: Iterable[ByteRange]) -> Iterator[ByteRange]:
 def compose(
     s3: S3Client, bucket: str, key: str, ranges: Sequence[ByteRange], *, scratch: str, limits: PartLimits = S3_LIMITS
 ) -> int:
-    """Write the concatenation of ``ranges`` to ``key`` and return its size; on failure no upload is left behind.
+    """Write the concatenation of `ranges` to `key` and return its size; on failure no upload is left behind.
 
-    More parts than an upload may have are joined first, to objects whose keys begin with ``scratch``; they are the
+    More parts than an upload may have are joined first, to objects whose keys begin with `scratch`; they are the
     caller's to remove. Raises DatasetError for more bytes than S3 puts into an object.
     """
     if sum(piece.size for piece in ranges) > limits.largest * limits.count:

@@ -28,7 +28,7 @@ class InheritedRecords:
     ranges: dict[Split, list[ByteRange]]
 
     def size(self, split: Split) -> int:
-        """Bytes at the beginning of a channel's ``.rec``."""
+        """Bytes at the beginning of a channel's `.rec`."""
         return sum(piece.size for piece in self.ranges[split])
 
 
@@ -57,7 +57,7 @@ def cut_out(
 ) -> tuple[npt.NDArray[np.int64], list[tuple[int, int]]]:
     """Return where the staying records begin once the others are cut out, and the stretches of bytes that stay.
 
-    ``offsets`` are those of all records in ascending order, ``size`` is that of the file they fill.
+    `offsets` are those of all records in ascending order, `size` is that of the file they fill.
     """
     ends = np.append(offsets[1:], size)[: len(offsets)]
     lengths = np.where(stays, ends - offsets, 0)

@@ -17,7 +17,7 @@ TEXT = "text/plain; charset=utf-8"
 
 
 def write_plain_lists(s3: S3Client, layout: VersionLayout, manifest: pa.Table) -> None:
-    """Write ``packed.txt``, an address in each line, and ``not-packed.txt``, an address, a tab, the status and why.
+    """Write `packed.txt`, an address in each line, and `not-packed.txt`, an address, a tab, the status and why.
 
     The lines are in the order of the manifest; a batch of them is in memory at a time.
     """

@@ -1,4 +1,4 @@
-"""Publish a version: one ``.rec`` per channel composed on the server, and ``dataset.json`` last."""
+"""Publish a version: one `.rec` per channel composed on the server, and `dataset.json` last."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from include.recordio.writer import index_line
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 EXAMPLES = 10
 LIBRARIES = ("opencv-python-headless", "numpy", "pyarrow", "obstore")
@@ -54,7 +54,7 @@ def publish_version(s3: S3Client, plan: VersionPlan, results: Sequence[ShardResu
     """Compose the packed shards into a version; publishing twice returns the same one.
 
     The parent's records come first, copied on the server, then the new shards in their order. Raises DatasetError where
-    a shard is missing, or more than ``max_bad_fraction`` of the version's images are bad: nothing is published then.
+    a shard is missing, or more than `max_bad_fraction` of the version's images are bad: nothing is published then.
     """
     layout = plan.layout
     published = find(s3, layout)
@@ -71,7 +71,7 @@ def publish_version(s3: S3Client, plan: VersionPlan, results: Sequence[ShardResu
         write_report(s3, version, manifest, parent)
         published = _put_document(s3, version)
     remove_working_files(s3, layout)
-    logger.info("Published %s: %s. Its page: s3://%s/%s", published.uri, published.counts, layout.bucket, layout.report)
+    log.info("Published %s: %s. Its page: s3://%s/%s", published.uri, published.counts, layout.bucket, layout.report)
     return published
 
 
@@ -104,7 +104,7 @@ def _check_bad_fraction(plan: VersionPlan, manifest: pa.Table) -> None:
     judged = sum(count for status, count in statuses.items() if status not in NOT_MEANT)
     fraction = sum(bad.values()) / max(judged, 1)
     if bad:
-        logger.warning("%s of %s images are bad: %s", sum(bad.values()), judged, bad)
+        log.warning("%s of %s images are bad: %s", sum(bad.values()), judged, bad)
     if fraction <= plan.max_bad_fraction:
         return
     raise DatasetError(
@@ -118,7 +118,7 @@ def _check_bad_fraction(plan: VersionPlan, manifest: pa.Table) -> None:
 
 
 def _examples(manifest: pa.Table, statuses: Sequence[str]) -> str:
-    """Show some rows of each status, ``EXAMPLES`` in all, each in a line whatever its key holds."""
+    """Show some rows of each status, `EXAMPLES` in all, each in a line whatever its key holds."""
     rows = [manifest.filter(pc.field("status") == status).slice(0, EXAMPLES).to_pylist() for status in statuses]
     in_turn = [row for turn in zip_longest(*rows) for row in turn if row is not None]
     shown = sorted(in_turn[:EXAMPLES], key=lambda row: statuses.index(row["status"]))
@@ -181,7 +181,7 @@ def _largest_test_image(
 def _channels(
     plan: VersionPlan, inherited: InheritedRecords, results: Sequence[ShardResult]
 ) -> dict[Split, list[ByteRange]]:
-    """Return what each channel's ``.rec`` is put together of."""
+    """Return what each channel's `.rec` is put together of."""
     channels = {split: list(ranges) for split, ranges in inherited.ranges.items()}
     for result in results:
         channels[result.split].append(ByteRange(plan.layout.packed_shard(result.index), 0, result.bytes))
@@ -233,7 +233,7 @@ def _put_document(s3: S3Client, version: DatasetVersion) -> DatasetVersion:
     except ClientError as error:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (409, 412):
             raise
-        logger.info("Another try of this run has published %s in the meantime", layout.uri)
+        log.info("Another try of this run has published %s in the meantime", layout.uri)
         return load(s3, layout.uri)
     return version
 

@@ -11,7 +11,7 @@ from include.datasets.layout import VersionLayout
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 ABANDONED_AFTER = timedelta(days=7)
 """Longer than any build takes: an unfinished upload of a run before that is nobody's any more."""
@@ -21,7 +21,7 @@ def remove_working_files(s3: S3Client, layout: VersionLayout) -> int:
     """Remove a version's plan and shards and abort its uploads; returns the number of objects removed.
 
     Uploads of other versions of the dataset are aborted where both the run and the upload began more than
-    ``ABANDONED_AFTER`` ago.
+    `ABANDONED_AFTER` ago.
     """
     abort_uploads(s3, layout, before=datetime.now(UTC) - ABANDONED_AFTER)
     removed = 0
@@ -37,7 +37,7 @@ def remove_working_files(s3: S3Client, layout: VersionLayout) -> int:
 
 
 def abort_uploads(s3: S3Client, layout: VersionLayout, *, before: datetime) -> None:
-    """Abort the version's own uploads, and those of other runs of the dataset that began ``before``."""
+    """Abort the version's own uploads, and those of other runs of the dataset that began `before`."""
     dataset = layout.prefix.removesuffix(f"{layout.version}/")
     for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=layout.bucket, Prefix=dataset):
         for upload in page.get("Uploads", []):
@@ -47,5 +47,5 @@ def abort_uploads(s3: S3Client, layout: VersionLayout, *, before: datetime) -> N
             if version != layout.version and not abandoned:
                 continue
             if abandoned:
-                logger.info("Aborting the upload of %s, which a run of %s never finished", upload["Key"], began)
+                log.info("Aborting the upload of %s, which a run of %s never finished", upload["Key"], began)
             s3.abort_multipart_upload(Bucket=layout.bucket, Key=upload["Key"], UploadId=upload["UploadId"])

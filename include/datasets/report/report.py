@@ -1,4 +1,4 @@
-"""The page of a dataset version: what is in it, for people, beside ``dataset.json``."""
+"""The page of a dataset version: what is in it, for people, beside `dataset.json`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_report(s3: S3Client, version: DatasetVersion, manifest: pa.Table, parent: DatasetVersion | None) -> None:
-    """Write ``report.html`` of a version whose records are composed; the same version gives the same bytes.
+    """Write `report.html` of a version whose records are composed; the same version gives the same bytes.
 
     Reads some sixty single records, sixteen MB at most.
     """

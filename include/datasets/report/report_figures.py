@@ -29,7 +29,7 @@ class PackedImages:
     splits: Integers
     """Index into SPLITS."""
     record_bytes: Integers
-    """Length of each record in its ``.rec``, with frame and padding."""
+    """Length of each record in its `.rec`, with frame and padding."""
     label_rows: Integers
     """With `label_codes` a pair for every label of every image: the image's row, ascending."""
     label_codes: Integers
@@ -57,7 +57,7 @@ class PackedImages:
         return _numbers(self.rows[column])
 
     def labels_per_image(self) -> Integers:
-        """Number of images by number of labels: ``[without any, with one, with two, ...]``."""
+        """Number of images by number of labels: `[without any, with one, with two, ...]`."""
         return np.bincount(np.bincount(self.label_rows, minlength=self.rows.num_rows))
 
     def new_per_class(self, version: str, classes: int) -> tuple[int, Integers]:
@@ -125,7 +125,7 @@ def reasons_by_status(manifest: pa.Table) -> dict[str, tuple[list[tuple[str, int
 
 
 def first_rows(manifest: pa.Table, status: str, number: int) -> list[dict[str, Any]]:
-    """The first rows of a status: ``bucket``, ``key``, ``status``, ``reason``."""
+    """The first rows of a status: `bucket`, `key`, `status`, `reason`."""
     names = manifest.select(["bucket", "key", "status", "reason"])
     return names.filter(pc.field("status") == status).slice(0, number).to_pylist()
 

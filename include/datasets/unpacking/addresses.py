@@ -31,6 +31,7 @@ from include.datasets.errors import DatasetError, reading_foreign_bytes
 from include.datasets.layout import parse_s3_uri
 from include.datasets.s3_faults import STORAGE_CLASSES, archived, explained
 from include.datasets.unpacked import Fingerprint, UnpackedLayout, whole_address
+from include.datasets.unpacking.archive import ExpansionLimits
 from include.datasets.unpacking.byte_stream import BrokenOffError, Remote, changed
 from include.datasets.unpacking.guarded_connections import (
     Network,
@@ -39,7 +40,6 @@ from include.datasets.unpacking.guarded_connections import (
     refuse_internal_address,
     too_slow,
 )
-from include.datasets.unpacking.members import ExpansionLimits
 from include.run_conf.dataset import source_kind
 from include.run_conf.source_rules import NO_PASSWORDS
 from include.web_addresses import masked, secrets_of, shown_address
@@ -96,7 +96,7 @@ def packed_addresses(conf: DatasetConf) -> list[str]:
 
 
 def open_remote(s3: S3Client, place: UnpackedLayout, policy: SourcePolicy = DEFAULT_POLICY) -> Remote:
-    """Open the address that is unpacked to ``place``. Raises DatasetError for one that may not be read."""
+    """Open the address that is unpacked to `place`. Raises DatasetError for one that may not be read."""
     if place.address.startswith("s3://"):
         return StoredSource(s3, place.address)
     address = whole_address(s3, place)
@@ -125,7 +125,7 @@ class StoredSource:
         return Fingerprint(etag=answer["ETag"], size=answer["ContentLength"])
 
     def open(self, start: int, expected: Fingerprint | None) -> _ObjectBody:
-        """GET the object from ``start`` on. Raises BrokenOffError and DatasetError."""
+        """GET the object from `start` on. Raises BrokenOffError and DatasetError."""
         conditions: dict[str, Any] = {"Range": f"bytes={start}-"} if start else {}
         if expected is not None:
             conditions["IfMatch"] = expected.etag
@@ -204,7 +204,7 @@ class WebSource:
         return _fingerprint(answer)
 
     def open(self, start: int, expected: Fingerprint | None) -> _WebBody:
-        """GET the content from ``start`` on: where the first redirects led to, or else from the address anew."""
+        """GET the content from `start` on: where the first redirects led to, or else from the address anew."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         if start and expected is not None and expected.validator:
             headers["If-Range"] = expected.validator

@@ -1,157 +1,189 @@
-"""Unpack an archive to objects: what it holds is never trusted, what is left out stands in a list with its reason."""
+"""What both kinds of archive share: members, whose paths nobody trusts, why some are not unpacked, and exact reads.
+
+An archive stops at its limits before it fills memory or S3: a small file may expand to any size.
+"""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Protocol
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from include.datasets.errors import DatasetError
-from include.datasets.object_writer import ObjectWriter
-from include.datasets.unpacking.members import (
-    DUPLICATE,
-    LARGEST_MEMBER,
-    LONGEST_KEY,
-    TOO_LARGE,
-    UNSAFE,
-    ArchiveError,
-    Expansion,
-    ExpansionLimits,
-    ForwardReader,
-    Member,
-    Refusal,
-    member_path,
-)
-from include.datasets.unpacking.tar import TarMembers
-from include.datasets.unpacking.zip import ZipMembers
-from include.datasets.unpacking.zip_format import END, LOCAL
+from include.datasets.sources.system_files import SYSTEM, system_name, system_reason
+from include.datasets.unpacked import unpacked_path
 from include.recordio.reader import BinarySource
-from include.recordio.writer import BinarySink
 
-logger = logging.getLogger(__name__)
+LINK, SPECIAL, UNSAFE = "link", "special_file", "unsafe_path"
+DUPLICATE, TOO_LARGE, UNSUPPORTED = "duplicate_path", "too_large", "unsupported"
 
-ZIP, TAR_GZ, TAR = "zip", "tar.gz", "tar"
-SHOWN = 5
-OTHER_STARTS = {
-    b"7z\xbc\xaf": "a 7z archive",
-    b"Rar!": "a RAR archive",
-    b"BZh": "compressed by bzip2",
-    b"\xfd7zX": "compressed by xz",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd",
-}
+LARGEST_MEMBER = (1 << 29) - 64
+"""Bytes; a record holds no larger image."""
+LARGEST_EXPANSION = 128 << 30
+"""Bytes to which one member may expand, also one that is left out, before its archive is refused."""
+SMALL_EXPANSION = 256 << 20
+"""Bytes up to which an archive may expand whatever its ratio: black pictures compress a thousandfold."""
+LONGEST_KEY = 1024
+"""Bytes of an S3 key in UTF-8 (S3 user guide)."""
+CHUNK = 1 << 20
+FIRST_READ = 1 << 12
+"""Bytes that are first read of compressed data, then twice as many each time: what lies behind their end is copied."""
+MEND = "mend the archive or upload it again; nothing is made of half an archive"
 
 
-class _Members(Protocol):
-    def __iter__(self) -> Iterator[Member]: ...
+class ArchiveError(ValueError):
+    """An archive that cannot be read on; `member` is the last one that was begun."""
+
+    def __init__(self, reason: str, *, offset: int, member: str = "", remedy: str = MEND) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.offset = offset
+        self.member = member
+        self.remedy = remedy
 
 
-class ArchiveUnpacker:
-    """Writes each member of an archive under ``prefix``; ``left_out`` takes a JSON line for each that is not.
+@dataclass(frozen=True, slots=True)
+class ExpansionLimits:
+    """How far one archive may expand, all its members together and those that are left out as well."""
 
-    ``step`` hears of every member.
+    total: int = 1000 * 10**9
+    """Bytes."""
+    ratio: int = 100
+    """Expanded to packed bytes. Photographs have a ratio of about 1; deflate reaches 1,032."""
+
+
+class Expansion:
+    """Counts what an archive expands to, and stops it at its limits, before the bytes are made where it declares them.
+
+    Raises ArchiveError with the figures.
     """
 
-    def __init__(
-        self,
-        writer: ObjectWriter,
-        prefix: str,
-        left_out: BinarySink,
-        *,
-        limits: ExpansionLimits | None = None,
-        step: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._writer = writer
-        self._prefix = prefix
-        self._list = left_out
-        self._limits = limits or ExpansionLimits()
-        self._step = step
-        self.left_out: Counter[str] = Counter()
+    def __init__(self, limits: ExpansionLimits) -> None:
+        self._limits = limits
+        self.expanded = 0
+        """Bytes so far."""
 
-    def unpack(self, source: BinarySource, shown: str) -> None:
-        """Read the archive to its end.
+    def grow(self, amount: int, *, packed: int) -> None:
+        """Count bytes that were made of the archive's first `packed` bytes."""
+        self.expanded += amount
+        self.check(0, packed=packed)
 
-        Raises DatasetError that names ``shown``, the byte and the member where it is damaged, cut off or encrypted, or
-        expands beyond its limits.
-        """
-        try:
-            members = _open(ForwardReader(source), shown, Expansion(self._limits))
-            for member in members:
-                refusal = self._unpack(member)
-                if refusal is not None:
-                    self._leave_out(member.name, refusal)
-                self._step()
-            if isinstance(members, ZipMembers):
-                self._withdraw(members)
-        except ArchiveError as error:
-            member_shown = f", in or behind {error.member!r}" if error.member else ""
-            raise DatasetError(
-                f"dataset.source = {shown}: {error.reason} (byte {error.offset}{member_shown}): {error.remedy}"
-            ) from error
-        if self.left_out:
-            logger.warning("%s: left out %s", shown, dict(self.left_out))
-
-    def _unpack(self, member: Member) -> Refusal | None:
-        path = member_path(member.name)
-        if isinstance(path, Refusal):
-            return path
-        if member.refusal is not None:
-            return member.refusal
-        key = f"{self._prefix}{path}"
-        if len(key.encode()) > LONGEST_KEY:
-            return Refusal(UNSAFE, f"its path gives a key of {len(key.encode())} bytes, S3 takes {LONGEST_KEY}")
-        if self._writer.has_seen(key):
-            return Refusal(DUPLICATE, "a member before it has the same path")
-        data = member.read(LARGEST_MEMBER)
-        if data is None:
-            size = "more" if member.size is None else f"{member.size}"
-            return Refusal(TOO_LARGE, f"it expands to {size} bytes, a record holds {LARGEST_MEMBER}")
-        self._writer.put(key, data)
-        return None
-
-    def _withdraw(self, members: ZipMembers) -> None:
-        for name, refusal in members.withdrawn:
-            path = member_path(name)
-            if isinstance(path, str) and self._writer.has_seen(f"{self._prefix}{path}"):
-                self._writer.withdraw(f"{self._prefix}{path}")
-                self._leave_out(name, refusal)
-
-    def _leave_out(self, name: str, refusal: Refusal) -> None:
-        self.left_out[refusal.status] += 1
-        if self.left_out[refusal.status] <= SHOWN:
-            logger.info("Left out %r: %s", name, refusal.reason)
-        line = {"path": name, "status": refusal.status, "reason": refusal.reason}
-        self._list.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    def check(self, declared: int, *, packed: int) -> None:
+        """Look whether so many bytes more, made of the archive's first `packed` bytes, are within the limits."""
+        total, limits = self.expanded + declared, self._limits
+        if total > limits.total:
+            raise _beyond(total, packed, f"an archive may expand to {_gigabytes(limits.total)}", "archive_max_gb")
+        if total > SMALL_EXPANSION and total > limits.ratio * max(packed, 1):
+            limit = f"an archive may expand to {limits.ratio} times its size"
+            raise _beyond(total, packed, limit, "archive_max_ratio")
 
 
-def _open(source: ForwardReader, shown: str, expansion: Expansion) -> _Members:
-    start = source.peek(512)
-    if start.startswith((LOCAL, END)):
-        return ZipMembers(source, expansion)
-    if start.startswith(b"\x1f\x8b"):
-        return TarMembers(source, expansion, compressed=True)
-    if start[257:262] == b"ustar" or _is_old_tar(start):
-        return TarMembers(source, expansion, compressed=False)
-    raise DatasetError(
-        f"dataset.source = {shown}: {_what(start)}, no zip, tar or tar.gz archive: pack it as one of these, or name "
-        "the address of the archive itself"
+def _beyond(total: int, packed: int, limit: str, setting: str) -> ArchiveError:
+    return ArchiveError(
+        f"it expands to {_gigabytes(total)} and more, from {packed / 10**6:.1f} MB so far, and {limit}",
+        offset=packed,
+        remedy=f"split it, or raise {setting} in the Airflow Variable `image_classification` if you trust its "
+        "origin; nothing is made of half an archive",
     )
 
 
-def _is_old_tar(block: bytes) -> bool:
-    """Tell a tar header without its magic by its checksum (POSIX 1003.1, ustar interchange format)."""
-    try:
-        wanted = int(block[148:156].strip(b" \0"), 8)
-    except ValueError:
-        return False
-    return wanted == sum(block[:148]) + 8 * 32 + sum(block[156:512])
+def _gigabytes(amount: int) -> str:
+    return f"{amount / 10**9:,.2f} GB"
 
 
-def _what(start: bytes) -> str:
-    if not start:
-        return "it has no bytes"
-    if start.lstrip()[:1] == b"<":
-        return "a web page, as of a sign-in"
-    known = next((what for magic, what in OTHER_STARTS.items() if start.startswith(magic)), None)
-    return known or f"it begins with {start[:8].hex(' ')}"
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a member is not unpacked."""
+
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in an archive, or what claims to be one.
+
+    `read` gives its bytes once, before the next member is asked for, and None where they are more than the number it
+    is given.
+    """
+
+    name: str
+    offset: int
+    """Byte of the unpacked archive at which its header begins."""
+    size: int | None
+    """Bytes the archive declares, None where it tells only behind them."""
+    read: Callable[[int], bytes | None]
+    refusal: Refusal | None = None
+    """Why it is no file that can be unpacked, whatever its path."""
+
+
+def member_path(name: str) -> str | Refusal:
+    """Turn a member's name into a path below the place where archives are unpacked, or say why it has none there.
+
+    A backslash parts folders, as Windows writes it; empty and `.` parts are left out.
+    """
+    if re.match(r"/|[A-Za-z]:/", name.replace("\\", "/")):
+        return Refusal(UNSAFE, "its path is absolute")
+    path = unpacked_path(name)
+    if ".." in path.split("/"):
+        return Refusal(UNSAFE, "its path leads out of the archive")
+    if not path:
+        return Refusal(UNSAFE, "it has no name")
+    system = system_name(path)
+    return Refusal(SYSTEM, system_reason(system)) if system else path
+
+
+class ForwardReader:
+    """Exact reads from a source that gives what it likes; `offset` counts the bytes taken."""
+
+    def __init__(self, source: BinarySource) -> None:
+        self._source = source
+        self._buffer = b""
+        self._place = 0
+        self.offset = 0
+
+    def take(self, amount: int) -> bytes:
+        """Give exactly `amount` bytes, fewer only at the end."""
+        pieces: list[bytes] = []
+        while amount:
+            piece = self.some(amount)
+            if not piece:
+                break
+            pieces.append(piece)
+            amount -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def some(self, amount: int = CHUNK) -> bytes:
+        """Give at least one and at most `amount` bytes, none at the end."""
+        if self._place >= len(self._buffer):
+            self._buffer, self._place = self._source.read(CHUNK), 0
+        piece = self._buffer[self._place : self._place + amount]
+        self._place += len(piece)
+        self.offset += len(piece)
+        return piece
+
+    read = some
+    """A reader is a binary source as well."""
+
+    def give_back(self, data: bytes) -> None:
+        """Take the last bytes back: they come again."""
+        if len(data) <= self._place:  # they still lie in the buffer: nothing is copied
+            self._place -= len(data)
+        else:
+            self._buffer, self._place = data + self._buffer[self._place :], 0
+        self.offset -= len(data)
+
+    def skip(self, amount: int) -> int:
+        """Read and forget; returns how many bytes there were."""
+        left = amount
+        while left:
+            piece = self.some(min(left, CHUNK))
+            if not piece:
+                break
+            left -= len(piece)
+        return amount - left
+
+    def peek(self, amount: int) -> bytes:
+        """Give the next bytes without taking them."""
+        data = self.take(amount)
+        self.give_back(data)
+        return data

@@ -13,10 +13,10 @@ from typing import Protocol, Self
 from include.datasets.errors import DatasetError
 from include.datasets.unpacked import Fingerprint
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 TRIES = 6
-"""Attempts in a row that give less than ``PROGRESS`` bytes; after them the address is given up."""
+"""Attempts in a row that give less than `PROGRESS` bytes; after them the address is given up."""
 PROGRESS = 1 << 20
 LONGEST_WAIT = 30.0
 """Seconds between two attempts; the first waits are shorter."""
@@ -24,7 +24,7 @@ CHUNK = 1 << 20
 
 
 class BrokenOffError(Exception):
-    """An attempt that may succeed when it is repeated, after ``wait`` seconds where the server names them."""
+    """An attempt that may succeed when it is repeated, after `wait` seconds where the server names them."""
 
     def __init__(self, reason: str, *, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -32,13 +32,13 @@ class BrokenOffError(Exception):
 
 
 class Body(Protocol):
-    """The bytes from ``start`` to the end of an address's content."""
+    """The bytes from `start` to the end of an address's content."""
 
     start: int
     fingerprint: Fingerprint
 
     def read(self, amount: int, /) -> bytes:
-        """Give at most ``amount`` bytes, none at the end. Raises BrokenOffError."""
+        """Give at most `amount` bytes, none at the end. Raises BrokenOffError."""
 
     def close(self) -> None:
         """Let the connection go."""
@@ -54,7 +54,7 @@ class Remote(Protocol):
         """Ask what is there without reading it. Raises BrokenOffError and DatasetError."""
 
     def open(self, start: int, expected: Fingerprint | None) -> Body:
-        """Ask for the bytes from ``start`` on of the expected content.
+        """Ask for the bytes from `start` on of the expected content.
 
         The body may begin at byte 0 instead. Raises BrokenOffError where another try may succeed, DatasetError where
         none will.
@@ -65,7 +65,7 @@ class ByteStream:
     """A binary source over an address, read forward in bounded memory.
 
     A body that breaks off is continued at the byte it had reached, on condition that the content is still the same; a
-    server without ranges is read again from its first byte. ``offset`` counts the bytes that were given. Raises
+    server without ranges is read again from its first byte. `offset` counts the bytes that were given. Raises
     DatasetError where the content changes on the way, or the address cannot be read any further.
     """
 
@@ -93,7 +93,7 @@ class ByteStream:
             self._body = None
 
     def read(self, amount: int, /) -> bytes:
-        """Give at most ``amount`` bytes, none at the end."""
+        """Give at most `amount` bytes, none at the end."""
         while True:
             try:
                 data = self._next(amount)
@@ -132,7 +132,7 @@ class ByteStream:
         return body
 
     def _skip(self, body: Body) -> None:
-        logger.info("%s gives no ranges: read again up to byte %s", self.remote.shown, self.offset)
+        log.info("%s gives no ranges: read again up to byte %s", self.remote.shown, self.offset)
         digest, left = hashlib.blake2b(), self.offset
         while left:
             data = body.read(min(left, CHUNK))
@@ -164,7 +164,7 @@ class Attempts:
                 f"dataset.source = {self._shown}: {error} (byte {offset}, {TRIES} attempts): see whether the server is "
                 "well and run again; what was unpacked so far is kept"
             ) from error
-        logger.warning("%s: %s at byte %s: attempt %s of %s", self._shown, error, offset, self._failures + 1, TRIES)
+        log.warning("%s: %s at byte %s: attempt %s of %s", self._shown, error, offset, self._failures + 1, TRIES)
         backoff = min(LONGEST_WAIT, 0.25 * 2**self._failures) * random.uniform(0.5, 1)  # noqa: S311  (no secret)
         self._sleep(backoff if error.wait is None else min(error.wait, LONGEST_WAIT))
 

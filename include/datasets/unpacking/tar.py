@@ -13,7 +13,7 @@ from functools import partial
 from typing import IO, cast
 
 from include.datasets.errors import DatasetError, reading_foreign_bytes
-from include.datasets.unpacking.members import (
+from include.datasets.unpacking.archive import (
     CHUNK,
     FIRST_READ,
     LARGEST_EXPANSION,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.datasets.unpacking.members import ForwardReader
+from include.datasets.unpacking.archive import ForwardReader
 
 
 @pytest.fixture

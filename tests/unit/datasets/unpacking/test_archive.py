@@ -13,10 +13,10 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.object_writer import ObjectWriter, StoredObjects
-from include.datasets.unpacking import archive as unpacking_archive
-from include.datasets.unpacking import members as archive_members
-from include.datasets.unpacking.archive import ArchiveUnpacker
-from include.datasets.unpacking.members import ExpansionLimits, Refusal, member_path
+from include.datasets.unpacking import archive as archive_members
+from include.datasets.unpacking import unpack as unpacking_archive
+from include.datasets.unpacking.archive import ExpansionLimits, Refusal, member_path
+from include.datasets.unpacking.unpack import ArchiveUnpacker
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.unpacking.archives import tar_of, zip_of, zip_with
 

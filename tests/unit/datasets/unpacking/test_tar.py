@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from include.datasets.unpacking.members import ArchiveError
+from include.datasets.unpacking.archive import ArchiveError
 from include.datasets.unpacking.tar import TarMembers
 from tests.unit.datasets.unpacking.archives import tar_of
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.datasets.unpacking.members import ArchiveError, ForwardReader
+from include.datasets.unpacking.archive import ArchiveError, ForwardReader
 from include.datasets.unpacking.zip import ZipMembers
 from tests.unit.datasets.unpacking.archives import zip_of, zip_with
 

@@ -1,4 +1,4 @@
-"""Unpack a finished ``.rec`` file: every record is checked, its image becomes an object, its labels a table's row."""
+"""Unpack a finished `.rec` file: every record is checked, its image becomes an object, its labels a table's row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from include.recordio.images import ImageError, accept_image, decoding_bytes, re
 from include.recordio.reader import BinarySource, DamagedRecordError, Record, read_records
 from include.recordio.writer import BinarySink
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 IMAGES_IN_FLIGHT = 64
 BYTES_IN_FLIGHT = 64 << 20
@@ -48,11 +48,11 @@ class _Numbered:
 
 
 class RecordsUnpacker:
-    """Writes the image of each record under ``prefix`` and keeps its labels for ``table``.
+    """Writes the image of each record under `prefix` and keeps its labels for `table`.
 
-    ``names`` are the classes in the order of their index, none where their indices are their names. A record of a
-    header and no image, as the files of face data sets have them, is left out: ``left_out`` takes a JSON line for each.
-    ``step`` hears of every record.
+    `names` are the classes in the order of their index, none where their indices are their names. A record of a
+    header and no image, as the files of face data sets have them, is left out: `left_out` takes a JSON line for each.
+    `step` hears of every record.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class RecordsUnpacker:
         self._indices: list[list[int]] = []
 
     def unpack(self, source: BinarySource, shown: str) -> None:
-        """Read the file to its end. Raises DatasetError that names ``shown`` and the first bad byte."""
+        """Read the file to its end. Raises DatasetError that names `shown` and the first bad byte."""
         self._shown = shown
         cv2.setNumThreads(1)  # the images are the parallel work
         with _named(shown):
@@ -87,7 +87,7 @@ class RecordsUnpacker:
                 self._numbers.append(key)
                 self._step()
         if self.left_out:
-            logger.warning("%s: left out %s", shown, dict(self.left_out))
+            log.warning("%s: left out %s", shown, dict(self.left_out))
         if not self._numbers:
             if headers := self.left_out[IMAGELESS]:
                 raise DatasetError(
@@ -107,7 +107,7 @@ class RecordsUnpacker:
         )
 
     def table(self, bucket: str, split: Split | None) -> pa.Table:
-        """The label table: ``path``, ``label``, ``index``, and ``split`` where the file is that of a split."""
+        """The label table: `path`, `label`, `index`, and `split` where the file is that of a split."""
         names = self._names or None
         columns: dict[str, Any] = {"path": pa.array([f"s3://{bucket}/{key}" for key in self._numbers])}
         columns["index"] = pa.array(self._indices, pa.list_(pa.int32()))
@@ -136,7 +136,7 @@ class RecordsUnpacker:
         reason = f"it has {count} label{'s' * (count > 1)} and no image"
         self.left_out[IMAGELESS] += 1
         if self.left_out[IMAGELESS] <= SHOWN:
-            logger.info("Left out %s: %s", _name(number, record), reason)
+            log.info("Left out %s: %s", _name(number, record), reason)
         if self._list is not None:
             line = {"path": _name(number, record), "status": IMAGELESS, "reason": reason}
             self._list.write(json.dumps(line).encode() + b"\n")
@@ -187,7 +187,7 @@ class RecordsUnpacker:
 
 
 def with_names(table: pa.Table, names: Sequence[str] | None) -> pa.Table:
-    """Give a table of ``index`` lists its column ``label``: the names at these places, or the indices themselves."""
+    """Give a table of `index` lists its column `label`: the names at these places, or the indices themselves."""
     indices: Any = table.column("index").combine_chunks()
     flat = indices.flatten()
     labels = pc.cast(flat, pa.string()) if not names else pc.take(pa.array(list(names), pa.string()), flat)

@@ -8,7 +8,7 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.object_writer import ObjectWriter, StoredObjects
-from include.datasets.unpacking.records import RecordsUnpacker, parquet
+from include.datasets.unpacking.record_files import RecordsUnpacker, parquet
 from include.recordio.format import MAGIC, encode_image_record
 from include.recordio.writer import RecordWriter
 from tests.support.pictures import jpeg, png
