@@ -96,7 +96,7 @@ def _stored(s3: S3Client, layout: VersionLayout) -> dict[int, tuple[str, int]]:
 def _write_from(s3: S3Client, layout: VersionLayout, start: int, stored: dict[int, tuple[str, int]]) -> None:
     """Write the images that are not stored, reading the records from the byte `start` on; notes them as stored."""
     # obstore takes a while to load, and most evaluations find all images there.
-    from include.datasets.object_writer import ObjectWriter, StoredObjects  # noqa: PLC0415
+    from include.datasets.objects import ObjectWriter, StoredObjects  # noqa: PLC0415
 
     answer = s3.get_object(Bucket=layout.bucket, Key=layout.records("test"), Range=f"bytes={start}-")
     with answer["Body"] as body, ObjectWriter(s3, StoredObjects(s3, layout.bucket, layout.test_images)) as writer:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
+import stat
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -22,12 +26,13 @@ from obstore.exceptions import BaseError
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
-from include.datasets.local_files import HIDDEN, SHOWN, LocalFile, LocalFolder
-from include.datasets.object_writer import MD5, ObjectWriter, StoredObjects, unwritable
+from include.datasets.objects import MD5, ObjectWriter, StoredObjects, unwritable
 from include.datasets.s3_faults import LIST, explained
+from include.datasets.sources.system_files import system_name
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
 
 DONE, INCOMPLETE, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 _ABOUT = """Upload a local folder to S3. Only what is missing or differs is sent, so the same command goes on where it
@@ -40,6 +45,8 @@ OTHER_PARTS = (5 << 20, 8 << 20, 10 << 20, 15 << 20, 32 << 20, 50 << 20, 64 << 2
 """Parts in which other tools upload: their ETags are understood too."""
 CHUNK = 1 << 20
 LIVE_SECONDS, LINE_SECONDS = 0.5, 10.0
+HIDDEN = "hidden or system"
+SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None, stream: TextIO | None = None) -> int:
@@ -192,6 +199,72 @@ class FolderUpload:
         return INCOMPLETE if problems or (self._dry_run and self._sent) else DONE
 
 
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A readable file; `name` is its path below the folder, parted by slashes."""
+
+    path: Path
+    name: str
+    size: int
+
+
+@dataclass
+class LocalFolder:
+    """A folder that is walked in the order of its names; symbolic links are followed, once into each folder.
+
+    What could not be taken is counted in `left_out` by its reason; `problems` names it, except for hidden and
+    system files and folders, which nobody misses.
+    """
+
+    root: Path
+    left_out: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def files(self) -> Iterator[LocalFile]:
+        """Walk the folder; every walk counts anew what is left out."""
+        self.left_out.clear()
+        self.problems.clear()
+        yield from self._walk(self.root, "", ())
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Note a file that is not taken."""
+        self.left_out[reason] += 1
+        self.problems.append(f"{_shown(name)}: {reason}")
+
+    def _walk(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[LocalFile]:
+        try:
+            status = folder.stat()
+            entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            self.refuse(prefix or str(folder), _reason(error))
+            return
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            self.refuse(prefix, "a symbolic link to a folder above it")
+            return
+        for entry in entries:
+            name = f"{prefix}{entry.name}"
+            if system_name(entry.name):
+                self.left_out[HIDDEN] += 1
+            elif not _is_text(entry.name):
+                self.refuse(name, "its name is no UTF-8")
+            else:
+                yield from self._entry(entry, name, (*above, identity))
+
+    def _entry(self, entry: os.DirEntry[str], name: str, above: tuple[tuple[int, int], ...]) -> Iterator[LocalFile]:
+        try:
+            status = entry.stat()
+        except OSError as error:
+            self.refuse(name, _reason(error))
+            return
+        if stat.S_ISDIR(status.st_mode):
+            yield from self._walk(Path(entry.path), f"{name}/", above)
+        elif stat.S_ISREG(status.st_mode):
+            yield LocalFile(Path(entry.path), name, status.st_size)
+        else:
+            self.refuse(name, "no file: a device, pipe or socket")
+
+
 def md5_of(path: Path) -> str:
     """Return a file's MD5 in hexadecimal digits, read in pieces."""
     with path.open("rb") as file:
@@ -211,6 +284,22 @@ def etag_in_parts(path: Path, part: int) -> str:
                 break
             digests.append(digest.digest())
     return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 class _Progress:

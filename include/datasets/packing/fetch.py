@@ -21,7 +21,7 @@ from obstore.exceptions import (
 
 from include.datasets.errors import DatasetError
 from include.datasets.manifest import CHANGED, MISSING, ManifestRow
-from include.datasets.object_store import is_plain_key, open_store
+from include.datasets.objects import is_plain_key, open_store
 from include.datasets.s3_faults import explained
 from include.recordio.images import ImageError
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from include.datasets.layout import SPLITS, Split
 from include.datasets.manifest import PACKED, SCHEMA, read_manifest
+from include.datasets.multipart import ByteRange
 from include.datasets.planning.version_plan import VersionPlan
-from include.datasets.publishing.compose import ByteRange
 from include.datasets.version import DatasetVersion
 
 if TYPE_CHECKING:

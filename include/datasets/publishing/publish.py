@@ -30,9 +30,9 @@ from include.datasets.manifest import (
     without_labels,
     write_manifest,
 )
+from include.datasets.multipart import ByteRange, compose
 from include.datasets.packing.shard import ShardResult
 from include.datasets.planning.version_plan import VersionPlan
-from include.datasets.publishing.compose import ByteRange, compose
 from include.datasets.publishing.inherited import InheritedRecords, inherit_records
 from include.datasets.publishing.plain_lists import write_plain_lists
 from include.datasets.publishing.working_files import remove_working_files

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from include.datasets.layout import Split, VersionLayout
-from include.datasets.object_store import open_store
+from include.datasets.objects import open_store
 from include.datasets.report.report_figures import Integers, PackedImages
 from include.recordio.codec_memory import DecodingMemory
 from include.recordio.format import RecordError, decode_image_record

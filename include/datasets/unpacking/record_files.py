@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import Split
-from include.datasets.object_writer import ObjectWriter
+from include.datasets.objects import ObjectWriter
 from include.datasets.unpacked import UnpackedRecords
 from include.recordio.codec_memory import DecodingMemory
 from include.recordio.format import ImageRecord, RecordError, decode_image_record

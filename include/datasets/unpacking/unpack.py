@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from include.datasets.errors import DatasetError
 from include.datasets.layout import Split
 from include.datasets.multipart import ObjectSink
-from include.datasets.object_writer import ObjectWriter, StoredObjects
+from include.datasets.objects import ObjectWriter, StoredObjects
 from include.datasets.planning.given_splits import SPLIT_NAMES
 from include.datasets.sources.labels_file import read_labels_file
 from include.datasets.unpacked import Fingerprint, UnpackedLayout, UnpackedRecords, UnpackedSource, find_unpacked

@@ -11,7 +11,7 @@ import pytest
 from include.clean_up.datasets import _delete
 from include.datasets.errors import DatasetError
 from include.datasets.layout import VersionLayout
-from include.datasets.object_writer import ObjectWriter
+from include.datasets.objects import ObjectWriter
 from include.datasets.packed_test_images import record_id_of, write_packed_test_images
 from include.datasets.version import DatasetVersion, held_out_images
 from include.recordio.format import decode_image_record

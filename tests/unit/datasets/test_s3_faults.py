@@ -11,7 +11,7 @@ from botocore.exceptions import NoCredentialsError
 
 from include.datasets.errors import DatasetError
 from include.datasets.manifest import ManifestRow
-from include.datasets.object_writer import ObjectWriter, StoredObjects
+from include.datasets.objects import ObjectWriter, StoredObjects
 from include.datasets.packing.fetch import ObjectFetcher
 from include.datasets.s3_faults import explained, restore_command
 from include.datasets.sources.listing import LiveBucket

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.datasets.manifest import ManifestRow
-from include.datasets.object_store import is_plain_key
+from include.datasets.objects import is_plain_key
 from include.datasets.packing.fetch import ObjectFetcher
 from include.recordio.images import ImageError
 from tests.unit.datasets.conftest import Bucket

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from include.datasets.manifest import read_manifest
-from include.datasets.object_store import open_store
+from include.datasets.objects import open_store
 from include.datasets.report import report_images
 from include.datasets.report.report import write_report
 from include.datasets.report.report_images import IMAGES, SIDE

@@ -14,10 +14,9 @@ import pytest
 
 from im2rec.list_making import find_images
 from include.datasets.errors import DatasetError
-from include.datasets.local_files import LocalFolder
 from include.datasets.sources.system_files import system_name
 from include.datasets.unpacking.unpack import unpack_sources
-from include.datasets.upload import FolderUpload
+from include.datasets.upload import FolderUpload, LocalFolder
 from include.datasets.version import DatasetVersion
 from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket

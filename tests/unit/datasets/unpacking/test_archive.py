@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.object_writer import ObjectWriter, StoredObjects
+from include.datasets.objects import ObjectWriter, StoredObjects
 from include.datasets.unpacking import archive as archive_members
 from include.datasets.unpacking import unpack as unpacking_archive
 from include.datasets.unpacking.archive import ExpansionLimits, Refusal, member_path

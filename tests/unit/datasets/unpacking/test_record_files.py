@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.object_writer import ObjectWriter, StoredObjects
+from include.datasets.objects import ObjectWriter, StoredObjects
 from include.datasets.unpacking.record_files import RecordsUnpacker, parquet
 from include.recordio.format import MAGIC, encode_image_record
 from include.recordio.writer import RecordWriter

@@ -7,13 +7,13 @@ import threading
 
 import boto3
 
-from include.datasets import object_writer
+from include.datasets import objects
 from include.datasets.unpacking import unpack as unpacking
 from include.run_conf import DatasetConf
 
 endpoint, bucket, address = sys.argv[1:]
 written = threading.Semaphore(0)
-put_object = object_writer.put_object
+put_object = objects.put_object
 
 
 def put_some(*arguments: object, **named: object) -> None:
@@ -24,8 +24,8 @@ def put_some(*arguments: object, **named: object) -> None:
     put_object(*arguments, **named)  # type: ignore[arg-type]
 
 
-object_writer.put_object = put_some  # type: ignore[assignment]
-object_writer.THREADS = 1
+objects.put_object = put_some  # type: ignore[assignment]
+objects.THREADS = 1
 s3 = boto3.client(
     "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
 )

@@ -1,87 +1,41 @@
-"""Write many whole objects at once, in bounded memory, and only those that are not there already."""
+"""Whole objects in S3, many at once: written in bounded memory, and only those that are not there already."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from threading import Condition
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import obstore
 from botocore.exceptions import ClientError
 from obstore.exceptions import NotFoundError
+from obstore.store import S3Store
 
 from include.datasets.errors import DatasetError
 from include.datasets.multipart import content_type_of
-from include.datasets.object_store import is_plain_key, open_store
 from include.datasets.s3_faults import LIST, WRITE, explained
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store
 
-log = logging.getLogger(__name__)
 
+log = logging.getLogger(__name__)
+CREDENTIALS_LAST = timedelta(minutes=5)
+"""After this obstore asks the client again, which renews what has expired."""
+LONGEST_REQUEST = timedelta(minutes=15)
+"""Of one request with its body; a server that stalls is given up after the client's `read_timeout`."""
 THREADS = 32
 BYTES_IN_FLIGHT = 64 << 20
 """Bytes that wait to be written; a larger object goes alone."""
 MD5 = "md5"
 """Metadata of every object written: where a KMS key encrypts them, the ETag is not the MD5."""
-
-
-class StoredObjects:
-    """The ETags of the objects under a prefix, about 150 bytes for each."""
-
-    def __init__(self, s3: S3Client, bucket: str, prefix: str) -> None:
-        self._s3 = s3
-        self.bucket = bucket
-        self.prefix = prefix
-        self._etags: dict[int, str] = {}
-
-    def list_all(self) -> Self:
-        """Read the listing. Raises DatasetError where there is no such bucket, or it may not be listed."""
-        try:
-            self._etags = {_key_hash(key): etag for key, etag in self.entries()}
-        except ClientError as error:
-            raise unlistable(self.bucket, self.prefix, error) from error
-        return self
-
-    def __len__(self) -> int:
-        return len(self._etags)
-
-    def entries(self) -> Iterator[tuple[str, str]]:
-        """Key and ETag of each object as it is listed now."""
-        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix):
-            for listed in page.get("Contents", []):
-                yield listed["Key"], listed["ETag"].strip('"')
-
-    def etag(self, key: str) -> str | None:
-        """The object's ETag as it was listed, None where there was none."""
-        return self._etags.get(_key_hash(key))
-
-    def holds(self, key: str, md5: str) -> bool:
-        """Tell whether the listed object has this content: by its ETag, or by the MD5 it was written with."""
-        etag = self.etag(key)
-        if etag is None or etag == md5:
-            return etag == md5
-        try:
-            head = self._s3.head_object(Bucket=self.bucket, Key=key) if self._may_hide_content(etag) else None
-        except ClientError:
-            return False
-        return head is not None and head["Metadata"].get(MD5) == md5
-
-    _encrypted: bool | None = None
-
-    def _may_hide_content(self, etag: str) -> bool:
-        # In a bucket without such a key an ETag tells content apart, and nobody pays for a HEAD.
-        if self._encrypted is None:
-            first = next(self.entries(), None)
-            head = self._s3.head_object(Bucket=self.bucket, Key=first[0]) if first else None
-            self._encrypted = head is not None and head.get("ServerSideEncryption", "").startswith("aws:kms")
-        return self._encrypted or "-" in etag
 
 
 class ObjectWriter:
@@ -191,6 +145,70 @@ class ObjectWriter:
         raise told from failure
 
 
+class StoredObjects:
+    """The ETags of the objects under a prefix, about 150 bytes for each."""
+
+    def __init__(self, s3: S3Client, bucket: str, prefix: str) -> None:
+        self._s3 = s3
+        self.bucket = bucket
+        self.prefix = prefix
+        self._etags: dict[int, str] = {}
+
+    def list_all(self) -> Self:
+        """Read the listing. Raises DatasetError where there is no such bucket, or it may not be listed."""
+        try:
+            self._etags = {_key_hash(key): etag for key, etag in self.entries()}
+        except ClientError as error:
+            refusal = explained(error, f"s3://{self.bucket}/{self.prefix}", LIST)
+            if refusal is None:
+                raise
+            raise DatasetError(f"s3://{self.bucket}/{self.prefix} {refusal}") from error
+        return self
+
+    def __len__(self) -> int:
+        return len(self._etags)
+
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """Key and ETag of each object as it is listed now."""
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix):
+            for listed in page.get("Contents", []):
+                yield listed["Key"], listed["ETag"].strip('"')
+
+    def etag(self, key: str) -> str | None:
+        """The object's ETag as it was listed, None where there was none."""
+        return self._etags.get(_key_hash(key))
+
+    def holds(self, key: str, md5: str) -> bool:
+        """Tell whether the listed object has this content: by its ETag, or by the MD5 it was written with."""
+        etag = self.etag(key)
+        if etag is None or etag == md5:
+            return etag == md5
+        try:
+            head = self._s3.head_object(Bucket=self.bucket, Key=key) if self._may_hide_content(etag) else None
+        except ClientError:
+            return False
+        return head is not None and head["Metadata"].get(MD5) == md5
+
+    _encrypted: bool | None = None
+
+    def _may_hide_content(self, etag: str) -> bool:
+        # In a bucket without such a key an ETag tells content apart, and nobody pays for a HEAD.
+        if self._encrypted is None:
+            first = next(self.entries(), None)
+            head = self._s3.head_object(Bucket=self.bucket, Key=first[0]) if first else None
+            self._encrypted = head is not None and head.get("ServerSideEncryption", "").startswith("aws:kms")
+        return self._encrypted or "-" in etag
+
+
+def unwritable(bucket: str, prefix: str, error: BaseException) -> BaseException:
+    """Say why nothing can be written under a prefix."""
+    code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
+    if isinstance(error, NotFoundError) or code == "NoSuchBucket":
+        return DatasetError(f"s3://{bucket}/{prefix}: there is no bucket {bucket}; create it, or name another")
+    refusal = explained(error, f"s3://{bucket}/{prefix}", WRITE)
+    return DatasetError(f"s3://{bucket}/{prefix} {refusal}") if refusal else error
+
+
 def put_object(
     s3: S3Client, store: S3Store, key: str, data: bytes, *, md5: str, bucket: str, content_type: str = ""
 ) -> None:
@@ -203,19 +221,50 @@ def put_object(
         s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata={MD5: md5}, **kind)
 
 
-def unlistable(bucket: str, prefix: str, error: ClientError) -> Exception:
-    """Say why what lies under a prefix cannot be listed."""
-    refusal = explained(error, f"s3://{bucket}/{prefix}", LIST)
-    return DatasetError(f"s3://{bucket}/{prefix} {refusal}") if refusal else error
+def open_store(s3: S3Client, bucket: str) -> S3Store:
+    """Open a bucket for many requests at once, several times faster than boto3 in threads.
+
+    Endpoint, region, credentials, timeouts, and retries where their number was given, are those of the client.
+    """
+
+    def credentials() -> Any:
+        # The client has no public name for the credentials it signs with; obstore's own provider wants a session, which
+        # a client does not give back and of which it may not have taken its credentials.
+        frozen = s3._request_signer._credentials.get_frozen_credentials()  # type: ignore[attr-defined]
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + CREDENTIALS_LAST,
+        }
+
+    endpoint = s3.meta.endpoint_url
+    config: Any = s3.meta.config  # its stubs name no option
+    # boto3's own default is too few for a bucket that asks to slow down: only a number that was asked for is taken.
+    retries = (config.retries or {}).get("total_max_attempts")
+    return S3Store(
+        bucket,
+        region=s3.meta.region_name,
+        # Named in full: obstore also reads AWS_* variables, and the client's word must stand above them.
+        aws_endpoint_url_s3=endpoint,
+        skip_signature=False,
+        virtual_hosted_style_request=False,
+        client_options={
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=config.connect_timeout),
+            "read_timeout": timedelta(seconds=config.read_timeout),
+            "timeout": LONGEST_REQUEST,
+        },
+        retry_config={"max_retries": retries - 1} if retries else {},
+        credential_provider=credentials,
+    )
 
 
-def unwritable(bucket: str, prefix: str, error: BaseException) -> BaseException:
-    """Say why nothing can be written under a prefix."""
-    code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
-    if isinstance(error, NotFoundError) or code == "NoSuchBucket":
-        return DatasetError(f"s3://{bucket}/{prefix}: there is no bucket {bucket}; create it, or name another")
-    refusal = explained(error, f"s3://{bucket}/{prefix}", WRITE)
-    return DatasetError(f"s3://{bucket}/{prefix} {refusal}") if refusal else error
+def is_plain_key(key: str) -> bool:
+    """Tell whether obstore takes a key as it is: no control characters, no empty, `.` or `..` segments."""
+    if any(unicodedata.category(character) == "Cc" for character in key):
+        return False
+    return all(segment not in ("", ".", "..") for segment in key.split("/"))
 
 
 def _key_hash(key: str) -> int:

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.datasets.errors import DatasetError
-from include.datasets.multipart import S3_LIMITS, ObjectSink, PartLimits
-from include.datasets.publishing.compose import ByteRange, compose, merge, plan_parts
+from include.datasets.multipart import S3_LIMITS, ByteRange, ObjectSink, PartLimits, compose, merge, plan_parts
 from tests.unit.datasets.conftest import Bucket
 
 if TYPE_CHECKING:
