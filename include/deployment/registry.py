@@ -13,8 +13,7 @@ from include.sagemaker.epochs import epochs_of_job
 from include.sagemaker.image_uris import image_uri
 from include.sagemaker.job_results import OBJECTIVE, describe_training_job
 from include.sagemaker.naming import tag_value, tags
-from include.training.label_sets import label_set_fingerprint
-from include.training.selection import BestModel
+from include.training.best_model import BestModel, label_set_fingerprint
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from include.sagemaker.job_results import JobResult
     from include.sagemaker.naming import Run
     from include.settings import Settings
-    from include.training.selection import BestModel
+    from include.training.best_model import BestModel
 
 EXAMPLES = 12
 LARGEST_EXAMPLE = 200_000

@@ -9,13 +9,12 @@ from pydantic import BaseModel, ConfigDict
 
 from include.sagemaker.epochs import EpochMetrics, first_epoch_accuracy
 from include.sagemaker.job_results import OBJECTIVE, JobResult, Part
-from include.training.run_jobs import RunJob, with_epochs
-from include.training.selection import rank, unusable
+from include.training.run_jobs import RunJob, rank, unusable, with_epochs
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
 
-    from include.training.selection import BestModel
+    from include.training.best_model import BestModel
 
 
 class LeaderboardJob(BaseModel):

@@ -16,7 +16,7 @@ from include.pages.charts import heat_map
 from include.pages.elements import Markup, joined, page, section, shown, table
 from include.sagemaker.epochs import EpochMetrics, KeptWeights, first_epoch_accuracy, kept_weights
 from include.sagemaker.job_results import JobResult
-from include.training.selection import BestModel
+from include.training.best_model import BestModel
 
 
 @dataclass(frozen=True)

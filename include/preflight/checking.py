@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf, TrialConf
     from include.settings import Settings
-    from include.training.selection import BestModel
+    from include.training.best_model import BestModel
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from include.run_conf.section import as_far_as_known
 if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
-    from include.training.selection import BestModel
+    from include.training.best_model import BestModel
 
 BASE = "training.hyperparameters"
 INCREMENTAL = "incremental.hyperparameters"

@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from include.training.job_hyperparameters import READ_BY
+
 if TYPE_CHECKING:
     from include.run_conf import RunConf
 
-READ_BY = {
-    "momentum": ("sgd", "nag"),
-    "weight_decay": ("sgd", "nag"),
-    "beta_1": ("adam",),
-    "beta_2": ("adam",),
-    "eps": ("adam", "rmsprop"),
-    "gamma": ("rmsprop",),
-}
-"""Source: developer guide, "Image Classification Hyperparameters"."""
 DEFAULT_OPTIMIZER = "sgd"
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from include.problems import Problem
-from include.training.label_sets import label_set_fingerprint
+from include.training.best_model import label_set_fingerprint
 
 if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
-    from include.training.selection import BestModel
+    from include.training.best_model import BestModel
 
 
 def parent_problems(dataset: DatasetVersion, parent: BestModel) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from include.preflight.api_model import violations
 from include.preflight.stages import Stage
 from include.problems import Problem
 from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME, Run, job_name, tags
-from include.training.requests import training_request, tuning_request
+from include.training.job_requests import training_request, tuning_request
 
 if TYPE_CHECKING:
     from include.run_conf import RunConf

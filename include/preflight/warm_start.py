@@ -16,7 +16,7 @@ from include.preflight.findings import Findings
 from include.preflight.requests import SOME_RUN, some_version
 from include.problems import Problem
 from include.run_conf.tuning import LATEST
-from include.training.requests import tuning_request
+from include.training.job_requests import tuning_request
 from include.training.warm_start import ENDED, FIELD, hyperparameters_of, kinds_of
 
 if TYPE_CHECKING:

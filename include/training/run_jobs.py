@@ -1,9 +1,10 @@
-"""The training jobs of one run: found by their names, those of a tuning job with few calls however many there are."""
+"""The training jobs of one run: found by their names, those of a tuning job with few calls, and ranked."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,11 @@ from include.sagemaker.epochs import EpochMetrics, epochs_of_jobs
 from include.sagemaker.job_kinds import TRAINING, TUNING, JobKind
 from include.sagemaker.job_results import OBJECTIVE, JobResult, Part, describe_training_job, is_of_deployment
 from include.sagemaker.naming import Run, job_name
-from include.training.selection import rank, unusable
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sagemaker import SageMakerClient
+
 
 MOST_DESCRIBED = 100
 """Jobs of one tuning job that are described one by one, the best by AWS's value first; of the others the listing shows
@@ -69,26 +70,6 @@ def tuning_attempts(sagemaker: SageMakerClient, run: Run, task_id: str, *, outpu
     ]
 
 
-def with_epochs(logs: CloudWatchLogsClient, jobs: Sequence[RunJob]) -> list[RunJob]:
-    """The same jobs with what their logs show: every epoch, and the accuracy of the weights in the artifact.
-
-    Of more than MOST_LOGS jobs the last ones stay as AWS reports them.
-    """
-
-    def place(job: RunJob) -> tuple[bool, bool, float, str]:
-        accuracy = job.result.accuracy
-        return job.part == "tuning", accuracy is None, -(accuracy or 0.0), job.result.name
-
-    read = [job.result.name for job in sorted(jobs, key=place)[:MOST_LOGS] if not job.epochs]
-    epochs = epochs_of_jobs(logs, read)
-    return [
-        replace(job, result=job.result.with_epochs(found), epochs=tuple(found))
-        if (found := epochs.get(job.result.name))
-        else job
-        for job in jobs
-    ]
-
-
 def tuning_result(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, tuning: Mapping[str, Any]) -> JobResult:
     """The result of a described tuning job; its best job is the one that left the best weights.
 
@@ -134,6 +115,51 @@ def listed_jobs(sagemaker: SageMakerClient, tuning_job: str) -> Iterator[Mapping
     pages = paginator.paginate(HyperParameterTuningJobName=tuning_job, PaginationConfig={"PageSize": 100})
     for page in pages:
         yield from page["TrainingJobSummaries"]
+
+
+def with_epochs(logs: CloudWatchLogsClient, jobs: Sequence[RunJob]) -> list[RunJob]:
+    """The same jobs with what their logs show: every epoch, and the accuracy of the weights in the artifact.
+
+    Of more than MOST_LOGS jobs the last ones stay as AWS reports them.
+    """
+
+    def place(job: RunJob) -> tuple[bool, bool, float, str]:
+        accuracy = job.result.accuracy
+        return job.part == "tuning", accuracy is None, -(accuracy or 0.0), job.result.name
+
+    read = [job.result.name for job in sorted(jobs, key=place)[:MOST_LOGS] if not job.epochs]
+    epochs = epochs_of_jobs(logs, read)
+    return [
+        replace(job, result=job.result.with_epochs(found), epochs=tuple(found))
+        if (found := epochs.get(job.result.name))
+        else job
+        for job in jobs
+    ]
+
+
+def rank(jobs: Iterable[RunJob]) -> list[RunJob]:
+    """Usable jobs, the best first; of equal ones the cheapest."""
+    return sorted(jobs, key=lambda job: (-accuracy_of(job), billed_seconds(job.result), job.result.name))
+
+
+def unusable(result: JobResult) -> str:
+    """Why a job's model cannot be selected, empty if it can."""
+    if result.status != "Completed":
+        return f"{result.status}: {result.failure_reason}" if result.failure_reason else result.status
+    if result.accuracy is None:
+        return f"reports no {OBJECTIVE}"
+    return "left no artifact" if result.role != "tuning" and not result.artifact else ""
+
+
+def accuracy_of(job: RunJob) -> float:
+    """The accuracy of the weights in the job's artifact, below all others if it is unknown."""
+    return -math.inf if job.result.accuracy is None else job.result.accuracy
+
+
+def billed_seconds(result: JobResult) -> float:
+    """The seconds billed for all machines of a job, above all others if they are unknown."""
+    seconds = result.billable_seconds
+    return math.inf if seconds is None else seconds * result.instance_count
 
 
 def _attempts(

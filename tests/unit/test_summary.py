@@ -17,9 +17,9 @@ from include.sagemaker.epochs import LOG_GROUP
 from include.sagemaker.job_results import describe_training_job
 from include.sagemaker.naming import Run
 from include.summary import summarise, write_summary
-from include.training.requests import incremental_request, training_request
+from include.training.best_model import BestModel
+from include.training.job_requests import incremental_request, training_request
 from include.training.run_jobs import RunJob
-from include.training.selection import BestModel
 from tests.support.documents import dataset_version, settings
 
 RUN = Run("image_classification", "manual__2026-01-02")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from include.preflight import Stage
     from include.problems import Problem
     from include.run_conf import RunConf
-    from include.training.selection import BestModel
+    from include.training.best_model import BestModel
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[st
 
 def base_training(order: JobOrder) -> dict[str, Any]:
     """The training job of one trial, from scratch."""
-    from include.training.requests import training_request
+    from include.training.job_requests import training_request
 
     conf, dataset = _conf_and_dataset(order)
     return training_request(order.name, conf=conf, settings=order.settings, dataset=dataset, run=order.run)
@@ -112,9 +112,8 @@ def base_training(order: JobOrder) -> dict[str, Any]:
 def tuning(order: JobOrder) -> dict[str, Any]:
     """The tuning job; skipped where the run only trains, or goes on from a champion."""
     from include.sagemaker.image_uris import image_uri
-    from include.training.hyperparameters import tuning_hyperparameters
-    from include.training.requests import tuning_request
-    from include.training.tuning_ranges import parameter_ranges
+    from include.training.job_hyperparameters import parameter_ranges, tuning_hyperparameters
+    from include.training.job_requests import tuning_request
     from include.training.warm_start import warm_start
 
     conf, dataset = _conf_and_dataset(order)
@@ -138,8 +137,8 @@ def tuning(order: JobOrder) -> dict[str, Any]:
 def tuned_training(order: JobOrder) -> dict[str, Any]:
     """The full training job with the best hyperparameters of the tuning job."""
     from include.sagemaker.job_results import JobResult
-    from include.training.requests import training_request
-    from include.training.selection import NoUsableJobError
+    from include.training.best_model import NoUsableJobError
+    from include.training.job_requests import training_request
 
     conf, dataset = _conf_and_dataset(order)
     if conf.training.mode != "tune_then_train":
@@ -155,8 +154,8 @@ def tuned_training(order: JobOrder) -> dict[str, Any]:
 
 def incremental_training(order: JobOrder) -> dict[str, Any]:
     """The training job that goes on from the best model of the run, or from the champion."""
-    from include.training.requests import incremental_request
-    from include.training.selection import BestModel
+    from include.training.best_model import BestModel
+    from include.training.job_requests import incremental_request
 
     conf, dataset = _conf_and_dataset(order)
     if not conf.incremental.enabled:

@@ -36,7 +36,7 @@ def select_best(
     """
     from include.datasets.version import load
     from include.run_conf import RunConf
-    from include.training import selection
+    from include.training import best_model
     from include.training.run_jobs import with_epochs
 
     if trials is None:
@@ -50,7 +50,7 @@ def select_best(
     settings = load_settings()
     access = AwsAccess.of(settings)
     jobs = with_epochs(access.client("logs"), _run_jobs(access, _run(ti), trials, settings.output_bucket))
-    selected = selection.select_best(jobs, RunConf.from_conf(conf))
+    selected = best_model.select_best(jobs, RunConf.from_conf(conf))
     best = selected.best
     for place, job in enumerate(selected.ranked[:SHOWN], start=1):
         log.info("%d. %s %s: %.4f", place, _called(job), best.objective, job.result.accuracy)
@@ -82,8 +82,8 @@ def compare_jobs(
     from include.evaluation.leaderboard_page import write_leaderboard
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
+    from include.training.best_model import BestModel
     from include.training.run_jobs import RunJob, training_attempts
-    from include.training.selection import BestModel
 
     if trials is None:
         raise AirflowSkipException(NOTHING_PLANNED)

@@ -9,7 +9,7 @@ from include.evaluation.metrics import Evaluation
 from include.sagemaker.epochs import EpochMetrics
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
-from include.training.label_sets import label_set_fingerprint
+from include.training.best_model import label_set_fingerprint
 from tests.support.documents import dataset_version, described_training_job, settings
 
 RUN = Run("image_classification", "manual__2026-01-02T03:04:05+00:00")

@@ -16,8 +16,8 @@ from include.evaluation.transform import TransformError, write_manifest
 from include.sagemaker.epochs import LOG_GROUP
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
+from include.training.best_model import BestModel
 from include.training.run_jobs import RunJob
-from include.training.selection import BestModel
 from tests.support.documents import described_training_job, settings
 from tests.unit.evaluation.conftest import classify
 from tests.unit.pages.reading import ReadPage

@@ -17,8 +17,8 @@ from include.evaluation.leaderboard_page import leaderboard_page, load_leaderboa
 from include.sagemaker.epochs import LOG_GROUP
 from include.sagemaker.job_results import JobResult, Part
 from include.sagemaker.naming import Run
+from include.training.best_model import select_best
 from include.training.run_jobs import MOST_LOGS, RunJob, with_epochs
-from include.training.selection import select_best
 from tests.support.documents import settings
 from tests.unit.pages.reading import ReadPage
 

@@ -20,7 +20,7 @@ from include.run_conf import RunConf
 from include.sagemaker.instance_types import transform_instance_type
 from include.sagemaker.naming import Run
 from tests.support.documents import settings
-from tests.unit.training.test_requests import assert_aws_takes
+from tests.unit.training.test_job_requests import assert_aws_takes
 
 
 def put_answers(s3: Any, job: str, uris: Sequence[str], answer: object, *, whole_key: bool = False) -> None:

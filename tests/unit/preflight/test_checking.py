@@ -12,8 +12,7 @@ from include.preflight import PreflightError, check, dataset_problems
 from include.preflight.data import dataset_notes
 from include.recordio.format import encode_image_record, encode_record
 from include.run_conf import RunConf
-from include.training.label_sets import label_set_fingerprint
-from include.training.selection import BestModel
+from include.training.best_model import BestModel, label_set_fingerprint
 from tests.support.documents import dataset_version, settings
 
 TUNE = {"training.mode": "tune"}

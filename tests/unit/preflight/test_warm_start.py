@@ -9,7 +9,7 @@ from include.preflight.findings import Findings
 from include.preflight.warm_start import warm_start_findings
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
-from include.training.requests import tuning_request
+from include.training.job_requests import tuning_request
 from tests.support.documents import dataset_version, settings
 
 CONF = {

@@ -11,7 +11,7 @@ import pytest
 from include.preflight import dataset_problems
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
-from include.training.requests import training_request, tuning_request
+from include.training.job_requests import training_request, tuning_request
 from tests.support.documents import dataset_version, settings
 
 RUN = Run("image_classification", "manual__2026-01-02")

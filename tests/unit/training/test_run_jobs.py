@@ -14,8 +14,8 @@ from botocore.exceptions import ClientError
 from include.sagemaker.epochs import EpochMetrics
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import LONGEST_TUNING_NAME, Run, job_name
+from include.training.best_model import select_best
 from include.training.run_jobs import MOST_LOGS, RunJob, training_attempts, tuning_attempts, tuning_result, with_epochs
-from include.training.selection import select_best
 from tests.support.documents import described_training_job
 
 BUCKET = "models-of-acme"

@@ -11,9 +11,8 @@ import pytest
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
-from include.training.hyperparameters import tuning_hyperparameters
-from include.training.requests import tuning_request
-from include.training.tuning_ranges import parameter_ranges
+from include.training.job_hyperparameters import parameter_ranges, tuning_hyperparameters
+from include.training.job_requests import tuning_request
 from include.training.warm_start import WarmStart, WarmStartError, warm_start
 from tests.support.documents import dataset_version, settings
 from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, eventually, start_local_aws

@@ -14,9 +14,9 @@ from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
 from include.sagemaker.job_results import JobResult, describe_training_job
 from include.sagemaker.naming import Run
-from include.training.requests import incremental_request, training_request, tuning_request
+from include.training.best_model import select_best
+from include.training.job_requests import incremental_request, training_request, tuning_request
 from include.training.run_jobs import RunJob, tuned_jobs
-from include.training.selection import select_best
 from tests.local_aws.sagemaker.test_training_with_the_algorithm import record_file
 from tests.support.documents import dataset_version, settings
 from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, eventually, finished_job, start_local_aws

@@ -26,7 +26,7 @@ from include.preflight import PreflightError
 from include.run_conf import RunConf
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
-from include.training.selection import BestModel, NoUsableJobError
+from include.training.best_model import BestModel, NoUsableJobError
 from tests.support.documents import dataset_version, described_training_job, settings
 from tests.support.local_aws import BUCKET, RunningLocalAws
 

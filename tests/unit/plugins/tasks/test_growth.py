@@ -13,7 +13,7 @@ from include.deployment.registry import RegisteredModel
 from include.preflight import PreflightError
 from include.problems import ProblemsError
 from include.retraining import Retraining
-from include.training.selection import BestModel
+from include.training.best_model import BestModel
 from tests.support.local_aws import BUCKET, RunningLocalAws
 from tests.unit.plugins.conftest import SETTINGS
 

@@ -6,8 +6,8 @@ import pytest
 
 from include.run_conf import RunConf
 from include.sagemaker.job_results import JobResult, Part
+from include.training.best_model import NoUsableJobError, contenders, select_best
 from include.training.run_jobs import RunJob
-from include.training.selection import NoUsableJobError, contenders, select_best
 
 
 def job(name: str, accuracy: float | None, *, part: Part = "base", **changes: Any) -> RunJob:

@@ -13,9 +13,9 @@ from botocore.validate import ParamValidator
 from include.run_conf import RunConf
 from include.sagemaker.image_uris import image_uri
 from include.sagemaker.naming import Run
-from include.training.hyperparameters import IncompatibleModelError
-from include.training.requests import incremental_request, training_request, tuning_request
-from include.training.selection import BestModel
+from include.training.best_model import BestModel
+from include.training.job_hyperparameters import IncompatibleModelError
+from include.training.job_requests import incremental_request, training_request, tuning_request
 from include.training.warm_start import WarmStart
 from tests.support.documents import dataset_version, settings
 

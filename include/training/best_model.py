@@ -1,15 +1,18 @@
-"""Which model is selected: the best of a run's training jobs, and why it is the best."""
+"""The model that a run continues with: the best of its training jobs, and why it is the best."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from include.sagemaker.job_results import OBJECTIVE, JobResult, Part
+from include.training.run_jobs import accuracy_of, billed_seconds, rank, unusable
 
 if TYPE_CHECKING:
     from include.run_conf import RunConf
@@ -18,19 +21,6 @@ if TYPE_CHECKING:
 
 FULL: tuple[Part, ...] = ("base", "tuned")
 """Jobs that train for as long as the run conf says, and are no part of a search."""
-
-
-class NoUsableJobError(ValueError):
-    """No job completed with the objective and an artifact; the message shows what became of each."""
-
-
-class SkippedJob(BaseModel):
-    """A job that was not considered, and why."""
-
-    model_config = ConfigDict(frozen=True)
-
-    job: str
-    reason: str
 
 
 class BestModel(BaseModel):
@@ -54,6 +44,19 @@ class BestModel(BaseModel):
     dataset_uri: str | None = None
     label_set: str | None = None
     reason: str = ""
+
+
+class NoUsableJobError(ValueError):
+    """No job completed with the objective and an artifact; the message shows what became of each."""
+
+
+class SkippedJob(BaseModel):
+    """A job that was not considered, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -112,46 +115,28 @@ def contenders(jobs: Sequence[RunJob], conf: RunConf) -> list[RunJob]:
     return [job for job in jobs if job.part in parts[wanted]]
 
 
+def label_set_fingerprint(labels: Sequence[str]) -> str:
+    """A short fingerprint of class names in class order, where the names themselves would be too long to keep."""
+    return hashlib.sha256(json.dumps(list(labels)).encode()).hexdigest()[:16]
+
+
 def _is_usable(job: RunJob, parts: Collection[Part]) -> bool:
     return job.part in parts and not unusable(job.result)
 
 
-def rank(jobs: Iterable[RunJob]) -> list[RunJob]:
-    """Usable jobs, the best first; of equal ones the cheapest."""
-    return sorted(jobs, key=lambda job: (-_accuracy(job), _seconds(job.result), job.result.name))
-
-
-def unusable(result: JobResult) -> str:
-    """Why a job's model cannot be selected, empty if it can."""
-    if result.status != "Completed":
-        return f"{result.status}: {result.failure_reason}" if result.failure_reason else result.status
-    if result.accuracy is None:
-        return f"reports no {OBJECTIVE}"
-    return "left no artifact" if result.role != "tuning" and not result.artifact else ""
-
-
-def _accuracy(job: RunJob) -> float:
-    return -math.inf if job.result.accuracy is None else job.result.accuracy
-
-
-def _seconds(result: JobResult) -> float:
-    seconds = result.billable_seconds
-    return math.inf if seconds is None else seconds * result.instance_count
-
-
 def _reason(ranked: Sequence[RunJob], considered: int) -> str:
     usable = [job for job in ranked if job.result.artifact]
-    best, value = usable[0].result, _accuracy(usable[0])
+    best, value = usable[0].result, accuracy_of(usable[0])
     reached = f"{OBJECTIVE} {value:.4f}{_after(best)}"
     if len(usable) == 1:
         return f"{reached}, " + ("the only job" if considered == 1 else f"the only usable one of {considered} jobs")
-    second, next_value = usable[1].result, _accuracy(usable[1])
+    second, next_value = usable[1].result, accuracy_of(usable[1])
     if next_value != value:
         return f"the highest {OBJECTIVE}: {value:.4f}{_after(best)}, then {second.name} with {next_value:.4f}"
-    equal = sum(_accuracy(job) == value for job in usable)
-    if _seconds(best) < _seconds(second):
+    equal = sum(accuracy_of(job) == value for job in usable)
+    if billed_seconds(best) < billed_seconds(second):
         return (
-            f"{reached} as {equal} jobs have it, and the cheapest of them: {_seconds(best):.0f} billable "
+            f"{reached} as {equal} jobs have it, and the cheapest of them: {billed_seconds(best):.0f} billable "
             f"seconds, then {second.name} with {_shown_seconds(second)}"
         )
     return f"{reached} at the same cost as {second.name}: the first by name"
@@ -174,7 +159,7 @@ def _who_did_not_compete(others: Sequence[RunJob], conf: RunConf | None) -> str:
 
 
 def _shown_seconds(result: JobResult) -> str:
-    seconds = _seconds(result)
+    seconds = billed_seconds(result)
     return f"{seconds:.0f}" if math.isfinite(seconds) else "unknown"
 
 

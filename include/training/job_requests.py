@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from include.sagemaker.image_uris import METRIC_DEFINITIONS, image_uri, is_aws_image
 from include.sagemaker.naming import tags
 from include.sagemaker.network import encryption, network, volume_encryption
-from include.training.hyperparameters import (
+from include.training.job_hyperparameters import (
     base_hyperparameters,
     incremental_hyperparameters,
     tuned_hyperparameters,
+    tuning_config,
     tuning_hyperparameters,
 )
-from include.training.tuning_config import tuning_config
 
 if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
     from include.sagemaker.naming import Run
     from include.settings import Settings
-    from include.training.selection import BestModel
+    from include.training.best_model import BestModel
     from include.training.warm_start import WarmStart
 
 Request = dict[str, Any]
