@@ -28,7 +28,7 @@ class InOrder(Generic[Task, Result]):
     """Threads that take tasks in order, work on them side by side, and hand the results over in the tasks' order.
 
     Whoever finishes the next result due hands it over, and those behind it: there is no thread between that every
-    result would have to wait for. ``deliver`` is never called twice at a time.
+    result would have to wait for. `deliver` is never called twice at a time.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class InOrder(Generic[Task, Result]):
         self._woken: SimpleQueue[None] = SimpleQueue()
 
     def run(self, threads: int, tick: Callable[[], None], *, seconds: float = 0.2) -> None:
-        """Work until no task is left; ``tick`` is called in this thread meanwhile.
+        """Work until no task is left; `tick` is called in this thread meanwhile.
 
-        Raises what the work, the delivery or ``tick`` raised, when every thread has ended; so does an interrupt.
+        Raises what the work, the delivery or `tick` raised, when every thread has ended; so does an interrupt.
         """
         workers = [threading.Thread(target=self._serve, name=f"packing-{number}") for number in range(threads)]
         try:
@@ -77,7 +77,7 @@ class InOrder(Generic[Task, Result]):
     def _are_working(self, workers: Sequence[threading.Thread], seconds: float) -> bool:
         """Wait so long at most for one of the workers to end; tell whether there are others.
 
-        Not by ``join``: in Python 3.11 an interrupt of it takes the thread for ended, and a process that ends while a
+        Not by `join`: in Python 3.11 an interrupt of it takes the thread for ended, and a process that ends while a
         thread is inside OpenCV aborts.
         """
         started = sum(worker.ident is not None for worker in workers)

@@ -1,4 +1,4 @@
-"""Tell what RecordIO files hold and whether they are sound: ``python -m im2rec.inspect FILE.rec ...``."""
+"""Tell what RecordIO files hold and whether they are sound: `python -m im2rec.inspect FILE.rec ...`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from im2rec.inspection import Inspection, Range, inspect_records
-from include.recordio.reader import BinarySource
+from include.recordio.format import BinarySource
 
 SOUND, DAMAGED, UNREADABLE = 0, 1, 2
 _BUFFER = 1 << 20
@@ -62,7 +62,7 @@ def _inspect(name: str, *, decode: bool) -> Inspection:
 
 
 def _index_places(name: str) -> list[str]:
-    """Return where a file's index may be: beside it, or where a dataset version keeps it, outside of the channel."""
+    """Where a file's index may be: beside it, or where a dataset version keeps it, outside of the channel."""
     if not name.endswith(".rec"):
         return []
     folder, _, file = name.rpartition("/")

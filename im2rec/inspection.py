@@ -1,25 +1,34 @@
-"""Read a ``.rec`` from end to end and count what it holds."""
+r"""Read a `.rec` from end to end, count what it holds, and check its `.idx` (`key \t byte offset \n`) against it."""
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from im2rec.index_check import IndexCheck, check_index
 from include.recordio.file_parts import HeaderError
-from include.recordio.format import ImageRecord, RecordError, decode_image_record
+from include.recordio.format import (
+    BinarySource,
+    DamagedRecordError,
+    ImageRecord,
+    Record,
+    RecordError,
+    decode_image_record,
+    read_records,
+)
 from include.recordio.header import format_of, read_header
 from include.recordio.images import ImageError, decode_image, is_truncated_jpeg
 from include.recordio.lists import SeenIds
-from include.recordio.reader import BinarySource, DamagedRecordError, Record, read_records
 
 _MOST_FAULTS = 10
 _MOST_LABELS = 10_000
 _MOST_AT_PLACES = 100_000
 _COLOR = 1
 _READ_BY_MXNET = frozenset({"JPEG", "PNG", "BMP", "TIFF"})
+_NUMBER = re.compile(rb"0*[0-9]{1,19}")
+"""A number that 64 bits hold."""
 
 
 @dataclass(slots=True)
@@ -45,15 +54,32 @@ class Range:
 
 
 @dataclass(slots=True)
+class IndexCheck:
+    """What an index holds, and the first things that are wrong with it.
+
+    `foreign_keys` counts the lines whose key is not the id in the record: MXNet reads such a file all the same.
+    """
+
+    lines: int = 0
+    foreign_keys: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def complain(self, fault: str) -> None:
+        """Keep one of the first faults."""
+        if len(self.faults) < _MOST_FAULTS:
+            self.faults.append(fault)
+
+
+@dataclass(slots=True)
 class Inspection:
     """What a file holds.
 
-    ``labels`` counts the records of each label, a record with several once for each that differs;
-    ``labels_by_place`` counts the records with several by each label at each place. Past 10,000 different labels,
-    10,000 places or 100,000 different labels at all places no new ones are counted and ``has_more_labels`` is set.
-    Widths and heights are in pixels, sizes in bytes. ``damaged_at`` is the first bad byte, with its reason in
-    ``damage``. ``unreadable`` counts records with an image that MXNet cannot read, ``faults`` holds the first of them.
-    ``imageless`` counts records of a header and no image, whose labels are not counted; ``imageless_at`` holds the
+    `labels` counts the records of each label, a record with several once for each that differs;
+    `labels_by_place` counts the records with several by each label at each place. Past 10,000 different labels,
+    10,000 places or 100,000 different labels at all places no new ones are counted and `has_more_labels` is set.
+    Widths and heights are in pixels, sizes in bytes. `damaged_at` is the first bad byte, with its reason in
+    `damage`. `unreadable` counts records with an image that MXNet cannot read, `faults` holds the first of them.
+    `imageless` counts records of a header and no image, whose labels are not counted; `imageless_at` holds the
     numbers, from 1, of the first that stand behind an image, where MXNet's reader ends.
     """
 
@@ -96,7 +122,7 @@ class Inspection:
 def inspect_records(
     name: str, source: BinarySource, index: Iterable[bytes] | None = None, *, decode: bool = False
 ) -> Inspection:
-    """Read a file, and the lines of its index if there are any; with ``decode`` every image's pixels too."""
+    """Read a file, and the lines of its index if there are any; with `decode` every image's pixels too."""
     found, seen = Inspection(name), SeenIds()
     offsets, ids = array("Q"), array("Q")
     try:
@@ -112,6 +138,23 @@ def inspect_records(
     if index is not None:
         found.index = check_index(index, offsets, ids)
     return found
+
+
+def check_index(lines: Iterable[bytes], offsets: Sequence[int], ids: Sequence[int]) -> IndexCheck:
+    """Check the lines of an index against where the records of a file begin and the ids they hold, in order."""
+    check = IndexCheck()
+    ids_at = array("Q")
+    found = array("Q")
+    for number, line in enumerate(lines, start=1):
+        key, tab, offset = line.rstrip(b"\r\n").partition(b"\t")
+        if not (tab and _NUMBER.fullmatch(key.strip()) and _NUMBER.fullmatch(offset.strip())):
+            check.complain(f"line {number}: {line[:60]!r} is no key and byte offset")
+            continue
+        check.lines += 1
+        ids_at.append(int(key.strip().lstrip(b"0") or 0))
+        found.append(int(offset.strip().lstrip(b"0") or 0))
+    _compare(check, ids_at, found, offsets, ids)
+    return check
 
 
 def _count(found: Inspection, record: Record, seen: SeenIds, *, decode: bool) -> int:
@@ -185,3 +228,21 @@ def _complain(found: Inspection, record: Record, reason: str) -> None:
     found.unreadable += 1
     if len(found.faults) < _MOST_FAULTS:
         found.faults.append(f"record {found.records} at byte {record.offset}: {reason}")
+
+
+def _compare(
+    check: IndexCheck, keys: Sequence[int], found: Sequence[int], offsets: Sequence[int], ids: Sequence[int]
+) -> None:
+    order = sorted(range(len(found)), key=found.__getitem__)
+    place = 0
+    for line in order:
+        while place < len(offsets) and offsets[place] < found[line]:
+            check.complain(f"the record at byte {offsets[place]} is not in it")
+            place += 1
+        if place == len(offsets) or offsets[place] != found[line]:
+            check.complain(f"key {keys[line]}: no record begins at byte {found[line]}, or a key before leads there")
+            continue
+        check.foreign_keys += keys[line] != ids[place]
+        place += 1
+    if place < len(offsets):
+        check.complain(f"{len(offsets) - place} records from byte {offsets[place]} on are not in it")

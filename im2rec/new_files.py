@@ -18,10 +18,10 @@ _BYTES_ON_THEIR_WAY = 8 << 20
 
 @contextmanager
 def new_files(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
-    """Open files to write that take the places of ``paths`` at the end, in that order; none does if anything is raised.
+    """Open files to write that take the places of `paths` at the end, in that order; none does if anything is raised.
 
-    Until then they have no name where the file system can do that (Linux's ``O_TMPFILE``), and so leave nothing behind
-    however the process ends; else their names begin with a dot and end in ``.part``. Contents are on the disk before
+    Until then they have no name where the file system can do that (Linux's `O_TMPFILE`), and so leave nothing behind
+    however the process ends; else their names begin with a dot and end in `.part`. Contents are on the disk before
     the first name is given. Of several files, those that stood in the places of all but the first are removed before
     the first is replaced: there is no moment at which a new file stands beside an old one. Raises OSError.
     """

@@ -11,20 +11,19 @@ from pathlib import Path
 
 import cv2
 
-from im2rec.list_packing import ListPacker
 from im2rec.new_files import BUFFER_BYTES
-from im2rec.progress import Progress
-from include.recordio.codec_memory import keep_freed_memory
-from include.recordio.image_steps import ImageSteps
+from im2rec.packing import ListPacker, Progress
 from include.recordio.lists import listed_images
+from include.recordio.memory import keep_freed_memory
+from include.recordio.options import ImageOptions
 
 
 def pack_list(path: Path, root: Path, side: int, *, fast_decode: bool = False) -> int:
     """Write the .rec and the .idx beside a list and return the number of records. Raises ValueError for a bad image."""
     cv2.setNumThreads(1)
     keep_freed_memory(largest=32 << 20, kept=256 << 20)
-    steps = ImageSteps(resize=side, fast_decode=fast_decode)
-    packer = ListPacker(listed_images(path, same_width=False), root, steps, pack_label=False, report=_refuse)
+    options = ImageOptions(resize=side, fast_decode=fast_decode)
+    packer = ListPacker(listed_images(path, same_width=False), root, options, pack_label=False, report=_refuse)
     with (
         path.with_suffix(".rec").open("wb", buffering=BUFFER_BYTES) as records,
         path.with_suffix(".idx").open("wb") as index,

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from include.datasets.errors import DatasetError
-from include.recordio.format import decode_image_record
+from include.recordio.format import decode_image_record, read_records
 from include.recordio.header import format_of
-from include.recordio.reader import read_records
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

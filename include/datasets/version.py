@@ -15,9 +15,8 @@ from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
 from include.datasets.layout import Split, VersionLayout
 from include.datasets.unpacked import keep_addresses
-from include.recordio.format import decode_image_record
+from include.recordio.format import decode_image_record, read_records
 from include.recordio.options import ImageOptions
-from include.recordio.reader import read_records
 from include.run_conf.dataset import Negatives
 
 if TYPE_CHECKING:

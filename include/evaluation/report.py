@@ -77,7 +77,7 @@ def _metrics(contents: ReportContents) -> dict[str, Any]:
         "sent": {
             "images": "packed test images",
             "prefix": contents.dataset.layout.test_images_uri,
-            "packing": contents.dataset.packing.model_dump(mode="json"),
+            "packing": contents.dataset.packing.as_dict(),
         },
         **contents.measurement.figures(),
         "epochs": {name: [epoch.model_dump(mode="json") for epoch in epochs] for name, epochs in contents.curves},

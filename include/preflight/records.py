@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from include.datasets.layout import Split, parse_s3_uri
 from include.preflight.findings import Findings
 from include.problems import Problem
-from include.recordio.format import RecordError, decode_image_record
-from include.recordio.reader import read_records
+from include.recordio.format import RecordError, decode_image_record, read_records
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

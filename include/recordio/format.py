@@ -1,13 +1,17 @@
-"""The bytes of RecordIO: records, and the header of a packed image.
+"""RecordIO: the bytes of records and of the images in them, the writer of `.rec` and `.idx`, and the reader.
 
-Sources: dmlc-core ``include/dmlc/recordio.h`` and ``src/recordio.cc``; MXNet 1.9.1 ``python/mxnet/recordio.py``.
+The reader says at which byte a file is damaged.
+
+Sources: dmlc-core `include/dmlc/recordio.h` and `src/recordio.cc`; MXNet 1.9.1 `python/mxnet/recordio.py`.
 """
 
 from __future__ import annotations
 
+import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 MAGIC = b"\x0a\x23\xd7\xce"
 MAX_LENGTH = (1 << 29) - 1
@@ -107,3 +111,142 @@ def _split_at_magics(payload: bytes) -> list[bytes]:
 
 def _padding(length: int) -> bytes:
     return bytes(-length % 4)
+
+
+class BinarySink(Protocol):
+    """Whatever takes bytes in order: a file, a BytesIO, an upload."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+
+class RecordWriter:
+    """Appends records to a binary sink and knows where each one begins.
+
+    `index` takes the lines of the `.idx`; the sinks stay open and belong to the caller.
+    """
+
+    def __init__(self, records: BinarySink, index: BinarySink | None = None) -> None:
+        self._records = records
+        self._index = index
+        self.offset = 0
+        """Bytes written so far: where the next record begins."""
+        self.count = 0
+
+    def write(self, record_id: int, payload: bytes) -> int:
+        """Append one record and return its byte offset. Raises RecordError for a payload of 2^29 bytes or more."""
+        return self.write_framed(record_id, encode_record(payload))
+
+    def write_framed(self, record_id: int, framed: bytes) -> int:
+        """Append a record that `encode_record` framed, in another thread perhaps, and return its byte offset."""
+        offset = self.offset
+        self._records.write(framed)
+        if self._index is not None:
+            self._index.write(index_line(record_id, offset))
+        self.offset += len(framed)
+        self.count += 1
+        return offset
+
+
+def index_line(record_id: int, offset: int) -> bytes:
+    r"""A line of an `.idx` file: `id \t byte offset \n`."""
+    return b"%d\t%d\n" % (record_id, offset)
+
+
+class BinarySource(Protocol):
+    """Whatever gives bytes in order: a file, a BytesIO, the body of an S3 object."""
+
+    def read(self, amount: int, /) -> bytes:
+        """Give at most `amount` bytes, none at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record's payload and the byte at which the record begins."""
+
+    offset: int
+    payload: bytes
+
+
+class DamagedRecordError(RecordError):
+    """RecordIO that cannot be read on: `offset` is the first byte of the damaged part."""
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(f"RecordIO is damaged at byte {offset}: {reason}")
+        self.offset = offset
+
+
+def read_records(source: BinarySource | bytes) -> Iterator[Record]:
+    """Iterate the records of a stream in order, one in memory at a time. Raises DamagedRecordError."""
+    stream = _CountingStream(io.BytesIO(source) if isinstance(source, bytes) else source)
+    while True:
+        start = stream.offset
+        part = _read_part(stream)
+        if part is None:
+            return
+        flag, data = part
+        if flag == WHOLE:
+            yield Record(start, data)
+        elif flag == FIRST:
+            yield Record(start, _read_rest(stream, start, data))
+        else:
+            raise DamagedRecordError(start, "a record begins with the middle or the end of another")
+
+
+def _read_rest(stream: _CountingStream, start: int, first: bytes) -> bytes:
+    parts = [first]
+    length = len(first)
+    while True:
+        offset = stream.offset
+        part = _read_part(stream)
+        if part is None:
+            raise DamagedRecordError(offset, f"the file ends inside the record that began at byte {start}")
+        flag, data = part
+        if flag not in (MIDDLE, LAST):
+            raise DamagedRecordError(offset, f"a new record begins inside the one that began at byte {start}")
+        parts.append(data)
+        length += len(MAGIC) + len(data)
+        if length > MAX_LENGTH:
+            raise DamagedRecordError(start, f"the parts of a record have more than {MAX_LENGTH} bytes")
+        if flag == LAST:
+            return MAGIC.join(parts)
+
+
+def _read_part(stream: _CountingStream) -> tuple[int, bytes] | None:
+    start = stream.offset
+    frame = stream.take(FRAME_SIZE)
+    if not frame:
+        return None
+    if len(frame) < FRAME_SIZE:
+        raise DamagedRecordError(start, f"the file ends {FRAME_SIZE - len(frame)} bytes before the frame does")
+    try:
+        flag, length = decode_frame(frame)
+    except RecordError as error:
+        raise DamagedRecordError(start, str(error)) from None
+    data = stream.take(length + -length % 4)
+    if len(data) < length + -length % 4:
+        raise DamagedRecordError(start, f"the file ends after {len(data)} of the record's {length} bytes and padding")
+    return flag, data[:length] if length % 4 else data
+
+
+class _CountingStream:
+    """Reads exactly as much as asked where the source gives less at a time, and counts."""
+
+    def __init__(self, source: BinarySource) -> None:
+        self._source = source
+        self.offset = 0
+
+    def take(self, amount: int) -> bytes:
+        data = self._source.read(amount) if amount else b""
+        if len(data) < amount:
+            data = self._take_on(data, amount)
+        self.offset += len(data)
+        return data
+
+    def _take_on(self, data: bytes, amount: int) -> bytes:
+        pieces = [data]
+        missing = amount - len(data)
+        while missing and pieces[-1]:
+            pieces.append(self._source.read(missing))
+            missing -= len(pieces[-1])
+        return b"".join(pieces)

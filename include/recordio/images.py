@@ -1,6 +1,6 @@
-"""Source image bytes -> packed image bytes, byte for byte what MXNet 1.9.1's ``im2rec.py`` packs.
+"""Source image bytes -> packed image bytes, those of MXNet 1.9.1's `im2rec.py`; and what is odd about an image.
 
-Source of every step: ``image_encode`` in MXNet's ``tools/im2rec.py`` and ``pack_img`` in its ``recordio.py``.
+Source of every step: `image_encode` in MXNet's `tools/im2rec.py` and `pack_img` in its `recordio.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 from include.recordio.file_parts import HeaderError
 from include.recordio.header import JPEG_START, PNG_START, TIFF_STARTS, ImageHeader, format_of, read_header
+from include.recordio.memory import MOST_WORKING_BYTES, decoding_bytes
 
-if TYPE_CHECKING:  # pydantic, behind ImageOptions, takes longer to load than many images to pack
+if TYPE_CHECKING:
     from cv2.typing import MatLike
 
-    from include.recordio.image_steps import ImageSteps
     from include.recordio.options import ImageOptions
 
 MAX_PIXELS = 1 << 26
@@ -25,20 +25,16 @@ MAX_PIXELS = 1 << 26
 
 A few kilobytes can claim any size, and the memory is taken before the claim is found false.
 """
-MOST_WORKING_BYTES = 1 << 30
-"""Memory that decoding an image may take beside its source: some formats need ten times the pixels."""
-
 JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = b"\xff\xda"
-_STARTS_TRAINING_READS = (JPEG_START, PNG_START, b"BM", *TIFF_STARTS[:2])
+MXNET_STARTS = (JPEG_START, PNG_START, b"BM", *TIFF_STARTS[:2])
+"""How the images begin that MXNet's own OpenCV 3.4 decodes."""
 _READ_FLAGS = {
     1: (cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR),
     2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
     4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
     8: (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
 }
-_KEPT_BY_DECODER = {"AVIF": 12, "JPEG 2000": 16, "WebP": 8, "GIF": 4}
-"""Bytes for each pixel beside the decoded ones."""
 _UNDECODABLE = (
     (0, b"\xff\x0a", "JPEG XL"),
     (4, b"JXL ", "JPEG XL"),
@@ -57,10 +53,23 @@ _UNDECODABLE = (
     (0, b"\x00\x00\x01\x00", "icon"),
     (0, b"<svg", "SVG"),
 )
+_FORMATS = {
+    "jpg": "JPEG",
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "bmp": "BMP",
+    "gif": "GIF",
+    "webp": "WebP",
+    "tif": "TIFF",
+    "tiff": "TIFF",
+    "avif": "AVIF",
+    "jp2": "JPEG 2000",
+}
+_CHANNELS = {1: "gray", 2: "gray with transparency", 4: "colour with transparency"}
 
 
 class ImageError(ValueError):
-    """An image that cannot be packed: ``status`` for the manifest, the message says why."""
+    """An image that cannot be packed: `status` for the manifest, the message says why."""
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
@@ -77,11 +86,11 @@ class PackedImage:
     height: int
 
 
-def accept_image(source: bytes, options: ImageOptions | ImageSteps | None = None) -> ImageHeader:
-    """Return the header of an image that may be decoded, and packed with the options where there are some.
+def accept_image(source: bytes, options: ImageOptions | None = None) -> ImageHeader:
+    """The header of an image that may be decoded, and packed with the options where there are some.
 
-    Raises ImageError with the status ``empty``, ``not_an_image``, ``unsupported``, ``corrupt``, ``too_large`` or
-    ``too_small``.
+    Raises ImageError with the status `empty`, `not_an_image`, `unsupported`, `corrupt`, `too_large` or
+    `too_small`.
     """
     if not source:
         raise ImageError("empty", "the object has no bytes")
@@ -101,22 +110,22 @@ def accept_image(source: bytes, options: ImageOptions | ImageSteps | None = None
                 f"{header.width} x {header.height} pixels: the shorter side is under minimum_side, "
                 f"{options.minimum_side}",
             )
-        _check_pixels(*packed_size(header, options), " once resized")
+        _check_pixels(*options.packed_size(header), " once resized")
     return header
 
 
-def pack_image(source: bytes, options: ImageOptions | ImageSteps, header: ImageHeader | None = None) -> PackedImage:
+def pack_image(source: bytes, options: ImageOptions, header: ImageHeader | None = None) -> PackedImage:
     """Decode, crop, resize and encode one image; safe to call from many threads.
 
-    ``header`` is what ``accept_image`` returned, where the caller asked it before. Raises ImageError with the status
-    ``empty``, ``not_an_image``, ``corrupt``, ``unsupported``, ``too_small`` or ``too_large``.
+    `header` is what `accept_image` returned, where the caller asked it before. Raises ImageError with the status
+    `empty`, `not_an_image`, `corrupt`, `unsupported`, `too_small` or `too_large`.
     """
     if options.pass_through:
         if not source:
             raise ImageError("empty", "the object has no bytes")
         return PackedImage(source, 0, 0)
     header = header or accept_image(source, options)
-    pixels = decode_accepted(source, options.color, reduction(header, options))
+    pixels = decode_accepted(source, options.color, options.reduction(header))
     if options.center_crop:
         pixels = _crop_to_square(pixels)
     if options.resize:
@@ -126,16 +135,16 @@ def pack_image(source: bytes, options: ImageOptions | ImageSteps, header: ImageH
 
 
 def decode_image(source: bytes, color: int = 1) -> MatLike:
-    """Decode as ``cv2.imread`` would decode a file of these bytes: height x width (x channels).
+    """Decode as `cv2.imread` would decode a file of these bytes: height x width (x channels).
 
-    Raises ImageError with the status ``empty``, ``not_an_image``, ``corrupt``, ``unsupported`` or ``too_large``.
+    Raises ImageError with the status `empty`, `not_an_image`, `corrupt`, `unsupported` or `too_large`.
     """
     accept_image(source)
     return decode_accepted(source, color)
 
 
 def decode_accepted(source: bytes, color: int = 1, part: int = 1) -> MatLike:
-    """Decode an image that ``accept_image`` has seen, to a part of its sides. Raises ImageError."""
+    """Decode an image that `accept_image` has seen, to a part of its sides. Raises ImageError."""
     # imread supplies a missing end to a truncated JPEG, imdecode does not, so it is appended here; a decoder never
     # reads past the first end it meets.
     needs_end = source.startswith(JPEG_START) and not source.endswith(JPEG_END)
@@ -153,16 +162,16 @@ def decode_accepted(source: bytes, color: int = 1, part: int = 1) -> MatLike:
 
 
 def readable_size(source: bytes) -> tuple[int, int]:
-    """Return width and height in pixels of an image that is packed as it is.
+    """Width and height in pixels of an image that is packed as it is.
 
     Training decodes the bytes as they are. MXNet's own OpenCV 3.4 reads JPEG, PNG, BMP and TIFF, no WebP, GIF, AVIF or
-    JPEG 2000; readers that call ``imdecode`` take no truncated JPEG. Raises ImageError with the status ``unsupported``,
-    ``corrupt`` or ``not_an_image`` for what it could not read.
+    JPEG 2000; readers that call `imdecode` take no truncated JPEG. Raises ImageError with the status `unsupported`,
+    `corrupt` or `not_an_image` for what it could not read.
     """
     if is_truncated_jpeg(source):
         raise ImageError("corrupt", "the JPEG stops early: packed as it is, training cannot read it")
     height, width = decode_image(source).shape[:2]
-    if not source.startswith(_STARTS_TRAINING_READS):
+    if not source.startswith(MXNET_STARTS):
         raise ImageError("unsupported", "neither JPEG, PNG, BMP nor TIFF: packed as it is, training cannot read it")
     return width, height
 
@@ -174,54 +183,6 @@ def is_truncated_jpeg(source: bytes) -> bool:
     return source.find(JPEG_END, max(source.rfind(_JPEG_SCAN), 0)) < 0
 
 
-def reduction(header: ImageHeader, options: ImageOptions | ImageSteps) -> int:
-    """Return 1, 2, 4 or 8: the part of a JPEG's sides that ``fast_decode`` decodes it to.
-
-    The largest that leaves the short side no shorter than ``resize``. Other formats have no such shortcut.
-    """
-    if not options.fast_decode or not options.resize or options.color < 0 or header.format != "JPEG":
-        return 1
-    return next(part for part in (8, 4, 2, 1) if part == 1 or header.short_side >= options.resize * part)
-
-
-def packed_size(header: ImageHeader, options: ImageOptions | ImageSteps) -> tuple[int, int]:
-    """Return width and height of the packed image."""
-    width, height = header.width, header.height
-    if options.pass_through:
-        return width, height
-    if options.center_crop:
-        width = height = header.short_side
-    if options.resize:
-        short = min(width, height)
-        width, height = width * options.resize // short, height * options.resize // short
-    return width, height
-
-
-def working_bytes(header: ImageHeader, options: ImageOptions | ImageSteps) -> int:
-    """Return how much memory decoding and packing an image takes at most, beside its source bytes."""
-    width, height = packed_size(header, options)
-    resized = width * height * _bytes_of_pixel(header, options.color)
-    return decoding_bytes(header, options.color, reduction(header, options)) + resized
-
-
-def decoding_bytes(header: ImageHeader, color: int = 1, part: int = 1) -> int:
-    """Return how much memory decoding an image takes at most, measured with OpenCV 5 for each format."""
-    decoded = (header.width // part + 1) * (header.height // part + 1) * _bytes_of_pixel(header, color)
-    kept = _KEPT_BY_DECODER.get(header.format, 0)
-    if header.format == "PNG" and header.animated:
-        kept = 3 * header.channels * header.bits // 8  # the frame, the canvas and the one before
-    elif header.progressive:
-        kept = 2 * header.channels  # the coefficients of every scan
-    return 2 * decoded + header.pixels * kept + header.part_bytes  # OpenCV's own, and the array that Python gets of it
-
-
-def _bytes_of_pixel(header: ImageHeader, color: int) -> int:
-    if color >= 0:
-        return 3
-    channels = 4 if header.channels == 2 else header.channels  # gray with transparency is decoded to four
-    return max(3, channels * header.bits // 8)
-
-
 def _check_pixels(width: int, height: int, when: str) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
@@ -229,9 +190,9 @@ def _check_pixels(width: int, height: int, when: str) -> None:
         )
 
 
-def _check_memory(header: ImageHeader, options: ImageOptions | ImageSteps | None) -> None:
+def _check_memory(header: ImageHeader, options: ImageOptions | None) -> None:
     needed = (
-        decoding_bytes(header) if options is None else decoding_bytes(header, options.color, reduction(header, options))
+        decoding_bytes(header) if options is None else decoding_bytes(header, options.color, options.reduction(header))
     )
     if needed > MOST_WORKING_BYTES:
         raise ImageError(
@@ -267,7 +228,7 @@ def _resize_short_edge(pixels: MatLike, short_edge: int) -> MatLike:
         raise ImageError("too_large", f"{width} x {height} pixels cannot be resized: {_reason(error)}") from None
 
 
-def _encode(pixels: MatLike, options: ImageOptions | ImageSteps) -> bytes:
+def _encode(pixels: MatLike, options: ImageOptions) -> bytes:
     if options.encoding == ".jpg":
         parameters = [cv2.IMWRITE_JPEG_QUALITY, options.quality]
     else:  # cv2 takes more than 9 for 9, with a warning for every image
@@ -284,3 +245,57 @@ def _encode(pixels: MatLike, options: ImageOptions | ImageSteps) -> bytes:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
+
+
+def remarks(name: str, source: bytes, header: ImageHeader, packed: PackedImage, options: ImageOptions) -> str | None:
+    """Say what was done to an odd image, or that its name is wrong; None for an ordinary one."""
+    found: list[str] = []
+    ending = name.rpartition(".")[2]
+    if _FORMATS.get(ending.lower(), header.format) != header.format:
+        found.append(f"a {header.format} named .{ending}")
+    if not options.pass_through:
+        found += _changes(source, header, packed, options)
+    return "; ".join(found) or None
+
+
+def _changes(source: bytes, header: ImageHeader, packed: PackedImage, options: ImageOptions) -> list[str]:
+    found: list[str] = []
+    if is_truncated_jpeg(source):
+        found.append("truncated: the missing part is gray")
+    if header.orientation > 1:
+        turned = "turned" if options.color >= 0 else "not turned"
+        found.append(f"{turned} upright: its EXIF orientation is {header.orientation}")
+    elif (header.width > header.height and packed.width < packed.height) or (
+        header.width < header.height and packed.width > packed.height
+    ):
+        found.append("turned upright")
+    found += _converted(header, options) if options.color >= 0 else _lost(header, options)
+    if header.animated:
+        found.append("animated: its first frame")
+    if header.short_side < options.resize:
+        found.append(f"enlarged: its shorter side has {header.short_side} pixels")
+    return found
+
+
+def _converted(header: ImageHeader, options: ImageOptions) -> list[str]:
+    """What became of the channels and bits where the options say how many there are."""
+    found: list[str] = []
+    ordinary, target = ((3,), "three channels") if options.color else ((1, 3), "grayscale")
+    if header.channels not in ordinary:
+        kind = "CMYK" if header.format == "JPEG" and header.channels == 4 else _CHANNELS.get(header.channels)
+        found.append(f"converted to {target} from {kind or header.channels}")
+    if header.bits > 8:
+        found.append(f"reduced from {header.bits} bits a channel")
+    return found
+
+
+def _lost(header: ImageHeader, options: ImageOptions) -> list[str]:
+    """What a JPEG cannot hold of an image that is packed as it is stored."""
+    if options.encoding != ".jpg":
+        return []
+    found: list[str] = []
+    if header.channels in (2, 4) and header.format != "JPEG":
+        found.append("its transparency is lost: a JPEG holds none")
+    if header.bits > 8:
+        found.append(f"cut off at 255: a JPEG holds 8 bits a channel, and it has {header.bits}")
+    return found

@@ -1,6 +1,9 @@
-r"""Read ``.lst`` files: ``index \t labels ... \t path``, a line for each image.
+r"""Read `.lst` files: `index \t labels ... \t path`, a line for each image.
 
-Source: ``read_list`` in MXNet 1.9.1's ``tools/im2rec.py``, which skips every line it cannot read.
+`line_fields` and `label_number` say what a line and a label are; im2rec packs such lists, and a dataset reads them as
+label tables (include.datasets), each with demands of its own.
+
+Source: `read_list` in MXNet 1.9.1's `tools/im2rec.py`, which skips every line it cannot read.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+LEAST_FIELDS = 3
 _LARGEST_ID = (1 << 64) - 1
 _LARGEST_LABEL = 3.4028234663852886e38
 _IDS_IN_BITS = 1 << 28
@@ -37,7 +41,7 @@ class BadLine:
 def read_list(path: Path, *, same_width: bool = False) -> Iterator[ListedImage | BadLine]:
     """Iterate the lines of a list in order, blank ones left out.
 
-    With ``same_width`` a line with more or fewer labels than the first one is bad: MXNet reads one width from a file.
+    With `same_width` a line with more or fewer labels than the first one is bad: MXNet reads one width from a file.
     """
     width = 0
     with path.open(encoding="utf-8", errors="surrogateescape") as lines:
@@ -84,10 +88,10 @@ def listed_images(path: Path, *, same_width: bool) -> Iterator[ListedImage]:
 
 
 def lists_of(prefix: Path) -> list[Path]:
-    """Return the lists that a prefix stands for, in order.
+    """The lists that a prefix stands for, in order.
 
-    Those are ``PREFIX.lst`` and what ``--list`` makes of the prefix: ``_0``, ``_1`` ... for chunks, then ``_train``,
-    ``_val``, ``_test``. Of a folder, all its lists; a file that ends in ``.lst`` stands for itself.
+    Those are `PREFIX.lst` and what `--list` makes of the prefix: `_0`, `_1` ... for chunks, then `_train`,
+    `_val`, `_test`. Of a folder, all its lists; a file that ends in `.lst` stands for itself.
     """
     if prefix.is_dir():
         inside = sorted(path for path in prefix.iterdir() if path.name.endswith(".lst") and path.is_file())
@@ -100,7 +104,7 @@ def lists_of(prefix: Path) -> list[Path]:
 
 
 def lists_like(prefix: Path) -> list[Path]:
-    """Return every list whose name begins with the prefix's: all those that ``im2rec.py`` would pack."""
+    """Every list whose name begins with the prefix's: all those that `im2rec.py` would pack."""
     if not prefix.parent.is_dir():
         return []
     names = (path for path in prefix.parent.iterdir() if path.name.startswith(prefix.name))
@@ -128,9 +132,23 @@ class SeenIds:
         return is_new
 
 
+def line_fields(text: str) -> list[str]:
+    """The fields of a line without the blanks around them: the index, the labels, the path. A list needs three."""
+    return [field.strip() for field in text.strip().split("\t")]
+
+
+def label_number(field: str) -> float | None:
+    """The number of a label; None if it is not a finite number of 32 bits."""
+    try:
+        label = float(field)
+    except ValueError:
+        return None
+    return label if math.isfinite(label) and abs(label) <= _LARGEST_LABEL else None
+
+
 def _parse_line(number: int, text: str) -> ListedImage | BadLine:
-    fields = [field.strip() for field in text.strip().split("\t")]
-    if len(fields) < 3:
+    fields = line_fields(text)
+    if len(fields) < LEAST_FIELDS:
         return BadLine(
             number, f"{len(fields)} field(s) between tabs; an index, one label or more, and a path are needed"
         )
@@ -142,16 +160,8 @@ def _parse_line(number: int, text: str) -> ListedImage | BadLine:
         return BadLine(number, f"the index {record_id} is not between 0 and 2^64 - 1")
     labels = []
     for text_label in fields[1:-1]:
-        label = _label(text_label)
+        label = label_number(text_label)
         if label is None:
             return BadLine(number, f"the label {text_label!r} is no finite number of 32 bits")
         labels.append(label)
     return ListedImage(number, record_id, tuple(labels), fields[-1])
-
-
-def _label(field: str) -> float | None:
-    try:
-        label = float(field)
-    except ValueError:
-        return None
-    return label if math.isfinite(label) and abs(label) <= _LARGEST_LABEL else None

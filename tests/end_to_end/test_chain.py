@@ -17,7 +17,7 @@ from demo.images import SampleImage
 from include.datasets.layout import SPLITS
 from include.datasets.manifest import read_manifest
 from include.datasets.version import DatasetVersion, latest
-from include.recordio.reader import read_records
+from include.recordio.format import read_records
 from tests.support.airflow_home import ROOT
 from tests.support.world import DIGITS, SMALL, World, digits, running_world
 

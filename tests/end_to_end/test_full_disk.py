@@ -14,8 +14,7 @@ from botocore.exceptions import ClientError
 from demo.images import SampleImage
 from include.datasets.packing.shard import pack_shard
 from include.datasets.planning.plan import plan_version
-from include.recordio.format import encode_image_record
-from include.recordio.writer import RecordWriter
+from include.recordio.format import RecordWriter, encode_image_record
 from include.run_conf import RunConf
 from tests.support.local_aws import (
     ALGORITHM_IMAGE,

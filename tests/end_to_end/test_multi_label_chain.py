@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from include.datasets.version import DatasetVersion, held_out_images
-from include.recordio.format import decode_image_record
-from include.recordio.reader import read_records
+from include.recordio.format import decode_image_record, read_records
 from include.retraining import find_retraining
 from include.run_conf import RunConf
 from tests.support.airflow_home import ROOT

@@ -7,10 +7,16 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from im2rec.index_check import check_index
-from im2rec.inspection import inspect_records
-from include.recordio.format import MAGIC, RecordError, decode_image_record, encode_image_record, encode_record
-from include.recordio.reader import DamagedRecordError, read_records
+from im2rec.inspection import check_index, inspect_records
+from include.recordio.format import (
+    MAGIC,
+    DamagedRecordError,
+    RecordError,
+    decode_image_record,
+    encode_image_record,
+    encode_record,
+    read_records,
+)
 from tests.fuzz.bounds import damaged, fuzz, within
 from tests.support.hostile_images import jpeg_of_scans, png
 

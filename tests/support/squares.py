@@ -7,8 +7,7 @@ import io
 import cv2
 import numpy as np
 
-from include.recordio.format import encode_image_record
-from include.recordio.writer import RecordWriter
+from include.recordio.format import RecordWriter, encode_image_record
 
 
 def jpeg(label: int, seed: int, side: int = 28) -> bytes:

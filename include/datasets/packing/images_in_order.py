@@ -13,10 +13,16 @@ import cv2
 
 from include.datasets.manifest import PACKED, ManifestRow
 from include.datasets.packing.fetch import ObjectFetcher
-from include.recordio.codec_memory import DecodingMemory, keep_freed_memory
 from include.recordio.format import MAX_LENGTH
-from include.recordio.images import ImageError, PackedImage, accept_image, pack_image, readable_size, working_bytes
-from include.recordio.remarks import remarks
+from include.recordio.images import (
+    ImageError,
+    PackedImage,
+    accept_image,
+    pack_image,
+    readable_size,
+    remarks,
+)
+from include.recordio.memory import DecodingMemory, keep_freed_memory, working_bytes
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

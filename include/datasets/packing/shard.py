@@ -21,8 +21,7 @@ from include.datasets.multipart import ObjectSink
 from include.datasets.packing.images_in_order import pack_images
 from include.datasets.packing.progress import ProgressMeter, Report, log_progress
 from include.datasets.planning.version_plan import ShardTask, VersionPlan
-from include.recordio.format import encode_image_record
-from include.recordio.writer import BinarySink, RecordWriter
+from include.recordio.format import BinarySink, RecordWriter, encode_image_record
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

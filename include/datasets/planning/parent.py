@@ -33,7 +33,7 @@ def load_parent(
             f"dataset.multi_label is {conf.multi_label}, that of parent version {version.version} "
             f"{version.multi_label}: all records of a version have labels of one kind; build one without a parent"
         )
-    asked, packed = packing.model_dump(), version.packing.model_dump()
+    asked, packed = packing.as_dict(), version.packing.as_dict()
     differing = [f"{name} {packed[name]} -> {asked[name]}" for name in asked if asked[name] != packed[name]]
     if differing:
         raise DatasetError(

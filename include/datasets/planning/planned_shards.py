@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
@@ -50,7 +51,8 @@ def cut_shards(
 
 
 def _fingerprint(plan: VersionPlan, planned: pa.Table) -> str:
-    digest = hashlib.sha256(f"{plan.packing.model_dump_json()}{plan.labels}{plan.multi_label}".encode())
+    packing = json.dumps(plan.packing.as_dict(), separators=(",", ":"))
+    digest = hashlib.sha256(f"{packing}{plan.labels}{plan.multi_label}".encode())
     for name in DIGESTED:
         digest.update(repr(planned[name].to_pylist()).encode())
     return digest.hexdigest()[:16]

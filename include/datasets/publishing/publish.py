@@ -38,8 +38,7 @@ from include.datasets.publishing.plain_lists import write_plain_lists
 from include.datasets.publishing.working_files import remove_working_files
 from include.datasets.report.report import write_report
 from include.datasets.version import DatasetVersion, MeanImage, SplitCounts, find, load
-from include.recordio.format import FRAME_SIZE, encode_image_record
-from include.recordio.writer import index_line
+from include.recordio.format import FRAME_SIZE, encode_image_record, index_line
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -12,11 +12,10 @@ import numpy as np
 from include.datasets.layout import Split, VersionLayout
 from include.datasets.objects import open_store
 from include.datasets.report.report_figures import Integers, PackedImages
-from include.recordio.codec_memory import DecodingMemory
-from include.recordio.format import RecordError, decode_image_record
-from include.recordio.images import ImageError, accept_image, decode_accepted, decoding_bytes, reduction
+from include.recordio.format import RecordError, decode_image_record, read_records
+from include.recordio.images import ImageError, accept_image, decode_accepted
+from include.recordio.memory import DecodingMemory, decoding_bytes
 from include.recordio.options import ImageOptions
-from include.recordio.reader import read_records
 
 if TYPE_CHECKING:
     from cv2.typing import MatLike
@@ -113,7 +112,7 @@ def thumbnail(record: bytes, memory: DecodingMemory) -> bytes:
 
 def _decode(image: bytes, memory: DecodingMemory) -> MatLike:
     header = accept_image(image)
-    part = reduction(header, _AS_SMALL_AS_POSSIBLE)
+    part = _AS_SMALL_AS_POSSIBLE.reduction(header)
     with memory.take(decoding_bytes(header, part=part)):
         return decode_accepted(image, part=part)
 

@@ -22,7 +22,7 @@ def origin(version: DatasetVersion) -> Markup:
             *((_words(name).capitalize(), _said(value)) for name, value in source.items() if name != "addresses"),
             ("Labels", _labels(version)),
             ("Splits", f"{shares}, seed {version.split.seed}"),
-            ("Packing", _options(version.packing.model_dump())),
+            ("Packing", _options(version.packing.as_dict())),
             ("Made with", ", ".join(f"{name} {number}" for name, number in sorted(version.libraries.items()))),
         ]
     )

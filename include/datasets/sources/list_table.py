@@ -12,6 +12,7 @@ from itertools import chain
 from include.datasets.sources.label_rows import TableRow
 from include.datasets.sources.table_formats import FIELD, LabelTableError, RowProblems, checked_path, shortened
 from include.datasets.sources.text_document import text_lines
+from include.recordio.lists import LEAST_FIELDS, label_number, line_fields
 
 LARGEST_CLASS = 1 << 24
 """Labels are floats of 32 bits: from here on two numbers are one."""
@@ -22,7 +23,7 @@ def read_list_rows(uri: str, body: bytes) -> tuple[int, Iterator[TableRow]]:
 
     Raises LabelTableError with the first wrong lines, once the rows are read.
     """
-    lines = ((number, _fields(text)) for number, text in text_lines(FIELD, uri, body) if text.strip())
+    lines = ((number, line_fields(text)) for number, text in text_lines(FIELD, uri, body) if text.strip())
     first = next(lines, None)
     if first is None:
         raise LabelTableError(f"{FIELD} {uri} has no rows: write one for each image")
@@ -49,12 +50,8 @@ def _rows(uri: str, width: int, lines: Iterator[tuple[int, list[str]]]) -> Itera
     problems.check()
 
 
-def _fields(text: str) -> list[str]:
-    return [field.strip() for field in text.strip().split("\t")]
-
-
 def _misshapen(fields: Sequence[str], width: int) -> str | None:
-    if len(fields) < 3:
+    if len(fields) < LEAST_FIELDS:
         return f"has {len(fields)} fields between tabs: write an index, a label or several, and a path"
     if len(fields) != width + 2:
         return f"has {len(fields) - 2} labels, the lines before have {width}"
@@ -65,22 +62,15 @@ def _misshapen(fields: Sequence[str], width: int) -> str | None:
 
 
 def _class_number(cell: str) -> tuple[str, ...] | str:
-    number = _number(cell)
+    number = label_number(cell)
     if number is None or not 0 <= number < LARGEST_CLASS or not number.is_integer():
         return f"has the label {shortened(cell)}: write the number of its class, 0 or above"
     return (str(int(number)),)
 
 
 def _flagged(cells: Sequence[str]) -> tuple[str, ...] | str:
-    numbers = [_number(cell) for cell in cells]
+    numbers = [label_number(cell) for cell in cells]
     wrong = next((place for place, number in enumerate(numbers) if number not in (0.0, 1.0)), None)
     if wrong is not None:
         return f"has {shortened(cells[wrong])} for class {wrong}: of several labels each is 0 or 1, one for each class"
     return tuple(str(place) for place, number in enumerate(numbers) if number)
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None

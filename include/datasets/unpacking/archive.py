@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from include.datasets.sources.system_files import SYSTEM, system_name, system_reason
 from include.datasets.unpacked import unpacked_path
-from include.recordio.reader import BinarySource
+from include.recordio.format import BinarySource
 
 LINK, SPECIAL, UNSAFE = "link", "special_file", "unsafe_path"
 DUPLICATE, TOO_LARGE, UNSUPPORTED = "duplicate_path", "too_large", "unsupported"

@@ -22,11 +22,18 @@ from include.datasets.errors import DatasetError
 from include.datasets.layout import Split
 from include.datasets.objects import ObjectWriter
 from include.datasets.unpacked import UnpackedRecords
-from include.recordio.codec_memory import DecodingMemory
-from include.recordio.format import ImageRecord, RecordError, decode_image_record
-from include.recordio.images import ImageError, accept_image, decoding_bytes, readable_size
-from include.recordio.reader import BinarySource, DamagedRecordError, Record, read_records
-from include.recordio.writer import BinarySink
+from include.recordio.format import (
+    BinarySink,
+    BinarySource,
+    DamagedRecordError,
+    ImageRecord,
+    Record,
+    RecordError,
+    decode_image_record,
+    read_records,
+)
+from include.recordio.images import ImageError, accept_image, readable_size
+from include.recordio.memory import DecodingMemory, decoding_bytes
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from include.datasets.unpacking.archive import (
     Member,
     Refusal,
 )
-from include.recordio.reader import BinarySource
+from include.recordio.format import BinarySource
 
 LARGEST_HEADER = 1 << 20
 """Bytes of all headers before a member: their parts are small, but a sparse file's map goes on as long as it likes."""

@@ -45,8 +45,7 @@ from include.datasets.unpacking.byte_stream import ByteStream, Remote, look_at
 from include.datasets.unpacking.record_files import RecordsUnpacker, parquet, with_names
 from include.datasets.unpacking.tar import TarMembers
 from include.datasets.unpacking.zip import END, LOCAL, ZipMembers
-from include.recordio.reader import BinarySource
-from include.recordio.writer import BinarySink
+from include.recordio.format import BinarySink, BinarySource
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

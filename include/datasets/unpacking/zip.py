@@ -34,7 +34,7 @@ from include.datasets.unpacking.archive import (
     Member,
     Refusal,
 )
-from include.recordio.reader import BinarySource
+from include.recordio.format import BinarySource
 
 LOCAL, DESCRIPTOR, DIRECTORY = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02"
 END, END_64, LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"

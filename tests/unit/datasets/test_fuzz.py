@@ -22,10 +22,9 @@ from include.datasets.layout import SPLITS
 from include.datasets.manifest import read_manifest
 from include.datasets.sources.system_files import system_name
 from include.datasets.version import DatasetVersion
-from include.recordio.format import ImageRecord, decode_image_record
+from include.recordio.format import ImageRecord, decode_image_record, read_records
 from include.recordio.images import ImageError, pack_image, readable_size
 from include.recordio.options import ImageOptions
-from include.recordio.reader import read_records
 from tests.unit.datasets.arbitrary_sources import Photos, Source, label_table, sources
 from tests.unit.datasets.conftest import Bucket
 

@@ -14,9 +14,8 @@ from include.datasets.layout import VersionLayout
 from include.datasets.objects import ObjectWriter
 from include.datasets.packed_test_images import record_id_of, write_packed_test_images
 from include.datasets.version import DatasetVersion, held_out_images
-from include.recordio.format import decode_image_record
+from include.recordio.format import decode_image_record, read_records
 from include.recordio.images import decode_image
-from include.recordio.reader import read_records
 from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import RUN_AFTER, Bucket
 

@@ -25,8 +25,7 @@ from include.datasets.unpacking.addresses import SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
 from include.preflight import check, dataset_problems
-from include.recordio.format import decode_image_record
-from include.recordio.reader import read_records
+from include.recordio.format import decode_image_record, read_records
 from include.run_conf import RunConf
 from tests.support.documents import settings
 from tests.support.pictures import jpeg

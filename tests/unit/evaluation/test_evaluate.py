@@ -86,7 +86,7 @@ def test_the_report_says_what_was_sent(world: Any, evaluation: Evaluation) -> No
     where = f"{world.dataset.uri}images/test/"
     sent = json.loads(world.read(evaluation.metrics_uri))["sent"]
     assert (sent["images"], sent["prefix"]) == ("packed test images", where)
-    assert sent["packing"] == world.dataset.packing.model_dump(mode="json")
+    assert sent["packing"] == world.dataset.packing.as_dict()
     page = world.read(evaluation.report_uri).decode()
     assert f"each test image as it is packed (JPEG of quality 95), from {where}." in page
 

@@ -13,7 +13,7 @@ import pytest
 
 from im2rec.__main__ import main
 from im2rec.inspection import inspect_records
-from include.recordio.reader import read_records
+from include.recordio.format import read_records
 from tests.support.pictures import jpeg, png
 
 NOBODY = 65534

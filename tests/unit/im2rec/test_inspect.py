@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from moto import mock_aws
 
-from im2rec.index_check import check_index
 from im2rec.inspect import main
-from include.recordio.format import encode_image_record, encode_record
-from include.recordio.writer import RecordWriter
+from im2rec.inspection import check_index
+from include.recordio.format import RecordWriter, encode_image_record, encode_record
 from tests.support.pictures import jpeg, png
 
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from include.recordio.format import MAGIC, encode_image_record
+from include.recordio.format import MAGIC, RecordWriter, encode_image_record
 from include.recordio.images import pack_image
 from include.recordio.options import ImageOptions
-from include.recordio.writer import RecordWriter
 from tests.support.pictures import jpeg, readable_images
 
 SUPPORT = Path(__file__).parents[2] / "support"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 
 import pytest
@@ -9,15 +10,26 @@ from hypothesis import strategies as st
 from include.recordio import format as recordio
 from include.recordio.format import (
     MAGIC,
+    DamagedRecordError,
     RecordError,
+    RecordWriter,
     decode_image_record,
     encode_image_record,
     encode_record,
+    read_records,
 )
-from include.recordio.reader import read_records
 
 PIECES = st.one_of(st.binary(max_size=9), st.just(MAGIC), st.just(MAGIC[:2]), st.just(b"abcd"))
 PAYLOADS = st.lists(PIECES, max_size=8).map(b"".join)
+RECORDS = [b"first", b"abcd" + MAGIC + b"efgh" + MAGIC, b"", b"last record"]
+FRAMED = b"".join(map(encode_record, RECORDS))
+
+
+class Trickle(io.BytesIO):
+    """Gives at most three bytes at a time, as a socket may."""
+
+    def read(self, amount: int | None = -1, /) -> bytes:
+        return super().read(min(amount or 0, 3))
 
 
 @pytest.mark.parametrize(
@@ -88,3 +100,76 @@ def test_an_image_record_shorter_than_its_header_says_so(payload: bytes) -> None
 def test_more_labels_than_any_record_has_are_not_read() -> None:
     with pytest.raises(RecordError, match="it announces 200000 labels, at most 100000 are read"):
         decode_image_record(struct.pack("<IfQQ", 200_000, 0, 7, 0) + bytes(800_000))
+
+
+def test_a_stream_that_gives_few_bytes_at_a_time_is_read_whole() -> None:
+    assert [record.payload for record in read_records(Trickle(FRAMED))] == RECORDS
+
+
+def test_records_know_the_byte_they_begin_at() -> None:
+    for record in read_records(FRAMED):
+        assert next(read_records(FRAMED[record.offset :])).payload == record.payload
+
+
+@given(st.integers(1, len(FRAMED) - 1))
+def test_a_file_cut_anywhere_gives_its_whole_records_and_then_the_byte_of_the_damage(end: int) -> None:
+    begins = [record.offset for record in read_records(FRAMED)]
+    whole = [payload for payload, stop in zip(RECORDS, [*begins[1:], len(FRAMED)], strict=True) if stop <= end]
+    read = []
+    try:
+        for record in read_records(FRAMED[:end]):
+            read.append(record.payload)
+        assert end in begins
+    except DamagedRecordError as damage:
+        assert begins[len(whole)] <= damage.offset <= end
+    assert read == whole
+
+
+def test_a_wrong_magic_is_reported_with_its_byte() -> None:
+    first = encode_record(b"first")
+    with pytest.raises(
+        DamagedRecordError, match=f"damaged at byte {len(first)}: expected the magic 0a23d7ce, found 58"
+    ):
+        list(read_records(first + b"X" + encode_record(b"second")[1:]))
+
+
+def test_a_part_without_its_beginning_is_damage() -> None:
+    split = encode_record(b"abcd" + MAGIC)
+    with pytest.raises(DamagedRecordError, match="byte 0: a record begins with the middle or the end"):
+        list(read_records(split[12:]))
+
+
+def test_a_new_record_inside_an_unfinished_one_is_damage() -> None:
+    beginning = encode_record(b"abcd" + MAGIC)[:12]
+    with pytest.raises(DamagedRecordError, match="byte 12: a new record begins inside the one that began at byte 0"):
+        list(read_records(beginning + encode_record(b"whole")))
+
+
+def test_a_record_whose_parts_together_are_too_long_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = b"".join(struct.pack("<4sI", MAGIC, place << 29 | 40) + bytes(40) for place in (1, *[2] * 100, 3))
+    assert len(next(read_records(frames)).payload) == 102 * 40 + 101 * 4
+    monkeypatch.setattr("include.recordio.format.MAX_LENGTH", 1000)
+    with pytest.raises(DamagedRecordError, match="the parts of a record have more than 1000 bytes") as error:
+        next(read_records(frames))
+    assert error.value.offset == 0
+
+
+def test_the_index_leads_to_every_record() -> None:
+    records, index = io.BytesIO(), io.BytesIO()
+    writer = RecordWriter(records, index)
+    payloads = {4: b"four", 9: MAGIC * 3, 2: b""}
+    for record_id, payload in payloads.items():
+        writer.write(record_id, payload)
+
+    assert (writer.count, writer.offset) == (3, len(records.getvalue()))
+    for line in index.getvalue().decode().splitlines():
+        record_id, offset = map(int, line.split("\t"))
+        assert next(read_records(records.getvalue()[offset:])).payload == payloads[record_id]
+
+
+def test_the_concatenation_of_two_files_is_a_file() -> None:
+    first, second = io.BytesIO(), io.BytesIO()
+    RecordWriter(first).write(0, b"one")
+    RecordWriter(second).write(1, b"two")
+    both = first.getvalue() + second.getvalue()
+    assert [record.payload for record in read_records(both)] == [b"one", b"two"]

@@ -9,18 +9,16 @@ import threading
 import pytest
 
 from im2rec.inspection import inspect_records
-from include.recordio.codec_memory import DecodingMemory
 from include.recordio.format import encode_image_record, encode_record
 from include.recordio.images import (
     MAX_PIXELS,
-    MOST_WORKING_BYTES,
     ImageError,
     accept_image,
     decode_image,
-    decoding_bytes,
     pack_image,
     readable_size,
 )
+from include.recordio.memory import MOST_WORKING_BYTES, DecodingMemory, decoding_bytes
 from include.recordio.options import ImageOptions
 from tests.fuzz.bounds import within
 from tests.support.hostile_images import (

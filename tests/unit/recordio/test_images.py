@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import struct
 import zlib
 
@@ -7,14 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from include.recordio.image_steps import ImageSteps
 from include.recordio.images import (
     ImageError,
     accept_image,
     decode_image,
     is_truncated_jpeg,
     pack_image,
-    reduction,
 )
 from include.recordio.options import ImageOptions
 from tests.support.pictures import jpeg, pixels, png, rotated_jpeg
@@ -134,9 +133,9 @@ def test_fast_decoding_never_leaves_less_than_is_asked_for(height: int, width: i
     for crop in (False, True):
         options = ImageOptions(resize=resize, fast_decode=True, center_crop=crop)
         source = jpeg(height, width)
-        assert reduction(accept_image(source, options), options) == part
+        assert options.reduction(accept_image(source, options)) == part
         exact, fast = (
-            pack_image(source, chosen) for chosen in (options.model_copy(update={"fast_decode": False}), options)
+            pack_image(source, chosen) for chosen in (dataclasses.replace(options, fast_decode=False), options)
         )
         assert (fast.width, fast.height) == pytest.approx((exact.width, exact.height), abs=1)
         assert min(fast.width, fast.height) == resize
@@ -154,10 +153,10 @@ def test_fast_decoding_turns_a_photograph_upright_too() -> None:
 
 def test_without_resize_or_for_other_formats_nothing_is_decoded_fast() -> None:
     for source, options in (
-        (jpeg(800, 800), ImageSteps(fast_decode=True)),
+        (jpeg(800, 800), ImageOptions()),
         (png(800, 800), ImageOptions(fast_decode=True, resize=50)),
     ):
-        assert reduction(accept_image(source, options), options) == 1
+        assert options.reduction(accept_image(source, options)) == 1
 
 
 def test_fast_decoding_without_a_size_to_decode_to_is_refused() -> None:

@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from include.recordio.images import accept_image, pack_image
+from include.recordio.images import accept_image, pack_image, remarks
 from include.recordio.options import ImageOptions
-from include.recordio.remarks import remarks
 from tests.support.pictures import jpeg, pixels, png, rotated_jpeg
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.version import held_out_images
-from include.recordio.images import accept_image, pack_image, working_bytes
+from include.recordio.images import accept_image, pack_image
+from include.recordio.memory import working_bytes
 from include.recordio.options import ImageOptions
 from tests.support.pictures import jpeg, png
 from tests.unit.datasets.conftest import Bucket

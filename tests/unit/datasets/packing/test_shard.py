@@ -14,10 +14,9 @@ from include.datasets.packing.images_in_order import pack_images
 from include.datasets.packing.progress import ProgressMeter, ShardProgress
 from include.datasets.packing.shard import ShardResult, pack_shard
 from include.datasets.planning.version_plan import ShardTask
-from include.recordio.format import decode_image_record
+from include.recordio.format import decode_image_record, read_records
 from include.recordio.images import pack_image
 from include.recordio.options import ImageOptions
-from include.recordio.reader import read_records
 from tests.fuzz.bounds import within
 from tests.support.hostile_images import hostile_images, rare_hostile_images
 from tests.support.pictures import jpeg, pixels, png, rotated_jpeg

@@ -15,8 +15,7 @@ from include.datasets.layout import SPLITS
 from include.datasets.planning.growth import find_new_images
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion, held_out_images, load
-from include.recordio.format import decode_image_record
-from include.recordio.reader import read_records
+from include.recordio.format import decode_image_record, read_records
 from include.retraining import dataset_conf
 from include.run_conf import RunConf, RunConfError
 from tests.support.pictures import jpeg

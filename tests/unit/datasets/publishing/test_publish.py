@@ -12,8 +12,7 @@ from include.datasets.packing.shard import pack_shard
 from include.datasets.publishing.publish import publish_version
 from include.datasets.publishing.working_files import remove_working_files
 from include.datasets.version import DatasetVersion, load
-from include.recordio.format import decode_image_record
-from include.recordio.reader import read_records
+from include.recordio.format import decode_image_record, read_records
 from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import RUN_AFTER, Bucket
 

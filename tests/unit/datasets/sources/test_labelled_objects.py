@@ -9,8 +9,7 @@ import pytest
 from include.datasets.planning.growth import find_new_images
 from include.datasets.sources.label_table import LabelTableError
 from include.datasets.version import DatasetVersion, held_out_images
-from include.recordio.format import decode_image_record
-from include.recordio.reader import read_records
+from include.recordio.format import decode_image_record, read_records
 from include.run_conf import DatasetConf
 from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket

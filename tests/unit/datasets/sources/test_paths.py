@@ -14,7 +14,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.sources.paths import readings, split_address
 from include.datasets.sources.source_of_conf import open_source
 from include.datasets.version import DatasetVersion
-from include.recordio.reader import read_records
+from include.recordio.format import read_records
 from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import Report

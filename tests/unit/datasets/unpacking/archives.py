@@ -7,8 +7,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 
-from include.recordio.format import encode_image_record
-from include.recordio.writer import RecordWriter
+from include.recordio.format import RecordWriter, encode_image_record
 
 Files = Mapping[str, bytes]
 

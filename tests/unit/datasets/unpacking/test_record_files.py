@@ -9,8 +9,7 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.objects import ObjectWriter, StoredObjects
 from include.datasets.unpacking.record_files import RecordsUnpacker, parquet
-from include.recordio.format import MAGIC, encode_image_record
-from include.recordio.writer import RecordWriter
+from include.recordio.format import MAGIC, RecordWriter, encode_image_record
 from tests.support.pictures import jpeg, png
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.unpacking.archives import rec_of

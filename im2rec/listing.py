@@ -1,20 +1,50 @@
-"""Make ``.lst`` files of a folder, byte for byte those of ``im2rec.py --list``.
+"""Make the `.lst` files of a folder (`im2rec --list`), byte for byte those of `im2rec.py --list`.
 
-Source: ``list_image``, ``write_list`` and ``make_list`` in MXNet 1.9.1's ``tools/im2rec.py``.
+Source: `list_image`, `write_list` and `make_list` in MXNet 1.9.1's `tools/im2rec.py`.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from im2rec import FAILED, WRITTEN, WRITTEN_IN_PART, Say
 from im2rec.new_files import new_files
 
 _SEED = 100
+
+
+def make_lists(parsed: argparse.Namespace, say: Say) -> int:
+    """Write the lists of a root and return the exit status; labels of folders go to standard output."""
+    root, prefix = Path(parsed.root), Path(parsed.prefix)
+    try:
+        contents = find_images(root, parsed.exts, recursive=parsed.recursive)
+        for problem in contents.problems:
+            say(f"{root}: {problem}")
+        if not contents.images:
+            say(f"{root}: no image with the extension {' or '.join(parsed.exts)}{_elsewhere(parsed)}")
+            return FAILED
+        if contents.problems and not parsed.skip_bad:
+            say(f"{prefix}: {len(contents.problems):,} problems, no list is written; --skip-bad leaves them out")
+            return FAILED
+        lists = share_out(
+            contents.images, ListShares(parsed.chunks, parsed.train_ratio, parsed.test_ratio), shuffle=parsed.shuffle
+        )
+        paths = write_lists(prefix, lists)
+    except OSError as error:
+        say(f"{error.filename or prefix}: {error.strerror}: no list is written")
+        return FAILED
+    for folder, label in contents.labels.items():
+        sys.stdout.write(f"{folder} {label}\n")
+    listed = {path: len(images) for path, (_, images) in zip(paths, lists, strict=True)}
+    _tell(contents, listed, parsed, say)
+    return WRITTEN_IN_PART if contents.problems else WRITTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +76,10 @@ class ListShares:
 
 
 def find_images(root: Path, suffixes: Sequence[str], *, recursive: bool) -> FolderContents:
-    """Find the images of a folder, sorted by name, with a label for each folder where ``recursive``.
+    """Find the images of a folder, sorted by name, with a label for each folder where `recursive`.
 
     What cannot be listed (folders without permission, links that lead nowhere or back up, names a list cannot hold)
-    stands in ``problems``.
+    stands in `problems`.
     """
     contents = FolderContents()
     for folder, name in _files(root, recursive=recursive, problem=contents.problems.append):
@@ -94,8 +124,27 @@ def write_lists(prefix: Path, lists: Sequence[tuple[str, Sequence[FoundImage]]])
     return paths
 
 
+def _tell(contents: FolderContents, listed: dict[Path, int], parsed: argparse.Namespace, say: Say) -> None:
+    """Tell of lists without images and of images without a list, which im2rec.py makes without a word."""
+    for path, images in listed.items():
+        if not images:
+            say(f"{path}: no image is left for this list")
+        elif not parsed.silent:
+            say(f"{path}: {images:,} images")
+    unlisted = len(contents.images) - sum(listed.values())
+    if unlisted:
+        say(f"{unlisted:,} images are in no list: shares of a list are rounded down")
+    if contents.others and not parsed.silent:
+        kinds = ", ".join(f"{count:,} {suffix or 'without one'}" for suffix, count in contents.others.most_common(5))
+        say(f"{contents.others.total():,} files with other extensions are in no list: {kinds}")
+
+
+def _elsewhere(parsed: argparse.Namespace) -> str:
+    return " in it or below" if parsed.recursive else " in it; --recursive looks into its folders"
+
+
 def _parts(chunk: Sequence[FoundImage], length: int, shares: ListShares) -> Iterator[tuple[str, Sequence[FoundImage]]]:
-    """Share a chunk out; the last one may be shorter than ``length``, of which im2rec.py takes the shares."""
+    """Share a chunk out; the last one may be shorter than `length`, of which im2rec.py takes the shares."""
     if shares.train == 1.0:
         yield "", chunk
         return

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from im2rec.progress import Progress
+from im2rec.packing import Progress
 
 
 class Terminal(io.StringIO):
