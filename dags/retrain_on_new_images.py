@@ -28,7 +28,6 @@ from airflow.sdk import DAG
 
 from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import run_conf_params
-from image_classification.schedules import on_new_images
 from image_classification.stages.dataset import dataset
 from image_classification.stages.deployment import deployment
 from image_classification.stages.evaluation import evaluation
@@ -36,6 +35,7 @@ from image_classification.stages.registration import registration
 from image_classification.stages.training import training
 from image_classification.tasks.growth import find_new_images, has_gained
 from image_classification.tasks.summary import summarise
+from image_classification.triggers.new_images import on_new_images
 
 with DAG(
     "retrain_on_new_images",

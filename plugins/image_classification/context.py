@@ -1,17 +1,82 @@
-"""AWS clients of tasks and triggers: the deployment's connection and region, the same before and after a deferral."""
+"""What a running task works with: its run, the installation's settings, AWS clients, and what must stay out of logs.
+
+The settings are the Airflow Variable `image_classification`, read inside tasks; a DAG file reads no more of it than the
+queue.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Variable, get_current_context
+from airflow.sdk.log import mask_secret
+
+from include.sagemaker.naming import Run
+
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    from airflow.sdk import Context
+    from mypy_boto3_s3 import S3Client
 
+    from include.datasets.unpacking.addresses import SourcePolicy
+    from include.preflight import Clients
+    from include.problems import Problem
+    from include.run_conf import RunConf
     from include.settings import Settings
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "image_classification"
+QUEUE_SETTINGS = ("queue_url", "region", "aws_conn_id", "poll_seconds")
+
+
+@dataclass(frozen=True)
+class RunningTask:
+    """A running task: `airflow` is Airflow's own context of it, `settings` are the installation's."""
+
+    airflow: Context
+    settings: Settings
+    access: AwsAccess
+
+    @classmethod
+    def of(cls, airflow: Context) -> RunningTask:
+        """The context of the task that Airflow describes so.
+
+        Raises AirflowFailException with every setting that is missing or wrong.
+        """
+        settings = load_settings()
+        return cls(airflow, settings, AwsAccess.of(settings))
+
+    @classmethod
+    def current(cls) -> RunningTask:
+        """The context of the task that calls this; raises as `of` does."""
+        return cls.of(get_current_context())
+
+    @property
+    def run(self) -> Run:
+        """The run of the task, and which of its tasks it is."""
+        return Run.of_task(self.airflow["ti"])
+
+    @property
+    def source_policy(self) -> SourcePolicy:
+        """What the installation allows of sources; every secret in an address is masked before the address is used."""
+        from include.datasets.unpacking.addresses import SourcePolicy
+
+        return SourcePolicy.of(self.settings, hide=mask_secret)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of one service (`sagemaker`, `logs`, `s3`, ...)."""
+        return self.access.client(service)
+
+    def hand_on(self, key: str, document: Any) -> None:
+        """Hand on a document beside the one that the task returns."""
+        self.airflow["ti"].xcom_push(key=key, value=document)
 
 
 @dataclass(frozen=True)
@@ -25,7 +90,7 @@ class AwsAccess:
 
     @classmethod
     def of(cls, settings: Settings) -> AwsAccess:
-        """The access that the deployment's settings name."""
+        """The access that the installation's settings name."""
         return cls(aws_conn_id=settings.aws_conn_id, region_name=settings.region)
 
     def as_fields(self) -> dict[str, Any]:
@@ -37,7 +102,7 @@ class AwsAccess:
         return json.dumps(self.as_fields(), sort_keys=True)
 
     def hook(self, service: str) -> AwsBaseHook:
-        """The provider's hook for one service (`sagemaker`, `logs`, `s3`, ...)."""
+        """The provider's hook for one service."""
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
         return AwsBaseHook(
@@ -63,3 +128,90 @@ class AwsAccess:
         """An aiobotocore client of one service, once it is entered."""
         client: AbstractAsyncContextManager[Any] = await self.hook(service).get_async_conn()
         return client
+
+    def quick_clients(self) -> Clients:
+        """Clients that give up after seconds, for services that a run can do without.
+
+        They share one session, as each of its own would read botocore's tables and take on the connection's role again.
+        """
+        from botocore.config import Config
+
+        from include.preflight import CLIENT_CONFIG
+
+        hook = self.hook("s3")
+        connection = hook.conn_config
+        session: Any = hook.get_session()
+        config = hook.config.merge(Config(**CLIENT_CONFIG))
+
+        def client(service: str, region: str | None = None) -> Any:
+            return session.client(
+                service,
+                region_name=region or connection.region_name,
+                endpoint_url=connection.get_service_endpoint_url(service),
+                verify=hook.verify,
+                config=config,
+            )
+
+        return client
+
+
+def load_settings() -> Settings:
+    """The installation's settings.
+
+    Raises AirflowFailException with everything that is missing or wrong: a retry reads the same Variable.
+    """
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from include.settings import SettingsError
+
+    settings, problems = read_settings()
+    if problems:
+        raise AirflowFailException(str(SettingsError(problems)))
+    return settings
+
+
+def read_settings() -> tuple[Settings, list[Problem]]:
+    """The installation's settings without those that have a problem, and all problems."""
+    from include.settings import Settings
+
+    return Settings.read(Variable.get(VARIABLE, default=None))
+
+
+def queue_settings() -> dict[str, Any]:
+    """What a DAG file needs to watch the queue, `queue_url` first; empty if no queue is set.
+
+    Never raises: a Variable that is missing or wrong must not take the DAG out of the UI, where its tasks report what
+    is wrong with it.
+    """
+    try:
+        content = json.loads(Variable.get(VARIABLE, default=None) or "{}")
+    except Exception:  # noqa: BLE001  (secrets backends raise whatever they like)
+        log.warning("The Variable %s could not be read: new images are looked for on schedule only.", VARIABLE)
+        return {}
+    if not isinstance(content, dict) or not content.get("queue_url"):
+        return {}
+    return {name: content[name] for name in QUEUE_SETTINGS if name in content}
+
+
+def asked_conf() -> Mapping[str, Any]:
+    """The run conf with which a person or another system started the run, as it was given."""
+    return get_current_context()["dag_run"].conf or {}
+
+
+def hide_queries(conf: RunConf, problems: Iterable[Problem] = ()) -> None:
+    """Keep the queries of a run conf's web addresses out of this task's log, also of those that were refused."""
+    from include.web_addresses import secrets_of
+
+    known = conf.has("dataset") and conf.dataset.has("source")
+    addresses = [*(conf.dataset.source if known else ()), *(problem.value for problem in problems)]
+    for address in addresses:
+        for secret in secrets_of(address) if isinstance(address, str) else ():
+            mask_secret(secret)
+
+
+def sealed_conf(s3: S3Client, conf: RunConf, data_bucket: str) -> RunConf:
+    """The run conf as tasks hand it on: the queries of its web addresses are kept in S3 and leave a reference."""
+    from include.datasets.unpacked import keep_queries
+
+    dataset = keep_queries(s3, conf.dataset, data_bucket)
+    return conf if dataset is conf.dataset else conf.model_copy(update={"dataset": dataset})

@@ -84,7 +84,7 @@ class WrittenLink(BaseOperatorLink):
         """The page of what a task that has ended well wrote; empty for any other."""
         from airflow.sdk.execution_time.xcom import XCom
 
-        from image_classification.deployment_settings import load_settings
+        from image_classification.context import load_settings
 
         document = XCom.get_value(ti_key=ti_key, key=self.handed_on)
         address = self.address(document) if document else None

@@ -1,14 +1,22 @@
-"""What went wrong with a job, told so that a person needs no console, and whether trying again can help."""
+"""What went wrong with a job, in words that need no console, and whether trying again can help.
+
+An account whose quota is used up is no failure yet: other jobs hold the machines, and may give them back. Sources:
+"Amazon SageMaker AI endpoints and quotas"; the message of ResourceLimitExceeded, "The account-level service limit
+'ml.g5.xlarge for training job usage' is 2 Instances, with current utilization of 2 Instances and a request delta of 1
+Instances."
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from image_classification.operators.quota import FULL, AccountFullError
 from include.sagemaker.job_kinds import JobKind
+from include.sagemaker.naming import by_machine, machine_of
 
 LAST_LINES = 20
 HOPELESS = ("ClientError", "AlgorithmError")
@@ -34,6 +42,15 @@ REFUSED = frozenset(
     }
 )
 """Error codes of requests that AWS refuses however often they are sent."""
+
+FULL = "ResourceLimitExceeded"
+PATIENCE = timedelta(hours=6)
+"""How long a task waits for its turn."""
+
+LONGEST_WAIT = timedelta(minutes=10)
+SHARE_OF_ELAPSED = 0.5
+
+LIMIT = re.compile(r"limit '(?P<quota>[^']+)' is (?P<limit>\d+)\b.*?request delta of (?P<asked>\d+)\b", re.DOTALL)
 
 
 def job_failure(
@@ -65,7 +82,7 @@ def was_stopped_by_hand(kind: JobKind, description: Mapping[str, Any]) -> bool:
 def refused_request(kind: JobKind, name: str, error: Any) -> AirflowException:
     """The error of a request that AWS answered with an error; `error` is botocore's ClientError.
 
-    An AccountFullError where others hold the machines; after every other error but the REFUSED a retry may help.
+    An AccountFullError if others hold the machines; after every other error but the REFUSED a retry may help.
     """
     code = error.response["Error"]["Code"]
     message = f"AWS did not take the {kind.noun} {name}: {error}"
@@ -74,14 +91,36 @@ def refused_request(kind: JobKind, name: str, error: Any) -> AirflowException:
     return AirflowFailException(message) if code in REFUSED else AirflowException(message)
 
 
+class AccountFullError(AirflowException):
+    """AWS takes no further job of this kind just now."""
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the quota is too small for the job also when no other runs."""
+        found = LIMIT.search(str(self))
+        return found is not None and int(found["asked"]) > int(found["limit"])
+
+    @property
+    def remedy(self) -> str:
+        """What a person can do about it."""
+        found = LIMIT.search(str(self))
+        quota = f"'{found['quota']}'" if found else "of the instance type"
+        return f"Raise the quota {quota} in Service Quotas, or choose another resources.instance_type."
+
+
+def seconds_to_wait(poll_seconds: float, waited: float) -> float | None:
+    """Seconds until the next try, further and further apart; None when the patience is at its end."""
+    if waited >= PATIENCE.total_seconds():
+        return None
+    return min(max(2 * poll_seconds, SHARE_OF_ELAPSED * waited), LONGEST_WAIT.total_seconds())
+
+
 def last_log_lines(logs: Any, kind: JobKind, name: str) -> list[str]:
     """The end of a job's log in CloudWatch Logs, empty if it has none that can be read.
 
     Of several machines each one's last lines, a machine after the other, with its name before every line.
     """
     from botocore.exceptions import BotoCoreError, ClientError
-
-    from include.sagemaker.naming import by_machine, machine_of
 
     if kind.log_group is None:
         return []

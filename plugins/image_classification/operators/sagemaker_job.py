@@ -1,50 +1,44 @@
-"""A job that costs money: started once, found again by its name, waited for without a worker, stopped when killed."""
+"""Jobs that cost money: started once, found again by their name, waited for without a worker, stopped when killed.
+
+What a job read and wrote is reported to OpenLineage if its provider is installed. Sources: the provider's
+"Implementing OpenLineage in operators"; OpenLineage's naming of datasets in S3: namespace `s3://BUCKET`, name the key.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralError, TaskDeferralTimeout
 
-from image_classification.context import AwsAccess
+from image_classification.context import RunningTask
 from image_classification.defaults import JOBS_POOL
-from image_classification.deployment_settings import load_settings
+from image_classification.links import WrittenLink
 from image_classification.operators.job_failure import (
+    PATIENCE,
+    AccountFullError,
     job_failure,
     last_log_lines,
     refused_request,
+    seconds_to_wait,
     was_stopped_by_hand,
 )
-from image_classification.operators.lineage import inputs_of, operator_lineage, outputs_of
-from image_classification.operators.quota import PATIENCE, AccountFullError, seconds_to_wait
 from image_classification.operators.waiting import WaitingOperator
-from include.sagemaker.job_kinds import ACTIVE
+from include.sagemaker.job_kinds import ACTIVE, TRAINING, TRANSFORM, TUNING
+from include.sagemaker.naming import job_name
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.sagemaker.naming import Run
-    from include.settings import Settings
-
-
-@dataclass(frozen=True)
-class JobOrder:
-    """What a request is built from: name, run, deployment, and what earlier tasks handed over."""
-
-    name: str
-    run: Run
-    access: AwsAccess
-    settings: Settings
-    inputs: Mapping[str, Any]
-
+Request = Callable[[str, RunningTask, Mapping[str, Any]], Mapping[str, Any]]
+"""Builds the body of a create call from the job's name, the running task and the documents of earlier tasks."""
 
 STOPPING_SECONDS = 300.0
 """How long after a clear its kill may take to end the job: SageMaker gives a container two minutes."""
 
-Request = Callable[[JobOrder], Mapping[str, Any]]
+MODEL_LINK = WrittenLink("Model in S3", lambda job: job["artifact"])
+ANSWERS_LINK = WrittenLink("Answers in S3", lambda job: f"{job['output'].rstrip('/')}/")
 
 
 class SageMakerJobOperator(WaitingOperator):
@@ -54,7 +48,7 @@ class SageMakerJobOperator(WaitingOperator):
     jobs that failed or were stopped, so that there is never a second job while the first may live. Past a job that
     would fail the same way again it grows only when a person asks for it, by clearing the task.
 
-    :param request: builds the body of the create call, with the name in it; raising AirflowSkipException skips the task
+    :param request: builds the body of the create call; raising AirflowSkipException skips the task
     """
 
     longest_name: ClassVar[int] = 63
@@ -62,37 +56,36 @@ class SageMakerJobOperator(WaitingOperator):
     def __init__(self, *, request: Request, pool: str = JOBS_POOL, **kwargs: Any) -> None:
         super().__init__(pool=pool, **kwargs)
         self.request = request
-        self._started: tuple[AwsAccess, str] | None = None
+        self._started: tuple[RunningTask, str] | None = None
         self._done: Mapping[str, Any] | None = None
 
-    def result(self, access: AwsAccess, description: Mapping[str, Any]) -> dict[str, Any]:
+    def result(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
         """The small JSON document that the task hands on."""
         raise NotImplementedError
 
-    def failure(self, access: AwsAccess, name: str, description: Mapping[str, Any]) -> AirflowException:
+    def failure(self, running: RunningTask, name: str, description: Mapping[str, Any]) -> AirflowException:
         """The error of a job that did not complete, with the end of its log."""
-        return job_failure(self.kind, name, description, last_log_lines(access.client("logs"), self.kind, name))
+        return job_failure(self.kind, name, description, last_log_lines(running.client("logs"), self.kind, name))
 
     def execute(self, context: Context, waited: float = 0.0) -> dict[str, Any]:
         """Attach or create, then wait deferred; a job that is done already is handed on at once.
 
         If the account is full, the task waits for its turn, deferred too; `waited` is how many seconds it has already.
         """
-        settings = load_settings()
-        access = AwsAccess.of(settings)
+        running = RunningTask.of(context)
         try:
-            name, description, created = self._attach_or_create(access, settings, context)
+            name, description, created = self._attach_or_create(running)
         except AccountFullError as full:
-            return self._wait_for_its_turn(full, settings, waited)
-        self._started = (access, name)
-        self.point_at(name, settings, context)
+            return self._wait_for_its_turn(running, full, waited)
+        self._started = (running, name)
+        self.point_at(running, name)
         if self.kind.status(description) == self.kind.done:
             self.log.info("The %s %s is done already: using its result.", self.kind.noun, name)
-            return self._hand_on(access, description)
+            return self._hand_on(running, description)
         from include.sagemaker.answers import time_at_aws
 
         attached = None if created else time_at_aws(description)
-        return self.wait_for(access, name, settings, "execute_complete", attached=attached)
+        return self.wait_for(running, name, "execute_complete", attached=attached)
 
     def execute_when_free(
         self,
@@ -108,67 +101,64 @@ class SageMakerJobOperator(WaitingOperator):
         self, context: Context, event: Mapping[str, Any], attached: float | None = None
     ) -> dict[str, Any]:
         """Hand on the result of the finished job, or say what went wrong with it; `attached` is when it was found."""
-        settings, name = load_settings(), self.check_event(event)
-        access = AwsAccess.of(settings)
-        self.point_at(name, settings, context)
-        description = self._find(access.client("sagemaker"), name)
+        running, name = RunningTask.of(context), self.check_event(event)
+        self.point_at(running, name)
+        description = self._find(running.client("sagemaker"), name)
         if description is None:
             raise self.forgotten(name)
         if self.kind.status(description) == self.kind.done:
-            return self._hand_on(access, description)
+            return self._hand_on(running, description)
         if _stopped_for_an_earlier_try(self.kind.status(description), description, attached):
             self.log.info("The %s %s was stopped with the try that started it.", self.kind.noun, name)
             return self.execute(context)
-        raise self.failure(access, name, description)
+        raise self.failure(running, name, description)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume as Airflow does; where its waiting failed for good, stop the job nobody waits for any more."""
+        """Resume as Airflow does; if its waiting failed for good, stop the job, which no task waits for any more."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            self._stop_what_lives(context)
+            self._stop_what_lives(RunningTask.of(context))
             raise
         except TaskDeferralError:
             if context["ti"].try_number > context["ti"].max_tries:
-                self._stop_what_lives(context)
+                self._stop_what_lives(RunningTask.of(context))
             raise
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002
         """What the finished job read and wrote, an OperatorLineage; asked for by the OpenLineage provider."""
         return operator_lineage(inputs_of(self._done or {}), outputs_of(self._done or {}))
 
-    def _hand_on(self, access: AwsAccess, description: Mapping[str, Any]) -> dict[str, Any]:
-        self._done = description
-        return self.result(access, description)
-
     def on_kill(self) -> None:
         """Stop the job: the task was killed while it ran on a worker."""
         if self._started is not None:
-            access, name = self._started
-            self._stop(access.client("sagemaker"), name)
+            running, name = self._started
+            self._stop(running.client("sagemaker"), name)
 
-    def _attach_or_create(
-        self, access: AwsAccess, settings: Settings, context: Context
-    ) -> tuple[str, Mapping[str, Any], bool]:
+    def _hand_on(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
+        self._done = description
+        return self.result(running, description)
+
+    def _attach_or_create(self, running: RunningTask) -> tuple[str, Mapping[str, Any], bool]:
+        """Name and description of the task's job, and whether this try has started it."""
         from include.sagemaker.job_results import is_of_deployment
-        from include.sagemaker.naming import Run
 
-        sagemaker = access.client("sagemaker")
+        sagemaker, bucket = running.client("sagemaker"), running.settings.output_bucket
         before: tuple[str, Mapping[str, Any]] | None = None
         for attempt in itertools.count(1):
-            name = self._name(context, attempt)
+            name = self._name(running, attempt)
             description = self._find(sagemaker, name)
             if description is None:
                 if before is not None:
-                    self._go_on_after(access, *before, context)
-                body = self.request(JobOrder(name, Run.of_task(context["ti"]), access, settings, self.inputs))
-                self._started = (access, name)
+                    self._check_next_attempt(running, *before)
+                body = self.request(name, running, self.inputs)
+                self._started = (running, name)
                 description = self._create(sagemaker, name, body)
-                if is_of_deployment(description, settings.output_bucket):
+                if is_of_deployment(description, bucket):
                     return name, description, True
                 self._started = None
-            if not is_of_deployment(description, settings.output_bucket):
-                self.log.info("The %s %s is another deployment's: taking the next name.", self.kind.noun, name)
+            if not is_of_deployment(description, bucket):
+                self.log.info("The %s %s is another installation's: taking the next name.", self.kind.noun, name)
                 continue
             status = self.kind.status(description)
             if status in ACTIVE or status == self.kind.done:
@@ -177,13 +167,14 @@ class SageMakerJobOperator(WaitingOperator):
             before = (name, description)
         raise AssertionError("attempts are endless")
 
-    def _go_on_after(self, access: AwsAccess, name: str, description: Mapping[str, Any], context: Context) -> None:
-        """Tell that the attempt after this ended one begins; raise its failure where it would only fail again.
+    def _check_next_attempt(self, running: RunningTask, name: str, description: Mapping[str, Any]) -> None:
+        """Log that the attempt after this ended one begins; raise its failure if it would only fail again.
 
         Airflow itself tries a task again whose end it did not hear of, also one that failed for good.
         """
-        if not _is_asked_for(context["ti"], self.retries or 0) and not was_stopped_by_hand(self.kind, description):
-            failure = self.failure(access, name, description)
+        is_asked_for = _is_asked_for(running.airflow["ti"], self.retries or 0)
+        if not is_asked_for and not was_stopped_by_hand(self.kind, description):
+            failure = self.failure(running, name, description)
             if isinstance(failure, AirflowFailException):
                 raise failure
         status = self.kind.status(description)
@@ -202,10 +193,10 @@ class SageMakerJobOperator(WaitingOperator):
         description: Mapping[str, Any] = getattr(sagemaker, self.kind.describe)(**self.kind.named(name))
         return description
 
-    def _wait_for_its_turn(self, full: AccountFullError, settings: Settings, waited: float) -> NoReturn:
+    def _wait_for_its_turn(self, running: RunningTask, full: AccountFullError, waited: float) -> NoReturn:
         from image_classification.triggers.job import PauseTrigger
 
-        wait = seconds_to_wait(settings.poll_seconds, waited)
+        wait = seconds_to_wait(running.settings.poll_seconds, waited)
         if full.is_hopeless or wait is None:
             patience = "" if full.is_hopeless else f" It has not been free for {PATIENCE}."
             raise AirflowFailException(f"{full}{patience} {full.remedy}")
@@ -223,10 +214,8 @@ class SageMakerJobOperator(WaitingOperator):
         except ClientError as error:
             raise refused_request(self.kind, name, error) from error
 
-    def _name(self, context: Context, attempt: int) -> str:
-        from include.sagemaker.naming import job_name
-
-        ti = context["ti"]
+    def _name(self, running: RunningTask, attempt: int) -> str:
+        ti = running.airflow["ti"]
         return job_name(
             dag_id=ti.dag_id,
             run_id=ti.run_id,
@@ -236,17 +225,16 @@ class SageMakerJobOperator(WaitingOperator):
             longest=self.longest_name,
         )
 
-    def _stop_what_lives(self, context: Context) -> None:
+    def _stop_what_lives(self, running: RunningTask) -> None:
         from include.sagemaker.job_results import is_of_deployment
 
-        settings = load_settings()
-        sagemaker = AwsAccess.of(settings).client("sagemaker")
+        sagemaker, bucket = running.client("sagemaker"), running.settings.output_bucket
         for attempt in itertools.count(1):
-            name = self._name(context, attempt)
+            name = self._name(running, attempt)
             description = self._find(sagemaker, name)
             if description is None:
                 return
-            if self.kind.status(description) in ACTIVE and is_of_deployment(description, settings.output_bucket):
+            if self.kind.status(description) in ACTIVE and is_of_deployment(description, bucket):
                 self._stop(sagemaker, name)
 
     def _stop(self, sagemaker: Any, name: str) -> None:
@@ -257,6 +245,108 @@ class SageMakerJobOperator(WaitingOperator):
             self.log.info("Stopped the %s %s.", self.kind.noun, name)
         except ClientError as error:
             self.log.warning("The %s %s could not be stopped: %s", self.kind.noun, name, error)
+
+
+class TrainingJobOperator(SageMakerJobOperator):
+    """A training job; hands on its JobResult."""
+
+    kind = TRAINING
+    operator_extra_links = (*SageMakerJobOperator.operator_extra_links, MODEL_LINK)
+
+    def result(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
+        """The JobResult of the description, with the accuracy of the weights that the job kept."""
+        from include.sagemaker.epochs import epochs_of_job
+        from include.sagemaker.job_results import OBJECTIVE, JobResult
+
+        job = JobResult.of_training_job(description)
+        job = job.with_epochs(epochs_of_job(running.client("logs"), job.name))
+        if job.accuracy is not None:
+            epoch = f", which is that of epoch {job.kept_epoch}" if job.kept_epoch else ""
+            self.log.info("%s of the model of %s%s: %.4f", OBJECTIVE, job.name, epoch, job.accuracy)
+        return job.model_dump(mode="json")
+
+
+class TuningJobOperator(SageMakerJobOperator):
+    """A hyperparameter tuning job; hands on its JobResult, with the training job that left the best model."""
+
+    kind = TUNING
+    operator_extra_links = (*SageMakerJobOperator.operator_extra_links, MODEL_LINK)
+    longest_name = 32
+
+    def result(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
+        """The JobResult of the description, its best job chosen by the weights that each job kept."""
+        from include.training.run_jobs import tuning_result
+
+        result = tuning_result(running.client("sagemaker"), running.client("logs"), description)
+        named = (description.get("BestTrainingJob") or {}).get("TrainingJobName")
+        if result.best_job != named:
+            self.log.info(
+                "AWS names %s as the best, by its last epoch; the best model is %s's.", named, result.best_job
+            )
+        return result.model_dump(mode="json")
+
+    def failure(self, running: RunningTask, name: str, description: Mapping[str, Any]) -> AirflowException:
+        """The error of a tuning job, with what became of its training jobs; their fault is its own."""
+        from include.sagemaker.job_results import JobResult
+        from include.training.run_jobs import listed_jobs
+
+        jobs = [JobResult.of_listed_job(job, {}) for job in listed_jobs(running.client("sagemaker"), name)]
+        told = [f"{job.name} {job.status}: {job.failure_reason or 'no reason given'}" for job in jobs]
+        failed = next((job.name for job in jobs if job.status == "Failed"), None)
+        if failed:
+            told += [f"The log of {failed}:", *last_log_lines(running.client("logs"), TRAINING, failed)]
+        causes = [job.failure_reason or "" for job in jobs]
+        return job_failure(self.kind, name, description, told, causes=causes)
+
+
+class TransformJobOperator(SageMakerJobOperator):
+    """A batch transform job; hands on `name`, `status`, `model` and `output`, where the answers are."""
+
+    kind = TRANSFORM
+    operator_extra_links = (*SageMakerJobOperator.operator_extra_links, ANSWERS_LINK)
+
+    def result(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """The few facts that an evaluation needs."""
+        return {
+            "name": description["TransformJobName"],
+            "status": description["TransformJobStatus"],
+            "model": description["ModelName"],
+            "output": description["TransformOutput"]["S3OutputPath"],
+        }
+
+
+def inputs_of(description: Mapping[str, Any]) -> list[str]:
+    """Addresses that a training, tuning or transform job reads."""
+    definition = description.get("TrainingJobDefinition") or description
+    channels = [channel["DataSource"] for channel in definition.get("InputDataConfig") or ()]
+    if "TransformInput" in description:
+        channels.append(description["TransformInput"]["DataSource"])
+    return [channel["S3DataSource"]["S3Uri"] for channel in channels if "S3DataSource" in channel]
+
+
+def outputs_of(description: Mapping[str, Any]) -> list[str]:
+    """Addresses that the job wrote: the model's artifact, or the answers."""
+    artifact = (description.get("ModelArtifacts") or {}).get("S3ModelArtifacts")
+    answers = (description.get("TransformOutput") or {}).get("S3OutputPath")
+    return [uri for uri in (artifact, answers) if uri]
+
+
+def operator_lineage(inputs: list[str], outputs: list[str]) -> Any:
+    """The provider's OperatorLineage of S3 addresses; None if the provider is not installed."""
+    try:
+        from airflow.providers.common.compat.openlineage.facet import Dataset
+        from airflow.providers.openlineage.extractors import OperatorLineage  # type: ignore[import-not-found]
+    except ImportError:
+        return None
+    return OperatorLineage(
+        inputs=[Dataset(**_openlineage_name(uri)) for uri in inputs],
+        outputs=[Dataset(**_openlineage_name(uri)) for uri in outputs],
+    )
+
+
+def _openlineage_name(uri: str) -> dict[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return {"namespace": f"s3://{bucket}", "name": key.rstrip("/") or "/"}
 
 
 def _is_asked_for(ti: Any, retries: int) -> bool:

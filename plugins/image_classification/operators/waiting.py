@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from image_classification.context import AwsAccess
+from image_classification.context import RunningTask
 from image_classification.links import ConsoleLink, LogLink, ReportsLink, console_url, log_url, s3_page
 from include.sagemaker.job_kinds import JobKind
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from include.settings import Settings
 
 GRACE = timedelta(minutes=5)
 """How much later than the trigger Airflow itself gives up on a deferred task."""
@@ -42,32 +37,32 @@ class WaitingOperator(BaseOperator):
         self.log_url = ""
         self.reports_url = ""
 
-    def point_at(self, name: str, settings: Settings, context: Context) -> None:
+    def point_at(self, running: RunningTask, name: str) -> None:
         """Let the task's links lead to the job or endpoint of this name, and to its run's reports."""
-        from include.sagemaker.naming import Run
+        settings = running.settings
+        self.console_url = console_url(settings.region, self.kind.console_page, name)
+        self.log_url = log_url(settings.region, *self.kind.log_place(name))
+        self.reports_url = s3_page(
+            settings, f"s3://{settings.output_bucket}/{settings.report_prefix(running.run.name)}"
+        )
 
-        region, run = settings.region, Run.of_task(context["ti"])
-        self.console_url = console_url(region, self.kind.console_page, name)
-        self.log_url = log_url(region, *self.kind.log_place(name))
-        self.reports_url = s3_page(settings, f"s3://{settings.output_bucket}/{settings.report_prefix(run.name)}")
-
-    def wait_for(self, access: AwsAccess, name: str, settings: Settings, method: str, **kwargs: Any) -> NoReturn:
-        """Defer until the job or endpoint is final, then go on with `method` and these `kwargs`."""
+    def wait_for(self, running: RunningTask, name: str, method: str, **kwargs: Any) -> NoReturn:
+        """Defer until the job or endpoint is final, then continue with `method` and these `kwargs`."""
         from image_classification.triggers.job import SageMakerJobTrigger
 
         limit = self.execution_timeout
         trigger = SageMakerJobTrigger(
             kind=self.kind.action,
             name=name,
-            poll_seconds=settings.poll_seconds,
+            poll_seconds=running.settings.poll_seconds,
             limit_seconds=limit.total_seconds() if limit else None,
-            access=access.as_fields(),
-            prices=settings.prices,
+            access=running.access.as_fields(),
+            prices=running.settings.prices,
         )
         self.defer(trigger=trigger, method_name=method, kwargs=kwargs, timeout=limit + GRACE if limit else None)
 
     def check_event(self, event: Mapping[str, Any]) -> str:
-        """The name of what was waited for. Raises where the wait ended without a final status."""
+        """The name of what was waited for. Raises if the wait ended without a final status."""
         name = str(event["name"])
         if event["status"] == "TimedOut":
             limit = self.execution_timeout

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import get_current_context, task, task_group
+from airflow.sdk import Asset, task, task_group
 
-from image_classification.assets import DATASET_VERSION
-from image_classification.context import AwsAccess
-from image_classification.deployment_settings import load_settings
+from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
-from image_classification.web_sources import source_policy
 
 if TYPE_CHECKING:
     from include.datasets.packing.progress import ShardProgress
 
 log = logging.getLogger(__name__)
+
+# A URI with a scheme would make every DAG file that names the asset load all of Airflow's providers, 0.3 s of CPU.
+DATASET_VERSION = Asset(name="image-dataset-version", group="image-classification")
+"""A published dataset version; the event's extra holds `name`, `version`, `uri` and `counts`."""
 
 PLAN = "plan"
 VERSION_LINKS = (
@@ -29,17 +30,17 @@ VERSION_LINKS = (
 def list_archives(conf: dict[str, Any]) -> list[dict[str, str]]:
     """The archives and record files of the source whose content was not unpacked yet, or has changed since.
 
-    None where the source is a prefix, or `dataset.version` names a finished version.
+    None if the source is a prefix, or `dataset.version` names a finished version.
     """
     from include.datasets.unpacking.unpack import addresses_to_unpack
     from include.run_conf import RunConf
     from include.web_addresses import shown_address
 
-    settings, wanted = load_settings(), RunConf.from_conf(conf).dataset
+    running, wanted = RunningTask.current(), RunConf.from_conf(conf).dataset
     if wanted.version:
         return []
-    policy = source_policy(settings)
-    addresses = addresses_to_unpack(AwsAccess.of(settings).client("s3"), wanted, settings.data_bucket, policy)
+    bucket = running.settings.data_bucket
+    addresses = addresses_to_unpack(running.client("s3"), wanted, bucket, running.source_policy)
     log.info("%d archives or record files to unpack.", len(addresses))
     return [{"address": address, "shown": shown_address(address)} for address in addresses]
 
@@ -50,13 +51,13 @@ def unpack(conf: dict[str, Any], archive: dict[str, str]) -> dict[str, Any]:
     from include.datasets.unpacking.unpack import unpack_address
     from include.run_conf import RunConf
 
-    settings = load_settings()
+    running = RunningTask.current()
     unpacked = unpack_address(
-        AwsAccess.of(settings).client("s3"),
+        running.client("s3"),
         RunConf.from_conf(conf).dataset,
         archive["address"],
-        settings.data_bucket,
-        source_policy(settings),
+        running.settings.data_bucket,
+        running.source_policy,
     )
     return unpacked.model_dump(mode="json", exclude={"records"})
 
@@ -65,25 +66,25 @@ def unpack(conf: dict[str, Any], archive: dict[str, str]) -> dict[str, Any]:
 def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]]:
     """List the images and decide splits and shards; hands on the shards to map over, and the plan beside them.
 
-    Where `dataset.version` names a finished version there is nothing to plan.
+    If `dataset.version` names a finished version, there is nothing to plan.
     """
     from include.datasets.planning.plan import plan_version
     from include.run_conf import RunConf
 
-    settings, context, wanted = load_settings(), get_current_context(), RunConf.from_conf(conf).dataset
+    running, wanted = RunningTask.current(), RunConf.from_conf(conf).dataset
     if wanted.version:
         log.info("Using version %s of %s.", wanted.version, wanted.name)
-        context["ti"].xcom_push(key=PLAN, value={})  # a document that is None counts as missing
+        running.hand_on(PLAN, {})  # a document that is None counts as missing
         return []
     version_plan = plan_version(
-        AwsAccess.of(settings).client("s3"),
+        running.client("s3"),
         wanted,
-        data_bucket=settings.data_bucket,
-        run_id=f"{context['ti'].dag_id}/{context['ti'].run_id}",
-        run_after=context["dag_run"].run_after,
+        data_bucket=running.settings.data_bucket,
+        run_id=f"{running.run.dag_id}/{running.run.run_id}",
+        run_after=running.airflow["dag_run"].run_after,
         parent=parent,
     )
-    context["ti"].xcom_push(key=PLAN, value=version_plan.model_dump(mode="json"))
+    running.hand_on(PLAN, version_plan.model_dump(mode="json"))
     log.info("%s %s: %d shards to pack.", version_plan.name, version_plan.version, len(version_plan.shards))
     return [shard.model_dump(mode="json") for shard in version_plan.shards]
 
@@ -98,7 +99,7 @@ def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
     from include.datasets.planning.version_plan import ShardTask, VersionPlan
 
     result = pack(
-        AwsAccess.of(load_settings()).client("s3"),
+        RunningTask.current().client("s3"),
         VersionPlan.model_validate(plan),
         ShardTask.model_validate(shard),
         report=_report,
@@ -113,15 +114,16 @@ def publish(conf: dict[str, Any], plan: dict[str, Any], shards: list[dict[str, A
     from include.datasets.planning.version_plan import VersionPlan
     from include.datasets.publishing.publish import publish_version
 
+    running = RunningTask.current()
     if not plan:
-        return finished_version(conf)
+        return finished_version(running, conf)
     version = publish_version(
-        AwsAccess.of(load_settings()).client("s3"),
+        running.client("s3"),
         VersionPlan.model_validate(plan),
         [ShardResult.model_validate(shard) for shard in shards or ()],
     )
     document = version.model_dump(mode="json")
-    get_current_context()["outlet_events"][DATASET_VERSION].extra = {
+    running.airflow["outlet_events"][DATASET_VERSION].extra = {
         name: document[name] for name in ("name", "version", "uri", "counts")
     }
     log.info("Published %s %s with %d images.", version.name, version.version, version.counts.total)
@@ -146,22 +148,21 @@ def use_version(conf: Any) -> Any:
 
 @task(task_id="use_version")
 def find_version(conf: Any) -> dict[str, Any]:
-    """The published version that `dataset.version` names, the newest where it is empty."""
-    return finished_version(conf)
+    """The published version that `dataset.version` names, the newest if it is empty."""
+    return finished_version(RunningTask.current(), conf)
 
 
-def finished_version(conf: dict[str, Any]) -> dict[str, Any]:
-    """The document of the version that `dataset.version` names, of the newest one where it is empty.
+def finished_version(running: RunningTask, conf: dict[str, Any]) -> dict[str, Any]:
+    """The document of the version that `dataset.version` names, of the newest one if it is empty.
 
-    Raises DatasetError where there is none.
+    Raises DatasetError if there is none.
     """
     from include.datasets.errors import DatasetError
     from include.datasets.layout import VersionLayout
     from include.datasets.version import latest, load
     from include.run_conf import RunConf
 
-    settings, wanted = load_settings(), RunConf.from_conf(conf).dataset
-    s3, bucket = AwsAccess.of(settings).client("s3"), settings.data_bucket
+    wanted, s3, bucket = RunConf.from_conf(conf).dataset, running.client("s3"), running.settings.data_bucket
     if wanted.version:
         return load(s3, VersionLayout(bucket, wanted.name, wanted.version).uri).model_dump(mode="json")
     version = latest(s3, bucket, wanted.name)

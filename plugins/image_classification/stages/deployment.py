@@ -7,17 +7,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import get_current_context, task, task_group
+from airflow.sdk import task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
-from image_classification.context import AwsAccess
-from image_classification.deployment_settings import load_settings
+from image_classification.context import RunningTask
 from image_classification.operators.endpoint import EndpointOperator
 
 if TYPE_CHECKING:
     from include.deployment.endpoint import Deployment
-    from include.sagemaker.naming import Run
-    from include.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +40,7 @@ def deployment(conf: Any, dataset: Any, model: Any) -> Any:
     return {"deploy": endpoint.output, "predict": answers, "tear_down": removal}
 
 
-def approved_deployment(inputs: Mapping[str, Any], settings: Settings, run: Run) -> Deployment:
+def approved_deployment(running: RunningTask, inputs: Mapping[str, Any]) -> Deployment:
     """What the endpoint has to serve; the task is skipped for a model that is not approved or not to be deployed."""
     from include.datasets.version import DatasetVersion
     from include.deployment.endpoint import deployment_of
@@ -56,7 +53,7 @@ def approved_deployment(inputs: Mapping[str, Any], settings: Settings, run: Run)
     if not model.approved:
         raise AirflowSkipException(f"{model.group} version {model.version} is {model.approval}")
     dataset = DatasetVersion.model_validate(inputs["dataset"])
-    return deployment_of(model, conf=conf, settings=settings, run=run, dataset=dataset)
+    return deployment_of(model, conf=conf, settings=running.settings, run=running.run, dataset=dataset)
 
 
 @task
@@ -66,8 +63,8 @@ def predict(dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]
     from include.deployment.prediction import predict_held_out
     from include.evaluation.endpoint import endpoint_evaluation
 
-    access, version, name = AwsAccess.of(load_settings()), DatasetVersion.model_validate(dataset), endpoint["name"]
-    runtime, s3 = access.client("sagemaker-runtime"), access.client("s3")
+    running, version, name = RunningTask.current(), DatasetVersion.model_validate(dataset), endpoint["name"]
+    runtime, s3 = running.client("sagemaker-runtime"), running.client("s3")
     predictions = predict_held_out(runtime, s3, endpoint=name, dataset=version)
     for shown in predictions:
         log.info("%s: %s with %.4f, expected %s", shown.image, shown.label, shown.probability, shown.expected)
@@ -83,18 +80,16 @@ def predict(dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]
 
 @task
 def tear_down(conf: dict[str, Any] | None, dataset: dict[str, Any] | None, model: dict[str, Any] | None) -> list[str]:
-    """Delete the endpoint, its configuration and its model where this run deployed one and `endpoint.keep` is off."""
+    """Delete the endpoint, its configuration and its model if this run deployed one and `endpoint.keep` is off."""
     from include.deployment import endpoint as endpoints
     from include.run_conf import RunConf
-    from include.sagemaker.naming import Run
 
     if conf is None or dataset is None or model is None:
         raise AirflowSkipException("this run came to no deployment")
     if RunConf.from_conf(conf).endpoint.keep:
         raise AirflowSkipException("endpoint.keep is on")
-    settings, ti = load_settings(), get_current_context()["ti"]
-    mine = approved_deployment({"conf": conf, "dataset": dataset, "model": model}, settings, Run(ti.dag_id, ti.run_id))
-    sagemaker = AwsAccess.of(settings).client("sagemaker")
-    deleted = endpoints.tear_down(sagemaker, mine.endpoint_name, config=mine.config_name)
+    running = RunningTask.current()
+    mine = approved_deployment(running, {"conf": conf, "dataset": dataset, "model": model})
+    deleted = endpoints.tear_down(running.client("sagemaker"), mine.endpoint_name, config=mine.config_name)
     log.info("Deleted %s.", ", ".join(deleted) or "nothing: the endpoint is gone, or serves what another run deployed")
     return deleted

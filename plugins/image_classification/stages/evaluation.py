@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk import get_current_context, task, task_group
+from airflow.sdk import task, task_group
 
-from image_classification.context import AwsAccess
-from image_classification.deployment_settings import load_settings
+from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
-from image_classification.models import base_model, final_model
-from image_classification.operators.transform_job import TransformJobOperator
-
-if TYPE_CHECKING:
-    from image_classification.operators.sagemaker_job import JobOrder
+from image_classification.operators.sagemaker_job import TransformJobOperator
+from image_classification.stages.training import base_model, final_model
 
 log = logging.getLogger(__name__)
 
@@ -34,30 +31,28 @@ def evaluation(conf: Any, dataset: Any, models: Any) -> Any:
     return with_links(measured, WrittenLink("Report", lambda document: document["report_uri"]))
 
 
-def test_images_transform(order: JobOrder) -> dict[str, Any]:
-    """The batch transform of the packed test images by the model that goes on."""
+def test_images_transform(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The batch transform of the packed test images by the selected model."""
     from include.datasets.packed_test_images import write_packed_test_images
     from include.datasets.version import DatasetVersion
     from include.deployment.model import ensure_model, model_request
     from include.evaluation.transform import payload_mb, transform_request, write_manifest
     from include.run_conf import RunConf
 
-    settings, s3 = order.settings, order.access.client("s3")
-    dataset = DatasetVersion.model_validate(order.inputs["dataset"])
-    model = model_request(
-        final_model(order.inputs["models"]).artifact, settings=settings, run=order.run, dataset=dataset
-    )
+    settings, run, s3 = running.settings, running.run, running.client("s3")
+    dataset = DatasetVersion.model_validate(inputs["dataset"])
+    model = model_request(final_model(inputs["models"]).artifact, settings=settings, run=run, dataset=dataset)
     images = write_packed_test_images(s3, dataset)
     payload_mb(images.largest)  # refuses what no request can hold, before there is a model to clean up
     return transform_request(
-        order.name,
-        model=ensure_model(order.access.client("sagemaker"), model),
-        manifest=write_manifest(s3, images, settings=settings, job=order.name),
+        name,
+        model=ensure_model(running.client("sagemaker"), model),
+        manifest=write_manifest(s3, images, settings=settings, job=name),
         largest=images.largest,
-        conf=RunConf.from_conf(order.inputs["conf"]),
+        conf=RunConf.from_conf(inputs["conf"]),
         settings=settings,
         dataset=dataset,
-        run=order.run,
+        run=run,
     )
 
 
@@ -71,20 +66,18 @@ def evaluate(
     from include.evaluation.leaderboard_page import load_leaderboard
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
-    from include.sagemaker.naming import Run
 
-    settings, ti = load_settings(), get_current_context()["ti"]
-    access = AwsAccess.of(settings)
-    s3 = access.client("s3")
+    running = RunningTask.current()
+    s3 = running.client("s3")
     measured = evaluation_of_answers.evaluate(
         s3,
-        access.client("logs"),
-        job=describe_training_job(access.client("sagemaker"), final_model(models).job),
+        running.client("logs"),
+        job=describe_training_job(running.client("sagemaker"), final_model(models).job),
         best=base_model(models),
         transform_job=transform["name"],
         dataset=DatasetVersion.model_validate(dataset),
-        settings=settings,
-        run=Run(ti.dag_id, ti.run_id),
+        settings=running.settings,
+        run=running.run,
         top_k=RunConf.from_conf(conf).training.hyperparameters.top_k,
         leaderboard=load_leaderboard(s3, models["leaderboard"]),
     )

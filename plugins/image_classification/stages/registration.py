@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import get_current_context, task, task_group
+from airflow.sdk import task, task_group
 
-from image_classification.context import AwsAccess
-from image_classification.deployment_settings import load_settings
+from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
-from image_classification.models import base_model, final_model
+from image_classification.stages.training import base_model, final_model
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +34,16 @@ def register_model(
     from include.evaluation.metrics import Evaluation
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
-    from include.sagemaker.naming import Run
 
-    settings, ti = load_settings(), get_current_context()["ti"]
-    sagemaker, minimum = AwsAccess.of(settings).client("sagemaker"), RunConf.from_conf(conf).promotion.minimum_accuracy
+    running = RunningTask.current()
+    sagemaker, minimum = running.client("sagemaker"), RunConf.from_conf(conf).promotion.minimum_accuracy
     model = registry.register_model(
         sagemaker,
         job=describe_training_job(sagemaker, final_model(models).job),
         evaluation=Evaluation.model_validate(evaluation),
         dataset=DatasetVersion.model_validate(dataset),
-        settings=settings,
-        run=Run.of_task(ti),
+        settings=running.settings,
+        run=running.run,
         minimum_accuracy=minimum,
         base_job=base_model(models).job if models["train_incremental"] else None,
     )

@@ -1,43 +1,47 @@
-"""A dataset version -> the model that goes on: trained or tuned, the best selected, trained on incrementally."""
+"""A dataset version -> the final model of a run: trained or tuned, the best selected, trained further."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
-from image_classification.context import AwsAccess
-from image_classification.deployment_settings import load_settings
+from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
-from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
+from image_classification.operators.sagemaker_job import TrainingJobOperator, TuningJobOperator
 from image_classification.stages.dataset import finished_version
-from image_classification.tasks.check_conf import quick_clients
-from image_classification.tasks.selection import CONF, DATASET, compare_jobs, select_best
 
 if TYPE_CHECKING:
-    from image_classification.operators.sagemaker_job import JobOrder
     from include.datasets.version import DatasetVersion
     from include.preflight import Stage
     from include.problems import Problem
     from include.run_conf import RunConf
     from include.training.best_model import BestModel
+    from include.training.run_jobs import RunJob
 
 log = logging.getLogger(__name__)
 
 TRAINING_ALONE: tuple[Stage, ...] = ("training",)
 
 BASE_TRIAL = "base"
-"""How the one base job is called where the run conf names no trials."""
+"""How the one base job is called if the run conf names no trials."""
+
+CONF, DATASET = "conf", "dataset"
+"""What `select_best` hands on beside the model: the conf and the dataset version that it was trained with."""
+
+NOTHING_PLANNED = "an earlier task failed: no job was started"
+SHOWN = 20
 
 
-@task_group(group_id="training", tooltip="A dataset version -> the model that goes on")
+@task_group(group_id="training", tooltip="A dataset version -> the final model")
 def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
-    """The training stage: returns its tasks' documents by name, and what the model that goes on was trained with.
+    """The training stage: returns its tasks' documents by name, and what the best model was trained with.
 
-    `conf` and `dataset` of the answer are those of the best model's trial. With a `champion` (the document of a
-    BestModel) nothing is trained from scratch: it is the base of the incremental training.
+    A skipped task's document is None; `conf` and `dataset` are those of the best model's trial. With a `champion` (the
+    document of a BestModel) nothing is trained from scratch: it is the base of the incremental training.
     """
     trials: Any = plan_trials(conf, dataset, champion)
     train = TrainingJobOperator.partial(
@@ -71,9 +75,9 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
 
 @task
 def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The base jobs to train, each with its name, conf and dataset version; none where the run only tunes.
+    """The base jobs to train, each with its name, conf and dataset version; none if the run only tunes.
 
-    Everything that only the dataset versions show is looked at here, for all jobs at once and before any is paid for.
+    Everything that only the dataset versions show is checked here, for all jobs at once and before any costs money.
     """
     from include.datasets.version import DatasetVersion
     from include.preflight import PreflightError
@@ -82,13 +86,14 @@ def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[st
     if champion:
         log.info("The run goes on from %s: nothing is trained from scratch.", champion["job"])
         return []
+    running = RunningTask.current()
     run_conf, version = RunConf.from_conf(conf), DatasetVersion.model_validate(dataset)
-    jobs = _base_jobs(run_conf, version)
+    jobs = _base_jobs(running, run_conf, version)
     problems: dict[Problem, None] = {}
     if run_conf.training.mode != "train":
-        problems |= dict.fromkeys(_problems(run_conf, version, with_services=True))
+        problems |= dict.fromkeys(_problems(running, run_conf, version, with_services=True))
     for name, job_conf, learned_from in jobs:
-        for problem in _problems(job_conf, learned_from):
+        for problem in _problems(running, job_conf, learned_from):
             field = f"{problem.field} of trial {name}" if run_conf.training.trials else problem.field
             problems[problem.model_copy(update={"field": field})] = None
     if problems:
@@ -101,73 +106,181 @@ def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[st
     ]
 
 
-def base_training(order: JobOrder) -> dict[str, Any]:
+def base_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The training job of one trial, from scratch."""
     from include.training.job_requests import training_request
 
-    conf, dataset = _conf_and_dataset(order)
-    return training_request(order.name, conf=conf, settings=order.settings, dataset=dataset, run=order.run)
+    conf, dataset = _conf_and_dataset(inputs)
+    return training_request(name, conf=conf, settings=running.settings, dataset=dataset, run=running.run)
 
 
-def tuning(order: JobOrder) -> dict[str, Any]:
-    """The tuning job; skipped where the run only trains, or goes on from a champion."""
+def tuning(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The tuning job; skipped if the run only trains, or trains a champion further."""
     from include.sagemaker.image_uris import image_uri
     from include.training.job_hyperparameters import parameter_ranges, tuning_hyperparameters
     from include.training.job_requests import tuning_request
     from include.training.warm_start import warm_start
 
-    conf, dataset = _conf_and_dataset(order)
-    if champion := order.inputs["champion"]:
+    conf, dataset = _conf_and_dataset(inputs)
+    if champion := inputs["champion"]:
         raise AirflowSkipException(f"this run goes on from {champion['job']}")
     if conf.training.mode == "train":
         raise AirflowSkipException("training.mode is train")
     learned = warm_start(
-        order.access.client("sagemaker"),
+        running.client("sagemaker"),
         conf,
         dataset=dataset,
         ranges=parameter_ranges(conf, dataset),
         static=tuning_hyperparameters(conf, dataset),
-        image=image_uri(order.settings),
+        image=image_uri(running.settings),
     )
     return tuning_request(
-        order.name, conf=conf, settings=order.settings, dataset=dataset, run=order.run, warm_start=learned
+        name, conf=conf, settings=running.settings, dataset=dataset, run=running.run, warm_start=learned
     )
 
 
-def tuned_training(order: JobOrder) -> dict[str, Any]:
+def tuned_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The full training job with the best hyperparameters of the tuning job."""
     from include.sagemaker.job_results import JobResult
     from include.training.best_model import NoUsableJobError
     from include.training.job_requests import training_request
 
-    conf, dataset = _conf_and_dataset(order)
+    conf, dataset = _conf_and_dataset(inputs)
     if conf.training.mode != "tune_then_train":
         raise AirflowSkipException(f"training.mode is {conf.training.mode}")
-    tuning_job = JobResult.model_validate(order.inputs["tune"])
+    tuning_job = JobResult.model_validate(inputs["tune"])
     if not tuning_job.best_job:
         raise NoUsableJobError(f"No job of {tuning_job.name} reached an objective: there is nothing to train with.")
     found = tuning_job.hyperparameters
     told = ", ".join(f"{name} {value}" for name, value in sorted(found.items()))
     log.info("A full job with the hyperparameters of %s: %s.", tuning_job.best_job, told)
-    return training_request(order.name, conf=conf, settings=order.settings, dataset=dataset, run=order.run, tuned=found)
+    return training_request(name, conf=conf, settings=running.settings, dataset=dataset, run=running.run, tuned=found)
 
 
-def incremental_training(order: JobOrder) -> dict[str, Any]:
-    """The training job that goes on from the best model of the run, or from the champion."""
+def incremental_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The training job that trains the best model of the run further, or the champion."""
     from include.training.best_model import BestModel
     from include.training.job_requests import incremental_request
 
-    conf, dataset = _conf_and_dataset(order)
+    conf, dataset = _conf_and_dataset(inputs)
     if not conf.incremental.enabled:
         raise AirflowSkipException("incremental.enabled is off")
-    base = BestModel.model_validate(order.inputs["best"])
-    _check(conf, dataset, parent=base)
-    return incremental_request(
-        order.name, conf=conf, settings=order.settings, dataset=dataset, run=order.run, base=base
+    base = BestModel.model_validate(inputs["best"])
+    _check(running, conf, dataset, parent=base)
+    return incremental_request(name, conf=conf, settings=running.settings, dataset=dataset, run=running.run, base=base)
+
+
+@task(trigger_rule="all_done")
+def select_best(
+    conf: dict[str, Any],
+    dataset: dict[str, Any],
+    champion: dict[str, Any] | None,
+    trials: list[dict[str, Any]] | None,
+) -> dict[str, Any]:
+    """The best of the run's models by the accuracy of what each job kept, among those `training.continue_with` names.
+
+    Jobs that failed or were stopped are named and left out. Raises NoUsableJobError if no job is left.
+    """
+    from include.datasets.version import load
+    from include.run_conf import RunConf
+    from include.training import best_model
+    from include.training.run_jobs import with_epochs
+
+    if trials is None:
+        raise AirflowSkipException(NOTHING_PLANNED)
+    running = RunningTask.current()
+    if champion:
+        log.info("%s, the model of an earlier run, is trained further.", champion["job"])
+        running.hand_on(CONF, conf)
+        running.hand_on(DATASET, dataset)
+        return champion
+    jobs = with_epochs(running.client("logs"), _run_jobs(running, trials))
+    selected = best_model.select_best(jobs, RunConf.from_conf(conf))
+    best = selected.best
+    for place, job in enumerate(selected.ranked[:SHOWN], start=1):
+        log.info("%d. %s %s: %.4f", place, _called(job), best.objective, job.result.accuracy)
+    if len(selected.ranked) > SHOWN:
+        log.info("... and %d more, in the leaderboard.", len(selected.ranked) - SHOWN)
+    for skipped in selected.skipped[:SHOWN]:
+        log.warning("Left out: %s: %s", skipped.job, skipped.reason)
+    log.info("%s is selected: %s.", best.job, best.reason)
+    documents = {trial["trial"]: trial for trial in trials}
+    chosen = documents.get(selected.chosen.trial, {CONF: conf, DATASET: dataset})
+    version = chosen[DATASET]
+    if best.dataset_uri and best.dataset_uri != version["uri"]:
+        # A cleared run finds its jobs again, which may have learned from what was the newest version then.
+        version = load(running.client("s3"), best.dataset_uri).model_dump(mode="json")
+    running.hand_on(CONF, chosen[CONF])
+    running.hand_on(DATASET, version)
+    return best.model_dump(mode="json")
+
+
+@task(trigger_rule="all_done")
+def compare_jobs(
+    conf: dict[str, Any],
+    champion: dict[str, Any] | None,
+    trials: list[dict[str, Any]] | None,
+    best: dict[str, Any] | None,
+) -> str:
+    """Write the leaderboard of all jobs of the run beside its report; also where some of them failed."""
+    from include.evaluation.leaderboard import final_job, read_leaderboard
+    from include.evaluation.leaderboard_page import write_leaderboard
+    from include.run_conf import RunConf
+    from include.sagemaker.job_results import describe_training_job
+    from include.training.best_model import BestModel
+    from include.training.run_jobs import RunJob, training_attempts
+
+    if trials is None:
+        raise AirflowSkipException(NOTHING_PLANNED)
+    running = RunningTask.current()
+    settings, run, sagemaker = running.settings, running.run, running.client("sagemaker")
+    jobs = [] if champion else _run_jobs(running, trials)
+    if champion:
+        jobs.append(RunJob(describe_training_job(sagemaker, champion["job"]), "parent"))
+    jobs += training_attempts(
+        sagemaker, run, "training.train_incremental", "incremental", output_bucket=settings.output_bucket
+    )
+    chosen = BestModel.model_validate(best) if best else None
+    final = final_job(jobs, chosen, trains_further=RunConf.from_conf(conf).incremental.enabled)
+    leaderboard = read_leaderboard(running.client("logs"), jobs, best=chosen, final=final, prices=settings.prices)
+    for line in leaderboard.first_epochs():
+        log.info("%s", line)
+    uri = write_leaderboard(running.client("s3"), leaderboard, settings=settings, run=run)
+    log.info("%d jobs: %s", len(leaderboard.jobs), uri)
+    return uri
+
+
+def base_model(models: dict[str, Any]) -> BestModel:
+    """The best model that was trained from scratch, or the champion; `models` is what the stage returned."""
+    from include.training.best_model import BestModel
+
+    return BestModel.model_validate(models["select_best"])
+
+
+def final_model(models: dict[str, Any]) -> BestModel:
+    """The incremental model if there is one, else the base model."""
+    from include.sagemaker.job_results import JobResult
+    from include.training.best_model import BestModel
+
+    base = base_model(models)
+    if not models["train_incremental"]:
+        return base
+    job = JobResult.model_validate(models["train_incremental"])
+    return BestModel(
+        job=job.name,
+        objective=base.objective,
+        value=job.accuracy,
+        artifact=str(job.artifact),
+        hyperparameters=job.hyperparameters,
+        billable_seconds=job.billable_seconds,
+        trial=base.trial,
+        dataset_uri=job.dataset_uri,
     )
 
 
-def _base_jobs(conf: RunConf, version: DatasetVersion) -> list[tuple[str, RunConf, DatasetVersion]]:
+def _base_jobs(
+    running: RunningTask, conf: RunConf, version: DatasetVersion
+) -> list[tuple[str, RunConf, DatasetVersion]]:
     """Name, conf and dataset version of every base job."""
     from include.datasets.version import DatasetVersion
 
@@ -177,47 +290,79 @@ def _base_jobs(conf: RunConf, version: DatasetVersion) -> list[tuple[str, RunCon
     for trial in conf.training.trials:
         job_conf, learned_from = conf.of_trial(trial), version
         if trial.dataset:
-            learned_from = DatasetVersion.model_validate(finished_version(job_conf.model_dump(mode="json")))
+            learned_from = DatasetVersion.model_validate(finished_version(running, job_conf.model_dump(mode="json")))
             pinned = job_conf.dataset.model_copy(update={"version": learned_from.version})
             job_conf = job_conf.model_copy(update={"dataset": pinned})
         jobs.append((trial.name, job_conf, learned_from))
     return jobs or [(BASE_TRIAL, conf, version)]
 
 
-def _conf_and_dataset(order: JobOrder) -> tuple[RunConf, DatasetVersion]:
+def _conf_and_dataset(inputs: Mapping[str, Any]) -> tuple[RunConf, DatasetVersion]:
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
 
-    return RunConf.from_conf(order.inputs["conf"]), DatasetVersion.model_validate(order.inputs["dataset"])
+    return RunConf.from_conf(inputs["conf"]), DatasetVersion.model_validate(inputs["dataset"])
 
 
-def _problems(conf: RunConf, dataset: DatasetVersion, *, with_services: bool = False) -> tuple[Problem, ...]:
+def _problems(
+    running: RunningTask, conf: RunConf, dataset: DatasetVersion, *, with_services: bool = False
+) -> tuple[Problem, ...]:
     from include.preflight import PreflightError
 
     try:
-        _check(conf, dataset, with_services=with_services)
+        _check(running, conf, dataset, with_services=with_services)
     except PreflightError as error:
         return error.problems
     return ()
 
 
 def _check(
-    conf: RunConf, dataset: DatasetVersion, *, parent: BestModel | None = None, with_services: bool = False
+    running: RunningTask,
+    conf: RunConf,
+    dataset: DatasetVersion,
+    *,
+    parent: BestModel | None = None,
+    with_services: bool = False,
 ) -> None:
-    """What can only be known with the dataset version, before the job is paid for.
+    """What can only be known with the dataset version, before the job costs money.
 
     A search asks the services again: what it learned from may have been made of other data.
     """
     from include.preflight import check
 
-    settings = load_settings()
-    clients = quick_clients(AwsAccess.of(settings))
+    clients = running.access.quick_clients()
     check(
         conf,
-        settings,
+        running.settings,
         s3=clients("s3"),
         dataset=dataset,
         parent=parent,
         clients=clients if with_services else None,
         stages=TRAINING_ALONE,
     )
+
+
+def _run_jobs(running: RunningTask, trials: list[dict[str, Any]]) -> list[RunJob]:
+    """All jobs that a run started, those of failed attempts too, found by their names."""
+    from include.training.run_jobs import training_attempts, tuning_attempts
+
+    sagemaker, run, bucket = running.client("sagemaker"), running.run, running.settings.output_bucket
+    base = [
+        job
+        for index, trial in enumerate(trials)
+        for job in training_attempts(
+            sagemaker,
+            run,
+            "training.train",
+            "base",
+            output_bucket=bucket,
+            map_index=index,
+            trial=str(trial["trial"]),
+        )
+    ]
+    tuned = training_attempts(sagemaker, run, "training.train_tuned", "tuned", output_bucket=bucket)
+    return [*base, *tuning_attempts(sagemaker, run, "training.tune", output_bucket=bucket), *tuned]
+
+
+def _called(job: RunJob) -> str:
+    return f"{job.result.name} ({job.part}{f' {job.trial}' if job.trial else ''})"

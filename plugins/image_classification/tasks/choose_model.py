@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import Param, get_current_context, task
+from airflow.sdk import Param, task
 
-from image_classification.context import AwsAccess
-from image_classification.deployment_settings import load_settings
-from image_classification.web_sources import hide_queries, sealed_conf
+from image_classification.context import RunningTask, asked_conf, hide_queries, sealed_conf
 from include.run_conf import form_fields
 from include.run_conf.sections import ModelConf
 
@@ -36,7 +34,7 @@ def choose_model() -> dict[str, Any]:
     from include.run_conf import RunConf, RunConfError
     from include.run_conf.reading import Reading
 
-    asked = dict(get_current_context()["dag_run"].conf or {})
+    asked = dict(asked_conf())
     choice = Reading.of(ModelConf, {MODEL_VERSION: asked.pop(MODEL_VERSION, None)})
     conf, problems = RunConf.read(asked)
     hide_queries(conf, problems)
@@ -44,9 +42,9 @@ def choose_model() -> dict[str, Any]:
         raise RunConfError([*choice.problems, *problems])
     if not conf.endpoint.deploy:
         raise RunConfError([Problem(field="endpoint.deploy", value=False, remedy="this DAG only deploys: leave it on")])
-    settings, number = load_settings(), ModelConf.model_validate(choice.document()).model_version
-    access, dataset = AwsAccess.of(settings), conf.dataset.name
-    sagemaker = access.client("sagemaker")
+    running, number = RunningTask.current(), ModelConf.model_validate(choice.document()).model_version
+    settings, dataset = running.settings, conf.dataset.name
+    sagemaker, s3 = running.client("sagemaker"), running.client("s3")
     if number is None:
         model = last_approved(sagemaker, settings=settings, dataset=dataset)
     else:
@@ -57,7 +55,7 @@ def choose_model() -> dict[str, Any]:
         raise NoModelError(f"{MODEL_VERSION} = {number}: {model.group} has it as {model.approval}. Approve it first.")
     log.info("%s version %d, accuracy %.4f.", model.group, model.version, model.accuracy)
     return {
-        "conf": sealed_conf(access.client("s3"), conf, settings.data_bucket).model_dump(mode="json"),
+        "conf": sealed_conf(s3, conf, settings.data_bucket).model_dump(mode="json"),
         "model": model.model_dump(mode="json"),
-        "dataset": load(access.client("s3"), model.dataset_uri).model_dump(mode="json"),
+        "dataset": load(s3, model.dataset_uri).model_dump(mode="json"),
     }

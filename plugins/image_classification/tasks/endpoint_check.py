@@ -8,8 +8,7 @@ from typing import Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException
 
-from image_classification.context import AwsAccess
-from image_classification.deployment_settings import load_settings
+from image_classification.context import RunningTask
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +20,10 @@ def measure_endpoint(conf: Any, dataset: Any) -> dict[str, Any]:
     from include.evaluation.endpoint import endpoint_evaluation
     from include.run_conf import RunConf
 
-    access, asked = AwsAccess.of(load_settings()), RunConf.from_conf(conf)
+    running, asked = RunningTask.current(), RunConf.from_conf(conf)
     measured = endpoint_evaluation(
-        access.client("sagemaker-runtime"),
-        access.client("s3"),
+        running.client("sagemaker-runtime"),
+        running.client("s3"),
         endpoint=asked.endpoint_name,
         dataset=DatasetVersion.model_validate(dataset),
     )

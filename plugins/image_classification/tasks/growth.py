@@ -1,39 +1,34 @@
-"""What starts a retraining: has a dataset grown, which model does the training go on from, and is there a gain."""
+"""What starts a retraining: has a dataset grown, which model is trained further, and is there a gain."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import task
 
-from image_classification.context import AwsAccess
-from image_classification.deployment_settings import load_settings
-from image_classification.tasks.check_conf import quick_clients
-from image_classification.web_sources import hide_queries, source_policy
+from image_classification.context import RunningTask, asked_conf, hide_queries
 
 log = logging.getLogger(__name__)
 
 
 @task.short_circuit(multiple_outputs=True)
 def find_new_images() -> dict[str, Any] | None:
-    """The run conf that grows a dataset, its newest version, and its champion; where none grew, all else is skipped.
+    """The run conf that grows a dataset, its newest version, and its champion; if none grew, all else is skipped.
 
-    Looks at all datasets, or at the one that `dataset.name` in the run conf names. Before anything is packed or paid
-    for, the run is looked at as `check_conf` looks at others.
+    All datasets are compared, or the one that `dataset.name` in the run conf names. Before anything is packed or costs
+    money, the run is checked as `check_conf` checks others.
     """
     from include.deployment.registry import RegisteredModel, base_of, last_approved
     from include.preflight import check
     from include.retraining import check_retraining_conf, find_retraining
     from include.run_conf import RunConf
 
-    settings = load_settings()
-    access = AwsAccess.of(settings)
-    asked = RunConf.from_conf(get_current_context()["dag_run"].conf)
+    running, asked = RunningTask.current(), RunConf.from_conf(asked_conf())
     hide_queries(asked)
     check_retraining_conf(asked)
     name = asked.dataset.name if "name" in asked.dataset.model_fields_set else None
-    sagemaker = access.client("sagemaker")
+    settings, sagemaker = running.settings, running.client("sagemaker")
     champions: dict[str, RegisteredModel] = {}
 
     def has_champion(dataset: str) -> bool:
@@ -45,18 +40,18 @@ def find_new_images() -> dict[str, Any] | None:
         return True
 
     found = find_retraining(
-        access.client("s3"),
+        running.client("s3"),
         asked,
         data_bucket=settings.data_bucket,
         dataset=name,
         has_champion=has_champion,
-        policy=source_policy(settings),
+        policy=running.source_policy,
     )
     if found is None:
         log.info("No dataset with an approved model has new images: nothing to do.")
         return None
     champion = champions[found.conf.dataset.name]
-    base, clients = base_of(sagemaker, access.client("logs"), champion), quick_clients(access)
+    base, clients = base_of(sagemaker, running.client("logs"), champion), running.access.quick_clients()
     log.info("%s: %d new images since %s.", found.conf.dataset.name, found.new_images, found.parent)
     log.info("Going on from %s version %d, accuracy %.4f.", champion.group, champion.version, champion.accuracy)
     check(found.conf, settings, s3=clients("s3"), parent=base, clients=clients)
@@ -69,12 +64,12 @@ def find_new_images() -> dict[str, Any] | None:
 
 @task.short_circuit
 def has_gained(dataset: Any) -> dict[str, Any] | None:
-    """The grown version; where all its new images are broken, the training is skipped: it would learn nothing new."""
+    """The grown version; if all its new images are broken, the training is skipped: it would learn nothing new."""
     from include.datasets.version import DatasetVersion
     from include.retraining import gained_images
 
     version = DatasetVersion.model_validate(dataset)
-    gained = gained_images(AwsAccess.of(load_settings()).client("s3"), version)
+    gained = gained_images(RunningTask.current().client("s3"), version)
     if not gained:
         log.warning("No new image of %s could be packed: %s", version.uri, version.statuses)
         return None

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import task
 
-from image_classification.context import AwsAccess
-from image_classification.deployment_settings import load_settings
+from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
-from image_classification.models import base_model, final_model
 
 log = logging.getLogger(__name__)
 
@@ -45,21 +43,20 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
     from include.evaluation.endpoint import EndpointEvaluation
     from include.evaluation.leaderboard_page import load_leaderboard
     from include.evaluation.metrics import Evaluation
-    from include.sagemaker.naming import Run
 
-    settings, ti = load_settings(), get_current_context()["ti"]
-    access = AwsAccess.of(settings)
+    running = RunningTask.current()
+    s3 = running.client("s3")
     endpoint = deployed["deploy"] if deployed else None
     answers = (deployed["predict"] if deployed else None) or {"predictions": [], "evaluation": None}
     jobs: dict[str, Any] = {}
     if models:
         jobs = {
-            "leaderboard": load_leaderboard(access.client("s3"), models["leaderboard"]),
-            "base_job": base_model(models).job,
-            "incremental_job": final_model(models).job if models["train_incremental"] else None,
+            "leaderboard": load_leaderboard(s3, models["leaderboard"]),
+            "base_job": models["select_best"]["job"],
+            "incremental_job": (models["train_incremental"] or {}).get("name"),
         }
     figures = summary.summarise(
-        access.client("sagemaker"),
+        running.client("sagemaker"),
         dataset=DatasetVersion.model_validate(dataset),
         **jobs,
         evaluation=Evaluation.model_validate(evaluation) if evaluation else None,
@@ -68,8 +65,8 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
         endpoint_evaluation=EndpointEvaluation.model_validate(answers["evaluation"]) if answers["evaluation"] else None,
         predictions=[Prediction.model_validate(prediction) for prediction in answers["predictions"]],
     )
-    uri = summary.write_summary(access.client("s3"), figures, settings=settings, run=Run(ti.dag_id, ti.run_id))
-    ti.xcom_push(key=SUMMARY, value=uri)
+    uri = summary.write_summary(s3, figures, settings=running.settings, run=running.run)
+    running.hand_on(SUMMARY, uri)
     for line in figures.lines():
         log.info("%s", line)
     log.info("All figures: %s", uri)

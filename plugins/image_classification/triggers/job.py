@@ -26,11 +26,11 @@ class SageMakerJobTrigger(BaseTrigger):
     job any more), or `Unreachable` (AWS refuses to describe the job); `message` says why. Airflow calls `on_kill` when
     a person clears the deferred task or marks it as failed or succeeded, and then the job is stopped. It does not call
     it on a timeout, which is why the limit is kept here, nor when the triggerer restarts: a new trigger waits then.
-    All triggers of a process share one look at AWS (`job_watch`).
+    All triggers of a process share one watch of AWS (`job_watch`).
 
     :param kind: what is waited for, a key of `job_kinds.KINDS`
     :param name: the job's or endpoint's name
-    :param poll_seconds: seconds between two looks
+    :param poll_seconds: seconds between two polls
     :param limit_seconds: seconds of waiting after which the job is stopped; None: only the job's own limits hold. They
         are counted by a clock that nobody sets, and begin anew in another triggerer: then Airflow's own timeout of the
         deferral, which is a little longer, ends the wait
@@ -75,7 +75,7 @@ class SageMakerJobTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Hear of the job until it is final or the limit has passed."""
+        """Wait until the job is final or the limit has passed."""
         watch = watch_of(self.kind, self.access.as_text(), self.access.connect)
         with watch.waiting_for(self.name, self.poll_seconds) as job:
             event = await self._final_event(watch, job)

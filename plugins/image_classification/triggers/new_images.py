@@ -1,4 +1,4 @@
-"""Watches the queue that S3 tells about new images.
+"""New images start a retraining: the schedule of the DAG, and the watch of the queue that hears of them from S3.
 
 Sources: S3 user guide, "Event message structure" (`Records`, one for each object; `s3:TestEvent` when the notification
 is set up); API reference of SQS ReceiveMessage (at most 10 messages a call) and DeleteMessageBatch.
@@ -13,16 +13,30 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from image_classification.context import AwsAccess
+from image_classification.context import AwsAccess, queue_settings
 from include.sagemaker.answers import Backoff, passing_fault
 
 MESSAGES_AT_ONCE = 10
 LONGEST_UPLOAD_SECONDS = 600.0
-"""An upload that goes on for longer starts its first run after so many seconds."""
+"""An upload that takes longer starts its first run after so many seconds."""
 
 TEST_EVENT = "s3:TestEvent"
+
+
+def on_new_images(cron: str) -> Any:
+    """The schedule: start on `cron` (UTC), and on messages in the queue that the installation's settings name, if any.
+
+    The watcher deletes a message before Airflow has stored the event, so that one can be lost: hence the cron.
+    """
+    timetable = CronTriggerTimetable(cron, timezone="UTC")
+    queue = queue_settings()
+    if not queue:
+        return timetable
+    watcher = AssetWatcher(name="new-images-queue", trigger=NewImagesTrigger(**queue))
+    return AssetOrTimeSchedule(timetable=timetable, assets=[Asset(name="new-images", watchers=[watcher])])
 
 
 @dataclass
@@ -48,13 +62,13 @@ class Arrivals:
 class NewImagesTrigger(BaseEventTrigger):
     """Fires `{"messages", "images"}`, how many of each there were, once for all messages that wait or come together.
 
-    It reads the queue until it is empty, and goes on as long as each further look finds more: an upload of a thousand
+    It reads the queue until it is empty, and continues as long as each further poll finds more: an upload of a thousand
     images, or all that has arrived while nothing watched, is one event and starts one run.
 
     :param queue_url: the queue; a message is deleted when it is received
     :param region: region of the queue
     :param aws_conn_id: Airflow connection to AWS
-    :param poll_seconds: seconds between two looks
+    :param poll_seconds: seconds between two polls
     """
 
     def __init__(
@@ -101,7 +115,7 @@ class NewImagesTrigger(BaseEventTrigger):
             await asyncio.sleep(backoff.wait(self.poll_seconds))
 
     async def _arrivals(self, client: Any) -> Arrivals:
-        """What the queue holds, and what arrives until a look finds nothing more."""
+        """What the queue holds, and what arrives until a poll finds nothing more."""
         arrivals, last = Arrivals(), time.monotonic() + LONGEST_UPLOAD_SECONDS
         has_news = False
         while time.monotonic() < last:

@@ -10,12 +10,11 @@ from uuid import uuid4
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
+from image_classification.context import RunningTask
 from image_classification.operators.endpoint import EndpointOperator
 from include.deployment.endpoint import Deployment, EndpointBusyError, deployment_of
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
-from include.sagemaker.naming import Run
-from include.settings import Settings
 from tests.support.local_aws import BUCKET, RunningLocalAws
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"
@@ -52,9 +51,10 @@ def make_operator(aws: RunningLocalAws, name: str, file: str = "answer.txt") -> 
         accuracy=0.9,
     )
 
-    def deployment(_: Mapping[str, Any], settings: Settings, run: Run) -> Deployment:
+    def deployment(running: RunningTask, _: Mapping[str, Any]) -> Deployment:
         conf = RunConf.from_conf({"endpoint.name": name})
-        return deployment_of(model, conf=conf, settings=settings.model_copy(update={"image_uri": IMAGE}), run=run)
+        settings = running.settings.model_copy(update={"image_uri": IMAGE})
+        return deployment_of(model, conf=conf, settings=settings, run=running.run)
 
     return EndpointOperator(task_id="deploy", deployment=deployment, inputs={})
 

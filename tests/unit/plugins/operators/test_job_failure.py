@@ -10,8 +10,15 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from image_classification.operators.job_failure import LAST_LINES, job_failure, last_log_lines, refused_request
-from image_classification.operators.quota import PATIENCE, AccountFullError, seconds_to_wait
+from image_classification.operators.job_failure import (
+    LAST_LINES,
+    PATIENCE,
+    AccountFullError,
+    job_failure,
+    last_log_lines,
+    refused_request,
+    seconds_to_wait,
+)
 from include.sagemaker.job_kinds import TRAINING, TUNING
 
 LINES = ["reading the records", "Customer Error: num_classes is 10, but label 12 occurs"]

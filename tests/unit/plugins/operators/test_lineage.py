@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from image_classification.operators.lineage import inputs_of, operator_lineage, outputs_of
-from image_classification.operators.training_jobs import TrainingJobOperator
+from image_classification.operators.sagemaker_job import TrainingJobOperator, inputs_of, operator_lineage, outputs_of
 
 TRAINING = {
     "InputDataConfig": [
@@ -33,7 +32,7 @@ class Lineage:
 
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stands for the OpenLineage provider, which a deployment may install."""
+    """Stands for the OpenLineage provider, which an installation may have."""
     facet: Any = ModuleType("facet")
     facet.Dataset = Named
     extractors: Any = ModuleType("extractors")
@@ -66,7 +65,7 @@ def test_a_transform_job_reads_its_manifest_and_writes_answers() -> None:
 
 @pytest.mark.usefixtures("provider")
 def test_a_finished_task_tells_openlineage_what_its_job_read_and_wrote() -> None:
-    operator = TrainingJobOperator(task_id="train", request=lambda _: {}, inputs={})
+    operator = TrainingJobOperator(task_id="train", request=lambda *_: {}, inputs={})
     operator._done = TRAINING
 
     lineage = operator.get_openlineage_facets_on_complete(None)

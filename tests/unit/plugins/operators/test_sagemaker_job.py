@@ -15,9 +15,12 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferralError, Task
 from botocore.exceptions import ClientError
 
 from image_classification.context import AwsAccess
-from image_classification.operators.sagemaker_job import JobOrder, SageMakerJobOperator
-from image_classification.operators.training_jobs import TrainingJobOperator, TuningJobOperator
-from image_classification.operators.transform_job import TransformJobOperator
+from image_classification.operators.sagemaker_job import (
+    SageMakerJobOperator,
+    TrainingJobOperator,
+    TransformJobOperator,
+    TuningJobOperator,
+)
 from include.sagemaker.naming import Run
 from tests.support.control import ask
 from tests.support.local_aws import BUCKET, ROLE, TOY_IMAGE, RunningLocalAws, finished_job, training_request
@@ -27,15 +30,15 @@ pytestmark = pytest.mark.usefixtures("aws")
 
 
 def make_operator(*, execution_timeout: timedelta | None = None, **hyperparameters: str) -> TrainingJobOperator:
-    def request(order: JobOrder) -> dict[str, Any]:
-        return training_request(order.name, HyperParameters=hyperparameters)
+    def request(name: str, *_: Any) -> dict[str, Any]:
+        return training_request(name, HyperParameters=hyperparameters)
 
     return TrainingJobOperator(
         task_id="train", request=request, inputs={}, retries=2, execution_timeout=execution_timeout
     )
 
 
-def tuning_request(order: JobOrder) -> dict[str, Any]:
+def tuning_request(name: str, *_: Any) -> dict[str, Any]:
     """A tuning job of one training job, which fails."""
     job = training_request("", HyperParameters={})
     definition = {name: value for name, value in job.items() if name not in ("TrainingJobName", "HyperParameters")}
@@ -45,7 +48,7 @@ def tuning_request(order: JobOrder) -> dict[str, Any]:
     }
     rate = {"Name": "learning_rate", "MinValue": "0.01", "MaxValue": "0.1"}
     return {
-        "HyperParameterTuningJobName": order.name,
+        "HyperParameterTuningJobName": name,
         "HyperParameterTuningJobConfig": {
             "Strategy": "Random",
             "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:accuracy"},
@@ -174,9 +177,9 @@ async def test_a_retry_after_a_failure_of_aws_starts_the_next_attempt(context: A
 
 
 async def test_a_retry_after_a_limit_pays_for_no_second_job_that_reaches_it(context: Any) -> None:
-    def request(order: JobOrder) -> dict[str, Any]:
+    def request(name: str, *_: Any) -> dict[str, Any]:
         limit = {"MaxRuntimeInSeconds": 1}
-        return training_request(order.name, HyperParameters={"seconds": "60"}, StoppingCondition=limit)
+        return training_request(name, HyperParameters={"seconds": "60"}, StoppingCondition=limit)
 
     operator = make_operator()
     operator.request = request
@@ -276,7 +279,7 @@ def test_a_crashed_trigger_leaves_the_job_to_the_retry_and_stops_it_when_there_i
 
 def test_a_request_that_aws_refuses_ends_the_task_at_once(context: Any) -> None:
     operator = make_operator()
-    operator.request = lambda order: training_request(order.name, RoleArn="arn:aws:iam::123456789012:user/me")
+    operator.request = lambda name, *_: training_request(name, RoleArn="arn:aws:iam::123456789012:user/me")
 
     with pytest.raises(AirflowFailException, match="AWS did not take the training job"):
         operator.execute(context())
@@ -375,8 +378,8 @@ async def test_a_task_waits_for_its_turn_by_no_clock_that_can_be_set(
 
 
 def test_a_retried_tuning_task_attaches_to_its_running_job(sagemaker: Any, context: Any) -> None:
-    def slow(order: JobOrder) -> dict[str, Any]:
-        request = tuning_request(order)
+    def slow(name: str, *_: Any) -> dict[str, Any]:
+        request = tuning_request(name)
         request["TrainingJobDefinition"]["StaticHyperParameters"] = {"seconds": "60", "save_on_sigterm": "1"}
         return request
 
@@ -390,17 +393,17 @@ def test_a_retried_tuning_task_attaches_to_its_running_job(sagemaker: Any, conte
 def test_a_retried_transform_task_attaches_to_its_running_job(sagemaker: Any, context: Any) -> None:
     created: list[str] = []
 
-    def transform(order: JobOrder) -> dict[str, Any]:
-        created.append(order.name)
+    def transform(name: str, *_: Any) -> dict[str, Any]:
+        created.append(name)
         model = f"model-{uuid4().hex[:8]}"
         artifact = {"Image": TOY_IMAGE, "ModelDataUrl": f"s3://{BUCKET}/data/train/train.rec"}
         sagemaker.create_model(ModelName=model, PrimaryContainer=artifact, ExecutionRoleArn=ROLE)
         source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/data/train/"}}
         return {
-            "TransformJobName": order.name,
+            "TransformJobName": name,
             "ModelName": model,
             "TransformInput": {"DataSource": source, "ContentType": "application/x-image"},
-            "TransformOutput": {"S3OutputPath": f"s3://{BUCKET}/transform/{order.name}"},
+            "TransformOutput": {"S3OutputPath": f"s3://{BUCKET}/transform/{name}"},
             "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
         }
 
@@ -421,8 +424,8 @@ def test_a_job_of_another_deployment_is_neither_taken_nor_stopped(
     monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps({**SETTINGS, "output_bucket": "mine-alone"}))
     aws.client("s3").create_bucket(Bucket="mine-alone")
     operator = make_operator(seconds="60", save_on_sigterm="1")
-    operator.request = lambda order: training_request(
-        order.name,
+    operator.request = lambda name, *_: training_request(
+        name,
         HyperParameters={"seconds": "60", "save_on_sigterm": "1"},
         OutputDataConfig={"S3OutputPath": "s3://mine-alone/jobs"},
     )

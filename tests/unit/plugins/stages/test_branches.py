@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from image_classification.context import AwsAccess
-from image_classification.models import base_model, final_model
-from image_classification.operators.sagemaker_job import JobOrder
+from image_classification.context import AwsAccess, RunningTask
 from image_classification.stages.deployment import approved_deployment, tear_down
 from image_classification.stages.training import (
+    base_model,
     base_training,
+    final_model,
     incremental_training,
     plan_trials,
     tuned_training,
     tuning,
 )
-from image_classification.tasks.check_conf import quick_clients
 from include.deployment.registry import RegisteredModel
 from include.preflight import PreflightError
 from include.run_conf import RunConf
 from include.sagemaker.job_results import JobResult
-from include.sagemaker.naming import Run
 from include.training.best_model import BestModel, NoUsableJobError
 from tests.support.documents import dataset_version, described_training_job, settings
 from tests.support.local_aws import BUCKET, RunningLocalAws
+from tests.support.running_task import run_as_task, running_task
 
-RUN = Run("image_classification", "manual__1")
 BEST = BestModel(
     job="base-job",
     objective="validation:accuracy",
@@ -41,25 +38,30 @@ BEST = BestModel(
 SMALL = {"training.hyperparameters.mini_batch_size": 8}
 
 
-def order(conf: dict[str, Any], **inputs: Any) -> JobOrder:
+Asked = tuple[str, RunningTask, dict[str, Any]]
+"""What the body of a create call is built from."""
+
+
+def order(conf: dict[str, Any], **inputs: Any) -> Asked:
     documents = {
         "conf": RunConf.from_conf({**SMALL, **conf}).model_dump(mode="json"),
         "dataset": dataset_version().model_dump(mode="json"),
         "champion": None,
         **inputs,
     }
-    deployment = settings(data_bucket=BUCKET, output_bucket=BUCKET, region="us-east-1")
-    return JobOrder("job-1", RUN, AwsAccess.of(deployment), deployment, documents)
+    installation = settings(data_bucket=BUCKET, output_bucket=BUCKET, region="us-east-1")
+    return "job-1", running_task(installation), documents
 
 
-def of_trial(trial: dict[str, Any]) -> JobOrder:
+def of_trial(trial: dict[str, Any]) -> Asked:
     """What the mapped training task is asked with."""
-    return replace(order({}), inputs=trial)
+    name, running, _ = order({})
+    return name, running, trial
 
 
 def planned(conf: dict[str, Any], champion: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """The base jobs of a run, from the plan's own function."""
-    documents = order(conf).inputs
+    _, _, documents = order(conf)
     trials: list[dict[str, Any]] = plan_trials.function(documents["conf"], documents["dataset"], champion)
     return trials
 
@@ -72,15 +74,15 @@ def test_a_run_that_only_tunes_trains_no_job_from_scratch(mode: str) -> None:
 
 def test_a_run_that_only_trains_does_not_tune() -> None:
     with pytest.raises(AirflowSkipException, match=r"training\.mode is train"):
-        tuning(order({"training.mode": "train"}))
+        tuning(*order({"training.mode": "train"}))
 
 
 def test_a_run_of_both_trains_and_tunes(aws: RunningLocalAws) -> None:
     both = {"training.mode": "both", "tuning.ranges.learning_rate": {"min": 0.01, "max": 0.1}}
     (trial,) = planned(both)
 
-    assert base_training(of_trial(trial))["TrainingJobName"] == "job-1"
-    assert tuning(order(both))["HyperParameterTuningJobName"] == "job-1"
+    assert base_training(*of_trial(trial))["TrainingJobName"] == "job-1"
+    assert tuning(*order(both))["HyperParameterTuningJobName"] == "job-1"
 
 
 @pytest.mark.usefixtures("aws")
@@ -90,9 +92,9 @@ def test_every_trial_is_a_base_job_with_what_it_changes() -> None:
     shallow, deep = planned({"training.trials": trials})
 
     assert (shallow["trial"], deep["trial"]) == ("shallow", "deep")
-    sent = base_training(of_trial(deep))["HyperParameters"]
+    sent = base_training(*of_trial(deep))["HyperParameters"]
     assert (sent["num_layers"], sent["learning_rate"], sent["mini_batch_size"]) == ("56", "0.02", "8")
-    assert "learning_rate" not in base_training(of_trial(shallow))["HyperParameters"]
+    assert "learning_rate" not in base_training(*of_trial(shallow))["HyperParameters"]
 
 
 @pytest.mark.usefixtures("aws")
@@ -100,12 +102,14 @@ def test_a_search_that_cannot_count_what_others_found_in_other_data_is_told_when
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     conf = {"training.mode": "tune", "tuning.ranges.learning_rate": {"min": 0.01, "max": 0.1}}
-    earlier = tuning(order(conf, dataset=dataset_version(uri="s3://other/datasets/pets/1/").model_dump(mode="json")))
+    earlier = tuning(*order(conf, dataset=dataset_version(uri="s3://other/datasets/pets/1/").model_dump(mode="json")))
     parent = {**earlier, "HyperParameterTuningJobStatus": "Completed"}
     known = SimpleNamespace(describe_hyper_parameter_tuning_job=lambda **_: parent)
+    quick = AwsAccess.quick_clients
     monkeypatch.setattr(
-        "image_classification.stages.training.quick_clients",
-        lambda access: lambda service, region=None: known if service == "sagemaker" else quick_clients(access)(service),
+        AwsAccess,
+        "quick_clients",
+        lambda access: lambda service, region=None: known if service == "sagemaker" else quick(access)(service),
     )
     same = {"tuning.warm_start.from": "earlier", "tuning.warm_start.type": "IdenticalDataAndAlgorithm"}
 
@@ -142,7 +146,7 @@ def test_a_run_that_goes_on_from_a_champion_trains_nothing_from_scratch() -> Non
 
     assert planned(conf, champion=BEST) == []
     with pytest.raises(AirflowSkipException, match="goes on from base-job"):
-        tuning(order(conf, champion=BEST))
+        tuning(*order(conf, champion=BEST))
 
 
 @pytest.mark.usefixtures("aws")
@@ -153,20 +157,20 @@ def test_the_full_job_after_a_tuning_has_its_best_hyperparameters_and_the_base_j
 
     tuned_job = order(conf, tune=tuned.model_dump(mode="json"))
 
-    sent = tuned_training(tuned_job)["HyperParameters"]
+    sent = tuned_training(*tuned_job)["HyperParameters"]
     assert (sent["learning_rate"], sent["mini_batch_size"], sent["epochs"]) == ("0.0021", "16", "18")
-    static = tuning(tuned_job)["TrainingJobDefinition"]["StaticHyperParameters"]
+    static = tuning(*tuned_job)["TrainingJobDefinition"]["StaticHyperParameters"]
     assert static["epochs"] == "2"
 
 
 def test_a_tuning_that_found_nothing_trains_no_full_job() -> None:
     tuned = JobResult(name="tune-1", status="Completed", role="tuning").model_dump(mode="json")
     with pytest.raises(NoUsableJobError, match="No job of tune-1 reached an objective"):
-        tuned_training(order({"training.mode": "tune_then_train"}, tune=tuned))
+        tuned_training(*order({"training.mode": "tune_then_train"}, tune=tuned))
 
 
 def test_the_incremental_training_goes_on_from_the_best_model(aws: RunningLocalAws) -> None:
-    request = incremental_training(order({}, best=BEST))
+    request = incremental_training(*order({}, best=BEST))
 
     channels = {channel["ChannelName"]: channel for channel in request["InputDataConfig"]}
     assert channels["model"]["DataSource"]["S3DataSource"]["S3Uri"] == BEST["artifact"]
@@ -174,7 +178,7 @@ def test_the_incremental_training_goes_on_from_the_best_model(aws: RunningLocalA
 
 def test_incremental_training_can_be_switched_off() -> None:
     with pytest.raises(AirflowSkipException, match=r"incremental\.enabled is off"):
-        incremental_training(order({"incremental.enabled": False}, best=BEST))
+        incremental_training(*order({"incremental.enabled": False}, best=BEST))
 
 
 def test_what_only_the_dataset_version_shows_is_found_before_the_job_is_paid_for(aws: RunningLocalAws) -> None:
@@ -214,24 +218,23 @@ def deployment_inputs(conf: dict[str, Any], approval: str = "Approved") -> dict[
     }
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def in_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    context = {"ti": SimpleNamespace(dag_id=RUN.dag_id, run_id=RUN.run_id)}
-    monkeypatch.setattr("image_classification.stages.deployment.get_current_context", lambda: context)
+    run_as_task(monkeypatch)
 
 
 def test_an_approved_model_is_deployed_to_the_endpoint_called_as_the_dataset() -> None:
-    assert approved_deployment(deployment_inputs({}), settings(), RUN).endpoint_name == "pets"
+    assert approved_deployment(running_task(settings()), deployment_inputs({})).endpoint_name == "pets"
 
 
 def test_a_model_below_the_minimum_is_not_deployed() -> None:
     with pytest.raises(AirflowSkipException, match="PendingManualApproval"):
-        approved_deployment(deployment_inputs({}, "PendingManualApproval"), settings(), RUN)
+        approved_deployment(running_task(settings()), deployment_inputs({}, "PendingManualApproval"))
 
 
 def test_a_run_may_end_with_the_registered_model() -> None:
     with pytest.raises(AirflowSkipException, match=r"endpoint\.deploy is off"):
-        approved_deployment(deployment_inputs({"endpoint.deploy": False}), settings(), RUN)
+        approved_deployment(running_task(settings()), deployment_inputs({"endpoint.deploy": False}))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,7 @@ def test_a_run_may_end_with_the_registered_model() -> None:
         ({"endpoint.keep": False}, "PendingManualApproval", "version 1 is PendingManualApproval"),
     ],
 )
-@pytest.mark.usefixtures("aws", "in_a_task")
+@pytest.mark.usefixtures("aws")
 def test_an_endpoint_stays_where_it_is_to_be_kept_or_was_not_deployed(
     conf: dict[str, Any], approval: str, reason: str
 ) -> None:
@@ -255,7 +258,6 @@ def test_a_run_that_came_to_no_deployment_takes_nothing_down() -> None:
         tear_down.function(None, None, None)
 
 
-@pytest.mark.usefixtures("in_a_task")
 def test_taking_down_what_is_gone_already_is_no_error(aws: RunningLocalAws) -> None:
     inputs = deployment_inputs({"endpoint.keep": False, "endpoint.name": "never-there"})
 

@@ -6,15 +6,15 @@ import json
 import socket
 import time
 import urllib.request
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from image_classification import web_sources
+from image_classification import context
 from image_classification.tasks import check_conf
 from include.problems import ProblemsError
 from tests.support.local_aws import BUCKET, RunningLocalAws
+from tests.support.running_task import run_as_task
 from tests.unit.plugins.conftest import SETTINGS
 
 HYPER = "training.hyperparameters"
@@ -209,7 +209,7 @@ WRONG: list[tuple[str, dict[str, Any], str, Any, str]] = [
 
 def checked(conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **given: Any) -> dict[str, Any]:
     """What `check_conf` hands on for a run that was started with this conf."""
-    monkeypatch.setattr(check_conf, "get_current_context", lambda: {"dag_run": SimpleNamespace(conf=conf)})
+    run_as_task(monkeypatch, conf)
     document: dict[str, Any] = check_conf.check_conf.function(**given)  # type: ignore[attr-defined]
     return document
 
@@ -350,7 +350,7 @@ def test_no_default_is_held_against_a_person_who_wrote_something_else(
 
 def test_what_is_secret_in_a_refused_address_is_masked(aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden: list[str] = []
-    monkeypatch.setattr(web_sources, "mask_secret", hidden.append)
+    monkeypatch.setattr(context, "mask_secret", hidden.append)
     address = "https://[bad/a.zip?X-Amz-Signature=0123456789abcdef"
 
     for source in (address, ["s3:/typed/wrong/", f"{address}1", 7], [f"{address}2", "bucket/"]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,10 +9,11 @@ import pytest
 from image_classification.tasks import choose_model
 from include.deployment.registry import NoModelError
 from include.problems import ProblemsError
+from tests.support.running_task import run_as_task
 
 
 def choose(conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(choose_model, "get_current_context", lambda: {"dag_run": SimpleNamespace(conf=conf)})
+    run_as_task(monkeypatch, conf)
     return choose_model.choose_model.function()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from include.problems import ProblemsError
 from include.retraining import Retraining
 from include.training.best_model import BestModel
 from tests.support.local_aws import BUCKET, RunningLocalAws
+from tests.support.running_task import run_as_task
 from tests.unit.plugins.conftest import SETTINGS
 
 ARTIFACT = f"s3://{BUCKET}/jobs/champion/output/model.tar.gz"
@@ -50,7 +50,7 @@ def grown(aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def looked(conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(growth, "get_current_context", lambda: {"dag_run": SimpleNamespace(conf=conf)})
+    run_as_task(monkeypatch, conf)
     document: Any = growth.find_new_images.function()
     return document
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
-from image_classification.tasks import selection
+from image_classification.stages import training
 from include.run_conf import RunConf
 from include.sagemaker.epochs import LOG_GROUP
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import job_name
 from tests.support.documents import dataset_version
 from tests.support.local_aws import BUCKET
+from tests.support.running_task import run_as_task
 from tests.unit.plugins.conftest import SETTINGS
 
 DAG, RUN = "train_model", "manual__2026-01-02"
@@ -70,8 +70,7 @@ def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
     monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps(SETTINGS))
-    ti = SimpleNamespace(dag_id=DAG, run_id=RUN, xcom_push=lambda **_: None)
-    monkeypatch.setattr(selection, "get_current_context", lambda: {"ti": ti})
+    run_as_task(monkeypatch, dag_id=DAG, run_id=RUN)
     with mock_aws():
         yield Services()
 
@@ -93,13 +92,13 @@ def test_the_job_with_the_best_model_is_selected_and_the_leaderboard_marks_what_
     services.trained(base(0), 0.5, 0.5, 0.75, 0.35, 1.0, 0.6)
     services.trained(base(1), 0.5, 0.95)
 
-    best = selection.select_best.function(conf(), DATASET, None, TRIALS)
+    best = training.select_best.function(conf(), DATASET, None, TRIALS)
 
     assert (best["job"], best["trial"], best["value"]) == (base(0), "wavy", 1.0)
     assert best["reason"].startswith("the highest validation:accuracy: 1.0000 after epoch 5")
 
     services.trained(INCREMENTAL, 0.7, 0.4)
-    board = services.leaderboard(selection.compare_jobs.function(conf(), None, TRIALS, best))
+    board = services.leaderboard(training.compare_jobs.function(conf(), None, TRIALS, best))
     assert (board["best"], board["final"]) == (base(0), INCREMENTAL)
     assert [(job["job"], job["objective"]) for job in board["jobs"]] == [
         (base(0), 1.0),
@@ -108,14 +107,14 @@ def test_the_job_with_the_best_model_is_selected_and_the_leaderboard_marks_what_
     ]
 
     off = conf(**{"incremental.enabled": False})
-    assert services.leaderboard(selection.compare_jobs.function(off, None, TRIALS, best))["final"] == base(0)
+    assert services.leaderboard(training.compare_jobs.function(off, None, TRIALS, best))["final"] == base(0)
 
 
 def test_with_a_checkpoint_frequency_the_last_epoch_counts(services: Services) -> None:
     services.trained(base(0), 1.0, 0.6, checkpoint_frequency="1")
     services.trained(base(1), 0.5, 0.7)
 
-    assert selection.select_best.function(conf(), DATASET, None, TRIALS)["job"] == base(1)
+    assert training.select_best.function(conf(), DATASET, None, TRIALS)["job"] == base(1)
 
 
 def test_the_model_that_a_retraining_trains_further_is_the_parent(services: Services) -> None:
@@ -129,7 +128,7 @@ def test_the_model_that_a_retraining_trains_further_is_the_parent(services: Serv
     }
     services.trained(INCREMENTAL, 0.95)
 
-    board = services.leaderboard(selection.compare_jobs.function(conf(), parent, [], parent))
+    board = services.leaderboard(training.compare_jobs.function(conf(), parent, [], parent))
 
     assert [(job["part"], job["objective"]) for job in board["jobs"]] == [("incremental", 0.95), ("parent", 0.9)]
     assert board["final"] == INCREMENTAL
@@ -137,8 +136,8 @@ def test_the_model_that_a_retraining_trains_further_is_the_parent(services: Serv
 
 def test_a_run_whose_incremental_job_never_came_ends_with_no_model(services: Services) -> None:
     services.trained(base(0), 0.5)
-    best = selection.select_best.function(conf(), DATASET, None, TRIALS[:1])
+    best = training.select_best.function(conf(), DATASET, None, TRIALS[:1])
 
     assert best["reason"] == "validation:accuracy 0.5000 after epoch 1, the only job"
-    board = services.leaderboard(selection.compare_jobs.function(conf(), None, TRIALS[:1], best))
+    board = services.leaderboard(training.compare_jobs.function(conf(), None, TRIALS[:1], best))
     assert (board["best"], board["final"]) == (base(0), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from image_classification.tasks import summary
 from tests.support.documents import dataset_version
 from tests.support.local_aws import BUCKET, RunningLocalAws
+from tests.support.running_task import run_as_task
 from tests.unit.plugins.stages.test_branches import deployment_inputs
 
 
@@ -19,12 +19,7 @@ from tests.unit.plugins.stages.test_branches import deployment_inputs
 def pushed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the task hands on beside what it returns."""
     documents: dict[str, Any] = {}
-
-    def push(key: str, value: Any) -> None:
-        documents[key] = value
-
-    ti = SimpleNamespace(dag_id="deploy_endpoint", run_id="manual__1", xcom_push=push)
-    monkeypatch.setattr(summary, "get_current_context", lambda: {"ti": ti})
+    run_as_task(monkeypatch, dag_id="deploy_endpoint", handed_on=documents)
     return documents
 
 

@@ -1,0 +1,48 @@
+"""A task that runs, for code that asks Airflow which one it is."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from image_classification.context import AwsAccess, RunningTask
+from include.settings import Settings
+
+DAG, RUN = "image_classification", "manual__1"
+
+
+def run_as_task(
+    monkeypatch: pytest.MonkeyPatch,
+    conf: dict[str, Any] | None = None,
+    *,
+    dag_id: str = DAG,
+    run_id: str = RUN,
+    handed_on: dict[str, Any] | None = None,
+) -> None:
+    """Let what follows run as a task of a run with this conf; `handed_on` receives its further documents."""
+    context = airflow_context(conf, dag_id=dag_id, run_id=run_id, handed_on=handed_on)
+    monkeypatch.setattr("image_classification.context.get_current_context", lambda: context)
+
+
+def airflow_context(
+    conf: dict[str, Any] | None = None,
+    *,
+    dag_id: str = DAG,
+    run_id: str = RUN,
+    handed_on: dict[str, Any] | None = None,
+) -> Any:
+    """Airflow's context of a task, as far as it is read."""
+    documents = {} if handed_on is None else handed_on
+
+    def push(key: str, value: Any) -> None:
+        documents[key] = value
+
+    ti = SimpleNamespace(dag_id=dag_id, run_id=run_id, task_id="a_task", xcom_push=push)
+    return {"ti": ti, "dag_run": SimpleNamespace(conf=conf)}
+
+
+def running_task(settings: Settings) -> RunningTask:
+    """A running task of an installation with these settings."""
+    return RunningTask(airflow_context(), settings, AwsAccess.of(settings))
