@@ -1,4 +1,4 @@
-"""Where the parts of a dataset version lie in S3."""
+"""Where the parts of a dataset version lie in S3, how its splits are called, and how an address in S3 is read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,24 @@ from include.datasets.errors import DatasetError
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+    "testing": "test",
+    "evaluation": "test",
+}
+"""What people call splits in folder names and label tables; upper and lower case are the same."""
+
+
+def named_split(name: str, *, test_as: Split = "test") -> Split | None:
+    """Return the split a source means by a name, None for a name of no split; ``test_as`` is what its test is."""
+    split = SPLIT_NAMES.get(name.strip().lower())
+    return test_as if split == "test" else split
 
 
 def version_name(run_id: str, run_after: datetime) -> str:
@@ -29,6 +47,12 @@ def parse_s3_uri(uri: str) -> tuple[str, str]:
     if scheme != "s3" or not bucket:
         raise DatasetError(f"{uri!r} is no S3 address: write s3://bucket/prefix/")
     return bucket, key
+
+
+def bucket_and_prefix(uri: str) -> tuple[str, str]:
+    """Split a source's address into its bucket and a key prefix that ends with a slash, or is empty."""
+    bucket, prefix = parse_s3_uri(uri)
+    return bucket, prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
 
 
 @dataclass(frozen=True)

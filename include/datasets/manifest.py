@@ -16,8 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.datasets.layout import Split
-from include.datasets.sources.source import SourceImage
-from include.datasets.sources.system_files import SYSTEM
+from include.datasets.source_image import SYSTEM, SourceImage
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -17,9 +17,8 @@ from botocore.exceptions import ClientError
 from obstore.exceptions import NotFoundError
 from obstore.store import S3Store
 
-from include.datasets.errors import DatasetError
+from include.datasets.errors import LIST, WRITE, DatasetError, explained
 from include.datasets.multipart import content_type_of
-from include.datasets.s3_faults import LIST, WRITE, explained
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -24,11 +24,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from obstore.exceptions import BaseError
 
-from include.datasets.errors import DatasetError
+from include.datasets.errors import LIST, DatasetError, explained
 from include.datasets.layout import parse_s3_uri
 from include.datasets.objects import MD5, ObjectWriter, StoredObjects, unwritable
-from include.datasets.s3_faults import LIST, explained
-from include.datasets.sources.system_files import system_name
+from include.datasets.source_image import system_name
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from include.datasets.s3_faults import LIST, explained
+from include.datasets.errors import LIST, explained
 from include.preflight.findings import Findings
 from include.preflight.services import Question
 from include.problems import Problem

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from include.datasets.errors import DatasetError
+from include.datasets.errors import LIST, DatasetError, explained
 from include.datasets.layout import VersionLayout
-from include.datasets.s3_faults import LIST, explained
 from include.datasets.unpacked import UnpackedLayout
 from include.datasets.unpacking.addresses import SourcePolicy, open_remote, packed_addresses
 from include.datasets.unpacking.byte_stream import look_at

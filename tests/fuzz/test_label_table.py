@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.datasets.errors import DatasetError
+from include.datasets.sources.image_list import UnmatchedLine, explain_mismatch
 from include.datasets.sources.label_table import read_label_tables
-from include.datasets.sources.mismatch import UnmatchedLine, explain_mismatch
-from include.datasets.sources.row_keys import row_objects
+from include.datasets.sources.labelled_objects import row_objects
 from include.run_conf.dataset import GroundTruthConf
 from tests.fuzz.bounds import damaged, fuzz, within
 from tests.unit.datasets.sources.memory_s3 import MemoryListing, MemoryS3

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.datasets.errors import DatasetError
-from include.datasets.sources.labels_file import read_labels_file
+from include.datasets.labels import read_labels_file
 from tests.fuzz.bounds import damaged, fuzz, within
 from tests.unit.datasets.sources.memory_s3 import MemoryS3
 

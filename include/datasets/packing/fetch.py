@@ -19,10 +19,9 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
-from include.datasets.errors import DatasetError
+from include.datasets.errors import DatasetError, explained
 from include.datasets.manifest import CHANGED, MISSING, ManifestRow
 from include.datasets.objects import is_plain_key, open_store
-from include.datasets.s3_faults import explained
 from include.recordio.images import ImageError
 
 if TYPE_CHECKING:

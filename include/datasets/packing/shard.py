@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from include.datasets.errors import DatasetError
-from include.datasets.label_vectors import class_indices, label_vector
+from include.datasets.labels import class_indices, label_vector
 from include.datasets.layout import Split
 from include.datasets.manifest import PACKED, ManifestRow, read_manifest, to_rows, to_table, write_manifest
 from include.datasets.multipart import ObjectSink

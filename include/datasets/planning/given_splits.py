@@ -10,19 +10,7 @@ from include.datasets.layout import SPLITS, Split
 from include.datasets.planning.known import NO_LABEL, KnownImages
 from include.datasets.planning.shares import Shares, SplitShares
 from include.datasets.planning.splits import assign_splits
-from include.datasets.sources.source import SourceImage
-
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-    "testing": "test",
-    "evaluation": "test",
-}
-"""What people call splits in folder names and label tables; upper and lower case are the same."""
+from include.datasets.source_image import SourceImage
 
 
 class FullShares(SplitShares, Protocol):
@@ -31,12 +19,6 @@ class FullShares(SplitShares, Protocol):
     @property
     def train(self) -> float:
         """Share of the training split, 0 to 1."""
-
-
-def named_split(name: str, *, test_as: Split = "test") -> Split | None:
-    """Return the split a source means by a name, None for a name of no split; ``test_as`` is what its test is."""
-    split = SPLIT_NAMES.get(name.strip().lower())
-    return test_as if split == "test" else split
 
 
 def decide_splits(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from include.datasets.planning.parent_images import ParentImages
 from include.datasets.planning.selection import select_images
-from include.datasets.sources.source_of_conf import open_source
+from include.datasets.sources.source import open_source
 from include.datasets.version import DatasetVersion
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from include.datasets.layout import Split
 from include.datasets.manifest import BATCH_ROWS, SCHEMA, batches, uris
-from include.datasets.sources.source import SourceImage
+from include.datasets.source_image import SourceImage
 
 Places = npt.NDArray[np.int64]
 """Row numbers in a table; -1 stands for no row."""

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
-from include.datasets.labels import class_order
+from include.datasets.labels import asked_labels, class_order
 from include.datasets.layout import VersionLayout, version_name
 from include.datasets.manifest import MISSING, NOT_ASKED, write_manifest
 from include.datasets.planning.given_splits import decide_splits
@@ -24,11 +24,9 @@ from include.datasets.planning.parent_images import ParentImages
 from include.datasets.planning.planned_shards import cut_shards
 from include.datasets.planning.selection import Selection, select_images
 from include.datasets.planning.version_plan import ShardTask, VersionPlan
-from include.datasets.sources.archived_objects import ArchivedObjects, archived_error
-from include.datasets.sources.labels_file import asked_labels
-from include.datasets.sources.object_lookup import find_objects
-from include.datasets.sources.source import ImageSource
-from include.datasets.sources.source_of_conf import open_source
+from include.datasets.source_image import ImageSource
+from include.datasets.sources.listing import ArchivedObjects, archived_error, find_objects
+from include.datasets.sources.source import open_source
 from include.datasets.unpacked import keep_queries
 from include.datasets.version import SplitOptions, find
 from include.recordio.options import ImageOptions

@@ -28,7 +28,7 @@ from include.datasets.manifest import (
 from include.datasets.planning.image_table import ImageTable, mask
 from include.datasets.planning.known import KnownImages, settled_counts
 from include.datasets.planning.parent_images import ParentImages
-from include.datasets.sources.source import LeftOut, SourceImage
+from include.datasets.source_image import LeftOut, SourceImage
 
 HELD_OUT_FIRST: tuple[Split | None, ...] = ("test", "validation", "train", None)
 """Where a source gives the same bytes to several splits, they stay where they are held out."""

@@ -14,12 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.datasets.errors import DatasetError
-from include.datasets.sources.archived_objects import ArchivedObjects
-from include.datasets.sources.inventory_files import read_objects
-from include.datasets.sources.inventory_manifest import FIELD, read_manifest
-from include.datasets.sources.listing import Folder
-from include.datasets.sources.object_lookup import ListedObject
-from include.datasets.sources.object_table import SCHEMA, ObjectTable
+from include.datasets.sources.inventory_report import FIELD, read_inventory_manifest, read_objects
+from include.datasets.sources.listing import SCHEMA, ArchivedObjects, Folder, ListedObject, ObjectTable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -39,7 +35,7 @@ class Inventory:
     def __init__(self, s3: S3Client, uri: str, bucket: str, archived: ArchivedObjects | None = None) -> None:
         self._archived = ArchivedObjects() if archived is None else archived
         self._s3, self._uri = s3, uri
-        self._manifest = read_manifest(s3, uri)
+        self._manifest = read_inventory_manifest(s3, uri)
         self._lock = threading.Lock()
         self._root: str | None = None
         self._table = ObjectTable.of(())

@@ -1,19 +1,19 @@
-"""Label tables: CSV, Parquet, JSON Lines and ``.lst`` documents in S3 with one row for each image."""
+"""Label tables: documents in S3 with one row for each image, read as one, with the names of the classes they know."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import compress, islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from include.datasets.planning.given_splits import named_split
-from include.datasets.sources.class_numbers import ClassNames, named_by_number
-from include.datasets.sources.ground_truth import is_output_manifest, read_output_manifest
-from include.datasets.sources.label_rows import LabelRows, TableRow
-from include.datasets.sources.list_table import read_list_rows
+import pyarrow as pa
+
+from include.datasets.documents import read_document
+from include.datasets.layout import named_split
+from include.datasets.manifest import batches
 from include.datasets.sources.table_formats import (
     EXAMPLES,
     FIELD,
@@ -24,11 +24,14 @@ from include.datasets.sources.table_formats import (
     LabelTableError,
     Lines,
     RowProblems,
+    TableRow,
     checked_path,
+    is_output_manifest,
     open_table,
+    read_list_rows,
+    read_output_manifest,
     shortened,
 )
-from include.datasets.sources.text_document import read_document
 from include.run_conf.dataset import GroundTruthConf
 
 if TYPE_CHECKING:
@@ -38,6 +41,74 @@ LONGEST_NAME = 1024
 """Letters of the name of a class or split."""
 FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, 0: False, 1: True}
 """Cells of a class column; the numbers stand for 0.0, 1.0, false and true as well."""
+_COLUMNS: list[pa.Field[Any]] = [
+    pa.field("table", pa.int32()),
+    pa.field("line", pa.int64()),
+    pa.field("path", pa.large_string()),
+    pa.field("label_set", pa.int32()),
+    pa.field("split", pa.string()),
+    pa.field("status", pa.string()),
+    pa.field("reason", pa.string()),
+]
+ROWS = pa.schema(_COLUMNS)
+
+
+class LabelRows:
+    """Rows in the order of the tables and their lines; each set of labels is kept once.
+
+    Rows are added table after table, then ``close`` is called; only then are they looked at.
+    """
+
+    def __init__(self, tables: Sequence[str]) -> None:
+        self.tables = tuple(tables)
+        self.label_sets: list[tuple[str, ...]] = []
+        self._places: dict[tuple[str, ...], int] = {}
+        self._batches: list[pa.RecordBatch] = []
+        self.columns = ROWS.empty_table()
+        """A table of ``ROWS``: ``table`` and ``label_set`` are places in the lists of this object."""
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return sum(batch.num_rows for batch in self._batches)
+
+    def __iter__(self) -> Iterator[TableRow]:
+        """Look at the rows in order."""
+        for batch in self._batches:
+            for table, line, path, label_set, *rest in zip(
+                *(column.to_pylist() for column in batch.columns), strict=True
+            ):
+                yield TableRow(self.tables[table], line, path, self.label_sets[label_set], *rest)
+
+    @property
+    def labels(self) -> set[str]:
+        """Every label of a row."""
+        return {label for labels in self.label_sets for label in labels}
+
+    def add(self, table: int, rows: Iterable[TableRow]) -> None:
+        """Take the rows of a table."""
+        places = self._places
+        for batch in batches(rows):
+            values: list[list[Any]] = [
+                [table] * len(batch),
+                [row.line for row in batch],
+                [row.path for row in batch],
+                [places.setdefault(row.labels, len(places)) for row in batch],
+                [row.split for row in batch],
+                [row.status for row in batch],
+                [row.reason for row in batch],
+            ]
+            columns = [pa.array(cells, kind) for cells, kind in zip(values, ROWS.types, strict=True)]
+            self._batches.append(pa.RecordBatch.from_arrays(columns, schema=ROWS))
+
+    def close(self) -> None:
+        """Let the rows be looked at."""
+        self.label_sets = list(self._places)
+        self._places = {}
+        self.columns = pa.Table.from_batches(self._batches, ROWS)
+
+    def rename(self, name: Callable[[str], str]) -> None:
+        """Give every label another name."""
+        self.label_sets = [tuple(map(name, labels)) for labels in self.label_sets]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +125,17 @@ class LabelTable:
     def __str__(self) -> str:
         """Name the tables."""
         return ", ".join(self.uris)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassNames:
+    """Names in the order of their numbers, 0 being the first, and where they come from."""
+
+    origin: str
+    """``dataset.labels``, or ``dataset.labels_file`` with its address."""
+    names: Sequence[str]
+    complete: bool
+    """They are the names of all classes, of which a version may take some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,3 +306,38 @@ def _check_columns(uri: str, columns: Sequence[str]) -> None:
 
 def _some(names: Iterable[str]) -> str:
     return ", ".join(shortened(name) for name in list(names)[:EXAMPLES]) or "none"
+
+
+def are_numbers(names: Iterable[str]) -> bool:
+    """Tell whether names are numbers themselves, written as a class without a name is called."""
+    return all(name.isdecimal() and str(int(name)) == name for name in names)
+
+
+def named_by_number(rows: LabelRows, columns: Sequence[str], given: ClassNames | None) -> tuple[str, ...]:
+    """Name the classes of rows whose labels are numbers; return them in the order of their numbers.
+
+    ``columns`` are the numbers of the columns where there are several. Without names a class is called by its number,
+    and so it is where ``dataset.labels`` names nothing but numbers that are there: it chooses among them then. Raises
+    LabelTableError where there are fewer names than numbers, or, unless they are complete, more.
+    """
+    numbers = sorted(map(int, columns or rows.labels))
+    if given is None or (not given.complete and set(given.names) <= set(map(str, numbers))):
+        return tuple(map(str, numbers))
+    count = numbers[-1] + 1 if numbers else 0
+    exact = bool(columns) or not given.complete
+    if len(given.names) < count or (exact and len(given.names) != count):
+        beyond = {str(number) for number in numbers if number >= len(given.names)}
+        raise LabelTableError(
+            f"{FIELD} {', '.join(rows.tables)}: the classes are numbered from 0 to {count - 1}, but {given.origin} "
+            f"names {len(given.names)}{_first_beyond(rows, beyond)}: name all {count} in the order of their numbers"
+            + ("" if given.complete else ", or in dataset.labels_file, and choose some in dataset.labels")
+        )
+    names = given.names
+    rows.rename(lambda number: names[int(number)])
+    return tuple(names[number] for number in numbers)
+
+
+def _first_beyond(rows: LabelRows, beyond: set[str]) -> str:
+    found = (f"line {row.line}: {max(row.labels, key=int)}" for row in rows if not beyond.isdisjoint(row.labels))
+    shown = "; ".join(islice(found, EXAMPLES)) if beyond else ""
+    return f" ({shown})" if shown else ""

@@ -1,91 +1,301 @@
-"""What a source gives: images as they were listed, with their labels and, where the source says it, their split."""
+"""Which source a run conf means: folders or label tables of a bucket, an inventory or an image list, unpacked archives
+and record files; and the one source that several of them make together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from include.datasets.errors import DatasetError
-from include.datasets.layout import Split
-from include.datasets.s3_faults import LIST, explained
+from include.datasets.labels import read_labels_file
+from include.datasets.layout import Split, bucket_and_prefix, named_split
+from include.datasets.source_image import SYSTEM, ImageSource, LeftOut, SourceImage, system_name
+from include.datasets.sources.folders import ClassFolders, SplitFolders
+from include.datasets.sources.image_list import ImageList, ListedImages, check_under, read_image_list
+from include.datasets.sources.inventory import Inventory
+from include.datasets.sources.label_table import ClassNames, read_label_tables
+from include.datasets.sources.labelled_objects import LabelledObjects
+from include.datasets.sources.listing import ArchivedObjects, Listing, LiveBucket
+from include.datasets.unpacked import UnpackedLayout, UnpackedRecords, load_unpacked, unpacked_path
+from include.run_conf.dataset import Negatives, SourceLayout
 
 if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
+    from mypy_boto3_s3 import S3Client
+
+    from include.run_conf import DatasetConf
+
+log = logging.getLogger(__name__)
+
+ListingOf = Callable[[str], Listing]
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+def open_source(
+    s3: S3Client, conf: DatasetConf, data_bucket: str, archived: ArchivedObjects | None = None
+) -> ImageSource:
+    """Look at the source of a run conf: its label tables where it names some, else its folders.
+
+    Archives and record files have to be unpacked before. Raises DatasetError where the source is not what the conf
+    says, or cannot give what it asks for. ``archived`` hears of listed objects that have to be restored first.
+    """
+    if conf.multi_label and not conf.label_tables and conf.source_kind != "records":
+        raise DatasetError(
+            "dataset.multi_label is true, but folders give every image one label: name dataset.label_tables "
+            "(CSV, Parquet, JSON Lines or .lst) that list images with their labels"
+        )
+    source = (
+        _open_unpacked(s3, conf, data_bucket)
+        if conf.source_kind != "prefix"
+        else _open_prefix(s3, conf, data_bucket, archived)
+    )
+    if conf.source_kind != "records" and not conf.label_tables:
+        _check_folders_are_classes(conf, source)
+    if conf.split.train_per_class and source.given_splits:
+        where = "dataset.label_tables" if conf.label_tables else "dataset.source"
+        raise DatasetError(
+            f"dataset.split.train_per_class = {conf.split.train_per_class}, but {where} "
+            f"{', '.join(conf.label_tables) or source.uri} has splits: leave the field empty, or take them out (a "
+            "column 'split', or a file name that ends in one)"
+        )
+    return source
+
+
+def _check_folders_are_classes(conf: DatasetConf, source: ImageSource) -> None:
+    """Raise DatasetError where folders are rather splits than classes, unless the run conf names them as classes."""
+    splits = [folder for folder in source.classes if named_split(folder)]
+    several = len({named_split(folder) for folder in splits}) > 1
+    if several and conf.layout == "class_folders" and not (conf.labels or conf.labels_file):
+        raise DatasetError(
+            f"dataset.layout is class_folders, but folders of {source.uri} are named for splits ({', '.join(splits)}): "
+            "set it to split_folders, or name all classes in dataset.labels if these are some"
+        )
+
+
+def _open_prefix(s3: S3Client, conf: DatasetConf, data_bucket: str, archived: ArchivedObjects | None) -> ImageSource:
+    uri = conf.addresses(data_bucket)[0]
+
+    def listing_of(bucket: str) -> Listing:
+        field, address = (
+            ("dataset.label_tables", conf.label_tables[0]) if conf.label_tables else ("dataset.source", uri)
+        )
+        live = LiveBucket(s3, bucket, field=field, uri=address, archived=archived)
+        return Inventory(s3, conf.inventory, bucket, archived) if conf.inventory else live
+
+    if conf.image_list:
+        return _open_listed(s3, conf, uri, listing_of)
+    if conf.label_tables:
+        return _open_tables(s3, conf, uri, listing_of, None)
+    return _open_folders(conf, uri, listing_of(bucket_and_prefix(uri)[0]))
+
+
+def _open_listed(s3: S3Client, conf: DatasetConf, uri: str, listing_of: ListingOf) -> ImageSource:
+    image_list = read_image_list(s3, conf.image_list, uri)
+    if conf.label_tables:
+        listed = ListedImages(image_list, listing_of(image_list.bucket), uri)
+        return _open_tables(s3, conf, uri, lambda _: listed, listed.image_list)
+    if image_list.bucket != bucket_and_prefix(uri)[0]:
+        check_under(image_list, uri)
+    listed = ListedImages(image_list, listing_of(image_list.bucket), uri)
+    check_under(listed.image_list, uri)
+    return _open_folders(conf, uri, listed)
+
+
+def _open_folders(conf: DatasetConf, uri: str, listing: Listing) -> ImageSource:
+    if conf.layout == "split_folders":
+        return SplitFolders(listing, uri, test_as=conf.split.test_as)
+    return ClassFolders(listing, uri)
+
+
+def _open_unpacked(s3: S3Client, conf: DatasetConf, data_bucket: str) -> ImageSource:
+    places = [UnpackedLayout(data_bucket, conf.name, address) for address in conf.source]
+    if conf.source_kind == "records":
+        return open_records(
+            s3, places, multi_label=conf.multi_label, negatives=conf.negatives, test_as=conf.split.test_as
+        )
+    if conf.label_tables:
+        listing, uri = archive_root(s3, places[0], conf.layout)
+        return _open_tables(s3, conf, uri, lambda _: listing, None)
+    return open_archives(s3, places, layout=conf.layout, test_as=conf.split.test_as)
+
+
+def _open_tables(
+    s3: S3Client, conf: DatasetConf, uri: str, listing_of: ListingOf, image_list: ImageList | None
+) -> ImageSource:
+    return LabelledObjects(
+        listing_of,
+        uri,
+        read_label_tables(s3, conf.label_tables, _class_names(s3, conf), conf.ground_truth),
+        image_list=image_list,
+        multi_label=conf.multi_label,
+        negatives=conf.negatives,
+        test_as=conf.split.test_as,
+    )
+
+
+def _class_names(s3: S3Client, conf: DatasetConf) -> ClassNames | None:
+    """The names behind the numbers of a ``.lst``."""
+    if conf.labels_file:
+        return ClassNames(
+            f"dataset.labels_file {conf.labels_file}", read_labels_file(s3, conf.labels_file), complete=True
+        )
+    return ClassNames("dataset.labels", conf.labels, complete=False) if conf.labels else None
 
 
 @dataclass(frozen=True, slots=True)
-class SourceImage:
-    """An object as it was listed; one that belongs to none of the classes has no labels."""
+class UnitedSources:
+    """Sources one after the other: a class is one in all of them, and all of them say which images are of a split."""
 
-    bucket: str
-    key: str
-    etag: str
-    """Without its quotes; empty where there is no such object."""
-    size: int
-    labels: tuple[str, ...]
-    """Class names in the order of their index."""
-    split: Split | None = None
-    """What the source says; None leaves it to the shares."""
-
-    @property
-    def uri(self) -> str:
-        """The object's address."""
-        return f"s3://{self.bucket}/{self.key}"
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """An object that is packed in no version of these labels: its status in the manifest, and why."""
-
-    image: SourceImage
-    status: str
-    reason: str
-
-
-class ImageSource(Protocol):
-    """Where a dataset's images and their labels come from; nothing is read but listings and the label table."""
-
-    @property
-    def uri(self) -> str:
-        """``dataset.source``, with its closing slash."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Every class the source knows, in the order they have where nobody orders them."""
-
-    @property
-    def class_place(self) -> str:
-        """Where the images of a class belong, for who has to put them there."""
+    parts: tuple[ImageSource, ...]
+    uri: str
+    class_place: str
+    classes: tuple[str, ...]
+    beside: Callable[[], Iterable[LeftOut]] = tuple
+    """What archives hold and was not unpacked."""
 
     @property
     def given_splits(self) -> frozenset[Split]:
-        """The splits that the source itself tells apart; none where the shares decide."""
+        """The splits that any of the sources tells."""
+        return frozenset().union(*(part.given_splits for part in self.parts))
 
     def images(self, labels: Iterable[str]) -> Iterator[SourceImage]:
-        """List the images that belong to at least one of the classes."""
+        """List the images of each source in turn."""
+        wanted = list(labels)
+        for part in self.parts:
+            yield from part.images(wanted)
 
     def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
-        """List the objects that belong to none of the classes, and what should be there and is not.
-
-        Called after ``images`` of the same classes it lists nothing again.
-        """
+        """List what each source leaves out."""
+        wanted = list(labels)
+        for part in self.parts:
+            yield from part.left_out(wanted)
+        yield from self.beside()
 
     def unused_labels(self, labels: Iterable[str]) -> dict[str, int]:
-        """Count by label the images that show it although it is none of the classes, and are packed for others or as
-        images of none.
-        """
+        """Count what each source counts."""
+        wanted = list(labels)
+        return dict(sum((Counter(part.unused_labels(wanted)) for part in self.parts), Counter()))
 
     def unmatched(self) -> str:
-        """Explain why lines of tables and lists name no object: some of them beside keys that exist, and what would
-        make them meet. Empty where each names one.
-        """
+        """Explain what the first source explains."""
+        return next(filter(None, (part.unmatched() for part in self.parts)), "")
 
 
-def unlisted(field: str, uri: str, bucket: str, error: ClientError) -> DatasetError | ClientError:
-    """Say in the words of the run conf why a bucket cannot be listed; ``field`` names the address."""
-    code = error.response.get("Error", {}).get("Code")
-    if code == "NoSuchBucket":
-        return DatasetError(f"{field} {uri}: there is no bucket {bucket}; name the bucket that holds the images")
-    refusal = explained(error, f"s3://{bucket}", LIST)
-    return DatasetError(f"{field} {uri} {refusal}") if refusal else error
+def open_archives(
+    s3: S3Client, places: Sequence[UnpackedLayout], *, layout: SourceLayout, test_as: Split = "test"
+) -> ImageSource:
+    """Open the folders in unpacked archives. Raises DatasetError where one is not unpacked or has no such folders."""
+    parts: list[ImageSource] = []
+    for place in places:
+        listing, uri = archive_root(s3, place, layout)
+        parts.append(
+            SplitFolders(listing, uri, test_as=test_as) if layout == "split_folders" else ClassFolders(listing, uri)
+        )
+    classes = sorted({label for part in parts for label in part.classes})
+    united = _united(parts, places, classes, "a class folder of the archive")
+    return replace(united, beside=lambda: (out for place in places for out in _system_members(s3, place)))
+
+
+def _system_members(s3: S3Client, place: UnpackedLayout) -> Iterator[LeftOut]:
+    """The hidden and system files of an archive, under the keys they would have had."""
+    if not load_unpacked(s3, place).left_out.get(SYSTEM):
+        return
+    body = s3.get_object(Bucket=place.bucket, Key=place.left_out)["Body"]
+    members = (json.loads(line) for line in body.iter_lines())
+    reasons = {unpacked_path(member["path"]): member["reason"] for member in members if member["status"] == SYSTEM}
+    for path, reason in reasons.items():
+        yield LeftOut(SourceImage(place.bucket, f"{place.images}{path}", "", 0, ()), SYSTEM, reason)
+
+
+def archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> tuple[Listing, str]:
+    """Return the address under which an archive's folders begin, and a listing of its bucket.
+
+    A folder that holds all others is stepped into, and the next one; files beside it that are no images, such as a
+    licence, do not hold that up.
+    """
+    load_unpacked(s3, place)
+    listing = LiveBucket(s3, place.bucket, field="dataset.source", uri=place.shown)
+    prefix = place.images
+    while (inner := _only_folder(listing, prefix, layout)) is not None:
+        prefix = inner
+    if prefix != place.images:
+        log.info("%s: its folders lie in %s", place.shown, prefix.removeprefix(place.images))
+    return listing, f"s3://{place.bucket}/{prefix}"
+
+
+def open_records(
+    s3: S3Client,
+    places: Sequence[UnpackedLayout],
+    *,
+    multi_label: bool,
+    negatives: Negatives = "keep",
+    test_as: Split = "test",
+) -> ImageSource:
+    """Open unpacked record files by the tables of their labels.
+
+    Raises DatasetError where one is not unpacked, has labels of another width than the others, or of another kind than
+    the run conf says.
+    """
+    summaries = [_records_of(s3, place) for place in places]
+    first = summaries[0]
+    for place, records in zip(places, summaries, strict=True):
+        if records.label_width != first.label_width:
+            raise DatasetError(
+                f"dataset.source: {place.shown} has {records.label_width} labels a record, {places[0].shown} "
+                f"{first.label_width}: all files have as many; name those that go together"
+            )
+    if (first.label_width > 1) != multi_label:
+        raise DatasetError(
+            f"dataset.multi_label is {str(multi_label).lower()}, but {places[0].shown} has {first.label_width} labels "
+            f"a record: set it to {str(not multi_label).lower()}"
+        )
+    tables = read_label_tables(s3, [f"s3://{place.bucket}/{place.labels}" for place in places])
+    shown = ", ".join(place.shown for place in places)
+    part = LabelledObjects(
+        lambda bucket: LiveBucket(s3, bucket, field="dataset.source", uri=shown),
+        places[0].images_uri,
+        tables,
+        multi_label=multi_label,
+        negatives=negatives,
+        test_as=test_as,
+    )
+    return _united([part], places, _class_order(summaries), "a record file")
+
+
+def _records_of(s3: S3Client, place: UnpackedLayout) -> UnpackedRecords:
+    records = load_unpacked(s3, place).records
+    if records is None:
+        raise DatasetError(f"dataset.source: {place.shown} is no record file: name one that ends in .rec")
+    return records
+
+
+def _class_order(summaries: Sequence[UnpackedRecords]) -> list[str]:
+    named = next((records.classes for records in summaries if records.names), None)
+    if named is not None:
+        return named
+    return sorted({name for records in summaries for name in records.classes}, key=int)
+
+
+def _united(
+    parts: Sequence[ImageSource], places: Sequence[UnpackedLayout], classes: Sequence[str], class_place: str
+) -> UnitedSources:
+    uri = ", ".join(place.shown for place in places)
+    return UnitedSources(tuple(parts), uri, class_place, tuple(classes))
+
+
+def _only_folder(listing: Listing, prefix: str, layout: SourceLayout) -> str | None:
+    folder = listing.folder(prefix)
+    folders = [name for name in folder.folders if system_name(name) is None]
+    loose = (entry.key for entry in folder.loose if system_name(entry.key[len(prefix) :]) is None)
+    if len(folders) != 1 or any(key.lower().endswith(IMAGE_ENDINGS) for key in loose):
+        return None
+    (name,) = folders
+    if layout == "split_folders" and named_split(name):
+        return None
+    inner = f"{prefix}{name}/"
+    # A folder without folders is a class.
+    return inner if listing.folder(inner).folders else None

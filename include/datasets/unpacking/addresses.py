@@ -27,9 +27,8 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError, LocationParseError
 
-from include.datasets.errors import DatasetError, reading_foreign_bytes
+from include.datasets.errors import STORAGE_CLASSES, DatasetError, archived, explained, reading_foreign_bytes
 from include.datasets.layout import parse_s3_uri
-from include.datasets.s3_faults import STORAGE_CLASSES, archived, explained
 from include.datasets.unpacked import Fingerprint, UnpackedLayout, whole_address
 from include.datasets.unpacking.archive import ExpansionLimits
 from include.datasets.unpacking.byte_stream import BrokenOffError, Remote, changed

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from include.datasets.sources.system_files import SYSTEM, system_name, system_reason
+from include.datasets.source_image import SYSTEM, system_name, system_reason
 from include.datasets.unpacked import unpacked_path
 from include.recordio.format import BinarySource
 

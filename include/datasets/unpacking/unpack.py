@@ -20,11 +20,10 @@ from urllib.parse import urlsplit
 import pyarrow.parquet as pq
 
 from include.datasets.errors import DatasetError
-from include.datasets.layout import Split
+from include.datasets.labels import read_labels_file
+from include.datasets.layout import SPLIT_NAMES, Split
 from include.datasets.multipart import ObjectSink
 from include.datasets.objects import ObjectWriter, StoredObjects
-from include.datasets.planning.given_splits import SPLIT_NAMES
-from include.datasets.sources.labels_file import read_labels_file
 from include.datasets.unpacked import Fingerprint, UnpackedLayout, UnpackedRecords, UnpackedSource, find_unpacked
 from include.datasets.unpacking.addresses import DEFAULT_POLICY, SourcePolicy, open_remote, packed_addresses
 from include.datasets.unpacking.archive import (

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, event, given, note, settings
 from include.datasets.errors import DatasetError
 from include.datasets.layout import SPLITS
 from include.datasets.manifest import read_manifest
-from include.datasets.sources.system_files import system_name
+from include.datasets.source_image import system_name
 from include.datasets.version import DatasetVersion
 from include.recordio.format import ImageRecord, decode_image_record, read_records
 from include.recordio.images import ImageError, pack_image, readable_size

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.label_vectors import label_vector
+from include.datasets.labels import label_vector
 from include.datasets.version import held_out_images, latest, load
 from tests.unit.datasets.conftest import RUN_AFTER, Bucket
 

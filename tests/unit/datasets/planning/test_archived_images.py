@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.sources.archived_objects import ArchivedObjects
+from include.datasets.sources.listing import ArchivedObjects
 from include.datasets.unpacking.addresses import StoredSource
 from include.datasets.unpacking.byte_stream import look_at
 from tests.support.pictures import jpeg

@@ -6,7 +6,7 @@ from include.datasets.layout import Split
 from include.datasets.manifest import CONFLICT, DUPLICATE, PACKED, REMOVED, ManifestRow, to_rows, to_table
 from include.datasets.planning.parent_images import ParentImages
 from include.datasets.planning.selection import Selection, select_images
-from include.datasets.sources.source import LeftOut, SourceImage
+from include.datasets.source_image import LeftOut, SourceImage
 
 
 def image(key: str, etag: str, size: int = 10) -> SourceImage:

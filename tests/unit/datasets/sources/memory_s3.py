@@ -9,9 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from include.datasets.sources.listing import Folder
-from include.datasets.sources.object_lookup import ListedObject
-from include.datasets.sources.object_table import ObjectTable
+from include.datasets.sources.listing import Folder, ListedObject, ObjectTable
 
 
 @dataclass

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.datasets.errors import DatasetError
+from include.datasets.labels import read_labels_file
 from include.datasets.sources.image_list import read_image_list
 from include.datasets.sources.inventory import Inventory
 from include.datasets.sources.label_table import read_label_tables
-from include.datasets.sources.labels_file import read_labels_file
-from include.datasets.sources.row_keys import row_objects
+from include.datasets.sources.labelled_objects import row_objects
 from tests.fuzz.bounds import within
 from tests.unit.datasets.sources.inventories import Report
 from tests.unit.datasets.sources.memory_s3 import MemoryListing, MemoryS3

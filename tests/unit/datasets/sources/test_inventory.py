@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.sources.class_folders import ClassFolders
+from include.datasets.sources.folders import ClassFolders
 from include.datasets.sources.inventory import Inventory
 from include.datasets.sources.listing import LiveBucket
 from include.datasets.version import DatasetVersion

@@ -8,8 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.sources.class_numbers import ClassNames
-from include.datasets.sources.label_table import LabelTable, read_label_tables
+from include.datasets.sources.label_table import ClassNames, LabelTable, read_label_tables
 from tests.unit.datasets.conftest import Bucket
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 
 from im2rec.__main__ import main as im2rec
 from include.datasets.errors import DatasetError
-from include.datasets.sources.paths import readings, split_address
-from include.datasets.sources.source_of_conf import open_source
+from include.datasets.sources.image_list import readings, split_address
+from include.datasets.sources.source import open_source
 from include.datasets.version import DatasetVersion
 from include.recordio.format import read_records
 from tests.support.pictures import jpeg

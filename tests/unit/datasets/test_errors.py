@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from include.datasets.errors import DatasetError
+from include.datasets.documents import read_document
+from include.datasets.errors import DatasetError, explained, restore_command
 from include.datasets.manifest import ManifestRow
 from include.datasets.objects import ObjectWriter, StoredObjects
 from include.datasets.packing.fetch import ObjectFetcher
-from include.datasets.s3_faults import explained, restore_command
 from include.datasets.sources.listing import LiveBucket
-from include.datasets.sources.text_document import read_document
 from include.datasets.unpacking.addresses import StoredSource
 from include.datasets.unpacking.byte_stream import look_at
 from include.datasets.upload import open_bucket

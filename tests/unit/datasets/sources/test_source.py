@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.sources.source_of_conf import open_source
+from include.datasets.sources.source import open_source
 from include.datasets.unpacking.unpack import unpack_sources
 from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket

@@ -1,0 +1,137 @@
+"""A source image as it was listed; and what is none: the hidden and system files that computers leave beside images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from include.datasets.layout import Split
+
+SYSTEM = "system_file"
+"""The status of such a file in manifests and in the lists of what archives leave out."""
+NAMED_AND_ABSENT = "dataset.image_list names it, but it is not there"
+CLASS_NOT_ASKED = "its class is not one of the version's labels"
+SYSTEM_NAMES = frozenset(
+    {
+        "thumbs.db",
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
+        "desktop.ini",
+        "$recycle.bin",
+        "system volume information",
+        "found.000",
+        "__macosx",
+        "icon\r",
+        "network trash folder",
+        "temporary items",
+        "@eadir",
+        "#recycle",
+        "#snapshot",
+        "lost+found",
+    }
+)
+"""Files and folders of Windows, macOS, Synology and Linux in lower case; upper and lower case are the same."""
+FOLDER_MARKER = "_$folder$"
+"""The end of the empty objects that Hadoop writes for folders."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """An object as it was listed; one that belongs to none of the classes has no labels."""
+
+    bucket: str
+    key: str
+    etag: str
+    """Without its quotes; empty where there is no such object."""
+    size: int
+    labels: tuple[str, ...]
+    """Class names in the order of their index."""
+    split: Split | None = None
+    """What the source says; None leaves it to the shares."""
+
+    @property
+    def uri(self) -> str:
+        """The object's address."""
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An object that is packed in no version of these labels: its status in the manifest, and why."""
+
+    image: SourceImage
+    status: str
+    reason: str
+
+    @classmethod
+    def of(cls, image: SourceImage, *, below: str, status: str, reason: str) -> LeftOut:
+        """Leave an object out: as a hidden or system file where its path ``below`` the source is one."""
+        name = system_name(below)
+        return cls(image, status, reason) if name is None else cls(image, SYSTEM, system_reason(name))
+
+
+class ImageSource(Protocol):
+    """Where a dataset's images and their labels come from; nothing is read but listings and the label table."""
+
+    @property
+    def uri(self) -> str:
+        """``dataset.source``, with its closing slash."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class the source knows, in the order they have where nobody orders them."""
+
+    @property
+    def class_place(self) -> str:
+        """Where the images of a class belong, for who has to put them there."""
+
+    @property
+    def given_splits(self) -> frozenset[Split]:
+        """The splits that the source itself tells apart; none where the shares decide."""
+
+    def images(self, labels: Iterable[str]) -> Iterator[SourceImage]:
+        """List the images that belong to at least one of the classes."""
+
+    def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
+        """List the objects that belong to none of the classes, and what should be there and is not.
+
+        Called after ``images`` of the same classes it lists nothing again.
+        """
+
+    def unused_labels(self, labels: Iterable[str]) -> dict[str, int]:
+        """Count by label the images that show it although it is none of the classes, and are packed for others or as
+        images of none.
+        """
+
+    def unmatched(self) -> str:
+        """Explain why lines of tables and lists name no object: some of them beside keys that exist, and what would
+        make them meet. Empty where each names one.
+        """
+
+
+def system_name(path: str) -> str | None:
+    """The first part of a path that is hidden or a system's: a file of that path is not data. None for all other paths.
+
+    Hidden is what begins with a dot. The path is the one below the source, parted by slashes: what the source's own
+    address holds does not matter.
+    """
+    # Nearly no path holds any of these, and a source has millions of them.
+    if SYSTEM_NAMES.isdisjoint(path.lower().split("/")) and FOLDER_MARKER not in path and not _begins_with_dot(path):
+        return None
+    return next((part for part in path.split("/") if _is_system(part)), None)
+
+
+def system_reason(name: str) -> str:
+    """Why a file is left out, in the words of manifests and lists."""
+    return f"a hidden or system file: {name!r}"
+
+
+def _begins_with_dot(path: str) -> bool:
+    return path.startswith(".") or "/." in path
+
+
+def _is_system(part: str) -> bool:
+    if part.startswith("."):
+        return part not in (".", "..")
+    return part.lower() in SYSTEM_NAMES or part.endswith(FOLDER_MARKER)
