@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from include.deployment.prediction import Prediction
+from include.evaluation.prediction import Prediction
 from include.sagemaker.answers import existing
 from include.sagemaker.job_results import JobRole
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from include.datasets.version import DatasetVersion
     from include.deployment.registry import RegisteredModel
-    from include.evaluation.endpoint import EndpointEvaluation
+    from include.evaluation.endpoint_accuracy import EndpointEvaluation
     from include.evaluation.leaderboard import Leaderboard, LeaderboardJob
     from include.evaluation.metrics import Evaluation
     from include.sagemaker.naming import Run

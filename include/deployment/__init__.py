@@ -1,1 +1,1 @@
-"""From a model artifact to answers: the registry, the endpoint, a prediction."""
+"""From a measured model to an endpoint: the registry, the model behind an endpoint, the endpoint itself."""

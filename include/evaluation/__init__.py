@@ -1,1 +1,1 @@
-"""How good a model is on held-out images: batch transform, metrics, the report, the endpoint's own accuracy."""
+"""How good a model is: its answers, batch transform, figures, report, leaderboard, the accuracy of an endpoint."""

@@ -1,16 +1,21 @@
-"""Evaluate a model: the answers of a finished transform job against the truth of the held-out images."""
+"""Evaluate a model: the answers of a finished transform job against the truth of the held-out images.
+
+The report of it lies in S3: figures for machines, a page for people.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from include.datasets.packed_test_images import record_id_of
 from include.datasets.version import held_out_images
-from include.deployment.prediction import prediction_of
-from include.evaluation.metrics import Evaluation, measure
-from include.evaluation.page import Example, ReportContents
-from include.evaluation.report import write_report
+from include.evaluation.evaluation_page import Example, ReportContents, report_page
+from include.evaluation.metrics import Evaluation, Measurement, measure
+from include.evaluation.prediction import prediction_of
 from include.evaluation.transform import TransformError, read_answers, read_manifest
 from include.sagemaker.epochs import epochs_of_job
 
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from include.sagemaker.naming import Run
     from include.settings import Settings
     from include.training.best_model import BestModel
+
 
 EXAMPLES = 12
 LARGEST_EXAMPLE = 200_000
@@ -79,6 +85,52 @@ def evaluate(
     return write_report(s3, contents, settings=settings, run=run)
 
 
+def write_report(s3: S3Client, contents: ReportContents, *, settings: Settings, run: Run) -> Evaluation:
+    """Write metrics.json, confusion_matrix.csv, classification_report.json and report.html.
+
+    They lie under `s3://OUTPUT/reports/RUN/`; a retried task writes the same files again.
+    """
+    prefix = settings.report_prefix(run.name)
+    measured = contents.measurement
+    files = {
+        "metrics.json": (_json(_metrics(contents)), "application/json"),
+        "classification_report.json": (_json(measured.report), "application/json"),
+        "confusion_matrix.csv": (confusion_csv(measured, contents.dataset.labels), "text/csv"),
+        "report.html": (report_page(contents), "text/html; charset=utf-8"),
+    }
+    for name, (text, content_type) in files.items():
+        s3.put_object(
+            Bucket=settings.output_bucket, Key=f"{prefix}{name}", Body=text.encode(), ContentType=content_type
+        )
+    uri = f"s3://{settings.output_bucket}/{prefix}"
+    return Evaluation(
+        job=contents.job.name,
+        images=measured.images,
+        accuracy=measured.accuracy,
+        top_k=measured.top_k,
+        top_k_accuracy=measured.top_k_accuracy,
+        mean_average_precision=measured.mean_average_precision,
+        classes=measured.classes,
+        report_uri=f"{uri}report.html",
+        metrics_uri=f"{uri}metrics.json",
+    )
+
+
+def confusion_csv(measured: Measurement, labels: Sequence[str]) -> str:
+    """The confusion matrix as CSV: a row for each expected class; of a multi-label dataset a row of counts."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if measured.confusion.ndim == 2:
+        writer.writerow(["expected", *labels])
+        writer.writerows([label, *row.tolist()] for label, row in zip(labels, measured.confusion, strict=True))
+    else:
+        writer.writerow(["class", "true_negatives", "false_positives", "false_negatives", "true_positives"])
+        writer.writerows(
+            [label, *cells.ravel().tolist()] for label, cells in zip(labels, measured.confusion, strict=True)
+        )
+    return text.getvalue()
+
+
 def _epochs(logs: CloudWatchLogsClient, job: str, leaderboard: Leaderboard | None) -> Sequence[EpochMetrics]:
     known = leaderboard.job(job) if leaderboard else None
     return known.epochs if known and known.epochs else epochs_of_job(logs, job)
@@ -102,3 +154,26 @@ def _truth_and_examples(
             shown.append(Example(image.image_bytes, prediction))
     mistakes = wrong[: EXAMPLES // 2]
     return truth, [*mistakes, *right[: EXAMPLES - len(mistakes)]]
+
+
+def _metrics(contents: ReportContents) -> dict[str, Any]:
+    return {
+        "dataset": contents.dataset.name,
+        "dataset_version": contents.dataset.version,
+        "job": contents.job.name,
+        "role": contents.job.role,
+        "base_job": contents.best.job,
+        "validation_accuracy": contents.job.accuracy,
+        "kept_epoch": contents.job.kept_epoch,
+        "sent": {
+            "images": "packed test images",
+            "prefix": contents.dataset.layout.test_images_uri,
+            "packing": contents.dataset.packing.as_dict(),
+        },
+        **contents.measurement.figures(),
+        "epochs": {name: [epoch.model_dump(mode="json") for epoch in epochs] for name, epochs in contents.curves},
+    }
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False)

@@ -19,8 +19,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-THRESHOLD = 0.5
-"""Probability from which an image is said to show a class, in multi-label datasets."""
+from include.evaluation.prediction import SHOWN_FROM
 
 
 class ClassScore(BaseModel):
@@ -131,7 +130,7 @@ def _single_label(
 def _multi_label(
     expected: npt.NDArray[np.int64], predicted: npt.NDArray[np.float64], labels: Sequence[str]
 ) -> Measurement:
-    chosen = (predicted >= THRESHOLD).astype(np.int64)
+    chosen = (predicted >= SHOWN_FROM).astype(np.int64)
     shown = expected.any(axis=0)
     precision = average_precision_score(expected[:, shown], predicted[:, shown]) if shown.any() else 0.0
     report = classification_report(expected, chosen, target_names=list(labels), output_dict=True, zero_division=0)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.datasets.layout import parse_s3_uri
-from include.deployment.prediction import read_probabilities
+from include.evaluation.prediction import read_probabilities
 from include.sagemaker.instance_types import transform_instance_type
 from include.sagemaker.naming import tags
 from include.sagemaker.network import encryption

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from include.deployment.prediction import LARGEST_BODY
+from include.evaluation.prediction import LARGEST_BODY
 from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE
 from include.preflight.parents import parent_problems
 from include.problems import Problem

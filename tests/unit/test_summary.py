@@ -9,9 +9,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from include.deployment.prediction import Prediction
-from include.evaluation.endpoint import EndpointEvaluation
+from include.evaluation.endpoint_accuracy import EndpointEvaluation
 from include.evaluation.leaderboard import Leaderboard, read_leaderboard
+from include.evaluation.prediction import Prediction
 from include.run_conf import RunConf
 from include.sagemaker.epochs import LOG_GROUP
 from include.sagemaker.job_results import describe_training_job

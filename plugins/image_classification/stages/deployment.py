@@ -60,8 +60,8 @@ def approved_deployment(running: RunningTask, inputs: Mapping[str, Any]) -> Depl
 def predict(dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]:
     """Ask the endpoint about packed test images: a few predictions to read, and its accuracy on up to a thousand."""
     from include.datasets.version import DatasetVersion
-    from include.deployment.prediction import predict_held_out
-    from include.evaluation.endpoint import endpoint_evaluation
+    from include.evaluation.endpoint_accuracy import endpoint_evaluation
+    from include.evaluation.prediction import predict_held_out
 
     running, version, name = RunningTask.current(), DatasetVersion.model_validate(dataset), endpoint["name"]
     runtime, s3 = running.client("sagemaker-runtime"), running.client("s3")

@@ -63,7 +63,7 @@ def evaluate(
     """Measure the answers and write the report: metrics, confusion matrix, base against incremental, a page."""
     from include.datasets.version import DatasetVersion
     from include.evaluation import evaluate as evaluation_of_answers
-    from include.evaluation.leaderboard_page import load_leaderboard
+    from include.evaluation.leaderboard import load_leaderboard
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
 

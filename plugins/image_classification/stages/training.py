@@ -223,8 +223,7 @@ def compare_jobs(
     best: dict[str, Any] | None,
 ) -> str:
     """Write the leaderboard of all jobs of the run beside its report; also where some of them failed."""
-    from include.evaluation.leaderboard import final_job, read_leaderboard
-    from include.evaluation.leaderboard_page import write_leaderboard
+    from include.evaluation.leaderboard import final_job, read_leaderboard, write_leaderboard
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
     from include.training.best_model import BestModel

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 def measure_endpoint(conf: Any, dataset: Any) -> dict[str, Any]:
     """The endpoint's accuracy on held-out images; fails below `promotion.minimum_accuracy`."""
     from include.datasets.version import DatasetVersion
-    from include.evaluation.endpoint import endpoint_evaluation
+    from include.evaluation.endpoint_accuracy import endpoint_evaluation
     from include.run_conf import RunConf
 
     running, asked = RunningTask.current(), RunConf.from_conf(conf)

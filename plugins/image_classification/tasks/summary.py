@@ -38,11 +38,11 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
     """
     from include import summary
     from include.datasets.version import DatasetVersion
-    from include.deployment.prediction import Prediction
     from include.deployment.registry import RegisteredModel
-    from include.evaluation.endpoint import EndpointEvaluation
-    from include.evaluation.leaderboard_page import load_leaderboard
+    from include.evaluation.endpoint_accuracy import EndpointEvaluation
+    from include.evaluation.leaderboard import load_leaderboard
     from include.evaluation.metrics import Evaluation
+    from include.evaluation.prediction import Prediction
 
     running = RunningTask.current()
     s3 = running.client("s3")

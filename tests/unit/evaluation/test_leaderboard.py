@@ -12,8 +12,14 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from include.evaluation.leaderboard import Leaderboard, final_job, read_leaderboard
-from include.evaluation.leaderboard_page import leaderboard_page, load_leaderboard, write_leaderboard
+from include.evaluation.leaderboard import (
+    Leaderboard,
+    final_job,
+    leaderboard_page,
+    load_leaderboard,
+    read_leaderboard,
+    write_leaderboard,
+)
 from include.sagemaker.epochs import LOG_GROUP
 from include.sagemaker.job_results import JobResult, Part
 from include.sagemaker.naming import Run

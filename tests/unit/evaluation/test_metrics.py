@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from include.evaluation.evaluate import confusion_csv
 from include.evaluation.metrics import measure
-from include.evaluation.report import confusion_csv
 
 LABELS = ["cat", "dog", "owl"]
 TRUTH = [(0,), (0,), (1,), (2,)]

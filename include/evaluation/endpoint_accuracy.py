@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from include.datasets.version import HeldOutImage, held_out_images
-from include.deployment.prediction import LARGEST_BODY, PredictionError, fits_endpoint, probabilities
 from include.evaluation.metrics import measure
+from include.evaluation.prediction import LARGEST_BODY, PredictionError, fits_endpoint, probabilities
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from include.datasets.version import DatasetVersion
-from include.deployment.prediction import Prediction, content_type
 from include.evaluation.charts import accuracy_curves
-from include.evaluation.leaderboard import Leaderboard
-from include.evaluation.leaderboard_page import leaderboard_sections
+from include.evaluation.leaderboard import Leaderboard, leaderboard_sections
 from include.evaluation.metrics import Measurement
+from include.evaluation.prediction import Prediction, content_type
 from include.pages.charts import heat_map
 from include.pages.elements import Markup, joined, page, section, shown, table
 from include.sagemaker.epochs import EpochMetrics, KeptWeights, first_epoch_accuracy, kept_weights

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from include.datasets.version import DatasetVersion, HeldOutImage, held_out_images
-from include.deployment import prediction
-from include.deployment.prediction import (
+from include.evaluation import endpoint_accuracy, prediction
+from include.evaluation.endpoint_accuracy import endpoint_evaluation
+from include.evaluation.prediction import (
     LARGEST_BODY,
     PredictionError,
     content_type,
@@ -18,8 +19,6 @@ from include.deployment.prediction import (
     prediction_of,
     probabilities,
 )
-from include.evaluation import endpoint
-from include.evaluation.endpoint import endpoint_evaluation
 from include.recordio.images import pack_image
 from include.recordio.options import ImageOptions
 from tests.unit.evaluation.conftest import square
@@ -67,7 +66,7 @@ def test_test_images_above_what_an_endpoint_takes_are_counted_and_left_out(
     world: Any, runtime: Any, monkeypatch: pytest.MonkeyPatch, places: set[int]
 ) -> None:
     images = heavy(list(held_out_images(world.s3, world.dataset)), places)
-    for module in (endpoint, prediction):
+    for module in (endpoint_accuracy, prediction):
         monkeypatch.setattr(module, "held_out_images", lambda _s3, _version, limit=None: iter(images[:limit]))
     measured = endpoint_evaluation(runtime, world.s3, endpoint="shades", dataset=world.dataset)
     assert (measured.images, measured.too_large) == (len(images) - len(places), len(places))
@@ -81,7 +80,7 @@ def test_an_endpoint_that_takes_none_of_the_test_images_is_an_error(
     world: Any, runtime: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = heavy(list(held_out_images(world.s3, world.dataset))[:2], {0, 1})
-    monkeypatch.setattr(endpoint, "held_out_images", lambda *_: iter(images))
+    monkeypatch.setattr(endpoint_accuracy, "held_out_images", lambda *_: iter(images))
     with pytest.raises(PredictionError, match=r"None of the 2 test images of s3://.* fits into a request to endpoint"):
         endpoint_evaluation(runtime, world.s3, endpoint="shades", dataset=world.dataset)
 
