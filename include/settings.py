@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from include.problems import Problem, ProblemsError, did_you_mean
 from include.run_conf.meaning import meant_setting
+from include.run_conf.reading import is_unicode, parsed
 from include.run_conf.section import Known
-from include.run_conf.values import is_unicode, parsed
 
 VARIABLE = "image_classification"
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"

@@ -10,7 +10,7 @@ from include.datasets.documents import parse_json, read_document, text_lines
 from include.datasets.errors import DatasetError
 from include.datasets.source_image import ImageSource, system_name
 from include.datasets.version import DatasetVersion
-from include.run_conf.values import is_unicode, listed
+from include.run_conf.reading import is_unicode, listed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -9,7 +9,7 @@ from include.evaluation.prediction import LARGEST_BODY
 from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE
 from include.preflight.parents import parent_problems
 from include.problems import Problem
-from include.run_conf.ranges import Range
+from include.run_conf.hyperparameters import Range
 from include.run_conf.rules import TRIALS
 from include.run_conf.section import as_far_as_known
 

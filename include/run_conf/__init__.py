@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from include.run_conf.conf import RunConf, RunConfError
+from collections.abc import Mapping
+from typing import Any, Self
+
+from include.problems import Problem, ProblemsError
 from include.run_conf.dataset import DatasetConf, PackingConf, SplitConf
-from include.run_conf.form import FormField, form_fields
-from include.run_conf.hyperparameters import Hyperparameters, IncrementalHyperparameters, SharedHyperparameters
-from include.run_conf.ranges import Choices, Range
+from include.run_conf.fields import FormField, form_fields
+from include.run_conf.hyperparameters import (
+    Choices,
+    Hyperparameters,
+    IncrementalHyperparameters,
+    Range,
+    SharedHyperparameters,
+)
+from include.run_conf.reading import Reading
+from include.run_conf.rules import contradictions
 from include.run_conf.sections import (
     EndpointConf,
     IncrementalConf,
     PromotionConf,
     ResourcesConf,
+    RunSections,
     TrainingConf,
+    TrialConf,
 )
-from include.run_conf.trials import TrialConf
 from include.run_conf.tuning import CompletionConf, TuningConf, WarmStartConf
 
 __all__ = [
@@ -40,3 +51,41 @@ __all__ = [
     "WarmStartConf",
     "form_fields",
 ]
+
+
+class RunConfError(ProblemsError):
+    """What arrived is no run conf; `problems` names every field, its value and what to do."""
+
+    title = "The run conf has problems"
+
+
+class RunConf(RunSections):
+    """What a run does; every default works in the demo."""
+
+    @classmethod
+    def from_conf(cls, conf: Mapping[str, Any] | None) -> Self:
+        """Read what a form, the API, the CLI or a schedule sent: nested keys, dotted keys, or both.
+
+        Texts become the numbers, switches and lists that the fields want. An emptied form field is its default, or
+        empty if the field may be empty. Raises RunConfError with all problems at once: unknown keys, fields given
+        twice, wrong types and values, contradictions between fields.
+        """
+        run_conf, problems = cls.read(conf)
+        if problems:
+            raise RunConfError(problems)
+        return run_conf
+
+    @classmethod
+    def read(cls, conf: Mapping[str, Any] | None) -> tuple[Self, list[Problem]]:
+        """The conf without the values that have a problem, and all problems.
+
+        What needs a value that is missing then raises UnknownValueError, so that the rest can still be checked.
+        """
+        reading = Reading.of(cls, conf or {})
+        run_conf = cls.model_validate(reading.document()).without(reading.unknown_fields)
+        return run_conf, [*reading.problems, *contradictions(run_conf, wrong=reading.unknown_fields)]
+
+    @property
+    def endpoint_name(self) -> str:
+        """The endpoint's name, the dataset's where none is given."""
+        return self.endpoint.name or self.dataset.name

@@ -1,9 +1,66 @@
-"""Print the reference page of the run conf: `python -m include.run_conf > docs/run-conf.md`."""
+"""The reference page of the run conf, written from the model: `python -m include.run_conf > docs/run-conf.md`."""
 
 from __future__ import annotations
 
+import json
 import sys
+from itertools import groupby
+from typing import Any
 
-from include.run_conf.page import reference_page
+from pydantic_core import to_jsonable_python
 
-sys.stdout.write(reference_page())
+from include.run_conf import RunConf
+from include.run_conf.fields import ConfField, fields_of
+
+INTRODUCTION = """\
+# Run conf
+
+What a run does. Every field has a default, so an empty conf (`{}`) is a whole run. The trigger form shows the same
+fields; the API and the CLI take them as JSON, nested, dotted, or both:
+
+```json
+{"training": {"mode": "tune"}, "training.hyperparameters.epochs": 10, "endpoint.keep": false}
+```
+
+The form, JSON and files are read alike. `"10, 20"`, `[10, 20]` and `"10,20"` are the same steps of the learning rate. A
+list is a JSON list or has one text per line; where the table says "between commas", one line may hold several. Blank
+lines, byte order marks, quotes around a text and Windows line ends do not matter; `null` and `None` are no value.
+
+A field given twice, an unknown field, a wrong value and a contradiction are all reported in one message before anything
+is started. The message suggests the field that was meant (`lr`: `training.hyperparameters.learning_rate`) or the value
+(`28x28`: `3,28,28`) if there is one that is near. What does not depend on a wrong field is still checked.
+`num_classes`, `num_training_samples` and `multi_label` of a training job
+follow from the dataset version.
+
+Whole run confs to start from: [Caltech-256](examples/caltech-256.json), [cats and dogs](examples/cats-and-dogs.json),
+[dog breeds](examples/dog-breeds.json), [334 labels per image](examples/multi-label-334.json),
+[50 of them](examples/multi-label-50.json), [a container of one's own](examples/custom-container.json), which the
+deployment's setting `image_uri` names.
+
+This page is printed by `python -m include.run_conf`.
+"""
+
+
+def reference_page() -> str:
+    """The page in Markdown, a table for each section."""
+    parts = [INTRODUCTION]
+    for section, fields in groupby(fields_of(RunConf), key=lambda field: field.section):
+        rows = "\n".join(_row(field) for field in fields)
+        parts.append(f"## {section}\n\n| field | default | value | meaning |\n|---|---|---|---|\n{rows}\n")
+    return "\n".join(parts)
+
+
+def _row(field: ConfField) -> str:
+    description = str(field.schema.get("description", ""))
+    cells = (f"`{field.name}`", _default(field.default), field.allowed(), description)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _default(value: Any) -> str:
+    if value is None or value in ("", [], {}):
+        return "empty"
+    return f"`{json.dumps(to_jsonable_python(value))}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference_page())

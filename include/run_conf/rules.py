@@ -1,6 +1,9 @@
 """What fields of a run conf may not say together, as far as the conf alone can tell.
 
-Sources: SageMaker developer guide, "Image Classification Hyperparameters"; API reference of CreateTrainingJob.
+The rules of the dataset stand in `dataset_rules`; here are those of training jobs and of tuning.
+
+Sources: SageMaker developer guide, "Image Classification Hyperparameters", "Define Hyperparameter Ranges", "Understand
+the hyperparameter tuning strategies"; API reference of CreateTrainingJob and CreateHyperParameterTuningJob.
 """
 
 from __future__ import annotations
@@ -8,25 +11,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator
 
-from include.problems import Problem
-from include.run_conf.hyperparameters import (
-    IMAGENET_LAYERS,
-    SMALL_IMAGE_LAYERS,
-    SMALL_IMAGE_SIDE,
-    SharedHyperparameters,
-)
-from include.run_conf.section import as_far_as_known, concerns
-from include.run_conf.sections import RunSections
-from include.run_conf.source_rules import (
+from include.problems import Problem, did_you_mean
+from include.run_conf.dataset_rules import (
     ground_truth_has_a_manifest,
     labels_come_from_one_place,
+    labels_differ,
     negatives_are_of_several_labels,
     packed_sources_list_themselves,
     packing_is_one_thing,
     source_is_of_one_kind,
+    splits_add_up,
     splits_come_from_one_place,
 )
-from include.run_conf.tuning_rules import tuning_is_possible
+from include.run_conf.hyperparameters import (
+    CATEGORICAL_HYPERPARAMETERS,
+    DOCUMENTED_CHOICES,
+    DOCUMENTED_RANGES,
+    IMAGENET_LAYERS,
+    SMALL_IMAGE_LAYERS,
+    SMALL_IMAGE_SIDE,
+    TUNABLE,
+    Choices,
+    Hyperparameters,
+    Range,
+    SharedHyperparameters,
+)
+from include.run_conf.meaning import meant_field
+from include.run_conf.section import as_far_as_known, concerns
+from include.run_conf.sections import RunSections
+from include.run_conf.tuning import LATEST
 
 Rule = Callable[[RunSections], Iterator[Problem]]
 HYPERPARAMETERS = "training.hyperparameters"
@@ -39,30 +52,6 @@ def contradictions(conf: RunSections, *, wrong: Collection[str] = ()) -> list[Pr
     """Every contradiction within a run conf; fields in `wrong` have a problem already and are not named again."""
     found = (problem for rule in RULES for problem in as_far_as_known(rule(conf)))
     return [problem for problem in found if not concerns(problem, wrong)]
-
-
-def splits_add_up(conf: RunSections) -> Iterator[Problem]:
-    """The three shares are one whole."""
-    split = conf.dataset.split
-    shares = (split.train, split.validation, split.test)
-    if not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
-        yield Problem(
-            field="dataset.split",
-            value=" + ".join(f"{share:g}" for share in shares),
-            remedy=f"train, validation and test must add up to 1, not {sum(shares):g}",
-        )
-
-
-def labels_differ(conf: RunSections) -> Iterator[Problem]:
-    """A class name occurs once, and one class is none."""
-    labels = conf.dataset.labels
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        yield Problem(field="dataset.labels", value=", ".join(twice), remedy="is listed twice: each class once")
-    elif len(labels) == 1:
-        yield Problem(
-            field="dataset.labels", value=labels[0], remedy="name at least two classes, or none for all of them"
-        )
 
 
 def trials_differ(conf: RunSections) -> Iterator[Problem]:
@@ -220,6 +209,108 @@ def _within_epochs(section: str, epochs: int, frequency: int | None, steps: str 
 
 def _listed(values: Collection[object]) -> str:
     return ", ".join(str(value) for value in values)
+
+
+def tuning_is_possible(conf: RunSections) -> Iterator[Problem]:
+    """Strategy and ranges of a tuning job agree; more jobs at once than jobs are cut to the jobs."""
+    if conf.training.mode == "train":
+        return
+    tuning = conf.tuning
+    if tuning.strategy == "Hyperband" and tuning.early_stopping:
+        yield Problem(field="tuning.early_stopping", value=True, remedy="Hyperband stops jobs itself: switch it off")
+    for rule in (_epochs, _completion, _warm_start, _grid):
+        yield from as_far_as_known(rule(conf))
+    for name, span in tuning.ranges.items():
+        yield from _range(name, span)
+
+
+def _epochs(conf: RunSections) -> Iterator[Problem]:
+    epochs, frequency = conf.tuning.epochs, conf.training.hyperparameters.checkpoint_frequency
+    if epochs and frequency and frequency > epochs:
+        remedy = f"must be at least training.hyperparameters.checkpoint_frequency ({frequency}), or empty"
+        yield Problem(field="tuning.epochs", value=epochs, remedy=remedy)
+
+
+def _completion(conf: RunSections) -> Iterator[Problem]:
+    limit = conf.tuning.completion.jobs_without_improvement
+    if limit and limit >= conf.tuning.max_jobs and conf.tuning.strategy != "Grid":
+        remedy = f"never happens with tuning.max_jobs of {conf.tuning.max_jobs}: lower it, or raise those"
+        yield Problem(field="tuning.completion.jobs_without_improvement", value=limit, remedy=remedy)
+
+
+def _warm_start(conf: RunSections) -> Iterator[Problem]:
+    field, parents = "tuning.warm_start.from", conf.tuning.warm_start.parents
+    for name in sorted({name for name in parents if parents.count(name) > 1}):
+        yield Problem(field=field, value=name, remedy="is listed twice: name it once")
+    if LATEST in parents and len(parents) > 1:
+        yield Problem(field=field, value=", ".join(parents), remedy="say latest alone, or name tuning jobs")
+    if not parents and (kind := conf.tuning.warm_start.type):
+        remedy = "says how to learn from earlier tuning jobs: name them in tuning.warm_start.from, or leave it empty"
+        yield Problem(field="tuning.warm_start.type", value=kind, remedy=remedy)
+
+
+def _grid(conf: RunSections) -> Iterator[Problem]:
+    ranges = conf.tuning.ranges
+    if conf.tuning.strategy != "Grid":
+        return
+    if not ranges:
+        yield Problem(field="tuning.ranges", remedy="Grid needs lists of values to combine")
+    for name, span in ranges.items():
+        if isinstance(span, Range):
+            yield Problem(field=f"tuning.ranges.{name}", value=_shown(span), remedy="Grid needs a list of values here")
+    combinations = math.prod(len(span) for span in ranges.values() if not isinstance(span, Range))
+    if combinations > 750:
+        yield Problem(field="tuning.ranges", value=f"{combinations} combinations", remedy="Grid runs at most 750 jobs")
+
+
+def _range(name: str, span: Range | Choices) -> Iterator[Problem]:
+    field = f"tuning.ranges.{name}"
+    if name not in TUNABLE:
+        meant = did_you_mean(meant_field(name, TUNABLE))
+        remedy = f"cannot be tuned; tunable are {', '.join(sorted(TUNABLE))}{meant}"
+        yield Problem(field=field, value=_shown(span), remedy=remedy)
+    elif isinstance(span, Range):
+        yield from _numeric_range(field, name, span)
+    else:
+        yield from _choices(field, name, span)
+
+
+def _numeric_range(field: str, name: str, span: Range) -> Iterator[Problem]:
+    if name in CATEGORICAL_HYPERPARAMETERS:
+        yield Problem(
+            field=field,
+            value=_shown(span),
+            remedy=f"is a choice: list some of {', '.join(map(str, DOCUMENTED_CHOICES[name]))}",
+        )
+        return
+    limits = DOCUMENTED_RANGES[name]
+    if span.min >= span.max:
+        yield Problem(field=field, value=_shown(span), remedy="min must be below max")
+    elif span.min < min(limits.min, 1e-8) or span.max > limits.max:
+        yield Problem(field=field, value=_shown(span), remedy=f"must lie within {limits.min:g} to {limits.max:g}")
+    if name == "mini_batch_size" and not (span.min.is_integer() and span.max.is_integer()):
+        yield Problem(field=field, value=_shown(span), remedy="needs whole numbers")
+    if span.scaling == "Logarithmic" and span.min <= 0:
+        yield Problem(field=field, value=_shown(span), remedy="Logarithmic scaling needs a min above 0")
+    if span.scaling == "ReverseLogarithmic" and (name == "mini_batch_size" or span.max >= 1):
+        remedy = "ReverseLogarithmic scaling is for continuous values of at least 0 and below 1"
+        yield Problem(field=field, value=_shown(span), remedy=remedy)
+
+
+def _choices(field: str, name: str, span: Choices) -> Iterator[Problem]:
+    if not 1 <= len(span) <= 30:
+        yield Problem(field=field, value=_shown(span), remedy="list 1 to 30 values")
+    if len(set(map(str, span))) < len(span):
+        yield Problem(field=field, value=_shown(span), remedy="lists a value twice")
+    for value in span:
+        try:
+            Hyperparameters.model_validate({name: value})
+        except ValueError:
+            yield Problem(field=field, value=value, remedy=f"is no valid {name}")
+
+
+def _shown(span: Range | Choices) -> str:
+    return f"{span.min:g} to {span.max:g} ({span.scaling})" if isinstance(span, Range) else str(span)
 
 
 BASE_JOB_RULES: tuple[Rule, ...] = (

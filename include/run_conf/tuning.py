@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from include.run_conf.hyperparameters import COMMA_SEPARATED, Count
-from include.run_conf.ranges import Choices, Range
+from include.run_conf.hyperparameters import COMMA_SEPARATED, Choices, Count, Range
 from include.run_conf.section import Section
 
 LATEST = "latest"

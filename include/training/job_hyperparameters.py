@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from include.run_conf.hyperparameters import as_text
-from include.run_conf.ranges import (
+from include.run_conf.hyperparameters import (
     DOCUMENTED_CHOICES,
     DOCUMENTED_RANGES,
     INTEGER_HYPERPARAMETERS,
     Choices,
     Range,
+    as_text,
 )
 from include.sagemaker.job_results import OBJECTIVE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
-from include.run_conf import form_fields
+from include.run_conf import RunConf, form_fields
 
 
 def run_conf_params(*names: str) -> dict[str, Param]:
@@ -13,5 +13,7 @@ def run_conf_params(*names: str) -> dict[str, Param]:
     They are called as the run conf accepts them, by dotted names; every default is valid, so a scheduled run
     starts without a person.
     """
-    fields = [field for field in form_fields() if not names or {field.name, field.name.partition(".")[0]} & {*names}]
+    fields = [
+        field for field in form_fields(RunConf) if not names or {field.name, field.name.partition(".")[0]} & {*names}
+    ]
     return {field.name: Param(field.default, **field.schema) for field in fields}

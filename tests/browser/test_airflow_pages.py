@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.enable_socket]
 
 
 def test_the_form_shows_every_section_and_field_of_the_run_conf(form: Locator) -> None:
-    fields = form_fields()
+    fields = form_fields(RunConf)
     for section in dict.fromkeys(field.section for field in fields):
         expect(form.get_by_role("button", name=section, exact=True)).to_be_visible()
     for name in [field.name for field in fields]:

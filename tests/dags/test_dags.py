@@ -140,7 +140,7 @@ def test_the_form_of_the_clean_up_starts_with_what_is_safe(dag_bag: DagBag) -> N
 def test_the_form_of_the_whole_chain_is_the_run_conf(dag_bag: DagBag) -> None:
     params = dag_bag.dags["image_classification"].params
 
-    assert [*params] == [field.name for field in form_fields()]
+    assert [*params] == [field.name for field in form_fields(RunConf)]
     assert params.get_param("endpoint.keep").schema["section"] == "Endpoint"
 
 

@@ -40,7 +40,7 @@ from include.datasets.unpacking.guarded_connections import (
     too_slow,
 )
 from include.run_conf.dataset import source_kind
-from include.run_conf.source_rules import NO_PASSWORDS
+from include.run_conf.dataset_rules import NO_PASSWORDS
 from include.web_addresses import masked, secrets_of, shown_address
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ def every_form_field() -> list[FormField]:
     return [field for model in (RunConf, ModelConf, CleanUpConf) for field in form_fields(model)]
 
 
-FIELDS = {field.name: field for field in form_fields()}
+FIELDS = {field.name: field for field in form_fields(RunConf)}
 
 
 def test_every_default_of_the_form_is_valid_by_its_own_schema() -> None:
@@ -96,7 +96,7 @@ def test_types_and_choices_come_from_the_model() -> None:
 
 
 def test_fields_of_one_section_stand_together() -> None:
-    assert [section for section, _ in groupby(form_fields(), key=lambda field: field.section)] == [
+    assert [section for section, _ in groupby(form_fields(RunConf), key=lambda field: field.section)] == [
         "Dataset",
         "Dataset: Ground Truth",
         "Dataset: split",

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from include.run_conf.page import reference_page
+from include.run_conf.__main__ import reference_page
 
 ROOT = Path(__file__).parents[3]
 

@@ -1,7 +1,8 @@
-"""What a run conf may not say of where images and labels come from, and of how images are packed."""
+"""What a run conf may not say of its dataset: where images and labels come from, how they are split and packed."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
@@ -140,6 +141,30 @@ def splits_come_from_one_place(conf: RunSections) -> Iterator[Problem]:
     if split.train_per_class and dataset.multi_label:
         remedy = "an image of several classes counts for none of them alone: leave it empty and use the shares"
         yield Problem(field="dataset.split.train_per_class", value=split.train_per_class, remedy=remedy)
+
+
+def splits_add_up(conf: RunSections) -> Iterator[Problem]:
+    """The three shares are one whole."""
+    split = conf.dataset.split
+    shares = (split.train, split.validation, split.test)
+    if not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
+        yield Problem(
+            field="dataset.split",
+            value=" + ".join(f"{share:g}" for share in shares),
+            remedy=f"train, validation and test must add up to 1, not {sum(shares):g}",
+        )
+
+
+def labels_differ(conf: RunSections) -> Iterator[Problem]:
+    """A class name occurs once, and one class is none."""
+    labels = conf.dataset.labels
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        yield Problem(field="dataset.labels", value=", ".join(twice), remedy="is listed twice: each class once")
+    elif len(labels) == 1:
+        yield Problem(
+            field="dataset.labels", value=labels[0], remedy="name at least two classes, or none for all of them"
+        )
 
 
 def packing_is_one_thing(conf: RunSections) -> Iterator[Problem]:
