@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-
 SINK_PART = 16 << 20
 PARTS_AT_ONCE = 4
 NEAR = 64 << 10

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store
 
-
 log = logging.getLogger(__name__)
 CREDENTIALS_LAST = timedelta(minutes=5)
 """After this obstore asks the client again, which renews what has expired."""

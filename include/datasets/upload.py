@@ -32,7 +32,6 @@ from include.datasets.source_image import system_name
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-
 DONE, INCOMPLETE, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 _ABOUT = """Upload a local folder to S3. Only what is missing or differs is sent, so the same command goes on where it
 was stopped; nothing is deleted. Exit status: 0 everything is there, 1 something is not, 2 wrong use, no such bucket."""

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from include.run_conf import DatasetConf
     from include.settings import Settings
 
-
 BROKEN = (HTTPClientError, IncompleteReadError, ResponseStreamingError, FlexibleChecksumError)
 REDIRECTS = 8
 CONNECT_SECONDS, READ_SECONDS = 20.0, 60.0

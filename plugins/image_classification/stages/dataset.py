@@ -11,7 +11,7 @@ from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
 
 if TYPE_CHECKING:
-    from include.datasets.packing.progress import ShardProgress
+    from include.datasets.packing.shard import ShardProgress
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,7 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.manifest import ManifestRow, read_manifest, to_rows
 from include.datasets.packing.images_in_order import pack_images
-from include.datasets.packing.progress import ProgressMeter, ShardProgress
-from include.datasets.packing.shard import ShardResult, pack_shard
+from include.datasets.packing.shard import ProgressMeter, ShardProgress, ShardResult, pack_shard
 from include.datasets.planning.version_plan import ShardTask
 from include.recordio.format import decode_image_record, read_records
 from include.recordio.images import pack_image

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from include.datasets.manifest import ManifestRow
 from include.datasets.objects import is_plain_key
-from include.datasets.packing.fetch import ObjectFetcher
+from include.datasets.packing.images_in_order import ObjectFetcher
 from include.recordio.images import ImageError
 from tests.unit.datasets.conftest import Bucket
 
