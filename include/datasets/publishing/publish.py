@@ -1,17 +1,21 @@
-"""Publish a version: one `.rec` per channel composed on the server, and `dataset.json` last."""
+"""Publish a version: one `.rec` per channel composed on the server, and `dataset.json` last.
+
+Here the bad images are counted: too many of them and nothing is published. `packed.txt` and `not-packed.txt` list every
+image for people and their scripts. What a build leaves beside its version (plan, shards, open uploads) is removed.
+"""
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as library_version
 from itertools import zip_longest
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +23,7 @@ import pyarrow.compute as pc
 from botocore.exceptions import ClientError
 
 from include.datasets.errors import DatasetError
-from include.datasets.layout import SPLITS, Split
+from include.datasets.layout import SPLITS, Split, VersionLayout
 from include.datasets.manifest import (
     BAD,
     BATCH_ROWS,
@@ -30,23 +34,25 @@ from include.datasets.manifest import (
     without_labels,
     write_manifest,
 )
-from include.datasets.multipart import ByteRange, compose
+from include.datasets.multipart import ByteRange, ObjectSink
 from include.datasets.packing.shard import ShardResult
 from include.datasets.planning.version_plan import VersionPlan
-from include.datasets.publishing.inherited import InheritedRecords, inherit_records
-from include.datasets.publishing.plain_lists import write_plain_lists
-from include.datasets.publishing.working_files import remove_working_files
+from include.datasets.publishing.channels import InheritedRecords, channel_ranges, inherit_records, write_channel
 from include.datasets.report.report import write_report
 from include.datasets.version import DatasetVersion, MeanImage, SplitCounts, find, load
-from include.recordio.format import FRAME_SIZE, encode_image_record, index_line
+from include.recordio.format import FRAME_SIZE, encode_image_record
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from mypy_boto3_s3 import S3Client
 
-log = logging.getLogger(__name__)
 
+log = logging.getLogger(__name__)
 EXAMPLES = 10
 LIBRARIES = ("opencv-python-headless", "numpy", "pyarrow", "obstore")
+TEXT = "text/plain; charset=utf-8"
+ABANDONED_AFTER = timedelta(days=7)
+"""Longer than any build takes: an unfinished upload of a run before that is nobody's any more."""
 
 
 def publish_version(s3: S3Client, plan: VersionPlan, results: Sequence[ShardResult]) -> DatasetVersion:
@@ -64,7 +70,7 @@ def publish_version(s3: S3Client, plan: VersionPlan, results: Sequence[ShardResu
         inherited = inherit_records(s3, plan, parent)
         manifest = _manifest(s3, plan, inherited, results)
         _check_bad_fraction(plan, manifest)
-        channels = _channels(plan, inherited, results)
+        channels = channel_ranges(plan, inherited, results)
         version = _describe(plan, manifest, channels)
         _write_files(s3, plan, channels, manifest)
         write_report(s3, version, manifest, parent)
@@ -72,6 +78,25 @@ def publish_version(s3: S3Client, plan: VersionPlan, results: Sequence[ShardResu
     remove_working_files(s3, layout)
     log.info("Published %s: %s. Its page: s3://%s/%s", published.uri, published.counts, layout.bucket, layout.report)
     return published
+
+
+def remove_working_files(s3: S3Client, layout: VersionLayout) -> int:
+    """Remove a version's plan and shards and abort its uploads; returns the number of objects removed.
+
+    Uploads of other versions of the dataset are aborted where both the run and the upload began more than
+    `ABANDONED_AFTER` ago.
+    """
+    _abort_uploads(s3, layout, before=datetime.now(UTC) - ABANDONED_AFTER)
+    removed = 0
+    for prefix in (layout.plan, layout.shards):
+        for listing in s3.get_paginator("list_objects_v2").paginate(Bucket=layout.bucket, Prefix=prefix):
+            keys = [listed["Key"] for listed in listing.get("Contents", [])]
+            if keys:
+                s3.delete_objects(
+                    Bucket=layout.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+                )
+            removed += len(keys)
+    return removed
 
 
 def _check_all_shards_are_packed(plan: VersionPlan, results: Sequence[ShardResult]) -> None:
@@ -123,6 +148,10 @@ def _examples(manifest: pa.Table, statuses: Sequence[str]) -> str:
     shown = sorted(in_turn[:EXAMPLES], key=lambda row: statuses.index(row["status"]))
     lines = (f"  s3://{row['bucket']}/{row['key']}: {row['status']}, {row['reason']}" for row in shown)
     return "\n".join("".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in lines)
+
+
+def _statuses(manifest: pa.Table) -> dict[str, int]:
+    return dict(sorted(Counter(cast("list[str]", manifest["status"].to_pylist())).items()))
 
 
 def _describe(plan: VersionPlan, manifest: pa.Table, channels: Mapping[Split, Sequence[ByteRange]]) -> DatasetVersion:
@@ -177,16 +206,6 @@ def _largest_test_image(
     return int(np.diff(np.append(offsets, size)).max()) - head
 
 
-def _channels(
-    plan: VersionPlan, inherited: InheritedRecords, results: Sequence[ShardResult]
-) -> dict[Split, list[ByteRange]]:
-    """Return what each channel's `.rec` is put together of."""
-    channels = {split: list(ranges) for split, ranges in inherited.ranges.items()}
-    for result in results:
-        channels[result.split].append(ByteRange(plan.layout.packed_shard(result.index), 0, result.bytes))
-    return channels
-
-
 def _write_files(
     s3: S3Client, plan: VersionPlan, channels: Mapping[Split, Sequence[ByteRange]], manifest: pa.Table
 ) -> None:
@@ -194,28 +213,38 @@ def _write_files(
     layout = plan.layout
     labels = json.dumps(plan.labels, ensure_ascii=False).encode()
     with ThreadPoolExecutor(len(SPLITS) + 2) as pool:
-        written = [pool.submit(_write_channel, s3, plan, split, channels[split], manifest) for split in SPLITS]
+        written = [pool.submit(write_channel, s3, plan, split, channels[split], manifest) for split in SPLITS]
         written.append(pool.submit(write_manifest, s3, layout.bucket, layout.manifest, manifest))
-        written.append(pool.submit(write_plain_lists, s3, layout, manifest))
+        written.append(pool.submit(_write_plain_lists, s3, layout, manifest))
         s3.put_object(Bucket=layout.bucket, Key=layout.labels, Body=labels, ContentType="application/json")
         for part in written:
             part.result()
 
 
-def _write_channel(
-    s3: S3Client, plan: VersionPlan, split: Split, ranges: Sequence[ByteRange], manifest: pa.Table
-) -> None:
-    layout = plan.layout
-    if not compose(s3, layout.bucket, layout.records(split), ranges, scratch=layout.joined(split)):
-        return
-    records = manifest.select(["split", "status", "record_id", "offset"])
-    records = records.filter((pc.field("status") == PACKED) & (pc.field("split") == split)).sort_by("offset")
-    index = io.BytesIO()
-    for batch in records.to_batches(BATCH_ROWS):
-        places = zip(*(cast("list[int]", batch[name].to_pylist()) for name in ("record_id", "offset")), strict=True)
-        index.writelines(index_line(record_id, offset) for record_id, offset in places)
-    index.seek(0)
-    s3.put_object(Bucket=layout.bucket, Key=layout.index(split), Body=index)
+def _write_plain_lists(s3: S3Client, layout: VersionLayout, manifest: pa.Table) -> None:
+    """Write `packed.txt`, an address in each line, and `not-packed.txt`, an address, a tab, the status and why.
+
+    The lines are in the order of the manifest; a batch of them is in memory at a time.
+    """
+    rows = manifest.select(["bucket", "key", "status", "reason"])
+    with (
+        ObjectSink(s3, layout.bucket, layout.packed_list, content_type=TEXT) as packed,
+        ObjectSink(s3, layout.bucket, layout.not_packed_list, content_type=TEXT) as not_packed,
+    ):
+        for batch in rows.to_batches(BATCH_ROWS):
+            lines = [(row["status"] == PACKED, _list_line(row)) for row in batch.to_pylist()]
+            packed.write("".join(line for is_packed, line in lines if is_packed).encode())
+            not_packed.write("".join(line for is_packed, line in lines if not is_packed).encode())
+
+
+def _list_line(row: dict[str, Any]) -> str:
+    address = f"s3://{row['bucket']}/{row['key']}"
+    if not address.isprintable():  # a line feed in a key must not make two lines of one
+        address = json.dumps(address)
+    if row["status"] == PACKED:
+        return f"{address}\n"
+    reason = " ".join((row["reason"] or "").split())
+    return f"{address}\t{row['status']}{f': {reason}' if reason else ''}\n"
 
 
 def _put_document(s3: S3Client, version: DatasetVersion) -> DatasetVersion:
@@ -237,5 +266,16 @@ def _put_document(s3: S3Client, version: DatasetVersion) -> DatasetVersion:
     return version
 
 
-def _statuses(manifest: pa.Table) -> dict[str, int]:
-    return dict(sorted(Counter(cast("list[str]", manifest["status"].to_pylist())).items()))
+def _abort_uploads(s3: S3Client, layout: VersionLayout, *, before: datetime) -> None:
+    """Abort the version's own uploads, and those of other runs of the dataset that began `before`."""
+    dataset = layout.prefix.removesuffix(f"{layout.version}/")
+    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=layout.bucket, Prefix=dataset):
+        for upload in page.get("Uploads", []):
+            version = upload["Key"].removeprefix(dataset).partition("/")[0]
+            began = VersionLayout(layout.bucket, layout.name, version).began
+            abandoned = began is not None and began < before and upload["Initiated"] < before
+            if version != layout.version and not abandoned:
+                continue
+            if abandoned:
+                log.info("Aborting the upload of %s, which a run of %s never finished", upload["Key"], began)
+            s3.abort_multipart_upload(Bucket=layout.bucket, Key=upload["Key"], UploadId=upload["UploadId"])

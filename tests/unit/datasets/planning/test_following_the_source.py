@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.datasets.errors import DatasetError
-from include.datasets.publishing.inherited import cut_out
+from include.datasets.publishing.channels import cut_out
 from include.datasets.version import DatasetVersion
 from include.recordio.format import decode_image_record, read_records
 from tests.support.pictures import jpeg

@@ -24,7 +24,7 @@ from include.datasets import multipart
 from include.datasets.multipart import PartLimits
 from include.datasets.packing.shard import pack_shard
 from include.datasets.planning.plan import plan_version
-from include.datasets.publishing import publish
+from include.datasets.publishing import channels
 from include.datasets.publishing.publish import publish_version
 from include.run_conf import DatasetConf
 
@@ -84,7 +84,7 @@ def fork_build(s3: Any, order: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    publish.compose = partial(multipart.compose, limits=LIMITS)  # type: ignore[attr-defined]
+    channels.compose = partial(multipart.compose, limits=LIMITS)  # type: ignore[attr-defined]
     multipart.SINK_PART = 3 * SMALLEST_PART
     client = boto3.client(
         "s3", endpoint_url=sys.argv[1], region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"

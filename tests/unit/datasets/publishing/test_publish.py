@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from include.datasets.errors import DatasetError
+from include.datasets.layout import VersionLayout, version_name
 from include.datasets.packing.shard import pack_shard
-from include.datasets.publishing.publish import publish_version
-from include.datasets.publishing.working_files import remove_working_files
+from include.datasets.publishing.publish import publish_version, remove_working_files
 from include.datasets.version import DatasetVersion, load
 from include.recordio.format import decode_image_record, read_records
 from tests.support.pictures import jpeg
@@ -285,3 +285,20 @@ def test_what_a_killed_build_left_behind_can_be_removed(s3: S3Client, bucket: Bu
     s3.create_multipart_upload(Bucket=bucket.name, Key=plan.layout.packed_shard(1))
     assert remove_working_files(s3, plan.layout) == len(plan.shards) + 2 + 3
     assert (bucket.listing(), bucket.stale_uploads()) == ([], 0)
+
+
+def unfinished(bucket: Bucket) -> list[str]:
+    listing = bucket.s3.list_multipart_uploads(Bucket=bucket.name)
+    return [upload["Key"].split("/")[2] for upload in listing.get("Uploads", [])]
+
+
+def test_uploads_of_this_run_and_of_runs_long_dead_are_aborted_and_no_others(s3: S3Client, bucket: Bucket) -> None:
+    now = datetime.now(UTC)
+    own, running = version_name("own", now), version_name("running", now - timedelta(days=6))
+    dead = version_name("dead", now - timedelta(days=8))
+    for name in (own, running, dead, "by-hand"):
+        key = VersionLayout(bucket.name, "pets", name).packed_shard(0)
+        s3.create_multipart_upload(Bucket=bucket.name, Key=key)
+    s3.create_multipart_upload(Bucket=bucket.name, Key=VersionLayout(bucket.name, "pets2", dead).packed_shard(0))
+    remove_working_files(s3, VersionLayout(bucket.name, "pets", own))
+    assert sorted(unfinished(bucket)) == sorted([running, "by-hand", dead])

@@ -1,9 +1,11 @@
-"""The records that a version takes from its parent: which bytes, and where they come to lie."""
+"""The record files of a version: composed on the server of the parent's records and the new shards."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.datasets.layout import SPLITS, Split
-from include.datasets.manifest import PACKED, SCHEMA, read_manifest
-from include.datasets.multipart import ByteRange
+from include.datasets.manifest import BATCH_ROWS, PACKED, SCHEMA, read_manifest
+from include.datasets.multipart import ByteRange, compose
+from include.datasets.packing.shard import ShardResult
 from include.datasets.planning.version_plan import VersionPlan
 from include.datasets.version import DatasetVersion
+from include.recordio.format import index_line
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -50,6 +54,33 @@ def inherit_records(s3: S3Client, plan: VersionPlan, parent: DatasetVersion | No
         kept.append(_replace(records.filter(pa.array(stays)), "offset", pa.array(offsets)))
         ranges[split] = [ByteRange(parent.layout.records(split), start, end) for start, end in stretches]
     return InheritedRecords(_renamed(pa.concat_tables(kept), moved), ranges)
+
+
+def channel_ranges(
+    plan: VersionPlan, inherited: InheritedRecords, results: Sequence[ShardResult]
+) -> dict[Split, list[ByteRange]]:
+    """The bytes that each channel's `.rec` is made of: the parent's first, then the new shards in their order."""
+    channels = {split: list(ranges) for split, ranges in inherited.ranges.items()}
+    for result in results:
+        channels[result.split].append(ByteRange(plan.layout.packed_shard(result.index), 0, result.bytes))
+    return channels
+
+
+def write_channel(
+    s3: S3Client, plan: VersionPlan, split: Split, ranges: Sequence[ByteRange], manifest: pa.Table
+) -> None:
+    """Compose a channel's `.rec` and write its `.idx`; nothing for a channel without records."""
+    layout = plan.layout
+    if not compose(s3, layout.bucket, layout.records(split), ranges, scratch=layout.joined(split)):
+        return
+    records = manifest.select(["split", "status", "record_id", "offset"])
+    records = records.filter((pc.field("status") == PACKED) & (pc.field("split") == split)).sort_by("offset")
+    index = io.BytesIO()
+    for batch in records.to_batches(BATCH_ROWS):
+        places = zip(*(cast("list[int]", batch[name].to_pylist()) for name in ("record_id", "offset")), strict=True)
+        index.writelines(index_line(record_id, offset) for record_id, offset in places)
+    index.seek(0)
+    s3.put_object(Bucket=layout.bucket, Key=layout.index(split), Body=index)
 
 
 def cut_out(
