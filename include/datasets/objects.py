@@ -22,9 +22,9 @@ from include.datasets.multipart import content_type_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from obstore.store import S3Store
 
 log = logging.getLogger(__name__)
+
 CREDENTIALS_LAST = timedelta(minutes=5)
 """After this obstore asks the client again, which renews what has expired."""
 LONGEST_REQUEST = timedelta(minutes=15)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from include.datasets.planning.version_plan import ShardTask
 
 log = logging.getLogger(__name__)
+
 REPORT_SECONDS = 10.0
 
 

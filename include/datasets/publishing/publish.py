@@ -38,16 +38,15 @@ from include.datasets.multipart import ByteRange, ObjectSink
 from include.datasets.packing.shard import ShardResult
 from include.datasets.planning.version_plan import VersionPlan
 from include.datasets.publishing.channels import InheritedRecords, channel_ranges, inherit_records, write_channel
-from include.datasets.report.report import write_report
+from include.datasets.report.dataset_page import write_report
 from include.datasets.version import DatasetVersion, MeanImage, SplitCounts, find, load
 from include.recordio.format import FRAME_SIZE, encode_image_record
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from mypy_boto3_s3 import S3Client
 
-
 log = logging.getLogger(__name__)
+
 EXAMPLES = 10
 LIBRARIES = ("opencv-python-headless", "numpy", "pyarrow", "obstore")
 TEXT = "text/plain; charset=utf-8"

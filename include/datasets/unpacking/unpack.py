@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from include.run_conf import DatasetConf
 
 log = logging.getLogger(__name__)
+
 REPORT_SECONDS = 10.0
 LOOKS_AT_ONCE = 16
 SHOWN = 5

@@ -10,10 +10,18 @@ from hypothesis import strategies as st
 
 from include.datasets.layout import SPLITS
 from include.datasets.manifest import PACKED, ManifestRow, to_table
-from include.datasets.report.report_figures import LabelPairs, PackedImages, most_frequent, reasons_by_status
-from include.datasets.report.report_images import IMAGES, LARGEST_RECORD, PER_CLASS, SHEET_BYTES, choose_images
-from include.datasets.report.report_origin import source_addresses
-from include.datasets.report.report_page import size_in_words
+from include.datasets.report.dataset_page import size_in_words, source_addresses
+from include.datasets.report.image_accounts import reasons_by_status
+from include.datasets.report.packed_images import (
+    IMAGES,
+    LARGEST_RECORD,
+    PER_CLASS,
+    SHEET_BYTES,
+    LabelPairs,
+    PackedImages,
+    choose_images,
+    most_frequent,
+)
 from include.datasets.version import DatasetVersion
 
 LABELS = ["cat", "dog", "cow", "hen"]

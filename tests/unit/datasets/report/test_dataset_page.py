@@ -11,9 +11,9 @@ import pytest
 
 from include.datasets.manifest import read_manifest
 from include.datasets.objects import open_store
-from include.datasets.report import report_images
-from include.datasets.report.report import write_report
-from include.datasets.report.report_images import IMAGES, SIDE
+from include.datasets.report import packed_images
+from include.datasets.report.dataset_page import write_report
+from include.datasets.report.packed_images import IMAGES, SIDE
 from include.datasets.version import DatasetVersion, load
 from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
@@ -196,7 +196,7 @@ def test_hundreds_of_classes_take_few_and_small_reads(
             lengths.append(end - start)
             return bytes(self._store.get_range(key, start=start, end=end))
 
-    monkeypatch.setattr(report_images, "open_store", CountingStore)
+    monkeypatch.setattr(packed_images, "open_store", CountingStore)
     write_report(s3, version, manifest, None)
     assert len(lengths) == IMAGES
     assert sum(lengths) < 60 * 2000

@@ -1,15 +1,15 @@
-"""A dataset page's account of every source image: packed, left out or bad, and why."""
+"""What became of every source image, as a dataset page lists it: packed, left out or bad, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from include.datasets.manifest import BAD, CONFLICT, DUPLICATE, NOT_ASKED, PACKED
-from include.datasets.report.report_figures import first_rows, reasons_by_status
 from include.datasets.version import DatasetVersion
 from include.pages.elements import Markup, note, shown, table
 
@@ -17,6 +17,8 @@ LISTED = 20
 """Images listed of each status."""
 LABELS = 500
 """Labels listed that were not asked for."""
+REASONS = 3
+"""Reasons listed of each status."""
 
 
 def statuses(version: DatasetVersion, manifest: pa.Table) -> Markup:
@@ -83,6 +85,29 @@ def same_content(version: DatasetVersion, manifest: pa.Table) -> list[Markup]:
     if len(rows) < duplicates + conflicts:
         said += f" The first {LISTED} of each."
     return [note(said), table(("image", "status", "reason"), rows, kind="words")]
+
+
+def reasons_by_status(manifest: pa.Table) -> dict[str, tuple[list[tuple[str, int]], int]]:
+    """The most frequent reasons of each status with their rows, and how many further reasons there are.
+
+    Not of duplicates and conflicts, whose reason names the other object.
+    """
+    told = manifest.select(["status", "reason"]).filter(~pc.field("status").isin([CONFLICT, DUPLICATE]))
+    told = told.filter(pc.is_valid(told["reason"]))
+    grouped = told.group_by(["status", "reason"], use_threads=False).aggregate([([], "count_all")])
+    ranked = grouped.sort_by([("count_all", "descending"), ("reason", "ascending")])
+    found: dict[str, tuple[list[tuple[str, int]], int]] = {}
+    for status in cast("list[str]", pc.unique(grouped["status"]).to_pylist()):
+        of_status = ranked.filter(pc.field("status") == status)
+        rows = of_status.slice(0, REASONS).to_pylist()
+        found[status] = [(row["reason"], row["count_all"]) for row in rows], of_status.num_rows - len(rows)
+    return found
+
+
+def first_rows(manifest: pa.Table, status: str, number: int) -> list[dict[str, Any]]:
+    """The first rows of a status: `bucket`, `key`, `status`, `reason`."""
+    names = manifest.select(["bucket", "key", "status", "reason"])
+    return names.filter(pc.field("status") == status).slice(0, number).to_pylist()
 
 
 def _uri(row: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the page of a dataset version shows, section by section."""
+"""The page of a dataset version: what is in it, for people, beside `dataset.json`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from include.datasets.layout import SPLITS, Split
 from include.datasets.manifest import BAD, DUPLICATE, NOT_ASKED
-from include.datasets.report.report_accounts import bad_images, not_asked, same_content, statuses
-from include.datasets.report.report_figures import LabelPairs, PackedImages
-from include.datasets.report.report_images import Thumbnail
-from include.datasets.report.report_origin import origin, source_addresses
+from include.datasets.report.image_accounts import bad_images, not_asked, same_content, statuses
+from include.datasets.report.packed_images import LabelPairs, PackedImages, Thumbnail, contact_sheet
 from include.datasets.version import DatasetVersion
 from include.pages.charts import heat_map, histogram, stacked_bar, stacked_columns
-from include.pages.elements import Markup, joined, note, page, section, shown, table
+from include.pages.elements import Markup, joined, listed, note, page, section, shown, table
+from include.web_addresses import shown_address
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 MOST_CLASSES = 2000
 OVERVIEW_CLASSES = 40
@@ -39,6 +42,34 @@ class ReportContents:
     sheet: Sequence[Thumbnail]
 
 
+def write_report(s3: S3Client, version: DatasetVersion, manifest: pa.Table, parent: DatasetVersion | None) -> None:
+    """Write `report.html` of a version whose records are composed; the same version gives the same bytes.
+
+    Reads some sixty single records, sixteen MB at most.
+    """
+    layout = version.layout
+    sizes = {
+        split: s3.head_object(Bucket=layout.bucket, Key=layout.records(split))["ContentLength"]
+        for split in SPLITS
+        if version.count(split)
+    }
+    packed = PackedImages.of(manifest, version.labels, sizes)
+    contents = ReportContents(
+        version=version,
+        parent=parent,
+        manifest=manifest,
+        packed=packed,
+        sizes=sizes,
+        sheet=contact_sheet(s3, layout, packed, version.num_classes),
+    )
+    s3.put_object(
+        Bucket=layout.bucket,
+        Key=layout.report,
+        Body=dataset_page(contents).encode(),
+        ContentType="text/html; charset=utf-8",
+    )
+
+
 def dataset_page(contents: ReportContents) -> str:
     """The page as HTML."""
     version = contents.version
@@ -53,7 +84,7 @@ def dataset_page(contents: ReportContents) -> str:
         section("Every image of the source", statuses(contents.version, contents.manifest)),
         section("Bad images", *bad_images(contents.version, contents.manifest)),
         section("Same content twice", *same_content(contents.version, contents.manifest)),
-        section("How it was built", origin(version)),
+        section("How it was built", _origin(version)),
     )
     return page(
         title=version.name,
@@ -248,3 +279,59 @@ def _labels_together(contents: ReportContents) -> list[Markup]:
         heat,
         table(("most frequent pairs", "images", "of the rarer label's"), rows) if rows else Markup(),
     ]
+
+
+def _origin(version: DatasetVersion) -> Markup:
+    """Source, parent, packing and libraries of a version."""
+    source = version.source.model_dump()
+    shares = f"train {version.split.train:g}, validation {version.split.validation:g}, test {version.split.test:g}"
+    return listed(
+        [
+            ("Version", version.uri),
+            ("Parent", version.parent or ""),
+            ("Source", source_addresses(version)),
+            *((_words(name).capitalize(), _said(value)) for name, value in source.items() if name != "addresses"),
+            ("Labels", _labels(version)),
+            ("Splits", f"{shares}, seed {version.split.seed}"),
+            ("Packing", _options(version.packing.as_dict())),
+            ("Made with", ", ".join(f"{name} {number}" for name, number in sorted(version.libraries.items()))),
+        ]
+    )
+
+
+def _labels(version: DatasetVersion) -> str:
+    if not version.multi_label:
+        return "one to an image"
+    kept = "are packed with a 0 for each" if version.negatives == "keep" else "are left out"
+    return f"several to an image; images that show none {kept}"
+
+
+def source_addresses(version: DatasetVersion) -> str:
+    """Where the version's images come from."""
+    return ", ".join(map(_without_secrets, version.source.addresses))
+
+
+def _without_secrets(address: str) -> str:
+    """An address without a presigned URL's signature or a user's password."""
+    return shown_address(address).removesuffix("?...")
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    told = {_words(name): value for name, value in options.items() if value is not None and value is not False}
+    return ", ".join(name if value is True else f"{name} {value}" for name, value in told.items())
+
+
+def _said(value: Any) -> str:
+    if value is None or value is False:
+        return ""
+    if value is True:
+        return "yes"
+    if isinstance(value, dict):
+        return _options({name: part for name, part in value.items() if part != ""})
+    if isinstance(value, list):
+        return ", ".join(_without_secrets(str(part)) for part in value)
+    return _without_secrets(str(value))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
