@@ -12,11 +12,11 @@ from werkzeug.wrappers import Request, Response
 
 from local_aws.aws_errors import AwsError
 from local_aws.calls import CONTROL_PREFIX, WSGIEnvironment, read_json
-from local_aws.sagemaker.core.context import OWN_CALLS, Server
+from local_aws.context import OWN_CALLS, Server
 from local_aws.sagemaker.training.api import TrainingJobs
 
 if TYPE_CHECKING:
-    from local_aws.sagemaker.service import SageMakers
+    from local_aws.sagemaker.control_plane import SageMakers
 
 INTERRUPTION = re.compile(r"training-jobs/(?P<name>[\w-]+)/interruption")
 

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
-from local_aws import identity, runtime
+from local_aws import iam
 from local_aws.access import Access, close_to_pages
 from local_aws.aws_errors import AwsError
 from local_aws.calls import (
@@ -31,12 +31,13 @@ from local_aws.calls import (
     unpack_body,
 )
 from local_aws.constraints import service_model
+from local_aws.context import OWN_CALLS, Server
 from local_aws.control import Control
 from local_aws.moto_backend import Moto, MotoFailure, MotoRequestHandler, account_of
 from local_aws.responses import error_response, json_response
+from local_aws.sagemaker import runtime
+from local_aws.sagemaker.control_plane import SageMaker, SageMakers
 from local_aws.sagemaker.core.area import NotHeldHere
-from local_aws.sagemaker.core.context import OWN_CALLS, Server
-from local_aws.sagemaker.service import SageMaker, SageMakers
 
 SAGEMAKER_TARGET = "SageMaker."
 
@@ -101,8 +102,8 @@ class LocalAws:
             return self._control(environ, signed, request_id)
         if path.startswith("/endpoints/") and signed.service in ("sagemaker", ""):
             return self._invoke(environ, signed, request_id)
-        if signed.service == "iam" and form.get("Action") in identity.ACTIONS:
-            return identity.simulate(form["Action"], form, signed.region, request_id)
+        if signed.service == "iam" and form.get("Action") in iam.ACTIONS:
+            return iam.simulate(form["Action"], form, signed.region, request_id)
         return self._ask_moto(environ, form)
 
     def _control(self, environ: WSGIEnvironment, signed: Signature, request_id: str) -> Response:

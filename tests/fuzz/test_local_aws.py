@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local_aws.context import Server
 from local_aws.images import ContainerImages
 from local_aws.job_slots import JobSlots
-from local_aws.sagemaker.core.context import Server
 from local_aws.server import LocalAws, listen, wsgi_server
 from tests.fuzz.bounds import damaged, fuzz, within
 from tests.support.local_aws import BUCKET, ROLE, TOY_IMAGE, training_request

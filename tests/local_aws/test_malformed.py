@@ -13,7 +13,7 @@ from local_aws.aws_errors import AwsError
 from local_aws.calls import AwsCall
 from local_aws.faults import Faults
 from local_aws.responses import error_response
-from local_aws.runtime import _forwarded
+from local_aws.sagemaker.runtime import _forwarded
 from tests.support.local_aws import BUCKET, RunningLocalAws, training_request
 from tests.support.wire import call, control, dumped, exchange, raw, status_and_body
 

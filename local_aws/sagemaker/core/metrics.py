@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from local_aws.sagemaker.core.area import Document
-from local_aws.sagemaker.core.records import now
+from local_aws.sagemaker.core.resource_table import now
 
 _EPOCH_VALUE = r"Epoch\[\d+\] {}-accuracy=(\S+)"
 IMAGE_CLASSIFICATION_METRICS: tuple[Mapping[str, str], ...] = tuple(

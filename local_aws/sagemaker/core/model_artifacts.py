@@ -13,8 +13,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from local_aws.aws_errors import validation_error
+from local_aws.context import Aws
 from local_aws.paths import OutsideError, inside
-from local_aws.sagemaker.core.context import Aws
 from local_aws.sagemaker.core.model_archive import UnusableArchiveError, unpack_archive
 
 

@@ -12,11 +12,11 @@ from datetime import datetime
 
 from local_aws.aws_errors import AwsError, already_existing, could_not_find, validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
-from local_aws.sagemaker.core.records import ResourceTable, now
+from local_aws.sagemaker.core.resource_table import ResourceTable, now
 from local_aws.sagemaker.core.tags import Tags, check_tags
 from local_aws.sagemaker.hosting.deployment_rules import check_deployment
-from local_aws.sagemaker.hosting.fleet import DeploymentError, Fleet, Variant
-from local_aws.sagemaker.hosting.models import EndpointConfig, Hosting
+from local_aws.sagemaker.hosting.model import EndpointConfig, Hosting
+from local_aws.sagemaker.hosting.run import DeploymentError, Fleet, Variant
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 from local_aws.aws_errors import AwsError, validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.core.model_artifacts import ModelArtifact
-from local_aws.sagemaker.core.records import ResourceTable, now
+from local_aws.sagemaker.core.resource_table import ResourceTable, now
 from local_aws.sagemaker.core.tags import Tags, check_tags
 from local_aws.sagemaker.registry.model_package import ModelPackage, ModelPackageGroup
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from local_aws.sagemaker.core.area import Document
-from local_aws.sagemaker.core.records import now
+from local_aws.sagemaker.core.resource_table import now
 
 
 @dataclass

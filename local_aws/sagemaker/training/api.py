@@ -11,10 +11,10 @@ from typing import Any
 from local_aws.aws_errors import AwsError, requested_resource_not_found, resource_in_use, validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.core.metrics import IMAGE_CLASSIFICATION_METRICS, MetricLog
-from local_aws.sagemaker.core.records import ResourceTable
-from local_aws.sagemaker.core.rules import check_training_job
+from local_aws.sagemaker.core.resource_table import ResourceTable
 from local_aws.sagemaker.core.tags import Tags
 from local_aws.sagemaker.training.job import FINISHED, TrainingJob
+from local_aws.sagemaker.training.rules import check_training_job
 from local_aws.sagemaker.training.run import TrainingRun
 
 CLOSING_GRACE_SECONDS = 1.0

@@ -13,8 +13,8 @@ from local_aws.processes import ContainerProcess
 from local_aws.sagemaker.core.area import Document
 from local_aws.sagemaker.core.failures import LONGEST_REASON
 from local_aws.sagemaker.core.metrics import MetricLog
-from local_aws.sagemaker.core.records import now
-from local_aws.sagemaker.core.rules import DEFAULT_RUNTIME
+from local_aws.sagemaker.core.resource_table import now
+from local_aws.sagemaker.training.rules import DEFAULT_RUNTIME
 
 STOP_GRACE_SECONDS = 120.0
 UNBILLED = frozenset({"Interrupted", "Starting"})

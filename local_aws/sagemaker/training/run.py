@@ -12,17 +12,17 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws import storage
+from local_aws.context import Aws
 from local_aws.log_events import LogStream
 from local_aws.metric_feed import MetricDatum
 from local_aws.paths import inside
 from local_aws.processes import ContainerProcess, ContainerStartError
 from local_aws.sagemaker.core import failures
 from local_aws.sagemaker.core.container_files import HOST, container_environment, write_training_inputs
-from local_aws.sagemaker.core.context import Aws
-from local_aws.sagemaker.core.rules import CHECKPOINT_PATH, DEFAULT_RUNTIME, ML_ROOT
 from local_aws.sagemaker.core.utilisation import Utilisation
 from local_aws.sagemaker.training.checkpoints import CheckpointSync
 from local_aws.sagemaker.training.job import TrainingJob
+from local_aws.sagemaker.training.rules import CHECKPOINT_PATH, DEFAULT_RUNTIME, ML_ROOT
 from local_aws.storage import DataError, S3Location
 
 LOG_GROUP = NAMESPACE = "/aws/sagemaker/TrainingJobs"

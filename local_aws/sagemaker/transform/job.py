@@ -7,8 +7,8 @@ from datetime import datetime
 
 from local_aws.job_slots import JobSlot
 from local_aws.sagemaker.core.area import Document
-from local_aws.sagemaker.core.records import now
-from local_aws.sagemaker.hosting.models import Model
+from local_aws.sagemaker.core.resource_table import now
+from local_aws.sagemaker.hosting.model import Model
 
 LONGEST_REASON = 1024
 ECHOED = (

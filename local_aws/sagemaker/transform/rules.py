@@ -10,7 +10,7 @@ from typing import Any
 
 from local_aws.aws_errors import AwsError, validation_error
 from local_aws.sagemaker.core.container_files import steering_variables
-from local_aws.sagemaker.core.rules import refuse
+from local_aws.sagemaker.training.rules import refuse
 
 MAX_TOTAL_PAYLOAD_MB = 100
 DEFAULT_MAX_PAYLOAD_MB = 6

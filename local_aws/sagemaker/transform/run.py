@@ -16,17 +16,17 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local_aws.context import Aws
 from local_aws.log_events import LogStream
-from local_aws.sagemaker.core.context import Aws
 from local_aws.sagemaker.core.failures import JobFailure, no_objects, of_system
 from local_aws.sagemaker.core.model_artifacts import ModelArtifactError
-from local_aws.sagemaker.core.utilisation import Utilisation
-from local_aws.sagemaker.hosting.serving import (
+from local_aws.sagemaker.core.serving import (
     ContainerUnreachableError,
     NotHealthyError,
     ServingContainer,
     ServingModel,
 )
+from local_aws.sagemaker.core.utilisation import Utilisation
 from local_aws.sagemaker.transform.job import TransformJob
 from local_aws.sagemaker.transform.rules import DEFAULT_MAX_PAYLOAD_MB
 from local_aws.storage import DataError, S3Location, StoredFile, files_of_manifest, files_under

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from local_aws.aws_errors import AwsError, resource_in_use, resource_not_found, validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
-from local_aws.sagemaker.core.records import ResourceTable
-from local_aws.sagemaker.core.rules import check_training_job
+from local_aws.sagemaker.core.resource_table import ResourceTable
 from local_aws.sagemaker.core.tags import Tags, check_tags
 from local_aws.sagemaker.training.api import TrainingJobs
 from local_aws.sagemaker.training.job import TrainingJob
+from local_aws.sagemaker.training.rules import check_training_job
 from local_aws.sagemaker.tuning import rules
 from local_aws.sagemaker.tuning.job import Definition, TuningJob
 from local_aws.sagemaker.tuning.run import TuningRun, training_request

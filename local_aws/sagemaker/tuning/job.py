@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from local_aws.sagemaker.core.area import Document
-from local_aws.sagemaker.core.records import now
+from local_aws.sagemaker.core.resource_table import now
 from local_aws.sagemaker.training.job import FINISHED, TrainingJob
 from local_aws.sagemaker.tuning.early_stopping import is_better
 from local_aws.sagemaker.tuning.search_space import SearchSpace

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from local_aws.aws_errors import AwsError
 from local_aws.sagemaker.core.area import Document
-from local_aws.sagemaker.core.records import now
+from local_aws.sagemaker.core.resource_table import now
 from local_aws.sagemaker.training.job import TrainingJob
 from local_aws.sagemaker.tuning.early_stopping import (
     has_converged,

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from local_aws.aws_errors import validation_error
 from local_aws.sagemaker.core.area import Document
-from local_aws.sagemaker.core.records import ResourceTable, SortKey
+from local_aws.sagemaker.core.resource_table import ResourceTable, SortKey
 from local_aws.sagemaker.tuning.job import TunedJob
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.local_aws.sagemaker.conftest import BUCKET, Scripted, unique, wait_for
-from tests.local_aws.sagemaker.test_tuning import OBJECTIVE, training_jobs, tuned
+from tests.local_aws.sagemaker.tuning.test_job import OBJECTIVE, training_jobs, tuned
 from tests.support.local_aws import ALGORITHM_IMAGE, ROLE, channel_of
 from tests.support.squares import jpeg, records
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from local_aws.aws_errors import AwsError
+from local_aws.context import Aws, Server
 from local_aws.images import ContainerImages
 from local_aws.job_slots import JobSlots
-from local_aws.sagemaker.core.context import Aws, Server
+from local_aws.sagemaker.control_plane import SageMaker
 from local_aws.sagemaker.core.model_archive import UnusableArchiveError, plain_member
 from local_aws.sagemaker.hosting import rules as hosting_rules
 from local_aws.sagemaker.registry.api import ModelRegistry
-from local_aws.sagemaker.service import SageMaker
 from local_aws.sagemaker.training import checkpoints
 from local_aws.sagemaker.transform.rules import check_transform_job
 from local_aws.sagemaker.tuning import rules as tuning_rules

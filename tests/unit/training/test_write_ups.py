@@ -17,7 +17,7 @@ from include.sagemaker.naming import Run
 from include.training.best_model import select_best
 from include.training.job_requests import incremental_request, training_request, tuning_request
 from include.training.run_jobs import RunJob, tuned_jobs
-from tests.local_aws.sagemaker.test_training_with_the_algorithm import record_file
+from tests.local_aws.sagemaker.training.test_with_the_algorithm import record_file
 from tests.support.documents import dataset_version, settings
 from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, eventually, finished_job, start_local_aws
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from local_aws import constraints
+from local_aws.context import Aws, Server
 from local_aws.sagemaker.core.area import A, Action, Area, Document
-from local_aws.sagemaker.core.context import Aws, Server
 from local_aws.sagemaker.core.search import SearchResources
 from local_aws.sagemaker.core.tags import Tags
 from local_aws.sagemaker.hosting.api import Endpoints
-from local_aws.sagemaker.hosting.models import Hosting
+from local_aws.sagemaker.hosting.model import Hosting
 from local_aws.sagemaker.registry.api import ModelRegistry
 from local_aws.sagemaker.training.api import TrainingJobs
 from local_aws.sagemaker.transform.api import TransformJobs

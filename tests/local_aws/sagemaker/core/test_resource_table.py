@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from local_aws.aws_errors import AwsError, requested_resource_not_found, resource_in_use
-from local_aws.sagemaker.core.records import ResourceTable
+from local_aws.sagemaker.core.resource_table import ResourceTable
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -12,21 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from local_aws.context import Aws
 from local_aws.log_events import LogStream
 from local_aws.paths import inside
-from local_aws.sagemaker.core.context import Aws
 from local_aws.sagemaker.core.failures import of_system
 from local_aws.sagemaker.core.model_artifacts import ModelArtifactError
-from local_aws.sagemaker.core.records import now
-from local_aws.sagemaker.core.utilisation import Utilisation
-from local_aws.sagemaker.hosting.models import EndpointConfig, Model
-from local_aws.sagemaker.hosting.serving import (
+from local_aws.sagemaker.core.resource_table import now
+from local_aws.sagemaker.core.serving import (
     STARTUP_TIMEOUT_SECONDS,
     STOP_GRACE_SECONDS,
     NotHealthyError,
     ServingContainer,
     ServingModel,
 )
+from local_aws.sagemaker.core.utilisation import Utilisation
+from local_aws.sagemaker.hosting.model import EndpointConfig, Model
 
 WATCH_INTERVAL_SECONDS = 0.5
 LONGEST_RESTART_WAIT_SECONDS = 30.0

@@ -24,7 +24,7 @@ from sagemaker.core.resources import Endpoint, EndpointConfig, HyperParameterTun
 from sagemaker.core.shapes import ContainerDefinition, ProductionVariant
 
 from tests.local_aws.sagemaker.conftest import BUCKET, IMAGE, Scripted, unique
-from tests.local_aws.sagemaker.test_tuning import between, definition, qualities, request, tuned
+from tests.local_aws.sagemaker.tuning.test_job import between, definition, qualities, request, tuned
 from tests.support.local_aws import ROLE
 
 

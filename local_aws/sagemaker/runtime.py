@@ -12,12 +12,12 @@ from werkzeug.wrappers import Request, Response
 from local_aws.aws_errors import AwsError, not_implemented
 from local_aws.calls import identify
 from local_aws.constraints import checked, service_model
+from local_aws.context import Aws
 from local_aws.metric_feed import MetricDatum
-from local_aws.sagemaker.core.context import Aws
+from local_aws.sagemaker.control_plane import SageMaker
+from local_aws.sagemaker.core.serving import Answer, ContainerUnreachableError
 from local_aws.sagemaker.hosting.api import Endpoints
-from local_aws.sagemaker.hosting.fleet import Variant
-from local_aws.sagemaker.hosting.serving import Answer, ContainerUnreachableError
-from local_aws.sagemaker.service import SageMaker
+from local_aws.sagemaker.hosting.run import Variant
 
 NAMESPACE = "AWS/SageMaker"
 MAX_BODY_BYTES = 6_291_456

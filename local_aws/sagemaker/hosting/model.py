@@ -11,11 +11,11 @@ from local_aws.aws_errors import already_existing, could_not_find, validation_er
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.core.container_files import steering_variables
 from local_aws.sagemaker.core.model_artifacts import ModelArtifact
-from local_aws.sagemaker.core.records import ResourceTable, now
-from local_aws.sagemaker.core.rules import refuse
+from local_aws.sagemaker.core.resource_table import ResourceTable, now
 from local_aws.sagemaker.core.tags import Tags, check_tags
 from local_aws.sagemaker.hosting import rules
 from local_aws.sagemaker.registry.api import ModelRegistry
+from local_aws.sagemaker.training.rules import refuse
 
 CONFIG_FIELDS = (
     "ProductionVariants",

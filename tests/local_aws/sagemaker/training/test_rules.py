@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from local_aws.aws_errors import AwsError
-from local_aws.sagemaker.core.rules import check_training_job
+from local_aws.sagemaker.training.rules import check_training_job
 from tests.support.local_aws import BUCKET, TOY_IMAGE, channel_of, training_request
 
 ALGORITHM = {"TrainingImage": TOY_IMAGE, "TrainingInputMode": "File"}
