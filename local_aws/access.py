@@ -7,18 +7,23 @@ by `Sec-Fetch-Site`, which browsers add where they leave `Origin` out.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable
 
+from botocore.loaders import create_loader
 from werkzeug.wrappers import Response
 
-from local_aws.aws_errors import AwsError
-from local_aws.calls import WSGIEnvironment, signature
+from local_aws.aws_errors import AwsError, validation_error
+from local_aws.calls import ACCOUNT_HEADER, Signature, WSGIEnvironment, signature
 
 HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::\d{1,5})?")
 PAGE_POLICY = "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox allow-downloads"
 CROSS_ORIGIN_HEADERS = "access-control-"
+OLD_SIGNATURE = re.compile(r"(AWS \S+:\S+|Bearer \S+)\Z")
+ACCOUNT = re.compile(r"[0-9]{12}")
+LONGEST_REGION = 32
 
 
 class Access:
@@ -76,3 +81,41 @@ def close_to_pages(response: Response) -> None:
 
 def _denied(message: str) -> AwsError:
     return AwsError("AccessDenied", message, status=403)
+
+
+def check_caller(environ: WSGIEnvironment, signed: Signature) -> None:
+    """Refuse an account that is not twelve digits, and a region that AWS could not have: folders bear their names."""
+    account = environ.get(ACCOUNT_HEADER)
+    if account is not None:
+        checked_account(str(account))
+    given = str(environ.get("HTTP_AUTHORIZATION", ""))
+    if given and not signed.service and OLD_SIGNATURE.match(given) is None:
+        expected = "a credential scope KEY/DATE/REGION/SERVICE/aws4_request is expected"
+        message = f"The header Authorization is {given[:100]!r}; {expected}."
+        raise AwsError("IncompleteSignatureException", message)
+    if not is_region(signed.region):
+        if signed.service == "s3":
+            message = f"The authorization header is malformed; the region {signed.region!r} is wrong"
+            raise AwsError("AuthorizationHeaderMalformed", message)
+        message = f"Credential should be scoped to a valid region, not {signed.region!r}."
+        raise AwsError("InvalidSignatureException", message, status=403)
+
+
+def checked_account(account: str) -> str:
+    """Return an account's number; raises ValidationException for anything else."""
+    if ACCOUNT.fullmatch(account) is None:
+        raise validation_error(f"{account!r} is not an account: twelve digits are expected")
+    return account
+
+
+def is_region(name: str) -> bool:
+    """Whether a name has the form of a region in one of AWS's partitions, as botocore describes them."""
+    named, patterns = _regions()
+    return name in named or (len(name) <= LONGEST_REGION and any(pattern.match(name) for pattern in patterns))
+
+
+@functools.cache
+def _regions() -> tuple[frozenset[str], tuple[re.Pattern[str], ...]]:
+    partitions = create_loader().load_data("partitions")["partitions"]
+    named = frozenset(name for partition in partitions for name in partition["regions"])
+    return named, tuple(re.compile(f"(?:{partition['regionRegex']})\\Z", re.ASCII) for partition in partitions)

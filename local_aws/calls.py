@@ -14,24 +14,22 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 import botocore
-from botocore.loaders import create_loader
 from botocore.model import OperationModel
 
-from local_aws.aws_errors import AwsError, validation_error
+from local_aws.aws_errors import AwsError
 from local_aws.constraints import checked, service_model
 
 WSGIEnvironment = dict[str, Any]
 DEFAULT_REGION = "us-east-1"
 CONTROL_PREFIX = "/_local_aws/"
 """The server's own paths, which speak JSON."""
+ACCOUNT_HEADER = "HTTP_X_MOTO_ACCOUNT_ID"
+"""The header, as WSGI names it, that names an account: the server sends it with all it asks itself."""
 LARGEST_FORM = 1 << 20
 LARGEST_UNPACKED = 32 << 20
 """Bytes that a compressed request may hold."""
-LONGEST_REGION = 32
 MOST_FIELDS = 10_000
-OLD_SIGNATURE = re.compile(r"(AWS \S+:\S+|Bearer \S+)\Z")
 LENGTH = re.compile(r"[0-9]{1,18}")
-ACCOUNT = re.compile(r"[0-9]{12}")
 CREDENTIAL_SCOPE = re.compile(r"Credential=(?P<key>[^/]*)/\d+/(?P<region>[^/]*)/(?P<service>[^/]+)/aws4_request")
 
 
@@ -63,44 +61,6 @@ def signature(environ: WSGIEnvironment) -> Signature:
     if scope is None:
         return Signature("", DEFAULT_REGION, "")
     return Signature(scope["service"].lower(), scope["region"] or DEFAULT_REGION, scope["key"])
-
-
-def check_caller(environ: WSGIEnvironment, signed: Signature) -> None:
-    """Refuse an account that is not twelve digits, and a region that AWS could not have: folders bear their names."""
-    account = environ.get("HTTP_X_MOTO_ACCOUNT_ID")
-    if account is not None:
-        checked_account(str(account))
-    given = str(environ.get("HTTP_AUTHORIZATION", ""))
-    if given and not signed.service and OLD_SIGNATURE.match(given) is None:
-        expected = "a credential scope KEY/DATE/REGION/SERVICE/aws4_request is expected"
-        message = f"The header Authorization is {given[:100]!r}; {expected}."
-        raise AwsError("IncompleteSignatureException", message)
-    if not is_region(signed.region):
-        if signed.service == "s3":
-            message = f"The authorization header is malformed; the region {signed.region!r} is wrong"
-            raise AwsError("AuthorizationHeaderMalformed", message)
-        message = f"Credential should be scoped to a valid region, not {signed.region!r}."
-        raise AwsError("InvalidSignatureException", message, status=403)
-
-
-def checked_account(account: str) -> str:
-    """Return an account's number; raises ValidationException for anything else."""
-    if ACCOUNT.fullmatch(account) is None:
-        raise validation_error(f"{account!r} is not an account: twelve digits are expected")
-    return account
-
-
-def is_region(name: str) -> bool:
-    """Whether a name has the form of a region in one of AWS's partitions, as botocore describes them."""
-    named, patterns = _regions()
-    return name in named or (len(name) <= LONGEST_REGION and any(pattern.match(name) for pattern in patterns))
-
-
-@functools.cache
-def _regions() -> tuple[frozenset[str], tuple[re.Pattern[str], ...]]:
-    partitions = create_loader().load_data("partitions")["partitions"]
-    named = frozenset(name for partition in partitions for name in partition["regions"])
-    return named, tuple(re.compile(f"(?:{partition['regionRegex']})\\Z", re.ASCII) for partition in partitions)
 
 
 def check_call(call: AwsCall, document: Any) -> None:

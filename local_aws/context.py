@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
 
-OWN_CALLS = "HTTP_X_MOTO_ACCOUNT_ID"
-"""The header, as WSGI names it, of requests that the server sends to itself."""
-
 PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 
 

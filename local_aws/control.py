@@ -6,17 +6,16 @@ import json
 import re
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 from local_aws.aws_errors import AwsError
-from local_aws.calls import CONTROL_PREFIX, WSGIEnvironment, read_json
-from local_aws.context import OWN_CALLS, Server
+from local_aws.calls import CONTROL_PREFIX
+from local_aws.context import Server
+from local_aws.sagemaker.control_plane import SageMakers
 from local_aws.sagemaker.training.api import TrainingJobs
-
-if TYPE_CHECKING:
-    from local_aws.sagemaker.control_plane import SageMakers
+from local_aws.services import AwsRequest, Service
 
 INTERRUPTION = re.compile(r"training-jobs/(?P<name>[\w-]+)/interruption")
 
@@ -28,49 +27,55 @@ class CallCounts:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
 
-    def note(self, environ: WSGIEnvironment, service: str, form: dict[str, str]) -> None:
+    def note(self, request: AwsRequest) -> None:
         """Count a request as `service:Action`, or by its HTTP method where only the path tells the action."""
-        if OWN_CALLS in environ:
+        if request.is_own:
             return
-        target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
-        action = target or form.get("Action") or environ["REQUEST_METHOD"]
+        target = request.target.rpartition(".")[2]
+        action = target or request.form.get("Action") or request.environ["REQUEST_METHOD"]
         with self._lock:
-            self._counts[f"{service}:{action}"] += 1
+            self._counts[f"{request.signed.service}:{action}"] += 1
 
     def all(self) -> dict[str, int]:
-        """Return the counts since the start."""
+        """The counts since the start."""
         with self._lock:
             return dict(sorted(self._counts.items()))
 
 
-class Control:
-    """Answers the server's own paths."""
+class Control(Service):
+    """The server's own paths."""
 
-    def __init__(self, server: Server, sagemakers: SageMakers) -> None:
+    is_aws = False
+
+    def __init__(self, server: Server, counts: CallCounts, sagemakers: SageMakers) -> None:
         self._server = server
+        self._counts = counts
         self._sagemakers = sagemakers
-        self.calls = CallCounts()
 
-    def answer(self, environ: WSGIEnvironment) -> Response:
-        """Answer in JSON; raises AwsError for what there is not."""
-        asked = (environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(CONTROL_PREFIX))
+    def owns(self, request: AwsRequest) -> bool:
+        """Whether the path is one of the server's own."""
+        return request.path.startswith(CONTROL_PREFIX)
+
+    def answer(self, request: AwsRequest) -> Response:
+        """A document in JSON; raises AwsError for what there is not."""
+        asked = (request.environ["REQUEST_METHOD"], request.path.removeprefix(CONTROL_PREFIX))
         if asked == ("GET", "health"):
             return _json({"status": "ok", "endpoint_url": self._server.endpoint_url, "jobs": self._server.slots.count})
         if asked == ("GET", "calls"):
-            return _json(self.calls.all())
+            return _json(self._counts.all())
         if asked == ("POST", "faults"):
-            self._server.faults.expect(_document(environ))
+            self._server.faults.expect(_document(request))
             return _json({})
         job = INTERRUPTION.fullmatch(asked[1])
         if job is not None and asked[0] == "POST":
-            _check_content_type(environ)
+            _check_content_type(request)
             self._interrupt(job["name"])
             return _json({})
         raise AwsError("UnknownOperationException", f"There is no {asked[0]} {CONTROL_PREFIX}{asked[1]}.", status=404)
 
     def _interrupt(self, name: str) -> None:
         """Take its spot instance from a training job, in whatever account and region it runs."""
-        areas = [sagemaker.area(TrainingJobs) for sagemaker in self._sagemakers.all().values()]
+        areas = [sagemaker.area(TrainingJobs) for sagemaker in self._sagemakers.all()]
         jobs = [job for area in areas if (job := area.jobs.find(name)) is not None]
         if not jobs:
             raise AwsError("ResourceNotFound", f"There is no training job {name!r}.", status=404)
@@ -84,20 +89,20 @@ class Control:
                 )
 
 
-def _check_content_type(environ: WSGIEnvironment) -> None:
+def _check_content_type(request: AwsRequest) -> None:
     """Refuse what a form of a web page can send without asking first."""
-    given = str(environ.get("CONTENT_TYPE", ""))
+    given = str(request.environ.get("CONTENT_TYPE", ""))
     if given.partition(";")[0].strip().lower() != "application/json":
         raise AwsError(
             "UnsupportedMediaType",
-            f"{environ['PATH_INFO']} takes the content type application/json, not {given!r}.",
+            f"{request.path} takes the content type application/json, not {given!r}.",
             status=415,
         )
 
 
-def _document(environ: WSGIEnvironment) -> dict[str, Any]:
-    _check_content_type(environ)
-    document = read_json(Request(environ).get_data())
+def _document(request: AwsRequest) -> dict[str, Any]:
+    _check_content_type(request)
+    document = request.document()
     if not isinstance(document, dict):
         raise AwsError("SerializationException", "The request body is not a JSON object.")
     return document

@@ -20,7 +20,7 @@ BATCH_BYTES = 900_000
 BATCH_SECONDS = 0.5
 LONGEST_MESSAGE = 200_000
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class LogStream:
@@ -63,7 +63,7 @@ class LogStream:
         except (ClientError, BotoCoreError) as error:
             response = getattr(error, "response", {})
             if response.get("Error", {}).get("Code") != "ResourceAlreadyExistsException":
-                logger.warning("no log stream %s: %s", self._stream, error)
+                log.warning("no log stream %s: %s", self._stream, error)
 
     def _send_all(self) -> None:
         closing = False
@@ -93,4 +93,4 @@ class LogStream:
         try:
             self._logs.put_log_events(logGroupName=self._group, logStreamName=self._stream, logEvents=batch)
         except (ClientError, BotoCoreError) as error:
-            logger.warning("%d lines of %s are lost: %s", len(batch), self._stream, error)
+            log.warning("%d lines of %s are lost: %s", len(batch), self._stream, error)

@@ -18,7 +18,7 @@ BATCH_SECONDS = 0.5
 BATCH_DATA = 500
 FLUSH_SECONDS = 10.0
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,4 +101,4 @@ class MetricFeed:
         try:
             self._cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
         except (ClientError, BotoCoreError) as error:
-            logger.warning("%d metric values of %s are lost: %s", len(data), namespace, error)
+            log.warning("%d metric values of %s are lost: %s", len(data), namespace, error)

@@ -8,7 +8,6 @@ import logging
 import re
 import tempfile
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import quote
@@ -32,15 +31,17 @@ from moto.s3.responses import S3Response
 from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Response
 
+from local_aws.access import checked_account
 from local_aws.aws_errors import AwsError, not_implemented
-from local_aws.calls import AwsCall, WSGIEnvironment, checked_account
+from local_aws.calls import ACCOUNT_HEADER, AwsCall, check_call
+from local_aws.services import AwsRequest, Service
 
-__all__ = ["Moto", "MotoFailure", "MotoRequestHandler", "account_of", "ensure_role"]
+__all__ = ["Moto", "MotoRequestHandler", "account_of", "ensure_role"]
 
 FORM = "application/x-www-form-urlencoded"
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 SAGEMAKER_TRUST = {
     "Version": "2012-10-17",
@@ -203,56 +204,70 @@ CloudWatchBackend.get_metric_data = _get_metric_data_of_whole_minutes  # type: i
 CloudWatchBackend.get_metric_statistics = _get_metric_statistics  # type: ignore[method-assign, assignment]
 
 
-class Moto:
+class Moto(Service):
     """moto's WSGI application, with what it lacks or fails on turned into errors of the API."""
 
     def __init__(self) -> None:
         self._application = Dispatcher()
 
-    def answer(self, environ: WSGIEnvironment, call: Callable[[], AwsCall]) -> Response:
-        """Return moto's response; `call` names what was asked, where that is needed for an error.
+    def owns(self, request: AwsRequest) -> bool:
+        """Whatever comes: moto is the last in the table."""
+        del request
+        return True
 
-        Raises AwsError, with a code and a status that no client retries, for an action moto does not have or fails on.
+    def answer(self, request: AwsRequest) -> Response:
+        """moto's response.
+
+        Raises AwsError, with a code and a status that no client retries, for an action moto does not have or fails on,
+        and for a JSON document that does not fit the model of its action.
         """
+        document = request.document() if request.target else None
+        try:
+            return self._ask(request)
+        except MotoFailure:
+            if request.target:
+                check_call(request.call, document)
+            raise
+
+    def _ask(self, request: AwsRequest) -> Response:
+        environ = dict(request.environ)
         asked = RANGE.fullmatch(environ.get("HTTP_RANGE", "")) if environ["REQUEST_METHOD"] == "GET" else None
         _request.wants_range = asked is not None and int(asked[2] or asked[1]) >= int(asked[1])
         if environ["REQUEST_METHOD"] == "PUT" and environ.get("CONTENT_TYPE", "").startswith(FORM):
-            environ = {**environ, "CONTENT_TYPE": "binary/octet-stream"}  # what urllib and curl call any bytes
+            environ["CONTENT_TYPE"] = "binary/octet-stream"  # what urllib and curl call any bytes
         try:
             response = Response.from_app(self._application, environ)
         except NotImplementedError:
-            raise not_implemented(call().service, call().action) from None
+            raise not_implemented(request.call.service, request.call.action) from None
         except ExpatError as error:
             raise AwsError("MalformedXML", f"The XML you provided was not well-formed: {error}") from error
         except Exception as error:
-            logger.warning("moto failed on %s:%s: %s", call().service, call().action, _reason(error))
-            logger.debug("moto's failure", exc_info=True)
-            raise _failure(call(), _reason(error)) from error
+            log.warning("moto failed on %s:%s: %s", request.call.service, request.call.action, _reason(error))
+            log.debug("moto's failure", exc_info=True)
+            raise _failure(request.call, _reason(error)) from error
         finally:
             _request.wants_range = False
         if response.status_code >= 400:
-            _check_answer(response, environ, call)
+            _check_answer(response, request)
         return response
 
 
-def _check_answer(response: Response, environ: WSGIEnvironment, call: Callable[[], AwsCall]) -> None:
+def _check_answer(response: Response, request: AwsRequest) -> None:
     """Raise AwsError for the pages of the web framework below moto, for server errors, and for silence."""
-    method, body = environ["REQUEST_METHOD"], response.get_data()
+    method, body = request.environ["REQUEST_METHOD"], response.get_data()
     if not body:
         response.headers.pop("Content-Type", None)  # the framework calls silence HTML
     is_page = body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html"))
-    is_silent = not body.strip() and method != "HEAD" and call().service != "s3"
+    is_silent = not body.strip() and method != "HEAD" and request.call.service != "s3"
     if is_page or is_silent:
-        logger.warning("moto has no answer for %s:%s", call().service, call().action)
-        raise not_implemented(call().service, call().action)
+        log.warning("moto has no answer for %s:%s", request.call.service, request.call.action)
+        raise not_implemented(request.call.service, request.call.action)
     if not body and method != "HEAD":
-        _check_silence(response.status_code, environ["PATH_INFO"])
+        _check_silence(response.status_code, request.environ["PATH_INFO"])
     if response.status_code >= 500:
-        text = body[:500].decode(errors="replace")
-        logger.warning(
-            "moto answered %s:%s with HTTP %d: %s", call().service, call().action, response.status_code, text
-        )
-        raise _failure(call(), f"HTTP {response.status_code}: {text}")
+        reason = f"HTTP {response.status_code}: {body[:500].decode(errors='replace')}"
+        log.warning("moto answered %s:%s with %s", request.call.service, request.call.action, reason)
+        raise _failure(request.call, reason)
 
 
 def _check_silence(status: int, path: str) -> None:
@@ -280,13 +295,13 @@ def _failure(call: AwsCall, reason: str) -> AwsError:
     return MotoFailure("InternalFailure", f"The local AWS failed on {call.service}:{call.action}, in moto: {reason}")
 
 
-def account_of(environ: WSGIEnvironment, access_key: str) -> str:
-    """Return the account a request belongs to, by the rules moto has for all its services.
+def account_of(request: AwsRequest) -> str:
+    """The account a request belongs to, by the rules moto has for all its services.
 
     Raises ValidationException for one that is not twelve digits: the keys of an assumed role have what its ARN says.
     """
-    named = environ.get("HTTP_X_MOTO_ACCOUNT_ID")
-    return checked_account(str(named or get_account_id_from(access_key)))
+    named = request.environ.get(ACCOUNT_HEADER)
+    return checked_account(str(named or get_account_id_from(request.signed.access_key)))
 
 
 def ensure_role(account: str, region: str, name: str, path: str) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import Any
 
+from werkzeug.wrappers import Response
+
 from local_aws import constraints
+from local_aws.aws_errors import AwsError
 from local_aws.context import Aws, Server
+from local_aws.moto_backend import account_of
+from local_aws.responses import json_response
 from local_aws.sagemaker.core.area import A, Action, Area, Document
 from local_aws.sagemaker.core.search import SearchResources
 from local_aws.sagemaker.core.tags import Tags
@@ -17,7 +21,9 @@ from local_aws.sagemaker.registry.api import ModelRegistry
 from local_aws.sagemaker.training.api import TrainingJobs
 from local_aws.sagemaker.transform.api import TransformJobs
 from local_aws.sagemaker.tuning.api import Tuning
+from local_aws.services import AwsRequest, NotHeldHere, Service
 
+TARGET = "SageMaker."
 AREAS: tuple[type[Area], ...] = (
     Tags,
     TrainingJobs,
@@ -64,27 +70,49 @@ class SageMaker:
             area.close()
 
 
-class SageMakers:
-    """The SageMaker of every account and region, made when it is first asked."""
+class SageMakers(Service):
+    """SageMaker's control plane in every account and region, each made when it is first asked."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._lock = threading.Lock()
-        self._services: dict[tuple[str, str], SageMaker] = {}
+        self._made: dict[tuple[str, str], SageMaker] = {}
 
-    def of(self, account: str, region: str) -> SageMaker:
-        """Return the SageMaker of one account in one region."""
-        with self._lock:
-            if (account, region) not in self._services:
-                self._services[account, region] = SageMaker(Aws(self._server, account, region))
-            return self._services[account, region]
+    def owns(self, request: AwsRequest) -> bool:
+        """Whether an action of SageMaker is called."""
+        return request.target.startswith(TARGET)
 
-    def all(self) -> Mapping[tuple[str, str], SageMaker]:
-        """Return every SageMaker made so far by (account, region)."""
+    def answer(self, request: AwsRequest) -> Response:
+        """The document of an action; what runs nothing is left to moto."""
+        action = request.target.removeprefix(TARGET)
+        sagemaker = self.of(request)
+        if action not in sagemaker.actions:
+            _check_foreign(action, request)
+            raise NotHeldHere
+        return json_response(sagemaker.answer(action, request.document()), request.id)
+
+    def of(self, request: AwsRequest) -> SageMaker:
+        """The SageMaker of the account and region that a request is for."""
+        place = (account_of(request), request.signed.region)
         with self._lock:
-            return dict(self._services)
+            if place not in self._made:
+                self._made[place] = SageMaker(Aws(self._server, *place))
+            return self._made[place]
+
+    def all(self) -> list[SageMaker]:
+        """Every SageMaker made so far."""
+        with self._lock:
+            return list(self._made.values())
 
     def close(self) -> None:
         """End every process of every account and region."""
-        for service in self.all().values():
-            service.close()
+        for sagemaker in self.all():
+            sagemaker.close()
+
+
+def _check_foreign(action: str, request: AwsRequest) -> None:
+    """Refuse what moto could not recognise as a call of SageMaker."""
+    if action not in constraints.service_model("sagemaker").operation_names:
+        raise AwsError("UnknownOperationException", f"SageMaker has no action {action!r}.")
+    if not request.signed.service:
+        raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", status=403)

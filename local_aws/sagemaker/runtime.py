@@ -10,14 +10,14 @@ from urllib.parse import unquote
 from werkzeug.wrappers import Request, Response
 
 from local_aws.aws_errors import AwsError, not_implemented
-from local_aws.calls import identify
 from local_aws.constraints import checked, service_model
 from local_aws.context import Aws
 from local_aws.metric_feed import MetricDatum
-from local_aws.sagemaker.control_plane import SageMaker
+from local_aws.sagemaker.control_plane import SageMaker, SageMakers
 from local_aws.sagemaker.core.serving import Answer, ContainerUnreachableError
 from local_aws.sagemaker.hosting.api import Endpoints
 from local_aws.sagemaker.hosting.run import Variant
+from local_aws.services import AwsRequest, Service
 
 NAMESPACE = "AWS/SageMaker"
 MAX_BODY_BYTES = 6_291_456
@@ -38,17 +38,30 @@ NO_ANSWER = (
 )
 
 
-def respond(sagemaker: SageMaker, request: Request) -> Response:
-    """Answer InvokeEndpoint.
+class SageMakerRuntime(Service):
+    """InvokeEndpoint, in every account and region."""
 
-    Raises ValidationError for an unknown endpoint or variant, a body that is too large, and what the local AWS lacks.
-    A container's error becomes ModelError (424) with its status and message.
-    """
-    asked = PATH.fullmatch(request.path)
-    if asked is None or asked["verb"] != "invocations" or request.method != "POST":
-        call = identify(request.environ, {})
-        raise not_implemented(call.service, call.action)
-    name = unquote(asked["name"])
+    def __init__(self, sagemakers: SageMakers) -> None:
+        self._sagemakers = sagemakers
+
+    def owns(self, request: AwsRequest) -> bool:
+        """Whether an endpoint is asked."""
+        return request.path.startswith("/endpoints/") and request.signed.service in ("sagemaker", "")
+
+    def answer(self, request: AwsRequest) -> Response:
+        """What the container of the chosen variant says.
+
+        Raises ValidationError for an unknown endpoint or variant, a body that is too large, and what the local AWS
+        lacks. A container's error becomes ModelError (424) with its status and message.
+        """
+        sagemaker, http = self._sagemakers.of(request), Request(request.environ)
+        asked = PATH.fullmatch(http.path)
+        if asked is None or asked["verb"] != "invocations" or http.method != "POST":
+            raise not_implemented(request.call.service, request.call.action)
+        return _invoke(sagemaker, unquote(asked["name"]), http)
+
+
+def _invoke(sagemaker: SageMaker, name: str, request: Request) -> Response:
     for header in NOT_LOCAL:
         if header in request.headers:
             raise _validation_error(f"{header} is not available in the local AWS.")

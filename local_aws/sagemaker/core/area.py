@@ -12,10 +12,6 @@ Document = dict[str, Any]
 Action = Callable[[Document], Document]
 
 
-class NotHeldHere(Exception):
-    """A request about a kind of resource that no area holds: moto may know it."""
-
-
 class Area(ABC):
     """The actions of one kind of resource, in one account and region.
 

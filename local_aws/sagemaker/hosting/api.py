@@ -18,7 +18,7 @@ from local_aws.sagemaker.hosting.deployment_rules import check_deployment
 from local_aws.sagemaker.hosting.model import EndpointConfig, Hosting
 from local_aws.sagemaker.hosting.run import DeploymentError, Fleet, Variant
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 LONGEST_REASON = 1024
 CLOSE_GRACE_SECONDS = 1.0
@@ -190,7 +190,7 @@ class Endpoints(Area):
             self._roll_back(endpoint, str(error))
             return
         except Exception as error:
-            logger.exception("endpoint %s could not be deployed", endpoint.name)
+            log.exception("endpoint %s could not be deployed", endpoint.name)
             self._roll_back(endpoint, f"The local AWS failed: {type(error).__name__}: {error}")
             return
         with endpoint.lock:

@@ -19,7 +19,7 @@ from local_aws.sagemaker.training.run import TrainingRun
 
 CLOSING_GRACE_SECONDS = 1.0
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class TrainingJobs(Area):
@@ -105,7 +105,7 @@ class TrainingJobs(Area):
         try:
             on_finish(job)
         except Exception:
-            logger.exception("after training job %s", job.name)
+            log.exception("after training job %s", job.name)
 
     def _metric_definitions(self, algorithm: Mapping[str, Any]) -> list[Document]:
         """Return the request's definitions, with those of the built-in algorithm that it does not replace."""

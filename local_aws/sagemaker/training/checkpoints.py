@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SYNC_SECONDS = 5.0
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class CheckpointSync:
@@ -50,7 +50,7 @@ class CheckpointSync:
             try:
                 self._send_changes()
             except (DataError, OSError) as error:
-                logger.warning("checkpoints to %s: %s", self._target.uri, error)
+                log.warning("checkpoints to %s: %s", self._target.uri, error)
 
     def _send_changes(self) -> None:
         for path, stamp in self._stamps().items():

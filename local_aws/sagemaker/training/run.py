@@ -27,7 +27,7 @@ from local_aws.storage import DataError, S3Location
 
 LOG_GROUP = NAMESPACE = "/aws/sagemaker/TrainingJobs"
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class TrainingRun:
@@ -59,7 +59,7 @@ class TrainingRun:
         except (ClientError, BotoCoreError) as error:
             self._fail(f"InternalServerError: {error}")
         except Exception as error:
-            logger.exception("training job %s", self._job.name)
+            log.exception("training job %s", self._job.name)
             self._fail(f"InternalServerError: {type(error).__name__}: {error}")
         finally:
             if self._job.stopping.is_set() and not self._job.finished.is_set():

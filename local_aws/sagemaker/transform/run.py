@@ -36,7 +36,7 @@ INVOCATION_TIMEOUT_SECONDS = 600.0
 STOP_GRACE_SECONDS = 10.0
 STATUS_TOLD = 300
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class TransformFailure(JobFailure):
@@ -94,7 +94,7 @@ class TransformRun:
         except (ClientError, BotoCoreError) as error:
             status, reason = "Failed", f"InternalServerError: {error}"
         except Exception as error:
-            logger.exception("transform job %s", self._job.name)
+            log.exception("transform job %s", self._job.name)
             status, reason = "Failed", f"InternalServerError: {type(error).__name__}: {error}"
         self._job.slot.release()
         shutil.rmtree(self._root, ignore_errors=True)
@@ -103,14 +103,14 @@ class TransformRun:
     def _run(self) -> None:
         objects = self._objects()
         instance = f"{self._job.name}/i-{uuid.uuid4().hex[:17]}"
-        log = LogStream(self._aws.logs, LOG_GROUP, instance)
+        stream = LogStream(self._aws.logs, LOG_GROUP, instance)
         model = ServingModel(
             [
                 ServingContainer(
                     self._aws,
                     container,
                     root=self._root / str(place),
-                    on_line=log.write,
+                    on_line=stream.write,
                     environment=self._environment(),
                     networked=self._job.model.is_networked,
                 )
@@ -130,7 +130,7 @@ class TransformRun:
         finally:
             usage.close()
             model.stop(STOP_GRACE_SECONDS)
-            log.close()
+            stream.close()
             self._aws.metrics.flush()
 
     def _stop_on_demand(self, model: ServingModel) -> None:

@@ -27,7 +27,7 @@ POLL_SECONDS = 0.5
 # AWS gives up when the first five jobs have nothing to show.
 FRUITLESS_JOBS = 5
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Trainer(Protocol):
@@ -61,7 +61,7 @@ class TuningRun:
         except AwsError as error:
             self._abandon(f"A training job could not be created: {error.code}: {error.message}")
         except Exception as error:
-            logger.exception("tuning job %s", self._tuning.name)
+            log.exception("tuning job %s", self._tuning.name)
             self._abandon(f"InternalServerError: {type(error).__name__}: {error}")
 
     def _run(self) -> None:
