@@ -29,10 +29,9 @@ from include.sagemaker.naming import job_name
 from include.settings import Settings
 from tests.end_to_end.chaos.deployment import publish_small_version
 from tests.support.airflow_home import ROOT, migrate_once
-from tests.support.control import calls
 from tests.support.gated_algorithm import OPEN_AFTER, PACE
 from tests.support.live_airflow import LiveAirflow, Operator, conf_of
-from tests.support.local_aws import eventually
+from tests.support.local_aws import calls, eventually
 from tests.support.world import World, running_world
 
 DAG_ID = "train_model"

@@ -73,7 +73,7 @@ def _serve(application: LocalAws, listener: socket.socket, server: Server) -> No
 
 
 def _signals() -> int:
-    """Return a pipe in which a byte arrives with the first signal to end, whichever thread the kernel gives it to.
+    """A pipe in which a byte arrives with the first signal to end, whichever thread the kernel gives it to.
 
     Python runs handlers in the main thread only, which does not wake from waiting for a lock when another thread took
     the signal, as one does that is just being started.
@@ -157,14 +157,14 @@ def _state_directory(given: Path | None) -> Path:
 
 
 def _objects_directory(state_dir: Path) -> Path:
-    """Return where moto's large objects lie, as temporary files; jobs have folders of their own."""
+    """Where moto's large objects lie, as temporary files; jobs have folders of their own."""
     folder = state_dir / "objects"
     folder.mkdir(exist_ok=True)
     return folder
 
 
 def _loopback(host: str) -> str:
-    """Return the host by which this machine reaches an address it listens on."""
+    """The host by which this machine reaches an address it listens on."""
     if host in ("0.0.0.0", ""):  # noqa: S104
         return "127.0.0.1"
     if host == "::":

@@ -61,7 +61,7 @@ class Access:
 
 
 def _is_followed_link(environ: WSGIEnvironment) -> bool:
-    """Tell whether a person follows a link to an object: the page that shows the link does not see the answer."""
+    """Whether a person follows a link to an object: the page that shows the link does not see the answer."""
     is_document = (environ.get("HTTP_SEC_FETCH_MODE"), environ.get("HTTP_SEC_FETCH_DEST")) == ("navigate", "document")
     is_object = (
         signature(environ).service in ("", "s3")
@@ -102,7 +102,7 @@ def check_caller(environ: WSGIEnvironment, signed: Signature) -> None:
 
 
 def checked_account(account: str) -> str:
-    """Return an account's number; raises ValidationException for anything else."""
+    """An account's number; raises ValidationException for anything else."""
     if ACCOUNT.fullmatch(account) is None:
         raise validation_error(f"{account!r} is not an account: twelve digits are expected")
     return account

@@ -71,7 +71,7 @@ def check_call(call: AwsCall, document: Any) -> None:
 
 
 def form_of(environ: WSGIEnvironment) -> dict[str, str]:
-    """Return the fields of a small form body (the query protocol), leaving the body readable for whoever comes next."""
+    """The fields of a small form body (the query protocol), leaving the body readable for whoever comes next."""
     if not _is_form(environ):
         return {}
     size = content_length(environ)
@@ -83,7 +83,7 @@ def form_of(environ: WSGIEnvironment) -> dict[str, str]:
 
 
 def content_length(environ: WSGIEnvironment) -> int:
-    """Return the declared length of the body, 0 where there is none; raises InvalidRequest for what is not a number."""
+    """The declared length of the body, 0 where there is none; raises InvalidRequest for what is not a number."""
     declared = str(environ.get("CONTENT_LENGTH") or "0")
     if LENGTH.fullmatch(declared) is None:
         raise AwsError("InvalidRequest", f"The header Content-Length is {declared!r}; a number of bytes is expected.")
@@ -131,7 +131,7 @@ def _refuse_constant(word: str) -> None:
 
 
 def _first_values(query: str) -> dict[str, str]:
-    """Return the first value of each field of a query or form; too many fields are refused."""
+    """The first value of each field of a query or form; too many fields are refused."""
     try:
         fields = parse_qs(query, keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError as error:
@@ -140,7 +140,7 @@ def _first_values(query: str) -> dict[str, str]:
 
 
 def identify(environ: WSGIEnvironment, form: dict[str, str]) -> AwsCall:
-    """Tell which call of the API a request is, as far as botocore's models know."""
+    """The call of the API that a request is, as far as botocore's models know."""
     service = signature(environ).service
     try:
         query = _first_values(environ.get("QUERY_STRING", ""))
@@ -197,7 +197,7 @@ def _metadata_of_services() -> tuple[dict[str, Any], ...]:
 
 
 def _rest_action(clients: list[str], environ: WSGIEnvironment, query: set[str]) -> str:
-    """Return the name of the operation whose method, path and fixed query fit best, or an empty string."""
+    """The name of the operation whose method, path and fixed query fit best, or an empty string."""
     fits = [
         (len(fixed), len(pattern), operation.name)
         for client in clients
@@ -210,14 +210,14 @@ def _rest_action(clients: list[str], environ: WSGIEnvironment, query: set[str]) 
 
 
 def _encoded_path(environ: WSGIEnvironment) -> str:
-    """Return the path as it was sent: the slashes of an ARN that is one part of a path are encoded there."""
+    """The path as it was sent: the slashes of an ARN that is one part of a path are encoded there."""
     sent = str(environ.get("REQUEST_URI", "")).partition("?")[0]
     return sent if sent.startswith("/") else quote(environ.get("PATH_INFO", "/"))
 
 
 @functools.cache
 def _routes(client: str) -> tuple[tuple[OperationModel, str, set[str]], ...]:
-    """Return every operation of a REST service with the pattern of its path and the query keys it always has."""
+    """Every operation of a REST service with the pattern of its path and the query keys it always has."""
     model = service_model(client)
     routes = []
     for name in model.operation_names:
@@ -233,7 +233,7 @@ def _routes(client: str) -> tuple[tuple[OperationModel, str, set[str]], ...]:
 
 
 def _required_query(operation: OperationModel) -> set[str]:
-    """Return the query keys without which an operation is another one: uploadId tells ListParts from GetObject."""
+    """The query keys without which an operation is another one: uploadId tells ListParts from GetObject."""
     shape = operation.input_shape
     members = [] if shape is None else [shape.members[name] for name in shape.required_members]
     return {member.serialization["name"] for member in members if member.serialization.get("location") == "querystring"}

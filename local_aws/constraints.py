@@ -43,12 +43,12 @@ UTF16_SURROGATES = r"\uD800\uDC00-\uDBFF\uDFFF"
 
 @functools.cache
 def service_model(service: str) -> ServiceModel:
-    """Return botocore's model of a service by its client name; raises botocore's UnknownServiceError."""
+    """Botocore's model of a service by its client name; raises botocore's UnknownServiceError."""
     return botocore.session.get_session().get_service_model(service)
 
 
 def checked(service: str, action: str, request: Any) -> dict[str, Any]:
-    """Return the request with its unknown and null members left out and its timestamps as datetimes in UTC.
+    """The request with its unknown and null members left out and its timestamps as datetimes in UTC.
 
     Raises SerializationException for a value of the wrong JSON type, and ValidationException, which names every
     violation of pattern, length, range, enum and required members that the model states.
@@ -68,7 +68,7 @@ def checked(service: str, action: str, request: Any) -> dict[str, Any]:
 
 
 def _converted(shape: Shape, value: Any, path: str) -> Any:
-    """Return a value of the shape's type; raises SerializationException."""
+    """A value of the shape's type; raises SerializationException."""
     _check_type(shape, value, path)
     if isinstance(shape, StructureShape):
         return {
@@ -203,7 +203,7 @@ def pattern(text: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as AWS prints it: [a, b] and {k=v}."""
+    """A value as AWS prints it: [a, b] and {k=v}."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}={_shown(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list):

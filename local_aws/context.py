@@ -53,11 +53,11 @@ class Aws:
         return next((name for prefix, name in PARTITIONS.items() if self.region.startswith(prefix)), "aws")
 
     def arn(self, kind: str, name: str) -> str:
-        """Return the ARN of a SageMaker resource, for example of kind "training-job"."""
+        """The ARN of a SageMaker resource, for example of kind "training-job"."""
         return f"arn:{self.partition}:sagemaker:{self.region}:{self.account}:{kind}/{name}"
 
     def directory(self, kind: str, name: str) -> Path:
-        """Return a directory under the state directory for one resource; it is not made here."""
+        """A directory under the state directory for one resource; it is not made here."""
         return inside(self.server.state_dir, self.account, self.region, kind, name)
 
     @cached_property

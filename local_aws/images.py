@@ -1,4 +1,4 @@
-"""Which command stands for a container image on this machine."""
+"""Container images: the command that stands for one on this machine, and what AWS defines for its own algorithm's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from local_aws.aws_errors import validation_error
 
@@ -55,6 +56,13 @@ ALGORITHM_ACCOUNTS = {
     "us-west-2": "433757028032",
 }
 """The AWS account whose registry holds the algorithm's image, by region: the table of the SageMaker SDK."""
+_EPOCH_VALUE = r"Epoch\[\d+\] {}-accuracy=(\S+)"
+IMAGE_CLASSIFICATION_METRICS: tuple[Mapping[str, str], ...] = tuple(
+    {"Name": f"{channel}:accuracy{suffix}", "Regex": _EPOCH_VALUE.format(word)}
+    for channel, word in (("train", "Train"), ("validation", "Validation"))
+    for suffix in ("", ":epoch")
+)
+"""The metrics of the built-in image-classification algorithm, from the lines it prints at the end of every epoch."""
 
 
 class ImageMappingError(ValueError):
@@ -62,7 +70,7 @@ class ImageMappingError(ValueError):
 
 
 def built_in_images(root: Path = ROOT) -> dict[str, list[str]]:
-    """Return the commands of the images that come with this project, by repository name."""
+    """The commands of the images that come with this project, by repository name."""
     python = root / ".venv-mxnet" / "bin" / "python"
     return {"image-classification": [str(python), "-m", "containers.image_classification"]}
 
@@ -95,7 +103,7 @@ class ContainerImages:
         self.root = root
 
     def command(self, image: str, verb: str) -> list[str]:
-        """Return the command line of `docker run IMAGE VERB` (verb: "train" or "serve").
+        """The command line of `docker run IMAGE VERB` (verb: "train" or "serve").
 
         Raises ValidationException for an image that no command stands for.
         """
@@ -110,8 +118,16 @@ class ContainerImages:
             f"it is then run as COMMAND {verb}."
         )
 
+    def metric_definitions(self, algorithm: Mapping[str, Any]) -> list[dict[str, str]]:
+        """The metrics of an AlgorithmSpecification, with those of the built-in algorithm that it does not replace."""
+        given = list(algorithm.get("MetricDefinitions", ()))
+        if not self.is_built_in_algorithm(algorithm.get("TrainingImage", "")):
+            return given
+        names = {definition["Name"] for definition in given}
+        return given + [dict(known) for known in IMAGE_CLASSIFICATION_METRICS if known["Name"] not in names]
+
     def is_built_in_algorithm(self, image: str) -> bool:
-        """Tell whether the image is SageMaker's image-classification algorithm, whose metrics are defined by AWS.
+        """Whether the image is SageMaker's image-classification algorithm, whose metrics are defined by AWS.
 
         Only the image in the registry of AWS's own account is: a copy of that name in another registry is an image of
         one's own, whose metrics are what the request defines.
@@ -127,7 +143,7 @@ def _without_tag(image: str) -> str:
 
 
 def _endings(repository: str, image: str) -> list[str]:
-    """Return a/b/c -> [a/b/c, b/c:tag, b/c, c:tag, c]: the longest first, each with its tag before without."""
+    """a/b/c -> [a/b/c, b/c:tag, b/c, c:tag, c]: the longest first, each with its tag before without."""
     tag = image[len(repository) :]
     parts = repository.split("/")
     paths = ["/".join(parts[start:]) for start in range(len(parts))]

@@ -16,7 +16,7 @@ class JobSlots:
         self._running: set[JobSlot] = set()
 
     def queue(self) -> JobSlot:
-        """Return a place in the queue; the order of these calls is the order of the jobs."""
+        """A place in the queue; the order of these calls is the order of the jobs."""
         slot = JobSlot(self)
         with self._changed:
             self._waiting.append(slot)
@@ -41,7 +41,7 @@ class JobSlots:
             self._changed.notify_all()
 
     def cpus_per_job(self) -> int:
-        """Return how many processors one job may use, with those that run and wait now."""
+        """How many processors one job may use, with those that run and wait now."""
         with self._changed:
             at_once = min(self.count, len(self._running) + len(self._waiting))
         return max(1, (os.cpu_count() or 1) // max(1, at_once))

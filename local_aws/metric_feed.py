@@ -33,7 +33,7 @@ class MetricDatum:
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def as_document(self) -> dict[str, Any]:
-        """Return the member of PutMetricData."""
+        """The member of PutMetricData."""
         return {
             "MetricName": self.name,
             "Value": self.value,

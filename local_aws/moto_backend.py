@@ -68,7 +68,7 @@ class Dispatcher(DomainDispatcherApplication):
         self._backends: dict[str, Any] = {}
 
     def get_backend_for_host(self, host: str | None) -> Any:
-        """Return the name of the backend for a host; raises NotImplementedError for a service moto lacks."""
+        """The name of the backend for a host; raises NotImplementedError for a service moto lacks."""
         if host is None:
             return None
         if host not in self._backends:
@@ -196,7 +196,7 @@ def _get_metric_statistics(  # noqa: PLR0917 - moto calls it so
 
 
 def _beginning(moment: datetime, period: int) -> datetime:
-    """Return the beginning of the period of so many seconds in which a moment lies."""
+    """The beginning of the period of so many seconds in which a moment lies."""
     return moment - timedelta(seconds=moment.replace(tzinfo=UTC).timestamp() % period)
 
 

@@ -18,7 +18,7 @@ NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def json_response(document: dict[str, Any], request_id: str) -> Response:
-    """Return a document as SageMaker answers it: None left out, datetimes as seconds since the epoch."""
+    """A document as SageMaker answers it: None left out, datetimes as seconds since the epoch."""
     return Response(
         json.dumps(without_none(document), default=_epoch_seconds),
         content_type="application/x-amz-json-1.1",
@@ -27,7 +27,7 @@ def json_response(document: dict[str, Any], request_id: str) -> Response:
 
 
 def error_response(error: AwsError, call: AwsCall, request_id: str) -> Response:
-    """Return an error in the words of the call's protocol, so that every client raises it with its code."""
+    """An error in the words of the call's protocol, so that every client raises it with its code."""
     headers = {"x-amzn-RequestId": request_id}
     if call.protocol == "json":
         headers["x-amzn-ErrorType"] = error.code
@@ -73,7 +73,7 @@ def _cbor_text(text: str) -> bytes:
 
 
 def without_none(value: Any) -> Any:
-    """Return a document without its members that are None, at any depth."""
+    """A document without its members that are None, at any depth."""
     if isinstance(value, dict):
         return {key: without_none(entry) for key, entry in value.items() if entry is not None}
     if isinstance(value, list | tuple):

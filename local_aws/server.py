@@ -108,7 +108,7 @@ class QuietRequestHandler(MotoRequestHandler):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one. Raises OSError when the address cannot be had."""
+    """A listening socket; port 0 takes a free one. Raises OSError when the address cannot be had."""
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -122,7 +122,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def wsgi_server(listener: socket.socket, application: LocalAws) -> BaseWSGIServer:
-    """Return the threaded HTTP server of an application on a listening socket."""
+    """The threaded HTTP server of an application on a listening socket."""
     host, port = listener.getsockname()[:2]
     return make_server(
         host, port, application, threaded=True, request_handler=QuietRequestHandler, fd=listener.fileno()

@@ -47,7 +47,7 @@ class S3Location:
         return cls(bucket, key)
 
     def under(self, *parts: str) -> S3Location:
-        """Return the location of a key below this one."""
+        """The location of a key below this one."""
         return S3Location(self.bucket, "/".join([*filter(None, [self.key.rstrip("/")]), *parts]))
 
     @property
@@ -152,7 +152,7 @@ def download(
 
 
 def _target(folder: Path, file: StoredFile) -> Path:
-    """Return where a file goes; a key is text of a stranger and never trusted to stay in the folder."""
+    """Where a file goes; a key is text of a stranger and never trusted to stay in the folder."""
     try:
         return inside(folder, file.path)
     except OutsideError as error:

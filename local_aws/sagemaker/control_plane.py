@@ -15,8 +15,7 @@ from local_aws.responses import json_response
 from local_aws.sagemaker.core.area import A, Action, Area, Document
 from local_aws.sagemaker.core.search import SearchResources
 from local_aws.sagemaker.core.tags import Tags
-from local_aws.sagemaker.hosting.api import Endpoints
-from local_aws.sagemaker.hosting.model import Hosting
+from local_aws.sagemaker.hosting.api import Endpoints, Hosting
 from local_aws.sagemaker.registry.api import ModelRegistry
 from local_aws.sagemaker.training.api import TrainingJobs
 from local_aws.sagemaker.transform.api import TransformJobs
@@ -49,7 +48,7 @@ class SageMaker:
             self.actions.update(area.actions)
 
     def area(self, kind: type[A]) -> A:
-        """Return the area of that class, so that areas can call each other."""
+        """The area of that class, so that areas can call each other."""
         return next(area for area in self.areas if isinstance(area, kind))
 
     @property

@@ -146,7 +146,7 @@ def _response(answer: Answer, variant: Variant) -> Response:
 
 
 def _on_one_line(value: str) -> str:
-    """Return the value of a header that may have been sent folded, which cannot be sent on so."""
+    """The value of a header that may have been sent folded, which cannot be sent on so."""
     return " ".join(value.split())
 
 

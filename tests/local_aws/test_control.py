@@ -11,12 +11,14 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.support.control import ask, calls, interrupt
 from tests.support.local_aws import (
     BUCKET,
     RunningLocalAws,
+    ask,
+    calls,
     eventually,
     finished_job,
+    interrupt,
     log_lines,
     start_local_aws,
     training_request,

@@ -21,7 +21,7 @@ from local_aws.context import Aws, Server
 from local_aws.images import ContainerImages
 from local_aws.job_slots import JobSlots
 from local_aws.paths import OutsideError, inside
-from local_aws.sagemaker.core.model_archive import UnusableArchiveError, unpack_archive
+from local_aws.sagemaker.core.model_artifacts import UnusableArchiveError, unpack_archive
 from local_aws.sagemaker.training.rules import check_training_job
 from tests.local_aws.test_access import SIGNED
 from tests.support.local_aws import BUCKET, RunningLocalAws, finished_job, training_request

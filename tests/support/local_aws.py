@@ -1,13 +1,15 @@
-"""A local AWS as users run it: a process of its own, reached through boto3."""
+"""A local AWS as users run it: a process of its own, reached through boto3 and on its own paths."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,3 +130,24 @@ def log_lines(logs: Any, job: str) -> list[str]:
             "events"
         ]
     ]
+
+
+def ask(url: str, path: str, document: dict[str, Any] | None = None) -> Any:
+    """Send a document to `/_local_aws/PATH`, or read it; raises HTTPError for what the server refuses."""
+    body = None if document is None else json.dumps(document).encode()
+    request = urllib.request.Request(
+        f"{url}/_local_aws/{path}", data=body, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def interrupt(url: str, job: str) -> None:
+    """Take its spot instance from a training job."""
+    ask(url, f"training-jobs/{job}/interruption", {})
+
+
+def calls(url: str) -> dict[str, int]:
+    """How often each action was called since the server started, by `service:Action`."""
+    counts: dict[str, int] = ask(url, "calls")
+    return counts

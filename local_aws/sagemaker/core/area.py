@@ -33,7 +33,7 @@ class Area(ABC):
         """The actions by their names in the API, for example CreateTrainingJob."""
 
     def searchable(self) -> Mapping[str, Callable[[], Iterable[Document]]]:
-        """Return what Search finds: the key of a search record (TrainingJob) -> its describe documents."""
+        """What Search finds: the key of a search record (TrainingJob) -> its describe documents."""
         return {}
 
     def close(self) -> None:  # noqa: B027

@@ -67,7 +67,7 @@ def _channel(channel: Mapping[str, Any], algorithm: Mapping[str, Any]) -> dict[s
 
 
 def _resources(resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return resourceconfig.json of the one process that does the work of all instances."""
+    """The resourceconfig.json of the one process that does the work of all instances."""
     groups = resources.get("InstanceGroups") or [
         {"InstanceType": resources["InstanceType"], "InstanceGroupName": GROUP}
     ]
@@ -89,7 +89,7 @@ def _resources(resources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def container_environment(aws: Aws, base: Path, given: Mapping[str, str], *, networked: bool = True) -> dict[str, str]:
-    """Return the environment of a container whose /opt/ml is `base`: the request's variables, and what AWS adds.
+    """The environment of a container whose /opt/ml is `base`: the request's variables, and what AWS adds.
 
     Of the server's own environment only what programs need to start is passed on; a request does not change it.
     """

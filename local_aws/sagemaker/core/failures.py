@@ -46,7 +46,7 @@ def _failure_file(path: Path) -> str:
 
 
 def signal_name(number: int) -> str:
-    """Return SIGKILL for 9."""
+    """The name of a signal: SIGKILL for 9."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,21 +1,35 @@
-"""Model artifacts: where a container definition points in S3, whether it is there, and its files on this machine."""
+"""Model artifacts: where a container definition points in S3, whether it is there, and its files on this machine.
+
+A model.tar.gz is unpacked whoever made it: within a folder, and within bounds of size.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from botocore.exceptions import ClientError
 
 from local_aws.aws_errors import validation_error
 from local_aws.context import Aws
 from local_aws.paths import OutsideError, inside
-from local_aws.sagemaker.core.model_archive import UnusableArchiveError, unpack_archive
+
+MOST_UNPACKED = 16 << 30
+"""Bytes of a model's files."""
+MOST_TIMES = 100
+"""How many times as large as the archive its files may be, from ALWAYS_UNPACKED on: weights hardly shrink at all."""
+ALWAYS_UNPACKED = 64 << 20
+MOST_MEMBERS = 10_000
+LONGEST_READ = 1 << 20
+LONGEST_HEADERS = 2 << 20
+"""Bytes of all headers before one member."""
 
 
 class ModelArtifactError(Exception):
@@ -34,7 +48,7 @@ class ModelArtifact:
 
     @classmethod
     def of(cls, container: Mapping[str, Any]) -> ModelArtifact | None:
-        """Return the artifact of a container definition; None when it has none."""
+        """The artifact of a container definition; None when it has none."""
         source = (container.get("ModelDataSource") or {}).get("S3DataSource")
         if source is not None:
             uri = source["S3Uri"]
@@ -44,7 +58,7 @@ class ModelArtifact:
         return cls(uri, *_bucket_and_key(uri)) if uri else None
 
     def etag(self, aws: Aws) -> str | None:
-        """Return the object's ETag; None for a prefix, and where nothing is there."""
+        """The object's ETag; None for a prefix, and where nothing is there."""
         if self.is_prefix:
             return None
         try:
@@ -133,3 +147,82 @@ def _inside(directory: Path, relative: str) -> Path:
 def _copy(aws: Aws, bucket: str, key: str, file: Any) -> None:
     with contextlib.closing(aws.s3.get_object(Bucket=bucket, Key=key)["Body"]) as body:
         shutil.copyfileobj(body, file, 1024 * 1024)
+
+
+class UnusableArchiveError(ValueError):
+    """An archive that is not unpacked; the sentence says why."""
+
+
+class BoundedReads(gzip.GzipFile):
+    """A gzip file of which little is read at once.
+
+    tarfile reads a member's extended header whole, and two megabytes of gzip can hold one of two gigabytes. The map
+    of a sparse file is read in small pieces, for as long as it goes on.
+    """
+
+    headers: int | None = 0
+    """Bytes read for a member, None once more than headers is read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read on; raises tarfile.ReadError for more than a header or a piece of a file needs."""
+        if size is None or not 0 <= size <= LONGEST_READ:
+            raise tarfile.ReadError(f"it has a header of {size} bytes")
+        if self.headers is not None:
+            self.headers += size
+            if self.headers > LONGEST_HEADERS:
+                raise UnusableArchiveError(f"it has a member with headers of more than {LONGEST_HEADERS} bytes")
+        return super().read(size)
+
+
+def unpack_archive(archive: IO[bytes], packed: int, target: Path) -> None:
+    """Unpack a gzipped tar of `packed` bytes into a folder; raises UnusableArchiveError, and OSError of a full disk.
+
+    Nothing is written before the sizes of all members are known, and nothing outside the folder.
+    """
+    try:
+        with BoundedReads(fileobj=archive) as plain, tarfile.open(fileobj=plain, mode="r:") as members:
+            listed = listed_members(plain, members, packed)
+            plain.headers = None
+            members.extractall(target, [plain_member(member, target) for member in listed])  # noqa: S202
+    except UnusableArchiveError:
+        raise
+    except Exception as broken:
+        if isinstance(broken, OSError) and broken.errno is not None:
+            raise  # the disk's fault, not the archive's
+        raise UnusableArchiveError(" ".join(str(broken).split()) or type(broken).__name__) from broken
+
+
+def listed_members(reads: BoundedReads, members: tarfile.TarFile, packed: int) -> list[tarfile.TarInfo]:
+    """The members of an archive of `packed` bytes; raises UnusableArchiveError for more than the bounds allow."""
+    most = min(MOST_UNPACKED, max(MOST_TIMES * packed, ALWAYS_UNPACKED))
+    unpacked = 0
+    listed: list[tarfile.TarInfo] = []
+    for member in members:
+        reads.headers = 0
+        if member.size < 0:
+            raise UnusableArchiveError(f"{member.name} claims {member.size} bytes")
+        unpacked += member.size
+        if len(listed) == MOST_MEMBERS:
+            raise UnusableArchiveError(f"it has more than {MOST_MEMBERS} members")
+        if unpacked > most:
+            raise UnusableArchiveError(
+                f"its files take more than {most} bytes unpacked, the archive has {packed}: no model shrinks so much"
+            )
+        listed.append(member)
+    return listed
+
+
+def plain_member(member: tarfile.TarInfo, target: Path) -> tarfile.TarInfo:
+    """Let files and folders inside the target pass (tarfile's own filters came with Python 3.11.4)."""
+    if not (member.isfile() or member.isdir()):
+        raise UnusableArchiveError(f"{member.name} is neither a file nor a folder")
+    parts = [part for part in member.name.split("/") if part not in ("", ".")]
+    try:
+        if member.name.startswith("/"):
+            raise OutsideError(f"{member.name!r} is not a path inside a folder")
+        if parts:
+            inside(target, *parts)
+    except OutsideError as error:
+        raise UnusableArchiveError(f"a member would lie outside the model directory: {error}") from error
+    member.mode = 0o755 if member.isdir() else 0o644
+    return member

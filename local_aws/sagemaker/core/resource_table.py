@@ -6,14 +6,21 @@ import base64
 import binascii
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from local_aws.aws_errors import AwsError, validation_error
+from local_aws.sagemaker.core.area import Document
 
-Document = dict[str, Any]
 SortKey = str | float
+TEXT_KEYS = frozenset({"Name", "Status"})
+SORT_KEYS: Mapping[str, Callable[[Any], SortKey]] = {
+    "Name": lambda resource: str(resource.name),
+    "CreationTime": lambda resource: float(resource.creation_time.timestamp()),
+    "LastModifiedTime": lambda resource: float(resource.last_modified_time.timestamp()),
+    "Status": lambda resource: str(resource.status),
+}
 
 
 class Resource(Protocol):
@@ -40,7 +47,7 @@ R = TypeVar("R", bound=Resource)
 
 
 def now() -> datetime:
-    """Return the time in UTC, to the millisecond, as the API gives it out."""
+    """The time in UTC, to the millisecond, as the API gives it out."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
@@ -66,12 +73,12 @@ class ResourceTable(Generic[R]):
             self._resources[resource.name] = resource
 
     def find(self, name: str) -> R | None:
-        """Return the resource of that name, or None."""
+        """The resource of that name, or None."""
         with self._lock:
             return self._resources.get(name)
 
     def get(self, name: str) -> R:
-        """Return the resource of that name; raises what `unknown` makes."""
+        """The resource of that name; raises what `unknown` makes."""
         resource = self.find(name)
         if resource is None:
             raise self._unknown(name)
@@ -85,7 +92,7 @@ class ResourceTable(Generic[R]):
             return resource
 
     def all(self) -> list[R]:
-        """Return what the table holds now, oldest first."""
+        """What the table holds now, oldest first."""
         with self._lock:
             return list(self._resources.values())
 
@@ -97,46 +104,51 @@ class ResourceTable(Generic[R]):
         *,
         keep: Callable[[R], bool] = lambda _: True,
         sort_keys: Mapping[str, Callable[[R], SortKey]] | None = None,
-        sort_by: str = "CreationTime",
         sort_order: str = "Ascending",
+        sort_by: str = "CreationTime",
     ) -> Document:
-        """Return one page of a List action as `{key: [summary, ...], "NextToken": ...}`.
-
-        Understands NameContains, CreationTimeAfter/Before, LastModifiedTimeAfter/Before, StatusEquals, SortBy,
-        SortOrder, MaxResults (100 where absent) and NextToken of the request; `keep` adds a filter, `sort_keys` further
-        values of SortBy, `sort_by` and `sort_order` are the action's defaults. Raises ValidationException for a foreign
-        NextToken.
-        """
-        orders = {**_SORT_KEYS, **(sort_keys or {})}
-        sort_key = orders[request.get("SortBy", sort_by)]
-        backwards = request.get("SortOrder", sort_order) == "Descending"
-        rows = [
-            (sort_key(resource), resource.creation_time.timestamp(), resource.name, resource)
-            for resource in self.all()
-            if keep(resource) and _matches(resource, request)
-        ]
-        rows.sort(key=lambda row: row[:3], reverse=backwards)
-        if "NextToken" in request:
-            last = _read_token(request["NextToken"], str if request.get("SortBy", sort_by) in TEXT_KEYS else float)
-            rows = [row for row in rows if (row[:3] < last if backwards else row[:3] > last)]
-        size = int(request.get("MaxResults", 100))
-        page: Document = {key: [summary(row[3]) for row in rows[:size]]}
-        if len(rows) > size:
-            page["NextToken"] = _make_token(rows[size - 1][:3])
-        return page
+        """One page of a List action over the resources that `keep` lets pass, as `page_of` makes it."""
+        kept = filter(keep, self.all())
+        return page_of(kept, request, key, summary, sort_keys=sort_keys, sort_by=sort_by, sort_order=sort_order)
 
 
-TEXT_KEYS = frozenset({"Name", "Status"})
-_SORT_KEYS: Mapping[str, Callable[[Any], SortKey]] = {
-    "Name": lambda resource: str(resource.name),
-    "CreationTime": lambda resource: float(resource.creation_time.timestamp()),
-    "LastModifiedTime": lambda resource: float(resource.last_modified_time.timestamp()),
-    "Status": lambda resource: str(resource.status),
-}
+def page_of(
+    resources: Iterable[R],
+    request: Mapping[str, Any],
+    key: str,
+    summary: Callable[[R], Document],
+    *,
+    sort_keys: Mapping[str, Callable[[R], SortKey]] | None = None,
+    sort_by: str = "CreationTime",
+    sort_order: str = "Ascending",
+) -> Document:
+    """One page of a List action as `{key: [summary, ...], "NextToken": ...}`.
+
+    Understands NameContains, CreationTimeAfter/Before, LastModifiedTimeAfter/Before, StatusEquals, SortBy, SortOrder,
+    MaxResults (100 where absent) and NextToken of the request; `sort_keys` adds values of SortBy, `sort_by` and
+    `sort_order` are the action's defaults. Raises ValidationException for a foreign NextToken.
+    """
+    sort_by = request.get("SortBy", sort_by)
+    sort_key = {**SORT_KEYS, **(sort_keys or {})}[sort_by]
+    backwards = request.get("SortOrder", sort_order) == "Descending"
+    rows = [
+        (sort_key(resource), resource.creation_time.timestamp(), resource.name, resource)
+        for resource in resources
+        if _matches(resource, request)
+    ]
+    rows.sort(key=lambda row: row[:3], reverse=backwards)
+    if "NextToken" in request:
+        last = _read_token(request["NextToken"], str if sort_by in TEXT_KEYS else float)
+        rows = [row for row in rows if (row[:3] < last if backwards else row[:3] > last)]
+    size = int(request.get("MaxResults", 100))
+    page: Document = {key: [summary(row[3]) for row in rows[:size]]}
+    if len(rows) > size:
+        page["NextToken"] = _make_token(rows[size - 1][:3])
+    return page
 
 
 def _matches(resource: Resource, request: Mapping[str, Any]) -> bool:
-    """Tell whether a resource passes the filters of a List request; times are datetimes with a zone."""
+    """Whether a resource passes the filters of a List request; times are datetimes with a zone."""
     return (
         request.get("NameContains", "").lower() in resource.name.lower()
         and request.get("StatusEquals", resource.status) == resource.status

@@ -56,7 +56,7 @@ def _offset(token: str | None) -> int:
 
 
 def _fits(document: Document, expression: Mapping[str, Any]) -> bool:
-    """Tell whether a document fulfils an expression: all of its parts, or one of them where Operator is Or."""
+    """Whether a document fulfils an expression: all of its parts, or one of them where Operator is Or."""
     parts = [_passes(_property(document, part["Name"]), part) for part in expression.get("Filters", [])]
     for nested in expression.get("NestedFilters", []):
         prefix = f"{nested['NestedPropertyName']}."
@@ -71,7 +71,7 @@ def _fits(document: Document, expression: Mapping[str, Any]) -> bool:
 
 
 def _property(document: Any, path: str) -> Any:
-    """Return a property by its dotted path; Tags.KEY and Metrics.NAME look into the lists of pairs."""
+    """A property by its dotted path; Tags.KEY and Metrics.NAME look into the lists of pairs."""
     head, _, rest = path.partition(".")
     if head == "Tags" and rest:
         return _paired(document.get("Tags"), "Key", rest)
@@ -97,7 +97,7 @@ def _passes(actual: Any, part: Mapping[str, Any]) -> bool:
 
 
 def _comparable(actual: Any, wanted: str) -> tuple[Any, Any]:
-    """Return both sides as numbers, times or texts, as the property's type asks."""
+    """Both sides as numbers, times or texts, as the property's type asks."""
     try:
         if isinstance(actual, datetime):
             moment = datetime.fromisoformat(wanted)

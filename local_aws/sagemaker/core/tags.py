@@ -36,7 +36,7 @@ class Tags(Area):
             self._tags.pop(arn, None)
 
     def of(self, arn: str) -> list[Document]:
-        """Return the tags of a resource, as the API lists them."""
+        """The tags of a resource, as the API lists them."""
         with self._lock:
             return [{"Key": key, "Value": value} for key, value in self._of(arn).items()]
 

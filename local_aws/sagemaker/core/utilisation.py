@@ -85,7 +85,7 @@ class Utilisation:
 
 
 def _processor_seconds(processes: Iterable[psutil.Process]) -> dict[psutil.Process, float]:
-    """Return the seconds of processor time that each process has used since it began."""
+    """The seconds of processor time that each process has used since it began."""
     seconds = {}
     for process in processes:
         with contextlib.suppress(psutil.Error):
@@ -95,7 +95,7 @@ def _processor_seconds(processes: Iterable[psutil.Process]) -> dict[psutil.Proce
 
 
 def _memory_percent(processes: Iterable[psutil.Process]) -> float:
-    """Return the resident memory of the processes in percent of this machine's."""
+    """The resident memory of the processes in percent of this machine's."""
     percent = 0.0
     for process in processes:
         with contextlib.suppress(psutil.Error):
@@ -104,7 +104,7 @@ def _memory_percent(processes: Iterable[psutil.Process]) -> float:
 
 
 def _disk_percent(folder: Path) -> float:
-    """Return what the files of a folder take in percent of its disk; files that vanish meanwhile do not count."""
+    """What the files of a folder take in percent of its disk; files that vanish meanwhile do not count."""
     used = 0
     for parent, _, names in os.walk(folder):
         for name in names:

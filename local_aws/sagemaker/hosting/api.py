@@ -1,50 +1,142 @@
-"""Endpoints: created, updated, weighted and deleted, with their processes."""
+"""Hosting: the actions on models, endpoint configurations and endpoints."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
 
-from local_aws.aws_errors import AwsError, already_existing, could_not_find, validation_error
+from local_aws.aws_errors import AwsError, already_existing, could_not_find, refuse, validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
-from local_aws.sagemaker.core.resource_table import ResourceTable, now
+from local_aws.sagemaker.core.container_files import steering_variables
+from local_aws.sagemaker.core.model_artifacts import ModelArtifact
+from local_aws.sagemaker.core.resource_table import ResourceTable
 from local_aws.sagemaker.core.tags import Tags, check_tags
-from local_aws.sagemaker.hosting.deployment_rules import check_deployment
-from local_aws.sagemaker.hosting.model import EndpointConfig, Hosting
-from local_aws.sagemaker.hosting.run import DeploymentError, Fleet, Variant
+from local_aws.sagemaker.hosting import rules
+from local_aws.sagemaker.hosting.endpoint import Endpoint
+from local_aws.sagemaker.hosting.model import EndpointConfig, Model
+from local_aws.sagemaker.hosting.run import Fleet, Variant
+from local_aws.sagemaker.registry.api import ModelRegistry
 
-log = logging.getLogger(__name__)
-
-LONGEST_REASON = 1024
 CLOSE_GRACE_SECONDS = 1.0
+CONFIG_FIELDS = (
+    "ProductionVariants",
+    "KmsKeyId",
+    "ExecutionRoleArn",
+    "VpcConfig",
+    "EnableNetworkIsolation",
+    "MetricsConfig",
+)
 
 
-@dataclass
-class Endpoint:
-    """An endpoint: `fleet` answers requests, `pending` is being started to replace it."""
+class Hosting(Area):
+    """Models and endpoint configurations."""
 
-    name: str
-    arn: str
-    config: EndpointConfig
-    status: str = "Creating"
-    failure_reason: str | None = None
-    deployment_config: Document | None = None
-    fleet: Fleet | None = None
-    pending: Fleet | None = None
-    creation_time: datetime = field(default_factory=now)
-    last_modified_time: datetime = field(default_factory=now)
-    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    resource_types = frozenset({"model", "endpoint-config"})
 
-    def turn(self, status: str, reason: str | None = None) -> None:
-        """Enter a status."""
-        self.status = status
-        self.failure_reason = reason[:LONGEST_REASON] if reason else None
-        self.last_modified_time = now()
+    def __init__(self, sagemaker: Neighbours) -> None:
+        super().__init__(sagemaker)
+        self.models: ResourceTable[Model] = ResourceTable(
+            taken=lambda model: already_existing("model", model.arn),
+            unknown=lambda name: could_not_find("model", self.aws.arn("model", name)),
+        )
+        self.configs: ResourceTable[EndpointConfig] = ResourceTable(
+            taken=lambda config: already_existing("endpoint configuration", config.arn),
+            unknown=lambda name: could_not_find("endpoint configuration", self.aws.arn("endpoint-config", name)),
+        )
+
+    @property
+    def actions(self) -> Mapping[str, Action]:
+        """The actions on models and endpoint configurations."""
+        return {
+            "CreateModel": self.create_model,
+            "DescribeModel": lambda request: self.models.get(request["ModelName"]).describe(),
+            "ListModels": self.list_models,
+            "DeleteModel": self.delete_model,
+            "CreateEndpointConfig": self.create_config,
+            "DescribeEndpointConfig": lambda request: self.configs.get(request["EndpointConfigName"]).describe(),
+            "ListEndpointConfigs": self.list_configs,
+            "DeleteEndpointConfig": self.delete_config,
+        }
+
+    def create_model(self, request: Document) -> Document:
+        """CreateModel: the image must be known and the model data in S3."""
+        name = request["ModelName"]
+        arn = self.aws.arn("model", name)
+        if self.models.find(name) is not None:
+            raise already_existing("model", arn)
+        check_tags(request.get("Tags", []))
+        role = request.get("ExecutionRoleArn")
+        given = rules.containers(request)
+        containers = tuple(self._runnable(container, role) for container in given)
+        document = {key: value for key, value in request.items() if key not in ("ModelName", "Tags")}
+        document.setdefault("EnableNetworkIsolation", False)
+        for container in given:
+            container.setdefault("Mode", "SingleModel")
+        self.models.add(Model(name, arn, document, containers))
+        self.sagemaker.area(Tags).register(arn, request.get("Tags", []))
+        return {"ModelArn": arn}
+
+    def list_models(self, request: Document) -> Document:
+        """ListModels."""
+        return self.models.page(request, "Models", Model.summary, sort_order="Descending")
+
+    def delete_model(self, request: Document) -> Document:
+        """DeleteModel; what runs it keeps running."""
+        model = self.models.remove(request["ModelName"])
+        self.sagemaker.area(Tags).forget(model.arn)
+        return {}
+
+    def create_config(self, request: Document) -> Document:
+        """CreateEndpointConfig: every variant's model must exist."""
+        name = request["EndpointConfigName"]
+        arn = self.aws.arn("endpoint-config", name)
+        if self.configs.find(name) is not None:
+            raise already_existing("endpoint configuration", arn)
+        check_tags(request.get("Tags", []))
+        rules.check_endpoint_config(request)
+        for variant in request["ProductionVariants"]:
+            model = self.models.get(variant["ModelName"])
+            if "ServerlessConfig" in variant and "VpcConfig" in model.document:
+                raise validation_error(f"Model {model.name} has a VpcConfig: a serverless endpoint can't have one.")
+            variant.setdefault("InitialVariantWeight", 1.0)
+        self.configs.add(EndpointConfig(name, arn, {key: request[key] for key in CONFIG_FIELDS if key in request}))
+        self.sagemaker.area(Tags).register(arn, request.get("Tags", []))
+        return {"EndpointConfigArn": arn}
+
+    def list_configs(self, request: Document) -> Document:
+        """ListEndpointConfigs."""
+        return self.configs.page(request, "EndpointConfigs", EndpointConfig.summary, sort_order="Descending")
+
+    def delete_config(self, request: Document) -> Document:
+        """DeleteEndpointConfig; an endpoint that uses it keeps running."""
+        config = self.configs.remove(request["EndpointConfigName"])
+        self.sagemaker.area(Tags).forget(config.arn)
+        return {}
+
+    def _runnable(self, container: Document, role: str | None) -> Document:
+        """The container with what its model package holds, after checking its image and model data."""
+        resolved = self._from_package(container) if "ModelPackageName" in container else container
+        if "Image" not in resolved:
+            raise validation_error(f"Model package {container['ModelPackageName']} names no Image to run.")
+        self.aws.server.images.command(resolved["Image"], "serve")
+        refuse(steering_variables(resolved.get("Environment", {}), "Environment of the container"))
+        artifact = ModelArtifact.of(resolved)
+        if artifact is not None:
+            artifact.check(self.aws, role)
+        return resolved
+
+    def _from_package(self, container: Document) -> Document:
+        package = self.sagemaker.area(ModelRegistry).get(container["ModelPackageName"])
+        specification = package.specification(container.get("InferenceSpecificationName"))
+        if specification is None:
+            raise validation_error(f"Model package {package.arn} has no such inference specification.")
+        if package.document.get("ModelApprovalStatus") == "Rejected":
+            raise validation_error(f"Model package {package.arn} was rejected: it can't be deployed.")
+        packaged: Document = dict(specification["Containers"][0])
+        environment = {**packaged.get("Environment", {}), **container.get("Environment", {})}
+        return {**packaged, "Environment": environment}
 
 
 class Endpoints(Area):
@@ -64,7 +156,7 @@ class Endpoints(Area):
         """The actions on endpoints."""
         return {
             "CreateEndpoint": self.create,
-            "DescribeEndpoint": lambda request: _describe(self._endpoints.get(request["EndpointName"])),
+            "DescribeEndpoint": lambda request: self._endpoints.get(request["EndpointName"]).describe(),
             "ListEndpoints": self.list_endpoints,
             "UpdateEndpoint": self.update,
             "UpdateEndpointWeightsAndCapacities": self.update_weights,
@@ -85,12 +177,12 @@ class Endpoints(Area):
         endpoint.deployment_config = request.get("DeploymentConfig")
         self._endpoints.add(endpoint)
         self.sagemaker.area(Tags).register(endpoint.arn, tags)
-        _in_background(f"deploy-{name}", self._deploy, endpoint)
+        _in_background(f"deploy-{name}", endpoint.deploy)
         return {"EndpointArn": endpoint.arn}
 
     def list_endpoints(self, request: Document) -> Document:
         """ListEndpoints."""
-        return self._endpoints.page(request, "Endpoints", _summary, sort_order="Descending")
+        return self._endpoints.page(request, "Endpoints", Endpoint.summary, sort_order="Descending")
 
     def update(self, request: Document) -> Document:
         """UpdateEndpoint: the old fleet serves until the new one is healthy, and on when it is not."""
@@ -103,33 +195,30 @@ class Endpoints(Area):
                 "ExcludeRetainedVariantProperties can only be given when RetainAllVariantProperties is true."
             )
         with endpoint.lock:
-            _check_in_service(endpoint)
+            endpoint.check_in_service()
             fleet = self._fleet(endpoint.name, config)
             if request.get("RetainAllVariantProperties") and endpoint.fleet is not None:
-                _retain(endpoint.fleet, fleet, excluded)
+                fleet.retain(endpoint.fleet, excluded)
             if not request.get("RetainDeploymentConfig"):
                 endpoint.deployment_config = request.get("DeploymentConfig")
             endpoint.pending = fleet
             endpoint.turn("Updating")
-        _in_background(f"deploy-{endpoint.name}", self._deploy, endpoint)
+        _in_background(f"deploy-{endpoint.name}", endpoint.deploy)
         return {"EndpointArn": endpoint.arn}
 
     def update_weights(self, request: Document) -> Document:
         """UpdateEndpointWeightsAndCapacities: traffic follows the new weights at once."""
         endpoint = self._endpoints.get(request["EndpointName"])
         with endpoint.lock:
-            _check_in_service(endpoint)
+            endpoint.check_in_service()
             asked = request["DesiredWeightsAndCapacities"]
-            changes = [(_variant(endpoint, change["VariantName"]), change) for change in asked]
+            changes = [(endpoint.variant(change["VariantName"]), change) for change in asked]
             for variant, change in changes:
-                _check_capacity(variant, change)
+                variant.check_capacity(change)
             endpoint.turn("Updating")
             for variant, change in changes:
-                variant.weight = change.get("DesiredWeight", variant.weight)
-                variant.instances = change.get("DesiredInstanceCount", variant.instances)
-                if variant.serverless is not None:
-                    variant.serverless = {**variant.serverless, **change.get("ServerlessUpdateConfig", {})}
-        _in_background(f"weights-{endpoint.name}", _back_in_service, endpoint)
+                variant.change_capacity(change)
+        _in_background(f"weights-{endpoint.name}", endpoint.back_in_service)
         return {"EndpointArn": endpoint.arn}
 
     def delete(self, request: Document) -> Document:
@@ -139,7 +228,7 @@ class Endpoints(Area):
             if endpoint.status == "Deleting":
                 return {}
             endpoint.turn("Deleting")
-        _in_background(f"delete-{endpoint.name}", self._delete, endpoint)
+        _in_background(f"delete-{endpoint.name}", lambda: self._delete(endpoint))
         return {}
 
     @contextlib.contextmanager
@@ -177,38 +266,7 @@ class Endpoints(Area):
 
     def _check_deployment(self, request: Document, config: EndpointConfig) -> None:
         if "DeploymentConfig" in request:
-            check_deployment(request["DeploymentConfig"], config.instances)
-
-    def _deploy(self, endpoint: Endpoint) -> None:
-        """Start the pending fleet and let it take over, or roll back."""
-        fresh, old = endpoint.pending, endpoint.fleet
-        if fresh is None:
-            return
-        try:
-            fresh.start()
-        except DeploymentError as error:
-            self._roll_back(endpoint, str(error))
-            return
-        except Exception as error:
-            log.exception("endpoint %s could not be deployed", endpoint.name)
-            self._roll_back(endpoint, f"The local AWS failed: {type(error).__name__}: {error}")
-            return
-        with endpoint.lock:
-            endpoint.pending = None
-            if endpoint.status == "Deleting":
-                old = fresh
-            else:
-                endpoint.fleet, endpoint.config = fresh, fresh.config
-                endpoint.turn("InService")
-        if old is not None:
-            old.drain()
-            old.stop()
-
-    def _roll_back(self, endpoint: Endpoint, reason: str) -> None:
-        with endpoint.lock:
-            endpoint.pending = None
-            if endpoint.status != "Deleting":
-                endpoint.turn("InService" if endpoint.fleet is not None else "Failed", reason)
+            rules.check_deployment(request["DeploymentConfig"], config.instances)
 
     def _delete(self, endpoint: Endpoint) -> None:
         for fleet in (endpoint.pending, endpoint.fleet):
@@ -218,79 +276,5 @@ class Endpoints(Area):
         self.sagemaker.area(Tags).forget(endpoint.arn)
 
 
-def _check_in_service(endpoint: Endpoint) -> None:
-    if endpoint.status == "Failed":
-        raise validation_error(f'Cannot update failed endpoint "{endpoint.arn}". Delete it and create it again.')
-    if endpoint.status != "InService":
-        raise validation_error(f'Cannot update in-progress endpoint "{endpoint.arn}".')
-
-
-def _retain(old: Fleet, fresh: Fleet, excluded: set[str]) -> None:
-    """Carry the old weights and instance counts over to the variants of the same names."""
-    for variant in fresh.variants:
-        before = old.variant(variant.name)
-        if before is not None and "DesiredWeight" not in excluded:
-            variant.weight = before.weight
-        if before is not None and "DesiredInstanceCount" not in excluded:
-            variant.instances = before.instances
-
-
-def _variant(endpoint: Endpoint, name: str) -> Variant:
-    variant = endpoint.fleet.variant(name) if endpoint.fleet is not None else None
-    if variant is None:
-        raise validation_error(
-            f'The variant name(s) "{name}" is/are not present within endpoint configuration "{endpoint.config.arn}".'
-        )
-    return variant
-
-
-def _check_capacity(variant: Variant, change: Document) -> None:
-    """Refuse an instance count for a serverless variant, and a serverless capacity for one with instances."""
-    foreign = "ServerlessUpdateConfig" if variant.serverless is None else "DesiredInstanceCount"
-    if foreign in change:
-        kind = "has instances" if variant.serverless is None else "is serverless"
-        raise validation_error(f"{foreign} can't be given for variant {variant.name}, which {kind}.")
-
-
-def _back_in_service(endpoint: Endpoint) -> None:
-    with endpoint.lock:
-        if endpoint.status == "Updating":
-            endpoint.turn("InService")
-
-
-def _describe(endpoint: Endpoint) -> Document:
-    with endpoint.lock:
-        document = {
-            **_summary(endpoint),
-            "EndpointConfigName": endpoint.config.name,
-            "FailureReason": endpoint.failure_reason,
-            "LastDeploymentConfig": endpoint.deployment_config,
-            "MetricsConfig": endpoint.config.document.get("MetricsConfig"),
-        }
-        if endpoint.fleet is not None:
-            document["ProductionVariants"] = [variant.summary() for variant in endpoint.fleet.variants]
-            if endpoint.pending is not None:
-                document["PendingDeploymentSummary"] = _pending_summary(endpoint.pending)
-        return document
-
-
-def _pending_summary(fleet: Fleet) -> Document:
-    return {
-        "EndpointConfigName": fleet.config.name,
-        "ProductionVariants": [variant.summary() for variant in fleet.variants],
-        "StartTime": fleet.created,
-    }
-
-
-def _summary(endpoint: Endpoint) -> Document:
-    return {
-        "EndpointName": endpoint.name,
-        "EndpointArn": endpoint.arn,
-        "EndpointStatus": endpoint.status,
-        "CreationTime": endpoint.creation_time,
-        "LastModifiedTime": endpoint.last_modified_time,
-    }
-
-
-def _in_background(name: str, work: Callable[[Endpoint], None], endpoint: Endpoint) -> None:
-    threading.Thread(target=work, args=(endpoint,), name=name, daemon=True).start()
+def _in_background(name: str, work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name=name, daemon=True).start()

@@ -1,7 +1,8 @@
-"""What AWS refuses in models and endpoint configurations beyond the patterns and ranges of its model.
+"""What AWS refuses in models, endpoint configurations and deployments beyond the patterns and ranges of its model.
 
 Sources: docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModel.html, API_CreateEndpointConfig.html,
-.../dg/serverless-endpoints.html (feature exclusions). What AWS offers and this server does not is refused by name.
+API_BlueGreenUpdatePolicy.html, API_RollingUpdatePolicy.html, .../dg/serverless-endpoints.html (feature exclusions),
+.../dg/deployment-guardrails.html. What AWS offers and this server does not is refused by name.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from local_aws.aws_errors import AwsError, validation_error
+from local_aws.aws_errors import not_local, validation_error
 
 NOT_LOCAL_IN_CONFIG = ("AsyncInferenceConfig", "DataCaptureConfig", "ExplainerConfig", "ShadowProductionVariants")
 NOT_LOCAL_IN_VARIANT = ("InstancePools", "ManagedInstanceScaling", "CapacityReservationConfig")
@@ -18,7 +19,7 @@ SERVERLESS_MEMORY_STEP = 1024
 
 
 def containers(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the containers of a CreateModel request; raises ValidationException for one that is not whole."""
+    """The containers of a CreateModel request; raises ValidationException for one that is not whole."""
     primary, several = request.get("PrimaryContainer"), request.get("Containers")
     if bool(primary) == bool(several):
         raise validation_error("You must provide either PrimaryContainer or Containers, and not both.")
@@ -30,7 +31,7 @@ def containers(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     if len(set(named)) < len(named):
         raise validation_error(f"ContainerHostname must be unique in a model: {', '.join(named)}.")
     if (request.get("InferenceExecutionConfig") or {}).get("Mode") == "Direct":
-        raise _not_local("InferenceExecutionConfig.Mode Direct")
+        raise not_local("InferenceExecutionConfig.Mode Direct")
     return found
 
 
@@ -43,17 +44,17 @@ def check_container(container: Mapping[str, Any]) -> None:
     if "ModelDataUrl" in container and "ModelDataSource" in container:
         raise validation_error("ModelDataUrl and ModelDataSource can't both be given for a container.")
     if container.get("Mode") == "MultiModel":
-        raise _not_local("Mode MultiModel")
+        raise not_local("Mode MultiModel")
     for part in NOT_LOCAL_IN_CONTAINER:
         if container.get(part):
-            raise _not_local(part)
+            raise not_local(part)
 
 
 def check_endpoint_config(request: Mapping[str, Any]) -> None:
     """Check an endpoint configuration; that its models exist is checked where the models are."""
     for part in NOT_LOCAL_IN_CONFIG:
         if part in request:
-            raise _not_local(part)
+            raise not_local(part)
     variants: Sequence[Mapping[str, Any]] = request["ProductionVariants"]
     names = [variant["VariantName"] for variant in variants]
     if len(set(names)) < len(names):
@@ -69,10 +70,10 @@ def check_endpoint_config(request: Mapping[str, Any]) -> None:
 def _check_variant(variant: Mapping[str, Any]) -> None:
     name = variant["VariantName"]
     if "ModelName" not in variant:
-        raise _not_local(f"ProductionVariant {name} without ModelName (an inference component)")
+        raise not_local(f"ProductionVariant {name} without ModelName (an inference component)")
     for part in NOT_LOCAL_IN_VARIANT:
         if part in variant:
-            raise _not_local(part)
+            raise not_local(part)
     serverless = variant.get("ServerlessConfig")
     instance_fields = [part for part in ("InstanceType", "InitialInstanceCount") if part in variant]
     if serverless and instance_fields:
@@ -99,5 +100,35 @@ def _check_serverless(serverless: Mapping[str, Any], name: str) -> None:
         )
 
 
-def _not_local(feature: str) -> AwsError:
-    return validation_error(f"{feature} is not available in the local AWS.")
+def check_deployment(config: Mapping[str, Any], instances: int) -> None:
+    """Check a DeploymentConfig for a fleet of `instances`; raises ValidationException."""
+    blue_green, rolling = config.get("BlueGreenUpdatePolicy"), config.get("RollingUpdatePolicy")
+    if blue_green and rolling:
+        raise validation_error("DeploymentConfig takes either BlueGreenUpdatePolicy or RollingUpdatePolicy, not both.")
+    if blue_green:
+        _check_traffic(blue_green["TrafficRoutingConfiguration"], instances)
+    if rolling:
+        _check_share("MaximumBatchSize", rolling["MaximumBatchSize"], instances, 5, 50)
+        if "RollbackMaximumBatchSize" in rolling:
+            _check_share("RollbackMaximumBatchSize", rolling["RollbackMaximumBatchSize"], instances, 5, 100)
+
+
+def _check_traffic(routing: Mapping[str, Any], instances: int) -> None:
+    kind = routing["Type"]
+    for size, wanted_by, least in (("CanarySize", "CANARY", 1), ("LinearStepSize", "LINEAR", 10)):
+        if (size in routing) != (kind == wanted_by):
+            verb = "is required" if kind == wanted_by else "can't be given"
+            raise validation_error(f"{size} {verb} when the traffic routing type is {kind}.")
+        if size in routing:
+            _check_share(size, routing[size], instances, least, 50)
+
+
+def _check_share(field: str, size: Mapping[str, Any], instances: int, least: int, most: int) -> None:
+    value = size["Value"]
+    if size["Type"] == "CAPACITY_PERCENT":
+        if not least <= value <= most:
+            raise validation_error(f"{field} must be {least} to {most} percent of the capacity, not {value}.")
+    elif value > max(1, instances * most // 100):
+        raise validation_error(
+            f"{field} must be at most {most} percent of the endpoint's {instances} instances, not {value} instances."
+        )

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from local_aws.aws_errors import validation_error
 from local_aws.context import Aws
 from local_aws.log_events import LogStream
 from local_aws.paths import inside
@@ -81,8 +82,22 @@ class Variant:
                 f"Please check CloudWatch logs for this endpoint. {error}"
             ) from error
 
+    def check_capacity(self, change: Mapping[str, Any]) -> None:
+        """Refuse instances for a serverless variant, and a serverless capacity for one that has instances."""
+        foreign = "ServerlessUpdateConfig" if self.serverless is None else "DesiredInstanceCount"
+        if foreign in change:
+            kind = "has instances" if self.serverless is None else "is serverless"
+            raise validation_error(f"{foreign} can't be given for variant {self.name}, which {kind}.")
+
+    def change_capacity(self, change: Mapping[str, Any]) -> None:
+        """Take the weight and the capacity of UpdateEndpointWeightsAndCapacities: traffic follows at once."""
+        self.weight = change.get("DesiredWeight", self.weight)
+        self.instances = change.get("DesiredInstanceCount", self.instances)
+        if self.serverless is not None:
+            self.serverless = {**self.serverless, **change.get("ServerlessUpdateConfig", {})}
+
     def summary(self) -> dict[str, Any]:
-        """Return what DescribeEndpoint says of the variant."""
+        """What DescribeEndpoint says of the variant."""
         return {
             "VariantName": self.name,
             "DeployedImages": [
@@ -112,6 +127,23 @@ class Fleet:
             Variant(aws, endpoint, document, models[document["ModelName"]], self._root) for document in config.variants
         ]
 
+    def summary(self) -> dict[str, Any]:
+        """What DescribeEndpoint says of a deployment under way."""
+        return {
+            "EndpointConfigName": self.config.name,
+            "ProductionVariants": [variant.summary() for variant in self.variants],
+            "StartTime": self.created,
+        }
+
+    def retain(self, old: Fleet, excluded: set[str]) -> None:
+        """Take over the weights and instance counts of another fleet's variants of the same names."""
+        for variant in self.variants:
+            before = old.variant(variant.name)
+            if before is not None and "DesiredWeight" not in excluded:
+                variant.weight = before.weight
+            if before is not None and "DesiredInstanceCount" not in excluded:
+                variant.instances = before.instances
+
     def start(self) -> None:
         """Start every variant and wait until all are healthy; raises DeploymentError, with all stopped again."""
         with ThreadPoolExecutor(max_workers=len(self.variants)) as pool:
@@ -124,11 +156,11 @@ class Fleet:
             threading.Thread(target=self._watch, args=(variant,), name=f"watch-{variant.name}", daemon=True).start()
 
     def variant(self, name: str) -> Variant | None:
-        """Return the variant of that name."""
+        """The variant of that name."""
         return next((variant for variant in self.variants if variant.name == name), None)
 
     def pick(self) -> Variant:
-        """Return a variant by weight; the first when all weights are zero."""
+        """A variant by weight; the first when all weights are zero."""
         weights = [variant.weight for variant in self.variants]
         return random.choices(self.variants, weights)[0] if any(weights) else self.variants[0]  # noqa: S311
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from local_aws.aws_errors import AwsError, validation_error
+from local_aws.aws_errors import AwsError, not_local, validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.core.model_artifacts import ModelArtifact
 from local_aws.sagemaker.core.resource_table import ResourceTable, now
@@ -81,7 +81,7 @@ class ModelRegistry(Area):
     def create_group(self, request: Document) -> Document:
         """CreateModelPackageGroup."""
         if "ManagedConfiguration" in request:
-            raise _not_local("ManagedConfiguration")
+            raise not_local("ManagedConfiguration")
         check_tags(request.get("Tags", []))
         name = request["ModelPackageGroupName"]
         arn = self.aws.arn("model-package-group", name)
@@ -113,7 +113,7 @@ class ModelRegistry(Area):
             raise validation_error("You must provide either ModelPackageGroupName or ModelPackageName, and not both.")
         for part in NOT_LOCAL:
             if part in request:
-                raise _not_local(part)
+                raise not_local(part)
         check_tags(request.get("Tags", []))
         if "InferenceSpecification" in request:
             self._note_etags(request["InferenceSpecification"])
@@ -127,7 +127,7 @@ class ModelRegistry(Area):
         return {"ModelPackageArn": package.arn}
 
     def get(self, name: str) -> ModelPackage:
-        """Return a package by its ARN, by its name, or by group/version; raises ValidationException."""
+        """A package by its ARN, by its name, or by group/version; raises ValidationException."""
         arn = name if name.startswith("arn:") else self.aws.arn("model-package", name)
         return self._packages.get(arn)
 
@@ -218,7 +218,3 @@ class ModelRegistry(Area):
 
 def _does_not_exist(kind: str, arn: str) -> AwsError:
     return validation_error(f"{kind} {arn} does not exist.")
-
-
-def _not_local(feature: str) -> AwsError:
-    return validation_error(f"{feature} is not available in the local AWS.")

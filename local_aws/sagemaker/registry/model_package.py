@@ -26,7 +26,7 @@ class ModelPackageGroup:
         return self.creation_time
 
     def summary(self) -> Document:
-        """Return the group as ListModelPackageGroups gives it."""
+        """The group as ListModelPackageGroups gives it."""
         return {
             "ModelPackageGroupName": self.name,
             "ModelPackageGroupArn": self.arn,
@@ -36,7 +36,7 @@ class ModelPackageGroup:
         }
 
     def describe(self) -> Document:
-        """Return the group as DescribeModelPackageGroup gives it."""
+        """The group as DescribeModelPackageGroup gives it."""
         return {**self.summary(), "CreatedBy": {}}
 
 
@@ -58,8 +58,15 @@ class ModelPackage:
         """The name that List filters and sorts by: a version's is its group's."""
         return self.arn
 
+    def specification(self, name: str | None) -> Document | None:
+        """The inference specification of that name, without one the package's own; None where it has none such."""
+        if name is None:
+            return self.document.get("InferenceSpecification")
+        additional = self.document.get("AdditionalInferenceSpecifications") or ()
+        return next((each for each in additional if each["Name"] == name), None)
+
     def summary(self) -> Document:
-        """Return the package as ListModelPackages gives it."""
+        """The package as ListModelPackages gives it."""
         return {
             "ModelPackageName": self.short_name if self.version is None else None,
             "ModelPackageGroupName": self.group,
@@ -72,7 +79,7 @@ class ModelPackage:
         }
 
     def describe(self) -> Document:
-        """Return the package as DescribeModelPackage gives it."""
+        """The package as DescribeModelPackage gives it."""
         return {
             **self.document,
             "ModelPackageName": self.short_name,

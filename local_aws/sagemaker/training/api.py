@@ -6,14 +6,12 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from local_aws.aws_errors import AwsError, requested_resource_not_found, resource_in_use, validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
-from local_aws.sagemaker.core.metrics import IMAGE_CLASSIFICATION_METRICS, MetricLog
 from local_aws.sagemaker.core.resource_table import ResourceTable
 from local_aws.sagemaker.core.tags import Tags
-from local_aws.sagemaker.training.job import FINISHED, TrainingJob
+from local_aws.sagemaker.training.job import FINISHED, MetricLog, TrainingJob
 from local_aws.sagemaker.training.rules import check_training_job
 from local_aws.sagemaker.training.run import TrainingRun
 
@@ -38,7 +36,7 @@ class TrainingJobs(Area):
         """The actions on training jobs."""
         return {
             "CreateTrainingJob": lambda request: {"TrainingJobArn": self.create(request).arn},
-            "DescribeTrainingJob": lambda request: self.describe(request["TrainingJobName"]),
+            "DescribeTrainingJob": lambda request: self.jobs.get(request["TrainingJobName"]).describe(),
             "ListTrainingJobs": self._list,
             "StopTrainingJob": self._stop,
             "UpdateTrainingJob": self._update,
@@ -65,7 +63,7 @@ class TrainingJobs(Area):
         check_training_job(request)
         algorithm = request["AlgorithmSpecification"]
         self.aws.server.images.command(algorithm["TrainingImage"], "train")
-        definitions = self._metric_definitions(algorithm)
+        definitions = self.aws.server.images.metric_definitions(algorithm)
         if definitions:
             request = {**request, "AlgorithmSpecification": {**algorithm, "MetricDefinitions": definitions}}
         name = request["TrainingJobName"]
@@ -80,14 +78,6 @@ class TrainingJobs(Area):
         self.sagemaker.area(Tags).register(arn, request.get("Tags", []))
         threading.Thread(target=self._run, args=(job, on_finish), name=f"training {name}", daemon=True).start()
         return job
-
-    def describe(self, name: str) -> Document:
-        """Return what DescribeTrainingJob answers; raises AwsError for an unknown name."""
-        return self.jobs.get(name).describe()
-
-    def stop(self, name: str) -> None:
-        """Ask a job to end, wherever it is; one that has ended stays as it is. Raises AwsError for an unknown name."""
-        self.jobs.get(name).stop()
 
     def close(self) -> None:
         """End every process and remove what the jobs had on disk."""
@@ -106,14 +96,6 @@ class TrainingJobs(Area):
             on_finish(job)
         except Exception:
             log.exception("after training job %s", job.name)
-
-    def _metric_definitions(self, algorithm: Mapping[str, Any]) -> list[Document]:
-        """Return the request's definitions, with those of the built-in algorithm that it does not replace."""
-        given: list[Document] = list(algorithm.get("MetricDefinitions", []))
-        if not self.aws.server.images.is_built_in_algorithm(algorithm["TrainingImage"]):
-            return given
-        names = {definition["Name"] for definition in given}
-        return given + [dict(known) for known in IMAGE_CLASSIFICATION_METRICS if known["Name"] not in names]
 
     def _list(self, request: Document) -> Document:
         return self.jobs.page(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,6 @@ from local_aws.job_slots import JobSlot
 from local_aws.processes import ContainerProcess
 from local_aws.sagemaker.core.area import Document
 from local_aws.sagemaker.core.failures import LONGEST_REASON
-from local_aws.sagemaker.core.metrics import MetricLog
 from local_aws.sagemaker.core.resource_table import now
 from local_aws.sagemaker.training.rules import DEFAULT_RUNTIME
 
@@ -191,7 +191,7 @@ class TrainingJob:
             self.finished.set()
 
     def summary(self) -> Document:
-        """Return the job as ListTrainingJobs gives it."""
+        """The job as ListTrainingJobs gives it."""
         with self._lock:
             return {
                 "TrainingJobName": self.name,
@@ -204,7 +204,7 @@ class TrainingJob:
             }
 
     def describe(self) -> Document:
-        """Return the job as DescribeTrainingJob gives it."""
+        """The job as DescribeTrainingJob gives it."""
         with self._lock:
             seconds = self._seconds()
             return {
@@ -233,7 +233,7 @@ class TrainingJob:
             self.move("Downloading")
 
     def _billable_seconds(self, seconds: int | None) -> int | None:
-        """Return the seconds without those between two instances."""
+        """The seconds without those between two instances."""
         if seconds is None or self.start_time is None:
             return None
         between = sum(
@@ -249,6 +249,61 @@ class TrainingJob:
         return max(1, round((self.end_time - self.start_time).total_seconds()))
 
 
+@dataclass(frozen=True)
+class MetricValue:
+    """One value of a metric, with the time at which its line came."""
+
+    name: str
+    value: float
+    time: datetime
+
+
+class MetricLog:
+    """The values of one job's metrics, in the order of its lines.
+
+    `on_value` is called for every value as it comes, in the thread that reads the container's output.
+    """
+
+    def __init__(self, definitions: Sequence[Mapping[str, str]]) -> None:
+        self._definitions = [(definition["Name"], re.compile(definition["Regex"])) for definition in definitions]
+        self._lock = threading.Lock()
+        self._values: list[MetricValue] = []
+        self.on_value: Callable[[MetricValue], None] | None = None
+
+    def read(self, line: str) -> list[MetricValue]:
+        """Look for metrics in a line and return them; what is not a number is passed over."""
+        found_values = []
+        for name, expression in self._definitions:
+            found = expression.search(line)
+            if found is None:
+                continue
+            try:
+                value = MetricValue(name, float(found.group(1) if expression.groups else found.group()), now())
+            except (TypeError, ValueError):
+                continue
+            found_values.append(value)
+            with self._lock:
+                self._values.append(value)
+            if self.on_value is not None:
+                self.on_value(value)
+        return found_values
+
+    def history(self, name: str) -> list[float]:
+        """Every value of a metric so far."""
+        with self._lock:
+            return [value.value for value in self._values if value.name == name]
+
+    def last(self, name: str) -> MetricValue | None:
+        """The latest value of a metric, or None."""
+        with self._lock:
+            return next((value for value in reversed(self._values) if value.name == name), None)
+
+    def final(self) -> list[Document]:
+        """The API's FinalMetricDataList: the last value of every metric."""
+        latest = [self.last(name) for name, _ in self._definitions]
+        return [{"MetricName": v.name, "Value": v.value, "Timestamp": v.time} for v in latest if v is not None]
+
+
 def _transition(transition: Transition) -> Document:
     return {
         "Status": transition.status,
@@ -259,7 +314,7 @@ def _transition(transition: Transition) -> Document:
 
 
 def _with_defaults(request: Mapping[str, Any]) -> Document:
-    """Return the fields to which AWS adds what the request left out."""
+    """The fields to which AWS adds what the request left out."""
     channels = [
         {
             "CompressionType": "None",

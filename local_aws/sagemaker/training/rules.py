@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from local_aws.aws_errors import not_implemented, validation_error
+from local_aws.aws_errors import not_implemented, refuse
 from local_aws.paths import OutsideError, inside
 from local_aws.sagemaker.core.container_files import steering_variables
 from local_aws.sagemaker.core.tags import check_tags
@@ -33,15 +33,6 @@ def check_training_job(request: Request) -> None:
     _check_abilities(request)
     refuse(problem for rule in RULES for problem in rule(request))
     check_tags(request.get("Tags", []))
-
-
-def refuse(problems: Iterator[str]) -> None:
-    """Raise ValidationException that names all the problems, if there are any."""
-    found = list(problems)
-    if len(found) == 1:
-        raise validation_error(found[0])
-    if found:
-        raise validation_error(f"{len(found)} validation errors detected: {'; '.join(found)}")
 
 
 def _check_abilities(request: Request) -> None:

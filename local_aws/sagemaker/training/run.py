@@ -1,4 +1,4 @@
-"""One run of a training job: data in, container, artifacts out, and the status that tells how it went."""
+"""One run of a training job: data in, container, checkpoints and artifacts out, and the status it ends with."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws import storage
 from local_aws.context import Aws
 from local_aws.log_events import LogStream
 from local_aws.metric_feed import MetricDatum
@@ -20,12 +20,25 @@ from local_aws.processes import ContainerProcess, ContainerStartError
 from local_aws.sagemaker.core import failures
 from local_aws.sagemaker.core.container_files import HOST, container_environment, write_training_inputs
 from local_aws.sagemaker.core.utilisation import Utilisation
-from local_aws.sagemaker.training.checkpoints import CheckpointSync
 from local_aws.sagemaker.training.job import TrainingJob
 from local_aws.sagemaker.training.rules import CHECKPOINT_PATH, DEFAULT_RUNTIME, ML_ROOT
-from local_aws.storage import DataError, S3Location
+from local_aws.storage import (
+    DataError,
+    S3Location,
+    download,
+    files_in,
+    files_of_manifest,
+    files_under,
+    upload_archive,
+    upload_file,
+    upload_folder,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 LOG_GROUP = NAMESPACE = "/aws/sagemaker/TrainingJobs"
+SYNC_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -106,14 +119,14 @@ class TrainingRun:
         location = S3Location.parse(source["S3Uri"])
         try:
             if source["S3DataType"] == "ManifestFile":
-                files = storage.files_of_manifest(self._aws.s3, location)
+                files = files_of_manifest(self._aws.s3, location)
             else:
-                files = storage.files_under(self._aws.s3, location)
+                files = files_under(self._aws.s3, location)
         except DataError as error:
             raise self._no_objects(location, str(error)) from error
         if not files:
             raise self._no_objects(location, "")
-        storage.download(
+        download(
             self._aws.s3,
             files,
             inside(self._base / "input" / "data", channel["ChannelName"]),
@@ -176,16 +189,16 @@ class TrainingRun:
     def _upload(self) -> None:
         """Put the model and the other output in S3; a job that was stopped keeps what it has saved."""
         model = self._base / "model"
-        if self._job.stopping.is_set() and not any(storage.files_in(model)):
+        if self._job.stopping.is_set() and not any(files_in(model)):
             return
         self._job.move("Uploading")
         config = self._job.request["OutputDataConfig"]
         target = S3Location.parse(config["S3OutputPath"]).under(self._job.name, "output")
         if config.get("CompressionType") == "NONE":
-            storage.upload_folder(self._aws.s3, model, target.under("model"))
+            upload_folder(self._aws.s3, model, target.under("model"))
             self._job.artifact_uri = f"{target.under('model').uri}/"
         else:
-            storage.upload_archive(self._aws.s3, model, target.under("model.tar.gz"))
+            upload_archive(self._aws.s3, model, target.under("model.tar.gz"))
             self._job.artifact_uri = target.under("model.tar.gz").uri
         self._upload_output()
 
@@ -193,12 +206,12 @@ class TrainingRun:
         config = self._job.request["OutputDataConfig"]
         data = self._base / "output" / "data"
         target = S3Location.parse(config["S3OutputPath"]).under(self._job.name, "output")
-        if not any(storage.files_in(data)):
+        if not any(files_in(data)):
             return
         if config.get("CompressionType") == "NONE":
-            storage.upload_folder(self._aws.s3, data, target.under("data"))
+            upload_folder(self._aws.s3, data, target.under("data"))
         else:
-            storage.upload_archive(self._aws.s3, data, target.under("output.tar.gz"))
+            upload_archive(self._aws.s3, data, target.under("output.tar.gz"))
 
     def _checkpoint_sync(self, config: Mapping[str, str] | None) -> CheckpointSync | None:
         if config is None:
@@ -208,3 +221,48 @@ class TrainingRun:
 
     def _fail(self, reason: str) -> None:
         self._job.finish("Failed", reason=reason)
+
+
+class CheckpointSync:
+    """Copies what changes in a folder to S3, every few seconds and once more at the end."""
+
+    def __init__(self, s3: S3Client, folder: Path, target: S3Location) -> None:
+        self._s3 = s3
+        self._folder = folder
+        self._target = target
+        self._sent: dict[Path, tuple[int, int]] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="checkpoints", daemon=True)
+
+    def restore(self) -> None:
+        """Lay down what S3 holds already; raises DataError for a bucket that cannot be read."""
+        prefix = S3Location(self._target.bucket, f"{self._target.key.rstrip('/')}/".lstrip("/"))
+        download(self._s3, files_under(self._s3, prefix), self._folder, cancelled=self._ended.is_set)
+        self._sent = self._stamps()
+
+    def start(self) -> None:
+        """Begin to copy changes, in a thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Copy the last changes; raises DataError when S3 refuses them."""
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._send_changes()
+
+    def _keep(self) -> None:
+        while not self._ended.wait(SYNC_SECONDS):
+            try:
+                self._send_changes()
+            except (DataError, OSError) as error:
+                log.warning("checkpoints to %s: %s", self._target.uri, error)
+
+    def _send_changes(self) -> None:
+        for path, stamp in self._stamps().items():
+            if self._sent.get(path) != stamp and path.exists():
+                upload_file(self._s3, path, self._target.under(*path.relative_to(self._folder).parts))
+                self._sent[path] = stamp
+
+    def _stamps(self) -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files_in(self._folder)}

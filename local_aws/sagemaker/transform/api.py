@@ -9,7 +9,7 @@ from local_aws.aws_errors import AwsError, resource_in_use, validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.core.resource_table import ResourceTable
 from local_aws.sagemaker.core.tags import Tags, check_tags
-from local_aws.sagemaker.hosting.model import Hosting
+from local_aws.sagemaker.hosting.api import Hosting
 from local_aws.sagemaker.transform.job import TransformJob
 from local_aws.sagemaker.transform.rules import check_transform_job
 from local_aws.sagemaker.transform.run import TransformRun

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from local_aws.job_slots import JobSlot
 from local_aws.sagemaker.core.area import Document
+from local_aws.sagemaker.core.failures import LONGEST_REASON
 from local_aws.sagemaker.core.resource_table import now
 from local_aws.sagemaker.hosting.model import Model
 
-LONGEST_REASON = 1024
 ECHOED = (
     "ModelName",
     "MaxConcurrentTransforms",
@@ -70,7 +70,7 @@ class TransformJob:
             self.finished.set()
 
     def summary(self) -> Document:
-        """Return the job as ListTransformJobs gives it."""
+        """The job as ListTransformJobs gives it."""
         return {
             "TransformJobName": self.name,
             "TransformJobArn": self.arn,
@@ -82,7 +82,7 @@ class TransformJob:
         }
 
     def describe(self) -> Document:
-        """Return the job as DescribeTransformJob gives it."""
+        """The job as DescribeTransformJob gives it."""
         return {
             **{field: self.request.get(field) for field in ECHOED},
             "TransformInput": {"CompressionType": "None", "SplitType": "None", **self.request["TransformInput"]},

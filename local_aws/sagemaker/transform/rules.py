@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from local_aws.aws_errors import AwsError, validation_error
+from local_aws.aws_errors import not_local, refuse, validation_error
 from local_aws.sagemaker.core.container_files import steering_variables
-from local_aws.sagemaker.training.rules import refuse
 
 MAX_TOTAL_PAYLOAD_MB = 100
 DEFAULT_MAX_PAYLOAD_MB = 6
@@ -37,15 +36,11 @@ def check_transform_job(request: Mapping[str, Any]) -> None:
         if not uri.startswith("s3://"):
             raise validation_error(f"{field} must begin with s3://, not {uri}.")
     if source.get("SplitType", "None") in ("RecordIO", "TFRecord"):
-        raise _not_local(f"SplitType {source['SplitType']}")
+        raise not_local(f"SplitType {source['SplitType']}")
     processing = request.get("DataProcessing", {})
     changed = [f"{field}={value}" for field, value in processing.items() if value != NO_PROCESSING[field]]
     if changed:
-        raise _not_local(f"DataProcessing {', '.join(changed)}")
+        raise not_local(f"DataProcessing {', '.join(changed)}")
     if "DataCaptureConfig" in request:
-        raise _not_local("DataCaptureConfig")
+        raise not_local("DataCaptureConfig")
     refuse(steering_variables(request.get("Environment", {}), "Environment"))
-
-
-def _not_local(feature: str) -> AwsError:
-    return validation_error(f"{feature} is not available in the local AWS.")

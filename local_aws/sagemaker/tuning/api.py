@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 
 from local_aws.aws_errors import AwsError, resource_in_use, resource_not_found, validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
-from local_aws.sagemaker.core.resource_table import ResourceTable
+from local_aws.sagemaker.core.resource_table import ResourceTable, page_of
 from local_aws.sagemaker.core.tags import Tags, check_tags
 from local_aws.sagemaker.training.api import TrainingJobs
 from local_aws.sagemaker.training.job import TrainingJob
 from local_aws.sagemaker.training.rules import check_training_job
 from local_aws.sagemaker.tuning import rules
-from local_aws.sagemaker.tuning.job import Definition, TuningJob
+from local_aws.sagemaker.tuning.job import Definition, TunedJob, TuningJob
 from local_aws.sagemaker.tuning.run import TuningRun, training_request
 from local_aws.sagemaker.tuning.search_space import SearchSpace
 from local_aws.sagemaker.tuning.strategies import Plan, Resource, search
-from local_aws.sagemaker.tuning.tuned_jobs import page_of_tuned_jobs
 
 
 class Tuning(Area):
@@ -36,9 +35,7 @@ class Tuning(Area):
             "CreateHyperParameterTuningJob": self.create,
             "DescribeHyperParameterTuningJob": lambda request: self._get(request).describe(),
             "ListHyperParameterTuningJobs": self.list_jobs,
-            "ListTrainingJobsForHyperParameterTuningJob": lambda request: page_of_tuned_jobs(
-                self._get(request).started(), request
-            ),
+            "ListTrainingJobsForHyperParameterTuningJob": self.list_training_jobs,
             "StopHyperParameterTuningJob": self.stop,
             "DeleteHyperParameterTuningJob": self.delete,
         }
@@ -57,7 +54,7 @@ class Tuning(Area):
         name = request["HyperParameterTuningJobName"]
         tags = request.get("Tags", [])
         check_tags(tags)
-        request = rules.with_defaults(request, self.aws.server.images.is_built_in_algorithm)
+        request = rules.with_defaults(request, self.aws.server.images)
         documents = rules.definitions(request)
         spaces = [_space(document) for document in documents]
         rules.check_config(request, spaces)
@@ -78,6 +75,18 @@ class Tuning(Area):
     def list_jobs(self, request: Document) -> Document:
         """ListHyperParameterTuningJobs."""
         return self._jobs.page(request, "HyperParameterTuningJobSummaries", TuningJob.summary, sort_by="Name")
+
+    def list_training_jobs(self, request: Document) -> Document:
+        """ListTrainingJobsForHyperParameterTuningJob; sorted by the objective, a job without one is left out."""
+        by_objective = request.get("SortBy") == "FinalObjectiveMetricValue"
+        return page_of(
+            [job for job in self._get(request).started() if not by_objective or job.value is not None],
+            request,
+            "TrainingJobSummaries",
+            TunedJob.summary,
+            sort_keys={"FinalObjectiveMetricValue": lambda job: job.value or 0.0},
+            sort_by="Name",
+        )
 
     def stop(self, request: Document) -> Document:
         """StopHyperParameterTuningJob: Stopping until its training jobs have ended, then Stopped."""
@@ -136,7 +145,7 @@ class Tuning(Area):
         rules.check_definition(document, space, built_in=built_in)
 
     def _parents(self, request: Document, documents: list[Document]) -> list[TuningJob]:
-        """Return the parents of a warm start, which must have ended and fit; raises ValidationException."""
+        """The parents of a warm start, which must have ended and fit; raises ValidationException."""
         warm_start = request.get("WarmStartConfig")
         if warm_start is None:
             return []

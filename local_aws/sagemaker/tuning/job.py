@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from local_aws.sagemaker.core.area import Document
+from local_aws.sagemaker.core.failures import LONGEST_REASON
 from local_aws.sagemaker.core.resource_table import now
 from local_aws.sagemaker.training.job import FINISHED, TrainingJob
-from local_aws.sagemaker.tuning.early_stopping import is_better
 from local_aws.sagemaker.tuning.search_space import SearchSpace
-from local_aws.sagemaker.tuning.strategies import Goal, Proposal, Search
-
-LONGEST_REASON = 1024
+from local_aws.sagemaker.tuning.strategies import Goal, Proposal, Search, is_better
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Definition:
 
 @dataclass
 class TunedJob:
-    """One training job of a tuning job."""
+    """One training job of a tuning job, listed as any other resource."""
 
     definition: Definition
     proposal: Proposal
@@ -49,9 +47,29 @@ class TunedJob:
     concluded: bool = False
 
     @property
+    def name(self) -> str:
+        """The training job's name."""
+        return self.job.name
+
+    @property
+    def status(self) -> str:
+        """The training job's status."""
+        return self.job.status
+
+    @property
+    def creation_time(self) -> datetime:
+        """When the training job was created."""
+        return self.job.creation_time
+
+    @property
+    def last_modified_time(self) -> datetime:
+        """When the training job last changed."""
+        return self.job.last_modified_time
+
+    @property
     def is_over(self) -> bool:
         """Whether the training job has ended."""
-        return self.job.status in FINISHED
+        return self.status in FINISHED
 
     @property
     def value(self) -> float | None:
@@ -74,7 +92,7 @@ class TunedJob:
         return "Failed" if self.value is None else "Succeeded"
 
     def summary(self, tuning_job: str | None = None) -> Document:
-        """Return the job as ListTrainingJobsForHyperParameterTuningJob gives it."""
+        """The job as ListTrainingJobsForHyperParameterTuningJob gives it."""
         value = self.value
         objective = {"Type": self.definition.goal, "MetricName": self.definition.metric, "Value": value}
         return {
@@ -123,12 +141,12 @@ class TuningJob:
         return (self.request.get("WarmStartConfig") or {}).get("WarmStartType")
 
     def started(self) -> list[TunedJob]:
-        """Return the training jobs started so far."""
+        """The training jobs started so far."""
         with self.changed:
             return list(self.jobs)
 
     def best(self) -> TunedJob | None:
-        """Return the training job with the best objective so far."""
+        """The training job with the best objective so far."""
         return _best(self.started())
 
     def turn(self, status: str, reason: str | None = None) -> None:
@@ -142,7 +160,7 @@ class TuningJob:
             self.changed.notify_all()
 
     def summary(self) -> Document:
-        """Return the job as ListHyperParameterTuningJobs gives it."""
+        """The job as ListHyperParameterTuningJobs gives it."""
         config = self.request["HyperParameterTuningJobConfig"]
         jobs = self.started()
         return {
@@ -159,7 +177,7 @@ class TuningJob:
         }
 
     def describe(self) -> Document:
-        """Return the job as DescribeHyperParameterTuningJob gives it."""
+        """The job as DescribeHyperParameterTuningJob gives it."""
         summary = self.summary()
         del summary["Strategy"], summary["ResourceLimits"]
         best, overall = self.best(), self._overall_best()
@@ -181,7 +199,7 @@ class TuningJob:
         }
 
     def _overall_best(self) -> tuple[TuningJob, TunedJob] | None:
-        """Return the best of this job and its parents, which AWS gives for IdenticalDataAndAlgorithm only."""
+        """The best of this job and its parents, which AWS gives for IdenticalDataAndAlgorithm only."""
         if self.warm_start_type != "IdenticalDataAndAlgorithm":
             return None
         owners = {id(job): tuning for tuning in (self, *self.parents) for job in tuning.started()}

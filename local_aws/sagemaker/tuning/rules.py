@@ -7,14 +7,13 @@ Sources: docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateHyperParame
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from local_aws.aws_errors import resource_limit_exceeded, validation_error
-from local_aws.sagemaker.core.metrics import IMAGE_CLASSIFICATION_METRICS
+from local_aws.images import ContainerImages
+from local_aws.sagemaker.core.area import Document
 from local_aws.sagemaker.tuning.search_space import ContinuousRange, IntegerRange, SearchSpace
-
-Document = dict[str, Any]
 
 MAX_RANGES = 30
 MAX_JOBS = 750
@@ -34,40 +33,31 @@ BUILT_IN_OBJECTIVE = "validation:accuracy"
 OBJECTIVE_HYPERPARAMETER = "_tuning_objective_metric"
 
 
-def with_defaults(request: Mapping[str, Any], is_built_in: Callable[[str], bool]) -> Document:
-    """Return the request with what AWS adds to it, so that Describe gives every list and every default.
-
-    `is_built_in` tells whether an image is AWS's own algorithm, whose metrics AWS defines.
-    """
+def with_defaults(request: Mapping[str, Any], images: ContainerImages) -> Document:
+    """The request with what AWS adds to it, so that Describe gives every list and every default."""
     config = {"TrainingJobEarlyStoppingType": "Off", **request["HyperParameterTuningJobConfig"]}
     if "ParameterRanges" in config:
         config["ParameterRanges"] = _whole_ranges(config["ParameterRanges"])
     filled: Document = {**request, "HyperParameterTuningJobConfig": config}
     if "TrainingJobDefinition" in request:
-        filled["TrainingJobDefinition"] = _whole_definition(request["TrainingJobDefinition"], config, is_built_in)
+        filled["TrainingJobDefinition"] = _whole_definition(request["TrainingJobDefinition"], config, images)
     if "TrainingJobDefinitions" in request:
         filled["TrainingJobDefinitions"] = [
-            _whole_definition(definition, config, is_built_in) for definition in request["TrainingJobDefinitions"]
+            _whole_definition(definition, config, images) for definition in request["TrainingJobDefinitions"]
         ]
     return filled
 
 
-def _whole_definition(
-    definition: Mapping[str, Any], config: Mapping[str, Any], is_built_in: Callable[[str], bool]
-) -> Document:
+def _whole_definition(definition: Mapping[str, Any], config: Mapping[str, Any], images: ContainerImages) -> Document:
     objective = definition.get("TuningObjective") or config.get("HyperParameterTuningJobObjective")
     static = dict(definition.get("StaticHyperParameters", {}))
     if objective is not None:
         static[OBJECTIVE_HYPERPARAMETER] = objective["MetricName"]
     algorithm = definition["AlgorithmSpecification"]
-    metrics = list(algorithm.get("MetricDefinitions", ()))
-    if is_built_in(algorithm.get("TrainingImage", "")):
-        given = {metric["Name"] for metric in metrics}
-        metrics += [dict(known) for known in IMAGE_CLASSIFICATION_METRICS if known["Name"] not in given]
     whole = {
         **definition,
         "StaticHyperParameters": static,
-        "AlgorithmSpecification": {**algorithm, "MetricDefinitions": metrics},
+        "AlgorithmSpecification": {**algorithm, "MetricDefinitions": images.metric_definitions(algorithm)},
     }
     if "InstanceType" in (resources := definition.get("HyperParameterTuningResourceConfig", {})):
         whole.setdefault("ResourceConfig", resources)  # the SDK's tuner sends the one and reads the other back
@@ -88,7 +78,7 @@ def _whole_ranges(ranges: Mapping[str, Any]) -> Document:
 
 
 def definitions(request: Mapping[str, Any]) -> list[Document]:
-    """Return the training job definitions, each with its own TuningObjective and HyperParameterRanges.
+    """The training job definitions, each with its own TuningObjective and HyperParameterRanges.
 
     Raises ValidationException unless exactly one of TrainingJobDefinition and TrainingJobDefinitions is given, each
     with an objective.
@@ -161,7 +151,7 @@ def check_definition(definition: Mapping[str, Any], space: SearchSpace, *, built
 
 
 def hyperband_resource(config: Mapping[str, Any], static: Mapping[str, str]) -> tuple[int, int]:
-    """Return the least and most epochs of a Hyperband job, the most from its static hyperparameters if not given."""
+    """The least and most epochs of a Hyperband job, the most from its static hyperparameters if not given."""
     given = (config.get("StrategyConfig") or {}).get("HyperbandStrategyConfig") or {}
     epochs = next((static[name] for name in EPOCH_NAMES if name in static), None)
     most = given.get("MaxResource", int(epochs) if epochs is not None and epochs.isdigit() else None)
@@ -211,12 +201,12 @@ def check_warm_start(
 
 
 def _kinds(definition: Mapping[str, Any]) -> dict[str, type]:
-    """Return the kind of range of every tuned hyperparameter."""
+    """The kind of range of every tuned hyperparameter."""
     return {each.name: type(each) for each in SearchSpace.from_request(definition["HyperParameterRanges"]).ranges}
 
 
 def _identity(definition: Mapping[str, Any], part: str) -> Any:
-    """Return what makes the algorithm or the data the same: image, or S3 URI by channel."""
+    """What makes the algorithm or the data the same: image, or S3 URI by channel."""
     if part == "AlgorithmSpecification":
         return definition[part].get("TrainingImage"), definition[part].get("AlgorithmName")
     return {

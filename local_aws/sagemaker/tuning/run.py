@@ -12,16 +12,16 @@ from local_aws.aws_errors import AwsError
 from local_aws.sagemaker.core.area import Document
 from local_aws.sagemaker.core.resource_table import now
 from local_aws.sagemaker.training.job import TrainingJob
-from local_aws.sagemaker.tuning.early_stopping import (
+from local_aws.sagemaker.tuning.job import Definition, TunedJob, TuningJob
+from local_aws.sagemaker.tuning.rules import MAX_JOBS
+from local_aws.sagemaker.tuning.strategies import (
+    Proposal,
     has_converged,
     is_worse_than_median,
     jobs_without_improvement,
     reaches,
     shared_epochs,
 )
-from local_aws.sagemaker.tuning.job import Definition, TunedJob, TuningJob
-from local_aws.sagemaker.tuning.rules import MAX_JOBS
-from local_aws.sagemaker.tuning.strategies import Proposal
 
 POLL_SECONDS = 0.5
 # AWS gives up when the first five jobs have nothing to show.
@@ -208,7 +208,7 @@ class TuningRun:
 
 
 def training_request(name: str, document: Document, tuned: Mapping[str, str], tags: list[Any]) -> Document:
-    """Return the CreateTrainingJob request of a definition with the tuned hyperparameters."""
+    """The CreateTrainingJob request of a definition with the tuned hyperparameters."""
     passed = (
         "RoleArn",
         "InputDataConfig",
@@ -240,7 +240,7 @@ def training_request(name: str, document: Document, tuned: Mapping[str, str], ta
 
 
 def _resources(document: Document) -> Document:
-    """Return the ResourceConfig, of several instance configurations the one AWS prefers: the first."""
+    """The ResourceConfig, of several instance configurations the one AWS prefers: the first."""
     tuning = document.get("HyperParameterTuningResourceConfig")
     if tuning is None:
         resources: Document = document.get("ResourceConfig", {})
@@ -251,7 +251,7 @@ def _resources(document: Document) -> Document:
 
 
 def _first_reason(jobs: list[TunedJob]) -> str:
-    """Return where to look, and the first failure's own words."""
+    """Where to look, and the first failure's own words."""
     first = next((job for job in jobs if job.job.failure_reason), None)
     told = f" The first, {first.job.name}: {first.job.failure_reason}" if first else ""
     return f"Please take a look at the training job failures to get more details.{told}"

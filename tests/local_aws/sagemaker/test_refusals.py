@@ -14,10 +14,10 @@ from local_aws.context import Aws, Server
 from local_aws.images import ContainerImages
 from local_aws.job_slots import JobSlots
 from local_aws.sagemaker.control_plane import SageMaker
-from local_aws.sagemaker.core.model_archive import UnusableArchiveError, plain_member
+from local_aws.sagemaker.core.model_artifacts import UnusableArchiveError, plain_member
 from local_aws.sagemaker.hosting import rules as hosting_rules
 from local_aws.sagemaker.registry.api import ModelRegistry
-from local_aws.sagemaker.training import checkpoints
+from local_aws.sagemaker.training import run
 from local_aws.sagemaker.transform.rules import check_transform_job
 from local_aws.sagemaker.tuning import rules as tuning_rules
 from local_aws.sagemaker.tuning.run import training_request
@@ -112,9 +112,9 @@ def test_every_tuned_job_has_a_checkpoint_prefix_of_its_own() -> None:
 
 
 def test_checkpoints_are_copied_while_the_job_runs(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checkpoints.SYNC_SECONDS == 5
-    monkeypatch.setattr(checkpoints, "SYNC_SECONDS", 0.05)
-    sync = checkpoints.CheckpointSync(s3, tmp_path, S3Location(BUCKET, "while-it-runs"))
+    assert run.SYNC_SECONDS == 5
+    monkeypatch.setattr(run, "SYNC_SECONDS", 0.05)
+    sync = run.CheckpointSync(s3, tmp_path, S3Location(BUCKET, "while-it-runs"))
     sync.start()
     (tmp_path / "epoch-1").write_text("half way")
     try:

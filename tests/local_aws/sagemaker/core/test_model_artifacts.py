@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local_aws.sagemaker.core.model_archive import UnusableArchiveError, unpack_archive
+from local_aws.sagemaker.core.model_artifacts import UnusableArchiveError, unpack_archive
 from tests.fuzz.bounds import within
 from tests.support.hostile_archives import archive, hostile_archives
 

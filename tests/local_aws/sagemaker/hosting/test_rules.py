@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from local_aws.aws_errors import AwsError
-from local_aws.sagemaker.hosting.deployment_rules import check_deployment
+from local_aws.sagemaker.hosting.rules import check_deployment
 
 
 def percent(value: int) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.control import interrupt
 from tests.support.local_aws import (
     ALGORITHM_IMAGE,
     BUCKET,
@@ -21,6 +20,7 @@ from tests.support.local_aws import (
     channel_of,
     eventually,
     finished_job,
+    interrupt,
     log_lines,
     training_request,
 )

@@ -22,8 +22,7 @@ from image_classification.operators.sagemaker_job import (
     TuningJobOperator,
 )
 from include.sagemaker.naming import Run
-from tests.support.control import ask
-from tests.support.local_aws import BUCKET, ROLE, TOY_IMAGE, RunningLocalAws, finished_job, training_request
+from tests.support.local_aws import BUCKET, ROLE, TOY_IMAGE, RunningLocalAws, ask, finished_job, training_request
 from tests.unit.plugins.conftest import SETTINGS
 
 pytestmark = pytest.mark.usefixtures("aws")
