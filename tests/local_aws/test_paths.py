@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local_aws.access import check_caller, is_region
 from local_aws.aws_errors import AwsError
-from local_aws.calls import Signature, check_caller, is_region
+from local_aws.calls import Signature
 from local_aws.context import Aws, Server
 from local_aws.images import ContainerImages
 from local_aws.job_slots import JobSlots
