@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from include.datasets.version import DatasetVersion
-from include.evaluation.charts import accuracy_curves
-from include.evaluation.leaderboard import Leaderboard, leaderboard_sections
+from include.evaluation.leaderboard import Leaderboard, accuracy_curves, leaderboard_sections
 from include.evaluation.metrics import Measurement
 from include.evaluation.prediction import Prediction, content_type
 from include.pages.charts import heat_map

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from include.evaluation.charts import accuracy_curves
-from include.evaluation.scatter import Point, scatter
+from include.pages.charts import Point, curves, scatter
 from include.pages.elements import Markup, joined, note, page, section, shown, table
 from include.sagemaker.epochs import EpochMetrics, first_epoch_accuracy
 from include.sagemaker.job_results import OBJECTIVE, JobResult, Part
@@ -244,6 +243,14 @@ def _outcome(leaderboard: Leaderboard, reached: str) -> str:
     return "no final model: the incremental training left none" if leaderboard.best else "no model was selected"
 
 
+def accuracy_curves(runs: Sequence[tuple[str, Sequence[EpochMetrics]]]) -> Markup:
+    """Validation accuracy after every epoch, a line for each run; empty if no log has any."""
+    known = [(name, [(epoch.epoch + 1, epoch.validation_accuracy) for epoch in epochs]) for name, epochs in runs]
+    return curves(
+        "Validation accuracy by epoch", [(name, [(x, y) for x, y in points if y is not None]) for name, points in known]
+    )
+
+
 def _table(leaderboard: Leaderboard) -> Markup:
     if not leaderboard.jobs:
         return Markup()
@@ -299,9 +306,9 @@ def _curves(leaderboard: Leaderboard) -> Markup:
     chosen = (leaderboard.final, leaderboard.best)
     known.sort(key=lambda job: (job.job not in chosen, job.part == "tuning"))
     drawn = known[:MOST_LINES]
-    curves = accuracy_curves([(f"{job.part} {job.trial or job.job}", job.epochs) for job in drawn])
+    figure = accuracy_curves([(f"{job.part} {job.trial or job.job}", job.epochs) for job in drawn])
     untold = len(leaderboard.jobs) - len(drawn)
-    return joined((curves, note(f"{untold} more jobs are not drawn."))) if curves and untold else curves
+    return joined((figure, note(f"{untold} more jobs are not drawn."))) if figure and untold else figure
 
 
 def _scatters(leaderboard: Leaderboard) -> Markup:

@@ -1,9 +1,10 @@
-"""Pictures of a page as inline SVG and HTML, so that it stands alone."""
+"""All charts of all pages, as inline SVG and HTML: a page stands alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ OUTLIERS = 0.995
 """Share of the values a histogram spreads over its bars; its last bar holds the larger ones too."""
 LONG_LABEL = 4
 """Letters of the longest label of a heat map that still stands across its column."""
+LOGARITHMIC = 50
+"""Values are spread by their order of magnitude if the largest is this many times the smallest."""
 
 
 def heat_map(
@@ -143,3 +146,116 @@ def _histogram_bar(left: float, step: float, *, height: float, says: str) -> Mar
         f'<rect class="part0" x="{left + 0.5:.2f}" y="{HEIGHT - height:.2f}" width="{max(step - 1, 0.5):.2f}" '
         f'height="{height:.2f}"><title>{shown(says)}</title></rect>'
     )
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """A picture of points in pixels, with shares of 0 to 1 as its coordinates and a line of text below it."""
+
+    width: int
+    height: int
+    top: int
+    bottom: int
+    left: int = 44
+
+    def x(self, across: float) -> float:
+        return self.left + 8 + (self.width - self.left - 16) * across
+
+    def y(self, up: float) -> float:
+        return self.top + (self.height - self.bottom - self.top) * (1 - up)
+
+    def grid_line(self, text: str, up: float) -> Markup:
+        y = self.y(up)
+        line = f'<line x1="{self.left}" x2="{self.width}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        return Markup(f'{line}<text x="0" y="{y + 4:.1f}">{text}</text>')
+
+
+_CURVES = _Plot(width=640, height=220, top=10, bottom=26)
+_DOTS = _Plot(width=320, height=180, top=8, bottom=22)
+
+
+def curves(title: str, lines: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> Markup:
+    """A line for each name through its points: an epoch, counted from 1, and a share. Empty if no line has points."""
+    lines = [(name, points) for name, points in lines if points]
+    if not lines:
+        return Markup()
+    last = max(x for _, points in lines for x, _ in points)
+    drawn = joined(_curve(number, name, points, last) for number, (name, points) in enumerate(lines))
+    grid = joined(_CURVES.grid_line(f"{share / 4:.0%}", share / 4) for share in range(5))
+    legend = joined(
+        Markup(f'<span class="key key{number % 4}">{shown(name)}</span>') for number, (name, _) in enumerate(lines)
+    )
+    axis = f'<text x="{_CURVES.width}" y="{_CURVES.height - 4}" text-anchor="end">epoch {last}</text>'
+    return Markup(
+        f'<figure><svg viewBox="0 0 {_CURVES.width} {_CURVES.height}" role="img" aria-label="{shown(title)}">'
+        f"{grid}{drawn}{axis}</svg><figcaption>{legend}</figcaption></figure>"
+    )
+
+
+def _curve(number: int, name: str, points: Sequence[tuple[int, float]], last: int) -> Markup:
+    places = [(_CURVES.x((x - 1) / (last - 1) if last > 1 else 0.5), _CURVES.y(y)) for x, y in points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    dots = joined(
+        Markup(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{shown(name)}, epoch {epoch}: {value:.4f}</title></circle>'
+        )
+        for (x, y), (epoch, value) in zip(places, points, strict=True)
+    )
+    return Markup(f'<g class="line{number % 4}"><polyline points="{path}"/>{dots}</g>')
+
+
+@dataclass(frozen=True)
+class Point:
+    """A dot of `scatter`: a value as it is written, a share of 0 to 1, and what the dot stands for."""
+
+    x: str
+    y: float
+    name: str
+    marked: bool = False
+
+
+def scatter(title: str, points: Sequence[Point]) -> Markup:
+    """A figure of dots; numbers are spread by value or order of magnitude, words stand side by side."""
+    places, labels = _across([point.x for point in points])
+    low, high = _bounds([point.y for point in points])
+    dots = joined(_dot(point, places[point.x], (point.y - low) / (high - low)) for point in points)
+    grid = joined(_DOTS.grid_line(f"{low + share * (high - low):.1%}", share) for share in (0, 0.5, 1))
+    axis = joined(_tick(text, share) for text, share in labels)
+    return Markup(
+        f'<figure><h3>{shown(title)}</h3><svg viewBox="0 0 {_DOTS.width} {_DOTS.height}" role="img" '
+        f'aria-label="{shown(title)} of {len(points)} jobs against the objective">{grid}{dots}{axis}</svg></figure>'
+    )
+
+
+def _across(values: Sequence[str]) -> tuple[dict[str, float], list[tuple[str, float]]]:
+    """Where each value lies between 0 and 1, and the axis's labels with their places."""
+    distinct = sorted(set(values))
+    try:
+        numbers = {value: float(value) for value in distinct}
+    except ValueError:
+        places = {value: (number + 0.5) / len(distinct) for number, value in enumerate(distinct)}
+        return places, list(places.items())
+    low, high = min(numbers.values()), max(numbers.values())
+    if low > 0 and high / low >= LOGARITHMIC:
+        numbers = {value: math.log(number) for value, number in numbers.items()}
+    first, last = min(numbers.values()), max(numbers.values())
+    places = {value: (number - first) / ((last - first) or 1) for value, number in numbers.items()}
+    return places, [(f"{low:.3g}", 0.0), (f"{high:.3g}", 1.0)]
+
+
+def _bounds(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    room = (high - low) * 0.05 or 0.01
+    return max(low - room, 0.0), high + room
+
+
+def _dot(point: Point, across: float, up: float) -> Markup:
+    kind, radius = ("line1", 5) if point.marked else ("line0", 3)
+    said = shown(f"{point.name}: {point.x}, {point.y:.4f}")
+    place = f'cx="{_DOTS.x(across):.1f}" cy="{_DOTS.y(up):.1f}"'
+    return Markup(f'<circle class="{kind}" {place} r="{radius}"><title>{said}</title></circle>')
+
+
+def _tick(text: str, across: float) -> Markup:
+    anchor = "start" if across == 0 else "end" if across == 1 else "middle"
+    return Markup(f'<text x="{_DOTS.x(across):.1f}" y="{_DOTS.height - 4}" text-anchor="{anchor}">{shown(text)}</text>')
