@@ -27,7 +27,7 @@ from image_classification.form import run_conf_params
 from image_classification.stages.dataset import dataset
 from image_classification.stages.deployment import deployment
 from image_classification.stages.evaluation import evaluation
-from image_classification.stages.registration import registration
+from image_classification.stages.promotion import promotion
 from image_classification.stages.training import training
 from image_classification.tasks.check_conf import check_conf
 from image_classification.tasks.summary import summarise
@@ -47,7 +47,7 @@ with DAG(
     models: Any = training(conf, version)
     used, trained_on = models["conf"], models["dataset"]
     measured = evaluation(used, trained_on, models)
-    registered = registration(used, trained_on, models, measured)
+    registered = promotion(used, trained_on, models, measured)
     deployed = deployment(used, trained_on, registered)
     summarise(trained_on, models, measured, registered, deployed)
 

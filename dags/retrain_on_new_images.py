@@ -31,7 +31,7 @@ from image_classification.form import run_conf_params
 from image_classification.stages.dataset import dataset
 from image_classification.stages.deployment import deployment
 from image_classification.stages.evaluation import evaluation
-from image_classification.stages.registration import registration
+from image_classification.stages.promotion import promotion
 from image_classification.stages.training import training
 from image_classification.tasks.growth import find_new_images, has_gained
 from image_classification.tasks.summary import summarise
@@ -53,7 +53,7 @@ with DAG(
     models: Any = training(conf, version, found["champion"])
     used, trained_on = models["conf"], models["dataset"]
     measured = evaluation(used, trained_on, models)
-    registered = registration(used, trained_on, models, measured)
+    registered = promotion(used, trained_on, models, measured)
     deployed = deployment(used, trained_on, registered)
     summarise(trained_on, models, measured, registered, deployed)
 

@@ -26,7 +26,7 @@ from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import run_conf_params
 from image_classification.stages.dataset import use_version
 from image_classification.stages.evaluation import evaluation
-from image_classification.stages.registration import registration
+from image_classification.stages.promotion import promotion
 from image_classification.stages.training import training
 from image_classification.tasks.check_conf import check_conf
 from image_classification.tasks.summary import summarise
@@ -46,7 +46,7 @@ with DAG(
     models: Any = training(conf, version)
     used, trained_on = models["conf"], models["dataset"]
     measured = evaluation(used, trained_on, models)
-    registered = registration(used, trained_on, models, measured)
+    registered = promotion(used, trained_on, models, measured)
     summarise(trained_on, models, measured, registered)
 
 dag.params.update(

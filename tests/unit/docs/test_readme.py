@@ -89,12 +89,13 @@ def test_the_im2rec_commands_of_the_readme_work_as_written(
         file = tmp_path / "FOLDER" / ("cat", "dog")[number % 2] / f"{number}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(jpeg(seed=number))
-    commands = [command for command in readme_commands() if "include.recordio." in command]
+    commands = [command for command in readme_commands() if "-m im2rec" in command]
     assert len(commands) == 3
 
     for command in commands:
         _, _, module, *arguments = shlex.split(command)
-        assert importlib.import_module(module).main(arguments) == 0
+        entry = f"{module}.__main__" if module == "im2rec" else module
+        assert importlib.import_module(entry).main(arguments) == 0
 
     assert (tmp_path / "PREFIX.lst").exists()
     assert "4" in capsys.readouterr().out

@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 
 
 @task_group(group_id="registration", tooltip="A measured model -> the model registry")
-def registration(conf: Any, dataset: Any, models: Any, evaluation: Any) -> Any:
-    """The registration stage: returns the RegisteredModel's document."""
+def promotion(conf: Any, dataset: Any, models: Any, evaluation: Any) -> Any:
+    """The promotion stage: returns the RegisteredModel's document; its tasks are `registration.TASK` in Airflow."""
     return with_links(
         register_model(conf, dataset, models, evaluation),
         WrittenLink("Report of the model", lambda model: model["report"]),

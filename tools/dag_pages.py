@@ -1,4 +1,4 @@
-"""Print docs/dags.md: `PYTHONPATH=.:plugins python -m image_classification.dag_pages > docs/dags.md`."""
+"""Print docs/dags.md: `PYTHONPATH=.:plugins python tools/dag_pages.py > docs/dags.md`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 HEADER = """\
 # The DAGs
 
-Printed by `python -m image_classification.dag_pages` from the DAGs' own pages, which Airflow's UI shows too.
+Printed by `python tools/dag_pages.py` from the DAGs' own pages, which Airflow's UI shows too.
 """
 
 
@@ -31,5 +31,5 @@ if __name__ == "__main__":
     with redirect_stdout(sys.stderr):  # Airflow's log goes to where standard output was when it was imported
         from airflow.dag_processing.dagbag import DagBag
 
-        bag = DagBag(Path(__file__).resolve().parents[2] / "dags")
+        bag = DagBag(Path(__file__).resolve().parents[1] / "dags")
     sys.stdout.write(dag_pages(bag.dags))
