@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from include.datasets.version import DatasetVersion
+from include.deployment.registry import RegisteredModel
+from include.run_conf import RunConf
 from include.settings import Settings
+from include.training.best_model import BestModel
 
 VARIABLE = {
     "data_bucket": "images-of-acme",
@@ -65,4 +68,36 @@ def described_training_job(name: str = "base-job", **changes: Any) -> dict[str, 
         "TrainingTimeInSeconds": 120,
         "BillableTimeInSeconds": 100,
         **changes,
+    }
+
+
+BEST_MODEL = BestModel(
+    job="base-job",
+    objective="validation:accuracy",
+    value=0.5,
+    artifact="s3://models-of-acme/jobs/base-job/output/model.tar.gz",
+    hyperparameters={"num_layers": "20", "image_shape": "3,28,28", "num_classes": "3", "mini_batch_size": "8"},
+).model_dump(mode="json")
+"""The document of a model that was trained from scratch."""
+
+
+def deployment_inputs(conf: dict[str, Any], approval: str = "Approved") -> dict[str, Any]:
+    """The documents that the deployment stage takes: run conf, dataset version, registered model."""
+    model = RegisteredModel(
+        arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/image-classification-pets/1",
+        group="image-classification-pets",
+        version=1,
+        approval=approval,  # type: ignore[arg-type]
+        artifact=BEST_MODEL["artifact"],
+        image="image",
+        job="base-job",
+        dataset="pets",
+        dataset_version="20260102T030405Z-0a1b2c3d",
+        dataset_uri="s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/",
+        accuracy=0.9,
+    )
+    return {
+        "conf": RunConf.from_conf({"dataset.name": "pets", **conf}).model_dump(mode="json"),
+        "dataset": dataset_version().model_dump(mode="json"),
+        "model": model.model_dump(mode="json"),
     }

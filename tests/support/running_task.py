@@ -7,10 +7,25 @@ from typing import Any
 
 import pytest
 
+import tests.support.airflow_home  # noqa: F401  (before anything imports airflow)
 from image_classification.context import AwsAccess, RunningTask
+from include.run_conf import RunConf
 from include.settings import Settings
+from tests.support.documents import dataset_version
+from tests.support.local_aws import BUCKET, ROLE
 
 DAG, RUN = "image_classification", "manual__1"
+SETTINGS = {
+    "data_bucket": BUCKET,
+    "output_bucket": BUCKET,
+    "execution_role_arn": ROLE,
+    "region": "us-east-1",
+    "poll_seconds": 1,
+}
+"""The Airflow Variable of an installation on the local AWS."""
+
+Asked = tuple[str, RunningTask, dict[str, Any]]
+"""What the body of a create call is built from: the job's name, the running task, the documents of earlier tasks."""
 
 
 def run_as_task(
@@ -46,3 +61,15 @@ def airflow_context(
 def running_task(settings: Settings) -> RunningTask:
     """A running task of an installation with these settings."""
     return RunningTask(airflow_context(), settings, AwsAccess.of(settings))
+
+
+def asked(conf: dict[str, Any], **inputs: Any) -> Asked:
+    """What a task of the training stage is asked with, for images of 28 pixels."""
+    small = {"training.hyperparameters.mini_batch_size": 8}
+    documents = {
+        "conf": RunConf.from_conf({**small, **conf}).model_dump(mode="json"),
+        "dataset": dataset_version().model_dump(mode="json"),
+        "champion": None,
+        **inputs,
+    }
+    return "job-1", running_task(Settings.from_variable(SETTINGS)), documents

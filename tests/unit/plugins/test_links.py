@@ -3,18 +3,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
 from airflow.sdk.execution_time.xcom import XCom
 
 from image_classification.links import WrittenLink, console_url, log_url, s3_page, s3_url
 from include.settings import Settings
-from tests.support.local_aws import BUCKET, RunningLocalAws
-from tests.unit.plugins.conftest import SETTINGS
+from tests.support.running_task import SETTINGS
 
 
 @pytest.fixture
-def deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+def installation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings and a connection to AWS itself."""
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
@@ -62,7 +60,7 @@ def page_of(link: WrittenLink) -> str:
     return link.get_link(None, ti_key=key)  # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("deployment")
+@pytest.mark.usefixtures("installation")
 def test_a_task_leads_to_what_it_wrote_and_to_nothing_if_it_wrote_nothing(handed_on: dict[str, Any]) -> None:
     report, summary = WrittenLink("Report", lambda made: made["report"]), WrittenLink("Summary", str, "summary")
 
@@ -74,26 +72,7 @@ def test_a_task_leads_to_what_it_wrote_and_to_nothing_if_it_wrote_nothing(handed
     assert page_of(report).endswith("/s3/object/b?region=us-east-1&prefix=a%20run/report.html")
 
 
-@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "connection"])
-def test_links_to_a_local_aws_lead_to_the_objects_themselves(
-    variable: str, aws: RunningLocalAws, handed_on: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    if variable == "connection":
-        connection = {"conn_type": "aws", "extra": {"endpoint_url": aws.url}}
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-    else:
-        monkeypatch.setenv(variable, aws.url)
-    aws.client("s3").put_object(Bucket=BUCKET, Key="reports/a run/report.html", Body=b"<p>94 %</p>")
-    handed_on["return_value"] = f"s3://{BUCKET}/reports/a run/report.html"
-    folder = WrittenLink("Reports", lambda uri: f"{uri.rpartition('/')[0]}/")
-    clicked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
-
-    assert httpx.get(page_of(WrittenLink("Report", str)), headers=clicked).text == "<p>94 %</p>"
-    assert "reports/a run/report.html" in httpx.get(page_of(folder), headers=clicked).text
-
-
-@pytest.mark.usefixtures("deployment")
+@pytest.mark.usefixtures("installation")
 @pytest.mark.parametrize("endpoint", ["http://local-aws:4566", "https://vpce-1.s3.eu-west-1.vpce.amazonaws.com"])
 def test_an_endpoint_that_no_browser_reaches_is_not_linked_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)

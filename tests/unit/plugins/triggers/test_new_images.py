@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -17,27 +17,12 @@ from image_classification.context import AwsAccess
 from image_classification.triggers import new_images
 from image_classification.triggers.new_images import NewImagesTrigger
 from tests.support.faulty_aws import refusal
-from tests.support.local_aws import RunningLocalAws
-
-NAMES = (f"queue-{number}" for number in itertools.count())
 
 
 def notification(*keys: str) -> str:
     """What S3 sends about these objects."""
     records = [{"eventName": "ObjectCreated:Put", "s3": {"object": {"key": key, "size": 1000}}} for key in keys]
     return json.dumps({"Records": records})
-
-
-@pytest.fixture
-def sqs(aws: RunningLocalAws) -> Any:
-    return aws.client("sqs")
-
-
-@pytest.fixture
-def queue(sqs: Any) -> Iterator[str]:
-    url = sqs.create_queue(QueueName=next(NAMES))["QueueUrl"]
-    yield url
-    sqs.delete_queue(QueueUrl=url)
 
 
 def watcher(queue: str) -> Any:
@@ -52,27 +37,6 @@ def watcher(queue: str) -> Any:
 async def next_event(watch: AsyncIterator[Any]) -> Any:
     async with asyncio.timeout(60):
         return (await anext(watch)).payload
-
-
-def left(sqs: Any, queue: str) -> int:
-    asked = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
-    return int(asked["ApproximateNumberOfMessages"]) + int(asked["ApproximateNumberOfMessagesNotVisible"])
-
-
-async def test_all_that_waits_is_one_event_of_counts(sqs: Any, queue: str) -> None:
-    for number in range(12):
-        entries = [
-            {"Id": str(n), "MessageBody": notification(f"images/{number}/{n}.jpg", f"images/b/{number}-{n}.jpg")}
-            for n in range(10)
-        ]
-        sqs.send_message_batch(QueueUrl=queue, Entries=entries)
-    watch = watcher(queue).run()
-
-    assert await next_event(watch) == {"messages": 120, "images": 240}
-    assert left(sqs, queue) == 0
-    sqs.send_message(QueueUrl=queue, MessageBody=notification("images/late.jpg"))
-    assert await next_event(watch) == {"messages": 1, "images": 1}
-    await watch.aclose()
 
 
 class Queue:

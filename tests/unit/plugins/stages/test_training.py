@@ -1,4 +1,4 @@
-"""Which of a run's models is selected, and what its leaderboard shows, with SageMaker and its logs as moto has them."""
+"""What a run trains and which of its models is selected, with SageMaker and its logs as moto has them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,27 @@ from typing import Any
 
 import boto3
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
 from moto import mock_aws
 
-from image_classification.stages import training
+from image_classification.stages.training import (
+    base_model,
+    compare_jobs,
+    final_model,
+    incremental_training,
+    plan_trials,
+    select_best,
+    tuned_training,
+    tuning,
+)
 from include.run_conf import RunConf
 from include.sagemaker.epochs import LOG_GROUP
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import job_name
-from tests.support.documents import dataset_version
+from include.training.best_model import NoUsableJobError
+from tests.support.documents import BEST_MODEL, dataset_version, described_training_job
 from tests.support.local_aws import BUCKET
-from tests.support.running_task import run_as_task
-from tests.unit.plugins.conftest import SETTINGS
+from tests.support.running_task import SETTINGS, asked, run_as_task
 
 DAG, RUN = "train_model", "manual__2026-01-02"
 DATASET = dataset_version().model_dump(mode="json")
@@ -92,13 +102,13 @@ def test_the_job_with_the_best_model_is_selected_and_the_leaderboard_marks_what_
     services.trained(base(0), 0.5, 0.5, 0.75, 0.35, 1.0, 0.6)
     services.trained(base(1), 0.5, 0.95)
 
-    best = training.select_best.function(conf(), DATASET, None, TRIALS)
+    best = select_best.function(conf(), DATASET, None, TRIALS)
 
     assert (best["job"], best["trial"], best["value"]) == (base(0), "wavy", 1.0)
     assert best["reason"].startswith("the highest validation:accuracy: 1.0000 after epoch 5")
 
     services.trained(INCREMENTAL, 0.7, 0.4)
-    board = services.leaderboard(training.compare_jobs.function(conf(), None, TRIALS, best))
+    board = services.leaderboard(compare_jobs.function(conf(), None, TRIALS, best))
     assert (board["best"], board["final"]) == (base(0), INCREMENTAL)
     assert [(job["job"], job["objective"]) for job in board["jobs"]] == [
         (base(0), 1.0),
@@ -107,14 +117,14 @@ def test_the_job_with_the_best_model_is_selected_and_the_leaderboard_marks_what_
     ]
 
     off = conf(**{"incremental.enabled": False})
-    assert services.leaderboard(training.compare_jobs.function(off, None, TRIALS, best))["final"] == base(0)
+    assert services.leaderboard(compare_jobs.function(off, None, TRIALS, best))["final"] == base(0)
 
 
 def test_with_a_checkpoint_frequency_the_last_epoch_counts(services: Services) -> None:
     services.trained(base(0), 1.0, 0.6, checkpoint_frequency="1")
     services.trained(base(1), 0.5, 0.7)
 
-    assert training.select_best.function(conf(), DATASET, None, TRIALS)["job"] == base(1)
+    assert select_best.function(conf(), DATASET, None, TRIALS)["job"] == base(1)
 
 
 def test_the_model_that_a_retraining_trains_further_is_the_parent(services: Services) -> None:
@@ -128,7 +138,7 @@ def test_the_model_that_a_retraining_trains_further_is_the_parent(services: Serv
     }
     services.trained(INCREMENTAL, 0.95)
 
-    board = services.leaderboard(training.compare_jobs.function(conf(), parent, [], parent))
+    board = services.leaderboard(compare_jobs.function(conf(), parent, [], parent))
 
     assert [(job["part"], job["objective"]) for job in board["jobs"]] == [("incremental", 0.95), ("parent", 0.9)]
     assert board["final"] == INCREMENTAL
@@ -136,8 +146,45 @@ def test_the_model_that_a_retraining_trains_further_is_the_parent(services: Serv
 
 def test_a_run_whose_incremental_job_never_came_ends_with_no_model(services: Services) -> None:
     services.trained(base(0), 0.5)
-    best = training.select_best.function(conf(), DATASET, None, TRIALS[:1])
+    best = select_best.function(conf(), DATASET, None, TRIALS[:1])
 
     assert best["reason"] == "validation:accuracy 0.5000 after epoch 1, the only job"
-    board = services.leaderboard(training.compare_jobs.function(conf(), None, TRIALS[:1], best))
+    board = services.leaderboard(compare_jobs.function(conf(), None, TRIALS[:1], best))
     assert (board["best"], board["final"]) == (base(0), None)
+
+
+def test_a_run_that_only_trains_does_not_tune() -> None:
+    with pytest.raises(AirflowSkipException, match=r"training\.mode is train"):
+        tuning(*asked({"training.mode": "train"}))
+
+
+def test_a_run_that_goes_on_from_a_champion_trains_nothing_from_scratch() -> None:
+    conf = {"training.mode": "both", "tuning.max_jobs": 2}
+
+    _, _, inputs = asked(conf)
+
+    assert plan_trials.function(inputs["conf"], inputs["dataset"], BEST_MODEL) == []
+    with pytest.raises(AirflowSkipException, match="goes on from base-job"):
+        tuning(*asked(conf, champion=BEST_MODEL))
+
+
+def test_a_tuning_that_found_nothing_trains_no_full_job() -> None:
+    tuned = JobResult(name="tune-1", status="Completed", role="tuning").model_dump(mode="json")
+    with pytest.raises(NoUsableJobError, match="No job of tune-1 reached an objective"):
+        tuned_training(*asked({"training.mode": "tune_then_train"}, tune=tuned))
+
+
+def test_incremental_training_can_be_switched_off() -> None:
+    with pytest.raises(AirflowSkipException, match=r"incremental\.enabled is off"):
+        incremental_training(*asked({"incremental.enabled": False}, best=BEST_MODEL))
+
+
+def test_the_model_that_goes_on_is_the_incremental_one_where_there_is_one() -> None:
+    job = JobResult.of_training_job(described_training_job("incremental-job")).model_dump(mode="json")
+    models = {"select_best": BEST_MODEL, "train_incremental": job}
+
+    assert (final_model(models).job, final_model(models).value) == ("incremental-job", 0.5)
+    silent = {**models, "train_incremental": {**job, "accuracy": None, "metrics": {}}}
+    assert final_model(silent).value is None
+    assert final_model({**models, "train_incremental": None}).job == "base-job"
+    assert base_model(models).job == "base-job"

@@ -14,8 +14,7 @@ from include.problems import ProblemsError
 from include.retraining import Retraining
 from include.training.best_model import BestModel
 from tests.support.local_aws import BUCKET, RunningLocalAws
-from tests.support.running_task import run_as_task
-from tests.unit.plugins.conftest import SETTINGS
+from tests.support.running_task import SETTINGS, run_as_task
 
 ARTIFACT = f"s3://{BUCKET}/jobs/champion/output/model.tar.gz"
 CHAMPION = RegisteredModel(

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from image_classification.tasks import summary
-from tests.support.documents import dataset_version
+from tests.support.documents import dataset_version, deployment_inputs
 from tests.support.local_aws import BUCKET, RunningLocalAws
 from tests.support.running_task import run_as_task
-from tests.unit.plugins.stages.test_branches import deployment_inputs
 
 
 @pytest.fixture

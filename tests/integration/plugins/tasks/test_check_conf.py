@@ -14,8 +14,7 @@ from image_classification import context
 from image_classification.tasks import check_conf
 from include.problems import ProblemsError
 from tests.support.local_aws import BUCKET, RunningLocalAws
-from tests.support.running_task import run_as_task
-from tests.unit.plugins.conftest import SETTINGS
+from tests.support.running_task import SETTINGS, run_as_task
 
 HYPER = "training.hyperparameters"
 TUNE = {"training.mode": "tune"}

@@ -16,7 +16,7 @@ from airflow._shared.timezones import timezone
 from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
-from tests.dags.test_dags import DAG_IDS
+from tests.integration.dags.test_dags import DAG_IDS
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag

@@ -1,0 +1,136 @@
+"""What the tasks of the training stage ask for is decided by the run conf, and checked against the services."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from image_classification.context import AwsAccess
+from image_classification.stages.training import (
+    base_training,
+    incremental_training,
+    plan_trials,
+    tuned_training,
+    tuning,
+)
+from include.preflight import PreflightError
+from include.sagemaker.job_results import JobResult
+from tests.support.documents import BEST_MODEL, dataset_version
+from tests.support.local_aws import RunningLocalAws
+from tests.support.running_task import Asked, asked, run_as_task
+
+
+@pytest.fixture(autouse=True)
+def in_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_as_task(monkeypatch)
+
+
+def of_trial(trial: dict[str, Any]) -> Asked:
+    """What the mapped training task is asked with."""
+    name, running, _ = asked({})
+    return name, running, trial
+
+
+def planned(conf: dict[str, Any]) -> list[dict[str, Any]]:
+    """The base jobs of a run, from the plan's own function."""
+    _, _, documents = asked(conf)
+    trials: list[dict[str, Any]] = plan_trials.function(documents["conf"], documents["dataset"], None)
+    return trials
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize("mode", ["tune", "tune_then_train"])
+def test_a_run_that_only_tunes_trains_no_job_from_scratch(mode: str) -> None:
+    assert planned({"training.mode": mode}) == []
+
+
+def test_a_run_of_both_trains_and_tunes(aws: RunningLocalAws) -> None:
+    both = {"training.mode": "both", "tuning.ranges.learning_rate": {"min": 0.01, "max": 0.1}}
+    (trial,) = planned(both)
+
+    assert base_training(*of_trial(trial))["TrainingJobName"] == "job-1"
+    assert tuning(*asked(both))["HyperParameterTuningJobName"] == "job-1"
+
+
+@pytest.mark.usefixtures("aws")
+def test_every_trial_is_a_base_job_with_what_it_changes() -> None:
+    trials = [{"name": "shallow"}, {"name": "deep", "hyperparameters": {"num_layers": 56, "learning_rate": 0.02}}]
+
+    shallow, deep = planned({"training.trials": trials})
+
+    assert (shallow["trial"], deep["trial"]) == ("shallow", "deep")
+    sent = base_training(*of_trial(deep))["HyperParameters"]
+    assert (sent["num_layers"], sent["learning_rate"], sent["mini_batch_size"]) == ("56", "0.02", "8")
+    assert "learning_rate" not in base_training(*of_trial(shallow))["HyperParameters"]
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_search_that_cannot_count_what_others_found_in_other_data_is_told_when_the_version_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    conf = {"training.mode": "tune", "tuning.ranges.learning_rate": {"min": 0.01, "max": 0.1}}
+    earlier = tuning(*asked(conf, dataset=dataset_version(uri="s3://other/datasets/pets/1/").model_dump(mode="json")))
+    parent = {**earlier, "HyperParameterTuningJobStatus": "Completed"}
+    known = SimpleNamespace(describe_hyper_parameter_tuning_job=lambda **_: parent)
+    quick = AwsAccess.quick_clients
+    monkeypatch.setattr(
+        AwsAccess,
+        "quick_clients",
+        lambda access: lambda service, region=None: known if service == "sagemaker" else quick(access)(service),
+    )
+    same = {"tuning.warm_start.from": "earlier", "tuning.warm_start.type": "IdenticalDataAndAlgorithm"}
+
+    with pytest.raises(PreflightError) as refused:
+        planned({**conf, **same})
+
+    (problem,) = refused.value.problems
+    assert (problem.field, problem.value) == ("tuning.warm_start.from", "earlier")
+    assert problem.remedy.startswith("used other data")
+
+
+@pytest.mark.usefixtures("aws")
+def test_what_only_an_endpoint_needs_does_not_stop_a_training() -> None:
+    assert len(planned({"endpoint.instance_type": "ml.m5.small"})) == 1
+
+
+@pytest.mark.usefixtures("aws")
+def test_what_stands_against_any_trial_is_told_of_all_before_one_is_paid_for() -> None:
+    trials = [
+        {"name": "good"},
+        {"name": "wide", "hyperparameters": {"mini_batch_size": 64}},
+        {"name": "wider", "hyperparameters": {"mini_batch_size": 96}},
+    ]
+    with pytest.raises(PreflightError) as refused:
+        planned({"training.trials": trials})
+    assert [(problem.field, problem.value) for problem in refused.value.problems] == [
+        ("training.hyperparameters.mini_batch_size of trial wide", 64),
+        ("training.hyperparameters.mini_batch_size of trial wider", 96),
+    ]
+
+
+@pytest.mark.usefixtures("aws")
+def test_the_full_job_after_a_tuning_has_its_best_hyperparameters_and_the_base_jobs_epochs() -> None:
+    conf = {"training.mode": "tune_then_train", "training.hyperparameters.epochs": 18, "tuning.epochs": 2}
+    found = {"learning_rate": "0.0021", "mini_batch_size": "16"}
+    tuned = JobResult(name="tune-1", status="Completed", role="tuning", hyperparameters=found, best_job="tune-1-002")
+
+    tuned_job = asked(conf, tune=tuned.model_dump(mode="json"))
+
+    sent = tuned_training(*tuned_job)["HyperParameters"]
+    assert (sent["learning_rate"], sent["mini_batch_size"], sent["epochs"]) == ("0.0021", "16", "18")
+    static = tuning(*tuned_job)["TrainingJobDefinition"]["StaticHyperParameters"]
+    assert static["epochs"] == "2"
+
+
+def test_the_incremental_training_goes_on_from_the_best_model(aws: RunningLocalAws) -> None:
+    request = incremental_training(*asked({}, best=BEST_MODEL))
+
+    channels = {channel["ChannelName"]: channel for channel in request["InputDataConfig"]}
+    assert channels["model"]["DataSource"]["S3DataSource"]["S3Uri"] == BEST_MODEL["artifact"]
+
+
+def test_what_only_the_dataset_version_shows_is_found_before_the_job_is_paid_for(aws: RunningLocalAws) -> None:
+    with pytest.raises(PreflightError, match="mini_batch_size"):
+        planned({"training.hyperparameters.mini_batch_size": 64})
