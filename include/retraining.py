@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from include.datasets.errors import DatasetError
-from include.datasets.planning.growth import NewImages, find_new_images
+from include.datasets.planning.plan import NewImages, find_new_images
 from include.datasets.sources.inventory_report import newest_report
 from include.datasets.sources.label_table import are_numbers
 from include.datasets.unpacking.addresses import DEFAULT_POLICY, SourcePolicy

@@ -19,9 +19,8 @@ from pydantic import BaseModel
 from benchmarks.datasets.s3_server import s3_client
 from include.datasets.packing.shard import ShardResult, pack_shard
 from include.datasets.planning.plan import plan_version
-from include.datasets.planning.version_plan import VersionPlan
 from include.datasets.publishing.publish import publish_version
-from include.datasets.version import DatasetVersion
+from include.datasets.version import DatasetVersion, VersionPlan
 from include.run_conf import DatasetConf
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -17,7 +17,7 @@ from benchmarks.datasets.run import Run
 from benchmarks.datasets.s3_server import LATENCY_SECONDS
 from benchmarks.datasets.table import Row, at_least
 from benchmarks.datasets.turns import ROOT, Turn, alternate, fastest, run_process, seconds, timed
-from include.datasets.planning.version_plan import VersionPlan
+from include.datasets.version import VersionPlan
 
 CORES = 2
 TRAINING_SHARE = 0.8

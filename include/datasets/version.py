@@ -1,4 +1,7 @@
-"""A published dataset version: ``dataset.json`` and what can be read through it."""
+"""A dataset version: where its images come from, its plan, and once published `dataset.json`.
+
+The plan is what planning hands to packing and publishing. A version is read through its `dataset.json`.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,52 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
 from include.datasets.layout import Split, VersionLayout
 from include.datasets.unpacked import keep_addresses
 from include.recordio.format import decode_image_record, read_records
 from include.recordio.options import ImageOptions
-from include.run_conf.dataset import Negatives
+from include.run_conf.dataset import GroundTruthConf, Negatives, SourceLayout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+    from include.run_conf import DatasetConf
+
+
+class DatasetSource(BaseModel):
+    """What ``dataset`` of a run conf says of the source; the fields have the run conf's names and meanings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    addresses: list[str]
+    """``dataset.source``, or the address of ``images/`` in the data bucket; a prefix with its closing slash."""
+    layout: SourceLayout = "class_folders"
+    label_tables: list[str] = []
+    ground_truth: GroundTruthConf = GroundTruthConf()
+    image_list: str = ""
+    inventory: str = ""
+    labels_file: str = ""
+    keep_removed: bool = False
+
+    @classmethod
+    def of(cls, conf: DatasetConf, data_bucket: str) -> Self:
+        """Read a run conf; an empty source becomes the address it stands for."""
+        named_alike = set(cls.model_fields) - {"addresses"}
+        return cls(addresses=conf.addresses(data_bucket), **conf.model_dump(include=named_alike))
+
+    def as_conf(self) -> dict[str, Any]:
+        """Give the fields of the run conf back."""
+        return {"source": self.addresses, **self.model_dump(exclude={"addresses"})}
+
+    def __str__(self) -> str:
+        """Name the place where a person adds or mends images: the label tables where there are some."""
+        return ", ".join(self.label_tables or self.addresses)
 
 
 class SplitOptions(BaseModel):
@@ -152,6 +186,63 @@ class DatasetVersion(BaseModel):
                 f"and enough images in every class"
             )
         return f"{self.uri}{split}/"
+
+
+class ShardTask(BaseModel):
+    """One mapped task: the images to pack lie in the plan's document of this shard."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: int
+    split: Split
+    images: int
+    fingerprint: str
+    """Hash of the planned rows and options: a finished shard is reused only where it is the same."""
+
+
+class VersionPlan(BaseModel):
+    """What ``plan_version`` decided, small enough for XCom."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str
+    bucket: str
+    parent: str | None
+    """Address of the parent version."""
+    source: DatasetSource
+    labels: list[str]
+    multi_label: bool
+    negatives: Negatives = "keep"
+    packing: ImageOptions
+    split: SplitOptions
+    max_bad_fraction: float
+    created: datetime
+    next_record_id: int
+    new_images: int
+    """Source images that the parent's manifest does not know; all of them where there is no parent."""
+    not_asked: dict[str, int] = {}
+    """Images of the source by label, for the labels that the version does not have."""
+    shards: list[ShardTask]
+    published: bool = False
+    """The version exists already: nothing is left to pack."""
+
+    @classmethod
+    def of_published(cls, version: DatasetVersion, max_bad_fraction: float) -> VersionPlan:
+        """Return the plan of a version that is there already."""
+        same = set(cls.model_fields) & set(DatasetVersion.model_fields)
+        return cls(
+            **{name: getattr(version, name) for name in same},
+            bucket=version.layout.bucket,
+            max_bad_fraction=max_bad_fraction,
+            shards=[],
+            published=True,
+        )
+
+    @property
+    def layout(self) -> VersionLayout:
+        """Where the version's parts lie."""
+        return VersionLayout(self.bucket, self.name, self.version)
 
 
 @dataclass(frozen=True, slots=True)

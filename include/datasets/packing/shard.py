@@ -19,13 +19,13 @@ from include.datasets.layout import Split
 from include.datasets.manifest import PACKED, ManifestRow, read_manifest, to_rows, to_table, write_manifest
 from include.datasets.multipart import ObjectSink
 from include.datasets.packing.images_in_order import pack_images
-from include.datasets.planning.version_plan import ShardTask, VersionPlan
+from include.datasets.version import ShardTask, VersionPlan
 from include.recordio.format import BinarySink, RecordWriter, encode_image_record
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from include.datasets.planning.version_plan import ShardTask
+    from include.datasets.version import ShardTask
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,7 @@ from include.datasets.layout import SPLITS, Split
 from include.datasets.manifest import BATCH_ROWS, PACKED, SCHEMA, read_manifest
 from include.datasets.multipart import ByteRange, compose
 from include.datasets.packing.shard import ShardResult
-from include.datasets.planning.version_plan import VersionPlan
-from include.datasets.version import DatasetVersion
+from include.datasets.version import DatasetVersion, VersionPlan
 from include.recordio.format import index_line
 
 if TYPE_CHECKING:

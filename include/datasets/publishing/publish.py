@@ -36,10 +36,9 @@ from include.datasets.manifest import (
 )
 from include.datasets.multipart import ByteRange, ObjectSink
 from include.datasets.packing.shard import ShardResult
-from include.datasets.planning.version_plan import VersionPlan
 from include.datasets.publishing.channels import InheritedRecords, channel_ranges, inherit_records, write_channel
 from include.datasets.report.dataset_page import write_report
-from include.datasets.version import DatasetVersion, MeanImage, SplitCounts, find, load
+from include.datasets.version import DatasetVersion, MeanImage, SplitCounts, VersionPlan, find, load
 from include.recordio.format import FRAME_SIZE, encode_image_record
 
 if TYPE_CHECKING:

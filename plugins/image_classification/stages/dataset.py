@@ -96,7 +96,7 @@ def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]
 def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
     """Pack one shard; a retry returns the shard that an earlier try finished."""
     from include.datasets.packing.shard import pack_shard as pack
-    from include.datasets.planning.version_plan import ShardTask, VersionPlan
+    from include.datasets.version import ShardTask, VersionPlan
 
     result = pack(
         RunningTask.current().client("s3"),
@@ -111,8 +111,8 @@ def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
 def publish(conf: dict[str, Any], plan: dict[str, Any], shards: list[dict[str, Any]] | None) -> dict[str, Any]:
     """Compose the shards into one record file a channel and publish the version, `dataset.json` last."""
     from include.datasets.packing.shard import ShardResult
-    from include.datasets.planning.version_plan import VersionPlan
     from include.datasets.publishing.publish import publish_version
+    from include.datasets.version import VersionPlan
 
     running = RunningTask.current()
     if not plan:

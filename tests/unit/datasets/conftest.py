@@ -17,9 +17,8 @@ from moto.server import ThreadedMotoServer
 from include.datasets.manifest import read_manifest
 from include.datasets.packing.shard import pack_shard
 from include.datasets.planning.plan import plan_version
-from include.datasets.planning.version_plan import VersionPlan
 from include.datasets.publishing.publish import publish_version
-from include.datasets.version import DatasetVersion
+from include.datasets.version import DatasetVersion, VersionPlan
 from include.run_conf import DatasetConf
 from local_aws.moto_backend import AnyCharacter
 from tests.support.pictures import jpeg

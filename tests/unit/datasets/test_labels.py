@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from include.datasets.dataset_source import DatasetSource
 from include.datasets.errors import DatasetError
 from include.datasets.labels import class_order, read_labels_file
 from include.datasets.layout import Split
 from include.datasets.source_image import LeftOut, SourceImage
-from include.datasets.version import DatasetVersion, SplitCounts, SplitOptions, held_out_images
+from include.datasets.version import DatasetSource, DatasetVersion, SplitCounts, SplitOptions, held_out_images
 from include.recordio.options import ImageOptions
 from include.run_conf import RunConf
 from tests.support.pictures import jpeg

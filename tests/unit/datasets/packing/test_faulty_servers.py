@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from include.datasets.errors import DatasetError
 from include.datasets.manifest import read_manifest, to_rows
 from include.datasets.packing.shard import ShardResult, pack_shard
-from include.datasets.planning.version_plan import VersionPlan
+from include.datasets.version import VersionPlan
 from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.packing.faulty_s3 import (

@@ -12,7 +12,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.manifest import ManifestRow, read_manifest, to_rows
 from include.datasets.packing.images_in_order import pack_images
 from include.datasets.packing.shard import ProgressMeter, ShardProgress, ShardResult, pack_shard
-from include.datasets.planning.version_plan import ShardTask
+from include.datasets.version import ShardTask
 from include.recordio.format import decode_image_record, read_records
 from include.recordio.images import pack_image
 from include.recordio.options import ImageOptions
@@ -218,7 +218,7 @@ def test_packing_a_shard_loads_no_pandas(s3: S3Client, bucket: Bucket) -> None:
     plan = bucket.plan(bucket.conf())
     code = (
         "import sys, boto3\n"
-        "from include.datasets.planning.version_plan import VersionPlan\n"
+        "from include.datasets.version import VersionPlan\n"
         "from include.datasets.packing.shard import pack_shard\n"
         "s3 = boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1', aws_access_key_id='test',"
         " aws_secret_access_key='test')\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from include.datasets.layout import SPLITS
-from include.datasets.planning.growth import find_new_images
+from include.datasets.planning.plan import find_new_images
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion, held_out_images, load
 from include.recordio.format import decode_image_record, read_records

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from include.datasets.errors import DatasetError
 from include.datasets.manifest import read_manifest
-from include.datasets.planning.version_plan import VersionPlan
+from include.datasets.planning.plan import find_new_images
+from include.datasets.version import VersionPlan
 from tests.support.pictures import jpeg
 from tests.unit.datasets.conftest import Bucket
 
@@ -155,3 +156,39 @@ def test_an_unknown_parent_is_refused_by_its_address(bucket: Bucket) -> None:
 def test_a_bucket_that_does_not_exist_is_named(bucket: Bucket) -> None:
     with pytest.raises(DatasetError, match=r"dataset\.source s3://no-such-photos/: there is no bucket no-such-photos"):
         bucket.plan(bucket.conf(source=["s3://no-such-photos/"]))
+
+
+def test_nothing_is_new_right_after_a_build(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 5, "dog": 5})
+    bucket.put("images/dog/broken.jpg", b"no image")
+    bucket.put("images/dog/again.jpg", bucket.get("images/dog/000.jpg"))
+    conf = bucket.conf(max_bad_fraction=0.5)
+    assert find_new_images(s3, conf, bucket.build(conf)).count == 0
+
+
+def test_added_and_replaced_images_are_new(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 5, "dog": 5})
+    version = bucket.build(bucket.conf())
+    bucket.put("images/cat/added.jpg", jpeg(seed=70))
+    bucket.put("images/cat/000.jpg", jpeg(seed=71))
+    s3.delete_object(Bucket=bucket.name, Key="images/dog/000.jpg")
+    new = find_new_images(s3, bucket.conf(), version)
+    assert (new.count, new.bytes, new.new_labels) == (2, len(jpeg(seed=70)) + len(jpeg(seed=71)), ())
+
+
+def test_a_folder_without_a_class_is_named_unless_labels_were_asked_for(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 5, "dog": 5})
+    version = bucket.build(bucket.conf())
+    bucket.put_images({"ape": 2})
+    assert find_new_images(s3, bucket.conf(), version).new_labels == ("ape",)
+    new = find_new_images(s3, bucket.conf(labels=["cat", "dog"]), version)
+    assert (new.count, new.new_labels) == (0, ())
+
+
+def test_what_no_version_could_gain_from_is_not_new(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put_images({"cat": 5, "dog": 5})
+    version = bucket.build(bucket.conf())
+    bucket.put("images/cat/again.jpg", bucket.get("images/cat/000.jpg"))
+    bucket.put("images/dog/conflict.jpg", bucket.get("images/cat/001.jpg"))
+    bucket.put("images/dog/empty.jpg", b"")
+    assert find_new_images(s3, bucket.conf(), version).count == 0

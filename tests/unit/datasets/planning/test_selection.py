@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from include.datasets.layout import Split
 from include.datasets.manifest import CONFLICT, DUPLICATE, PACKED, REMOVED, ManifestRow, to_rows, to_table
-from include.datasets.planning.parent_images import ParentImages
-from include.datasets.planning.selection import Selection, select_images
+from include.datasets.planning.selection import ParentImages, Selection, select_images
 from include.datasets.source_image import LeftOut, SourceImage
 
 

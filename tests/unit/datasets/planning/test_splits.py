@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.datasets.layout import SPLITS, Split
-from include.datasets.planning.shares import nearest_quotas, positive_shares
-from include.datasets.planning.splits import assign_splits
-from include.datasets.planning.spread import fraction
+from include.datasets.planning.splits import assign_splits, fraction, nearest_quotas, positive_shares
 from include.datasets.version import SplitOptions
 
 SHARES = SplitOptions(train=0.8, validation=0.1, test=0.1, seed=0)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.planning.growth import find_new_images
+from include.datasets.planning.plan import find_new_images
 from include.datasets.unpacked import UnpackedLayout, find_unpacked
 from include.datasets.unpacking.unpack import addresses_to_unpack, unpack_address, unpack_sources
 from include.run_conf import DatasetConf
