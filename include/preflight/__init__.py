@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from include.preflight.checking import check
-from include.preflight.data import dataset_problems
-from include.preflight.findings import Findings, PreflightError
-from include.preflight.services import CLIENT_CONFIG, Clients
-from include.preflight.stages import WHOLE_CHAIN, Stage
+from include.preflight.dataset_checks import dataset_problems
+from include.preflight.questions import CLIENT_CONFIG, WHOLE_CHAIN, Clients, Findings, PreflightError, Stage
 
 __all__ = [
     "CLIENT_CONFIG",

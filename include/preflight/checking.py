@@ -1,4 +1,4 @@
-"""All looks at one run, before anything is paid."""
+"""The check of one run before anything costs money: every question, asked at once."""
 
 from __future__ import annotations
 
@@ -9,23 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from include.preflight.buckets import bucket_problems, bucket_questions
-from include.preflight.cost import charges, cost_findings
-from include.preflight.data import dataset_notes, dataset_problems, packing_problems
-from include.preflight.findings import Findings, PreflightError
-from include.preflight.ignored import ignored_notes
-from include.preflight.machines import machine_problems, region_problems
-from include.preflight.prices import PRICE_LIST_REGION, PriceList
-from include.preflight.quotas import needs, quota_findings
-from include.preflight.records import record_findings
-from include.preflight.remembered import Remembered
-from include.preflight.requests import request_problems
-from include.preflight.role import role_findings
-from include.preflight.services import Clients, Question, ask
-from include.preflight.sources import finished_version, source_problems
-from include.preflight.stages import WHOLE_CHAIN, Stage
-from include.preflight.surroundings import key_findings, network_findings
-from include.preflight.warm_start import warm_start_findings
+from include.preflight.access import bucket_problems, bucket_questions, key_findings, network_findings, role_findings
+from include.preflight.conf_checks import ignored_notes, packing_problems
+from include.preflight.cost import PRICE_LIST_REGION, PriceList, charges, cost_findings
+from include.preflight.dataset_checks import dataset_notes, dataset_problems
+from include.preflight.machines import machine_problems, needs, quota_findings, region_problems
+from include.preflight.questions import WHOLE_CHAIN, Clients, Findings, PreflightError, Question, Remembered, Stage, ask
+from include.preflight.request_checks import request_problems
+from include.preflight.source_checks import finished_version, record_findings, source_problems
+from include.preflight.warm_start_checks import warm_start_findings
 from include.problems import Problem, ProblemsError
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS, contradictions
 from include.run_conf.section import as_far_as_known, concerns

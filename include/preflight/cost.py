@@ -3,30 +3,38 @@
 Machines only: storage and transfer are small beside them. A spot job is paid for as it runs, never above the on-demand
 price. SageMaker knows no longest run of a transform job; its task stops it after LONGEST_TRANSFORM. What is started
 again after a failure is paid for again.
+
+What a machine costs an hour: the settings' own prices, else AWS's price list. Source: AWS Price List API, service
+`AmazonSageMaker`; its products name the machine (`instanceName`), the region (`regionCode`) and what it is used for
+(`component`: Training, Hosting, Batch Transform).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.evaluation.transform import LONGEST_TRANSFORM
-from include.preflight.findings import Findings
-from include.preflight.prices import NotOfferedError, PriceList, Use
-from include.preflight.services import reason
-from include.preflight.stages import Stage
+from include.preflight.questions import Findings, Stage, reason
 from include.problems import Problem
 from include.sagemaker.instance_types import transform_instance_type
 
 if TYPE_CHECKING:
+    from include.preflight.questions import Remembered
     from include.run_conf import RunConf
     from include.settings import Settings
 
+
 HOUR = 3600
 MAX_COST = "resources.max_cost"
+PRICE_LIST_REGION = "us-east-1"
+"""The price list of all regions is asked there."""
+Use = Literal["training", "hosting", "batchtransform"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,60 @@ class Charge:
     use: Use
     machines: int
     hours: float | None
+
+
+class NotOfferedError(LookupError):
+    """The price list has this machine, and not in this region."""
+
+
+@dataclass
+class PriceList:
+    """Prices in USD an hour by machine and use; `own` goes before what AWS lists.
+
+    Without a client only `own` and what is remembered of today are known.
+    """
+
+    own: Mapping[str, float]
+    region: str
+    client: Any = None
+    remembered: Remembered | None = None
+
+    @cached_property
+    def _known(self) -> dict[str, float]:
+        return self.remembered.read() if self.remembered else {}
+
+    def price(self, machine: str, use: Use) -> float | None:
+        """USD an hour, None where nobody tells.
+
+        Raises NotOfferedError, and botocore's errors where the price list gives no answer.
+        """
+        if machine in self.own:
+            return self.own[machine]
+        key = f"{machine} {use}"
+        if key not in self._known and self.client:
+            self._known.update({f"{machine} {other}": price for other, price in self._listed(machine).items()})
+            if self.remembered:
+                self.remembered.write(self._known)
+        return self._known.get(key)
+
+    def _listed(self, machine: str) -> dict[str, float]:
+        prices: dict[str, float] = {}
+        here = list(self._products(instanceName=machine, regionCode=self.region))
+        if not here and next(self._products(instanceName=machine), None):
+            raise NotOfferedError(machine)
+        for product in here:
+            use = _letters(product["product"]["attributes"].get("component", ""))
+            for price in _hourly(product):
+                prices[use] = max(price, prices.get(use, 0.0))
+        return prices
+
+    def _products(self, **attributes: str) -> Iterator[dict[str, Any]]:
+        if self.client is None:
+            return
+        filters: Any = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in attributes.items()]
+        answer = self.client.get_products(ServiceCode="AmazonSageMaker", Filters=filters, FormatVersion="aws_v1")
+        for text in answer["PriceList"]:
+            yield json.loads(text)
 
 
 def charges(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_on: bool = False) -> list[Charge]:
@@ -138,3 +200,15 @@ def _table(conf: RunConf, known: dict[Charge, float | None], total: float) -> It
     limit = f" of resources.max_cost {conf.resources.max_cost:.2f}" if conf.resources.max_cost else ""
     more = " and what has no price" if lacking else ""
     yield f"  {'jobs together':<24} {'':<22} {'':>10} {'':>17} {total:10.2f}{more}{limit}"
+
+
+def _hourly(product: Mapping[str, Any]) -> Iterator[float]:
+    for term in product.get("terms", {}).get("OnDemand", {}).values():
+        for dimension in term["priceDimensions"].values():
+            price = float(dimension["pricePerUnit"].get("USD", 0))
+            if price > 0 and _letters(dimension.get("unit", "")) in ("hrs", "hours", "hour"):
+                yield price
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text.lower() if letter.isalpha())

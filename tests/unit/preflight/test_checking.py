@@ -9,7 +9,7 @@ from moto import mock_aws
 
 from include.datasets.version import DatasetVersion
 from include.preflight import PreflightError, check, dataset_problems
-from include.preflight.data import dataset_notes
+from include.preflight.dataset_checks import dataset_notes
 from include.recordio.format import encode_image_record, encode_record
 from include.run_conf import RunConf
 from include.training.best_model import BestModel, label_set_fingerprint

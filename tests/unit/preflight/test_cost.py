@@ -4,11 +4,8 @@ from typing import Any
 
 import pytest
 
-from include.preflight.cost import charges, cost_findings
-from include.preflight.findings import Findings
-from include.preflight.prices import PriceList
-from include.preflight.remembered import Remembered
-from include.preflight.stages import WHOLE_CHAIN
+from include.preflight.cost import PriceList, charges, cost_findings
+from include.preflight.questions import WHOLE_CHAIN, Findings, Remembered
 from include.run_conf import RunConf
 from tests.support.documents import settings
 from tests.unit.preflight.services import prices, refusing

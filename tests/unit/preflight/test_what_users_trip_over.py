@@ -12,7 +12,7 @@ from include.recordio.format import encode_image_record, encode_record
 from include.run_conf import RunConf, RunConfError
 from tests.support.documents import dataset_version, settings
 from tests.unit.preflight.services import client, clients, prices, quotas
-from tests.unit.preflight.test_role import Iam, sts
+from tests.unit.preflight.test_access import Iam, sts
 
 SMALL = {"training.hyperparameters.mini_batch_size": 16}
 

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from include.evaluation.prediction import LARGEST_BODY
 from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE
-from include.preflight.parents import parent_problems
+from include.preflight.conf_checks import channels_meet
 from include.problems import Problem
 from include.run_conf.hyperparameters import Range
-from include.run_conf.rules import TRIALS
+from include.run_conf.rules import HYPERPARAMETERS
 from include.run_conf.section import as_far_as_known
+from include.training.best_model import label_set_fingerprint
 
 if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
     from include.training.best_model import BestModel
 
-BASE = "training.hyperparameters"
+
 INCREMENTAL = "incremental.hyperparameters"
-WORDS = {1: "one channel", 3: "three channels"}
 OTHER_ASPECT = 0.2
 """From this share on, the shape of an image differs from the network's so much that it is worth a word."""
 
@@ -36,7 +36,7 @@ def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestMode
         *as_far_as_known(_label_problems(conf, dataset)),
     ]
     if parent:
-        problems += parent_problems(dataset, parent)
+        problems += _parent_problems(dataset, parent)
     return [*problems, *as_far_as_known(_batch_problems(conf, dataset, parent))]
 
 
@@ -92,7 +92,7 @@ def _image_problems(dataset: DatasetVersion, network: Mapping[str, str], parent:
     if small:
         whose = f" of {parent.job}" if parent else ""
         yield Problem(
-            field=f"{BASE}.image_shape",
+            field=f"{HYPERPARAMETERS}.image_shape",
             value=f"{shape}{whose}",
             remedy=f"{', '.join(small)}: {_larger_images(dataset, height, width)} a smaller image_shape",
         )
@@ -137,34 +137,7 @@ def _channel_problems(
     if dataset.packing.pass_through or (parent and color):
         return  # a reader makes one channel of three: what learned from such images is trained further on them
     whose = f" of {parent.job}" if parent else ""
-    yield from channels_meet(f"{BASE}.image_shape", shape, color, whose=whose)
-
-
-def packing_problems(conf: RunConf) -> Iterator[Problem]:
-    """Whether the images that a run packs have the channels that its jobs, the trials among them, ask for."""
-    packing, training = conf.dataset.packing, conf.training
-    if packing.pass_through or conf.dataset.source_kind == "records":
-        return
-    base = training.hyperparameters.image_shape
-    own = [(index, trial) for index, trial in enumerate(training.trials) if not trial.dataset]
-    asks_base = training.mode != "train" or not training.trials
-    if asks_base or any(not trial.hyperparameters.image_shape for _, trial in own):
-        yield from channels_meet(f"{BASE}.image_shape", base, packing.color)
-    for index, trial in own:
-        if shape := trial.hyperparameters.image_shape:
-            yield from channels_meet(f"{TRIALS}.{index}.hyperparameters.image_shape", shape, packing.color)
-
-
-def channels_meet(field: str, shape: str, color: int, *, whose: str = "") -> Iterator[Problem]:
-    """Whether a network of this `image_shape` sees as many channels as `packing.color` packs; -1 goes with all."""
-    channels = int(shape.split(",", maxsplit=1)[0])
-    packed = {0: 1, 1: 3}.get(color, channels)
-    if channels != packed and channels in WORDS:
-        remedy = (
-            f"has {WORDS[channels]}, and images are packed with {WORDS[packed].split()[0]}: set dataset.packing.color "
-            f"to {int(channels == 3)}, or the first number to {packed}"
-        )
-        yield Problem(field=field, value=f"{shape}{whose}", remedy=remedy)
+    yield from channels_meet(f"{HYPERPARAMETERS}.image_shape", shape, color, whose=whose)
 
 
 def _payload_problems(dataset: DatasetVersion) -> Iterator[Problem]:
@@ -179,7 +152,7 @@ def _payload_problems(dataset: DatasetVersion) -> Iterator[Problem]:
 
 
 def _label_problems(conf: RunConf, dataset: DatasetVersion) -> Iterator[Problem]:
-    sections = ((BASE, conf.training.hyperparameters), (INCREMENTAL, conf.incremental.hyperparameters))
+    sections = ((HYPERPARAMETERS, conf.training.hyperparameters), (INCREMENTAL, conf.incremental.hyperparameters))
     for section, parameters in sections:
         if parameters.top_k and (dataset.multi_label or parameters.top_k > dataset.num_classes):
             remedy = (
@@ -214,7 +187,7 @@ def _batches(conf: RunConf, parent: BestModel | None) -> Iterator[tuple[str, int
     span: Any = conf.tuning.ranges.get("mini_batch_size") if mode != "train" else None
     if parent is None and not (span and mode in ("tune", "tune_then_train")):
         base = conf.training.hyperparameters.mini_batch_size or 32
-        yield f"{BASE}.mini_batch_size", base
+        yield f"{HYPERPARAMETERS}.mini_batch_size", base
     if parent is None and span:
         largest = span.max if isinstance(span, Range) else max(float(value) for value in span)
         yield "tuning.ranges.mini_batch_size", int(largest)
@@ -222,3 +195,31 @@ def _batches(conf: RunConf, parent: BestModel | None) -> Iterator[tuple[str, int
         change = conf.incremental.hyperparameters.mini_batch_size
         if change or parent:
             yield f"{INCREMENTAL}.mini_batch_size", change or base or 32
+
+
+def _parent_problems(dataset: DatasetVersion, parent: BestModel) -> Iterator[Problem]:
+    """What stands against training on from `parent`: other classes, labels of another kind, an unknown network."""
+    classes = parent.hyperparameters.get("num_classes")
+    if classes != str(dataset.num_classes):
+        yield Problem(
+            field="dataset.labels",
+            value=f"{dataset.num_classes} classes",
+            remedy=f"the parent model {parent.job} knows {classes}; classes cannot be added: run a full training",
+        )
+    elif parent.hyperparameters.get("multi_label", "0") != ("1" if dataset.multi_label else "0"):
+        yield Problem(
+            field="dataset.multi_label",
+            value=dataset.multi_label,
+            remedy=f"the parent model {parent.job} was trained otherwise: run a full training",
+        )
+    elif parent.label_set and parent.label_set != label_set_fingerprint(dataset.labels):
+        yield Problem(
+            field="dataset.labels",
+            value=", ".join(dataset.labels),
+            remedy=f"the parent model {parent.job} knows other classes, or in another order: run a full training",
+        )
+    absent = [name for name in ("num_layers", "image_shape") if name not in parent.hyperparameters]
+    if absent:
+        yield Problem(
+            field="incremental", value=parent.job, remedy=f"tells no {', '.join(absent)}: run a full training"
+        )

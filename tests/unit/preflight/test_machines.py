@@ -2,9 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from include.preflight.quotas import Need, needs, quota_findings
-from include.preflight.remembered import Remembered
-from include.preflight.stages import WHOLE_CHAIN
+from include.preflight.machines import Need, needs, quota_findings
+from include.preflight.questions import WHOLE_CHAIN, Remembered
 from include.run_conf import RunConf
 from tests.support.documents import settings
 from tests.unit.preflight.services import quotas

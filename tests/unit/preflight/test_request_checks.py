@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from include.preflight.api_model import violations
-from include.preflight.requests import request_problems
-from include.preflight.stages import WHOLE_CHAIN
+from include.preflight.questions import WHOLE_CHAIN
+from include.preflight.request_checks import request_problems, violations
 from include.run_conf import RunConf
 from tests.support.documents import settings
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from include.preflight.findings import Findings
-from include.preflight.requests import SOME_RUN, some_version
+from include.preflight.questions import Findings
+from include.preflight.request_checks import SOME_RUN, some_version
 from include.problems import Problem
 from include.run_conf.tuning import LATEST
 from include.training.job_requests import tuning_request

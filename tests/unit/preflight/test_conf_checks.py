@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from include.preflight.ignored import ignored_notes
+from include.preflight.conf_checks import ignored_notes
 from include.run_conf import RunConf
 
 RMSPROP = {"name": "b", "hyperparameters": {"optimizer": "rmsprop"}}

@@ -1,4 +1,4 @@
-"""Where the images and labels of a new dataset version come from, and which finished versions there are."""
+"""What lies in S3 for a run: images and labels of a new dataset version, finished versions, and their records."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.datasets.errors import LIST, DatasetError, explained
-from include.datasets.layout import VersionLayout
+from include.datasets.layout import Split, VersionLayout, parse_s3_uri
 from include.datasets.unpacked import UnpackedLayout
 from include.datasets.unpacking.addresses import SourcePolicy, open_remote, packed_addresses
 from include.datasets.unpacking.byte_stream import look_at
 from include.datasets.version import DatasetVersion, find, latest
+from include.preflight.questions import Findings
 from include.problems import Problem, ProblemsError
+from include.recordio.format import RecordError, decode_image_record, read_records
 from include.web_addresses import shown_address
 
 if TYPE_CHECKING:
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 
     from include.run_conf import DatasetConf, RunConf
     from include.settings import Settings
+
+
+CHANNELS: tuple[Split, ...] = ("train", "validation")
+FIRST_BYTES = 1 << 20
+REBUILD = "build a new version"
 
 
 class NoVersionError(ProblemsError):
@@ -71,6 +78,16 @@ def finished_version(s3: S3Client, data_bucket: str, *, name: str, version: str,
     return found
 
 
+def record_findings(s3: S3Client, dataset: DatasetVersion) -> Findings:
+    """Whether each channel holds one `.rec` with records, and these are labelled as `num_classes` has it.
+
+    Raises botocore's errors where S3 gives no answer.
+    """
+    return Findings.of(
+        problem for split in CHANNELS if dataset.count(split) for problem in _channel(s3, dataset, split)
+    )
+
+
 def _image_source_problems(s3: S3Client, dataset: DatasetConf, settings: Settings) -> Iterator[Problem]:
     folders = "train/CLASS/" if dataset.layout == "split_folders" else "one folder for each class"
     for address in dataset.addresses(settings.data_bucket):
@@ -97,3 +114,36 @@ def _unlisted_problems(s3: S3Client, field: str, uri: str, absent: str) -> Itera
             yield Problem(field=field, value=uri, remedy=absent)
     except (ClientError, BotoCoreError) as error:
         yield Problem(field=field, value=uri, remedy=explained(error, uri, LIST) or f"cannot be listed: {error}")
+
+
+def _channel(s3: S3Client, dataset: DatasetVersion, split: Split) -> Iterator[Problem]:
+    uri = dataset.channel_uri(split)
+    bucket, prefix = parse_s3_uri(uri)
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=10).get("Contents", [])
+    if not listed:
+        yield Problem(field="dataset.version", value=uri, remedy=f"holds no S3 objects: {REBUILD}, or correct the name")
+        return
+    names = [entry["Key"].removeprefix(prefix) for entry in listed]
+    if len(names) > 1 or not names[0].endswith(".rec"):
+        remedy = f"holds {', '.join(names)}, and the {split} channel is one .rec file: remove the others"
+        yield Problem(field="dataset.version", value=uri, remedy=remedy)
+    elif not listed[0]["Size"]:
+        yield Problem(field="dataset.version", value=f"{uri}{names[0]}", remedy=f"is empty, without records: {REBUILD}")
+    else:
+        yield from _first_record(s3, dataset, bucket, listed[0]["Key"])
+
+
+def _first_record(s3: S3Client, dataset: DatasetVersion, bucket: str, key: str) -> Iterator[Problem]:
+    uri = f"s3://{bucket}/{key}"
+    head = s3.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{FIRST_BYTES - 1}")["Body"].read()
+    try:
+        record = decode_image_record(next(read_records(head)).payload)
+    except (RecordError, StopIteration) as error:
+        if len(head) < FIRST_BYTES:
+            remedy = f"is no RecordIO ({error or 'no record in it'}): {REBUILD}"
+            yield Problem(field="dataset.version", value=uri, remedy=remedy)
+        return
+    width, wanted = len(record.labels), dataset.num_classes if dataset.multi_label else 1
+    if width != wanted:
+        remedy = f"has {width} labels a record, and num_classes of this version asks for {wanted}: {REBUILD}"
+        yield Problem(field="dataset.version", value=uri, remedy=remedy)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from include.preflight.findings import Findings
-from include.preflight.warm_start import warm_start_findings
+from include.preflight.questions import Findings
+from include.preflight.warm_start_checks import warm_start_findings
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
 from include.training.job_requests import tuning_request
