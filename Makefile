@@ -70,13 +70,13 @@ format: setup ## format, and mend what ruff can mend
 lock: ## compile every requirements.in to its pinned requirements.txt
 	$(environments) lock
 
-up: ## start the deployment of docker-compose.yaml (WORKERS=2 Celery workers), with the local AWS
+up: ## start the installation of docker-compose.yaml (WORKERS=2 Celery workers), with the local AWS
 	@"$(PYTHON)" tools/compose.py up $(WORKERS)
 
 compose-down: ## end it and remove its volumes
 	@"$(PYTHON)" tools/compose.py down
 
-test-compose: setup ## run the chain and a retraining in the docker compose deployment, then remove it
+test-compose: setup ## run the chain and a retraining in the docker compose installation, then remove it
 	@$(AIRFLOW) -m tests.compose.run
 
 bench-datasets: ## measure dataset builds beside im2rec and other writers (ARGS="--quick --only build")

@@ -4,7 +4,7 @@
 
 An Airflow of its own (scheduler, LocalExecutor, triggerer, API server on SQLite) runs `train_model` against a local AWS
 that counts the calls. The container is a stand-in that prints an epoch's two lines every five seconds, so that nothing
-but the orchestration takes time. The deployment looks at its jobs every 5 s; a second one, as often as a deployment
+but the orchestration takes time. The installation polls its jobs every 5 s; a second one, as often as an installation
 that says nothing.
 """
 
@@ -103,7 +103,7 @@ def main() -> None:
 
 @contextmanager
 def in_folder() -> Iterator[Path]:
-    """A folder of one deployment."""
+    """A folder of one installation."""
     with tempfile.TemporaryDirectory(prefix="bench-training-") as folder:
         yield Path(folder)
 

@@ -13,7 +13,7 @@
   `versions_older_than_days`. Versions of registered models, of running jobs, and the parents of all that stay are kept
   too.
 
-Jobs that write to another output bucket, and endpoints whose models lie in one, are another deployment's in the same
+Jobs that write to another output bucket, and endpoints whose models lie in one, are another installation's in the same
 account and are never touched.
 
 What AWS refuses to stop or delete fails its task, after the rest is done.

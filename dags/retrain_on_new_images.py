@@ -1,6 +1,6 @@
 """The endpoint improves as images arrive, without anyone asking.
 
-Starts when S3 tells the queue of the deployment's settings about new images, and every hour in case such a message
+Starts when S3 tells the queue of the installation's settings about new images, and every hour in case such a message
 was lost. All messages that wait, and those of an upload that is under way, become one event of two numbers: how many
 messages, and about how many images.
 

@@ -1,7 +1,7 @@
-"""Creates what the settings of a deployment name: buckets, role, queue, and the notification of new images.
+"""Creates what the settings of an installation name: buckets, role, queue, and the notification of new images.
 
 On AWS the CloudFormation stack in `infrastructure/` does this; here it is done through the same API, so that the demo
-and the docker compose deployment start from an empty account. `python -m demo.bootstrap` reads the settings from the
+and the docker compose installation start from an empty account. `python -m demo.bootstrap` reads the settings from the
 environment, as Airflow does.
 """
 
@@ -33,7 +33,7 @@ TRUST = {
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """The settings of a deployment on the local AWS: the content of the Airflow Variable `image_classification`."""
+    """The settings of an installation on the local AWS: the content of the Airflow Variable `image_classification`."""
 
     queue_url: str
     data_bucket: str = "image-classification-data"

@@ -1,4 +1,4 @@
-"""What belongs to the deployment and not to a run: buckets, role, region, network, tags."""
+"""What belongs to the installation and not to a run: buckets, role, region, network, tags."""
 
 from __future__ import annotations
 

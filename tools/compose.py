@@ -1,4 +1,4 @@
-"""Starts and removes the deployment of docker-compose.yaml: `compose.py up [WORKERS]` and `compose.py down`.
+"""Starts and removes the installation of docker-compose.yaml: `compose.py up [WORKERS]` and `compose.py down`.
 
 Works with `docker compose` and with docker-compose 1.29. Standard library only.
 """
@@ -21,7 +21,7 @@ LOCAL_AWS = f"http://{LOCAL_AWS_HOST}:4566"
 
 
 class ComposeError(Exception):
-    """A reason for which the deployment cannot be started, in one line."""
+    """A reason for which the installation cannot be started, in one line."""
 
 
 def main(arguments: list[str]) -> int:
@@ -69,7 +69,7 @@ def environment_file() -> dict[str, str]:
 
 
 def fresh_environment() -> dict[str, str]:
-    """Return secrets made up now, and the settings of a deployment on the local AWS."""
+    """Return secrets made up now, and the settings of an installation on the local AWS."""
     settings = {
         "queue_url": f"{LOCAL_AWS}/123456789012/image-classification-new-images",
         "data_bucket": "image-classification-data",
@@ -109,7 +109,7 @@ def compose_command() -> list[str]:
     """
     docker = shutil.which("docker")
     if docker is None:
-        raise ComposeError("Docker is not installed: see docs/deployment.md.")
+        raise ComposeError("Docker is not installed: see docs/installation.md.")
     if subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
         raise ComposeError("No Docker engine answers: start it (dockerd), and check that you may use it.")
     if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:

@@ -21,7 +21,7 @@ def forgotten_endpoints(
 ) -> Iterator[Finding]:
     """Endpoints that a run with `endpoint.keep` off deployed to last and did not take down, though it is over.
 
-    Endpoints whose models lie in another bucket are another deployment's, whose runs may be called alike.
+    Endpoints whose models lie in another bucket are another installation's, whose runs may be called alike.
     """
     for summary in pages_of(sagemaker, "list_endpoints", "Endpoints"):
         name, tags = summary["EndpointName"], tags_of(sagemaker, summary["EndpointArn"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.clean_up.findings import FINISHED, Airflow, Finding, StillNeededError
 from include.sagemaker.job_kinds import TRAINING, TRANSFORM, TUNING, JobKind
-from include.sagemaker.job_results import is_of_deployment
+from include.sagemaker.job_results import is_of_installation
 from include.sagemaker.naming import pages_of, tags_of, task_of_job
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def orphaned_jobs(
     """The running jobs of tasks that are over or gone; those of runs that Airflow does not know stay unless asked.
 
     Jobs whose name does not follow from their tags are passed over: they are not this project's, or started by a tuning
-    job. So are those that write to another bucket: they are another deployment's, whose runs may be called alike. Right
-    before a job is stopped, Airflow is asked again.
+    job. So are those that write to another bucket: they are another installation's, whose runs may be called alike.
+    Right before a job is stopped, Airflow is asked again.
     """
     for kind in (TUNING, TRAINING, TRANSFORM):
         summaries = pages_of(sagemaker, kind.list, kind.summaries, StatusEquals="InProgress")
@@ -64,7 +64,7 @@ def orphaned_jobs(
                 continue
             waiter = _Waiter(airflow, tags["dag"], tags["run"], task)
             why = waiter.why_it_does_not_wait()
-            if why is not None and is_of_deployment(_described(sagemaker, kind, name), output_bucket):
+            if why is not None and is_of_installation(_described(sagemaker, kind, name), output_bucket):
                 stop = partial(_stop, sagemaker, kind, name, waiter)
                 yield Finding(kind.noun, name, why, stop if waiter.is_known or unknown_runs else None)
 

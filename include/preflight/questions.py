@@ -77,7 +77,7 @@ Question = Callable[[], Findings]
 
 
 class Clients(Protocol):
-    """Makes boto3 clients with the deployment's connection; the region is the deployment's where none is given."""
+    """Makes boto3 clients with the installation's connection; the region is the installation's where none is given."""
 
     def __call__(self, service: str, region: str | None = None) -> Any:
         """A client of one service (`iam`, `pricing`, ...)."""

@@ -35,7 +35,7 @@ follow from the dataset version.
 Whole run confs to start from: [Caltech-256](examples/caltech-256.json), [cats and dogs](examples/cats-and-dogs.json),
 [dog breeds](examples/dog-breeds.json), [334 labels per image](examples/multi-label-334.json),
 [50 of them](examples/multi-label-50.json), [a container of one's own](examples/custom-container.json), which the
-deployment's setting `image_uri` names.
+installation's setting `image_uri` names.
 
 This page is printed by `python -m include.run_conf`.
 """

@@ -163,8 +163,8 @@ def output_bucket(description: Mapping[str, Any]) -> str | None:
     return uri.removeprefix("s3://").partition("/")[0] or None
 
 
-def is_of_deployment(description: Mapping[str, Any], bucket: str) -> bool:
-    """Whether a job of ours belongs to the deployment with this output bucket.
+def is_of_installation(description: Mapping[str, Any], bucket: str) -> bool:
+    """Whether a job of ours belongs to the installation with this output bucket.
 
     Scheduled runs of two Airflows in one account are called alike, and so are their jobs.
     """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from include.sagemaker.answers import existing
 from include.sagemaker.epochs import EpochMetrics, epochs_of_jobs
 from include.sagemaker.job_kinds import TRAINING, TUNING, JobKind
-from include.sagemaker.job_results import OBJECTIVE, JobResult, Part, describe_training_job, is_of_deployment
+from include.sagemaker.job_results import OBJECTIVE, JobResult, Part, describe_training_job, is_of_installation
 from include.sagemaker.naming import Run, job_name
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def training_attempts(
 ) -> list[RunJob]:
     """Every training job that a task of the run started, one for each attempt: failed and stopped ones too.
 
-    Those that write to another bucket than `output_bucket` are another deployment's.
+    Those that write to another bucket than `output_bucket` are another installation's.
     """
     found = _attempts(sagemaker, TRAINING, run, task_id, bucket=output_bucket, map_index=map_index)
     return [RunJob(JobResult.of_training_job(description), part, trial) for description in found]
@@ -178,5 +178,5 @@ def _attempts(
         description = existing(getattr(sagemaker, kind.describe), **kind.named(name))
         if description is None:
             return
-        if is_of_deployment(description, bucket):
+        if is_of_installation(description, bucket):
             yield description

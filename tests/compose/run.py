@@ -1,7 +1,7 @@
-"""`make test-compose`: the chain and a retraining in the deployment of docker-compose.yaml, with two Celery workers.
+"""`make test-compose`: the chain and a retraining in the installation of docker-compose.yaml, with two Celery workers.
 
-Starts the deployment, trains on most of the sample images, drops the others into the bucket, and waits until the
-retraining that they start has deployed. Prints figures as they come and removes the deployment at the end.
+Starts the installation, trains on most of the sample images, drops the others into the bucket, and waits until the
+retraining that they start has deployed. Prints figures as they come and removes the installation at the end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A deployment to run DAGs in: a local AWS, buckets, settings, and real images of three digits."""
+"""An installation to run DAGs in: a local AWS, buckets, settings, and real images of three digits."""
 
 from __future__ import annotations
 

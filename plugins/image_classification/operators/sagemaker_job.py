@@ -141,7 +141,7 @@ class SageMakerJobOperator(WaitingOperator):
 
     def _attach_or_create(self, running: RunningTask) -> tuple[str, Mapping[str, Any], bool]:
         """Name and description of the task's job, and whether this try has started it."""
-        from include.sagemaker.job_results import is_of_deployment
+        from include.sagemaker.job_results import is_of_installation
 
         sagemaker, bucket = running.client("sagemaker"), running.settings.output_bucket
         before: tuple[str, Mapping[str, Any]] | None = None
@@ -154,10 +154,10 @@ class SageMakerJobOperator(WaitingOperator):
                 body = self.request(name, running, self.inputs)
                 self._started = (running, name)
                 description = self._create(sagemaker, name, body)
-                if is_of_deployment(description, bucket):
+                if is_of_installation(description, bucket):
                     return name, description, True
                 self._started = None
-            if not is_of_deployment(description, bucket):
+            if not is_of_installation(description, bucket):
                 self.log.info("The %s %s is another installation's: taking the next name.", self.kind.noun, name)
                 continue
             status = self.kind.status(description)
@@ -226,7 +226,7 @@ class SageMakerJobOperator(WaitingOperator):
         )
 
     def _stop_what_lives(self, running: RunningTask) -> None:
-        from include.sagemaker.job_results import is_of_deployment
+        from include.sagemaker.job_results import is_of_installation
 
         sagemaker, bucket = running.client("sagemaker"), running.settings.output_bucket
         for attempt in itertools.count(1):
@@ -234,7 +234,7 @@ class SageMakerJobOperator(WaitingOperator):
             description = self._find(sagemaker, name)
             if description is None:
                 return
-            if self.kind.status(description) in ACTIVE and is_of_deployment(description, bucket):
+            if self.kind.status(description) in ACTIVE and is_of_installation(description, bucket):
                 self._stop(sagemaker, name)
 
     def _stop(self, sagemaker: Any, name: str) -> None:

@@ -29,7 +29,7 @@ def local_aws(tmp_path_factory: pytest.TempPathFactory, airflow_database: None) 
 
 
 @pytest.fixture(autouse=True)
-def deployment(local_aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+def installation(local_aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")

@@ -89,11 +89,11 @@ def test_an_endpoint_of_an_unknown_run_is_told_and_left(sagemaker: Any, s3: Any,
     assert outcomes(forgotten(sagemaker, KnownRuns(), unknown_runs=False), [name]) == {name: "left"}
 
 
-def test_an_endpoint_of_a_run_that_another_deployment_calls_the_same_stays(sagemaker: Any, s3: Any, run: Run) -> None:
+def test_an_endpoint_of_a_run_that_another_installation_calls_the_same_stays(sagemaker: Any, s3: Any, run: Run) -> None:
     name = deployed(sagemaker, make_deployment(s3, run, keep=False))
     mine = KnownRuns({(run.dag_id, run.run_id): {"deployment.deploy": "success"}}, {(run.dag_id, run.run_id)})
 
-    found = forgotten_endpoints(sagemaker, mine, output_bucket="models-of-my-deployment", unknown_runs=True)
+    found = forgotten_endpoints(sagemaker, mine, output_bucket="models-of-my-installation", unknown_runs=True)
 
     assert outcomes(found, [name]) == {}
 

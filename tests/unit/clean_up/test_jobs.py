@@ -96,11 +96,11 @@ def test_a_job_whose_tags_do_not_lead_to_its_name_is_somebody_elses(sagemaker: A
     sagemaker.stop_training_job(TrainingJobName=name)
 
 
-def test_a_job_of_a_run_that_another_deployment_calls_the_same_is_its_own_affair(sagemaker: Any, run: str) -> None:
+def test_a_job_of_a_run_that_another_installation_calls_the_same_is_its_own_affair(sagemaker: Any, run: str) -> None:
     name = start(sagemaker, run)
     mine = KnownRuns({(DAG, run): {"training.train": "success"}})
 
-    found = orphaned_jobs(sagemaker, mine, output_bucket="models-of-my-deployment", unknown_runs=True)
+    found = orphaned_jobs(sagemaker, mine, output_bucket="models-of-my-installation", unknown_runs=True)
 
     assert name not in [one.name for one in found]
     sagemaker.stop_training_job(TrainingJobName=name)

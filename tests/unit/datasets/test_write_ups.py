@@ -146,9 +146,9 @@ def images_at(paths: Iterable[str]) -> dict[str, bytes]:
 def build(bucket: Bucket, conf: RunConf) -> DatasetVersion:
     """What a run of the chain does with a conf: preflight, unpacking, planning, packing, publishing."""
     here = {"data_bucket": bucket.name, "output_bucket": bucket.name, "source_networks": ["127.0.0.0/8"]}
-    deployment = settings(region="us-east-1", **here)
-    check(conf, deployment, s3=bucket.s3)
-    unpack_sources(bucket.s3, conf.dataset, bucket.name, SourcePolicy.of(deployment))
+    installation = settings(region="us-east-1", **here)
+    check(conf, installation, s3=bucket.s3)
+    unpack_sources(bucket.s3, conf.dataset, bucket.name, SourcePolicy.of(installation))
     return bucket.build(conf.dataset)
 
 

@@ -44,7 +44,7 @@ def registered(job: str = "first") -> RegisteredModel:
 def deployment(
     job: str = "first", *, run: str = "run-1", given: Mapping[str, Any] | None = None, **conf: Any
 ) -> Deployment:
-    """What the conf asks for; `given` are settings of the deployment that differ."""
+    """What the conf asks for; `given` are settings of the installation that differ."""
     return deployment_of(
         registered(job),
         conf=RunConf.from_conf({"dataset.name": "pets", **conf}),

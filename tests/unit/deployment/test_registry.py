@@ -78,7 +78,7 @@ def test_a_retried_registration_makes_no_second_version(sagemaker: Any) -> None:
     assert len(packages["ModelPackageSummaryList"]) == 1
 
 
-def test_a_job_of_another_deployment_that_is_called_alike_has_a_version_of_its_own(sagemaker: Any) -> None:
+def test_a_job_of_another_installation_that_is_called_alike_has_a_version_of_its_own(sagemaker: Any) -> None:
     mine = register(sagemaker)
     theirs = result().model_copy(update={"artifact": "s3://models-of-others/jobs/the-job/output/model.tar.gz"})
 

@@ -13,7 +13,7 @@ BUCKETS = ("images-of-acme", "models-of-acme")
 
 @pytest.fixture
 def s3() -> Iterator[Any]:
-    """S3 with the deployment's two buckets."""
+    """S3 with the installation's two buckets."""
     with mock_aws():
         made = client("s3")
         for bucket in BUCKETS:

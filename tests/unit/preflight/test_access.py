@@ -135,8 +135,8 @@ def test_a_key_that_encrypts_passes_and_others_are_told() -> None:
 
 
 def network_problems(subnets: list[str], groups: list[str]) -> list[str]:
-    deployment = settings(subnets=subnets, security_group_ids=groups)
-    return [str(problem) for problem in network_findings(client("ec2"), deployment).problems]
+    installation = settings(subnets=subnets, security_group_ids=groups)
+    return [str(problem) for problem in network_findings(client("ec2"), installation).problems]
 
 
 def test_a_network_that_is_there_passes_and_others_are_told() -> None:

@@ -14,9 +14,9 @@ HOUR = {"resources.max_runtime_seconds": 3600}
 OWN = {"ml.g4dn.xlarge": 1.0, "ml.m5.large": 0.1}
 
 
-def charged(conf: dict[str, Any], **deployment: Any) -> dict[str, float | None]:
+def charged(conf: dict[str, Any], **installation: Any) -> dict[str, float | None]:
     whole = RunConf.from_conf({**HOUR, **conf})
-    return {charge.what: charge.hours for charge in charges(whole, settings(**deployment), WHOLE_CHAIN)}
+    return {charge.what: charge.hours for charge in charges(whole, settings(**installation), WHOLE_CHAIN)}
 
 
 def found(conf: dict[str, Any], price_list: PriceList) -> Findings:

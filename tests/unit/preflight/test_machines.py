@@ -11,8 +11,8 @@ from tests.unit.preflight.services import quotas
 TRAINING = "ml.g4dn.xlarge for training job usage"
 
 
-def needed(conf: dict[str, Any], **deployment: Any) -> dict[str, int]:
-    asked = needs(RunConf.from_conf(conf), settings(**deployment), WHOLE_CHAIN)
+def needed(conf: dict[str, Any], **installation: Any) -> dict[str, int]:
+    asked = needs(RunConf.from_conf(conf), settings(**installation), WHOLE_CHAIN)
     return {need.name: need.least for need in asked}
 
 

@@ -16,8 +16,8 @@ EVERYTHING = {
 }
 
 
-def told(conf: dict[str, Any], **deployment: Any) -> list[str]:
-    problems = request_problems(RunConf.from_conf(conf), settings(**deployment), WHOLE_CHAIN)
+def told(conf: dict[str, Any], **installation: Any) -> list[str]:
+    problems = request_problems(RunConf.from_conf(conf), settings(**installation), WHOLE_CHAIN)
     return sorted({str(problem) for problem in problems})
 
 
@@ -27,7 +27,7 @@ def test_the_requests_of_a_default_run_and_of_a_full_one_are_within_the_api_s_li
 
 
 @pytest.mark.parametrize(
-    ("deployment", "message"),
+    ("installation", "message"),
     [
         ({"kms_key_id": "my key"}, "settings.kms_key_id = my key: must match [a-zA-Z0-9:/_-]*"),
         ({"tags": {"a" * 129: "x"}}, "settings.tags = "),
@@ -36,8 +36,8 @@ def test_the_requests_of_a_default_run_and_of_a_full_one_are_within_the_api_s_li
         ({"image_uri": "a" * 300}, "settings.image_uri = "),
     ],
 )
-def test_a_setting_that_the_api_would_refuse_is_told_by_its_name(deployment: dict[str, Any], message: str) -> None:
-    (problem,) = [line for line in told({}, **deployment) if "CreateTrainingJob" in line]
+def test_a_setting_that_the_api_would_refuse_is_told_by_its_name(installation: dict[str, Any], message: str) -> None:
+    (problem,) = [line for line in told({}, **installation) if "CreateTrainingJob" in line]
     assert problem.startswith(message)
 
 

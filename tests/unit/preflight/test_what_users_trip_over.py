@@ -31,9 +31,9 @@ def publish(s3: Any, dataset: DatasetVersion, *, labels: tuple[float, ...] = (1.
     return dataset
 
 
-def told(s3: Any, conf: dict[str, Any], deployment: dict[str, Any] | None = None, **given: Any) -> list[str]:
+def told(s3: Any, conf: dict[str, Any], installation: dict[str, Any] | None = None, **given: Any) -> list[str]:
     with pytest.raises(PreflightError) as error:
-        check(RunConf.from_conf({**SMALL, **conf}), settings(**(deployment or {})), s3=s3, **given)
+        check(RunConf.from_conf({**SMALL, **conf}), settings(**(installation or {})), s3=s3, **given)
     return [str(problem) for problem in error.value.problems]
 
 

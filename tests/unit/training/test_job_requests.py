@@ -412,7 +412,7 @@ GUARDED = {
 
 
 @pytest.mark.parametrize("kind", [training_request, incremental_request, tuning_request])
-def test_what_the_deployment_says_holds_for_every_kind_of_job(kind: Any) -> None:
+def test_what_the_installation_says_holds_for_every_kind_of_job(kind: Any) -> None:
     conf = {"training.mode": "both", "resources": {"instance_type": "ml.p3.2xlarge", "volume_gb": 77}}
     more = {"base": BASE} if kind is incremental_request else {}
     body = request(kind, conf, given=settings(**GUARDED), **more)
@@ -441,5 +441,5 @@ def test_spot_machines_keep_checkpoints_and_are_not_kept_warm(kind: Any) -> None
     assert definition["EnableManagedSpotTraining"] is True
 
 
-def test_machines_are_not_kept_unless_the_deployment_says_so() -> None:
+def test_machines_are_not_kept_unless_the_installation_says_so() -> None:
     assert "KeepAlivePeriodInSeconds" not in request(training_request, {})["ResourceConfig"]

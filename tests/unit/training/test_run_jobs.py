@@ -118,7 +118,7 @@ def test_every_attempt_of_a_trial_is_found() -> None:
     assert training_attempts(sagemaker, RUN, "training.train", "base", output_bucket=BUCKET, map_index=0) == []
 
 
-def test_a_job_that_another_deployment_started_for_a_run_of_the_same_name_is_none_of_the_run() -> None:
+def test_a_job_that_another_installation_started_for_a_run_of_the_same_name_is_none_of_the_run() -> None:
     theirs = attempt(1, "Completed") | {"OutputDataConfig": {"S3OutputPath": "s3://models-of-another-team/jobs"}}
     sagemaker: Any = CountingSageMaker(theirs=theirs, mine=attempt(2, "Completed"))
 

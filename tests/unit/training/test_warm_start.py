@@ -19,7 +19,7 @@ from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, eventually, s
 
 SCRIPTED = ROOT / "tests/local_aws/sagemaker/scripted_algorithm.py"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/image-classification:1"
-DEPLOYMENT = settings(data_bucket=BUCKET, output_bucket=BUCKET, region="us-east-1", image_uri=IMAGE)
+INSTALLATION = settings(data_bucket=BUCKET, output_bucket=BUCKET, region="us-east-1", image_uri=IMAGE)
 CONF = {
     "training.mode": "tune",
     "tuning.max_jobs": 1,
@@ -59,7 +59,7 @@ def tune(aws: RunningLocalAws, sagemaker: Any) -> Tune:
             key = f"datasets/{dataset.name}/{dataset.version}/{split}/{split}.rec"
             aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"records")
         conf = RunConf.from_conf({**CONF, **changes})
-        request = tuning_request(name, conf=conf, settings=DEPLOYMENT, dataset=dataset, run=Run("d", "r"))
+        request = tuning_request(name, conf=conf, settings=INSTALLATION, dataset=dataset, run=Run("d", "r"))
         if not ends:
             request["TrainingJobDefinition"]["StaticHyperParameters"]["epoch_seconds"] = "60"
         sagemaker.create_hyper_parameter_tuning_job(**request)
@@ -145,7 +145,7 @@ def test_a_search_really_starts_with_its_parents(sagemaker: Any, tune: Tune) -> 
     assert start is not None
     conf = RunConf.from_conf(CONF)
     request = tuning_request(
-        "cats-2", conf=conf, settings=DEPLOYMENT, dataset=dataset, run=Run("d", "r"), warm_start=start
+        "cats-2", conf=conf, settings=INSTALLATION, dataset=dataset, run=Run("d", "r"), warm_start=start
     )
     sagemaker.create_hyper_parameter_tuning_job(**request)
     said = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="cats-2")

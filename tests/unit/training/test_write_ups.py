@@ -23,7 +23,7 @@ from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, eventually, f
 
 EXAMPLES = {path.stem: path for path in (ROOT / "docs" / "examples").glob("*.json")}
 CLASSIFIER = ROOT / "tests/support/scripted_classifier.py"
-DEPLOYMENT = settings(data_bucket=BUCKET, output_bucket=BUCKET, region="us-east-1")
+INSTALLATION = settings(data_bucket=BUCKET, output_bucket=BUCKET, region="us-east-1")
 RUN = Run("image_classification", "manual__2026-01-02")
 TUNED = sorted(name for name, path in EXAMPLES.items() if "tuning" in json.loads(path.read_text(encoding="utf-8")))
 
@@ -99,7 +99,7 @@ def tuned(aws: RunningLocalAws, request: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_the_base_job_of_an_example_runs_and_its_model_goes_on(aws: RunningLocalAws, name: str) -> None:
     conf = example(name)
-    given: dict[str, Any] = {"conf": conf, "settings": DEPLOYMENT, "dataset": version(aws, conf), "run": RUN}
+    given: dict[str, Any] = {"conf": conf, "settings": INSTALLATION, "dataset": version(aws, conf), "run": RUN}
 
     base = trained(aws, training_request(f"{name}-base", **given))
 
@@ -117,7 +117,7 @@ def test_the_base_job_of_an_example_runs_and_its_model_goes_on(aws: RunningLocal
 @pytest.mark.parametrize("name", TUNED)
 def test_the_tuning_job_of_an_example_runs_within_its_budget(aws: RunningLocalAws, name: str) -> None:
     conf = example(name)
-    given: dict[str, Any] = {"conf": conf, "settings": DEPLOYMENT, "dataset": version(aws, conf), "run": RUN}
+    given: dict[str, Any] = {"conf": conf, "settings": INSTALLATION, "dataset": version(aws, conf), "run": RUN}
 
     described = tuned(aws, tuning_request(f"{name[:20]}-tune", **given))
 
@@ -150,7 +150,7 @@ def test_every_strategy_and_scaling_searches_every_type_of_range(
             "tuning.ranges": ranges,
         }
     )
-    given: dict[str, Any] = {"conf": conf, "settings": DEPLOYMENT, "dataset": version(aws, conf), "run": RUN}
+    given: dict[str, Any] = {"conf": conf, "settings": INSTALLATION, "dataset": version(aws, conf), "run": RUN}
 
     described = tuned(aws, tuning_request(f"{strategy}-{scaling}", **given))
 
@@ -165,7 +165,7 @@ def test_every_strategy_and_scaling_searches_every_type_of_range(
 
 def test_cats_and_dogs_go_on_from_the_tuned_model_with_other_epochs_rate_and_batch(aws: RunningLocalAws) -> None:
     conf = example("cats-and-dogs")
-    given: dict[str, Any] = {"conf": conf, "settings": DEPLOYMENT, "dataset": version(aws, conf), "run": RUN}
+    given: dict[str, Any] = {"conf": conf, "settings": INSTALLATION, "dataset": version(aws, conf), "run": RUN}
     described = tuned(aws, tuning_request("pets-tune-then-on", **given))
     jobs = tuned_jobs(aws.client("sagemaker"), described)
 
@@ -190,7 +190,7 @@ def test_dog_breeds_are_tuned_and_then_trained_with_the_best_for_real(training_a
         tuning={"max_jobs": 2, "epochs": 1, "ranges": ranges, "seed": 1},
     )
     dataset = version(training_aws, conf, train=64, validation=32)
-    given: dict[str, Any] = {"conf": conf, "settings": DEPLOYMENT, "dataset": dataset, "run": RUN}
+    given: dict[str, Any] = {"conf": conf, "settings": INSTALLATION, "dataset": dataset, "run": RUN}
     request = tuning_request("dogs-tune", **given)
     request["TrainingJobDefinition"]["Environment"] = {"OMP_NUM_THREADS": "1"}
 

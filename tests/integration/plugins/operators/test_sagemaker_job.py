@@ -416,7 +416,7 @@ def test_a_retried_transform_task_attaches_to_its_running_job(sagemaker: Any, co
     assert created == [name]
 
 
-def test_a_job_of_another_deployment_is_neither_taken_nor_stopped(
+def test_a_job_of_another_installation_is_neither_taken_nor_stopped(
     aws: RunningLocalAws, sagemaker: Any, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = deferred(make_operator(seconds="60", save_on_sigterm="1"), context()).trigger.serialize()[1]["name"]
