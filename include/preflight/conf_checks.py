@@ -6,14 +6,13 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from include.problems import Problem
+from include.run_conf.hyperparameters import BY_NAME, algorithm_default
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS
-from include.training.job_hyperparameters import READ_BY
 
 if TYPE_CHECKING:
     from include.run_conf import RunConf
 
 
-DEFAULT_OPTIMIZER = "sgd"
 WORDS = {1: "one channel", 3: "three channels"}
 
 
@@ -29,14 +28,14 @@ def ignored_notes(conf: RunConf) -> Iterator[str]:
             yield from _unread(f"{TRIALS}.{number}.hyperparameters", base | changed)
     if training.mode != "train":
         ranges = conf.tuning.ranges
-        given = ranges.get("optimizer", [base.get("optimizer", DEFAULT_OPTIMIZER)])
+        given = ranges.get("optimizer", [base.get("optimizer", algorithm_default("optimizer"))])
         optimizers = [str(choice) for choice in given] if isinstance(given, list) else []
         for name in ranges:
             if optimizers and not _is_read(name, optimizers):
                 yield f"tuning.ranges.{name} is searched in vain: {_why(name, optimizers)}"
     if conf.incremental.enabled:
         changed = conf.incremental.hyperparameters.as_strings()
-        if "optimizer" in changed or changed.keys() & READ_BY.keys():
+        if "optimizer" in changed or any(BY_NAME[name].read_by for name in changed):
             yield from _unread("incremental.hyperparameters", base | changed)
 
 
@@ -68,15 +67,15 @@ def channels_meet(field: str, shape: str, color: int, *, whose: str = "") -> Ite
 
 
 def _unread(field: str, hyperparameters: Mapping[str, str]) -> Iterator[str]:
-    optimizers = [hyperparameters.get("optimizer", DEFAULT_OPTIMIZER)]
+    optimizers = [hyperparameters.get("optimizer", algorithm_default("optimizer"))]
     for name, value in hyperparameters.items():
         if not _is_read(name, optimizers):
             yield f"{field}.{name} = {value} has no effect: {_why(name, optimizers)}"
 
 
 def _is_read(name: str, optimizers: Collection[str]) -> bool:
-    return name not in READ_BY or any(optimizer in READ_BY[name] for optimizer in optimizers)
+    return name not in BY_NAME or any(BY_NAME[name].is_read_by(optimizer) for optimizer in optimizers)
 
 
 def _why(name: str, optimizers: Collection[str]) -> str:
-    return f"it is for {' and '.join(READ_BY[name])}, the optimizer is {' or '.join(optimizers)}"
+    return f"it is for {' and '.join(BY_NAME[name].read_by)}, the optimizer is {' or '.join(optimizers)}"

@@ -9,7 +9,7 @@ from include.evaluation.prediction import LARGEST_BODY
 from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE
 from include.preflight.conf_checks import channels_meet
 from include.problems import Problem
-from include.run_conf.hyperparameters import Range
+from include.run_conf.hyperparameters import Range, algorithm_default
 from include.run_conf.rules import HYPERPARAMETERS
 from include.run_conf.section import as_far_as_known
 from include.training.best_model import label_set_fingerprint
@@ -86,7 +86,7 @@ def _class_problems(dataset: DatasetVersion) -> Iterator[Problem]:
 
 
 def _image_problems(dataset: DatasetVersion, network: Mapping[str, str], parent: BestModel | None) -> Iterator[Problem]:
-    shape = network.get("image_shape", "3,224,224")
+    shape = network.get("image_shape", algorithm_default("image_shape"))
     _, height, width = (int(part) for part in shape.split(","))
     small = list(_sides_below(dataset, height, width))
     if small:
@@ -133,7 +133,7 @@ def _resize_that_fits(dataset: DatasetVersion, height: int, width: int) -> int:
 def _channel_problems(
     dataset: DatasetVersion, network: Mapping[str, str], parent: BestModel | None
 ) -> Iterator[Problem]:
-    shape, color = network.get("image_shape", "3,224,224"), dataset.packing.color
+    shape, color = network.get("image_shape", algorithm_default("image_shape")), dataset.packing.color
     if dataset.packing.pass_through or (parent and color):
         return  # a reader makes one channel of three: what learned from such images is trained further on them
     whose = f" of {parent.job}" if parent else ""
@@ -182,11 +182,12 @@ def _batch_problems(conf: RunConf, dataset: DatasetVersion, parent: BestModel | 
 
 
 def _batches(conf: RunConf, parent: BestModel | None) -> Iterator[tuple[str, int]]:
-    base = int(parent.hyperparameters.get("mini_batch_size", 32)) if parent else None
+    default = algorithm_default("mini_batch_size")
+    base = int(parent.hyperparameters.get("mini_batch_size", default)) if parent else None
     mode = conf.training.mode
     span: Any = conf.tuning.ranges.get("mini_batch_size") if mode != "train" else None
     if parent is None and not (span and mode in ("tune", "tune_then_train")):
-        base = conf.training.hyperparameters.mini_batch_size or 32
+        base = conf.training.hyperparameters.mini_batch_size or int(default)
         yield f"{HYPERPARAMETERS}.mini_batch_size", base
     if parent is None and span:
         largest = span.max if isinstance(span, Range) else max(float(value) for value in span)
@@ -194,7 +195,7 @@ def _batches(conf: RunConf, parent: BestModel | None) -> Iterator[tuple[str, int
     if conf.incremental.enabled:
         change = conf.incremental.hyperparameters.mini_batch_size
         if change or parent:
-            yield f"{INCREMENTAL}.mini_batch_size", change or base or 32
+            yield f"{INCREMENTAL}.mini_batch_size", change or base or int(default)
 
 
 def _parent_problems(dataset: DatasetVersion, parent: BestModel) -> Iterator[Problem]:

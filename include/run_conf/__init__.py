@@ -8,21 +8,18 @@ from typing import Any, Self
 from include.problems import Problem, ProblemsError
 from include.run_conf.dataset import DatasetConf, PackingConf, SplitConf
 from include.run_conf.fields import FormField, form_fields
-from include.run_conf.hyperparameters import (
-    Choices,
-    Hyperparameters,
-    IncrementalHyperparameters,
-    Range,
-    SharedHyperparameters,
-)
+from include.run_conf.hyperparameters import Choices, Range
 from include.run_conf.reading import Reading
 from include.run_conf.rules import contradictions
 from include.run_conf.sections import (
     EndpointConf,
+    Hyperparameters,
     IncrementalConf,
+    IncrementalHyperparameters,
     PromotionConf,
     ResourcesConf,
     RunSections,
+    SharedHyperparameters,
     TrainingConf,
     TrialConf,
 )

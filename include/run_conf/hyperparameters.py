@@ -1,230 +1,32 @@
-"""The hyperparameters of SageMaker's image classification, with the ranges AWS documents.
+"""The hyperparameters of SageMaker's image classification, a row for each: whoever adds one adds a row.
 
-Source: the SageMaker developer guide, "Image Classification Hyperparameters" and "Tune an Image Classification Model".
-`num_classes`, `num_training_samples` and `multi_label` are missing on purpose: they follow from the dataset version.
+From the rows follow the fields of the run conf and of the trigger form, what is accepted, the reference page, the
+names in use elsewhere, which optimizer ignores what, and the ranges of a tuning job. `num_classes`,
+`num_training_samples` and `multi_label` are missing on purpose: they follow from the dataset version.
+
+Source: the SageMaker developer guide, "Image Classification Hyperparameters", "Tune an Image Classification Model" and
+"Incremental Training".
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-
-from include.run_conf.section import Known
 
 SMALL_IMAGE_LAYERS = (20, 32, 44, 56, 110)
 IMAGENET_LAYERS = (18, 34, 50, 101, 152, 200)
 SMALL_IMAGE_SIDE = 28
-IMAGE_SHAPE_PATTERN = r"^[1-9][0-9]{0,4}(,[1-9][0-9]{0,4}){2}$"
+OPTIMIZERS = ("sgd", "adam", "rmsprop", "nag")
 COMMA_SEPARATED: dict[str, JsonValue] = {"comma_separated": True}
 
-NumLayers = Literal[18, 20, 32, 34, 44, 50, 56, 101, 110, 152, 200]
-Optimizer = Literal["sgd", "adam", "rmsprop", "nag"]
-Switch = Literal[0, 1]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class SharedHyperparameters(Known):
-    """What an incremental training may change against its base job; a field left empty is not sent."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False)
-
-    epochs: Count | None = Field(None, title="Epochs", description="Passes over the training records.")
-    mini_batch_size: Count | None = Field(
-        None,
-        title="Mini batch size",
-        description="Images per step, split over the GPUs of a machine. Neither channel may hold fewer records.",
-    )
-    learning_rate: Fraction | None = Field(
-        None,
-        examples=[0.1, 0.01, 0.001],
-        title="Learning rate",
-        description="Initial learning rate. The algorithm's default is `0.1`.",
-    )
-    optimizer: Optimizer | None = Field(
-        None, title="Optimizer", description="How weights are updated. The algorithm's default is `sgd`."
-    )
-    momentum: Fraction | None = Field(
-        None, examples=[0.9], title="Momentum", description="For `sgd` and `nag`. The algorithm's default is `0.9`."
-    )
-    weight_decay: Fraction | None = Field(
-        None,
-        examples=[0.0001],
-        title="Weight decay",
-        description="For `sgd` and `nag`. The algorithm's default is `0.0001`.",
-    )
-    beta_1: Fraction | None = Field(
-        None,
-        examples=[0.9],
-        title="Beta 1",
-        description="First moment's decay of `adam`. The algorithm's default is `0.9`.",
-    )
-    beta_2: Fraction | None = Field(
-        None,
-        examples=[0.999],
-        title="Beta 2",
-        description="Second moment's decay of `adam`. The algorithm's default is `0.999`.",
-    )
-    eps: Fraction | None = Field(
-        None,
-        examples=[1e-8],
-        title="Epsilon",
-        description="For `adam` and `rmsprop`. The algorithm's default is `1e-8`.",
-    )
-    gamma: Fraction | None = Field(
-        None, examples=[0.9], title="Gamma", description="Decay of `rmsprop`. The algorithm's default is `0.9`."
-    )
-    lr_scheduler_factor: Fraction | None = Field(
-        None,
-        examples=[0.1, 0.5],
-        title="Learning rate factor",
-        description="What the learning rate is multiplied with at each step. The algorithm's default is `0.1`.",
-    )
-    lr_scheduler_step: str | None = Field(
-        None,
-        title="Learning rate steps",
-        description="Epochs at which the rate drops, separated by commas, such as `10,20`.",
-        examples=["10,20"],
-        pattern=r"^[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*$",
-        json_schema_extra=COMMA_SEPARATED,
-    )
-    augmentation_type: Literal["crop", "crop_color", "crop_color_transform"] | None = Field(
-        None,
-        title="Augmentation",
-        description="`crop`: random crop and flip; `crop_color`: also hue, saturation, lightness; "
-        "`crop_color_transform`: also rotation, shear, aspect. Empty: none.",
-    )
-    top_k: int | None = Field(
-        None,
-        examples=[5],
-        ge=2,
-        title="Top k",
-        description="Also report the accuracy among the k most probable classes.",
-    )
-    early_stopping: bool | None = Field(
-        None, title="Early stopping", description="Stop when the validation accuracy no longer rises."
-    )
-    early_stopping_min_epochs: Count | None = Field(
-        None,
-        examples=[10],
-        title="Early stopping: first epochs",
-        description="Epochs before it may stop. Default `10`.",
-    )
-    early_stopping_patience: Count | None = Field(
-        None,
-        examples=[5],
-        title="Early stopping: patience",
-        description="Epochs to wait for an improvement. Default `5`.",
-    )
-    early_stopping_tolerance: Fraction | None = Field(
-        None,
-        examples=[0.0, 0.01],
-        title="Early stopping: tolerance",
-        description="Relative improvement that counts. Default `0.0`.",
-    )
-    checkpoint_frequency: Count | None = Field(
-        None,
-        examples=[1],
-        title="Checkpoint frequency",
-        description="Epochs between saved models, at most `epochs`. Empty: the best validation epoch is saved.",
-    )
-    kv_store: Literal["dist_sync", "dist_async"] | None = Field(
-        None, title="Weight updates", description="Between several machines; needs `resources.instance_count` above 1."
-    )
-    precision_dtype: Literal["float32", "float16"] | None = Field(
-        None, title="Precision", description="`float16` needs a GPU. The algorithm's default is `float32`."
-    )
-    use_weighted_loss: Switch | None = Field(
-        None, title="Weighted loss", description="Weighted cross-entropy, for multi-label datasets only."
-    )
-
-    def as_strings(self) -> dict[str, str]:
-        """The fields that are set, as the API takes them: every value a string."""
-        return {name: as_text(value) for name, value in self.model_dump(exclude_none=True).items()}
-
-
-class NetworkHyperparameters(Known):
-    """What a model is built of; an incremental training takes these from its base job."""
-
-    num_layers: NumLayers = Field(
-        20,
-        title="Layers",
-        description="Depth of the residual network: 20, 32, 44, 56, 110 for images up to 28 pixels high, "
-        "18, 34, 50, 101, 152, 200 above.",
-    )
-    image_shape: str = Field(
-        "3,28,28",
-        title="Image shape",
-        description="Channels, height, width. No packed image may be smaller.",
-        examples=["3,224,224"],
-        pattern=IMAGE_SHAPE_PATTERN,
-        json_schema_extra=COMMA_SEPARATED,
-    )
-    use_pretrained_model: Switch | None = Field(
-        None,
-        title="Start from ImageNet weights",
-        description="`1`: transfer learning, for 18, 34, 50, 101, 152 or 200 layers.",
-    )
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        channels, height, width = (int(part) for part in self.image_shape.split(","))
-        return channels, height, width
-
-
-class Hyperparameters(SharedHyperparameters, NetworkHyperparameters):
-    """The hyperparameters of a base training job."""
-
-    model_config = ConfigDict(title="Training: hyperparameters")
-
-    epochs: Count | None = Field(
-        5, title="Epochs", description="Passes over the training records. Empty: the algorithm's `30`."
-    )
-    mini_batch_size: Count | None = Field(
-        32,
-        title="Mini batch size",
-        description="Images per step, split over the GPUs of a machine. Neither channel may hold fewer records.",
-    )
-
-
-class IncrementalHyperparameters(SharedHyperparameters):
-    """What differs from the base job; the network itself (layers, image shape, classes) is held."""
-
-    model_config = ConfigDict(title="Incremental training: hyperparameters")
-
-    epochs: Count | None = Field(2, title="Epochs", description="Passes over the training records. Empty: as the base.")
-    learning_rate: Fraction | None = Field(
-        0.01, title="Learning rate", description="Smaller than the base job's: it starts where that ended."
-    )
-
-
-class TrialHyperparameters(SharedHyperparameters):
-    """What differs in a trial from the run's hyperparameters; a field left empty is as there."""
-
-    model_config = ConfigDict(title="Trial: hyperparameters")
-
-    num_layers: NumLayers | None = Field(None, title="Layers", description="Depth of the residual network.")
-    image_shape: str | None = Field(
-        None,
-        title="Image shape",
-        description="Channels, height, width.",
-        examples=["3,224,224"],
-        pattern=IMAGE_SHAPE_PATTERN,
-        json_schema_extra=COMMA_SEPARATED,
-    )
-    use_pretrained_model: Switch | None = Field(
-        None, title="Start from ImageNet weights", description="`1`: transfer learning."
-    )
-
-
-def as_text(value: object) -> str:
-    """A hyperparameter as AWS writes it: `True`, `0.001`, `3,28,28`."""
-    return repr(value) if isinstance(value, float) else str(value)
-
-
+Value = str | int | float
+Choices = list[Value]
+"""Values to choose from, as one writes them in the conf."""
 ScalingType = Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"]
+Job = Literal["base", "incremental", "trial"]
+"""Whose hyperparameters a section of the run conf holds: a job from scratch, one that trains further, a trial."""
 
 
 class Range(BaseModel):
@@ -237,21 +39,352 @@ class Range(BaseModel):
     scaling: ScalingType = Field("Auto", description="Scale on which values are drawn.")
 
 
-Choices = list[str | int | float]
-"""Values to choose from, as one writes them in the conf."""
+@dataclass(frozen=True)
+class Values:
+    """The values that a hyperparameter takes: some choices, or all of a type between bounds, or of a pattern."""
 
-INTEGER_HYPERPARAMETERS = frozenset({"mini_batch_size"})
-CATEGORICAL_HYPERPARAMETERS = frozenset({"optimizer"})
+    type: type[Value]
+    least: int | None = None
+    most: int | None = None
+    choices: tuple[Value, ...] = ()
+    pattern: str | None = None
 
-DOCUMENTED_RANGES: dict[str, Range] = {
-    "beta_1": Range(min=1e-6, max=0.999),
-    "beta_2": Range(min=1e-6, max=0.999),
-    "eps": Range(min=1e-8, max=1.0),
-    "gamma": Range(min=1e-8, max=0.999),
-    "learning_rate": Range(min=1e-6, max=0.5),
-    "mini_batch_size": Range(min=8, max=512),
-    "momentum": Range(min=0.0, max=0.999),
-    "weight_decay": Range(min=0.0, max=0.999),
-}
-DOCUMENTED_CHOICES: dict[str, Choices] = {"optimizer": ["sgd", "adam", "rmsprop", "nag"]}
-TUNABLE = frozenset(DOCUMENTED_RANGES) | frozenset(DOCUMENTED_CHOICES)
+    @property
+    def annotation(self) -> Any:
+        """The values as pydantic checks them."""
+        if self.choices:
+            return Literal.__getitem__(self.choices)
+        return Annotated[self.type, Field(ge=self.least, le=self.most, pattern=self.pattern)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How one section of the run conf asks for a hyperparameter.
+
+    `default` is what a conf that does not name it means, None for nothing, which is not sent; `description` and
+    `examples` stand in the place of the row's; without `may_be_empty` there is always a value.
+    """
+
+    default: Value | None = None
+    description: str = ""
+    examples: tuple[Value, ...] | None = None
+    may_be_empty: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameter:
+    """A hyperparameter: what a person may ask for, and what the algorithm and a tuning job do with it.
+
+    `default` is what the algorithm does without it, `read_by` are the optimizers that read it if others ignore it; in
+    a description `{default}` and `{optimizers}` stand for these. An incremental training has its own value (`asked`),
+    its base job's (`held`), or none (`dropped`).
+    """
+
+    name: str
+    title: str
+    description: str
+    values: Values
+    comma_separated: bool = False
+    examples: tuple[Value, ...] = ()
+    default: Value | None = None
+    read_by: tuple[str, ...] = ()
+    tuned: Range | Choices | None = None
+    """What a tuning job may vary, and does unless the run conf says otherwise; None for what cannot be tuned."""
+    incremental_training: Literal["asked", "held", "dropped"] = "asked"
+    base: Asked = Asked()
+    incremental: Asked = Asked()
+    trial: Asked = Asked()
+    other_names: str = ""
+    """What it is called in Keras, PyTorch, timm, Hugging Face, fastai, Ultralytics."""
+
+    def asked_by(self, job: Job) -> Asked | None:
+        """How the section of a kind of job asks for it; None if it does not."""
+        if job == "incremental":
+            return self.incremental if self.incremental_training == "asked" else None
+        return self.base if job == "base" else self.trial
+
+    def is_read_by(self, optimizer: str) -> bool:
+        """Whether it changes anything with an optimizer."""
+        return not self.read_by or optimizer in self.read_by
+
+    def field(self, asked: Asked) -> tuple[Any, Any]:
+        """The annotation of a section's field, and what pydantic knows of it."""
+        annotation = self.values.annotation
+        examples = self.examples if asked.examples is None else asked.examples
+        optimizers = " and ".join(f"`{optimizer}`" for optimizer in self.read_by)
+        default = str(self.default).replace("e-0", "e-")
+        info = Field(
+            asked.default,
+            title=self.title,
+            description=(asked.description or self.description).format(default=default, optimizers=optimizers),
+            examples=[*examples] or None,
+            json_schema_extra=COMMA_SEPARATED if self.comma_separated else None,
+        )
+        return annotation | None if asked.may_be_empty else annotation, info
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+FRACTION = Values(float, least=0, most=1)
+COUNT = Values(int, least=1)
+SWITCH = Values(int, choices=(0, 1))
+
+TABLE: tuple[Hyperparameter, ...] = (
+    Hyperparameter(
+        name="num_layers",
+        title="Layers",
+        description=f"Depth of the residual network: {_listed(SMALL_IMAGE_LAYERS)} for images up to {SMALL_IMAGE_SIDE} "
+        f"pixels high, {_listed(IMAGENET_LAYERS)} above.",
+        values=Values(int, choices=tuple(sorted(SMALL_IMAGE_LAYERS + IMAGENET_LAYERS))),
+        default=152,
+        incremental_training="held",
+        base=Asked(20, may_be_empty=False),
+        trial=Asked(description="Depth of the residual network."),
+        other_names="layers n_layers depth resnet_depth resnet model_depth network_depth layer_count",
+    ),
+    Hyperparameter(
+        name="image_shape",
+        title="Image shape",
+        description="Channels, height, width. No packed image may be smaller.",
+        values=Values(str, pattern=r"^[1-9][0-9]{0,4}(,[1-9][0-9]{0,4}){2}$"),
+        comma_separated=True,
+        examples=("3,224,224",),
+        default="3,224,224",
+        incremental_training="held",
+        base=Asked("3,28,28", may_be_empty=False),
+        trial=Asked(description="Channels, height, width."),
+        other_names="image_size img_size imgsz im_size input_shape input_size img_shape target_size data_shape shape "
+        "resolution image_dim image_dimensions",
+    ),
+    Hyperparameter(
+        name="use_pretrained_model",
+        title="Start from ImageNet weights",
+        description=f"`1`: transfer learning, for {_listed(IMAGENET_LAYERS[:-1])} or {IMAGENET_LAYERS[-1]} layers.",
+        values=SWITCH,
+        default=0,
+        incremental_training="dropped",
+        trial=Asked(description="`1`: transfer learning."),
+        other_names="pretrained use_pretrained imagenet weights pretrained_weights transfer_learning use_imagenet "
+        "fine_tune",
+    ),
+    Hyperparameter(
+        name="epochs",
+        title="Epochs",
+        description="Passes over the training records.",
+        values=COUNT,
+        default=30,
+        base=Asked(5, "Passes over the training records. Empty: the algorithm's `{default}`."),
+        incremental=Asked(2, "Passes over the training records. Empty: as the base."),
+        other_names="epoch n_epochs num_epochs n_epoch nb_epoch max_epochs num_train_epochs number_of_epochs "
+        "training_epochs passes",
+    ),
+    Hyperparameter(
+        name="mini_batch_size",
+        title="Mini batch size",
+        description="Images per step, split over the GPUs of a machine. Neither channel may hold fewer records.",
+        values=COUNT,
+        default=32,
+        tuned=Range(min=8, max=512),
+        base=Asked(32),
+        other_names="batch_size batch bs batchsz train_batch_size per_device_train_batch_size minibatch "
+        "images_per_batch",
+    ),
+    Hyperparameter(
+        name="learning_rate",
+        title="Learning rate",
+        description="Initial learning rate. The algorithm's default is `{default}`.",
+        values=FRACTION,
+        examples=(0.1, 0.01, 0.001),
+        default=0.1,
+        tuned=Range(min=1e-6, max=0.5),
+        incremental=Asked(0.01, "Smaller than the base job's: it starts where that ended.", examples=()),
+        other_names="lr lr0 base_lr init_lr initial_lr learn_rate initial_learning_rate eta alpha step_size",
+    ),
+    Hyperparameter(
+        name="optimizer",
+        title="Optimizer",
+        description="How weights are updated. The algorithm's default is `{default}`.",
+        values=Values(str, choices=OPTIMIZERS),
+        default="sgd",
+        tuned=[*OPTIMIZERS],
+        other_names="opt optim optimiser optimizer_type optimizer_name solver",
+    ),
+    Hyperparameter(
+        name="momentum",
+        title="Momentum",
+        description="For {optimizers}. The algorithm's default is `{default}`.",
+        values=FRACTION,
+        examples=(0.9,),
+        default=0.9,
+        read_by=("sgd", "nag"),
+        tuned=Range(min=0.0, max=0.999),
+        other_names="mom sgd_momentum",
+    ),
+    Hyperparameter(
+        name="weight_decay",
+        title="Weight decay",
+        description="For {optimizers}. The algorithm's default is `{default}`.",
+        values=FRACTION,
+        examples=(0.0001,),
+        default=0.0001,
+        read_by=("sgd", "nag"),
+        tuned=Range(min=0.0, max=0.999),
+        other_names="wd decay l2 l2_regularization l2_reg weight_decay_rate",
+    ),
+    Hyperparameter(
+        name="beta_1",
+        title="Beta 1",
+        description="First moment's decay of {optimizers}. The algorithm's default is `{default}`.",
+        values=FRACTION,
+        examples=(0.9,),
+        default=0.9,
+        read_by=("adam",),
+        tuned=Range(min=1e-6, max=0.999),
+        other_names="beta1 adam_beta1 adam_beta_1",
+    ),
+    Hyperparameter(
+        name="beta_2",
+        title="Beta 2",
+        description="Second moment's decay of {optimizers}. The algorithm's default is `{default}`.",
+        values=FRACTION,
+        examples=(0.999,),
+        default=0.999,
+        read_by=("adam",),
+        tuned=Range(min=1e-6, max=0.999),
+        other_names="beta2 adam_beta2 adam_beta_2",
+    ),
+    Hyperparameter(
+        name="eps",
+        title="Epsilon",
+        description="For {optimizers}. The algorithm's default is `{default}`.",
+        values=FRACTION,
+        examples=(1e-8,),
+        default=1e-8,
+        read_by=("adam", "rmsprop"),
+        tuned=Range(min=1e-8, max=1.0),
+        other_names="epsilon adam_epsilon adam_eps",
+    ),
+    Hyperparameter(
+        name="gamma",
+        title="Gamma",
+        description="Decay of {optimizers}. The algorithm's default is `{default}`.",
+        values=FRACTION,
+        examples=(0.9,),
+        default=0.9,
+        read_by=("rmsprop",),
+        tuned=Range(min=1e-8, max=0.999),
+        other_names="rho rmsprop_decay",
+    ),
+    Hyperparameter(
+        name="lr_scheduler_factor",
+        title="Learning rate factor",
+        description="What the learning rate is multiplied with at each step. The algorithm's default is `{default}`.",
+        values=FRACTION,
+        examples=(0.1, 0.5),
+        default=0.1,
+        other_names="lr_factor lr_decay lr_decay_rate lr_gamma step_gamma decay_rate factor",
+    ),
+    Hyperparameter(
+        name="lr_scheduler_step",
+        title="Learning rate steps",
+        description="Epochs at which the rate drops, separated by commas, such as `10,20`.",
+        values=Values(str, pattern=r"^[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*$"),
+        comma_separated=True,
+        examples=("10,20",),
+        other_names="lr_step lr_steps lr_step_epochs milestones lr_milestones decay_steps steps",
+    ),
+    Hyperparameter(
+        name="augmentation_type",
+        title="Augmentation",
+        description="`crop`: random crop and flip; `crop_color`: also hue, saturation, lightness; "
+        "`crop_color_transform`: also rotation, shear, aspect. Empty: none.",
+        values=Values(str, choices=("crop", "crop_color", "crop_color_transform")),
+        other_names="augmentation augment data_augmentation augmentations augmix aug",
+    ),
+    Hyperparameter(
+        name="top_k",
+        title="Top k",
+        description="Also report the accuracy among the k most probable classes.",
+        values=Values(int, least=2),
+        examples=(5,),
+        other_names="topk k top5",
+    ),
+    Hyperparameter(
+        name="early_stopping",
+        title="Early stopping",
+        description="Stop when the validation accuracy no longer rises.",
+        values=Values(bool),
+        default=False,
+        other_names="early_stop early_stopping_enabled",
+    ),
+    Hyperparameter(
+        name="early_stopping_min_epochs",
+        title="Early stopping: first epochs",
+        description="Epochs before it may stop. Default `{default}`.",
+        values=COUNT,
+        examples=(10,),
+        default=10,
+    ),
+    Hyperparameter(
+        name="early_stopping_patience",
+        title="Early stopping: patience",
+        description="Epochs to wait for an improvement. Default `{default}`.",
+        values=COUNT,
+        examples=(5,),
+        default=5,
+        other_names="patience early_stop_patience es_patience n_iter_no_change",
+    ),
+    Hyperparameter(
+        name="early_stopping_tolerance",
+        title="Early stopping: tolerance",
+        description="Relative improvement that counts. Default `{default}`.",
+        values=FRACTION,
+        examples=(0.0, 0.01),
+        default=0.0,
+        other_names="min_delta tol tolerance early_stop_tolerance",
+    ),
+    Hyperparameter(
+        name="checkpoint_frequency",
+        title="Checkpoint frequency",
+        description="Epochs between saved models, at most `epochs`. Empty: the best validation epoch is saved.",
+        values=COUNT,
+        examples=(1,),
+        other_names="checkpoint_freq save_freq save_period save_every checkpoint_every checkpoint_interval",
+    ),
+    Hyperparameter(
+        name="kv_store",
+        title="Weight updates",
+        description="Between several machines; needs `resources.instance_count` above 1.",
+        values=Values(str, choices=("dist_sync", "dist_async")),
+    ),
+    Hyperparameter(
+        name="precision_dtype",
+        title="Precision",
+        description="`float16` needs a GPU. The algorithm's default is `{default}`.",
+        values=Values(str, choices=("float32", "float16")),
+        default="float32",
+        other_names="precision dtype fp16 amp mixed_precision half",
+    ),
+    Hyperparameter(
+        name="use_weighted_loss",
+        title="Weighted loss",
+        description="Weighted cross-entropy, for multi-label datasets only.",
+        values=SWITCH,
+        default=0,
+        other_names="weighted_loss class_weight class_weights pos_weight",
+    ),
+)
+BY_NAME = {row.name: row for row in TABLE}
+TUNABLE = {row.name: row for row in sorted(TABLE, key=lambda row: row.name) if row.tuned is not None}
+
+
+def algorithm_default(name: str) -> str:
+    """What the algorithm does if a hyperparameter is not sent, as the API writes it."""
+    return as_text(BY_NAME[name].default)
+
+
+def as_text(value: object) -> str:
+    """A hyperparameter as AWS writes it: `True`, `0.001`, `3,28,28`."""
+    return repr(value) if isinstance(value, float) else str(value)

@@ -7,39 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from include.problems import LONGEST_NAME, nearest
+from include.run_conf.hyperparameters import TABLE
 
 if TYPE_CHECKING:
     from include.run_conf.fields import ConfField
 
 FIELDS_BY_OTHER_NAMES: Mapping[str, str] = {
-    # Keras, PyTorch, timm, Hugging Face, fastai, Ultralytics
-    "learning_rate": "lr lr0 base_lr init_lr initial_lr learn_rate initial_learning_rate eta alpha step_size",
-    "mini_batch_size": "batch_size batch bs batchsz train_batch_size per_device_train_batch_size minibatch "
-    "images_per_batch",
-    "epochs": "epoch n_epochs num_epochs n_epoch nb_epoch max_epochs num_train_epochs number_of_epochs "
-    "training_epochs passes",
-    "image_shape": "image_size img_size imgsz im_size input_shape input_size img_shape target_size data_shape shape "
-    "resolution image_dim image_dimensions",
-    "num_layers": "layers n_layers depth resnet_depth resnet model_depth network_depth layer_count",
-    "weight_decay": "wd decay l2 l2_regularization l2_reg weight_decay_rate",
-    "optimizer": "opt optim optimiser optimizer_type optimizer_name solver",
-    "momentum": "mom sgd_momentum",
-    "beta_1": "beta1 adam_beta1 adam_beta_1",
-    "beta_2": "beta2 adam_beta2 adam_beta_2",
-    "eps": "epsilon adam_epsilon adam_eps",
-    "gamma": "rho rmsprop_decay",
-    "use_pretrained_model": "pretrained use_pretrained imagenet weights pretrained_weights transfer_learning "
-    "use_imagenet fine_tune",
-    "lr_scheduler_factor": "lr_factor lr_decay lr_decay_rate lr_gamma step_gamma decay_rate factor",
-    "lr_scheduler_step": "lr_step lr_steps lr_step_epochs milestones lr_milestones decay_steps steps",
-    "augmentation_type": "augmentation augment data_augmentation augmentations augmix aug",
-    "early_stopping_patience": "patience early_stop_patience es_patience n_iter_no_change",
-    "early_stopping_tolerance": "min_delta tol tolerance early_stop_tolerance",
-    "early_stopping": "early_stop early_stopping_enabled",
-    "checkpoint_frequency": "checkpoint_freq save_freq save_period save_every checkpoint_every checkpoint_interval",
-    "precision_dtype": "precision dtype fp16 amp mixed_precision half",
-    "use_weighted_loss": "weighted_loss class_weight class_weights pos_weight",
-    "top_k": "topk k top5",
+    **{row.name: row.other_names for row in TABLE},
     # SageMaker's SDK, API and command line
     "resources.instance_type": "instance machine machine_type train_instance_type training_instance_type "
     "training_instance ec2_instance_type vm_type gpu_type node_type",

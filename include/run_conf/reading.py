@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from include.problems import Problem, did_you_mean
 from include.run_conf.fields import ConfField, known_fields, section_names
+from include.run_conf.hyperparameters import TABLE
 from include.run_conf.meaning import is_derived, meant_field, meant_value
 
 DERIVED_FIELDS = {
@@ -23,7 +24,9 @@ DERIVED_FIELDS = {
     "hyperparameters.multi_label": "the dataset version",
 }
 HELD_FIELDS = {
-    f"incremental.hyperparameters.{name}": f"training.hyperparameters.{name}" for name in ("num_layers", "image_shape")
+    f"incremental.hyperparameters.{row.name}": f"training.hyperparameters.{row.name}"
+    for row in TABLE
+    if row.incremental_training == "held"
 }
 MOST_NAMED = 12
 """Fields of a section that a remedy lists."""

@@ -8,7 +8,6 @@ the hyperparameter tuning strategies"; API reference of CreateTrainingJob and Cr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator
 
 from include.problems import Problem, did_you_mean
@@ -24,21 +23,17 @@ from include.run_conf.dataset_rules import (
     splits_come_from_one_place,
 )
 from include.run_conf.hyperparameters import (
-    CATEGORICAL_HYPERPARAMETERS,
-    DOCUMENTED_CHOICES,
-    DOCUMENTED_RANGES,
     IMAGENET_LAYERS,
     SMALL_IMAGE_LAYERS,
     SMALL_IMAGE_SIDE,
     TUNABLE,
     Choices,
-    Hyperparameters,
     Range,
-    SharedHyperparameters,
+    algorithm_default,
 )
 from include.run_conf.meaning import meant_field
 from include.run_conf.section import as_far_as_known, concerns
-from include.run_conf.sections import RunSections
+from include.run_conf.sections import Hyperparameters, RunSections, SharedHyperparameters
 from include.run_conf.tuning import LATEST
 
 Rule = Callable[[RunSections], Iterator[Problem]]
@@ -124,10 +119,11 @@ def colours_are_there(conf: RunSections) -> Iterator[Problem]:
 def epochs_cover_the_schedule(conf: RunSections) -> Iterator[Problem]:
     """Checkpoints and learning rate steps lie within the epochs of their job."""
     base = conf.training.hyperparameters
-    yield from _within_epochs(HYPERPARAMETERS, base.epochs or 30, base.checkpoint_frequency, base.lr_scheduler_step)
+    epochs = base.epochs or int(algorithm_default("epochs"))
+    yield from _within_epochs(HYPERPARAMETERS, epochs, base.checkpoint_frequency, base.lr_scheduler_step)
     if conf.incremental.enabled:
         change = conf.incremental.hyperparameters
-        epochs = change.epochs or base.epochs or 30
+        epochs = change.epochs or epochs
         frequency = change.checkpoint_frequency
         yield from _within_epochs("incremental.hyperparameters", epochs, frequency, change.lr_scheduler_step)
 
@@ -258,7 +254,7 @@ def _grid(conf: RunSections) -> Iterator[Problem]:
     for name, span in ranges.items():
         if isinstance(span, Range):
             yield Problem(field=f"tuning.ranges.{name}", value=_shown(span), remedy="Grid needs a list of values here")
-    combinations = math.prod(len(span) for span in ranges.values() if not isinstance(span, Range))
+    combinations = conf.tuning.combinations
     if combinations > 750:
         yield Problem(field="tuning.ranges", value=f"{combinations} combinations", remedy="Grid runs at most 750 jobs")
 
@@ -276,23 +272,20 @@ def _range(name: str, span: Range | Choices) -> Iterator[Problem]:
 
 
 def _numeric_range(field: str, name: str, span: Range) -> Iterator[Problem]:
-    if name in CATEGORICAL_HYPERPARAMETERS:
-        yield Problem(
-            field=field,
-            value=_shown(span),
-            remedy=f"is a choice: list some of {', '.join(map(str, DOCUMENTED_CHOICES[name]))}",
-        )
+    limits, whole = TUNABLE[name].tuned, TUNABLE[name].values.type is int
+    if not isinstance(limits, Range):
+        remedy = f"is a choice: list some of {_listed(limits or ())}"
+        yield Problem(field=field, value=_shown(span), remedy=remedy)
         return
-    limits = DOCUMENTED_RANGES[name]
     if span.min >= span.max:
         yield Problem(field=field, value=_shown(span), remedy="min must be below max")
     elif span.min < min(limits.min, 1e-8) or span.max > limits.max:
         yield Problem(field=field, value=_shown(span), remedy=f"must lie within {limits.min:g} to {limits.max:g}")
-    if name == "mini_batch_size" and not (span.min.is_integer() and span.max.is_integer()):
+    if whole and not (span.min.is_integer() and span.max.is_integer()):
         yield Problem(field=field, value=_shown(span), remedy="needs whole numbers")
     if span.scaling == "Logarithmic" and span.min <= 0:
         yield Problem(field=field, value=_shown(span), remedy="Logarithmic scaling needs a min above 0")
-    if span.scaling == "ReverseLogarithmic" and (name == "mini_batch_size" or span.max >= 1):
+    if span.scaling == "ReverseLogarithmic" and (whole or span.max >= 1):
         remedy = "ReverseLogarithmic scaling is for continuous values of at least 0 and below 1"
         yield Problem(field=field, value=_shown(span), remedy=remedy)
 

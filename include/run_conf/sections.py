@@ -2,17 +2,93 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue, create_model
 
 from include.run_conf.dataset import DatasetConf
-from include.run_conf.hyperparameters import Hyperparameters, IncrementalHyperparameters, TrialHyperparameters
-from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Section
+from include.run_conf.hyperparameters import TABLE, Job, as_text
+from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Known, Section
 from include.run_conf.tuning import TuningConf
 
 GPU_FAMILIES: dict[str, JsonValue] = {"made_of": "of the families p2, p3, p3dn, g4dn or g5"}
 TWENTY_EIGHT_DAYS = 28 * 24 * 3600
+
+Model = TypeVar("Model", bound="type[SharedHyperparameters]")
+
+
+class SharedHyperparameters(Known):
+    """The hyperparameters of any kind of job; a field left empty is not sent.
+
+    Every row that the section asks for is a field. Those that code reads by name stand here for the type checker.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False)
+
+    if TYPE_CHECKING:
+        epochs: int | None = None
+        mini_batch_size: int | None = None
+        optimizer: str | None = None
+        lr_scheduler_step: str | None = None
+        augmentation_type: str | None = None
+        top_k: int | None = None
+        checkpoint_frequency: int | None = None
+        kv_store: str | None = None
+        use_weighted_loss: int | None = None
+
+    def as_strings(self) -> dict[str, str]:
+        """The fields that are set, as the API takes them: every value a string."""
+        return {name: as_text(value) for name, value in self.model_dump(exclude_none=True).items()}
+
+
+def _with_rows(job: Job) -> Callable[[Model], Model]:
+    """Give a model a field for each row that the section of a kind of job asks for."""
+
+    def with_fields(model: Model) -> Model:
+        asked = ((row, row.asked_by(job)) for row in TABLE)
+        fields: dict[str, Any] = {row.name: row.field(how) for row, how in asked if how is not None}
+        made = create_model(
+            model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
+        )
+        return cast("Model", made)
+
+    return with_fields
+
+
+@_with_rows("base")
+class Hyperparameters(SharedHyperparameters):
+    """The hyperparameters of a base training job."""
+
+    model_config = ConfigDict(title="Training: hyperparameters")
+
+    if TYPE_CHECKING:
+        num_layers: int = 20
+        image_shape: str = "3,28,28"
+        use_pretrained_model: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        channels, height, width = (int(part) for part in self.image_shape.split(","))
+        return channels, height, width
+
+
+@_with_rows("incremental")
+class IncrementalHyperparameters(SharedHyperparameters):
+    """What differs from the base job; the network itself (layers, image shape, classes) is held."""
+
+    model_config = ConfigDict(title="Incremental training: hyperparameters")
+
+
+@_with_rows("trial")
+class TrialHyperparameters(SharedHyperparameters):
+    """What differs in a trial from the run's hyperparameters; a field left empty is as there."""
+
+    model_config = ConfigDict(title="Trial: hyperparameters")
+
+    if TYPE_CHECKING:
+        image_shape: str | None = None
 
 
 class TrialConf(Section):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from include.run_conf.hyperparameters import COMMA_SEPARATED, Choices, Count, Range
+from include.run_conf.hyperparameters import COMMA_SEPARATED, Choices, Range
 from include.run_conf.section import Section
 
 LATEST = "latest"
@@ -95,8 +95,9 @@ class TuningConf(Section):
         description="All jobs together; afterwards no more are started and those that run are stopped. Empty: each "
         "job's own limit decides.",
     )
-    epochs: Count | None = Field(
+    epochs: int | None = Field(
         None,
+        ge=1,
         examples=[5],
         title="Epochs",
         description="Passes over the training records in each job. Empty: as the base job.",
@@ -119,8 +120,11 @@ class TuningConf(Section):
     @property
     def jobs(self) -> int:
         """Training jobs in all; a grid has as many as there are combinations."""
-        if self.strategy != "Grid":
-            return self.max_jobs
+        return self.combinations if self.strategy == "Grid" else self.max_jobs
+
+    @property
+    def combinations(self) -> int:
+        """How many combinations the lists of values have."""
         return math.prod(len(span) for span in self.ranges.values() if not isinstance(span, Range))
 
     @property

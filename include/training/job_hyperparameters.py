@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from include.run_conf.hyperparameters import (
-    DOCUMENTED_CHOICES,
-    DOCUMENTED_RANGES,
-    INTEGER_HYPERPARAMETERS,
+    BY_NAME,
+    TABLE,
+    TUNABLE,
     Choices,
     Range,
+    algorithm_default,
     as_text,
 )
 from include.sagemaker.job_results import OBJECTIVE
@@ -23,21 +24,9 @@ if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
 
-
-EPOCHS = 30
-"""What the algorithm does where nobody says how many."""
-HELD = ("num_layers", "image_shape", "num_classes")
-"""An incremental training keeps these of its base job (developer guide, "Incremental Training")."""
-IGNORED_BY_INCREMENTAL = ("use_pretrained_model",)
-READ_BY = {
-    "momentum": ("sgd", "nag"),
-    "weight_decay": ("sgd", "nag"),
-    "beta_1": ("adam",),
-    "beta_2": ("adam",),
-    "eps": ("adam", "rmsprop"),
-    "gamma": ("rmsprop",),
-}
-"""The optimizers that read a hyperparameter; the others ignore it."""
+HELD = (*(row.name for row in TABLE if row.incremental_training == "held"), "num_classes")
+"""An incremental training keeps these of its base job."""
+DROPPED = tuple(row.name for row in TABLE if row.incremental_training == "dropped")
 
 
 class IncompatibleModelError(ValueError):
@@ -70,7 +59,7 @@ def incremental_hyperparameters(base: Mapping[str, str], conf: RunConf, dataset:
     """
     changes = conf.incremental.hyperparameters.as_strings()
     kept = {name: value for name, value in base.items() if not name.startswith("_")}
-    for name in IGNORED_BY_INCREMENTAL:
+    for name in DROPPED:
         kept.pop(name, None)
     absent = [name for name in HELD if name not in kept]
     if absent:
@@ -103,7 +92,7 @@ def tuning_hyperparameters(conf: RunConf, dataset: DatasetVersion) -> dict[str, 
 
 def tuning_epochs(conf: RunConf) -> int:
     """Epochs of each job of a tuning job: its own number, else the base job's."""
-    return conf.tuning.epochs or conf.training.hyperparameters.epochs or EPOCHS
+    return conf.tuning.epochs or conf.training.hyperparameters.epochs or int(algorithm_default("epochs"))
 
 
 def tuned_names(conf: RunConf, dataset: DatasetVersion) -> frozenset[str]:
@@ -119,16 +108,13 @@ def chosen_ranges(conf: RunConf, dataset: DatasetVersion) -> Mapping[str, Range 
 def default_ranges(conf: RunConf, dataset: DatasetVersion) -> dict[str, Range | Choices]:
     """The ranges AWS documents, without those a fixed optimizer ignores; the batch never exceeds a channel."""
     optimizer = conf.training.hyperparameters.optimizer
-    ignored = {name for name, optimizers in READ_BY.items() if optimizer and optimizer not in optimizers}
-    ranges: dict[str, Range | Choices] = {name: span for name, span in DOCUMENTED_RANGES.items() if name not in ignored}
-    if not optimizer:
-        ranges.update(DOCUMENTED_CHOICES)
-    batch = DOCUMENTED_RANGES["mini_batch_size"]
-    largest = min(batch.max, dataset.counts.train, dataset.counts.validation)
-    if largest > batch.min:
-        ranges["mini_batch_size"] = batch.model_copy(update={"max": float(largest)})
-    else:
-        del ranges["mini_batch_size"]
+    rows = [row for row in TUNABLE.values() if not optimizer or row.is_read_by(optimizer)]
+    ranges = {row.name: row.tuned for row in rows if row.tuned and not (optimizer and row.name == "optimizer")}
+    batch = ranges.pop("mini_batch_size")
+    if isinstance(batch, Range):
+        largest = min(batch.max, dataset.counts.train, dataset.counts.validation)
+        if largest > batch.min:
+            ranges["mini_batch_size"] = batch.model_copy(update={"max": float(largest)})
     return ranges
 
 
@@ -169,7 +155,7 @@ def parameter_ranges(conf: RunConf, dataset: DatasetVersion) -> dict[str, list[d
         if not isinstance(span, Range):
             kinds["CategoricalParameterRanges"].append({"Name": name, "Values": [as_text(value) for value in span]})
             continue
-        whole = name in INTEGER_HYPERPARAMETERS
+        whole = BY_NAME[name].values.type is int
         bounds = (int(span.min), int(span.max)) if whole else (span.min, span.max)
         kinds["IntegerParameterRanges" if whole else "ContinuousParameterRanges"].append(
             {"Name": name, "MinValue": as_text(bounds[0]), "MaxValue": as_text(bounds[1]), "ScalingType": span.scaling}
