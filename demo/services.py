@@ -184,7 +184,7 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "demo.task_logs.LOGGING_CONFIG",
+        "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "demo.airflow_standalone.LOGGING_CONFIG",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
         SETTINGS_VARIABLE: settings.to_json(),
