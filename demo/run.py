@@ -15,8 +15,8 @@ from rich.console import Console
 
 from demo.airflow_client import AirflowClient, AirflowError, DagRun
 from demo.bootstrap import IMAGES_PREFIX, client_config, local_session
-from demo.images import digit_images, upload
 from demo.progress import BROKEN, Snapshot, display_for, stages
+from demo.sample_images import digit_images, upload
 from demo.services import COMMANDS_HINT, STATE, Services, ServicesError, requested_ports, up, write_private
 from demo.summary import SummaryError, dataset_page, print_summary, read_summary
 from demo.training_jobs import TrainingJob, TrainingJobWatch
