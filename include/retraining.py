@@ -21,7 +21,7 @@ from include.run_conf import DatasetConf, PackingConf, RunConf, RunConfError, Sp
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Retraining(BaseModel):
@@ -67,7 +67,7 @@ def find_retraining(
             if version is not None and (new := _new_images(s3, conf, version, policy)).count:
                 grown.append((new, version))
         except DatasetError as error:
-            logger.warning("Whether %s has grown cannot be told: %s", name, error)
+            log.warning("Whether %s has grown cannot be told: %s", name, error)
             errors.append(error)
     if not grown and errors:
         raise errors[0]
@@ -80,7 +80,7 @@ def find_retraining(
     new, version = chosen
     for other_new, other in grown:
         if other is not version:
-            logger.info("%s has %d new images too: the next run takes them.", other.name, other_new.count)
+            log.info("%s has %d new images too: the next run takes them.", other.name, other_new.count)
     return Retraining(
         conf=conf.model_copy(update={"dataset": _grown_conf(s3, conf, version)}),
         parent=version.uri,
@@ -143,7 +143,7 @@ def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion, policy: So
     unpack_sources(s3, dataset, version.layout.bucket, policy)
     new = find_new_images(s3, dataset, version)
     if new.new_labels:
-        logger.warning(
+        log.warning(
             "%s has classes without a label: %s. Start image_classification to train with them.",
             version.source,
             ", ".join(new.new_labels),

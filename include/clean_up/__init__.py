@@ -1,1 +1,1 @@
-"""What nobody waits for or uses any more: found, told, and stopped or deleted."""
+"""What no task waits for or uses any more: found, reported, and stopped or deleted."""

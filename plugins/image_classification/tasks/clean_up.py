@@ -42,7 +42,7 @@ class RunningAirflow:
 @task
 def stop_orphaned_jobs() -> list[dict[str, str]]:
     """Stop the jobs of tasks that have ended, and so do not wait for them any more."""
-    from include.clean_up.jobs import orphaned_jobs
+    from include.clean_up.orphans import orphaned_jobs
 
     conf, running = _asked(), RunningTask.current()
     found = orphaned_jobs(
@@ -57,7 +57,7 @@ def stop_orphaned_jobs() -> list[dict[str, str]]:
 @task
 def delete_forgotten_endpoints() -> list[dict[str, str]]:
     """Take down endpoints whose run was to take them down and is over."""
-    from include.clean_up.endpoints import forgotten_endpoints
+    from include.clean_up.orphans import forgotten_endpoints
 
     conf, running = _asked(), RunningTask.current()
     found = forgotten_endpoints(
@@ -72,7 +72,7 @@ def delete_forgotten_endpoints() -> list[dict[str, str]]:
 @task
 def delete_unserved_models() -> list[dict[str, str]]:
     """Delete old endpoint configurations and models that nothing serves; artifacts and the registry stay."""
-    from include.clean_up.endpoints import unserved
+    from include.clean_up.orphans import unserved
 
     conf, running = _asked(), RunningTask.current()
     found = unserved(running.client("sagemaker"), older_than=timedelta(days=conf.unserved_older_than_days))
@@ -82,7 +82,7 @@ def delete_unserved_models() -> list[dict[str, str]]:
 @task
 def abort_unfinished_uploads() -> list[dict[str, str]]:
     """Give up uploads that no build continues."""
-    from include.clean_up.datasets import unfinished_uploads
+    from include.clean_up.stored_data import unfinished_uploads
 
     conf, running = _asked(), RunningTask.current()
     age = timedelta(hours=conf.uploads_older_than_hours)
@@ -93,7 +93,7 @@ def abort_unfinished_uploads() -> list[dict[str, str]]:
 @task
 def delete_old_versions() -> list[dict[str, str]]:
     """Delete dataset versions that nothing refers to, if a person asked for it."""
-    from include.clean_up.datasets import old_versions
+    from include.clean_up.stored_data import old_versions
 
     conf, running = _asked(), RunningTask.current()
     found = old_versions(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from include.clean_up.datasets import _delete
+from include.clean_up.stored_data import _delete
 from include.datasets.errors import DatasetError
 from include.datasets.layout import VersionLayout
 from include.datasets.objects import ObjectWriter

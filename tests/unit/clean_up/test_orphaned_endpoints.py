@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from include.clean_up.endpoints import forgotten_endpoints, unserved
 from include.clean_up.findings import Finding, carry_out
+from include.clean_up.orphans import forgotten_endpoints, unserved
 from include.deployment.endpoint import deploy, deployment_of, served
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf

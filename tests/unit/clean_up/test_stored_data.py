@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from include.clean_up.datasets import old_versions, unfinished_uploads
 from include.clean_up.findings import carry_out
+from include.clean_up.stored_data import old_versions, unfinished_uploads
 from include.settings import Settings
 from tests.support.documents import dataset_version
 from tests.support.local_aws import BUCKET, ROLE, training_request
