@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from include.datasets.errors import DatasetError
 from include.datasets.unpacking.unpack import ArchiveUnpacker
 from tests.fuzz.bounds import damaged, fuzz, within
-from tests.unit.datasets.unpacking.archives import tar_of, zip_of
+from tests.support.archives import tar_of, zip_of
 
 FILES = {"cats/1.jpg": b"a cat" * 50, "dogs/ü.jpg": bytes(3000), "dogs/" + "long" * 60 + ".jpg": b"PK\x07\x08" * 20}
 ZIPS = [

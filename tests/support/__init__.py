@@ -1,1 +1,1 @@
-"""What tests share: the local AWS, a live Airflow, toy containers, pictures."""
+"""What tests share: the local AWS, a live Airflow, toy containers, buckets, archives, pictures."""

@@ -13,11 +13,11 @@ from include.datasets.version import DatasetVersion
 from include.retraining import Retraining, check_retraining_conf, dataset_conf, find_retraining, gained_images
 from include.run_conf import DatasetConf, RunConf, RunConfError
 from include.run_conf.dataset import PackingConf
+from tests.support.archives import zip_of
+from tests.support.dataset_bucket import Bucket, bucket, endpoint, s3
 from tests.support.documents import dataset_version
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket, bucket, endpoint, s3
 from tests.unit.datasets.sources.inventories import Report
-from tests.unit.datasets.unpacking.archives import zip_of
 
 __all__ = ["bucket", "endpoint", "s3"]  # fixtures
 

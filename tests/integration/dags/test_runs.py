@@ -11,9 +11,9 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.utils.state import DagRunState
 
 from include.sagemaker.naming import job_name
+from tests.support.archives import zip_of
 from tests.support.local_aws import BUCKET, ROLE, RunningLocalAws, start_local_aws, training_request
 from tests.support.pictures import png
-from tests.unit.datasets.unpacking.archives import zip_of
 
 SETTINGS = {"data_bucket": BUCKET, "output_bucket": BUCKET, "execution_role_arn": ROLE, "region": "us-east-1"}
 

@@ -18,7 +18,7 @@ from include.datasets.sources.listing import LiveBucket
 from include.datasets.unpacking.addresses import StoredSource
 from include.datasets.unpacking.byte_stream import look_at
 from include.datasets.upload import open_bucket
-from tests.unit.datasets.packing.faulty_s3 import FaultyS3, client_of, serve
+from tests.support.faulty_s3 import FaultyS3, client_of, serve
 
 DENIED = "User: arn:aws:sts::123456789012:assumed-role/airflow/x is not authorized to perform: "
 BECAUSE = " because no identity-based policy allows the action"

@@ -25,8 +25,8 @@ from include.datasets.version import DatasetVersion
 from include.recordio.format import ImageRecord, decode_image_record, read_records
 from include.recordio.images import ImageError, pack_image, readable_size
 from include.recordio.options import ImageOptions
+from tests.support.dataset_bucket import Bucket
 from tests.unit.datasets.arbitrary_sources import Photos, Source, label_table, sources
-from tests.unit.datasets.conftest import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

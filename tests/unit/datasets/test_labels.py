@@ -15,8 +15,8 @@ from include.datasets.source_image import LeftOut, SourceImage
 from include.datasets.version import DatasetSource, DatasetVersion, SplitCounts, SplitOptions, held_out_images
 from include.recordio.options import ImageOptions
 from include.run_conf import RunConf
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 
 
 @dataclass(frozen=True)

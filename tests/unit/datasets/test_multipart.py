@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from include.datasets.errors import DatasetError
 from include.datasets.multipart import S3_LIMITS, ByteRange, ObjectSink, PartLimits, compose, merge, plan_parts
-from tests.unit.datasets.conftest import Bucket
+from tests.support.dataset_bucket import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -10,8 +10,8 @@ import pytest
 from include.datasets.planning.plan import find_new_images
 from include.datasets.sources.listing import LiveBucket, find_objects
 from include.datasets.version import DatasetVersion, held_out_images
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -16,8 +16,8 @@ from include.datasets.packed_test_images import record_id_of, write_packed_test_
 from include.datasets.version import DatasetVersion, held_out_images
 from include.recordio.format import decode_image_record, read_records
 from include.recordio.images import decode_image
+from tests.support.dataset_bucket import RUN_AFTER, Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import RUN_AFTER, Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

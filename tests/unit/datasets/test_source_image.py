@@ -18,10 +18,10 @@ from include.datasets.source_image import system_name
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.upload import FolderUpload, LocalFolder
 from include.datasets.version import DatasetVersion
+from tests.support.archives import tar_of, zip_of
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import Report
-from tests.unit.datasets.unpacking.archives import tar_of, zip_of
 
 if TYPE_CHECKING:
     from include.run_conf import DatasetConf

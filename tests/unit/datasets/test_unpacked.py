@@ -14,10 +14,10 @@ from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import load
 from include.retraining import find_retraining
 from include.run_conf import DatasetConf, RunConf
+from tests.support.archives import zip_of
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
-from tests.unit.datasets.unpacking.archives import zip_of
-from tests.unit.datasets.unpacking.web_server import LOOPBACK, READS_LOOPBACK, WebServer, serve
+from tests.support.web_server import LOOPBACK, READS_LOOPBACK, WebServer, serve
 
 QUERY = "X-Amz-Credential=AKIAEXAMPLE&X-Amz-Signature=0123456789abcdef"
 

@@ -4,8 +4,6 @@ import hashlib
 import io
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +11,8 @@ import pytest
 
 from include.datasets import upload
 from include.datasets.upload import etag_in_parts, main
-from tests.unit.datasets.conftest import Bucket
+from tests.support.dataset_bucket import Bucket
 
-ROOT = Path(__file__).parents[3]
 Run = Callable[..., tuple[int, str]]
 
 
@@ -139,16 +136,6 @@ def test_mistakes_are_one_line(run: Run, folder: Path, target: str, said: str) -
 
 def test_a_folder_that_is_not_there_is_a_mistake(run: Run, folder: Path) -> None:
     assert run(folder / "none") == (2, f"FOLDER = {folder / 'none'}: there is no such folder\n")
-
-
-def test_without_credentials_there_is_no_traceback(folder: Path, endpoint: str, tmp_path: Path) -> None:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
-    command = [sys.executable, "-m", "include.datasets.upload", str(folder), "s3://b-b-b/", "--endpoint-url", endpoint]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 2
-    assert done.stderr.startswith("no AWS credentials")
-    assert done.stderr.count("\n") == 1
 
 
 def test_after_an_interrupt_the_same_command_goes_on(

@@ -9,7 +9,7 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.labels import label_vector
 from include.datasets.version import held_out_images, latest, load
-from tests.unit.datasets.conftest import RUN_AFTER, Bucket
+from tests.support.dataset_bucket import RUN_AFTER, Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -27,10 +27,10 @@ from include.datasets.version import DatasetVersion
 from include.preflight import check, dataset_problems
 from include.recordio.format import decode_image_record, read_records
 from include.run_conf import RunConf
+from tests.support.archives import rec_of, tar_of, zip_of
+from tests.support.dataset_bucket import Bucket
 from tests.support.documents import settings
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
-from tests.unit.datasets.unpacking.archives import rec_of, tar_of, zip_of
 from tests.unit.recordio.test_against_mxnet import read_file
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from moto import mock_aws
 from include.preflight import PreflightError, check
 from include.run_conf import RunConf
 from tests.support.documents import settings
-from tests.unit.datasets.unpacking.web_server import serve
+from tests.support.web_server import serve
 
 READS_LOOPBACK = settings(source_networks=["127.0.0.0/8"])
 ARCHIVE = "s3://images-of-acme/pets.zip"

@@ -9,8 +9,8 @@ from include.datasets.version import held_out_images
 from include.recordio.images import accept_image, pack_image
 from include.recordio.memory import working_bytes
 from include.recordio.options import ImageOptions
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg, png
-from tests.unit.datasets.conftest import Bucket
 
 
 def put_pictures(bucket: Bucket) -> dict[str, bytes]:

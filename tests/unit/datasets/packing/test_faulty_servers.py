@@ -14,9 +14,8 @@ from include.datasets.errors import DatasetError
 from include.datasets.manifest import read_manifest, to_rows
 from include.datasets.packing.shard import ShardResult, pack_shard
 from include.datasets.version import VersionPlan
-from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
-from tests.unit.datasets.packing.faulty_s3 import (
+from tests.support.dataset_bucket import Bucket
+from tests.support.faulty_s3 import (
     Fault,
     FaultyS3,
     after,
@@ -29,6 +28,7 @@ from tests.unit.datasets.packing.faulty_s3 import (
     stalls,
     stalls_midway,
 )
+from tests.support.pictures import jpeg
 
 ODD_KEY = "images/dog/odd\tkey.jpg"
 ERROR_500 = refuses("500 Internal Server Error", "InternalError")

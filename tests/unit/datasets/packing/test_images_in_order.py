@@ -12,7 +12,7 @@ from include.datasets.manifest import ManifestRow
 from include.datasets.objects import is_plain_key
 from include.datasets.packing.images_in_order import ObjectFetcher
 from include.recordio.images import ImageError
-from tests.unit.datasets.conftest import Bucket
+from tests.support.dataset_bucket import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

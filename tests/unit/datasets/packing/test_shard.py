@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import cv2
@@ -17,9 +15,9 @@ from include.recordio.format import decode_image_record, read_records
 from include.recordio.images import pack_image
 from include.recordio.options import ImageOptions
 from tests.fuzz.bounds import within
+from tests.support.dataset_bucket import Bucket
 from tests.support.hostile_images import hostile_images, rare_hostile_images
 from tests.support.pictures import jpeg, pixels, png, rotated_jpeg
-from tests.unit.datasets.conftest import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -211,23 +209,6 @@ def test_an_object_too_large_for_a_record_is_not_read(bucket: Bucket) -> None:
     row = ManifestRow(bucket.name, "images/none.jpg", "e", 1 << 29, "train", ("cat",), "planned")
     (packed,) = pack_images(bucket.s3, [row], ImageOptions())
     assert (packed.row.status, packed.image) == ("too_large", None)
-
-
-def test_packing_a_shard_loads_no_pandas(s3: S3Client, bucket: Bucket) -> None:
-    bucket.put_images({"cat": 3, "dog": 3})
-    plan = bucket.plan(bucket.conf())
-    code = (
-        "import sys, boto3\n"
-        "from include.datasets.version import VersionPlan\n"
-        "from include.datasets.packing.shard import pack_shard\n"
-        "s3 = boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1', aws_access_key_id='test',"
-        " aws_secret_access_key='test')\n"
-        "plan = VersionPlan.model_validate_json(sys.argv[2])\n"
-        "assert pack_shard(s3, plan, plan.shards[0]).records\n"
-        "sys.exit('pandas' in sys.modules)"
-    )
-    command = [sys.executable, "-c", code, s3.meta.endpoint_url, plan.model_dump_json()]
-    assert subprocess.run(command, check=False, timeout=60).returncode == 0
 
 
 def test_an_upload_that_fails_leaves_no_half_shard(

@@ -11,8 +11,8 @@ from include.datasets.errors import DatasetError
 from include.datasets.sources.listing import ArchivedObjects
 from include.datasets.unpacking.addresses import StoredSource
 from include.datasets.unpacking.byte_stream import look_at
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import CURRENT, FORMATS, NAMES, Report
 
 

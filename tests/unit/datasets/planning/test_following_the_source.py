@@ -13,8 +13,8 @@ from include.datasets.errors import DatasetError
 from include.datasets.publishing.channels import cut_out
 from include.datasets.version import DatasetVersion
 from include.recordio.format import decode_image_record, read_records
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

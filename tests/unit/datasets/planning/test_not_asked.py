@@ -18,10 +18,10 @@ from include.datasets.version import DatasetVersion, held_out_images, load
 from include.recordio.format import decode_image_record, read_records
 from include.retraining import dataset_conf
 from include.run_conf import RunConf, RunConfError
+from tests.support.archives import zip_of
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import Report
-from tests.unit.datasets.unpacking.archives import zip_of
 
 if TYPE_CHECKING:
     from include.run_conf import DatasetConf

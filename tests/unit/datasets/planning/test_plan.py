@@ -11,8 +11,8 @@ from include.datasets.errors import DatasetError
 from include.datasets.manifest import read_manifest
 from include.datasets.planning.plan import find_new_images
 from include.datasets.version import VersionPlan
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -13,8 +13,8 @@ from include.datasets.packing.shard import pack_shard
 from include.datasets.publishing.publish import publish_version, remove_working_files
 from include.datasets.version import DatasetVersion, load
 from include.recordio.format import decode_image_record, read_records
+from tests.support.dataset_bucket import RUN_AFTER, Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import RUN_AFTER, Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -15,8 +15,8 @@ from include.datasets.report import packed_images
 from include.datasets.report.dataset_page import write_report
 from include.datasets.report.packed_images import IMAGES, SIDE
 from include.datasets.version import DatasetVersion, load
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 from tests.unit.pages.reading import ReadPage
 
 if TYPE_CHECKING:

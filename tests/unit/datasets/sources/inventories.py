@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.orc
 import pyarrow.parquet as pq
 
-from tests.unit.datasets.conftest import Bucket
+from tests.support.dataset_bucket import Bucket
 from tests.unit.datasets.sources.memory_s3 import MemoryS3
 
 FORMATS = ("CSV", "Parquet", "ORC")

@@ -10,8 +10,8 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.version import DatasetVersion
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 
 Rows = Callable[[DatasetVersion], dict[str, dict[str, Any]]]
 

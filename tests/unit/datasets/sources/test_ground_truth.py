@@ -13,8 +13,8 @@ from include.datasets.version import DatasetVersion
 from include.retraining import dataset_conf
 from include.run_conf import RunConf, RunConfError
 from include.run_conf.dataset import GroundTruthConf
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.memory_s3 import MemoryS3
 
 if TYPE_CHECKING:

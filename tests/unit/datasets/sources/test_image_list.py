@@ -8,8 +8,8 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.sources.image_list import read_image_list
 from include.datasets.version import DatasetVersion
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import Report
 
 if TYPE_CHECKING:

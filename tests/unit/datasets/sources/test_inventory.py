@@ -10,8 +10,8 @@ from include.datasets.sources.folders import ClassFolders
 from include.datasets.sources.inventory import Inventory
 from include.datasets.sources.listing import LiveBucket
 from include.datasets.version import DatasetVersion
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import CURRENT, FORMATS, VERSIONED, Report
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.sources.label_table import ClassNames, LabelTable, read_label_tables
-from tests.unit.datasets.conftest import Bucket
+from tests.support.dataset_bucket import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

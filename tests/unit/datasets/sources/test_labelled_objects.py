@@ -11,8 +11,8 @@ from include.datasets.sources.label_table import LabelTableError
 from include.datasets.version import DatasetVersion, held_out_images
 from include.recordio.format import decode_image_record, read_records
 from include.run_conf import DatasetConf
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

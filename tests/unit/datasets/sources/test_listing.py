@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.datasets.sources.listing import Folder, ListedObject, LiveBucket, ObjectTable, find_objects
-from tests.unit.datasets.conftest import Bucket
+from tests.support.dataset_bucket import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -15,8 +15,8 @@ from include.datasets.sources.image_list import readings, split_address
 from include.datasets.sources.source import open_source
 from include.datasets.version import DatasetVersion
 from include.recordio.format import read_records
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
 from tests.unit.datasets.sources.inventories import Report
 
 if TYPE_CHECKING:

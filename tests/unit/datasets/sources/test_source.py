@@ -5,9 +5,9 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.sources.source import open_source
 from include.datasets.unpacking.unpack import unpack_sources
+from tests.support.archives import rec_of, zip_of
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
-from tests.unit.datasets.unpacking.archives import rec_of, zip_of
 
 
 def test_a_label_table_labels_the_images_of_an_archive(bucket: Bucket) -> None:

@@ -17,8 +17,8 @@ from include.datasets.unpacking import archive as archive_members
 from include.datasets.unpacking import unpack as unpacking_archive
 from include.datasets.unpacking.archive import ExpansionLimits, Refusal, member_path
 from include.datasets.unpacking.unpack import ArchiveUnpacker
-from tests.unit.datasets.conftest import Bucket
-from tests.unit.datasets.unpacking.archives import tar_of, zip_of, zip_with
+from tests.support.archives import tar_of, zip_of, zip_with
+from tests.support.dataset_bucket import Bucket
 
 Unpack = Callable[..., dict[str, str]]
 

@@ -11,8 +11,8 @@ from include.datasets.unpacked import Fingerprint
 from include.datasets.unpacking import byte_stream
 from include.datasets.unpacking.addresses import StoredSource, WebSource
 from include.datasets.unpacking.byte_stream import BrokenOffError, ByteStream, look_at
-from tests.unit.datasets.conftest import Bucket
-from tests.unit.datasets.unpacking.web_server import LOOPBACK, WebServer, serve
+from tests.support.dataset_bucket import Bucket
+from tests.support.web_server import LOOPBACK, WebServer, serve
 
 CONTENT = random.Random(1).randbytes(3_000_000)
 

@@ -13,7 +13,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.unpacking.addresses import WebSource
 from include.datasets.unpacking.byte_stream import ByteStream, look_at
 from include.datasets.unpacking.guarded_connections import refuse_internal_address
-from tests.unit.datasets.unpacking.web_server import LOOPBACK, WebServer, serve
+from tests.support.web_server import LOOPBACK, WebServer, serve
 
 INTERNAL = {
     "127.0.0.1": "the machine itself",

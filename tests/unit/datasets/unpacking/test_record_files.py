@@ -10,9 +10,9 @@ from include.datasets.errors import DatasetError
 from include.datasets.objects import ObjectWriter, StoredObjects
 from include.datasets.unpacking.record_files import RecordsUnpacker, parquet
 from include.recordio.format import MAGIC, RecordWriter, encode_image_record
+from tests.support.archives import rec_of
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg, png
-from tests.unit.datasets.conftest import Bucket
-from tests.unit.datasets.unpacking.archives import rec_of
 
 IMAGES = [jpeg(seed=number) for number in range(6)]
 Unpack = Callable[..., RecordsUnpacker]

@@ -9,7 +9,7 @@ import pytest
 
 from include.datasets.unpacking.archive import ArchiveError
 from include.datasets.unpacking.tar import TarMembers
-from tests.unit.datasets.unpacking.archives import tar_of
+from tests.support.archives import tar_of
 
 FILES = {
     "./cats/1.jpg": random.Random(3).randbytes(200_000),

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +11,10 @@ from include.datasets.planning.plan import find_new_images
 from include.datasets.unpacked import UnpackedLayout, find_unpacked
 from include.datasets.unpacking.unpack import addresses_to_unpack, unpack_address, unpack_sources
 from include.run_conf import DatasetConf
+from tests.support.archives import rec_of, tar_of, zip_of
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
-from tests.unit.datasets.unpacking.archives import rec_of, tar_of, zip_of
-from tests.unit.datasets.unpacking.web_server import READS_LOOPBACK, WebServer, serve
-
-ROOT = Path(__file__).parents[4]
+from tests.support.web_server import READS_LOOPBACK, WebServer, serve
 
 
 def pictures(folders: dict[str, int], first: int = 0) -> dict[str, bytes]:
@@ -165,30 +160,6 @@ def test_a_body_that_breaks_off_on_the_way_costs_nothing_but_time(bucket: Bucket
     web.breaks = [5000, 5000]
 
     assert build(bucket, conf_of(f"{web.url}/a.zip")).counts.total == 24
-
-
-def test_a_worker_killed_in_the_middle_costs_only_a_retry(bucket: Bucket, endpoint: str) -> None:
-    address = f"s3://{bucket.name}/a.zip"
-    place = place_of(bucket, address)
-    bucket.put("a.zip", zip_of(PETS))
-    command = [
-        sys.executable,
-        "-m",
-        "tests.unit.datasets.unpacking.unpack_until_killed",
-        endpoint,
-        bucket.name,
-        address,
-    ]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as worker:
-        assert worker.stdout is not None
-        said = worker.stdout.readline()
-        worker.kill()
-    assert said == "unpacking\n"
-    there = bucket.listing(place.images)
-    assert 0 < len(there) < 24
-    assert find_unpacked(bucket.s3, place) is None
-
-    assert build(bucket, conf_of(address)).counts.total == 24
 
 
 def put_records(bucket: Bucket) -> list[str]:

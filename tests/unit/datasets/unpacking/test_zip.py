@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from include.datasets.unpacking.archive import ArchiveError, ForwardReader
 from include.datasets.unpacking.zip import ZipMembers
-from tests.unit.datasets.unpacking.archives import zip_of, zip_with
+from tests.support.archives import zip_of, zip_with
 
 RANDOM = random.Random(2)
 FILES = {

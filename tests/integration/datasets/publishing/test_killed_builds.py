@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from include.datasets.layout import VersionLayout, version_name
+from tests.integration.datasets.publishing.builds_until_killed import RUN_AFTER, SMALLEST_PART
+from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg
-from tests.unit.datasets.conftest import Bucket
-from tests.unit.datasets.publishing.builds_until_killed import RUN_AFTER, SMALLEST_PART
 
 ROOT = Path(__file__).parents[4]
 SMALL_SHARDS = {"packing": {"shard_images": 5}, "max_bad_fraction": 0.5}
@@ -63,7 +63,7 @@ def forking_process(endpoint: str) -> Iterator[subprocess.Popen[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", SMALLEST_PART)
         patch.setattr(logging.getLogger("werkzeug"), "disabled", True)  # ten thousand lines that nobody reads
-        command = [sys.executable, "-m", "tests.unit.datasets.publishing.builds_until_killed", endpoint]
+        command = [sys.executable, "-m", "tests.integration.datasets.publishing.builds_until_killed", endpoint]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         with process:
             yield process
