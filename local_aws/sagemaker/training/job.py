@@ -1,4 +1,4 @@
-"""A training job: what was asked, what has become of it, and how the API describes both."""
+"""A training job: what was asked, what has become of it, the metrics in its log, and how the API describes them."""
 
 from __future__ import annotations
 
@@ -249,6 +249,46 @@ class TrainingJob:
         return max(1, round((self.end_time - self.start_time).total_seconds()))
 
 
+def _transition(transition: Transition) -> Document:
+    return {
+        "Status": transition.status,
+        "StartTime": transition.start,
+        "EndTime": transition.end,
+        "StatusMessage": transition.message,
+    }
+
+
+def _with_defaults(request: Mapping[str, Any]) -> Document:
+    """The fields to which AWS adds what the request left out."""
+    channels = [
+        {
+            "CompressionType": "None",
+            "RecordWrapperType": "None",
+            **channel,
+            "DataSource": {
+                **channel["DataSource"],
+                "S3DataSource": {"S3DataDistributionType": "FullyReplicated", **channel["DataSource"]["S3DataSource"]},
+            },
+        }
+        for channel in request.get("InputDataConfig", [])
+    ]
+    return {
+        "AlgorithmSpecification": {"EnableSageMakerMetricsTimeSeries": False, **request["AlgorithmSpecification"]},
+        "InputDataConfig": channels or None,
+        "OutputDataConfig": {"KmsKeyId": "", "CompressionType": "GZIP", **request["OutputDataConfig"]},
+        "ResourceConfig": {"VolumeSizeInGB": 0, **request["ResourceConfig"]},
+        "StoppingCondition": {"MaxRuntimeInSeconds": DEFAULT_RUNTIME, **request.get("StoppingCondition", {})},
+        "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
+        "EnableInterContainerTrafficEncryption": request.get("EnableInterContainerTrafficEncryption", False),
+        "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining", False),
+    }
+
+
+def _profiling_status(request: Mapping[str, Any]) -> str:
+    profiler = request.get("ProfilerConfig")
+    return "Enabled" if profiler is not None and not profiler.get("DisableProfiler", False) else "Disabled"
+
+
 @dataclass(frozen=True)
 class MetricValue:
     """One value of a metric, with the time at which its line came."""
@@ -302,43 +342,3 @@ class MetricLog:
         """The API's FinalMetricDataList: the last value of every metric."""
         latest = [self.last(name) for name, _ in self._definitions]
         return [{"MetricName": v.name, "Value": v.value, "Timestamp": v.time} for v in latest if v is not None]
-
-
-def _transition(transition: Transition) -> Document:
-    return {
-        "Status": transition.status,
-        "StartTime": transition.start,
-        "EndTime": transition.end,
-        "StatusMessage": transition.message,
-    }
-
-
-def _with_defaults(request: Mapping[str, Any]) -> Document:
-    """The fields to which AWS adds what the request left out."""
-    channels = [
-        {
-            "CompressionType": "None",
-            "RecordWrapperType": "None",
-            **channel,
-            "DataSource": {
-                **channel["DataSource"],
-                "S3DataSource": {"S3DataDistributionType": "FullyReplicated", **channel["DataSource"]["S3DataSource"]},
-            },
-        }
-        for channel in request.get("InputDataConfig", [])
-    ]
-    return {
-        "AlgorithmSpecification": {"EnableSageMakerMetricsTimeSeries": False, **request["AlgorithmSpecification"]},
-        "InputDataConfig": channels or None,
-        "OutputDataConfig": {"KmsKeyId": "", "CompressionType": "GZIP", **request["OutputDataConfig"]},
-        "ResourceConfig": {"VolumeSizeInGB": 0, **request["ResourceConfig"]},
-        "StoppingCondition": {"MaxRuntimeInSeconds": DEFAULT_RUNTIME, **request.get("StoppingCondition", {})},
-        "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
-        "EnableInterContainerTrafficEncryption": request.get("EnableInterContainerTrafficEncryption", False),
-        "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining", False),
-    }
-
-
-def _profiling_status(request: Mapping[str, Any]) -> str:
-    profiler = request.get("ProfilerConfig")
-    return "Enabled" if profiler is not None and not profiler.get("DisableProfiler", False) else "Disabled"
