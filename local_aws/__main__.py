@@ -14,8 +14,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from local_aws.context import Server
-from local_aws.images import IMAGES_VARIABLE, ContainerImages, ImageMappingError, parse_mappings
+from local_aws.account import Server
+from local_aws.container_images import IMAGES_VARIABLE, ContainerImages, ImageMappingError, parse_mappings
 from local_aws.job_slots import JobSlots
 from local_aws.server import LocalAws, listen, wsgi_server
 

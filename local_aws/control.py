@@ -10,12 +10,12 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
+from local_aws.account import Server
 from local_aws.aws_errors import AwsError
 from local_aws.calls import CONTROL_PREFIX
-from local_aws.context import Server
 from local_aws.sagemaker.control_plane import SageMakers
 from local_aws.sagemaker.training.api import TrainingJobs
-from local_aws.services import AwsRequest, Service
+from local_aws.service import AwsRequest, Service
 
 INTERRUPTION = re.compile(r"training-jobs/(?P<name>[\w-]+)/interruption")
 

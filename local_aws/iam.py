@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from local_aws.aws_errors import validation_error
 from local_aws.moto_backend import ensure_role
-from local_aws.services import AwsRequest, Service
+from local_aws.service import AwsRequest, Service
 
 ACTIONS = frozenset({"SimulatePrincipalPolicy", "SimulateCustomPolicy"})
 NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"

@@ -31,10 +31,10 @@ from moto.s3.responses import S3Response
 from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Response
 
-from local_aws.access import checked_account
 from local_aws.aws_errors import AwsError, not_implemented
+from local_aws.callers import checked_account
 from local_aws.calls import ACCOUNT_HEADER, AwsCall, check_call
-from local_aws.services import AwsRequest, Service
+from local_aws.service import AwsRequest, Service
 
 __all__ = ["Moto", "MotoRequestHandler", "account_of", "ensure_role"]
 

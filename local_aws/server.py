@@ -13,17 +13,17 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Response
 
-from local_aws.access import Access, check_caller, close_to_pages
+from local_aws.account import Server
 from local_aws.aws_errors import AwsError, not_implemented
+from local_aws.callers import Access, check_caller, close_to_pages
 from local_aws.calls import WSGIEnvironment, content_length, form_of, unpack_body
-from local_aws.context import Server
 from local_aws.control import CallCounts, Control
 from local_aws.iam import PolicySimulation
 from local_aws.moto_backend import Moto, MotoRequestHandler
 from local_aws.responses import error_response
 from local_aws.sagemaker.control_plane import SageMakers
 from local_aws.sagemaker.runtime import SageMakerRuntime
-from local_aws.services import AwsRequest, NotHeldHere, Service
+from local_aws.service import AwsRequest, NotHeldHere, Service
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
-from local_aws.paths import OutsideError, inside
+from local_aws.safe_paths import OutsideError, inside
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -8,8 +8,8 @@ from typing import Any
 from werkzeug.wrappers import Response
 
 from local_aws import constraints
+from local_aws.account import Aws, Server
 from local_aws.aws_errors import AwsError
-from local_aws.context import Aws, Server
 from local_aws.moto_backend import account_of
 from local_aws.responses import json_response
 from local_aws.sagemaker.core.area import A, Action, Area, Document
@@ -20,7 +20,7 @@ from local_aws.sagemaker.registry.api import ModelRegistry
 from local_aws.sagemaker.training.api import TrainingJobs
 from local_aws.sagemaker.transform.api import TransformJobs
 from local_aws.sagemaker.tuning.api import Tuning
-from local_aws.services import AwsRequest, NotHeldHere, Service
+from local_aws.service import AwsRequest, NotHeldHere, Service
 
 TARGET = "SageMaker."
 AREAS: tuple[type[Area], ...] = (

@@ -9,15 +9,15 @@ from urllib.parse import unquote
 
 from werkzeug.wrappers import Request, Response
 
+from local_aws.account import Aws
 from local_aws.aws_errors import AwsError, not_implemented
 from local_aws.constraints import checked, service_model
-from local_aws.context import Aws
 from local_aws.metric_feed import MetricDatum
 from local_aws.sagemaker.control_plane import SageMaker, SageMakers
 from local_aws.sagemaker.core.serving import Answer, ContainerUnreachableError
 from local_aws.sagemaker.hosting.api import Endpoints
 from local_aws.sagemaker.hosting.run import Variant
-from local_aws.services import AwsRequest, Service
+from local_aws.service import AwsRequest, Service
 
 NAMESPACE = "AWS/SageMaker"
 MAX_BODY_BYTES = 6_291_456

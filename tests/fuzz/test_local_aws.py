@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_aws.context import Server
-from local_aws.images import ContainerImages
+from local_aws.account import Server
+from local_aws.container_images import ContainerImages
 from local_aws.job_slots import JobSlots
 from local_aws.server import LocalAws, listen, wsgi_server
 from tests.fuzz.bounds import damaged, fuzz, within

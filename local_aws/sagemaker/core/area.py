@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from local_aws.context import Aws
+from local_aws.account import Aws
 
 Document = dict[str, Any]
 Action = Callable[[Document], Document]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from local_aws.context import Aws
+from local_aws.account import Aws
 
 HOST = "algo-1"
 GROUP = "homogeneousCluster"

@@ -17,9 +17,9 @@ from typing import IO, Any
 
 from botocore.exceptions import ClientError
 
+from local_aws.account import Aws
 from local_aws.aws_errors import validation_error
-from local_aws.context import Aws
-from local_aws.paths import OutsideError, inside
+from local_aws.safe_paths import OutsideError, inside
 
 MOST_UNPACKED = 16 << 30
 """Bytes of a model's files."""

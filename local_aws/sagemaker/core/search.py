@@ -9,7 +9,7 @@ from typing import Any
 
 from local_aws.aws_errors import validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document
-from local_aws.services import NotHeldHere
+from local_aws.service import NotHeldHere
 
 Comparison = Callable[[Any, Any], bool]
 OFFSET = re.compile(r"[0-9]{1,9}")

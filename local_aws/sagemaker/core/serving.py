@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_aws.context import Aws
-from local_aws.processes import ContainerProcess, ContainerStartError
+from local_aws.account import Aws
+from local_aws.container_process import ContainerProcess, ContainerStartError
 from local_aws.sagemaker.core.container_files import container_environment
 from local_aws.sagemaker.core.failures import MISSING_ENVIRONMENT, signal_name
 from local_aws.sagemaker.core.model_artifacts import ModelArtifact

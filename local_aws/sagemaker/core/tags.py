@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from local_aws.aws_errors import resource_limit_exceeded, validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
-from local_aws.services import NotHeldHere
+from local_aws.service import NotHeldHere
 
 MOST_TAGS = 50
 

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from local_aws.account import Aws
 from local_aws.aws_errors import validation_error
-from local_aws.context import Aws
 from local_aws.log_events import LogStream
-from local_aws.paths import inside
+from local_aws.safe_paths import inside
 from local_aws.sagemaker.core.failures import of_system
 from local_aws.sagemaker.core.model_artifacts import ModelArtifactError
 from local_aws.sagemaker.core.resource_table import now

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from local_aws.container_process import ContainerProcess
 from local_aws.job_slots import JobSlot
-from local_aws.processes import ContainerProcess
 from local_aws.sagemaker.core.area import Document
 from local_aws.sagemaker.core.failures import LONGEST_REASON
 from local_aws.sagemaker.core.resource_table import now

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.aws_errors import not_implemented, refuse
-from local_aws.paths import OutsideError, inside
+from local_aws.safe_paths import OutsideError, inside
 from local_aws.sagemaker.core.container_files import steering_variables
 from local_aws.sagemaker.core.tags import check_tags
 from local_aws.storage import DataError, S3Location

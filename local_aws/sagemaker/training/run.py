@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws.context import Aws
+from local_aws.account import Aws
+from local_aws.container_process import ContainerProcess, ContainerStartError
 from local_aws.log_events import LogStream
 from local_aws.metric_feed import MetricDatum
-from local_aws.paths import inside
-from local_aws.processes import ContainerProcess, ContainerStartError
+from local_aws.safe_paths import inside
 from local_aws.sagemaker.core import failures
 from local_aws.sagemaker.core.container_files import HOST, container_environment, write_training_inputs
 from local_aws.sagemaker.core.utilisation import Utilisation

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws.context import Aws
+from local_aws.account import Aws
 from local_aws.log_events import LogStream
 from local_aws.sagemaker.core.failures import JobFailure, no_objects, of_system
 from local_aws.sagemaker.core.model_artifacts import ModelArtifactError

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from local_aws.aws_errors import resource_limit_exceeded, validation_error
-from local_aws.images import ContainerImages
+from local_aws.container_images import ContainerImages
 from local_aws.sagemaker.core.area import Document
 from local_aws.sagemaker.tuning.search_space import ContinuousRange, IntegerRange, SearchSpace
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from local_aws.account import Aws, Server
 from local_aws.aws_errors import AwsError
-from local_aws.context import Aws, Server
-from local_aws.images import ContainerImages
+from local_aws.container_images import ContainerImages
 from local_aws.job_slots import JobSlots
 from local_aws.sagemaker.control_plane import SageMaker
 from local_aws.sagemaker.core.model_artifacts import UnusableArchiveError, plain_member

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.context import Aws, Server
-from local_aws.images import ContainerImages
+from local_aws.account import Aws, Server
+from local_aws.container_images import ContainerImages
 from local_aws.job_slots import JobSlots
 from local_aws.sagemaker.core.container_files import container_environment, is_steering
 from tests.support.local_aws import BUCKET, ROLE, TOY_IMAGE, training_request

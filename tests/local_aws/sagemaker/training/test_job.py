@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.images import IMAGE_CLASSIFICATION_METRICS
+from local_aws.container_images import IMAGE_CLASSIFICATION_METRICS
 from local_aws.sagemaker.training.job import MetricLog
 from tests.support.local_aws import (
     BUCKET,

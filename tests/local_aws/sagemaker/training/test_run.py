@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from local_aws.sagemaker.core import failures
-from tests.local_aws.test_processes import is_gone
+from tests.local_aws.test_container_process import is_gone
 from tests.support.local_aws import (
     BUCKET,
     RunningLocalAws,

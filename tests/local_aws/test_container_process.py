@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local_aws.processes import ContainerProcess, ContainerStartError
+from local_aws.container_process import ContainerProcess, ContainerStartError
 from tests.support.local_aws import ROOT, eventually
 
 
@@ -104,7 +104,7 @@ def test_nothing_the_process_started_outlives_it() -> None:
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from local_aws.processes import ContainerProcess
+from local_aws.container_process import ContainerProcess
 script = (
     "trap '' TERM HUP INT; sleep 300 & echo group $!; setsid sleep 300 & echo session $!; "
     "while :; do sleep 1; done"

@@ -1,8 +1,8 @@
-"""Which requests are answered: those of programs that reach this machine by a name of its own, none of a web page.
+"""Who is answered: programs that reach this machine by a name of its own, in an account and region that can be.
 
-A browser lets any page send requests to a loopback port. This server runs programs, so such a request is refused
-before anything reads it: by its `Host` (a page may give a name of its own the address 127.0.0.1), by its `Origin`, and
-by `Sec-Fetch-Site`, which browsers add where they leave `Origin` out.
+No web page is. A browser lets any page send requests to a loopback port. This server runs programs, so such a request
+is refused before anything reads it: by its `Host` (a page may give a name of its own the address 127.0.0.1), by its
+`Origin`, and by `Sec-Fetch-Site`, which browsers add where they leave `Origin` out.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local_aws.access import Access
 from local_aws.aws_errors import AwsError
+from local_aws.callers import Access
 from tests.support.local_aws import ALLOWED_NAME, BUCKET, RunningLocalAws
 
 SIGNED = "AWS4-HMAC-SHA256 Credential=tests/20260101/us-east-1/{}/aws4_request, SignedHeaders=host, Signature=0"

@@ -1,4 +1,4 @@
-"""What the parts of SageMaker need to know of the AWS around them: where it listens, whose account, which region."""
+"""What a service is given: the running local AWS, and one account in one region of it, with clients of the others."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from local_aws.container_images import ContainerImages
 from local_aws.faults import Faults
-from local_aws.images import ContainerImages
 from local_aws.job_slots import JobSlots
 from local_aws.metric_feed import MetricFeed
-from local_aws.paths import inside
+from local_aws.safe_paths import inside
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient

@@ -6,7 +6,7 @@ import pytest
 
 from include.sagemaker.image_uris import algorithm_image, registry_accounts
 from local_aws.aws_errors import AwsError
-from local_aws.images import ALGORITHM_ACCOUNTS, ContainerImages, ImageMappingError, parse_mappings
+from local_aws.container_images import ALGORITHM_ACCOUNTS, ContainerImages, ImageMappingError, parse_mappings
 from tests.support.local_aws import ALGORITHM_IMAGE
 
 

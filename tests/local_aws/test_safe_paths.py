@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_aws.access import check_caller, is_region
+from local_aws.account import Aws, Server
 from local_aws.aws_errors import AwsError
+from local_aws.callers import check_caller, is_region
 from local_aws.calls import Signature
-from local_aws.context import Aws, Server
-from local_aws.images import ContainerImages
+from local_aws.container_images import ContainerImages
 from local_aws.job_slots import JobSlots
-from local_aws.paths import OutsideError, inside
+from local_aws.safe_paths import OutsideError, inside
 from local_aws.sagemaker.core.model_artifacts import UnusableArchiveError, unpack_archive
 from local_aws.sagemaker.training.rules import check_training_job
-from tests.local_aws.test_access import SIGNED
+from tests.local_aws.test_callers import SIGNED
 from tests.support.local_aws import BUCKET, RunningLocalAws, finished_job, training_request
 
 HOSTILE = [
