@@ -19,6 +19,7 @@ from include.run_conf.hyperparameters import (
     algorithm_default,
     as_text,
 )
+from local_aws.sagemaker.tuning import rules
 
 CONTAINER = Path(__file__).parents[3] / "containers/image_classification/hyperparameter_table.py"
 FOLLOW_FROM_THE_DATASET = {"num_classes", "num_training_samples", "multi_label"}
@@ -82,6 +83,10 @@ def test_what_can_be_tuned_is_what_aws_documents() -> None:
         "optimizer": str,
         "weight_decay": float,
     }
+
+
+def test_the_local_aws_lets_the_same_hyperparameters_be_tuned() -> None:
+    assert {*TUNABLE} == rules.TUNABLE
 
 
 def declared_for_the_type_checker(model: type[Any]) -> dict[str, str]:
