@@ -1,6 +1,6 @@
 """Images become a dataset version: record files for training, and an account of every image.
 
-`dataset.source` says where they are: class folders or folders per split in S3, a table of labels or a `.lst` over
+`dataset.source` is where the images are: class folders or folders per split in S3, a table of labels or a `.lst` over
 images in any bucket, an archive or finished `.rec` files in S3 or on the web. Archives and `.rec` files are unpacked
 first, once for each content. Images are split into train, validation and test, packed as RecordIO by tasks mapped over
 shards, and published as a version that never changes:

@@ -1,17 +1,17 @@
 """The whole chain, from images in S3 to an endpoint that answers.
 
-Images of any source that `build_dataset` names become a dataset version: split, packed as RecordIO by mapped tasks,
+Images of any source that `build_dataset` takes become a dataset version: split, packed as RecordIO by mapped tasks,
 published. A training job, several of them (`training.trials`), a tuning job, or both (`training.mode`) learn from it
-on SageMaker; the best model goes on and is trained further (`incremental.enabled`), and a leaderboard compares all
-jobs. A batch transform of the packed test images measures the result, the report lies in S3. The model is registered,
-approved from `promotion.minimum_accuracy` on, and deployed (`endpoint.deploy`); the endpoint is asked about held-out
-images and taken down again where `endpoint.keep` is off.
+on SageMaker. The best model is trained further (`incremental.enabled`), and a leaderboard compares all jobs. A batch
+transform of the packed test images measures the result; the report is in S3. The model is registered, approved from
+`promotion.minimum_accuracy` on, and deployed (`endpoint.deploy`). The endpoint is asked about held-out images, and
+taken down again if `endpoint.keep` is off.
 
-**Start it** with the form, the API or the CLI; every field has a default. `check_conf` names everything that is
-wrong with conf, settings, buckets and source in one message before anything is paid for.
+**Start it** with the form, the API or the CLI; every field has a default. `check_conf` reports everything that is
+wrong with conf, settings, buckets and source in one message before anything costs money.
 
 **Safe to clear, retry and kill.** A job's name follows from run and task: a retried task finds the job it started.
-Clearing a waiting task, or marking it as failed, stops its job. Where the triggerer is down at that moment the stop is
+Clearing a waiting task, or marking it as failed, stops its job. If the triggerer is down at that moment, the stop is
 lost: the job ends at `resources.max_runtime_seconds`, and clearing the task once more finds it. Waiting tasks hold no
 worker; their log shows the job's own lines.
 """

@@ -1,23 +1,21 @@
 """The endpoint improves as images arrive, without anyone asking.
 
-Starts when S3 tells the queue of the installation's settings about new images, and every hour in case such a message
+Starts when S3 announces new images in the queue of the installation's settings, and every hour in case such a message
 was lost. All messages that wait, and those of an upload that is under way, become one event of two numbers: how many
 messages, and about how many images.
 
-`find_new_images` compares the images of each dataset with its newest version and ends the run in seconds when nothing
-is new. Otherwise the dataset that gained most grows by a version: only its new images are packed, the earlier ones
-keep their split. The last approved model is trained on with it, measured on the held-out images, registered, and
-deployed to the dataset's endpoint if it reaches `promotion.minimum_accuracy`. Where none of the new images can be
-read, `has_gained` ends the run before anything is trained; the version says why.
+`find_new_images` compares the images of each dataset with its newest version and ends the run in seconds if nothing is
+new. Otherwise the dataset that gained most grows by a version: only its new images are packed, the earlier ones keep
+their split. The last approved model is trained further with it, measured on the held-out images, registered, and
+deployed to the dataset's endpoint if it reaches `promotion.minimum_accuracy`. If none of the new images can be read,
+`has_gained` ends the run before anything is trained; the version says why.
 
-Source, labels, split and packing are those of the newest version, so nobody repeats them. A new class folder is
-named in the log and left out: classes cannot be added to a trained model, a run of `image_classification` trains
-with them.
+Source, labels, split and packing are those of the newest version, so nobody repeats them. A new class folder is named
+in the log and left out: classes cannot be added to a trained model. A run of `image_classification` trains with them.
 
 One run at a time: messages that arrive meanwhile, or while this DAG is paused, are answered by one run after it, which
-finds what is left. A run that
-failed after it had published the grown dataset is not repeated by itself, which would pay for the same failure every
-hour: clear its failed task.
+finds what is left. A run that failed after it had published the grown dataset is not repeated by itself, which would
+cost the same failure every hour: clear its failed task.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ from image_classification.triggers.new_images import on_new_images
 
 with DAG(
     "retrain_on_new_images",
-    description="New images -> grown dataset -> the champion trained on -> evaluate -> register -> deploy",
+    description="New images -> grown dataset -> the champion trained further -> evaluate -> register -> deploy",
     doc_md=__doc__,
     schedule=on_new_images("17 * * * *"),
     catchup=False,

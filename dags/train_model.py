@@ -1,17 +1,17 @@
 """A published dataset version becomes a registered model.
 
-Takes the version that `dataset.version` names, the newest of `dataset.name` where it is empty; trains or tunes,
+Takes the version that `dataset.version` names, or the newest of `dataset.name` if it is empty; trains or tunes,
 selects the best model, trains it further, measures it on the held-out images and registers it, approved from
 `promotion.minimum_accuracy` on.
 
 **What is trained.** `training.mode`: `train` one job, or one for each of `training.trials`, which may differ in
 hyperparameters and dataset version; `tune` hyperparameters; `both`; or `tune_then_train` a full job with the best
-hyperparameters. The best of all goes on, or that of the mode `training.continue_with` names; with `tune_then_train`
-the full job. A trial that fails is named and left out while another can be used. What follows takes the dataset
-version of the model that goes on.
+hyperparameters. The best of all is selected, or that of the mode `training.continue_with` names; with
+`tune_then_train` the full job. A trial that fails is named and left out if another can be used. What follows uses the
+dataset version of the selected model.
 
-**The leaderboard** of all jobs, `leaderboard.html` and `.json`, lies beside the run's report: hyperparameters, every
-epoch, seconds, cost. It is there also where nothing could go on.
+**The leaderboard** of all jobs, `leaderboard.html` and `.json`, is beside the run's report: hyperparameters, every
+epoch, seconds, cost. It is written even if no model could be selected.
 
 Deploy it with `deploy_endpoint`.
 """
