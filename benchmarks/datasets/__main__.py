@@ -15,22 +15,21 @@ import time
 import traceback
 from importlib import import_module
 
-from benchmarks.datasets.errors import BenchmarkError
 from benchmarks.datasets.machine import describe, im2rec
-from benchmarks.datasets.page import write_figures
 from benchmarks.datasets.run import started_run
-from benchmarks.datasets.table import Row, absent, as_markdown
-from benchmarks.datasets.turns import run_process
+from benchmarks.datasets.table import Row, absent, as_markdown, write_figures
+from benchmarks.datasets.turns import BenchmarkError, run_process
 
 MEASURES = {
-    "packing": "im2rec_packing",
-    "large": "large_packing",
+    "packing": "packing",
+    "large": "packing",
     "build": "whole_build",
-    "memory": "worker_memory",
-    "growth": "version_growth",
-    "scaling": "cost_growth",
+    "memory": "growth",
+    "growth": "growth",
+    "scaling": "growth",
     "writers": "other_writers",
 }
+"""A measure is the function of its name, in this module."""
 
 
 def main() -> int:
@@ -75,7 +74,8 @@ def measure(names: list[str], *, quick: bool) -> list[Row]:
         for name in names:
             started = time.monotonic()
             try:
-                for row in import_module(f"benchmarks.datasets.{MEASURES[name]}").rows(run):
+                measured = getattr(import_module(f"benchmarks.datasets.{MEASURES[name]}"), name)
+                for row in measured(run):
                     print(as_markdown([row]).splitlines()[-1], file=sys.stderr, flush=True)
                     rows.append(row)
             except BenchmarkError as error:

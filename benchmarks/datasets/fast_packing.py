@@ -1,4 +1,4 @@
-"""Pack a list with our packer, as the drop-in does it, with ``fast_decode`` where asked: im2rec.py has no such option.
+"""Pack a list with our packer, as the drop-in does it, with `fast_decode` where asked: im2rec.py has no such option.
 
 python -m benchmarks.datasets.fast_packing LIST ROOT SIDE
 """

@@ -8,8 +8,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.datasets.errors import BenchmarkError
-from benchmarks.datasets.turns import ROOT
+from benchmarks.datasets.turns import ROOT, BenchmarkError
 
 MXNET = ROOT / ".venv-mxnet" / "bin" / "python"
 PEERS = ROOT / ".venv-peers" / "bin" / "python"

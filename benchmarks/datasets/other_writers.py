@@ -7,22 +7,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.datasets.errors import BenchmarkError
-from benchmarks.datasets.im2rec_packing import OPTIONS, OURS
-from benchmarks.datasets.lists import write_list
 from benchmarks.datasets.machine import PEERS
 from benchmarks.datasets.our_build import Build
-from benchmarks.datasets.photographs import Corpus, photographs
+from benchmarks.datasets.packing import OPTIONS, OURS
+from benchmarks.datasets.photographs import Corpus, photographs, write_list
 from benchmarks.datasets.run import Run
 from benchmarks.datasets.s3_server import S3Server
 from benchmarks.datasets.table import Row, absent, at_least
-from benchmarks.datasets.turns import Turn, alternate, fastest, run_process, seconds
+from benchmarks.datasets.turns import BenchmarkError, Turn, alternate, fastest, run_process, seconds
 
 WRITE: list[str | Path] = [PEERS, "-m", "benchmarks.datasets.peer_writers"]
 FROM_DISK = {"webdataset": "WebDataset TarWriter", "mosaic": "mosaicml-streaming MDSWriter"}
 
 
-def rows(run: Run) -> Iterator[Row]:
+def writers(run: Run) -> Iterator[Row]:
     """A row for each writer; one that cannot run here leaves its reason."""
     corpus = photographs(run.size(2000, 200))
     if not PEERS.exists():

@@ -72,7 +72,7 @@ class Build(BaseModel):
 
 
 def main(task: str, document: str, shard: str = "") -> None:
-    """Carry out a task and leave its document, and the most memory that the process held, in MB, in ``.peak``."""
+    """Carry out a task and leave its document, and the most memory that the process held, in MB, in `.peak`."""
     gc.freeze()  # Airflow's executors do so before they start the processes of tasks
     path = Path(document)
     carry_out(task, path, shard)

@@ -23,7 +23,7 @@ NOISE_SIDE = 4608
 
 @dataclass(frozen=True)
 class Corpus:
-    """A folder of JPEGs under class folders, ``class-3/000013.jpg``."""
+    """A folder of JPEGs under class folders, `class-3/000013.jpg`."""
 
     name: str
     count: int
@@ -115,3 +115,11 @@ def grainy_photographs(count: int) -> Corpus:
 def small_images(count: int) -> Corpus:
     """Images of 48 x 48 pixels and about 2 KB."""
     return Corpus("small-images", count, 48, 48, 90, 9.0, min(count, 500))
+
+
+def write_list(path: Path, corpus: Corpus) -> Path:
+    """Write the corpus in order as a `.lst`, its class as the label; the paths are those below the corpus's root."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{number}\t{number % CLASSES:.6f}\t{key_of(number)}\n" for number in range(corpus.count)]
+    path.write_text("".join(lines))
+    return path

@@ -29,7 +29,7 @@ class Run:
 
     @contextmanager
     def s3(self, *corpora: Corpus) -> Iterator[S3Server]:
-        """Serve an empty bucket ``data`` and each corpus as a bucket of its name."""
+        """Serve an empty bucket `data` and each corpus as a bucket of its name."""
         with self.buckets() as buckets:
             for corpus in corpora:
                 (buckets / corpus.name).symlink_to(corpus.make())
@@ -38,7 +38,7 @@ class Run:
 
     @contextmanager
     def buckets(self) -> Iterator[Path]:
-        """Make a folder with an empty bucket ``data``, in memory where that is large enough: a fast server's disk."""
+        """Make a folder with an empty bucket `data`, in memory where that is large enough: a fast server's disk."""
         in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= NEEDED_BYTES
         buckets = Path(mkdtemp(prefix="bench-buckets-", dir=MEMORY if in_memory else self.folder))
         try:

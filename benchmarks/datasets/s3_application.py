@@ -85,7 +85,7 @@ class S3Application:
         self._stamp = max(stamps, default=FIRST_STAMP)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer any request; what is not known is ``NotImplemented``."""
+        """Answer any request; what is not known is `NotImplemented`."""
         name, _, key = unquote(request.rel_url.raw_path).lstrip("/").partition("/")
         try:
             if name not in self._buckets:
@@ -259,7 +259,7 @@ async def _receive(request: web.Request, path: Path) -> None:
 
 
 def _copy_range(source: Path, wanted: str | None, target: Path) -> None:
-    """Append a file, or ``bytes=FIRST-LAST`` of it, to another; the kernel copies."""
+    """Append a file, or `bytes=FIRST-LAST` of it, to another; the kernel copies."""
     target.touch()
     with source.open("rb") as file, target.open("r+b") as out:  # sendfile refuses a file opened for appending
         out.seek(0, os.SEEK_END)

@@ -26,7 +26,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a listing; ``following`` is the key that the next page begins with."""
+    """Part of a listing; `following` is the key that the next page begins with."""
 
     objects: list[tuple[str, StoredFile]]
     folders: list[str]
@@ -67,7 +67,7 @@ class BucketKeys:
             (self.folder / key).unlink(missing_ok=True)
 
     def page(self, prefix: str, delimiter: str, start: str, limit: int) -> Page:
-        """List up to ``limit`` keys and folders that begin with ``prefix``, from the key ``start`` on."""
+        """List up to `limit` keys and folders that begin with `prefix`, from the key `start` on."""
         place = bisect_left(self.order, max(prefix, start))
         objects: list[tuple[str, StoredFile]] = []
         folders: list[str] = []

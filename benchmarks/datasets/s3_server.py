@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 
-from benchmarks.datasets.errors import BenchmarkError
+from benchmarks.datasets.turns import BenchmarkError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -97,7 +97,7 @@ class Traffic:
 
 
 class S3Server:
-    """A running server; its buckets are the folders in ``buckets``."""
+    """A running server; its buckets are the folders in `buckets`."""
 
     def __init__(self, folder: Path, fast_port: int, slow_port: int) -> None:
         self._log = folder / "access.log"
@@ -130,7 +130,7 @@ def s3_client(endpoint: str) -> S3Client:
 
 @contextmanager
 def running_s3(buckets: Path) -> Iterator[S3Server]:
-    """Serve the folders in ``buckets`` until the block ends. Raises BenchmarkError where nginx is missing or stops."""
+    """Serve the folders in `buckets` until the block ends. Raises BenchmarkError where nginx is missing or stops."""
     nginx = _nginx()
     with tempfile.TemporaryDirectory(prefix="bench-s3-") as name:
         folder = Path(name)

@@ -1,11 +1,16 @@
-"""The table: a row for each measure, the peer's figure beside ours."""
+"""The table: one row for each measure, the peer's figure beside ours, kept between two marks of docs/benchmarks.md."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
+from benchmarks.datasets.turns import ROOT, BenchmarkError
+
 HEAD = ("measure", "peer", "ours", "ratio", "target", "met")
+PAGE = ROOT / "docs" / "benchmarks.md"
+BEGIN = "<!-- figures of make bench-datasets -->"
+END = "<!-- end of figures -->"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,15 @@ def as_markdown(rows: Sequence[Row]) -> str:
     widths = [max(len(line[place]) for line in cells) for place in range(len(HEAD))]
     written = [_line([cell.ljust(width) for cell, width in zip(line, widths, strict=True)]) for line in cells]
     return "\n".join([written[0], _line(["-" * width for width in widths]), *written[1:]])
+
+
+def write_figures(text: str) -> None:
+    """Put text between the marks, in place of what stood there. Raises BenchmarkError where a mark is missing."""
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise BenchmarkError(f"{PAGE} has no {BEGIN} with {END} after it: the figures go between them")
+    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def _line(cells: Sequence[str]) -> str:

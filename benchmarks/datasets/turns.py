@@ -14,9 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.datasets.errors import BenchmarkError
-
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class BenchmarkError(Exception):
+    """A measurement that cannot be made here: says why, and what to do."""
 
 
 @dataclass(frozen=True)

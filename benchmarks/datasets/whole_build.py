@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.datasets.errors import BenchmarkError
 from benchmarks.datasets.machine import PEERS, im2rec
 from benchmarks.datasets.our_build import Build
 from benchmarks.datasets.photographs import CLASSES, Corpus, photographs
 from benchmarks.datasets.run import Run
 from benchmarks.datasets.s3_server import LATENCY_SECONDS
 from benchmarks.datasets.table import Row, at_least
-from benchmarks.datasets.turns import ROOT, Turn, alternate, fastest, run_process, seconds, timed
+from benchmarks.datasets.turns import ROOT, BenchmarkError, Turn, alternate, fastest, run_process, seconds, timed
 from include.datasets.version import VersionPlan
 
 CORES = 2
@@ -31,7 +30,7 @@ CREDENTIALS = {
 }
 
 
-def rows(run: Run) -> Iterator[Row]:
+def build(run: Run) -> Iterator[Row]:
     """Two rows for each latency: our build in one process, and in a process for each task."""
     if not AWS.exists():
         raise BenchmarkError("whole build: the peers' environment is missing, see requirements.in in benchmarks/")

@@ -2,7 +2,7 @@
 
 python .../benchmarks/datasets/write_up.py ENDPOINT BUCKET
 
-It reads ``s3-paths.txt`` in the working directory and fills ``images/``.
+It reads `s3-paths.txt` in the working directory and fills `images/`.
 """
 
 from __future__ import annotations
