@@ -23,8 +23,8 @@ from botocore.exceptions import ClientError
 from include.datasets.errors import DatasetError
 from include.datasets.labels import asked_labels, class_order
 from include.datasets.layout import SPLITS, Split, VersionLayout, version_name
-from include.datasets.manifest import MISSING, NOT_ASKED, PLANNED, ImagesByContent, lay_out, write_manifest
-from include.datasets.planning.selection import ParentImages, Selection, select_images
+from include.datasets.manifest import MISSING, NOT_ASKED, PLANNED, lay_out, write_manifest
+from include.datasets.planning.selection import ImagesByContent, ParentImages, Selection, select_images
 from include.datasets.planning.splits import decide_splits, fraction
 from include.datasets.source_image import ImageSource
 from include.datasets.sources.listing import ArchivedObjects, archived_error, find_objects
@@ -87,7 +87,8 @@ def plan_version(
     archived = ArchivedObjects()
     source = open_source(s3, conf, data_bucket, archived)
     field = "dataset.labels" if conf.labels or not conf.labels_file else f"dataset.labels_file {conf.labels_file}"
-    labels = class_order(asked_labels(s3, conf), source, base, field=field, remedy=_how_to_choose(conf))
+    remedy = _how_to_choose(conf)
+    labels = class_order(asked_labels(s3, conf), source, base, field=field, remedy=remedy)
     known = ParentImages.of(s3, base) if base else ParentImages()
     selection = select_images(source.images(labels), source.left_out(labels), known, keep_removed=conf.keep_removed)
     _check_enough_is_there(selection, source, conf)
