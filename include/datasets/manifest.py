@@ -16,33 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.datasets.layout import Split
-from include.datasets.source_image import SYSTEM, SourceImage
+from include.datasets.source_image import SourceImage, Status
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Row = TypeVar("Row")
 BATCH_ROWS = 10_000
-PLANNED = "planned"
-PACKED = "packed"
-DUPLICATE = "duplicate"
-CONFLICT = "conflict"
-EMPTY = "empty"
-IGNORED = "ignored"
-SKIPPED = "skipped"
-NOT_ASKED = "not_asked"
-UNLABELLED = "unlabelled"
-REMOVED = "removed"
-MISSING = "missing"
-CHANGED = "changed"
-JUDGED = frozenset({"corrupt", "not_an_image", "unsupported", "too_small", "too_large"})
-"""What the bytes of an image alone decide: the next version does not read them again."""
-BAD = JUDGED | {MISSING, CHANGED, CONFLICT, EMPTY}
-"""Images that were meant to be packed and could not be."""
-ACCOUNTED = JUDGED | {PACKED, DUPLICATE, CONFLICT, EMPTY}
-"""Images that a version knows; of all others the next version knows nothing."""
-NOT_MEANT = frozenset({DUPLICATE, IGNORED, SKIPPED, NOT_ASKED, SYSTEM, UNLABELLED, REMOVED})
-"""Objects that were not to be packed: they do not count among a version's images."""
 _COLUMNS: list[pa.Field[Any]] = [
     pa.field("bucket", pa.string()),
     pa.field("key", pa.string()),
@@ -99,7 +79,7 @@ class ManifestRow:
     size: int
     split: Split | None
     labels: tuple[str, ...]
-    status: str
+    status: Status
     reason: str | None = None
     width: int | None = None
     height: int | None = None
@@ -113,11 +93,13 @@ class ManifestRow:
         return f"s3://{self.bucket}/{self.key}"
 
     @classmethod
-    def of(cls, image: SourceImage, status: str, reason: str | None = None, split: Split | None = None) -> ManifestRow:
+    def of(
+        cls, image: SourceImage, status: Status, reason: str | None = None, split: Split | None = None
+    ) -> ManifestRow:
         """Begin the row of a listed image."""
         return cls(image.bucket, image.key, image.etag, image.size, split, image.labels, status, reason)
 
-    def failed(self, status: str, reason: str) -> ManifestRow:
+    def failed(self, status: Status, reason: str) -> ManifestRow:
         """Return the row of a planned image that could not be packed."""
         return replace(self, status=status, reason=reason, split=None, record_id=None, shard=None)
 
@@ -182,7 +164,8 @@ def to_rows(table: pa.Table) -> list[ManifestRow]:
     """Read rows back out of a table with all of the manifest's columns."""
     names = [field.name for field in fields(ManifestRow)]
     columns: list[Sequence[Any]] = [table.column(name).to_pylist() for name in names]
-    columns[names.index("labels")] = [tuple(labels) for labels in columns[names.index("labels")]]
+    for name, kind in (("labels", tuple), ("status", Status)):
+        columns[names.index(name)] = [kind(cell) for cell in columns[names.index(name)]]
     return [ManifestRow(*values) for values in zip(*columns, strict=True)]
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import Protocol, assert_never
 
 from include.datasets.layout import Split
 
-SYSTEM = "system_file"
-"""The status of such a file in manifests and in the lists of what archives leave out."""
 NAMED_AND_ABSENT = "dataset.image_list names it, but it is not there"
 CLASS_NOT_ASKED = "its class is not one of the version's labels"
 SYSTEM_NAMES = frozenset(
@@ -37,6 +36,84 @@ FOLDER_MARKER = "_$folder$"
 
 
 @dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a status says of an image."""
+
+    meant: bool = True
+    """It was to be packed, and counts among a version's images."""
+    bad: bool = False
+    """It was to be packed and could not be."""
+    known: bool = False
+    """The version knows it; of all others the next version knows nothing."""
+    by_content: bool = False
+    """The bytes of the image alone decide: the next version does not read them again."""
+
+
+class Status(StrEnum):
+    """What became of a source image: the column `status` of `manifest.parquet`; docs/datasets.md says each in words."""
+
+    PLANNED = "planned"
+    """A shard has to pack it; no published manifest has this."""
+    PACKED = "packed"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    EMPTY = "empty"
+    CORRUPT = "corrupt"
+    NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED = "unsupported"
+    TOO_SMALL = "too_small"
+    TOO_LARGE = "too_large"
+    MISSING = "missing"
+    CHANGED = "changed"
+    IGNORED = "ignored"
+    NOT_ASKED = "not_asked"
+    SKIPPED = "skipped"
+    UNLABELLED = "unlabelled"
+    REMOVED = "removed"
+    SYSTEM_FILE = "system_file"
+    """Also in the lists of what archives leave out."""
+
+    @property
+    def meaning(self) -> Meaning:
+        """What follows from the status; mypy finds one that has no meaning."""
+        match self:
+            case Status.PLANNED:
+                meaning = Meaning()
+            case Status.PACKED:
+                meaning = Meaning(known=True)
+            case Status.CORRUPT | Status.NOT_AN_IMAGE | Status.UNSUPPORTED | Status.TOO_SMALL | Status.TOO_LARGE:
+                meaning = Meaning(bad=True, known=True, by_content=True)
+            case Status.CONFLICT | Status.EMPTY:
+                meaning = Meaning(bad=True, known=True)
+            case Status.MISSING | Status.CHANGED:
+                meaning = Meaning(bad=True)
+            case Status.DUPLICATE:
+                meaning = Meaning(meant=False, known=True)
+            case (
+                Status.IGNORED
+                | Status.NOT_ASKED
+                | Status.SKIPPED
+                | Status.UNLABELLED
+                | Status.REMOVED
+                | Status.SYSTEM_FILE
+            ):
+                meaning = Meaning(meant=False)
+            case _:
+                assert_never(self)
+        return meaning
+
+
+CONTENT_FAILURES = frozenset(status for status in Status if status.meaning.by_content)
+"""What is wrong with the bytes of an image."""
+BAD = frozenset(status for status in Status if status.meaning.bad)
+"""Images that were meant to be packed and could not be."""
+ACCOUNTED = frozenset(status for status in Status if status.meaning.known)
+"""Images that a version knows."""
+NOT_MEANT = frozenset(status for status in Status if not status.meaning.meant)
+"""Objects that were not to be packed: they do not count among a version's images."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceImage:
     """An object as it was listed; one that belongs to none of the classes has no labels."""
 
@@ -61,14 +138,14 @@ class LeftOut:
     """An object that is packed in no version of these labels: its status in the manifest, and why."""
 
     image: SourceImage
-    status: str
+    status: Status
     reason: str
 
     @classmethod
-    def of(cls, image: SourceImage, *, below: str, status: str, reason: str) -> LeftOut:
+    def of(cls, image: SourceImage, *, below: str, status: Status, reason: str) -> LeftOut:
         """Leave an object out: as a hidden or system file where its path ``below`` the source is one."""
         name = system_name(below)
-        return cls(image, status, reason) if name is None else cls(image, SYSTEM, system_reason(name))
+        return cls(image, status, reason) if name is None else cls(image, Status.SYSTEM_FILE, system_reason(name))
 
 
 class ImageSource(Protocol):

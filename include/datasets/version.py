@@ -328,9 +328,10 @@ def _packed_test_images(s3: S3Client, version: DatasetVersion, columns: list[str
     # Every room reads versions; only who reads their images should pay half a second for pyarrow.
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    from include.datasets.manifest import PACKED, read_manifest  # noqa: PLC0415
+    from include.datasets.manifest import read_manifest  # noqa: PLC0415
+    from include.datasets.source_image import Status  # noqa: PLC0415
 
     layout = version.layout
     table = read_manifest(s3, layout.bucket, layout.manifest, [*columns, "split", "status"])
-    packed_for_test = (pc.field("split") == "test") & (pc.field("status") == PACKED)
+    packed_for_test = (pc.field("split") == "test") & (pc.field("status") == Status.PACKED)
     return table.filter(packed_for_test).select(columns).to_pydict()

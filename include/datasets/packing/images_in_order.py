@@ -30,8 +30,9 @@ from obstore.exceptions import (
 )
 
 from include.datasets.errors import DatasetError, explained
-from include.datasets.manifest import CHANGED, MISSING, PACKED, ManifestRow
+from include.datasets.manifest import ManifestRow
 from include.datasets.objects import is_plain_key, open_store
+from include.datasets.source_image import Status
 from include.recordio.format import MAX_LENGTH
 from include.recordio.images import (
     ImageError,
@@ -103,7 +104,7 @@ def pack_images(
 
 def _check_size(row: ManifestRow) -> None:
     if row.size > MAX_LENGTH:
-        raise ImageError("too_large", f"it has {row.size} bytes, an image may have {MAX_LENGTH}")
+        raise ImageError(Status.TOO_LARGE, f"it has {row.size} bytes, an image may have {MAX_LENGTH}")
 
 
 class _Flight:
@@ -132,7 +133,7 @@ class _Flight:
         try:
             packed = image.result().result()
         except ImageError as error:
-            packed = PackedRow(row.failed(error.status, error.reason), None)
+            packed = PackedRow(row.failed(Status(error.status), error.reason), None)
         self._held -= share
         if packed.image is not None:
             self._source_bytes += row.size
@@ -222,11 +223,11 @@ class _BrokenBodyError(Exception):
 
 
 def _missing() -> ImageError:
-    return ImageError(MISSING, "the object was deleted after it was listed")
+    return ImageError(Status.MISSING, "the object was deleted after it was listed")
 
 
 def _changed() -> ImageError:
-    return ImageError(CHANGED, "the object was replaced after it was listed; the next version takes the new one")
+    return ImageError(Status.CHANGED, "the object was replaced after it was listed; the next version takes the new one")
 
 
 def _failing(image: ManifestRow, error: Exception) -> Exception:
@@ -255,8 +256,8 @@ class _Packer:
                 packed = PackedImage(source, *readable_size(source))
         if len(packed.data) > self._longest:
             raise ImageError(
-                "too_large", f"packed it has {len(packed.data)} bytes, a record has room for {self._longest}"
+                Status.TOO_LARGE, f"packed it has {len(packed.data)} bytes, a record has room for {self._longest}"
             )
         reason = remarks(row.key, source, header, packed, self._options)
-        done = replace(row, status=PACKED, reason=reason, width=packed.width, height=packed.height)
+        done = replace(row, status=Status.PACKED, reason=reason, width=packed.width, height=packed.height)
         return PackedRow(done, packed.data)

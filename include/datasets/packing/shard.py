@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict
 from include.datasets.errors import DatasetError
 from include.datasets.labels import class_indices, label_vector
 from include.datasets.layout import Split
-from include.datasets.manifest import PACKED, ManifestRow, read_manifest, to_rows, to_table, write_manifest
+from include.datasets.manifest import ManifestRow, read_manifest, to_rows, to_table, write_manifest
 from include.datasets.multipart import ObjectSink
 from include.datasets.packing.images_in_order import pack_images
+from include.datasets.source_image import Status
 from include.datasets.version import ShardTask, VersionPlan
 from include.recordio.format import BinarySink, RecordWriter, encode_image_record
 
@@ -97,12 +98,12 @@ def pack_shard(s3: S3Client, plan: VersionPlan, shard: ShardTask, *, report: Rep
     with ObjectSink(s3, plan.bucket, plan.layout.packed_shard(shard.index)) as sink:
         done, size = _pack_rows(s3, plan, rows, sink, progress)
     write_manifest(s3, plan.bucket, plan.layout.shard_manifest(shard.index), to_table(done))
-    statuses = Counter(row.status for row in done)
+    statuses = Counter(row.status.value for row in done)
     result = ShardResult(
         index=shard.index,
         split=shard.split,
         fingerprint=shard.fingerprint,
-        records=statuses.pop(PACKED, 0),
+        records=statuses.pop(Status.PACKED, 0),
         bytes=size,
         bad=dict(statuses),
         seconds=round(time.monotonic() - started, 3),

@@ -23,10 +23,10 @@ from botocore.exceptions import ClientError
 from include.datasets.errors import DatasetError
 from include.datasets.labels import asked_labels, class_order
 from include.datasets.layout import SPLITS, Split, VersionLayout, version_name
-from include.datasets.manifest import MISSING, NOT_ASKED, PLANNED, lay_out, write_manifest
+from include.datasets.manifest import lay_out, write_manifest
 from include.datasets.planning.selection import ImagesByContent, ParentImages, Selection, select_images
 from include.datasets.planning.splits import decide_splits, fraction
-from include.datasets.source_image import ImageSource
+from include.datasets.source_image import ImageSource, Status
 from include.datasets.sources.listing import ArchivedObjects, archived_error, find_objects
 from include.datasets.sources.source import open_source
 from include.datasets.unpacked import keep_queries
@@ -179,7 +179,7 @@ def _load_parent(
 
 def _check_enough_is_there(selection: Selection, source: ImageSource, conf: DatasetConf) -> None:
     """Raise DatasetError where so many images are not there that no version could be published."""
-    missing = selection.excluded.filter(pc.field("status") == MISSING).num_rows
+    missing = selection.excluded.filter(pc.field("status") == Status.MISSING).num_rows
     images = max(selection.listed, selection.kept.num_rows) + missing
     if missing and missing / images > conf.max_bad_fraction and (unmatched := source.unmatched()):
         raise DatasetError(
@@ -197,7 +197,7 @@ def _check_every_class_has_images(
         rows = selection.excluded.select(["status", "labels"]).to_pylist()
         statuses = Counter(row["status"] for row in rows if not set(empty).isdisjoint(row["labels"]))
         why = f" (left out: {dict(statuses)})" if statuses else ""
-        unmatched = source.unmatched() if MISSING in statuses else ""
+        unmatched = source.unmatched() if Status.MISSING in statuses else ""
         remedy = f".\n{unmatched}" if unmatched else f"; add images, or {_how_to_choose(conf)}"
         raise DatasetError(
             f"{len(empty)} classes of {source.uri} have no image to pack: {', '.join(empty[:10])}{why}{remedy}"
@@ -260,7 +260,7 @@ def _how_to_choose(conf: DatasetConf) -> str:
 
 def _not_asked(selection: Selection, source: ImageSource, labels: list[str]) -> dict[str, int]:
     """Images of the source by label, for the labels that were not asked for; the most frequent label first."""
-    rows = selection.excluded.filter(pc.field("status") == NOT_ASKED)
+    rows = selection.excluded.filter(pc.field("status") == Status.NOT_ASKED)
     counts = Counter(cast("list[str]", pc.list_flatten(rows["labels"]).to_pylist()))
     counts.update(source.unused_labels(labels))
     for label in labels:
@@ -320,7 +320,7 @@ def _cut_shards(
             planned = lay_out(
                 chosen.images.take(rows[start:end]).columns,
                 split=split,
-                status=PLANNED,
+                status=Status.PLANNED,
                 record_id=pa.array(np.arange(record_id, record_id + end - start)),
                 shard=f"{plan.version}/{index:05d}",
             )

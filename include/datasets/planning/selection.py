@@ -18,26 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.datasets.layout import Split
-from include.datasets.manifest import (
-    ACCOUNTED,
-    BATCH_ROWS,
-    CONFLICT,
-    DUPLICATE,
-    EMPTY,
-    JUDGED,
-    MISSING,
-    PACKED,
-    REMOVED,
-    SCHEMA,
-    ManifestRow,
-    batches,
-    lay_out,
-    read_manifest,
-    to_table,
-    uris,
-)
+from include.datasets.manifest import BATCH_ROWS, SCHEMA, ManifestRow, batches, lay_out, read_manifest, to_table, uris
 from include.datasets.planning.splits import KnownImages, settled_counts
-from include.datasets.source_image import LeftOut, SourceImage
+from include.datasets.source_image import ACCOUNTED, CONTENT_FAILURES, LeftOut, SourceImage, Status
 from include.datasets.version import DatasetVersion
 
 if TYPE_CHECKING:
@@ -73,7 +56,7 @@ class Selection:
     @property
     def cut_records(self) -> int:
         """The parent's records that are cut out."""
-        return self.changed_records["status"].to_pylist().count(REMOVED)
+        return self.changed_records["status"].to_pylist().count(Status.REMOVED)
 
 
 def select_images(
@@ -92,13 +75,13 @@ def select_images(
     """
     listed = ImageTable.of(images)
     beside = to_table(ManifestRow.of(out.image, out.status, out.reason) for out in left_out)
-    absent = mask(pc.is_in(beside["status"], value_set=pa.array([MISSING])))
+    absent = mask(pc.is_in(beside["status"], value_set=pa.array([Status.MISSING])))
     lost = absent & parent.has_lost(beside)
     gone_before = parent.take(parent.gone_before(beside.filter(pa.array(lost))))
     beside = beside.filter(pa.array(~lost))
     count, new_images = len(listed), int(np.count_nonzero(~parent.is_known(listed)))
     vanished = parent.take(parent.vanished(listed.columns, beside))
-    stands_for_itself = pc.is_in(vanished["status"], value_set=pa.array([PACKED, *JUDGED]))
+    stands_for_itself = pc.is_in(vanished["status"], value_set=pa.array([Status.PACKED, *CONTENT_FAILURES]))
     kept = vanished.filter(stands_for_itself) if keep_removed else vanished.slice(0, 0)
     removed = vanished.filter(pc.invert(stands_for_itself)) if keep_removed else vanished
     removed = pa.concat_tables([removed, gone_before])
@@ -106,7 +89,7 @@ def select_images(
         listed = ImageTable(pa.concat_tables([listed.columns, ImageTable(_without_splits(kept)).columns]))
     listed = listed.sorted(HELD_OUT_FIRST)  # by the same name: of a million images one table less is in memory
     judged = _Judgement(listed, parent)
-    gone = lay_out(removed, status=REMOVED, reason="it is not at the source any more", record_id=None)
+    gone = lay_out(removed, status=Status.REMOVED, reason="it is not at the source any more", record_id=None)
     chosen = listed.take(np.flatnonzero(judged.chosen))
     inherited = parent.splits_had(chosen)
     stay = parent.take(np.flatnonzero(judged.stays))
@@ -136,13 +119,14 @@ class _Judgement:
         self.moved = to_table(self._moved)
         packed = parent.packed
         cut = parent.take(packed[~self.stays[packed]])
-        self.cut = lay_out(cut, status=REMOVED, reason=None)
+        self.cut = lay_out(cut, status=Status.REMOVED, reason=None)
 
     def _judge(self) -> Iterator[ManifestRow]:
         images, parent = self._images, self._parent
         empty = np.asarray(images.columns["size"]) == 0
         yield from (
-            ManifestRow.of(image, EMPTY, "the object has no bytes") for image in images.take(np.flatnonzero(empty))
+            ManifestRow.of(image, Status.EMPTY, "the object has no bytes")
+            for image in images.take(np.flatnonzero(empty))
         )
         contents = images.etags.combine_chunks().dictionary_encode()
         codes = np.asarray(contents.indices)
@@ -151,7 +135,7 @@ class _Judgement:
         self.chosen |= alone & (settled < 0)
         unchanged = alone & parent.agree(settled, images.uris, parent.uris)
         unchanged &= parent.agree(settled, images.label_sets, parent.label_sets)
-        unchanged &= parent.agree(settled, pa.repeat(PACKED, len(images)), parent.rows["status"])
+        unchanged &= parent.agree(settled, pa.repeat(Status.PACKED, len(images)), parent.rows["status"])
         self.stays[settled[unchanged]] = True
         rest = np.flatnonzero(~(empty | self.chosen | unchanged))
         rest = rest[np.argsort(codes[rest], kind="stable")]
@@ -171,7 +155,7 @@ class _Judgement:
             verdicts = [
                 _duplicate(image, first) if _alike(image, first) else _conflict(image, first) for image in others
             ]
-            if before.status != PACKED:
+            if before.status != Status.PACKED:
                 return [ManifestRow.of(first, before.status, before.reason), *verdicts]
             self.stays[row] = True
             if first.uri != before.uri:
@@ -181,7 +165,7 @@ class _Judgement:
         if other is not None:
             return [_conflict(image, other if _alike(image, same[0]) else same[0]) for image in same]
         repeats = [_duplicate(image, same[0]) for image in same[1:]]
-        if before is not None and before.status != PACKED:
+        if before is not None and before.status != Status.PACKED:
             return [ManifestRow.of(same[0], before.status, before.reason), *repeats]
         self.chosen[places[0]] = True
         return repeats
@@ -202,12 +186,14 @@ def _alike(image: SourceImage, other: SourceImage | ManifestRow) -> bool:
 
 
 def _duplicate(image: SourceImage, first: SourceImage) -> ManifestRow:
-    return ManifestRow.of(image, DUPLICATE, f"the same bytes as {first.uri}")
+    return ManifestRow.of(image, Status.DUPLICATE, f"the same bytes as {first.uri}")
 
 
 def _conflict(image: SourceImage, other: SourceImage) -> ManifestRow:
     return ManifestRow.of(
-        image, CONFLICT, f"the same bytes have another label at {other.uri} ({', '.join(other.labels) or 'none'})"
+        image,
+        Status.CONFLICT,
+        f"the same bytes have another label at {other.uri} ({', '.join(other.labels) or 'none'})",
     )
 
 
@@ -237,20 +223,20 @@ class ParentImages:
     @property
     def packed(self) -> Places:
         """Rows of images with a record."""
-        return self.with_status(PACKED)
+        return self.with_status(Status.PACKED)
 
     @property
     def accounted(self) -> Places:
         """Rows of images that were packed, or told why not once and for all."""
         return self.with_status(*ACCOUNTED)
 
-    def with_status(self, *statuses: str) -> Places:
+    def with_status(self, *statuses: Status) -> Places:
         """Rows with one of these statuses."""
         return np.flatnonzero(mask(pc.is_in(self.rows["status"], value_set=pa.array(sorted(statuses)))))
 
     def settled(self, etags: Any) -> Places:
         """For each content the row that packed it, or says what is wrong with its bytes."""
-        return _find(etags, self.rows["etag"], self.with_status(PACKED, *JUDGED))
+        return _find(etags, self.rows["etag"], self.with_status(Status.PACKED, *CONTENT_FAILURES))
 
     def vanished(self, *present: pa.Table) -> Places:
         """Rows of accounted images whose address stands in none of the tables."""
@@ -262,11 +248,11 @@ class ParentImages:
 
     def has_lost(self, objects: pa.Table) -> npt.NDArray[np.bool_]:
         """Tell of absent objects whether the parent accounted for them, whatever they held, or told they are gone."""
-        return self._by_uri(objects, self.with_status(*ACCOUNTED, REMOVED)) >= 0
+        return self._by_uri(objects, self.with_status(*ACCOUNTED, Status.REMOVED)) >= 0
 
     def gone_before(self, absent: pa.Table) -> Places:
         """Rows of images that were removed, and whose address stands in the table all the same."""
-        rows = self.with_status(REMOVED)
+        rows = self.with_status(Status.REMOVED)
         return rows[mask(pc.is_in(self.uris.take(row_numbers(rows)), value_set=uris(absent)))] if len(rows) else rows
 
     def is_known(self, images: ImageTable) -> npt.NDArray[np.bool_]:
@@ -275,7 +261,7 @@ class ParentImages:
 
     def splits_had(self, images: ImageTable) -> pa.ChunkedArray[Any]:
         """For each image the split its content had, else that of another image under its key, else null."""
-        had_split = self.with_status(PACKED, REMOVED)
+        had_split = self.with_status(Status.PACKED, Status.REMOVED)
         by_content = self.rows["split"].take(row_numbers(_find(images.etags, self.rows["etag"], had_split)))
         by_key = self.rows["split"].take(row_numbers(self._by_uri(images.columns, had_split)))
         return pc.coalesce(by_content, by_key)
@@ -285,7 +271,10 @@ class ParentImages:
         wanted = self.take(places)
         for batch in wanted.to_batches(BATCH_ROWS):
             for cells in batch.to_pylist():
-                yield ManifestRow(**cells | {"labels": tuple(cells["labels"])}) if cells["status"] else None
+                if not cells["status"]:
+                    yield None
+                else:
+                    yield ManifestRow(**cells | {"labels": tuple(cells["labels"]), "status": Status(cells["status"])})
 
     def take(self, places: Places) -> pa.Table:
         """Return these rows; of -1 all cells are null."""

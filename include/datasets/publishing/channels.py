@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.datasets.layout import SPLITS, Split
-from include.datasets.manifest import BATCH_ROWS, PACKED, SCHEMA, read_manifest
+from include.datasets.manifest import BATCH_ROWS, SCHEMA, read_manifest
 from include.datasets.multipart import ByteRange, compose
 from include.datasets.packing.shard import ShardResult
+from include.datasets.source_image import Status
 from include.datasets.version import DatasetVersion, VersionPlan
 from include.recordio.format import index_line
 
@@ -40,9 +41,12 @@ def inherit_records(s3: S3Client, plan: VersionPlan, parent: DatasetVersion | No
     if parent is None:
         return InheritedRecords(SCHEMA.empty_table(), {split: [] for split in SPLITS})
     packed = read_manifest(s3, parent.layout.bucket, parent.layout.manifest)
-    packed = packed.filter(pc.field("status") == PACKED)
+    packed = packed.filter(pc.field("status") == Status.PACKED)
     changed = read_manifest(s3, plan.bucket, plan.layout.changed_records)
-    moved, cut = changed.filter(pc.field("status") == PACKED), changed.filter(pc.field("status") != PACKED)
+    moved, cut = (
+        changed.filter(pc.field("status") == Status.PACKED),
+        changed.filter(pc.field("status") != Status.PACKED),
+    )
     kept: list[pa.Table] = []
     ranges: dict[Split, list[ByteRange]] = {}
     for split in SPLITS:
@@ -73,7 +77,7 @@ def write_channel(
     if not compose(s3, layout.bucket, layout.records(split), ranges, scratch=layout.joined(split)):
         return
     records = manifest.select(["split", "status", "record_id", "offset"])
-    records = records.filter((pc.field("status") == PACKED) & (pc.field("split") == split)).sort_by("offset")
+    records = records.filter((pc.field("status") == Status.PACKED) & (pc.field("split") == split)).sort_by("offset")
     index = io.BytesIO()
     for batch in records.to_batches(BATCH_ROWS):
         places = zip(*(cast("list[int]", batch[name].to_pylist()) for name in ("record_id", "offset")), strict=True)

@@ -24,20 +24,12 @@ from botocore.exceptions import ClientError
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import SPLITS, Split, VersionLayout
-from include.datasets.manifest import (
-    BAD,
-    BATCH_ROWS,
-    NOT_MEANT,
-    PACKED,
-    class_counts,
-    read_manifest,
-    without_labels,
-    write_manifest,
-)
+from include.datasets.manifest import BATCH_ROWS, class_counts, read_manifest, without_labels, write_manifest
 from include.datasets.multipart import ByteRange, ObjectSink
 from include.datasets.packing.shard import ShardResult
 from include.datasets.publishing.channels import InheritedRecords, channel_ranges, inherit_records, write_channel
 from include.datasets.report.dataset_page import write_report
+from include.datasets.source_image import BAD, NOT_MEANT, Status
 from include.datasets.version import DatasetVersion, MeanImage, SplitCounts, VersionPlan, find, load
 from include.recordio.format import FRAME_SIZE, encode_image_record
 
@@ -153,7 +145,7 @@ def _statuses(manifest: pa.Table) -> dict[str, int]:
 
 
 def _describe(plan: VersionPlan, manifest: pa.Table, channels: Mapping[Split, Sequence[ByteRange]]) -> DatasetVersion:
-    packed = manifest.filter(pc.field("status") == PACKED)
+    packed = manifest.filter(pc.field("status") == Status.PACKED)
     counts = Counter(cast("list[Split]", packed["split"].to_pylist()))
     if not counts["train"]:
         raise DatasetError(f"no image of {plan.source} could be packed for training: see the shards' logs for reasons")
@@ -230,7 +222,7 @@ def _write_plain_lists(s3: S3Client, layout: VersionLayout, manifest: pa.Table) 
         ObjectSink(s3, layout.bucket, layout.not_packed_list, content_type=TEXT) as not_packed,
     ):
         for batch in rows.to_batches(BATCH_ROWS):
-            lines = [(row["status"] == PACKED, _list_line(row)) for row in batch.to_pylist()]
+            lines = [(row["status"] == Status.PACKED, _list_line(row)) for row in batch.to_pylist()]
             packed.write("".join(line for is_packed, line in lines if is_packed).encode())
             not_packed.write("".join(line for is_packed, line in lines if not is_packed).encode())
 
@@ -239,7 +231,7 @@ def _list_line(row: dict[str, Any]) -> str:
     address = f"s3://{row['bucket']}/{row['key']}"
     if not address.isprintable():  # a line feed in a key must not make two lines of one
         address = json.dumps(address)
-    if row["status"] == PACKED:
+    if row["status"] == Status.PACKED:
         return f"{address}\n"
     reason = " ".join((row["reason"] or "").split())
     return f"{address}\t{row['status']}{f': {reason}' if reason else ''}\n"

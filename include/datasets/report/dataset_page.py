@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from include.datasets.layout import SPLITS, Split
-from include.datasets.manifest import BAD, DUPLICATE, NOT_ASKED
 from include.datasets.report.image_accounts import bad_images, not_asked, same_content, statuses
 from include.datasets.report.packed_images import LabelPairs, PackedImages, Thumbnail, contact_sheet
+from include.datasets.source_image import BAD, Status
 from include.datasets.version import DatasetVersion
 from include.pages.charts import heat_map, histogram, stacked_bar, stacked_columns
 from include.pages.elements import Markup, joined, listed, note, page, section, shown, table
@@ -106,14 +106,15 @@ def size_in_words(size: float) -> str:
 def _figures(contents: ReportContents) -> list[tuple[str, str]]:
     version = contents.version
     bad = sum(count for status, count in version.statuses.items() if status in BAD)
+    others = version.statuses.get(Status.NOT_ASKED)
     return [
         (f"{version.counts.total:,}", "images"),
         (f"{version.num_classes:,}", "classes, several to an image" if version.multi_label else "classes"),
         (size_in_words(sum(contents.sizes.values())), "in record files"),
         (f"{version.negative_images:,}" if version.negative_images else "", "show none of the labels"),
-        (f"{version.statuses[NOT_ASKED]:,}" if NOT_ASKED in version.statuses else "", "of labels not asked for"),
+        ("" if others is None else f"{others:,}", "of labels not asked for"),
         (f"{bad:,}", "bad images"),
-        (f"{version.statuses.get(DUPLICATE, 0):,}", "duplicates"),
+        (f"{version.statuses.get(Status.DUPLICATE, 0):,}", "duplicates"),
         (f"{version.new_images:,}" if version.parent else "", "new since the parent"),
     ]
 

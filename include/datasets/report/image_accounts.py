@@ -9,7 +9,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.datasets.manifest import BAD, CONFLICT, DUPLICATE, NOT_ASKED, PACKED
+from include.datasets.source_image import BAD, Status
 from include.datasets.version import DatasetVersion
 from include.pages.elements import Markup, note, shown, table
 
@@ -26,7 +26,7 @@ def statuses(version: DatasetVersion, manifest: pa.Table) -> Markup:
     counts = version.statuses
     total = manifest.num_rows
     reasons = reasons_by_status(manifest)
-    ranked = sorted(counts, key=lambda status: (status != PACKED, status not in BAD, status))
+    ranked = sorted(counts, key=lambda status: (status != Status.PACKED, status not in BAD, status))
     rows = []
     for status in ranked:
         told, further = reasons.get(status, ([], 0))
@@ -43,7 +43,7 @@ def not_asked(version: DatasetVersion) -> list[Markup]:
     counts = version.not_asked
     if not counts:
         return []
-    left_out = version.statuses.get(NOT_ASKED, 0)
+    left_out = version.statuses.get(Status.NOT_ASKED, 0)
     said = (
         "Images that show these labels are packed for the labels of the version, or as images that show none of them."
         if version.multi_label
@@ -57,7 +57,7 @@ def not_asked(version: DatasetVersion) -> list[Markup]:
 def bad_images(version: DatasetVersion, manifest: pa.Table) -> list[Markup]:
     """The first bad images of each status but conflicts; nothing where there are none."""
     counts = version.statuses
-    bad = [status for status in sorted(counts) if status in BAD and status != CONFLICT]
+    bad = [status for status in sorted(counts) if status in BAD and status != Status.CONFLICT]
     rows = [row for status in bad for row in first_rows(manifest, status, LISTED)]
     if not rows:
         return []
@@ -70,10 +70,10 @@ def bad_images(version: DatasetVersion, manifest: pa.Table) -> list[Markup]:
 def same_content(version: DatasetVersion, manifest: pa.Table) -> list[Markup]:
     """Duplicates and conflicts; nothing where there are none."""
     counts = version.statuses
-    duplicates, conflicts = counts.get(DUPLICATE, 0), counts.get(CONFLICT, 0)
+    duplicates, conflicts = counts.get(Status.DUPLICATE, 0), counts.get(Status.CONFLICT, 0)
     rows = [
         (_uri(row), row["status"], row["reason"] or "")
-        for status in (CONFLICT, DUPLICATE)
+        for status in (Status.CONFLICT, Status.DUPLICATE)
         for row in first_rows(manifest, status, LISTED)
     ]
     if not rows:
@@ -92,7 +92,7 @@ def reasons_by_status(manifest: pa.Table) -> dict[str, tuple[list[tuple[str, int
 
     Not of duplicates and conflicts, whose reason names the other object.
     """
-    told = manifest.select(["status", "reason"]).filter(~pc.field("status").isin([CONFLICT, DUPLICATE]))
+    told = manifest.select(["status", "reason"]).filter(~pc.field("status").isin([Status.CONFLICT, Status.DUPLICATE]))
     told = told.filter(pc.is_valid(told["reason"]))
     grouped = told.group_by(["status", "reason"], use_threads=False).aggregate([([], "count_all")])
     ranked = grouped.sort_by([("count_all", "descending"), ("reason", "ascending")])

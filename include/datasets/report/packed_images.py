@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.datasets.layout import SPLITS, Split, VersionLayout
-from include.datasets.manifest import PACKED
 from include.datasets.objects import open_store
+from include.datasets.source_image import Status
 from include.recordio.format import RecordError, decode_image_record, read_records
 from include.recordio.images import ImageError, accept_image, decode_accepted
 from include.recordio.memory import DecodingMemory, decoding_bytes
@@ -62,7 +62,7 @@ class PackedImages:
     @classmethod
     def of(cls, manifest: pa.Table, labels: Sequence[str], sizes: Mapping[Split, int]) -> PackedImages:
         """Read a version's manifest; `sizes` are the bytes of its record files."""
-        rows = manifest.filter(pc.field("status") == PACKED)
+        rows = manifest.filter(pc.field("status") == Status.PACKED)
         names = cast("pa.ListArray[Any]", _one_chunk(rows["labels"]))
         codes = _numbers(pc.index_in(pc.list_flatten(names), value_set=pa.array(labels, pa.string())))
         owners = _numbers(pc.list_parent_indices(names))

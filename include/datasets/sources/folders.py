@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import SPLIT_NAMES, Split, bucket_and_prefix, named_split
-from include.datasets.manifest import IGNORED, MISSING, NOT_ASKED
 from include.datasets.source_image import (
     CLASS_NOT_ASKED,
     NAMED_AND_ABSENT,
-    SYSTEM,
     LeftOut,
     SourceImage,
+    Status,
     system_name,
     system_reason,
 )
@@ -60,13 +59,13 @@ class ClassFolders:
             yield LeftOut.of(
                 listed.as_image(self.bucket),
                 below=listed.key[len(self.prefix) :],
-                status=IGNORED,
+                status=Status.IGNORED,
                 reason=NO_CLASS,
             )
         present = self._present(asked)
         others = [label for label in self.classes if label not in set(asked)]
         for image in self._of_classes(others):
-            yield LeftOut(image, NOT_ASKED, CLASS_NOT_ASKED)
+            yield LeftOut(image, Status.NOT_ASKED, CLASS_NOT_ASKED)
         for folder in self._system_folders:
             yield from ignored_folder(self._listing, self.prefix, folder, NO_CLASS)
         for label in (*present, *others):
@@ -91,7 +90,7 @@ class ClassFolders:
             if not slash or label in asked or label not in known:
                 names = (label,) if slash and label in asked else ()
                 image = SourceImage(self.bucket, key, "", 0, names, self._split)
-                yield LeftOut.of(image, below=below, status=MISSING, reason=NAMED_AND_ABSENT)
+                yield LeftOut.of(image, below=below, status=Status.MISSING, reason=NAMED_AND_ABSENT)
 
     def _present(self, labels: Iterable[str]) -> list[str]:
         folders = set(self.classes)
@@ -111,7 +110,7 @@ class ClassFolders:
             if name is None:
                 images.append(listed.as_image(self.bucket, (label,), self._split))
             else:
-                system_files.append(LeftOut(listed.as_image(self.bucket), SYSTEM, system_reason(name)))
+                system_files.append(LeftOut(listed.as_image(self.bucket), Status.SYSTEM_FILE, system_reason(name)))
         self._system_files[label] = system_files
         return images
 
@@ -120,7 +119,7 @@ def ignored_folder(listing: Listing, prefix: str, folder: str, reason: str) -> I
     """All objects of a folder under a prefix that is neither a class nor a split."""
     for listed in listing.objects(f"{prefix}{folder}/"):
         image = listed.as_image(listing.bucket)
-        yield LeftOut.of(image, below=listed.key[len(prefix) :], status=IGNORED, reason=reason)
+        yield LeftOut.of(image, below=listed.key[len(prefix) :], status=Status.IGNORED, reason=reason)
 
 
 class SplitFolders:
@@ -171,7 +170,7 @@ class SplitFolders:
         wanted = list(labels)
         for image in self._loose:
             reason = "it lies beside the split folders, so it has no label"
-            yield LeftOut.of(image, below=image.key[len(self._prefix) :], status=IGNORED, reason=reason)
+            yield LeftOut.of(image, below=image.key[len(self._prefix) :], status=Status.IGNORED, reason=reason)
         for folder in self._foreign:
             reason = "its folder is not named for a split"
             yield from ignored_folder(self._listing, self._prefix, folder, reason)
@@ -181,7 +180,7 @@ class SplitFolders:
             below = key[len(self._prefix) :]
             if below.partition("/")[0] not in self._folders:
                 image = SourceImage(self._bucket, key, "", 0, ())
-                yield LeftOut.of(image, below=below, status=MISSING, reason=NAMED_AND_ABSENT)
+                yield LeftOut.of(image, below=below, status=Status.MISSING, reason=NAMED_AND_ABSENT)
 
     def unused_labels(self, labels: Iterable[str]) -> dict[str, int]:  # noqa: ARG002  (an image has one label)
         """Name nothing: images of labels that were not asked for are left out."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 from include.datasets.documents import read_document
 from include.datasets.layout import named_split
 from include.datasets.manifest import batches
+from include.datasets.source_image import Status
 from include.datasets.sources.table_formats import (
     EXAMPLES,
     FIELD,
@@ -74,10 +75,10 @@ class LabelRows:
     def __iter__(self) -> Iterator[TableRow]:
         """Look at the rows in order."""
         for batch in self._batches:
-            for table, line, path, label_set, *rest in zip(
-                *(column.to_pylist() for column in batch.columns), strict=True
-            ):
-                yield TableRow(self.tables[table], line, path, self.label_sets[label_set], *rest)
+            columns = (column.to_pylist() for column in batch.columns)
+            for table, line, path, label_set, split, status, reason in zip(*columns, strict=True):
+                became = Status(status) if status else None
+                yield TableRow(self.tables[table], line, path, self.label_sets[label_set], split, became, reason)
 
     @property
     def labels(self) -> set[str]:

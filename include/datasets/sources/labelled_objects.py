@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.datasets.layout import bucket_and_prefix, named_split
-from include.datasets.manifest import BATCH_ROWS, MISSING, NOT_ASKED, SKIPPED, UNLABELLED, batches
+from include.datasets.manifest import BATCH_ROWS, batches
 from include.datasets.source_image import (
     CLASS_NOT_ASKED,
     NAMED_AND_ABSENT,
-    SYSTEM,
     LeftOut,
     SourceImage,
+    Status,
     system_name,
     system_reason,
 )
@@ -109,7 +109,7 @@ class LabelledObjects:
             why = self._why_left_out(row, names, len(order))
             if why is not None:
                 own = self._table.rows.label_sets[row["label_set"]]
-                yield LeftOut(self._image(row, own if why[0] == NOT_ASKED else names), *why)
+                yield LeftOut(self._image(row, own if why[0] == Status.NOT_ASKED else names), *why)
         if self._list is not None:
             yield from self._without_row(self._list)
 
@@ -132,18 +132,22 @@ class LabelledObjects:
         said = explain_mismatch(lines, self._objects.listing, self._prefix)
         return f"{FIELD} {self._table}: {said}" if said else self._objects.listing.unmatched()
 
-    def _why_left_out(self, row: Mapping[str, Any], names: tuple[str, ...], classes: int) -> tuple[str, str] | None:
+    def _why_left_out(self, row: Mapping[str, Any], names: tuple[str, ...], classes: int) -> tuple[Status, str] | None:
         """Status and reason of a row whose image is not packed; None where it is."""
         if row["system"] is not None:
-            return SYSTEM, system_reason(row["system"])
+            return Status.SYSTEM_FILE, system_reason(row["system"])
         if row["status"] is not None:
-            return row["status"], row["reason"]
+            return Status(row["status"]), row["reason"]
         if not names and not self._multi_label:
             has_labels = bool(self._table.rows.label_sets[row["label_set"]])
-            return (NOT_ASKED, CLASS_NOT_ASKED) if has_labels else (UNLABELLED, "its row of the label table is empty")
+            return (
+                (Status.NOT_ASKED, CLASS_NOT_ASKED)
+                if has_labels
+                else (Status.UNLABELLED, "its row of the label table is empty")
+            )
         if not names and not self._keeps_negatives:
-            return SKIPPED, f"it shows none of the {classes} labels, and dataset.negatives is drop"
-        return (MISSING, self._why_missing(row)) if row["etag"] is None else None
+            return Status.SKIPPED, f"it shows none of the {classes} labels, and dataset.negatives is drop"
+        return (Status.MISSING, self._why_missing(row)) if row["etag"] is None else None
 
     def _without_row(self, image_list: ImageList) -> Iterator[LeftOut]:
         named = set(cast("list[str]", self._objects.keys.to_pylist()))
@@ -151,10 +155,10 @@ class LabelledObjects:
         found = self._objects.listing.find(others)
         for key in others:
             if key in found:
-                image, status = found[key].as_image(self.bucket), UNLABELLED
+                image, status = found[key].as_image(self.bucket), Status.UNLABELLED
                 reason = "dataset.image_list names it, but no row of the label tables does"
             else:
-                image, status, reason = SourceImage(self.bucket, key, "", 0, ()), MISSING, NAMED_AND_ABSENT
+                image, status, reason = SourceImage(self.bucket, key, "", 0, ()), Status.MISSING, NAMED_AND_ABSENT
             yield LeftOut.of(image, below=key.removeprefix(self._prefix), status=status, reason=reason)
 
     def _why_missing(self, row: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from include.datasets.errors import DatasetError
 from include.datasets.labels import read_labels_file
 from include.datasets.layout import Split, bucket_and_prefix, named_split
-from include.datasets.source_image import SYSTEM, ImageSource, LeftOut, SourceImage, system_name
+from include.datasets.source_image import ImageSource, LeftOut, SourceImage, Status, system_name
 from include.datasets.sources.folders import ClassFolders, SplitFolders
 from include.datasets.sources.image_list import ImageList, ListedImages, check_under, read_image_list
 from include.datasets.sources.inventory import Inventory
@@ -202,13 +202,15 @@ def open_archives(
 
 def _system_members(s3: S3Client, place: UnpackedLayout) -> Iterator[LeftOut]:
     """The hidden and system files of an archive, under the keys they would have had."""
-    if not load_unpacked(s3, place).left_out.get(SYSTEM):
+    if not load_unpacked(s3, place).left_out.get(Status.SYSTEM_FILE):
         return
     body = s3.get_object(Bucket=place.bucket, Key=place.left_out)["Body"]
     members = (json.loads(line) for line in body.iter_lines())
-    reasons = {unpacked_path(member["path"]): member["reason"] for member in members if member["status"] == SYSTEM}
+    reasons = {
+        unpacked_path(member["path"]): member["reason"] for member in members if member["status"] == Status.SYSTEM_FILE
+    }
     for path, reason in reasons.items():
-        yield LeftOut(SourceImage(place.bucket, f"{place.images}{path}", "", 0, ()), SYSTEM, reason)
+        yield LeftOut(SourceImage(place.bucket, f"{place.images}{path}", "", 0, ()), Status.SYSTEM_FILE, reason)
 
 
 def archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> tuple[Listing, str]:

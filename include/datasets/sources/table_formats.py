@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from include.datasets.documents import cells_of, not_utf8, open_parquet, parse_json, text_lines
 from include.datasets.errors import DatasetError, reading_foreign_bytes
-from include.datasets.manifest import SKIPPED, UNLABELLED
+from include.datasets.source_image import Status
 from include.recordio.lists import LEAST_FIELDS, label_number, line_fields
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class TableRow:
     labels: tuple[str, ...]
     split: str | None
     """As it is written."""
-    status: str | None = None
+    status: Status | None = None
     """In the manifest, of a row whose image is left out; None for all others."""
     reason: str | None = None
 
@@ -348,7 +348,7 @@ class _OutputManifest:
             self._problems.add(f"line {line}: {error}")
             return None
         if names is None:
-            left_out = SKIPPED, f"its confidence is below {OPTIONS}.minimum_confidence"
+            left_out = Status.SKIPPED, f"its confidence is below {OPTIONS}.minimum_confidence"
         split = document.get(SPLIT)
         split = split.strip() if isinstance(split, str) and split.strip() else self._file_split
         self._rows += 1
@@ -368,14 +368,14 @@ class _OutputManifest:
             text = "%s %s: %s labels are below %s.minimum_confidence; their images keep their other labels"
             log.info(text, FIELD, self._uri, self._doubtful, OPTIONS)
 
-    def _why_left_out(self, metadata: Any) -> tuple[str, str] | None:
+    def _why_left_out(self, metadata: Any) -> tuple[Status, str] | None:
         """Status and reason of a line without a label that counts, whatever its labels are."""
         if not isinstance(metadata, dict):
-            return UNLABELLED, "Ground Truth has not labelled it"
+            return Status.UNLABELLED, "Ground Truth has not labelled it"
         if "failure-reason" in metadata:
-            return UNLABELLED, f"Ground Truth could not label it: {shortened(metadata['failure-reason'])}"
+            return Status.UNLABELLED, f"Ground Truth could not label it: {shortened(metadata['failure-reason'])}"
         if self._options.human_annotated_only and str(metadata.get("human-annotated")).lower() not in YES:
-            return SKIPPED, f"no person labelled it ({OPTIONS}.human_annotated_only)"
+            return Status.SKIPPED, f"no person labelled it ({OPTIONS}.human_annotated_only)"
         return None
 
     def _names(self, document: Document, metadata: Document) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from include.datasets.source_image import SYSTEM, system_name, system_reason
+from include.datasets.source_image import Status, system_name, system_reason
 from include.datasets.unpacked import unpacked_path
 from include.recordio.format import BinarySource
 
@@ -129,7 +129,7 @@ def member_path(name: str) -> str | Refusal:
     if not path:
         return Refusal(UNSAFE, "it has no name")
     system = system_name(path)
-    return Refusal(SYSTEM, system_reason(system)) if system else path
+    return Refusal(Status.SYSTEM_FILE.value, system_reason(system)) if system else path
 
 
 class ForwardReader:

@@ -3,21 +3,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from include.datasets.layout import Split
-from include.datasets.manifest import CONFLICT, DUPLICATE, PACKED, REMOVED, ManifestRow, to_rows, to_table
+from include.datasets.manifest import ManifestRow, to_rows, to_table
 from include.datasets.planning.selection import ParentImages, Selection, select_images
-from include.datasets.source_image import LeftOut, SourceImage
+from include.datasets.source_image import LeftOut, SourceImage, Status
 
 
 def image(key: str, etag: str, size: int = 10) -> SourceImage:
     return SourceImage("photos", key, etag, size, (key.partition("/")[0],))
 
 
-def row(key: str, etag: str, status: str = PACKED, *, split: Split | None = None) -> ManifestRow:
-    held = status in (PACKED, REMOVED)
+def row(key: str, etag: str, status: str = Status.PACKED, *, split: Split | None = None) -> ManifestRow:
+    held = status in (Status.PACKED, Status.REMOVED)
     return replace(
-        ManifestRow.of(image(key, etag), status, None if status == PACKED else f"it was {status}"),
+        ManifestRow.of(image(key, etag), status, None if status == Status.PACKED else f"it was {status}"),
         split=split or ("train" if held else None),
-        record_id=int(etag[1:]) if status == PACKED else None,
+        record_id=int(etag[1:]) if status == Status.PACKED else None,
     )
 
 
@@ -40,7 +40,7 @@ def outcome(selection: Selection) -> tuple[list[str], dict[str, str]]:
 def changed(selection: Selection) -> dict[int | None, str]:
     """By record id: cut out, or the key it now has."""
     rows = to_rows(selection.changed_records)
-    return {row.record_id: row.key if row.status == PACKED else row.status for row in rows}
+    return {row.record_id: row.key if row.status == Status.PACKED else row.status for row in rows}
 
 
 def test_the_same_content_is_kept_once_under_its_first_key() -> None:
@@ -60,7 +60,12 @@ def test_content_under_two_labels_is_kept_under_neither() -> None:
 
 
 def test_nothing_is_packed_where_nothing_changed() -> None:
-    before = [row("cat/a", "e1"), row("cat/b", "e1", DUPLICATE), row("cat/c", "e2", "corrupt"), row("dog/a", "e3")]
+    before = [
+        row("cat/a", "e1"),
+        row("cat/b", "e1", Status.DUPLICATE),
+        row("cat/c", "e2", "corrupt"),
+        row("dog/a", "e3"),
+    ]
     listed = [image("cat/a", "e1"), image("cat/b", "e1"), image("cat/c", "e2"), image("dog/a", "e3")]
     selection = select_images(listed, [], parent(*before))
     assert outcome(selection) == ([], {"cat/b": "duplicate", "cat/c": "corrupt"})
@@ -81,7 +86,7 @@ def test_content_the_parent_has_under_another_label_is_a_conflict() -> None:
 
 
 def test_a_conflict_lasts_as_long_as_both_labels_do() -> None:
-    before = parent(row("cat/a", "e1", CONFLICT), row("dog/a", "e1", CONFLICT))
+    before = parent(row("cat/a", "e1", Status.CONFLICT), row("dog/a", "e1", Status.CONFLICT))
     both = select_images([image("cat/a", "e1"), image("dog/a", "e1")], [], before)
     assert outcome(both) == ([], {"cat/a": "conflict", "dog/a": "conflict"})
     one = select_images([image("cat/a", "e1")], [], before)
@@ -95,7 +100,7 @@ def test_what_vanished_is_cut_out_and_accounted_for() -> None:
 
 
 def test_what_was_removed_before_is_not_told_again_but_comes_back_to_its_split() -> None:
-    before = parent(row("cat/a", "e1", REMOVED, split="test"), row("cat/b", "e2"))
+    before = parent(row("cat/a", "e1", Status.REMOVED, split="test"), row("cat/b", "e2"))
     assert statuses(select_images([image("cat/b", "e2")], [], before)) == {}
     back = select_images([image("cat/a", "e1"), image("cat/b", "e2")], [], before)
     assert (packed(back), back.known.splits_of_keys) == (["cat/a"], {("photos", "cat/a"): "test"})
@@ -117,7 +122,7 @@ def test_an_image_in_another_class_folder_is_packed_again_in_its_split() -> None
 
 def test_a_record_stays_for_another_object_with_its_bytes() -> None:
     listed = [image("cat/c", "e1"), image("cat/b", "e1")]
-    selection = select_images(listed, [], parent(row("cat/a", "e1"), row("cat/b", "e1", DUPLICATE)))
+    selection = select_images(listed, [], parent(row("cat/a", "e1"), row("cat/b", "e1", Status.DUPLICATE)))
     assert (outcome(selection), changed(selection)) == (
         ([], {"cat/a": "removed", "cat/c": "duplicate"}),
         {1: "cat/b"},
@@ -126,7 +131,7 @@ def test_a_record_stays_for_another_object_with_its_bytes() -> None:
 
 def test_removed_images_can_be_kept() -> None:
     before = parent(
-        row("cat/a", "e1"), row("cat/b", "e1", DUPLICATE), row("cat/c", "e2", "corrupt"), row("cat/d", "e4")
+        row("cat/a", "e1"), row("cat/b", "e1", Status.DUPLICATE), row("cat/c", "e2", "corrupt"), row("cat/d", "e4")
     )
     selection = select_images([image("cat/d", "e3")], [], before, keep_removed=True)
     assert outcome(selection) == (["cat/d"], {"cat/b": "removed", "cat/c": "corrupt"})
@@ -154,7 +159,7 @@ def test_an_image_that_was_packed_and_is_gone_is_removed_and_one_that_never_was_
 def test_an_image_that_was_removed_stays_so_while_a_table_names_it() -> None:
     gone = LeftOut(SourceImage("photos", "cat/a", "", 0, ("cat",)), "missing", "gone")
     selection = select_images(
-        [], [gone], parent(row("cat/a", "e1", REMOVED, split="test"), row("cat/b", "e2", REMOVED))
+        [], [gone], parent(row("cat/a", "e1", Status.REMOVED, split="test"), row("cat/b", "e2", Status.REMOVED))
     )
     assert outcome(selection) == ([], {"cat/a": "removed"})
     assert [(row.etag, row.split) for row in to_rows(selection.excluded)] == [("e1", "test")]

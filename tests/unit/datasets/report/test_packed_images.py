@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.datasets.layout import SPLITS
-from include.datasets.manifest import PACKED, ManifestRow, to_table
+from include.datasets.manifest import ManifestRow, to_table
 from include.datasets.report.dataset_page import size_in_words, source_addresses
 from include.datasets.report.image_accounts import reasons_by_status
 from include.datasets.report.packed_images import (
@@ -22,6 +22,7 @@ from include.datasets.report.packed_images import (
     choose_images,
     most_frequent,
 )
+from include.datasets.source_image import Status
 from include.datasets.version import DatasetVersion
 
 LABELS = ["cat", "dog", "cow", "hen"]
@@ -37,7 +38,7 @@ def packed(
     for number, (of_image, length) in enumerate(zip(labels, lengths, strict=True)):
         split = SPLITS[number % 3]
         place = {"width": 10, "height": 20, "record_id": number, "shard": "v2/00000", "offset": ends[split]}
-        rows.append(ManifestRow("b", f"{number}", "e", 9, split, of_image, PACKED, **place))  # type: ignore[arg-type]
+        rows.append(ManifestRow("b", f"{number}", "e", 9, split, of_image, Status.PACKED, **place))  # type: ignore[arg-type]
         ends[split] += length
     return PackedImages.of(to_table(rows), names or LABELS, ends)
 
