@@ -38,7 +38,7 @@ def read_document(s3: S3Client, field: str, uri: str) -> bytes:
 
 
 def unread(field: str, uri: str, error: ClientError) -> DatasetError | ClientError:
-    """Say in the words of the run conf why a document cannot be read; other errors than these stay as they are."""
+    """Why a document cannot be read, in the words of the run conf; other errors than these stay as they are."""
     code = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if code == 404:
         return DatasetError(f"{field} {uri} does not exist: correct the address")
@@ -83,7 +83,7 @@ def _check_characters(text: str) -> None:
 
 
 def not_utf8(field: str, uri: str, body: bytes) -> DatasetError:
-    """Say in which line of a text the first byte stands that is not UTF-8."""
+    """In which line of a text the first byte stands that is not UTF-8."""
     line = body[: _first_wrong_byte(body)].count(b"\n") + 1
     return DatasetError(f"{field} {uri} is not UTF-8 (line {line}): save it as UTF-8")
 

@@ -40,7 +40,7 @@ def reading_foreign_bytes(
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in one short line what an exception of a library says."""
+    """What an exception of a library says, in one short line."""
     if isinstance(error, RecursionError):
         return "it is nested too deep"
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
@@ -91,7 +91,7 @@ class S3Fault:
 
 
 def explained(error: BaseException, uri: str, permission: str = READ) -> str | None:
-    """Say why the object or bucket at `uri` may not be read, listed or written, and what to do; what follows its name.
+    """Why the object or bucket at `uri` may not be read, listed or written, and what to do; what follows its name.
 
     `permission` is the one that the request needs. None where S3 did not refuse, but failed: that may pass.
     """
@@ -120,7 +120,7 @@ def restore_command(uri: str, storage_class: str) -> str:
 
 
 def archived(uri: str, storage_class: str) -> str:
-    """Say of an archived object what it lies in and how it comes back."""
+    """What an archived object lies in, and how it comes back."""
     place = STORAGE_CLASSES.get(storage_class, storage_class or "an archive")
     return (
         f"it lies in {place} ({storage_class or 'storage class unknown'}); restore it with "

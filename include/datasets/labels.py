@@ -25,10 +25,10 @@ FULL_RETRAIN = (
 
 
 def asked_labels(s3: S3Client, conf: DatasetConf) -> list[str]:
-    """Return the classes that a run conf names, in class order; none stands for all of the source.
+    """The classes that a run conf names, in class order; none stands for all of the source.
 
-    They are ``dataset.labels``, else the names in ``dataset.labels_file``. Raises DatasetError where both are given and
-    a label is none of the file's names, and for a file that ``read_labels_file`` refuses.
+    They are `dataset.labels`, else the names in `dataset.labels_file`. Raises DatasetError where both are given and
+    a label is none of the file's names, and for a file that `read_labels_file` refuses.
     """
     if not conf.labels_file:
         return list(conf.labels)
@@ -50,10 +50,10 @@ def class_order(
     field: str = "dataset.labels",
     remedy: str = "correct the names",
 ) -> list[str]:
-    """Return class names in the order of their index.
+    """Class names in the order of their index.
 
-    The parent's order where there is one; else that of the classes ``asked`` for in ``field``; else the source's.
-    Raises DatasetError where the label set differs from the parent's, the source does not have a label (``remedy`` is
+    The parent's order where there is one; else that of the classes `asked` for in `field`; else the source's.
+    Raises DatasetError where the label set differs from the parent's, the source does not have a label (`remedy` is
     what to do then), or fewer than two classes remain.
     """
     if parent is not None:
@@ -98,7 +98,7 @@ def _parents_order(asked: Sequence[str], source: ImageSource, parent: DatasetVer
 def read_labels_file(s3: S3Client, uri: str) -> list[str]:
     """Read class names in the order of their index, as `dataset.labels` reads them: one per line, or a JSON list.
 
-    ``labels.json`` of a dataset version is such a list. Raises DatasetError for other documents, and for a name that
+    `labels.json` of a dataset version is such a list. Raises DatasetError for other documents, and for a name that
     is there twice.
     """
     body = read_document(s3, FIELD, uri)
@@ -139,16 +139,16 @@ def with_nearest(label: str, classes: Sequence[str]) -> str:
 
 
 def class_indices(labels: Sequence[str]) -> dict[str, int]:
-    """Return the index of each class."""
+    """The index of each class."""
     return {label: index for index, label in enumerate(labels)}
 
 
 def label_vector(
     names: Sequence[str], indices: Mapping[str, int], *, multi_label: bool, origin: str
 ) -> tuple[float, ...]:
-    """Encode the classes of one image: ``(index,)``, or as many 0/1 as there are classes when multi-label.
+    """Encode the classes of one image: `(index,)`, or as many 0/1 as there are classes when multi-label.
 
-    Raises DatasetError, naming the image as ``origin``, where a single-label image has none or several.
+    Raises DatasetError, naming the image as `origin`, where a single-label image has none or several.
     """
     if multi_label:
         vector = [0.0] * len(indices)

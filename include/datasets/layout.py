@@ -26,13 +26,13 @@ SPLIT_NAMES: dict[str, Split] = {
 
 
 def named_split(name: str, *, test_as: Split = "test") -> Split | None:
-    """Return the split a source means by a name, None for a name of no split; ``test_as`` is what its test is."""
+    """The split a source means by a name, None for a name of no split; `test_as` is what its test is."""
     split = SPLIT_NAMES.get(name.strip().lower())
     return test_as if split == "test" else split
 
 
 def version_name(run_id: str, run_after: datetime) -> str:
-    """Name a version ``YYYYMMDDTHHMMSSZ-<hash of the run id>``: the same for every retry of a run, and in time's order.
+    """Name a version `YYYYMMDDTHHMMSSZ-<hash of the run id>`: the same for every retry of a run, and in time's order.
 
     A time without a zone is taken as UTC.
     """
@@ -41,7 +41,7 @@ def version_name(run_id: str, run_after: datetime) -> str:
 
 
 def parse_s3_uri(uri: str) -> tuple[str, str]:
-    """Split ``s3://bucket/key`` into bucket and key; the key may be empty."""
+    """Split `s3://bucket/key` into bucket and key; the key may be empty."""
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not bucket:
@@ -57,7 +57,7 @@ def bucket_and_prefix(uri: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class VersionLayout:
-    """The keys of one dataset version; ``docs/architecture.md`` shows the tree."""
+    """The keys of one dataset version; `docs/architecture.md` shows the tree."""
 
     bucket: str
     name: str
@@ -65,7 +65,7 @@ class VersionLayout:
 
     @classmethod
     def of_uri(cls, uri: str) -> VersionLayout:
-        """Read bucket, name and version out of ``s3://bucket/datasets/NAME/VERSION/``."""
+        """Read bucket, name and version out of `s3://bucket/datasets/NAME/VERSION/`."""
         bucket, key = parse_s3_uri(uri)
         parts = key.strip("/").split("/")
         if len(parts) != 3 or parts[0] != "datasets":
@@ -84,7 +84,7 @@ class VersionLayout:
 
     @property
     def document(self) -> str:
-        """Key of ``dataset.json``, without which the version does not exist."""
+        """Key of `dataset.json`, without which the version does not exist."""
         return f"{self.prefix}dataset.json"
 
     @property
@@ -97,27 +97,27 @@ class VersionLayout:
 
     @property
     def manifest(self) -> str:
-        """Key of ``manifest.parquet``, one row per source image."""
+        """Key of `manifest.parquet`, one row per source image."""
         return f"{self.prefix}manifest.parquet"
 
     @property
     def labels(self) -> str:
-        """Key of ``labels.json``, class names in the order of their index."""
+        """Key of `labels.json`, class names in the order of their index."""
         return f"{self.prefix}labels.json"
 
     @property
     def report(self) -> str:
-        """Key of ``report.html``, the version's page."""
+        """Key of `report.html`, the version's page."""
         return f"{self.prefix}report.html"
 
     @property
     def packed_list(self) -> str:
-        """Key of ``packed.txt``, an address in each line."""
+        """Key of `packed.txt`, an address in each line."""
         return f"{self.prefix}packed.txt"
 
     @property
     def not_packed_list(self) -> str:
-        """Key of ``not-packed.txt``, an address and the reason in each line."""
+        """Key of `not-packed.txt`, an address and the reason in each line."""
         return f"{self.prefix}not-packed.txt"
 
     @property
@@ -146,15 +146,15 @@ class VersionLayout:
         return f"{self.plan}changed_records.parquet"
 
     def joined(self, split: Split) -> str:
-        """Key prefix of what has to be joined before the channel's ``.rec`` can be."""
+        """Key prefix of what has to be joined before the channel's `.rec` can be."""
         return f"{self.shards}joined-{split}-"
 
     def records(self, split: Split) -> str:
-        """Key of a channel's single ``.rec``."""
+        """Key of a channel's single `.rec`."""
         return f"{self.prefix}{split}/{split}.rec"
 
     def index(self, split: Split) -> str:
-        """Key of a channel's ``.idx``, which must not lie under the channel's own prefix."""
+        """Key of a channel's `.idx`, which must not lie under the channel's own prefix."""
         return f"{self.prefix}index/{split}.idx"
 
     @property
@@ -172,7 +172,7 @@ class VersionLayout:
         return f"{self.plan}{index:05d}.parquet"
 
     def packed_shard(self, index: int) -> str:
-        """Key of a shard's ``.rec``."""
+        """Key of a shard's `.rec`."""
         return f"{self.shards}{index:05d}.rec"
 
     def shard_manifest(self, index: int) -> str:

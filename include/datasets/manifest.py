@@ -69,7 +69,7 @@ if "pandas" not in sys.modules:
 class ManifestRow:
     """A source image: where it was, which split and labels it has, and what became of it.
 
-    ``width`` and ``height`` are pixels as packed, ``offset`` is the record's first byte in its ``.rec``; what does not
+    `width` and `height` are pixels as packed, `offset` is the record's first byte in its `.rec`; what does not
     apply to a status is None.
     """
 
@@ -100,7 +100,7 @@ class ManifestRow:
         return cls(image.bucket, image.key, image.etag, image.size, split, image.labels, status, reason)
 
     def failed(self, status: Status, reason: str) -> ManifestRow:
-        """Return the row of a planned image that could not be packed."""
+        """The row of a planned image that could not be packed."""
         return replace(self, status=status, reason=reason, split=None, record_id=None, shard=None)
 
 
@@ -114,14 +114,14 @@ def to_table(rows: Iterable[ManifestRow]) -> pa.Table:
 
 
 def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Cut rows into lists of ``BATCH_ROWS``."""
+    """Cut rows into lists of `BATCH_ROWS`."""
     remaining = iter(rows)
     while batch := list(islice(remaining, BATCH_ROWS)):
         yield batch
 
 
 def lay_out(table: pa.Table, **values: Any) -> pa.Table:
-    """Give a table the manifest's columns: ``values`` are arrays, or one value for all rows; the rest is null."""
+    """Give a table the manifest's columns: `values` are arrays, or one value for all rows; the rest is null."""
     columns: list[Any] = []
     for field in _COLUMNS:
         if field.name in values:
@@ -136,7 +136,7 @@ def lay_out(table: pa.Table, **values: Any) -> pa.Table:
 
 
 def uris(table: pa.Table) -> pa.ChunkedArray[Any]:
-    """Return the addresses of a table's objects without ``s3://``, which tell them apart."""
+    """The addresses of a table's objects without `s3://`, which tell them apart."""
     parts: list[Any] = [table["bucket"], table["key"], "/"]
     return cast("pa.ChunkedArray[Any]", pc.binary_join_element_wise(*parts))
 

@@ -143,7 +143,7 @@ class LeftOut:
 
     @classmethod
     def of(cls, image: SourceImage, *, below: str, status: Status, reason: str) -> LeftOut:
-        """Leave an object out: as a hidden or system file where its path ``below`` the source is one."""
+        """Leave an object out: as a hidden or system file where its path `below` the source is one."""
         name = system_name(below)
         return cls(image, status, reason) if name is None else cls(image, Status.SYSTEM_FILE, system_reason(name))
 
@@ -153,7 +153,7 @@ class ImageSource(Protocol):
 
     @property
     def uri(self) -> str:
-        """``dataset.source``, with its closing slash."""
+        """`dataset.source`, with its closing slash."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ class ImageSource(Protocol):
     def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
         """List the objects that belong to none of the classes, and what should be there and is not.
 
-        Called after ``images`` of the same classes it lists nothing again.
+        Called after `images` of the same classes it lists nothing again.
         """
 
     def unused_labels(self, labels: Iterable[str]) -> dict[str, int]:

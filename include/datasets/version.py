@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 class DatasetSource(BaseModel):
-    """What ``dataset`` of a run conf says of the source; the fields have the run conf's names and meanings."""
+    """What `dataset` of a run conf says of the source; the fields have the run conf's names and meanings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     addresses: list[str]
-    """``dataset.source``, or the address of ``images/`` in the data bucket; a prefix with its closing slash."""
+    """`dataset.source`, or the address of `images/` in the data bucket; a prefix with its closing slash."""
     layout: SourceLayout = "class_folders"
     label_tables: list[str] = []
     ground_truth: GroundTruthConf = GroundTruthConf()
@@ -53,7 +53,7 @@ class DatasetSource(BaseModel):
         return {"source": self.addresses, **self.model_dump(exclude={"addresses"})}
 
     def __str__(self) -> str:
-        """Name the place where a person adds or mends images: the label tables where there are some."""
+        """The place where a person adds or mends images: the label tables where there are some."""
         return ", ".join(self.label_tables or self.addresses)
 
 
@@ -93,11 +93,11 @@ class MeanImage(BaseModel):
     width: float
     height: float
     bytes: int
-    """Of its record in the ``.rec``."""
+    """Of its record in the `.rec`."""
 
 
 class DatasetVersion(BaseModel):
-    """``dataset.json``: everything a training job must know of its images."""
+    """`dataset.json`: everything a training job must know of its images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -107,7 +107,7 @@ class DatasetVersion(BaseModel):
     """Address of the version this one grew from."""
     source: DatasetSource
     uri: str
-    """``s3://DATA/datasets/NAME/VERSION/``"""
+    """`s3://DATA/datasets/NAME/VERSION/`"""
     labels: list[str]
     """Class names in the order of their index."""
     multi_label: bool
@@ -116,7 +116,7 @@ class DatasetVersion(BaseModel):
     counts: SplitCounts
     class_counts: dict[str, SplitCounts]
     statuses: dict[str, int]
-    """Rows of the manifest by status: ``packed``, ``duplicate``, ``corrupt``, ..."""
+    """Rows of the manifest by status: `packed`, `duplicate`, `corrupt`, ..."""
     not_asked: dict[str, int] = {}
     """Images of the source by label, for the labels that the version does not have."""
     negative_images: int = 0
@@ -161,12 +161,12 @@ class DatasetVersion(BaseModel):
 
     @property
     def num_classes(self) -> int:
-        """The hyperparameter ``num_classes``."""
+        """The hyperparameter `num_classes`."""
         return len(self.labels)
 
     @property
     def num_training_samples(self) -> int:
-        """The hyperparameter ``num_training_samples``."""
+        """The hyperparameter `num_training_samples`."""
         return self.counts.train
 
     @property
@@ -175,11 +175,11 @@ class DatasetVersion(BaseModel):
         return VersionLayout.of_uri(self.uri)
 
     def count(self, split: Split) -> int:
-        """Return the number of packed images in a split."""
+        """The number of packed images in a split."""
         return {"train": self.counts.train, "validation": self.counts.validation, "test": self.counts.test}[split]
 
     def channel_uri(self, split: Split) -> str:
-        """Return the S3 prefix of a channel; it holds exactly one ``.rec``. Raises DatasetError for an empty split."""
+        """The S3 prefix of a channel; it holds exactly one `.rec`. Raises DatasetError for an empty split."""
         if not self.count(split):
             raise DatasetError(
                 f"dataset version {self.uri} has no {split} images: build a version with dataset.split.{split} above 0 "
@@ -201,7 +201,7 @@ class ShardTask(BaseModel):
 
 
 class VersionPlan(BaseModel):
-    """What ``plan_version`` decided, small enough for XCom."""
+    """What `plan_version` decided, small enough for XCom."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -229,7 +229,7 @@ class VersionPlan(BaseModel):
 
     @classmethod
     def of_published(cls, version: DatasetVersion, max_bad_fraction: float) -> VersionPlan:
-        """Return the plan of a version that is there already."""
+        """The plan of a version that is there already."""
         same = set(cls.model_fields) & set(DatasetVersion.model_fields)
         return cls(
             **{name: getattr(version, name) for name in same},
@@ -264,7 +264,7 @@ class HeldOutImage:
 
 
 def load(s3: S3Client, uri: str) -> DatasetVersion:
-    """Read the version at ``s3://DATA/datasets/NAME/VERSION/``. Raises DatasetError where none was published."""
+    """Read the version at `s3://DATA/datasets/NAME/VERSION/`. Raises DatasetError where none was published."""
     version = find(s3, VersionLayout.of_uri(uri))
     if version is None:
         raise DatasetError(
@@ -274,7 +274,7 @@ def load(s3: S3Client, uri: str) -> DatasetVersion:
 
 
 def find(s3: S3Client, layout: VersionLayout) -> DatasetVersion | None:
-    """Return the version if it was published."""
+    """The version if it was published."""
     try:
         document = s3.get_object(Bucket=layout.bucket, Key=layout.document)["Body"].read()
     except ClientError as error:
@@ -297,7 +297,7 @@ def _with_sealed_addresses(s3: S3Client, version: DatasetVersion) -> DatasetVers
 
 
 def latest(s3: S3Client, data_bucket: str, name: str) -> DatasetVersion | None:
-    """Return the newest published version of a dataset, None where there is none."""
+    """The newest published version of a dataset, None where there is none."""
     prefix = f"datasets/{name}/"
     paginator = s3.get_paginator("list_objects_v2")
     names = [

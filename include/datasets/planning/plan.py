@@ -68,9 +68,9 @@ def plan_version(
     run_after: datetime,
     parent: str | None = None,
 ) -> VersionPlan:
-    """List the source and plan the version of this run; ``parent`` is a version's address or its name.
+    """List the source and plan the version of this run; `parent` is a version's address or its name.
 
-    The plan's rows go to S3 under the version's ``plan/``; a retry of the run plans the same version again. Raises
+    The plan's rows go to S3 under the version's `plan/`; a retry of the run plans the same version again. Raises
     DatasetError where the source, the labels or the parent cannot give a dataset.
     """
     conf = keep_queries(s3, conf, data_bucket)
@@ -141,7 +141,7 @@ def find_new_images(s3: S3Client, conf: DatasetConf, version: DatasetVersion) ->
 
 
 def image_options(conf: DatasetConf) -> ImageOptions:
-    """Return the packing options of a run conf; images of record files are packed as they are."""
+    """The packing options of a run conf; images of record files are packed as they are."""
     packing = conf.packing
     return ImageOptions(
         resize=packing.resize or 0,
@@ -251,7 +251,7 @@ def _in_tiers(found: Mapping[str, str]) -> dict[str, str]:
 
 
 def _how_to_choose(conf: DatasetConf) -> str:
-    """Say how to leave classes out: ``dataset.labels`` alone names all classes where the source has numbers."""
+    """How to leave classes out: `dataset.labels` alone names all classes where the source has numbers."""
     has_numbers = conf.source_kind == "records" or any(table.lower().endswith(".lst") for table in conf.label_tables)
     if conf.labels and has_numbers and not conf.labels_file:
         return "name all classes in a dataset.labels_file, in the order of their numbers, and some in dataset.labels"
@@ -305,7 +305,7 @@ def _cut_shards(
 ) -> Iterator[tuple[ShardTask, pa.Table]]:
     """Give each image its record id and its shard, of about equal size within a split; yields the manifest rows.
 
-    Images are mixed by content, not class after class: training reads a ``.rec`` front to back and shuffles only within
+    Images are mixed by content, not class after class: training reads a `.rec` front to back and shuffles only within
     a window.
     """
     count = len(chosen)

@@ -50,7 +50,7 @@ class Selection:
     kept: pa.Table
     """Labels and splits of the parent's records that stay."""
     changed_records: pa.Table
-    """Manifest rows of the parent's records that are cut out (``removed``) or now stand for another object."""
+    """Manifest rows of the parent's records that are cut out (`removed`) or now stand for another object."""
     known: KnownImages
 
     @property
@@ -69,7 +69,7 @@ def select_images(
     """Keep each content once; content under different labels is a conflict and is kept under none.
 
     A parent's record stays as long as an object with its bytes and its labels is listed, and wins against objects that
-    have the same bytes and other labels. With ``keep_removed`` images that vanished count as listed. Content is told by
+    have the same bytes and other labels. With `keep_removed` images that vanished count as listed. Content is told by
     its ETag, which is the same for the same bytes unless they were uploaded in parts of other sizes or encrypted with a
     KMS key.
     """
@@ -212,7 +212,7 @@ class ParentImages:
 
     @cached_property
     def uris(self) -> pa.ChunkedArray[Any]:
-        """Addresses without ``s3://``."""
+        """Addresses without `s3://`."""
         return uris(self.rows)
 
     @cached_property
@@ -247,7 +247,7 @@ class ParentImages:
         return rows[~mask(pc.is_in(self.uris.take(row_numbers(rows)), value_set=there))]
 
     def has_lost(self, objects: pa.Table) -> npt.NDArray[np.bool_]:
-        """Tell of absent objects whether the parent accounted for them, whatever they held, or told they are gone."""
+        """For absent objects, whether the parent accounted for them, whatever they held, or told they are gone."""
         return self._by_uri(objects, self.with_status(*ACCOUNTED, Status.REMOVED)) >= 0
 
     def gone_before(self, absent: pa.Table) -> Places:
@@ -256,7 +256,7 @@ class ParentImages:
         return rows[mask(pc.is_in(self.uris.take(row_numbers(rows)), value_set=uris(absent)))] if len(rows) else rows
 
     def is_known(self, images: ImageTable) -> npt.NDArray[np.bool_]:
-        """Tell of each image whether an object of its address and content was accounted for."""
+        """For each image, whether an object of its address and content was accounted for."""
         return self.agree(self._by_uri(images.columns, self.accounted), images.etags, self.rows["etag"])
 
     def splits_had(self, images: ImageTable) -> pa.ChunkedArray[Any]:
@@ -267,7 +267,7 @@ class ParentImages:
         return pc.coalesce(by_content, by_key)
 
     def manifest_rows(self, places: Places) -> Iterator[ManifestRow | None]:
-        """Return what the manifest says in these rows, None for -1."""
+        """What the manifest says in these rows, None for -1."""
         wanted = self.take(places)
         for batch in wanted.to_batches(BATCH_ROWS):
             for cells in batch.to_pylist():
@@ -277,11 +277,11 @@ class ParentImages:
                     yield ManifestRow(**cells | {"labels": tuple(cells["labels"]), "status": Status(cells["status"])})
 
     def take(self, places: Places) -> pa.Table:
-        """Return these rows; of -1 all cells are null."""
+        """These rows; of -1 all cells are null."""
         return self.rows.take(row_numbers(places))
 
     def agree(self, places: Places, wanted: Any, column: Any) -> npt.NDArray[np.bool_]:
-        """Tell where a row's cell is the one wanted; there is none where there is no row."""
+        """Where a row's cell is the one wanted; there is none where there is no row."""
         return mask(pc.equal(column.take(row_numbers(places)), wanted))
 
     def _by_uri(self, objects: pa.Table, rows: Places) -> Places:
@@ -289,7 +289,7 @@ class ParentImages:
 
 
 def _find(values: Any, column: Any, rows: Places) -> Places:
-    """Return for each value the first of the rows whose cell it is."""
+    """For each value the first of the rows whose cell it is."""
     found = np.asarray(pc.fill_null(pc.index_in(values, value_set=column.take(row_numbers(rows))), -1), dtype=np.int64)
     return np.where(found < 0, -1, np.append(rows, -1)[found])
 
@@ -324,7 +324,7 @@ class ImageTable:
 
     @property
     def uris(self) -> pa.ChunkedArray[Any]:
-        """Addresses without ``s3://``."""
+        """Addresses without `s3://`."""
         return uris(self.columns)
 
     @property
@@ -343,11 +343,11 @@ class ImageTable:
         return cast("int | None", pc.sum(self.columns["size"]).as_py()) or 0
 
     def take(self, places: Places) -> ImageTable:
-        """Return the images at these places, in their order."""
+        """The images at these places, in their order."""
         return ImageTable(self.columns.take(row_numbers(places)))
 
     def sorted(self, split_order: tuple[Split | None, ...]) -> ImageTable:
-        """Return the images by the split that the source gives them, then by bucket and key."""
+        """The images by the split that the source gives them, then by bucket and key."""
         rank = pc.index_in(self.columns["split"], value_set=pa.array(split_order, pa.string()))
         order: Any = [("rank", "ascending"), ("bucket", "ascending"), ("key", "ascending")]
         return self.take(np.asarray(pc.sort_indices(self.columns.append_column("rank", rank), sort_keys=order)))
@@ -370,7 +370,7 @@ class ImagesByContent(Mapping[str, SourceImage]):
         return next(iter(self.images.take(np.array([self._places[etag]]))))
 
     def items(self) -> ItemsView[str, SourceImage]:
-        """Return pairs whose images are made a batch at a time."""
+        """Pairs whose images are made a batch at a time."""
         return _Pairs(self)
 
     @cached_property

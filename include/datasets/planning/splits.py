@@ -82,7 +82,7 @@ class KnownImages:
 
 
 def settled_counts(images: pa.Table) -> dict[str, Counter[Split]]:
-    """Count the images of each class by their split, those of no class under ``NO_LABEL``."""
+    """Count the images of each class by their split, those of no class under `NO_LABEL`."""
     counts = class_counts(images)
     without = without_labels(images)
     if without.num_rows:
@@ -96,7 +96,7 @@ def decide_splits(
     """Give each chosen image (by ETag) its split.
 
     An image that replaces another under its key takes that one's. A split that the source tells is kept; where the
-    source tells splits but lacks one (``given``), its share is drawn from the images it gives for training. All others
+    source tells splits but lacks one (`given`), its share is drawn from the images it gives for training. All others
     are drawn by the shares: of all images of their class, or beside given splits, which have shares of their own, of
     those that are drawn.
     """
@@ -141,14 +141,14 @@ def assign_splits(
 ) -> dict[str, Split]:
     """Give each new image (ETag -> its classes) its split, so that every class has its shares.
 
-    ``settled`` counts the images per class that have their split already; those never move. The new ones bring a class
-    as near to its shares of all its images as they can; with ``alone`` the shares are those of the new images only.
+    `settled` counts the images per class that have their split already; those never move. The new ones bring a class
+    as near to its shares of all its images as they can; with `alone` the shares are those of the new images only.
     Either way a class without any image in a wanted split gets one there as soon as it can: training first, then
     validation, then test.
 
     Where each image has one class, the images whose content falls into a split's interval are there, but for the
     fewest that have to leave an over-full split: those nearest to the interval they move to. Where images have
-    several, they are stratified iteratively (``stratify``).
+    several, they are stratified iteratively (`stratify`).
     """
     if any(len(labels) != 1 for labels in images.values()):
         return stratify(images, positive_shares(shares), seed=shares.seed, settled=settled, alone=alone)
@@ -191,7 +191,7 @@ def _so_many_train(
 
 
 def positive_shares(shares: SplitShares) -> dict[Split, float]:
-    """Return the shares of the splits that are to have images."""
+    """The shares of the splits that are to have images."""
     every: dict[Split, float] = {
         "train": 1 - shares.validation - shares.test,
         "validation": shares.validation,
@@ -205,7 +205,7 @@ def nearest_quotas(
 ) -> dict[Split, float]:
     """Divide new images among splits so that the sums with those already there come as near to the shares as can be.
 
-    Near is the least sum of squares. Quotas are not rounded; their sum is ``new``.
+    Near is the least sum of squares. Quotas are not rounded; their sum is `new`.
     """
     before = {split: 0 if alone else there.get(split, 0) for split in shares}
     whole = sum(shares.values())
@@ -230,7 +230,7 @@ def _rounded(quotas: Mapping[Split, float], total: int) -> Counter[Split]:
 def _leave_none_empty(
     counts: Counter[Split], there: Counter[Split], quotas: Mapping[Split, float], kept: Split | None = None
 ) -> None:
-    """Give each empty split an image of the one furthest above its quota that can spare one; ``kept`` gives last."""
+    """Give each empty split an image of the one furthest above its quota that can spare one; `kept` gives last."""
     wanted = tuple(quotas)
     for place, split in enumerate(wanted):
         if counts[split] + there[split] == 0:
@@ -250,7 +250,7 @@ def _leave_none_empty(
 def _draw(
     etags: Iterable[str], shares: Mapping[Split, float], counts: Mapping[Split, int], seed: int
 ) -> dict[str, Split]:
-    """Put images where their content falls; then the fewest move that make ``counts`` true, the nearest ones."""
+    """Put images where their content falls; then the fewest move that make `counts` true, the nearest ones."""
     line, ends = _intervals(shares)
     drawn: dict[Split, deque[str]] = {split: deque() for split in line}
     for point, etag in sorted((fraction(seed, "split", etag), etag) for etag in etags):
@@ -270,7 +270,7 @@ def _draw(
 
 
 def _intervals(shares: Mapping[Split, float]) -> tuple[list[Split], list[float]]:
-    """Return the splits as their intervals follow on [0, 1), and where each but the last ends."""
+    """The splits as their intervals follow on [0, 1), and where each but the last ends."""
     line = [split for split in LINE if split in shares]
     whole = sum(shares.values())
     return line, list(accumulate(shares[split] / whole for split in line[:-1]))
@@ -294,7 +294,7 @@ def stratify(
 
     The algorithm (Sechidis, Tsoumakas and Vlahavas 2011, of the package iterative-stratification) knows shares, not
     what is settled: it gets the shares that the settled images leave over all classes. Then images move one by one
-    where that brings their classes together nearer to their shares of all images (``alone``: of the new ones), and
+    where that brings their classes together nearer to their shares of all images (`alone`: of the new ones), and
     last to where a class would have none. It needs a byte for each image and class, the same answer in every order.
     """
     etags = sorted(images, key=lambda etag: (fraction(seed, "split", etag), etag))
@@ -310,7 +310,7 @@ def stratify(
 
 
 def _indicator(images: Mapping[str, Sequence[str]], etags: Sequence[str], classes: Sequence[str]) -> NDArray[np.bool_]:
-    """Return (images, classes + 1): who shows what; the last column counts the image itself."""
+    """(images, classes + 1): who shows what; the last column counts the image itself."""
     column = {label: place for place, label in enumerate(classes)}
     shown = np.zeros((len(etags), len(classes) + 1), dtype=bool)
     shown[:, -1] = True
@@ -322,7 +322,7 @@ def _indicator(images: Mapping[str, Sequence[str]], etags: Sequence[str], classe
 def _wanted_counts(
     shown: NDArray[np.bool_], classes: Sequence[str], shares: Mapping[Split, float], settled: SettledCounts
 ) -> NDArray[np.float64]:
-    """Return (splits, classes + 1): how many of the new images each split wants of each class, and of all images."""
+    """(splits, classes + 1): how many of the new images each split wants of each class, and of all images."""
     new = shown.sum(axis=0)
     wanted = np.empty((len(shares), len(new)))
     for place, label in enumerate(classes):
@@ -407,6 +407,6 @@ class _Coverage:
             self._assigned[moved] = split
 
     def _spares(self, label: str, etag: str, split: Split) -> bool:
-        """Tell whether a class can let an image go: it has others there, or needs it more in ``split``."""
+        """Whether a class can let an image go: it has others there, or needs it more in `split`."""
         now, counts = self._assigned[etag], self._counts[label]
         return counts[now] > 1 or (counts[split] == 0 and now in self._wanted[self._wanted.index(split) + 1 :])

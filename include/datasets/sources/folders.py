@@ -30,7 +30,7 @@ NO_CLASS = "it lies beside the class folders, so it has no label"
 class ClassFolders:
     """A source whose labels are the names of the folders right under its prefix.
 
-    ``split`` is the split of all its images, where they are one part of a source that is split already.
+    `split` is the split of all its images, where they are one part of a source that is split already.
     """
 
     def __init__(self, listing: Listing, uri: str, *, split: Split | None = None) -> None:
@@ -75,7 +75,7 @@ class ClassFolders:
         yield from self._absent(set(asked))
 
     def unused_labels(self, labels: Iterable[str]) -> dict[str, int]:  # noqa: ARG002  (an image has one label)
-        """Name nothing: images of labels that were not asked for are left out."""
+        """Nothing: images of labels that were not asked for are left out."""
         return {}
 
     def unmatched(self) -> str:
@@ -125,7 +125,7 @@ def ignored_folder(listing: Listing, prefix: str, folder: str, reason: str) -> I
 class SplitFolders:
     """Class folders inside a folder for each split; a class is one wherever it has a folder.
 
-    ``test_as`` is the split of the images that the source calls test. Raises DatasetError where no folder is named for
+    `test_as` is the split of the images that the source calls test. Raises DatasetError where no folder is named for
     training.
     """
 
@@ -183,7 +183,7 @@ class SplitFolders:
                 yield LeftOut.of(image, below=below, status=Status.MISSING, reason=NAMED_AND_ABSENT)
 
     def unused_labels(self, labels: Iterable[str]) -> dict[str, int]:  # noqa: ARG002  (an image has one label)
-        """Name nothing: images of labels that were not asked for are left out."""
+        """Nothing: images of labels that were not asked for are left out."""
         return {}
 
     def unmatched(self) -> str:

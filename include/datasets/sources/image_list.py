@@ -61,8 +61,8 @@ class ImageList:
 class ListedImages:
     """A listing of no more than the images of a list: what else the bucket holds is not there.
 
-    ``base`` knows which of them exist; it is asked once, for all. Lines that are not keys word for word are
-    matched otherwise, below the prefix of ``source``.
+    `base` knows which of them exist; it is asked once, for all. Lines that are not keys word for word are
+    matched otherwise, below the prefix of `source`.
     """
 
     def __init__(self, image_list: ImageList, base: Listing, source: str) -> None:
@@ -76,7 +76,7 @@ class ListedImages:
         """The list with the keys that its lines mean."""
 
     def folder(self, prefix: str) -> Folder:
-        """Tell what stands right under a prefix."""
+        """What stands right under a prefix."""
         return self._objects().folder(prefix)
 
     def objects(self, prefix: str) -> Iterator[ListedObject]:
@@ -84,15 +84,15 @@ class ListedImages:
         return self._objects().objects(prefix)
 
     def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
-        """Return those of the keys that the list names and the bucket holds."""
+        """Those of the keys that the list names and the bucket holds."""
         return {key: self._found[key] for key in keys if key in self._found}
 
     def sample(self, prefix: str, count: int) -> list[str]:
-        """Name the first images of the list under a prefix that the bucket holds."""
+        """The first images of the list under a prefix that the bucket holds."""
         return list(islice((key for key in self._found if key.startswith(prefix)), count))
 
     def absent(self, prefix: str) -> Iterator[str]:
-        """Name the keys under a prefix that the list names and the bucket does not hold."""
+        """The keys under a prefix that the list names and the bucket does not hold."""
         return (key for key in self.image_list.lines if key.startswith(prefix) and key not in self._found)
 
     def unmatched(self) -> str:
@@ -204,7 +204,7 @@ def is_address(path: str) -> bool:
 def split_address(address: str) -> tuple[str, str] | None:
     """Bucket and key of an object's address; None where it is not one of S3.
 
-    ``s3a://`` and ``s3n://``, which Hadoop writes, and the object URL of the S3 console are understood too.
+    `s3a://` and `s3n://`, which Hadoop writes, and the object URL of the S3 console are understood too.
     """
     found = S3_ADDRESS.fullmatch(address)
     if found is not None:
@@ -216,7 +216,7 @@ def split_address(address: str) -> tuple[str, str] | None:
 def readings(path: str, prefix: str) -> list[str]:
     """The keys that a path may mean, the one that it is word for word first.
 
-    ``prefix`` is the source's, below which a path is looked for before it is taken for a key in full; of an address it
+    `prefix` is the source's, below which a path is looked for before it is taken for a key in full; of an address it
     is empty. Then follow: without blanks around it, with its dots and slashes resolved, percent-decoded as S3's tools
     write keys, and with accents composed or decomposed, as macOS does.
     """
@@ -241,9 +241,9 @@ class OtherMatches:
 def match_otherwise(
     keys_of: Mapping[str, Sequence[str]], listing: Listing, prefix: str, taken: Collection[str]
 ) -> OtherMatches:
-    """Find the objects of paths that are not keys word for word; ``taken`` are the keys that other paths are.
+    """Find the objects of paths that are not keys word for word; `taken` are the keys that other paths are.
 
-    ``keys_of`` has the readings of each path, of which the first with an object counts. Only where there is none, an
+    `keys_of` has the readings of each path, of which the first with an object counts. Only where there is none, an
     object counts whose key differs in upper and lower case alone, if it is the only one and not taken.
     """
     found = listing.find(list({key for keys in keys_of.values() for key in keys}))
@@ -319,7 +319,7 @@ class UnmatchedLine:
     """A line whose path names no object."""
 
     place: str
-    """Such as ``line 3``."""
+    """Such as `line 3`."""
     path: str
 
 

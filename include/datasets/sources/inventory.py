@@ -20,14 +20,14 @@ from include.datasets.sources.listing import SCHEMA, ArchivedObjects, Folder, Li
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Inventory:
-    """The objects of ``bucket`` as an inventory lists them: no request for a listing, and no newer object.
+    """The objects of `bucket` as an inventory lists them: no request for a listing, and no newer object.
 
     Of an inventory of all versions the latest ones count, without those that are deleted. Its files are read where they
-    are needed, one pass for all prefixes under the first that is asked for, one for each ``find``; memory holds what
+    are needed, one pass for all prefixes under the first that is asked for, one for each `find`; memory holds what
     was asked for. Raises DatasetError for an inventory of another bucket, without size or ETag, that cannot be read,
     or whose files are not those that S3 wrote.
     """
@@ -47,7 +47,7 @@ class Inventory:
             )
 
     def folder(self, prefix: str) -> Folder:
-        """Tell what stands right under a prefix."""
+        """What stands right under a prefix."""
         return self._under(prefix).folder(prefix)
 
     def objects(self, prefix: str) -> Iterator[ListedObject]:
@@ -55,7 +55,7 @@ class Inventory:
         return self._under(prefix).objects(prefix)
 
     def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
-        """Return those of the keys that the inventory has."""
+        """Those of the keys that the inventory has."""
         wanted = pa.array(keys if isinstance(keys, list) else list(keys), pa.large_string())
         found: dict[str, ListedObject] = {}
         for batch in self._batches():
@@ -65,7 +65,7 @@ class Inventory:
         return found
 
     def sample(self, prefix: str, count: int) -> list[str]:
-        """Name the first keys under a prefix, in the order of the inventory's files."""
+        """The first keys under a prefix, in the order of the inventory's files."""
         keys: list[str] = []
         for batch in self._batches():
             keys += cast("list[str]", batch.filter(pc.starts_with(batch["key"], prefix))["key"].to_pylist())
@@ -74,11 +74,11 @@ class Inventory:
         return keys[:count]
 
     def absent(self, prefix: str) -> Iterator[str]:  # noqa: ARG002  (an object that is gone since is found when it is read)
-        """Name nothing."""
+        """Nothing."""
         return iter(())
 
     def unmatched(self) -> str:
-        """Say nothing: what is gone since is found when it is read."""
+        """Nothing: what is gone since is found when it is read."""
         return ""
 
     def _under(self, prefix: str) -> ObjectTable:
@@ -87,7 +87,7 @@ class Inventory:
                 batches = (batch.filter(pc.starts_with(batch["key"], prefix)) for batch in self._batches())
                 self._table = ObjectTable(pa.Table.from_batches(batches, SCHEMA))
                 self._root = prefix
-                logger.info("%s lists %s objects under %s", self._uri, len(self._table), prefix or self.bucket)
+                log.info("%s lists %s objects under %s", self._uri, len(self._table), prefix or self.bucket)
             return self._table
 
     def _batches(self) -> Iterator[pa.RecordBatch]:

@@ -57,7 +57,7 @@ SPOOLED_BYTES = 64 << 20
 
 
 class InventoryFile(BaseModel):
-    """One file of an inventory; ``md5`` in hexadecimal digits."""
+    """One file of an inventory; `md5` in hexadecimal digits."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,7 +66,7 @@ class InventoryFile(BaseModel):
 
 
 class InventoryManifest(BaseModel):
-    """``manifest.json``, as far as it is read."""
+    """`manifest.json`, as far as it is read."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -87,14 +87,14 @@ class InventoryManifest(BaseModel):
         return COLUMN_NAMES[self.file_format].findall(self.file_schema)
 
     def column(self, name: str) -> str | None:
-        """Return the file's own name of a column: ``is_latest`` and ``IsLatest`` are both ``islatest``."""
+        """The file's own name of a column: `is_latest` and `IsLatest` are both `islatest`."""
         return next((column for column in self.columns if column.replace("_", "").lower() == name), None)
 
 
 def newest_report(s3: S3Client, uri: str) -> str:
-    """Return the manifest of the newest report of an inventory, by the dates of the folders beside that of ``uri``.
+    """The manifest of the newest report of an inventory, by the dates of the folders beside that of `uri`.
 
-    It is ``uri`` itself where the address is none of S3's own, nothing newer is there, or the role may not list it.
+    It is `uri` itself where the address is none of S3's own, nothing newer is there, or the role may not list it.
     """
     dated = REPORT.fullmatch(uri)
     if dated is None:
@@ -148,7 +148,7 @@ class CheckedStream(io.RawIOBase):
         self._digest = hashlib.md5(usedforsecurity=False)
 
     def readable(self) -> bool:
-        """Tell that it reads."""
+        """It reads."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -168,7 +168,7 @@ class CheckedStream(io.RawIOBase):
 def read_objects(
     s3: S3Client, manifest: InventoryManifest, file: InventoryFile, archived: ArchivedObjects | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the objects of a file, in batches of ``SCHEMA``: of several versions the latest, and no delete markers.
+    """Yield the objects of a file, in batches of `SCHEMA`: of several versions the latest, and no delete markers.
 
     Raises DatasetError where the file is not there, is damaged, or is not the one S3 wrote: at its end at the latest.
     """

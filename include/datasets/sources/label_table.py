@@ -57,7 +57,7 @@ ROWS = pa.schema(_COLUMNS)
 class LabelRows:
     """Rows in the order of the tables and their lines; each set of labels is kept once.
 
-    Rows are added table after table, then ``close`` is called; only then are they looked at.
+    Rows are added table after table, then `close` is called; only then are they looked at.
     """
 
     def __init__(self, tables: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ class LabelRows:
         self._places: dict[tuple[str, ...], int] = {}
         self._batches: list[pa.RecordBatch] = []
         self.columns = ROWS.empty_table()
-        """A table of ``ROWS``: ``table`` and ``label_set`` are places in the lists of this object."""
+        """A table of `ROWS`: `table` and `label_set` are places in the lists of this object."""
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -116,7 +116,7 @@ class LabelRows:
 class LabelTable:
     """The rows of one table or several, and the classes they know.
 
-    ``classes`` are in the order of their columns or numbers, or sorted where a column ``label`` names them.
+    `classes` are in the order of their columns or numbers, or sorted where a column `label` names them.
     """
 
     uris: tuple[str, ...]
@@ -124,7 +124,7 @@ class LabelTable:
     rows: LabelRows
 
     def __str__(self) -> str:
-        """Name the tables."""
+        """The tables."""
         return ", ".join(self.uris)
 
 
@@ -133,7 +133,7 @@ class ClassNames:
     """Names in the order of their numbers, 0 being the first, and where they come from."""
 
     origin: str
-    """``dataset.labels``, or ``dataset.labels_file`` with its address."""
+    """`dataset.labels`, or `dataset.labels_file` with its address."""
     names: Sequence[str]
     complete: bool
     """They are the names of all classes, of which a version may take some."""
@@ -141,7 +141,7 @@ class ClassNames:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a table says labels: in ``words``, and the classes that have a column each."""
+    """How a table says labels: in `words`, and the classes that have a column each."""
 
     words: str
     columns: tuple[str, ...] = ()
@@ -159,10 +159,10 @@ def read_label_tables(
 ) -> LabelTable:
     """Read tables one after the other as one; their endings say their formats.
 
-    A table has beside ``path`` either ``label`` (a class name; in Parquet and JSON Lines also a list of them) and
-    whatever other columns, or a 0/1 column for each class and none else; and ``split`` where splits are given. Without
-    that column a file whose name ends in a split's name gives its rows that split. The classes of a ``.lst`` are
-    numbers, and ``names`` the names behind them; of an output manifest of Ground Truth ``ground_truth`` says which
+    A table has beside `path` either `label` (a class name; in Parquet and JSON Lines also a list of them) and
+    whatever other columns, or a 0/1 column for each class and none else; and `split` where splits are given. Without
+    that column a file whose name ends in a split's name gives its rows that split. The classes of a `.lst` are
+    numbers, and `names` the names behind them; of an output manifest of Ground Truth `ground_truth` says which
     labels count. Raises LabelTableError with the first lines that are wrong, and for tables of different kinds.
     """
     rows, kinds = LabelRows(uris), []
@@ -310,15 +310,15 @@ def _some(names: Iterable[str]) -> str:
 
 
 def are_numbers(names: Iterable[str]) -> bool:
-    """Tell whether names are numbers themselves, written as a class without a name is called."""
+    """Whether names are numbers themselves, written as a class without a name is called."""
     return all(name.isdecimal() and str(int(name)) == name for name in names)
 
 
 def named_by_number(rows: LabelRows, columns: Sequence[str], given: ClassNames | None) -> tuple[str, ...]:
-    """Name the classes of rows whose labels are numbers; return them in the order of their numbers.
+    """Name the classes of rows whose labels are numbers, in the order of their numbers.
 
-    ``columns`` are the numbers of the columns where there are several. Without names a class is called by its number,
-    and so it is where ``dataset.labels`` names nothing but numbers that are there: it chooses among them then. Raises
+    `columns` are the numbers of the columns where there are several. Without names a class is called by its number,
+    and so it is where `dataset.labels` names nothing but numbers that are there: it chooses among them then. Raises
     LabelTableError where there are fewer names than numbers, or, unless they are complete, more.
     """
     numbers = sorted(map(int, columns or rows.labels))

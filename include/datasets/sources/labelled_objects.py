@@ -48,10 +48,10 @@ log = logging.getLogger(__name__)
 
 
 class LabelledObjects:
-    """The objects that label tables name, all in one bucket, which ``listing_of`` lists.
+    """The objects that label tables name, all in one bucket, which `listing_of` lists.
 
     With an image list its images are all there are: rows that name others have no image, and images without a row no
-    label. ``test_as`` is the split of the images that the tables call test; ``negatives`` says what becomes of images
+    label. `test_as` is the split of the images that the tables call test; `negatives` says what becomes of images
     of a multi-label source that show none of the labels. Raises LabelTableError where rows contradict each other, name
     several buckets, or a split that is none.
     """
@@ -82,7 +82,7 @@ class LabelledObjects:
         self.given_splits = frozenset(self._splits.values())
 
     def images(self, labels: Iterable[str]) -> Iterator[SourceImage]:
-        """Return the existing images that belong to at least one of the classes, in the order of their rows.
+        """The existing images that belong to at least one of the classes, in the order of their rows.
 
         Of a multi-label source also those that belong to none, unless they are dropped. Raises LabelTableError for rows
         with several of the classes, unless the source is multi-label.
@@ -101,7 +101,7 @@ class LabelledObjects:
             raise wrong_rows(self._table, shown, "have several labels", "set dataset.multi_label, or keep one label")
 
     def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
-        """Return the images that belong to none of the classes or have no row, and the rows that have no object."""
+        """The images that belong to none of the classes or have no row, and the rows that have no object."""
         order = list(labels)
         chosen = self._chosen(order)
         for row in self._rows():
@@ -256,14 +256,14 @@ def row_objects(
 
 
 def wrong_rows(table: LabelTable, wrong: Iterable[tuple[TableRow, str]], what: str, remedy: str) -> LabelTableError:
-    """Say what is wrong with rows, and show of the first of them what they write."""
+    """What is wrong with rows, and what the first of them write."""
     rows = list(wrong)
     examples = "; ".join(f"{place_of(table, row)}: {shown}" for row, shown in rows[:EXAMPLES])
     return LabelTableError(f"{FIELD} {table}: {len(rows)} rows {what} ({examples}): {remedy}")
 
 
 def place_of(table: LabelTable, row: TableRow) -> str:
-    """Name the line of a row, and where there are several tables its own."""
+    """The line of a row, and where there are several tables its own."""
     file = f"{row.table.rpartition('/')[2]}, " if len(table.uris) > 1 else ""
     return f"{file}line {row.line}"
 
@@ -311,7 +311,7 @@ def _keys_otherwise(
     listing: Listing,
     found: dict[str, ListedObject],
 ) -> tuple[pa.ChunkedArray[pa.LargeStringScalar], dict[str, list[str]]]:
-    """Replace the keys of rows that mean an object but do not write its key; adds the objects to ``found``."""
+    """Replace the keys of rows that mean an object but do not write its key; adds the objects to `found`."""
     written = cast("list[str]", keys.to_pylist())
     keys_of = {
         key: readings(key, "") if is_address(row.path) else readings(row.path, prefix)
@@ -339,7 +339,7 @@ class _ListPlaces:
         self._by_name: dict[str, list[str]] = {}
 
     def of(self, path: str) -> list[str]:
-        """Return the key that a row means, several where they cannot be told apart; what it says where none is."""
+        """The key that a row means, several where they cannot be told apart; what it says where none is."""
         keys = readings(path, self._prefix)
         meant = next((key for key in keys if key in self._keys), None)
         if meant is not None:

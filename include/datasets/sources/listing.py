@@ -84,9 +84,9 @@ class Listing(Protocol):
         """The bucket whose objects these are."""
 
     def folder(self, prefix: str) -> Folder:
-        """Tell what stands right under a prefix.
+        """What stands right under a prefix.
 
-        A folder without a name, as in ``prefix//image``, is none: the objects in it stand beside the folders.
+        A folder without a name, as in `prefix//image`, is none: the objects in it stand beside the folders.
         Raises DatasetError where the listing cannot be had.
         """
 
@@ -94,23 +94,23 @@ class Listing(Protocol):
         """List all objects under a prefix, at any depth, in the order of their keys' bytes."""
 
     def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
-        """Return those of the keys that exist. Raises DatasetError where the listing cannot be had."""
+        """Those of the keys that exist. Raises DatasetError where the listing cannot be had."""
 
     def sample(self, prefix: str, count: int) -> list[str]:
-        """Name the first keys under a prefix, so many at most, without reading many more."""
+        """The first keys under a prefix, so many at most, without reading many more."""
 
     def absent(self, prefix: str) -> Iterator[str]:
-        """Name the keys under a prefix that the listing promises and the bucket does not hold."""
+        """The keys under a prefix that the listing promises and the bucket does not hold."""
 
     def unmatched(self) -> str:
         """Explain why lines of the listing name no object; empty where each does, and where a bucket is the listing."""
 
 
 class LiveBucket:
-    """A bucket as it is now, through ``ListObjectsV2``.
+    """A bucket as it is now, through `ListObjectsV2`.
 
-    ``field`` and ``uri`` say in the words of the run conf what is being listed, for the error of a bucket that cannot
-    be. ``archived`` hears of the objects that have to be restored before they can be read.
+    `field` and `uri` say in the words of the run conf what is being listed, for the error of a bucket that cannot
+    be. `archived` hears of the objects that have to be restored before they can be read.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class LiveBucket:
         self.bucket = bucket
 
     def folder(self, prefix: str) -> Folder:
-        """Tell what stands right under a prefix."""
+        """What stands right under a prefix."""
         folders: set[str] = set()
         loose: list[ListedObject] = []
         paginator = self._s3.get_paginator("list_objects_v2")
@@ -157,27 +157,27 @@ class LiveBucket:
             raise _unlisted(self._field, self._uri, self.bucket, error) from error
 
     def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
-        """Return those of the keys that exist, with few requests."""
+        """Those of the keys that exist, with few requests."""
         try:
             return find_objects(self._s3, self.bucket, keys, self._archived)
         except ClientError as error:
             raise _unlisted(self._field, self._uri, self.bucket, error) from error
 
     def sample(self, prefix: str, count: int) -> list[str]:
-        """Name the first keys under a prefix."""
+        """The first keys under a prefix."""
         return [listed.key for listed in islice(self.objects(prefix), count)]
 
     def absent(self, prefix: str) -> Iterator[str]:  # noqa: ARG002  (a bucket promises nothing)
-        """Name nothing: a bucket holds what it lists."""
+        """Nothing: a bucket holds what it lists."""
         return iter(())
 
     def unmatched(self) -> str:
-        """Say nothing: a bucket promises nothing."""
+        """Nothing: a bucket promises nothing."""
         return ""
 
 
 def _unlisted(field: str, uri: str, bucket: str, error: ClientError) -> DatasetError | ClientError:
-    """Say in the words of the run conf why a bucket cannot be listed; ``field`` names the address."""
+    """Why a bucket cannot be listed, in the words of the run conf; `field` names the address."""
     code = error.response.get("Error", {}).get("Code")
     if code == "NoSuchBucket":
         return DatasetError(f"{field} {uri}: there is no bucket {bucket}; name the bucket that holds the images")
@@ -213,10 +213,10 @@ def _read_entries(response_dict: dict[str, Any], customized_response_dict: dict[
 def find_objects(
     s3: S3Client, bucket: str, keys: Iterable[str], archived: ArchivedObjects | None = None
 ) -> dict[str, ListedObject]:
-    """Return those of the keys that exist; ``archived`` hears of those that have to be restored.
+    """Those of the keys that exist; `archived` hears of those that have to be restored.
 
     The bucket is listed from wanted key to wanted key: one request for up to a thousand neighbours, never more requests
-    than keys, whatever else the bucket holds. Needs ``s3:ListBucket`` only.
+    than keys, whatever else the bucket holds. Needs `s3:ListBucket` only.
     """
     ordered = sorted({key for key in keys if len(key.encode()) <= LONGEST_KEY}, key=str.encode)
     if not ordered:
@@ -287,7 +287,7 @@ class ArchivedObjects:
 
 
 def archived_error(field: str, uri: str, bucket: str, found: Mapping[str, str], images: int) -> DatasetError:
-    """Say which images have to be restored first, and with which commands."""
+    """Which images have to be restored first, and with which commands."""
     counts = Counter(found.values())
     classes = ", ".join(f"{count} in {STORAGE_CLASSES[each]} ({each})" for each, count in counts.items())
     first = list(found.items())[:SHOWN]
@@ -306,7 +306,7 @@ def _is_restored(status: Mapping[str, Any] | None) -> bool:
 class ObjectTable:
     """Objects of one bucket in memory, by key: as few bytes an object as its key, its ETag and its size take.
 
-    Made of a table of ``SCHEMA`` in any order, each key once.
+    Made of a table of `SCHEMA` in any order, each key once.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -334,7 +334,7 @@ class ObjectTable:
                     yield ListedObject(key, etag, size)
 
     def folder(self, prefix: str) -> Folder:
-        """Tell what stands right under a prefix, leaping over what is in its folders."""
+        """What stands right under a prefix, leaping over what is in its folders."""
         folders: list[str] = []
         loose: list[ListedObject] = []
         at, end = self._first(prefix.encode()), self._first(prefix.encode() + AFTER_ALL)

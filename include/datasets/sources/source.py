@@ -41,7 +41,7 @@ def open_source(
     """Look at the source of a run conf: its label tables where it names some, else its folders.
 
     Archives and record files have to be unpacked before. Raises DatasetError where the source is not what the conf
-    says, or cannot give what it asks for. ``archived`` hears of listed objects that have to be restored first.
+    says, or cannot give what it asks for. `archived` hears of listed objects that have to be restored first.
     """
     if conf.multi_label and not conf.label_tables and conf.source_kind != "records":
         raise DatasetError(
@@ -138,7 +138,7 @@ def _open_tables(
 
 
 def _class_names(s3: S3Client, conf: DatasetConf) -> ClassNames | None:
-    """The names behind the numbers of a ``.lst``."""
+    """The names behind the numbers of a `.lst`."""
     if conf.labels_file:
         return ClassNames(
             f"dataset.labels_file {conf.labels_file}", read_labels_file(s3, conf.labels_file), complete=True
@@ -214,7 +214,7 @@ def _system_members(s3: S3Client, place: UnpackedLayout) -> Iterator[LeftOut]:
 
 
 def archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> tuple[Listing, str]:
-    """Return the address under which an archive's folders begin, and a listing of its bucket.
+    """The address under which an archive's folders begin, and a listing of its bucket.
 
     A folder that holds all others is stepped into, and the next one; files beside it that are no images, such as a
     licence, do not hold that up.

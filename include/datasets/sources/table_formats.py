@@ -103,7 +103,7 @@ class RowProblems:
 
 
 def checked_path(path: str) -> str | None:
-    """Say what is wrong with the path of a row, None where nothing is: longer ones than a key would fill the memory."""
+    """What is wrong with the path of a row, None where nothing is: longer ones than a key would fill the memory."""
     if not path:
         return "write the image's key or address"
     length = len(path.encode())
@@ -121,7 +121,7 @@ def _cut(cell: object) -> object:
 
 
 def open_table(uri: str, body: bytes) -> tuple[list[str], Lines]:
-    """Return the columns of a table and its lines, which are read as they are asked for.
+    """The columns of a table and its lines, which are read as they are asked for.
 
     Raises LabelTableError for another ending, and for a document that is not what its ending says, once it is read.
     """
@@ -209,7 +209,7 @@ def json_objects(uri: str, body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_list_rows(uri: str, body: bytes) -> tuple[int, Iterator[TableRow]]:
-    """Return how many labels the first line has, and the rows, their labels being numbers from 0 as text.
+    """How many labels the first line has, and the rows, their labels being numbers from 0 as text.
 
     Raises LabelTableError with the first wrong lines, once the rows are read.
     """
@@ -267,7 +267,7 @@ def _flagged(cells: Sequence[str]) -> tuple[str, ...] | str:
 
 
 def is_output_manifest(uri: str, body: bytes) -> bool:
-    """Whether a label table is an output manifest: it ends in ``.manifest``, or its first line has ``source-ref``."""
+    """Whether a label table is an output manifest: it ends in `.manifest`, or its first line has `source-ref`."""
     if uri.lower().endswith(MANIFEST_ENDING):
         return True
     if not uri.lower().endswith(".jsonl"):

@@ -1,6 +1,6 @@
 """Whole builds over arbitrary sources: nothing is lost, nothing is silent.
 
-A few examples, the same ones each time; ``FUZZ_EXAMPLES=1000 pytest tests/unit/datasets/test_fuzz.py`` looks for new
+A few examples, the same ones each time; `FUZZ_EXAMPLES=1000 pytest tests/unit/datasets/test_fuzz.py` looks for new
 ones.
 """
 
@@ -42,7 +42,7 @@ def etag(body: bytes) -> str:
 
 @dataclass(frozen=True)
 class Built:
-    """A published version and what it was built from; ``bodies`` are all that ever lay in the source, by ETag."""
+    """A published version and what it was built from; `bodies` are all that ever lay in the source, by ETag."""
 
     bucket: Bucket
     version: DatasetVersion
