@@ -5,6 +5,7 @@ Images are columns, the listed ones and those of the parent, of which objects ar
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,8 +19,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.datasets.layout import Split
-from include.datasets.manifest import BATCH_ROWS, SCHEMA, ManifestRow, batches, lay_out, read_manifest, to_table, uris
-from include.datasets.planning.splits import KnownImages, settled_counts
+from include.datasets.manifest import (
+    BATCH_ROWS,
+    SCHEMA,
+    ManifestRow,
+    batches,
+    class_counts,
+    lay_out,
+    read_manifest,
+    to_table,
+    uris,
+    without_labels,
+)
+from include.datasets.planning.splits import NO_LABEL, KnownImages
 from include.datasets.source_image import ACCOUNTED, CONTENT_FAILURES, LeftOut, SourceImage, Status
 from include.datasets.version import DatasetVersion
 
@@ -102,7 +114,7 @@ def select_images(
         excluded=pa.concat_tables([beside, judged.excluded, gone]),
         kept=counted[0],
         changed_records=pa.concat_tables([judged.cut, judged.moved]),
-        known=KnownImages(_splits_of_keys(settled), settled_counts(pa.concat_tables(counted))),
+        known=KnownImages(_splits_of_keys(settled), _settled_counts(pa.concat_tables(counted))),
     )
 
 
@@ -179,6 +191,15 @@ def _splits_of_keys(chosen: pa.Table) -> dict[tuple[str, str], Split]:
     settled = chosen.select(["bucket", "key", "split"]).filter(chosen["split"].is_valid())
     columns = (settled[name].to_pylist() for name in ("bucket", "key", "split"))
     return {(bucket, key): split for bucket, key, split in zip(*columns, strict=True)}
+
+
+def _settled_counts(images: pa.Table) -> dict[str, Counter[Split]]:
+    """Count the images of each class by their split, those of no class under `NO_LABEL`."""
+    counts = class_counts(images)
+    without = without_labels(images)
+    if without.num_rows:
+        counts[NO_LABEL] = Counter(cast("list[Split]", without["split"].to_pylist()))
+    return counts
 
 
 def _alike(image: SourceImage, other: SourceImage | ManifestRow) -> bool:

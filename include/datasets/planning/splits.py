@@ -12,14 +12,12 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from include.datasets.layout import SPLITS, Split
-from include.datasets.manifest import class_counts, without_labels
 from include.datasets.source_image import SourceImage
 
 LINE: tuple[Split, ...] = ("test", "validation", "train")
@@ -79,15 +77,6 @@ class KnownImages:
     """By bucket and key, of the images to pack: the split that their content, or another image of the key, had."""
     counts: dict[str, Counter[Split]] = field(default_factory=dict)
     """Images per class and split that have their split already."""
-
-
-def settled_counts(images: pa.Table) -> dict[str, Counter[Split]]:
-    """Count the images of each class by their split, those of no class under `NO_LABEL`."""
-    counts = class_counts(images)
-    without = without_labels(images)
-    if without.num_rows:
-        counts[NO_LABEL] = Counter(cast("list[Split]", without["split"].to_pylist()))
-    return counts
 
 
 def decide_splits(
