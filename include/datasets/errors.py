@@ -36,10 +36,10 @@ def reading_foreign_bytes(
     except Exception as error:
         if isinstance(error, (*own, BotoCoreError, ClientError)):
             raise
-        raise error_of(reason_of(error)) from error
+        raise error_of(_reason_of(error)) from error
 
 
-def reason_of(error: BaseException) -> str:
+def _reason_of(error: BaseException) -> str:
     """What an exception of a library says, in one short line."""
     if isinstance(error, RecursionError):
         return "it is nested too deep"

@@ -37,7 +37,7 @@ def asked_labels(s3: S3Client, conf: DatasetConf) -> list[str]:
     if strange:
         raise DatasetError(
             f"dataset.labels names {len(strange)} classes that {FIELD} {conf.labels_file} does not have: "
-            + "; ".join(with_nearest(label, names) for label in strange[:10])
+            + "; ".join(_with_nearest(label, names) for label in strange[:10])
         )
     return list(conf.labels) or names
 
@@ -71,7 +71,7 @@ def class_order(
     if missing:
         raise DatasetError(
             f"{field} names {len(missing)} classes that {source.uri} does not have: "
-            + "; ".join(with_nearest(label, source.classes) for label in missing[:10])
+            + "; ".join(_with_nearest(label, source.classes) for label in missing[:10])
             + f": {remedy}"
         )
     if len(labels) < 2:
@@ -130,7 +130,7 @@ def _names(uri: str, names: object) -> list[str]:
     raise DatasetError(f'{FIELD} {uri} is no list of names: write ["cat", "dog"], or a class per line')
 
 
-def with_nearest(label: str, classes: Sequence[str]) -> str:
+def _with_nearest(label: str, classes: Sequence[str]) -> str:
     """Quote a name that is no class, and the class whose name is nearest to it."""
     if system_name(label) is not None:
         return f"{label!r} (a hidden or system folder, which no source has)"

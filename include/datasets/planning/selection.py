@@ -224,7 +224,7 @@ class ParentImages:
     def __init__(self, rows: pa.Table | None = None) -> None:
         rows = SCHEMA.empty_table() if rows is None else rows
         # Newest first: where a version of old keeps both of an object and its replacement, the replacement counts.
-        self.rows = rows.select(PARENT_COLUMNS).take(row_numbers(np.arange(rows.num_rows)[::-1])).combine_chunks()
+        self.rows = rows.select(PARENT_COLUMNS).take(_row_numbers(np.arange(rows.num_rows)[::-1])).combine_chunks()
 
     @classmethod
     def of(cls, s3: S3Client, version: DatasetVersion) -> ParentImages:
@@ -239,7 +239,7 @@ class ParentImages:
     @cached_property
     def label_sets(self) -> pa.ChunkedArray[Any]:
         """The classes of each image in one text."""
-        return joined_labels(self.rows)
+        return _joined_labels(self.rows)
 
     @property
     def packed(self) -> Places:
@@ -265,7 +265,7 @@ class ParentImages:
         if not len(rows):
             return rows
         there = pa.chunked_array([chunk for table in present for chunk in uris(table).chunks], pa.string())
-        return rows[~mask(pc.is_in(self.uris.take(row_numbers(rows)), value_set=there))]
+        return rows[~mask(pc.is_in(self.uris.take(_row_numbers(rows)), value_set=there))]
 
     def has_lost(self, objects: pa.Table) -> npt.NDArray[np.bool_]:
         """For absent objects, whether the parent accounted for them, whatever they held, or told they are gone."""
@@ -274,7 +274,7 @@ class ParentImages:
     def gone_before(self, absent: pa.Table) -> Places:
         """Rows of images that were removed, and whose address stands in the table all the same."""
         rows = self.with_status(Status.REMOVED)
-        return rows[mask(pc.is_in(self.uris.take(row_numbers(rows)), value_set=uris(absent)))] if len(rows) else rows
+        return rows[mask(pc.is_in(self.uris.take(_row_numbers(rows)), value_set=uris(absent)))] if len(rows) else rows
 
     def is_known(self, images: ImageTable) -> npt.NDArray[np.bool_]:
         """For each image, whether an object of its address and content was accounted for."""
@@ -283,8 +283,8 @@ class ParentImages:
     def splits_had(self, images: ImageTable) -> pa.ChunkedArray[Any]:
         """For each image the split its content had, else that of another image under its key, else null."""
         had_split = self.with_status(Status.PACKED, Status.REMOVED)
-        by_content = self.rows["split"].take(row_numbers(_find(images.etags, self.rows["etag"], had_split)))
-        by_key = self.rows["split"].take(row_numbers(self._by_uri(images.columns, had_split)))
+        by_content = self.rows["split"].take(_row_numbers(_find(images.etags, self.rows["etag"], had_split)))
+        by_key = self.rows["split"].take(_row_numbers(self._by_uri(images.columns, had_split)))
         return pc.coalesce(by_content, by_key)
 
     def manifest_rows(self, places: Places) -> Iterator[ManifestRow | None]:
@@ -299,11 +299,11 @@ class ParentImages:
 
     def take(self, places: Places) -> pa.Table:
         """These rows; of -1 all cells are null."""
-        return self.rows.take(row_numbers(places))
+        return self.rows.take(_row_numbers(places))
 
     def agree(self, places: Places, wanted: Any, column: Any) -> npt.NDArray[np.bool_]:
         """Where a row's cell is the one wanted; there is none where there is no row."""
-        return mask(pc.equal(column.take(row_numbers(places)), wanted))
+        return mask(pc.equal(column.take(_row_numbers(places)), wanted))
 
     def _by_uri(self, objects: pa.Table, rows: Places) -> Places:
         return _find(uris(objects), self.uris, rows) if len(rows) else np.full(objects.num_rows, -1)
@@ -311,7 +311,7 @@ class ParentImages:
 
 def _find(values: Any, column: Any, rows: Places) -> Places:
     """For each value the first of the rows whose cell it is."""
-    found = np.asarray(pc.fill_null(pc.index_in(values, value_set=column.take(row_numbers(rows))), -1), dtype=np.int64)
+    found = np.asarray(pc.fill_null(pc.index_in(values, value_set=column.take(_row_numbers(rows))), -1), dtype=np.int64)
     return np.where(found < 0, -1, np.append(rows, -1)[found])
 
 
@@ -356,7 +356,7 @@ class ImageTable:
     @property
     def label_sets(self) -> pa.ChunkedArray[Any]:
         """The classes of each image in one text."""
-        return joined_labels(self.columns)
+        return _joined_labels(self.columns)
 
     @property
     def bytes(self) -> int:
@@ -365,7 +365,7 @@ class ImageTable:
 
     def take(self, places: Places) -> ImageTable:
         """The images at these places, in their order."""
-        return ImageTable(self.columns.take(row_numbers(places)))
+        return ImageTable(self.columns.take(_row_numbers(places)))
 
     def sorted(self, split_order: tuple[Split | None, ...]) -> ImageTable:
         """The images by the split that the source gives them, then by bucket and key."""
@@ -409,7 +409,7 @@ class _Pairs(ItemsView[str, SourceImage]):
             yield image.etag, image
 
 
-def row_numbers(places: Places) -> pa.Array[Any]:
+def _row_numbers(places: Places) -> pa.Array[Any]:
     """Write places so that a table can be asked for them: -1 becomes null."""
     return pa.array(places.astype(np.int64), pa.int64(), mask=places < 0)
 
@@ -419,6 +419,6 @@ def mask(values: Any) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.fill_null(values, False), dtype=np.bool_)
 
 
-def joined_labels(table: pa.Table) -> pa.ChunkedArray[Any]:
+def _joined_labels(table: pa.Table) -> pa.ChunkedArray[Any]:
     """Write the classes of each row, which stand in class order, as one text that tells label sets apart."""
     return cast("pa.ChunkedArray[Any]", pc.binary_join(table["labels"], "\x00"))

@@ -137,10 +137,10 @@ def assign_splits(
 
     Where each image has one class, the images whose content falls into a split's interval are there, but for the
     fewest that have to leave an over-full split: those nearest to the interval they move to. Where images have
-    several, they are stratified iteratively (`stratify`).
+    several, they are stratified iteratively (`_stratify`).
     """
     if any(len(labels) != 1 for labels in images.values()):
-        return stratify(images, positive_shares(shares), seed=shares.seed, settled=settled, alone=alone)
+        return _stratify(images, positive_shares(shares), seed=shares.seed, settled=settled, alone=alone)
     by_class: dict[str, list[str]] = {}
     for etag, (label,) in images.items():
         by_class.setdefault(label, []).append(etag)
@@ -271,7 +271,7 @@ def fraction(seed: int, purpose: str, etag: str) -> float:
     return int.from_bytes(digest[:7], "big") / (1 << 56)
 
 
-def stratify(
+def _stratify(
     images: Mapping[str, Sequence[str]],
     shares: Mapping[Split, float],
     *,

@@ -67,7 +67,7 @@ class ClassFolders:
         for image in self._of_classes(others):
             yield LeftOut(image, Status.NOT_ASKED, CLASS_NOT_ASKED)
         for folder in self._system_folders:
-            yield from ignored_folder(self._listing, self.prefix, folder, NO_CLASS)
+            yield from _ignored_folder(self._listing, self.prefix, folder, NO_CLASS)
         for label in (*present, *others):
             if label not in self._system_files:
                 self._list_class(label)
@@ -115,7 +115,7 @@ class ClassFolders:
         return images
 
 
-def ignored_folder(listing: Listing, prefix: str, folder: str, reason: str) -> Iterator[LeftOut]:
+def _ignored_folder(listing: Listing, prefix: str, folder: str, reason: str) -> Iterator[LeftOut]:
     """All objects of a folder under a prefix that is neither a class nor a split."""
     for listed in listing.objects(f"{prefix}{folder}/"):
         image = listed.as_image(listing.bucket)
@@ -173,7 +173,7 @@ class SplitFolders:
             yield LeftOut.of(image, below=image.key[len(self._prefix) :], status=Status.IGNORED, reason=reason)
         for folder in self._foreign:
             reason = "its folder is not named for a split"
-            yield from ignored_folder(self._listing, self._prefix, folder, reason)
+            yield from _ignored_folder(self._listing, self._prefix, folder, reason)
         for part in self._parts:
             yield from part.left_out(wanted)
         for key in self._listing.absent(self._prefix):

@@ -182,7 +182,7 @@ def read_label_tables(
             f"{_difference(kind, kinds[other])}: tables that belong together say labels alike"
         )
     if kind.numbered:
-        return LabelTable(tuple(uris), named_by_number(rows, kind.columns, names), rows)
+        return LabelTable(tuple(uris), _named_by_number(rows, kind.columns, names), rows)
     return LabelTable(tuple(uris), kind.columns or tuple(sorted(rows.labels)), rows)
 
 
@@ -314,7 +314,7 @@ def are_numbers(names: Iterable[str]) -> bool:
     return all(name.isdecimal() and str(int(name)) == name for name in names)
 
 
-def named_by_number(rows: LabelRows, columns: Sequence[str], given: ClassNames | None) -> tuple[str, ...]:
+def _named_by_number(rows: LabelRows, columns: Sequence[str], given: ClassNames | None) -> tuple[str, ...]:
     """Name the classes of rows whose labels are numbers, in the order of their numbers.
 
     `columns` are the numbers of the columns where there are several. Without names a class is called by its number,

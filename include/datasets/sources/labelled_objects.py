@@ -98,7 +98,7 @@ class LabelledObjects:
                 yield self._image(row, names)
         if several:
             shown = ((row, repr(row.labels)) for row in several)
-            raise wrong_rows(self._table, shown, "have several labels", "set dataset.multi_label, or keep one label")
+            raise _wrong_rows(self._table, shown, "have several labels", "set dataset.multi_label, or keep one label")
 
     def left_out(self, labels: Iterable[str]) -> Iterator[LeftOut]:
         """The images that belong to none of the classes or have no row, and the rows that have no object."""
@@ -218,7 +218,7 @@ def _splits(table: LabelTable, test_as: Split) -> dict[str, Split]:
     splits = {name: split for name in names if (split := named_split(name, test_as=test_as))}
     if len(splits) < len(names):
         unknown = ((row, repr(row.split)) for row in table.rows if row.split and row.split not in splits)
-        raise wrong_rows(table, unknown, "name no split", "write train, validation or test")
+        raise _wrong_rows(table, unknown, "name no split", "write train, validation or test")
     return splits
 
 
@@ -255,7 +255,7 @@ def row_objects(
     return RowObjects(bucket, keys, listing, found, ambiguous)
 
 
-def wrong_rows(table: LabelTable, wrong: Iterable[tuple[TableRow, str]], what: str, remedy: str) -> LabelTableError:
+def _wrong_rows(table: LabelTable, wrong: Iterable[tuple[TableRow, str]], what: str, remedy: str) -> LabelTableError:
     """What is wrong with rows, and what the first of them write."""
     rows = list(wrong)
     examples = "; ".join(f"{place_of(table, row)}: {shown}" for row, shown in rows[:EXAMPLES])
@@ -296,11 +296,11 @@ def _keys_as_written(
             batch.append(key)
         keys.append(pa.array(batch, pa.large_string()))
     if strange:
-        raise wrong_rows(table, strange, "name what is no S3 address", "write s3://bucket/key, or a key")
+        raise _wrong_rows(table, strange, "name what is no S3 address", "write s3://bucket/key, or a key")
     _check_one_bucket(table, buckets, image_list)
     if ambiguous:
         shown = ((row, f"{row.path!r} is {' or '.join(map(repr, keys[:3]))}") for row, keys in ambiguous)
-        raise wrong_rows(table, shown, "name several images of dataset.image_list", "write more of the key")
+        raise _wrong_rows(table, shown, "name several images of dataset.image_list", "write more of the key")
     return next(iter(buckets)), pa.chunked_array(keys, pa.large_string())
 
 
@@ -368,7 +368,7 @@ def _check_one_bucket(table: LabelTable, buckets: dict[str, TableRow | None], im
     if image_list is not None:
         what = f"name images in another bucket than {image_list.bucket}, that of dataset.image_list"
     rows = ((row, repr(row.path)) for row in buckets.values() if row is not None)
-    raise wrong_rows(table, rows, what, "copy them into one")
+    raise _wrong_rows(table, rows, what, "copy them into one")
 
 
 def _check_each_once(table: LabelTable, keys: pa.ChunkedArray[pa.LargeStringScalar]) -> None:
@@ -380,4 +380,4 @@ def _check_each_once(table: LabelTable, keys: pa.ChunkedArray[pa.LargeStringScal
         before = first.setdefault(key, row)
         if before is not row:
             repeated.append((row, f"{row.path!r}, as {place_of(table, before)}"))
-    raise wrong_rows(table, repeated, "name an image again", "an image has one row")
+    raise _wrong_rows(table, repeated, "name an image again", "an image has one row")

@@ -114,13 +114,13 @@ def _open_folders(conf: DatasetConf, uri: str, listing: Listing) -> ImageSource:
 def _open_unpacked(s3: S3Client, conf: DatasetConf, data_bucket: str) -> ImageSource:
     places = [UnpackedLayout(data_bucket, conf.name, address) for address in conf.source]
     if conf.source_kind == "records":
-        return open_records(
+        return _open_records(
             s3, places, multi_label=conf.multi_label, negatives=conf.negatives, test_as=conf.split.test_as
         )
     if conf.label_tables:
-        listing, uri = archive_root(s3, places[0], conf.layout)
+        listing, uri = _archive_root(s3, places[0], conf.layout)
         return _open_tables(s3, conf, uri, lambda _: listing, None)
-    return open_archives(s3, places, layout=conf.layout, test_as=conf.split.test_as)
+    return _open_archives(s3, places, layout=conf.layout, test_as=conf.split.test_as)
 
 
 def _open_tables(
@@ -185,13 +185,13 @@ class UnitedSources:
         return next(filter(None, (part.unmatched() for part in self.parts)), "")
 
 
-def open_archives(
+def _open_archives(
     s3: S3Client, places: Sequence[UnpackedLayout], *, layout: SourceLayout, test_as: Split = "test"
 ) -> ImageSource:
     """Open the folders in unpacked archives. Raises DatasetError where one is not unpacked or has no such folders."""
     parts: list[ImageSource] = []
     for place in places:
-        listing, uri = archive_root(s3, place, layout)
+        listing, uri = _archive_root(s3, place, layout)
         parts.append(
             SplitFolders(listing, uri, test_as=test_as) if layout == "split_folders" else ClassFolders(listing, uri)
         )
@@ -213,7 +213,7 @@ def _system_members(s3: S3Client, place: UnpackedLayout) -> Iterator[LeftOut]:
         yield LeftOut(SourceImage(place.bucket, f"{place.images}{path}", "", 0, ()), Status.SYSTEM_FILE, reason)
 
 
-def archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> tuple[Listing, str]:
+def _archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> tuple[Listing, str]:
     """The address under which an archive's folders begin, and a listing of its bucket.
 
     A folder that holds all others is stepped into, and the next one; files beside it that are no images, such as a
@@ -229,7 +229,7 @@ def archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> t
     return listing, f"s3://{place.bucket}/{prefix}"
 
 
-def open_records(
+def _open_records(
     s3: S3Client,
     places: Sequence[UnpackedLayout],
     *,

@@ -189,12 +189,12 @@ def _parquet_rows(uri: str, file: pq.ParquetFile, names: Sequence[str]) -> Itera
 
 
 def _json_lines(uri: str, body: bytes) -> tuple[list[str], Lines]:
-    names = dict.fromkeys(name for _, document in json_objects(uri, body) for name in document)
+    names = dict.fromkeys(name for _, document in _json_objects(uri, body) for name in document)
     columns = list(names)
-    return columns, ((line, [document.get(name) for name in columns]) for line, document in json_objects(uri, body))
+    return columns, ((line, [document.get(name) for name in columns]) for line, document in _json_objects(uri, body))
 
 
-def json_objects(uri: str, body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_objects(uri: str, body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the objects of a JSON Lines document with the numbers of their lines. Raises LabelTableError."""
     for line, text in text_lines(FIELD, uri, body):
         if not text.strip():
@@ -272,7 +272,7 @@ def is_output_manifest(uri: str, body: bytes) -> bool:
         return True
     if not uri.lower().endswith(".jsonl"):
         return False
-    _, first = next(json_objects(uri, body), (0, {}))
+    _, first = next(_json_objects(uri, body), (0, {}))
     return SOURCE_REF in first or (SOURCE in first and any(name.endswith(METADATA) for name in first))
 
 
@@ -284,7 +284,7 @@ def read_output_manifest(uri: str, body: bytes, options: GroundTruthConf, file_s
     """
     attribute = _label_attribute(uri, body, options)
     reader = _OutputManifest(uri, attribute, options, file_split)
-    for line, document in json_objects(uri, body):
+    for line, document in _json_objects(uri, body):
         row = reader.row(line, document)
         if row is not None:
             yield row
@@ -293,7 +293,7 @@ def read_output_manifest(uri: str, body: bytes, options: GroundTruthConf, file_s
 
 def _label_attribute(uri: str, body: bytes, options: GroundTruthConf) -> str:
     types: dict[str, str] = {}
-    for _, document in json_objects(uri, body):
+    for _, document in _json_objects(uri, body):
         for name, metadata in document.items():
             if name.endswith(METADATA) and isinstance(metadata, dict):
                 kind = metadata.get("type")
