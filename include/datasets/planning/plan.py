@@ -89,15 +89,8 @@ def plan_version(
     field = "dataset.labels" if conf.labels or not conf.labels_file else f"dataset.labels_file {conf.labels_file}"
     remedy = _how_to_choose(conf)
     labels = class_order(asked_labels(s3, conf), source, base, field=field, remedy=remedy)
-    known = ParentImages.of(s3, base) if base else ParentImages()
-    selection = select_images(source.images(labels), source.left_out(labels), known, keep_removed=conf.keep_removed)
-    _check_enough_is_there(selection, source, conf)
-    if base is None:
-        _check_every_class_has_images(labels, selection, source, conf)
-    else:
-        _check_growth(selection, base, source.uri)
+    selection = _select(s3, conf, source, labels, base)
     _check_images_are_not_archived(s3, conf, selection, source.uri, archived)
-    del known
     plan = VersionPlan(
         name=conf.name,
         version=layout.version,
@@ -175,6 +168,20 @@ def _load_parent(
             "version are packed alike; keep the parent's options, or build a version without a parent"
         )
     return version
+
+
+def _select(
+    s3: S3Client, conf: DatasetConf, source: ImageSource, labels: list[str], base: DatasetVersion | None
+) -> Selection:
+    """What becomes of the source's images. Raises DatasetError where they are too few for a version."""
+    known = ParentImages.of(s3, base) if base else ParentImages()
+    selection = select_images(source.images(labels), source.left_out(labels), known, keep_removed=conf.keep_removed)
+    _check_enough_is_there(selection, source, conf)
+    if base is None:
+        _check_every_class_has_images(labels, selection, source, conf)
+    else:
+        _check_growth(selection, base, source.uri)
+    return selection
 
 
 def _check_enough_is_there(selection: Selection, source: ImageSource, conf: DatasetConf) -> None:
