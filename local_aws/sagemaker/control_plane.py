@@ -1,4 +1,4 @@
-"""SageMaker's control plane in one account and region: which area answers which action."""
+"""SageMaker's control plane in every account and region: which area answers which action."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from local_aws.responses import json_response
 from local_aws.sagemaker.core.area import A, Action, Area, Document
 from local_aws.sagemaker.core.search import SearchResources
 from local_aws.sagemaker.core.tags import Tags
-from local_aws.sagemaker.hosting.api import Endpoints, Hosting
+from local_aws.sagemaker.hosting.api import Endpoints, Models
 from local_aws.sagemaker.registry.api import ModelRegistry
 from local_aws.sagemaker.training.api import TrainingJobs
 from local_aws.sagemaker.transform.api import TransformJobs
-from local_aws.sagemaker.tuning.api import Tuning
+from local_aws.sagemaker.tuning.api import TuningJobs
 from local_aws.service import AwsRequest, NotHeldHere, Service
 
 TARGET = "SageMaker."
 AREAS: tuple[type[Area], ...] = (
     Tags,
     TrainingJobs,
-    Tuning,
-    Hosting,
+    TuningJobs,
+    Models,
     Endpoints,
     TransformJobs,
     ModelRegistry,

@@ -30,7 +30,7 @@ CONFIG_FIELDS = (
 )
 
 
-class Hosting(Area):
+class Models(Area):
     """Models and endpoint configurations."""
 
     resource_types = frozenset({"model", "endpoint-config"})
@@ -166,7 +166,7 @@ class Endpoints(Area):
     def create(self, request: Document) -> Document:
         """CreateEndpoint: Creating, then InService when every variant answers /ping, or Failed with the reason."""
         name = request["EndpointName"]
-        config = self.sagemaker.area(Hosting).configs.get(request["EndpointConfigName"])
+        config = self.sagemaker.area(Models).configs.get(request["EndpointConfigName"])
         self._check_deployment(request, config)
         endpoint = Endpoint(name, self.aws.arn("endpoint", name), config)
         tags = request.get("Tags", [])
@@ -187,7 +187,7 @@ class Endpoints(Area):
     def update(self, request: Document) -> Document:
         """UpdateEndpoint: the old fleet serves until the new one is healthy, and on when it is not."""
         endpoint = self._endpoints.get(request["EndpointName"])
-        config = self.sagemaker.area(Hosting).configs.get(request["EndpointConfigName"])
+        config = self.sagemaker.area(Models).configs.get(request["EndpointConfigName"])
         self._check_deployment(request, config)
         excluded = {entry["VariantPropertyType"] for entry in request.get("ExcludeRetainedVariantProperties", ())}
         if excluded and not request.get("RetainAllVariantProperties"):
@@ -260,7 +260,7 @@ class Endpoints(Area):
             list(pool.map(lambda fleet: fleet.end_processes(CLOSE_GRACE_SECONDS), fleets))
 
     def _fleet(self, name: str, config: EndpointConfig) -> Fleet:
-        models = self.sagemaker.area(Hosting).models
+        models = self.sagemaker.area(Models).models
         found = {variant["ModelName"]: models.get(variant["ModelName"]) for variant in config.variants}
         return Fleet(self.aws, name, config, found)
 

@@ -9,7 +9,7 @@ from local_aws.aws_errors import AwsError, resource_in_use, validation_error
 from local_aws.sagemaker.core.area import Action, Area, Document, Neighbours
 from local_aws.sagemaker.core.resource_table import ResourceTable
 from local_aws.sagemaker.core.tags import Tags, check_tags
-from local_aws.sagemaker.hosting.api import Hosting
+from local_aws.sagemaker.hosting.api import Models
 from local_aws.sagemaker.transform.job import TransformJob
 from local_aws.sagemaker.transform.rules import check_transform_job
 from local_aws.sagemaker.transform.run import TransformRun
@@ -42,7 +42,7 @@ class TransformJobs(Area):
         tags = request.get("Tags", [])
         check_transform_job(request)
         check_tags(tags)
-        model = self.sagemaker.area(Hosting).models.get(request["ModelName"])
+        model = self.sagemaker.area(Models).models.get(request["ModelName"])
         slot = self.aws.server.slots.queue()
         job = TransformJob(name, self.aws.arn("transform-job", name), request, model, slot)
         try:

@@ -19,7 +19,7 @@ from local_aws.sagemaker.tuning.search_space import SearchSpace
 from local_aws.sagemaker.tuning.strategies import Plan, Resource, search
 
 
-class Tuning(Area):
+class TuningJobs(Area):
     """The tuning jobs of one account and region."""
 
     resource_types = frozenset({"hyper-parameter-tuning-job"})
