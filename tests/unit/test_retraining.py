@@ -62,7 +62,7 @@ def test_a_grown_dataset_is_built_again_as_it_was_built_before(bucket: Bucket, p
 )
 def test_every_option_of_packing_is_that_of_the_newest_version(packing: dict[str, Any]) -> None:
     asked = DatasetConf.model_validate({"name": "pets", "packing": packing})
-    version = dataset_version(packing=image_options(asked).model_dump())
+    version = dataset_version(packing=image_options(asked).as_dict())
     grown = dataset_conf(DatasetConf(name="other"), version)
     assert image_options(grown) == version.packing
     shown = PackingConf().model_dump() | packing
