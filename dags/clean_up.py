@@ -26,14 +26,15 @@ from __future__ import annotations
 from airflow.sdk import DAG, CronTriggerTimetable
 
 from image_classification.defaults import DEFAULT_ARGS
+from image_classification.form import form_params
 from image_classification.tasks.clean_up import (
     abort_unfinished_uploads,
-    clean_up_params,
     delete_forgotten_endpoints,
     delete_old_versions,
     delete_unserved_models,
     stop_orphaned_jobs,
 )
+from include.clean_up.conf import CleanUpConf
 
 with DAG(
     "clean_up",
@@ -50,4 +51,4 @@ with DAG(
     abort_unfinished_uploads()
     delete_old_versions()
 
-dag.params.update(clean_up_params())
+dag.params.update(form_params(CleanUpConf))

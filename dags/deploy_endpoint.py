@@ -13,10 +13,11 @@ from typing import Any
 from airflow.sdk import DAG
 
 from image_classification.defaults import DEFAULT_ARGS
-from image_classification.form import run_conf_params
+from image_classification.form import form_params, run_conf_params
 from image_classification.stages.deployment import deployment
-from image_classification.tasks.choose_model import choose_model, model_version_param
+from image_classification.tasks.choose_model import choose_model
 from image_classification.tasks.summary import summarise
+from include.run_conf.sections import ModelConf
 
 with DAG(
     "deploy_endpoint",
@@ -33,4 +34,4 @@ with DAG(
     summarise(chosen["dataset"], registered=chosen["model"], deployed=deployed)
 
 endpoint = ("endpoint.name", "endpoint.instance_type", "endpoint.instance_count", "endpoint.keep")
-dag.params.update({**run_conf_params("dataset.name", *endpoint), **model_version_param()})
+dag.params.update({**run_conf_params("dataset.name", *endpoint), **form_params(ModelConf)})

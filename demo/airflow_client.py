@@ -102,16 +102,16 @@ class AirflowClient:
         return run_id
 
     def dag_run(self, dag_id: str, run_id: str) -> DagRun:
-        """Return how a run is doing."""
+        """The run as it is now."""
         return _dag_run(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"))
 
     def dag_runs(self, dag_id: str) -> list[DagRun]:
-        """Return the runs of a DAG, the latest first."""
+        """The runs of a DAG, the latest first."""
         answer = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"order_by": "-run_after", "limit": 100})
         return [_dag_run(run) for run in answer["dag_runs"]]
 
     def task_order(self, dag_id: str) -> dict[str, int]:
-        """Return each task's place in the DAG, what comes first with the lower number."""
+        """Each task's place in the DAG, what comes first with the lower number."""
         tasks = self._call("GET", f"/api/v2/dags/{dag_id}/tasks")["tasks"]
         sorter: TopologicalSorter[str] = TopologicalSorter({task["task_id"]: () for task in tasks})
         for task in tasks:
@@ -120,7 +120,7 @@ class AirflowClient:
         return {task_id: place for place, task_id in enumerate(sorter.static_order())}
 
     def task_runs(self, dag_id: str, run_id: str) -> list[TaskRun]:
-        """Return the tasks of a run."""
+        """The tasks of a run."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         instances = self._call("GET", path, params={"limit": 500})["task_instances"]
         return [
@@ -137,7 +137,7 @@ class AirflowClient:
         ]
 
     def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        """Return the document a task handed on, None where it handed on nothing."""
+        """The document that a task handed on, None if it handed on nothing."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
         answer = self._answer("GET", path)
         if answer.status_code == 404:
@@ -146,7 +146,7 @@ class AirflowClient:
         return json.loads(value) if isinstance(value, str) else value
 
     def log_lines(self, dag_id: str, run_id: str, task: TaskRun) -> list[str]:
-        """Return the log of a task's last try."""
+        """The log of a task's last try."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{task.try_number}"
         content = self._call("GET", path, params={"map_index": task.map_index})["content"]
         return [line for entry in content for line in _log_entry(entry)]

@@ -46,7 +46,7 @@ class LocalSettings:
 
     @classmethod
     def at(cls, aws_url: str) -> LocalSettings:
-        """Return the settings for the local AWS at an address."""
+        """The settings for the local AWS at an address."""
         return cls(queue_url=f"{aws_url}/{ACCOUNT}/image-classification-new-images")
 
     @classmethod
@@ -56,12 +56,12 @@ class LocalSettings:
         return cls(**document | {"source_networks": tuple(document.get("source_networks", cls.source_networks))})
 
     def to_json(self) -> str:
-        """Return the Variable's content."""
+        """The Variable's content."""
         return json.dumps(asdict(self))
 
 
 def client_config() -> Config:
-    """Return the configuration of a client of the local AWS: bucket names are no host names there."""
+    """The configuration of a client of the local AWS: bucket names are no host names there."""
     return Config(s3={"addressing_style": "path"}, retries={"max_attempts": 3}, max_pool_connections=32)
 
 
@@ -75,7 +75,7 @@ def bootstrap(settings: LocalSettings, session: boto3.Session, aws_url: str) -> 
 
 
 def local_session() -> boto3.Session:
-    """Return a session with credentials that only the local AWS accepts."""
+    """A session with credentials that only the local AWS accepts."""
     return boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)  # noqa: S106
 
 

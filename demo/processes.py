@@ -63,7 +63,7 @@ class BackgroundProcess:
             return False
 
     def last_lines(self, count: int = 15) -> str:
-        """Return the end of its log."""
+        """The end of its log."""
         with suppress(OSError):
             lines = Path(self.log).read_text(errors="replace").splitlines()
             return "\n".join(lines[-count:])
@@ -88,7 +88,7 @@ class BackgroundProcess:
             left = self._members()
 
     def _members(self) -> list[psutil.Process]:
-        """Return the processes of the session, and what those started outside it."""
+        """The processes of the session, and what those started outside it."""
         members: dict[int, psutil.Process] = {}
         for process in psutil.process_iter():
             with suppress(*GONE):

@@ -1,4 +1,4 @@
-"""What a run looks like while it goes on: a live table on a terminal, plain lines anywhere else."""
+"""What a run looks like while it lasts: a live table on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Snapshot:
 
 
 class Display(Protocol):
-    """Shows a run as it goes on, between entering and leaving it."""
+    """Shows a run while it lasts, between entering and leaving it."""
 
     def __enter__(self) -> Display:
         """Begin."""
@@ -94,7 +94,7 @@ class Display(Protocol):
 
 
 def display_for(console: Console) -> Display:
-    """Return the live table for a terminal, plain lines for anything else."""
+    """The live table for a terminal, plain lines for anything else."""
     return LiveTable(console) if console.is_terminal else PlainLines(console)
 
 

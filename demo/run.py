@@ -15,8 +15,8 @@ from rich.console import Console
 
 from demo.airflow_client import AirflowClient, AirflowError, DagRun
 from demo.bootstrap import IMAGES_PREFIX, client_config, local_session
-from demo.images import digit_images, upload
 from demo.progress import BROKEN, Snapshot, display_for, stages
+from demo.sample_images import digit_images, upload
 from demo.services import COMMANDS_HINT, STATE, Services, ServicesError, requested_ports, up, write_private
 from demo.summary import SummaryError, dataset_page, print_summary, read_summary
 from demo.training_jobs import TrainingJob, TrainingJobWatch
@@ -104,7 +104,7 @@ def follow(console: Console, airflow: AirflowClient, run_id: str, watch: Trainin
 
 
 def failure(airflow: AirflowClient, run_id: str, services: Services) -> str:
-    """Return which tasks failed and the end of their logs."""
+    """Which tasks failed and the end of their logs."""
     failed = [task for task in airflow.task_runs(DAG_ID, run_id) if task.state in BROKEN - {"upstream_failed"}]
     parts: list[Any] = [f"The run {run_id} failed."]
     for task in failed:
@@ -115,7 +115,7 @@ def failure(airflow: AirflowClient, run_id: str, services: Services) -> str:
 
 
 def reason(log: Sequence[str]) -> list[str]:
-    """Return the lines of a task's log that say why it failed: what follows Airflow's word for it, or the last ones."""
+    """The lines of a task's log that say why it failed: what follows Airflow's word for it, or the last ones."""
     lines = [line for line in log if not line.startswith(LOG_GROUPS) and line != "Retry policy decision"]
     failed = [place for place, line in enumerate(lines) if line.startswith(FAILED)]
     if not failed:

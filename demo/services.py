@@ -52,7 +52,7 @@ class Services:
 
     @classmethod
     def read(cls, state: Path) -> Services | None:
-        """Return the services that were started with a state folder, whether or not they still run."""
+        """The services that were started with a state folder, whether or not they still run."""
         try:
             content = json.loads((state / "services.json").read_text())
         except (FileNotFoundError, ValueError):
@@ -73,11 +73,11 @@ class Services:
         return LocalSettings.at(self.aws_url)
 
     def are_alive(self) -> bool:
-        """Return whether both processes run."""
+        """Whether both processes run."""
         return all(process.is_alive() for process in self.processes)
 
     def sign_in_hint(self) -> str:
-        """Return where the user interface is and how to enter it."""
+        """Where the user interface is and how to enter it."""
         return f"Airflow: {self.airflow_url}  user: {self.user}  password: {self.password}"
 
 
@@ -161,7 +161,7 @@ def _start(state: Path, aws_port: int, airflow_port: int, say: Callable[[str], N
 
 
 def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airflow_url: str) -> dict[str, str]:
-    """Return the environment of Airflow's processes: nothing of it comes from the caller's own Airflow or AWS."""
+    """The environment of Airflow's processes: nothing of it comes from the caller's own Airflow or AWS."""
     home = state / "airflow"
     home.mkdir(parents=True, exist_ok=True)
     own = {
@@ -184,7 +184,7 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "demo.task_logs.LOGGING_CONFIG",
+        "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "demo.airflow_standalone.LOGGING_CONFIG",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
         SETTINGS_VARIABLE: settings.to_json(),
@@ -317,7 +317,7 @@ def _one_at_a_time(state: Path) -> Iterator[None]:
 
 
 def requested_ports() -> tuple[int, int]:
-    """Return the ports of the local AWS and of Airflow, from PORT and AIRFLOW_PORT."""
+    """The ports of the local AWS and of Airflow, from PORT and AIRFLOW_PORT."""
     return _port("PORT", AWS_PORT), _port("AIRFLOW_PORT", AIRFLOW_PORT)
 
 

@@ -53,7 +53,7 @@ class Summary:
     wall_seconds: float
 
     def to_json(self) -> str:
-        """Return the file's content."""
+        """The file's content."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
@@ -111,7 +111,7 @@ def read_summary(
 
 
 def dataset_page(s3: S3Client, summary: Summary) -> bytes:
-    """Return the page that the dataset version has in S3."""
+    """The page that the dataset version has in S3."""
     return _read(s3, summary.dataset["uri"] + "report.html")
 
 

@@ -1,4 +1,4 @@
-"""The training jobs of a run as the AWS API and CloudWatch Logs tell of them."""
+"""The training jobs of a run as the AWS API and CloudWatch Logs show them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class TrainingJobWatch:
         self._log_places: dict[str, str] = {}
 
     def look(self) -> list[TrainingJob]:
-        """Return the jobs as they are now, in the order of their creation."""
+        """The jobs as they are now, in the order of their creation."""
         pages = self._sagemaker.get_paginator("list_training_jobs").paginate(
             CreationTimeAfter=self._since, SortBy="CreationTime", SortOrder="Ascending"
         )

@@ -69,7 +69,7 @@ def environment_file() -> dict[str, str]:
 
 
 def fresh_environment() -> dict[str, str]:
-    """Return secrets made up now, and the settings of an installation on the local AWS."""
+    """Secrets made up now, and the settings of an installation on the local AWS."""
     settings = {
         "queue_url": f"{LOCAL_AWS}/123456789012/image-classification-new-images",
         "data_bucket": "image-classification-data",
@@ -103,7 +103,7 @@ def compose(*arguments: str) -> None:
 
 
 def compose_command() -> list[str]:
-    """Return the compose of this machine.
+    """The compose of this machine.
 
     Raises ComposeError where there is none, or where no Docker engine answers.
     """

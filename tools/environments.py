@@ -54,23 +54,23 @@ class Environment:
 
     @property
     def python(self) -> Path:
-        """Return the environment's interpreter."""
+        """The environment's interpreter."""
         return self.path / "bin" / "python"
 
     @property
     def stamp(self) -> Path:
-        """Return the file that says from which requirements the environment was made."""
+        """The file that says from which requirements the environment was made."""
         return self.path / ".made-from"
 
     def fingerprint(self) -> str:
-        """Return a hash of everything the environment is made from."""
+        """A hash of everything the environment is made from."""
         digest = hashlib.sha256(f"{sys.version_info[:3]} {UV_VERSION} {self.path}\n".encode())
         for file in self.requirements:
             digest.update(file.read_bytes())
         return digest.hexdigest()
 
     def is_current(self) -> bool:
-        """Return whether the environment is there, runs, and was made from today's requirements."""
+        """Whether the environment is there, runs, and was made from today's requirements."""
         return self.python.exists() and self.stamp.is_file() and self.stamp.read_text() == self.fingerprint()
 
 
@@ -175,7 +175,7 @@ def require_system_libraries() -> None:
 
 
 def loads(library: str) -> bool:
-    """Return whether the system has a shared library."""
+    """Whether the system has a shared library."""
     try:
         ctypes.CDLL(library)
     except OSError:
@@ -220,7 +220,7 @@ def run_uv(arguments: list[str], title: str, folder: Path = ROOT) -> None:
 
 
 def uv_settings() -> dict[str, str]:
-    """Return uv's variables: short time-outs, and pip's index settings where uv has none of its own."""
+    """uv's variables: short time-outs, and pip's index settings where uv has none of its own."""
     settings = {"UV_HTTP_TIMEOUT": str(NETWORK_SECONDS), "UV_HTTP_RETRIES": "2", "UV_NO_PROGRESS": "1"}
     pip = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
     for line in pip.stdout.splitlines():

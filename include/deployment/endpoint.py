@@ -1,6 +1,7 @@
-"""The endpoint: created, updated, or left alone when it serves exactly what it should; and taken down again.
+"""The endpoint and the model behind it: created, updated or left alone, and taken down again.
 
-Sources: API reference of CreateEndpointConfig, CreateEndpoint, UpdateEndpoint, DescribeEndpoint (EndpointStatus).
+Sources: API reference of CreateModel, CreateEndpointConfig, CreateEndpoint, UpdateEndpoint, DescribeEndpoint
+(EndpointStatus).
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from include.deployment.model import ensure_model, model_request
 from include.sagemaker.answers import existing
+from include.sagemaker.image_uris import image_uri
 from include.sagemaker.naming import Run, content_name, tags
-from include.sagemaker.network import encryption
+from include.sagemaker.network import encryption, network
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from include.run_conf import RunConf
     from include.settings import Settings
 
+
 VARIANT = "champion"
 KEEP_TAG = "keep"
 """Tag of an endpoint: `endpoint.keep` of the run that deployed to it last."""
-
 CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack"})
 Action = Literal["created", "updated", "unchanged"]
 
@@ -101,6 +102,27 @@ def deployment_of(
         "Tags": [*labelled, {"Key": KEEP_TAG, "Value": str(conf.endpoint.keep).lower()}],
     }
     return Deployment(model_body, config, endpoint)
+
+
+def model_request(
+    artifact: str, *, settings: Settings, run: Run, dataset: DatasetVersion | None = None, prefix: str = "model"
+) -> dict[str, Any]:
+    """The body of CreateModel; its name follows from everything else in it but the tags, which belong to one run."""
+    content = {
+        "PrimaryContainer": {"Image": image_uri(settings), "ModelDataUrl": artifact},
+        "ExecutionRoleArn": settings.execution_role_arn,
+        **network(settings),
+    }
+    name = content_name(dataset.name if dataset else prefix, content)
+    return {"ModelName": name, **content, "Tags": tags(settings, run, dataset)}
+
+
+def ensure_model(sagemaker: SageMakerClient, request: dict[str, Any]) -> str:
+    """Create the model unless it is there already; returns its name."""
+    name = str(request["ModelName"])
+    if existing(sagemaker.describe_model, ModelName=name) is None:
+        sagemaker.create_model(**request)
+    return name
 
 
 def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict
 
+from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.naming import by_machine, machine_of
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-LINE = re.compile(rf"Epoch\[(?P<epoch>\d+)\]\s+(?P<name>Train-[\w-]+|Validation-[\w-]+|Time cost)=(?P<value>{NUMBER})")
+EPOCH_LINE = re.compile(
+    rf"Epoch\[(?P<epoch>\d+)\]\s+(?P<name>Train-[\w-]+|Validation-[\w-]+|Time cost)=(?P<value>{NUMBER})"
+)
 
 SECONDS = "Time cost"
 READ_AT_ONCE = 8
@@ -116,7 +117,7 @@ def parse_epochs(lines: Iterable[str]) -> list[EpochMetrics]:
     An epoch that begins again was lost with a spot machine, and all that followed it: the new lines count.
     """
     metrics: dict[int, dict[str, float]] = {}
-    for match in filter(None, map(LINE.search, lines)):
+    for match in filter(None, map(EPOCH_LINE.search, lines)):
         epoch, name, value = int(match["epoch"]), _metric(match["name"]), float(match["value"])
         if name in metrics.get(epoch, ()):
             metrics = {earlier: entry for earlier, entry in metrics.items() if earlier < epoch}
@@ -144,6 +145,8 @@ def epochs_of_jobs(logs: CloudWatchLogsClient, jobs: Sequence[str]) -> dict[str,
 
 def epochs_of_job(logs: CloudWatchLogsClient, job: str) -> list[EpochMetrics]:
     """The epochs of a training job; none, and a warning, if its log cannot be read."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - DAG files load this module
+
     try:
         return read_epochs(logs, job)
     except (ClientError, BotoCoreError) as error:
@@ -164,7 +167,9 @@ def read_epochs(logs: CloudWatchLogsClient, job: str) -> list[EpochMetrics]:
 
 
 def _streams(logs: CloudWatchLogsClient, job: str) -> list[str]:
-    pages = logs.get_paginator("describe_log_streams").paginate(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{job}/")
+    pages = logs.get_paginator("describe_log_streams").paginate(
+        logGroupName=TRAINING_LOGS, logStreamNamePrefix=f"{job}/"
+    )
     try:
         return sorted((stream["logStreamName"] for page in pages for stream in page["logStreams"]), key=by_machine)
     except logs.exceptions.ResourceNotFoundException:
@@ -175,7 +180,7 @@ def _stream_lines(logs: CloudWatchLogsClient, stream: str) -> Iterator[str]:
     token: str | None = None
     while True:
         page = logs.get_log_events(
-            logGroupName=LOG_GROUP,
+            logGroupName=TRAINING_LOGS,
             logStreamName=stream,
             startFromHead=True,
             **({"nextToken": token} if token else {}),  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ METRIC_DEFINITIONS = tuple(
 """The metrics of the algorithm's log lines, as a job with another image than AWS's has to define them."""
 
 
-class Installation(Protocol):
+class ImageSettings(Protocol):
     """What an installation's settings say of the algorithm's image."""
 
     @property
@@ -45,12 +45,12 @@ class UnknownRegionError(ValueError):
     """AWS does not offer the algorithm in a region of this name."""
 
 
-def image_uri(installation: Installation) -> str:
+def image_uri(settings: ImageSettings) -> str:
     """The algorithm's container image: the settings' own, or AWS's in the region.
 
     Raises UnknownRegionError for a region without the algorithm.
     """
-    return installation.image_uri or algorithm_image(installation.region)
+    return settings.image_uri or algorithm_image(settings.region)
 
 
 def algorithm_image(region: str) -> str:

@@ -20,6 +20,10 @@ INTERRUPTED = frozenset({"Interrupted", "Restarting"})
 """Secondary statuses of a training job that has lost its machine and goes on with another one."""
 
 
+TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"
+"""The log group of training jobs, those of tuning jobs among them."""
+
+
 @dataclass(frozen=True)
 class JobKind:
     """One kind of job; `action` is what API actions end in (`CreateTrainingJob`), `subject` what fields start with.
@@ -78,7 +82,7 @@ class JobKind:
             return self.log_group, f"{name}/"
         if self.action == "endpoint":
             return f"/aws/sagemaker/Endpoints/{name}", ""
-        return "/aws/sagemaker/TrainingJobs", f"{name}-"  # a tuning job's training jobs
+        return TRAINING_LOGS, f"{name}-"  # a tuning job's training jobs
 
     def named(self, name: str) -> dict[str, str]:
         """The arguments that point at one job."""
@@ -89,7 +93,7 @@ class JobKind:
         return str(description[f"{self.subject}Status"])
 
 
-TRAINING = JobKind("training job", "training_job", "TrainingJob", "/aws/sagemaker/TrainingJobs", "jobs")
+TRAINING = JobKind("training job", "training_job", "TrainingJob", TRAINING_LOGS, "jobs")
 TUNING = JobKind(
     "tuning job",
     "hyper_parameter_tuning_job",

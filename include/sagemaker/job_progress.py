@@ -7,17 +7,18 @@ is less than the training's own time, and known only at the end), `SecondaryStat
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from include.sagemaker.epochs import EPOCH_LINE
 from include.sagemaker.job_kinds import INTERRUPTED
 from include.sagemaker.job_polling import LogLine
 from include.sagemaker.naming import by_machine
 
-METRIC = re.compile(r"Epoch\[(\d+)\] (Train-accuracy|Validation-accuracy|Time cost)=([-+.\deE]+)")
+SHOWN = ("Train-accuracy", "Validation-accuracy", "Time cost")
+"""What is shown of an epoch, by the names in the log."""
 RESTART = "the spot machine was taken back: the job goes on from its checkpoint as soon as it has another"
 UNBILLED = frozenset(
     {"Pending", "Starting", "LaunchingMLInstances", "PreparingTrainingStack", "Interrupted", "Restarting"}
@@ -62,10 +63,10 @@ class EpochProgress:
 
     def read(self, line: str, at: float | None = None) -> str | None:
         """The summary of the epoch that `line` ends, None for every other line; `at` is its Unix time."""
-        match = METRIC.search(line)
-        if match is None:
+        match = EPOCH_LINE.search(line)
+        if match is None or match["name"] not in SHOWN:
             return None
-        epoch, metric, value = int(match[1]) + 1, match[2], float(match[3])
+        epoch, metric, value = int(match["epoch"]) + 1, match["name"], float(match["value"])
         self._seen[metric] = value
         if metric != "Validation-accuracy":
             return None

@@ -59,14 +59,14 @@ class JobResult(BaseModel):
         result = cls(
             name=description["TrainingJobName"],
             status=description["TrainingJobStatus"],
-            role=role_of(description),
-            hyperparameters=sent_hyperparameters(description),
-            metrics=final_metrics(description),
-            artifact=artifact_of(description),
+            role=_role_of(description),
+            hyperparameters=_sent_hyperparameters(description),
+            metrics=_final_metrics(description),
+            artifact=_artifact_of(description),
             dataset_uri=dataset_uri(description),
             **_machines(description),
             training_seconds=description.get("TrainingTimeInSeconds"),
-            billable_seconds=billable_seconds(description),
+            billable_seconds=_billable_seconds(description),
             failure_reason=description.get("FailureReason"),
         )
         return result.with_epochs(())
@@ -131,7 +131,7 @@ def describe_training_job(sagemaker: SageMakerClient, name: str) -> JobResult:
     return JobResult.of_training_job(sagemaker.describe_training_job(TrainingJobName=name))
 
 
-def role_of(description: Mapping[str, Any]) -> JobRole:
+def _role_of(description: Mapping[str, Any]) -> JobRole:
     """What part the job played, told by what it was started with."""
     if description.get("TuningJobArn"):
         return "tuning"
@@ -139,23 +139,23 @@ def role_of(description: Mapping[str, Any]) -> JobRole:
     return "incremental" if "model" in channels else "base"
 
 
-def sent_hyperparameters(description: Mapping[str, Any]) -> dict[str, str]:
+def _sent_hyperparameters(description: Mapping[str, Any]) -> dict[str, str]:
     """The job's hyperparameters without the ones SageMaker adds for itself (`_tuning_objective_metric`)."""
     sent: Mapping[str, str] = description.get("HyperParameters") or {}
     return {name: value for name, value in sent.items() if not name.startswith("_")}
 
 
-def final_metrics(description: Mapping[str, Any]) -> dict[str, float]:
+def _final_metrics(description: Mapping[str, Any]) -> dict[str, float]:
     """The last value of every metric of the job."""
     return {metric["MetricName"]: float(metric["Value"]) for metric in description.get("FinalMetricDataList") or ()}
 
 
-def artifact_of(description: Mapping[str, Any]) -> str | None:
+def _artifact_of(description: Mapping[str, Any]) -> str | None:
     """The address of the job's model.tar.gz."""
     return (description.get("ModelArtifacts") or {}).get("S3ModelArtifacts")
 
 
-def output_bucket(description: Mapping[str, Any]) -> str | None:
+def _output_bucket(description: Mapping[str, Any]) -> str | None:
     """The bucket that a training, tuning or transform job writes to; None where the description does not tell."""
     definition = description.get("TrainingJobDefinition") or description
     output = definition.get("OutputDataConfig") or definition.get("TransformOutput") or {}
@@ -168,7 +168,7 @@ def is_of_installation(description: Mapping[str, Any], bucket: str) -> bool:
 
     Scheduled runs of two Airflows in one account are called alike, and so are their jobs.
     """
-    return output_bucket(description) in (bucket, None)
+    return _output_bucket(description) in (bucket, None)
 
 
 def dataset_uri(description: Mapping[str, Any]) -> str | None:
@@ -180,7 +180,7 @@ def dataset_uri(description: Mapping[str, Any]) -> str | None:
     return None
 
 
-def billable_seconds(description: Mapping[str, Any]) -> int | None:
+def _billable_seconds(description: Mapping[str, Any]) -> int | None:
     """Seconds the account pays for; less than the training's own under spot."""
     seconds = description.get("BillableTimeInSeconds", description.get("TrainingTimeInSeconds"))
     return None if seconds is None else int(seconds)

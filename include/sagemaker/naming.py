@@ -108,7 +108,7 @@ def by_machine(stream: str) -> tuple[int, str, str]:
     return int(number) if number.isdecimal() else 0, machine, stream
 
 
-class Owner(Protocol):
+class TagSettings(Protocol):
     """What an installation's settings say of tags."""
 
     @property
@@ -120,7 +120,7 @@ class Owner(Protocol):
         """Further tags on everything."""
 
 
-class Dataset(Protocol):
+class TaggedDataset(Protocol):
     """The dataset version that something is made from."""
 
     @property
@@ -132,7 +132,7 @@ class Dataset(Protocol):
         """Which of its versions."""
 
 
-def tags(settings: Owner, run: Run, dataset: Dataset | None = None) -> list[dict[str, str]]:
+def tags(settings: TagSettings, run: Run, dataset: TaggedDataset | None = None) -> list[dict[str, str]]:
     """Tags on everything a run creates: who, which run and task of it, which data."""
     pairs = {
         **settings.tags,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from include.sagemaker.instance_types import LOCAL_STORAGE_FAMILIES
 
 
-class Installation(Protocol):
+class NetworkSettings(Protocol):
     """What an installation's settings say of both."""
 
     @property
@@ -30,22 +30,22 @@ class Installation(Protocol):
         """The key that encrypts volumes and output; empty: AWS's own."""
 
 
-def network(installation: Installation) -> dict[str, Any]:
+def network(settings: NetworkSettings) -> dict[str, Any]:
     """`EnableNetworkIsolation` and `VpcConfig` of jobs and models; sorted, as the order means nothing to AWS."""
-    isolation = {"EnableNetworkIsolation": installation.network_isolation}
-    if not installation.subnets:
+    isolation = {"EnableNetworkIsolation": settings.network_isolation}
+    if not settings.subnets:
         return isolation
-    groups = sorted(set(installation.security_group_ids))
-    return {**isolation, "VpcConfig": {"Subnets": sorted(set(installation.subnets)), "SecurityGroupIds": groups}}
+    groups = sorted(set(settings.security_group_ids))
+    return {**isolation, "VpcConfig": {"Subnets": sorted(set(settings.subnets)), "SecurityGroupIds": groups}}
 
 
-def encryption(installation: Installation) -> dict[str, str]:
+def encryption(settings: NetworkSettings) -> dict[str, str]:
     """`KmsKeyId` of what is written to S3 and of an endpoint's volumes; empty if no key is set."""
-    return {"KmsKeyId": installation.kms_key_id} if installation.kms_key_id else {}
+    return {"KmsKeyId": settings.kms_key_id} if settings.kms_key_id else {}
 
 
-def volume_encryption(installation: Installation, instance_type: str) -> dict[str, str]:
+def volume_encryption(settings: NetworkSettings, instance_type: str) -> dict[str, str]:
     """`VolumeKmsKeyId` of a job's volume; empty if no key is set, or if the machine encrypts its own disk."""
-    if not installation.kms_key_id or instance_type.startswith(LOCAL_STORAGE_FAMILIES):
+    if not settings.kms_key_id or instance_type.startswith(LOCAL_STORAGE_FAMILIES):
         return {}
-    return {"VolumeKmsKeyId": installation.kms_key_id}
+    return {"VolumeKmsKeyId": settings.kms_key_id}

@@ -16,7 +16,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from demo.airflow_client import AirflowError, TaskRun
 from demo.bootstrap import IMAGES_PREFIX, client_config
-from demo.images import digit_images, upload
+from demo.sample_images import digit_images, upload
 from demo.services import Services
 from include.run_conf import RunConf, form_fields
 from include.sagemaker.naming import Run, job_name

@@ -18,7 +18,7 @@ import httpx
 
 from demo.airflow_client import AirflowClient, DagRun
 from demo.bootstrap import IMAGES_PREFIX, LocalSettings, client_config, local_session
-from demo.images import digit_images, upload
+from demo.sample_images import digit_images, upload
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAIN = "image_classification"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from demo.images import SampleImage
+from demo.sample_images import SampleImage
 from include.datasets.layout import SPLITS
 from include.datasets.manifest import read_manifest
 from include.datasets.version import DatasetVersion, latest

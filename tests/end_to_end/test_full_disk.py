@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from demo.images import SampleImage
+from demo.sample_images import SampleImage
 from include.datasets.packing.shard import pack_shard
 from include.datasets.planning.plan import plan_version
 from include.recordio.format import RecordWriter, encode_image_record

@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 
 from demo.bootstrap import IMAGES_PREFIX, LocalSettings, bootstrap, client_config
-from demo.images import SampleImage, digit_images, upload
+from demo.sample_images import SampleImage, digit_images, upload
 from tests.support.local_aws import RunningLocalAws, start_local_aws
 
 DIGITS = ("0", "1", "7")

@@ -13,7 +13,7 @@ from include.evaluation.endpoint_accuracy import EndpointEvaluation
 from include.evaluation.leaderboard import Leaderboard, read_leaderboard
 from include.evaluation.prediction import Prediction
 from include.run_conf import RunConf
-from include.sagemaker.epochs import LOG_GROUP
+from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.job_results import describe_training_job
 from include.sagemaker.naming import Run
 from include.summary import summarise, write_summary
@@ -45,11 +45,11 @@ def run_jobs(aws: Any) -> Leaderboard:
     sagemaker, logs = aws("sagemaker"), aws("logs")
     sagemaker.create_training_job(**training_request("base-job", **given))
     sagemaker.create_training_job(**incremental_request("next-job", base=BASE, **given))
-    logs.create_log_group(logGroupName=LOG_GROUP)
+    logs.create_log_group(logGroupName=TRAINING_LOGS)
     for job, accuracy in (("base-job", 0.25), ("next-job", 0.75)):
-        logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=f"{job}/algo-1")
+        logs.create_log_stream(logGroupName=TRAINING_LOGS, logStreamName=f"{job}/algo-1")
         event = {"timestamp": int(time.time() * 1000), "message": f"Epoch[0] Validation-accuracy={accuracy}"}
-        logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=f"{job}/algo-1", logEvents=[event])
+        logs.put_log_events(logGroupName=TRAINING_LOGS, logStreamName=f"{job}/algo-1", logEvents=[event])
     jobs = [
         RunJob(describe_training_job(sagemaker, "base-job"), "base"),
         RunJob(describe_training_job(sagemaker, "next-job"), "incremental"),

@@ -35,7 +35,7 @@ def test_images_transform(name: str, running: RunningTask, inputs: Mapping[str, 
     """The batch transform of the packed test images by the selected model."""
     from include.datasets.packed_test_images import write_packed_test_images
     from include.datasets.version import DatasetVersion
-    from include.deployment.model import ensure_model, model_request
+    from include.deployment.endpoint import ensure_model, model_request
     from include.evaluation.transform import payload_mb, transform_request, write_manifest
     from include.run_conf import RunConf
 

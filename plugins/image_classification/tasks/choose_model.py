@@ -5,20 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import Param, task
+from airflow.sdk import task
 
 from image_classification.context import RunningTask, asked_conf, hide_queries, sealed_conf
-from include.run_conf import form_fields
-from include.run_conf.sections import ModelConf
 
 log = logging.getLogger(__name__)
 
 MODEL_VERSION = "model_version"
-
-
-def model_version_param() -> dict[str, Param]:
-    """The form's field for the version's number."""
-    return {field.name: Param(field.default, **field.schema) for field in form_fields(ModelConf)}
 
 
 @task(multiple_outputs=True)
@@ -33,6 +26,7 @@ def choose_model() -> dict[str, Any]:
     from include.problems import Problem
     from include.run_conf import RunConf, RunConfError
     from include.run_conf.reading import Reading
+    from include.run_conf.sections import ModelConf
 
     asked = dict(asked_conf())
     choice = Reading.of(ModelConf, {MODEL_VERSION: asked.pop(MODEL_VERSION, None)})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow.sdk import Param, task
+from airflow.sdk import task
 
 from image_classification.context import RunningTask, asked_conf
 
@@ -37,14 +37,6 @@ class RunningAirflow:
         if self.task_states(dag_id, run_id) is None:
             return None
         return self.running.airflow["ti"].get_dagrun_state(dag_id, run_id) in RUN_IS_OVER
-
-
-def clean_up_params() -> dict[str, Param]:
-    """The form's fields, those of CleanUpConf."""
-    from include.clean_up.conf import CleanUpConf
-    from include.run_conf import form_fields
-
-    return {field.name: Param(field.default, **field.schema) for field in form_fields(CleanUpConf)}
 
 
 @task

@@ -124,7 +124,7 @@ class SageMakerJobTrigger(BaseTrigger):
             try:
                 await watch.stop(self.name)
                 self.log.info("Stopped %s %s.", self.kind.noun, self.name)
-            except Exception as error:  # noqa: BLE001  (whatever it is, the task is over: say that the job goes on)
+            except Exception as error:  # noqa: BLE001  (whatever it is, the task is over: say that the job continues)
                 self.log.warning("%s %s could not be stopped: %s", self.kind.noun.capitalize(), self.name, error)
         else:
             self.log.warning("An %s cannot be stopped while it changes: %s goes on.", self.kind.noun, self.name)

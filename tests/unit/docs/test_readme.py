@@ -13,7 +13,7 @@ from include.run_conf import RunConf
 from tests.support.pictures import jpeg
 from tests.unit.docs.commands import ROOT, readme_commands
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SECTIONS = set(RunConf.model_fields)
 
 

@@ -13,7 +13,7 @@ from include.evaluation.evaluate import evaluate
 from include.evaluation.leaderboard import read_leaderboard
 from include.evaluation.metrics import Evaluation
 from include.evaluation.transform import TransformError, write_manifest
-from include.sagemaker.epochs import LOG_GROUP
+from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
 from include.training.best_model import BestModel
@@ -34,19 +34,19 @@ CHANNELS = [{"ChannelName": name, "DataSource": {}} for name in ("train", "model
 
 
 def write_epochs(logs: Any, job: str, accuracies: list[float]) -> None:
-    logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=f"{job}/algo-1")
+    logs.create_log_stream(logGroupName=TRAINING_LOGS, logStreamName=f"{job}/algo-1")
     events = [
         {"timestamp": int(time.time() * 1000), "message": f"Epoch[{epoch}] Validation-accuracy={accuracy}"}
         for epoch, accuracy in enumerate(accuracies)
     ]
-    logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=f"{job}/algo-1", logEvents=events)
+    logs.put_log_events(logGroupName=TRAINING_LOGS, logStreamName=f"{job}/algo-1", logEvents=events)
 
 
 @pytest.fixture(scope="module")
 def evaluation(world: Any) -> Evaluation:
     """An evaluation of a model that is wrong about one image."""
     logs = world.client("logs")
-    logs.create_log_group(logGroupName=LOG_GROUP)
+    logs.create_log_group(logGroupName=TRAINING_LOGS)
     write_epochs(logs, "base-job", [0.25, 0.5, 0.375])
     write_epochs(logs, "next-job", [0.75, 0.875])
     images = write_packed_test_images(world.s3, world.dataset)

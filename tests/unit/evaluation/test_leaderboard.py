@@ -20,7 +20,7 @@ from include.evaluation.leaderboard import (
     read_leaderboard,
     write_leaderboard,
 )
-from include.sagemaker.epochs import LOG_GROUP
+from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult, Part
 from include.sagemaker.naming import Run
 from include.training.best_model import select_best
@@ -43,19 +43,19 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture
 def logs(aws: Any) -> Any:
     client = aws("logs")
-    client.create_log_group(logGroupName=LOG_GROUP)
+    client.create_log_group(logGroupName=TRAINING_LOGS)
     return client
 
 
 def trained(logs: Any, name: str, accuracies: list[float], *, part: Part = "base", **changes: Any) -> RunJob:
     """A job whose log tells these validation accuracies, an epoch each."""
-    logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=f"{name}/algo-1")
+    logs.create_log_stream(logGroupName=TRAINING_LOGS, logStreamName=f"{name}/algo-1")
     moment = int(time.time() * 1000)
     events = [
         {"timestamp": moment, "message": f"Epoch[{epoch}] Validation-accuracy={accuracy}"}
         for epoch, accuracy in enumerate(accuracies)
     ]
-    logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=f"{name}/algo-1", logEvents=events)
+    logs.put_log_events(logGroupName=TRAINING_LOGS, logStreamName=f"{name}/algo-1", logEvents=events)
     return RunJob(result(name, accuracies[-1], **changes), part, trial="deep" if part == "base" else "")
 
 

@@ -9,7 +9,6 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from include.sagemaker.epochs import (
-    LOG_GROUP,
     EpochMetrics,
     KeptWeights,
     epochs_of_jobs,
@@ -18,6 +17,7 @@ from include.sagemaker.epochs import (
     parse_epochs,
     read_epochs,
 )
+from include.sagemaker.job_kinds import TRAINING_LOGS
 
 PREFIX = "[01/02/2026 03:04:05 INFO 140413]"
 LINES = [
@@ -122,15 +122,15 @@ def test_aws_tells_accuracies_in_single_precision() -> None:
 def logs() -> Iterator[object]:
     with mock_aws():
         client = boto3.client("logs", region_name="eu-central-1")
-        client.create_log_group(logGroupName=LOG_GROUP)
+        client.create_log_group(logGroupName=TRAINING_LOGS)
         yield client
 
 
 def write_log(logs, stream: str, lines: list[str]) -> None:
-    logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
+    logs.create_log_stream(logGroupName=TRAINING_LOGS, logStreamName=stream)
     for at in range(0, len(lines), 1000):
         events = [{"timestamp": int(time.time() * 1000), "message": line} for line in lines[at : at + 1000]]
-        logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=events)
+        logs.put_log_events(logGroupName=TRAINING_LOGS, logStreamName=stream, logEvents=events)
 
 
 def test_the_epochs_of_a_job_come_from_its_own_stream(logs) -> None:
@@ -194,5 +194,5 @@ def test_a_log_longer_than_a_page_is_read_to_its_end(logs) -> None:
 
 def test_a_job_without_a_log_has_no_epochs(logs) -> None:
     assert read_epochs(logs, "job-1") == []
-    logs.delete_log_group(logGroupName=LOG_GROUP)
+    logs.delete_log_group(logGroupName=TRAINING_LOGS)
     assert read_epochs(logs, "job-1") == []

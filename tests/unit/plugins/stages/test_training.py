@@ -23,7 +23,7 @@ from image_classification.stages.training import (
     tuning,
 )
 from include.run_conf import RunConf
-from include.sagemaker.epochs import LOG_GROUP
+from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import job_name
 from include.training.best_model import NoUsableJobError
@@ -44,7 +44,7 @@ class Services:
         self.logs = boto3.client("logs", region_name="us-east-1")
         self.s3 = boto3.client("s3", region_name="us-east-1")
         self.s3.create_bucket(Bucket=BUCKET)
-        self.logs.create_log_group(logGroupName=LOG_GROUP)
+        self.logs.create_log_group(logGroupName=TRAINING_LOGS)
 
     def trained(self, name: str, *accuracies: float, **hyperparameters: str) -> str:
         """A finished job whose log shows these validation accuracies."""
@@ -58,13 +58,13 @@ class Services:
             StoppingCondition={"MaxRuntimeInSeconds": 60},
         )
         stream = f"{name}/algo-1-1767323045"
-        self.logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
+        self.logs.create_log_stream(logGroupName=TRAINING_LOGS, logStreamName=stream)
         now = int(time.time() * 1000)
         events = [
             {"timestamp": now, "message": f"Epoch[{epoch}] Validation-accuracy={accuracy}"}
             for epoch, accuracy in enumerate(accuracies)
         ]
-        self.logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=events)
+        self.logs.put_log_events(logGroupName=TRAINING_LOGS, logStreamName=stream, logEvents=events)
         return name
 
     def leaderboard(self, uri: str) -> dict[str, Any]:

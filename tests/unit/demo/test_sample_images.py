@@ -5,7 +5,7 @@ from collections import Counter
 import cv2
 import numpy as np
 
-from demo.images import SIDE, digit_images
+from demo.sample_images import SIDE, digit_images
 
 
 def test_every_scanned_digit_is_a_jpeg_in_the_folder_of_its_class() -> None:

@@ -34,7 +34,7 @@ class SampleImage:
 
 
 def digit_images() -> Iterator[SampleImage]:
-    """Yield every scanned digit as a JPEG of 32 x 32 pixels; class folders are called 0 to 9.
+    """Every scanned digit as a JPEG of 32 x 32 pixels; class folders are called 0 to 9.
 
     The scans have 8 x 8 pixels of 17 grey levels (UCI's Optical Recognition of Handwritten Digits).
     """
