@@ -27,7 +27,7 @@ from typing import Any
 from include.datasets.version import DatasetVersion
 from include.sagemaker.naming import job_name
 from include.settings import Settings
-from tests.end_to_end.chaos.deployment import publish_small_version
+from tests.end_to_end.chaos.installation import publish_small_version
 from tests.support.airflow_home import ROOT, migrate_once
 from tests.support.gated_algorithm import OPEN_AFTER, PACE
 from tests.support.live_airflow import LiveAirflow, Operator, conf_of
@@ -54,7 +54,7 @@ ASKED_BY_TRIGGERS = ("sagemaker:Describe", "sagemaker:List", "logs:")
 
 
 @dataclass(frozen=True)
-class Deployment:
+class Installation:
     """Everything that runs; `gates` tells the stand-in how long to train."""
 
     world: World
@@ -87,9 +87,9 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with this process
     rows: list[Row] = []
-    with in_folder() as folder, deployed(folder, options.jobs, POLL_SECONDS) as ready:
+    with in_folder() as folder, installed(folder, options.jobs, POLL_SECONDS) as ready:
         rows += [*time_runs(ready, options.runs), *watch_jobs(ready, options.jobs)]
-    with in_folder() as folder, deployed(folder, 1, DEFAULT_POLL_SECONDS) as ready:
+    with in_folder() as folder, installed(folder, 1, DEFAULT_POLL_SECONDS) as ready:
         rows += watch_jobs(ready, 1)
     table = "\n".join(
         ["| measure | here | target |", "|---|---|---|", *(f"| {r.name} | {r.measured} | {r.target} |" for r in rows)]
@@ -109,7 +109,7 @@ def in_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def deployed(state: Path, jobs: int, poll_seconds: int) -> Iterator[Deployment]:
+def installed(state: Path, jobs: int, poll_seconds: int) -> Iterator[Installation]:
     """Start local AWS and Airflow, with a published version of thirty digits."""
     gates = state / "gates"
     gates.mkdir()
@@ -126,12 +126,12 @@ def deployed(state: Path, jobs: int, poll_seconds: int) -> Iterator[Deployment]:
             with operator:
                 operator.wait_for_dag(DAG_ID, 300)
                 operator.unpause(DAG_ID)
-                yield Deployment(world, version, airflow, operator, gates, poll_seconds)
+                yield Installation(world, version, airflow, operator, gates, poll_seconds)
         finally:
             airflow.end()
 
 
-def time_runs(ready: Deployment, runs: int) -> Iterator[Row]:
+def time_runs(ready: Installation, runs: int) -> Iterator[Row]:
     """Runs one after the other, each with one job of known length: the preflight task, and what its job's task adds."""
     (ready.gates / OPEN_AFTER).write_text(str(JOB_SECONDS))
     preflights, overheads = [], []
@@ -151,7 +151,7 @@ def time_runs(ready: Deployment, runs: int) -> Iterator[Row]:
     yield Row("training task over its job's own time", spread(overheads), "10 s")
 
 
-def watch_jobs(ready: Deployment, jobs: int) -> Iterator[Row]:
+def watch_jobs(ready: Installation, jobs: int) -> Iterator[Row]:
     """One run with so many trials, all waiting: calls to AWS and CPU of the triggerer for some minutes."""
     (ready.gates / OPEN_AFTER).unlink(missing_ok=True)
     trials = [
@@ -186,7 +186,7 @@ def watch_jobs(ready: Deployment, jobs: int) -> Iterator[Row]:
     eventually(lambda: "InProgress" not in ready.world.training_jobs().values(), 300)
 
 
-def deferred(ready: Deployment, run_id: str) -> int:
+def deferred(ready: Installation, run_id: str) -> int:
     """How many training tasks wait; ends the benchmark where one has failed."""
     tasks = ready.tasks(run_id)
     failed = [task for task in tasks if task.state == "failed"]
@@ -195,7 +195,7 @@ def deferred(ready: Deployment, run_id: str) -> int:
     return sum(task.task_id == TRAIN and task.state == "deferred" for task in tasks)
 
 
-def triggerer_cpu(ready: Deployment) -> float:
+def triggerer_cpu(ready: Installation) -> float:
     """Seconds of CPU that the triggerer's processes have taken so far."""
     times = [process.cpu_times() for process in ready.airflow.processes("airflow triggerer")]
     return sum(spent.user + spent.system for spent in times)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.chaos.deployment import Deployment, deployed
+from tests.end_to_end.chaos.installation import Installation, installed
 from tests.end_to_end.chaos.ordeal import Ordeal, Outcome, conf_of_a_run
 from tests.end_to_end.chaos.strikes import Killer
 
@@ -21,16 +21,16 @@ MOST_SECONDS = 420.0
 
 
 @pytest.fixture(scope="module")
-def deployment(module_path: Path, migrated_database: Path) -> Iterator[Deployment]:
-    with deployed(module_path, migrated_database, job_seconds=0.5) as deployment:
-        yield deployment
+def installation(module_path: Path, migrated_database: Path) -> Iterator[Installation]:
+    with installed(module_path, migrated_database, job_seconds=0.5) as installation:
+        yield installation
 
 
 @pytest.fixture(scope="module")
-def outcome(deployment: Deployment) -> Outcome:
-    killer = Killer(deployment.airflow, SEED, MEAN_SECONDS, most=STRIKES)
-    conf = conf_of_a_run(deployment.version)
-    ordeal = Ordeal(deployment.airflow, deployment.operator, deployment.world, conf, killer, print)
+def outcome(installation: Installation) -> Outcome:
+    killer = Killer(installation.airflow, SEED, MEAN_SECONDS, most=STRIKES)
+    conf = conf_of_a_run(installation.version)
+    ordeal = Ordeal(installation.airflow, installation.operator, installation.world, conf, killer, print)
     return ordeal.undergo(RUNS, MOST_SECONDS)
 
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.end_to_end.chaos.deployment import deployed
+from tests.end_to_end.chaos.installation import installed
 from tests.end_to_end.chaos.ordeal import Ordeal, Outcome, conf_of_a_run
 from tests.end_to_end.chaos.strikes import Killer
 from tests.support.airflow_home import ROOT, migrate_once
@@ -38,13 +38,13 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         state = Path(folder)
-        with deployed(state, migrate_once(state)) as deployment:
-            killer = Killer(deployment.airflow, options.seed, options.mean_seconds)
+        with installed(state, migrate_once(state)) as installation:
+            killer = Killer(installation.airflow, options.seed, options.mean_seconds)
             ordeal = Ordeal(
-                deployment.airflow,
-                deployment.operator,
-                deployment.world,
-                conf_of_a_run(deployment.version),
+                installation.airflow,
+                installation.operator,
+                installation.world,
+                conf_of_a_run(installation.version),
                 killer,
                 say,
             )

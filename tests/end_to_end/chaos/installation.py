@@ -25,7 +25,7 @@ DAG_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class Deployment:
+class Installation:
     """Everything that runs."""
 
     world: World
@@ -35,7 +35,9 @@ class Deployment:
 
 
 @contextmanager
-def deployed(state: Path, database: Path, *, jobs_at_once: int = 8, job_seconds: float = 2.0) -> Iterator[Deployment]:
+def installed(
+    state: Path, database: Path, *, jobs_at_once: int = 8, job_seconds: float = 2.0
+) -> Iterator[Installation]:
     """Start it all, with every job training for `job_seconds`, and end it at the end."""
     gates = state / "gates"
     gates.mkdir()
@@ -50,7 +52,7 @@ def deployed(state: Path, database: Path, *, jobs_at_once: int = 8, job_seconds:
             with operator:
                 operator.wait_for_dag(DAG_ID, DAG_SECONDS)
                 operator.unpause(DAG_ID)
-                yield Deployment(world, version, airflow, operator)
+                yield Installation(world, version, airflow, operator)
         finally:
             airflow.end()
 
