@@ -105,7 +105,6 @@ def dataset_names(s3: S3Client, data_bucket: str) -> Iterator[str]:
 
 def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
     """The conf that grows a version as it was built; the size of shards and what is tolerated stay `conf`'s."""
-    packing = version.packing
     return DatasetConf(
         name=version.name,
         **version.source.as_conf(),
@@ -113,17 +112,7 @@ def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
         multi_label=version.multi_label,
         negatives=version.negatives,
         split=SplitConf(**version.split.model_dump()),
-        packing=PackingConf(
-            resize=packing.resize or None,
-            center_crop=packing.center_crop,
-            quality=packing.quality,
-            color=packing.color,
-            encoding="png" if packing.encoding == ".png" else "jpg",
-            pass_through=packing.pass_through,
-            minimum_side=packing.minimum_side or None,
-            fast_decode=packing.fast_decode,
-            shard_images=conf.packing.shard_images,
-        ),
+        packing=PackingConf.of(version.packing, shard_images=conf.packing.shard_images),
         max_bad_fraction=conf.max_bad_fraction,
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field
 
+from include.recordio.options import ImageOptions
 from include.run_conf.hyperparameters import COMMA_SEPARATED
 from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Section
 
@@ -130,6 +132,35 @@ class PackingConf(Section):
         2000, ge=1, title="Images per shard", description="How many images one mapped task packs."
     )
 
+    @classmethod
+    def of(cls, options: ImageOptions, *, shard_images: int) -> Self:
+        """The section that asks for these options."""
+        return cls(
+            resize=options.resize or None,
+            center_crop=options.center_crop,
+            quality=options.quality,
+            color=options.color,
+            encoding="png" if options.encoding == ".png" else "jpg",
+            pass_through=options.pass_through,
+            minimum_side=options.minimum_side or None,
+            fast_decode=options.fast_decode,
+            shard_images=shard_images,
+        )
+
+    @property
+    def options(self) -> ImageOptions:
+        """The options that the section asks for."""
+        return ImageOptions(
+            resize=self.resize or 0,
+            center_crop=self.center_crop,
+            quality=self.quality,
+            color=self.color,
+            encoding=".png" if self.encoding == "png" else ".jpg",
+            pass_through=self.pass_through,
+            fast_decode=self.fast_decode,
+            minimum_side=self.minimum_side or 0,
+        )
+
 
 class DatasetConf(Section):
     """Which images, which classes, which version."""
@@ -232,6 +263,12 @@ class DatasetConf(Section):
             f"{address}/" if source_kind(address) == "prefix" and not address.endswith("/") else address
             for address in source
         ]
+
+    @property
+    def image_options(self) -> ImageOptions:
+        """How images are packed; those of record files as they are."""
+        options = self.packing.options
+        return replace(options, pass_through=True) if self.source_kind == "records" else options
 
     @property
     def source_kind(self) -> SourceKind:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.planning.plan import image_options
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
 from include.retraining import Retraining, check_retraining_conf, dataset_conf, find_retraining, gained_images
@@ -62,9 +61,9 @@ def test_a_grown_dataset_is_built_again_as_it_was_built_before(bucket: Bucket, p
 )
 def test_every_option_of_packing_is_that_of_the_newest_version(packing: dict[str, Any]) -> None:
     asked = DatasetConf.model_validate({"name": "pets", "packing": packing})
-    version = dataset_version(packing=image_options(asked).as_dict())
+    version = dataset_version(packing=asked.image_options.as_dict())
     grown = dataset_conf(DatasetConf(name="other"), version)
-    assert image_options(grown) == version.packing
+    assert grown.image_options == version.packing
     shown = PackingConf().model_dump() | packing
     assert grown.packing.model_dump() == shown, "and no field of the conf is left to its default"
 

@@ -79,7 +79,7 @@ def plan_version(
     if published is not None:
         log.info("Version %s is published already", layout.uri)
         return VersionPlan.of_published(published, conf.max_bad_fraction)
-    packing = image_options(conf)
+    packing = conf.image_options
     base = _load_parent(s3, layout, parent, conf, packing) if parent else None
     if base is not None and base.negatives != conf.negatives:
         log.info("dataset.negatives is %s, as in the parent version %s", base.negatives, base.version)
@@ -131,21 +131,6 @@ def find_new_images(s3: S3Client, conf: DatasetConf, version: DatasetVersion) ->
     if new_labels:
         log.warning("Classes without a label in version %s: %s", version.version, ", ".join(new_labels))
     return NewImages(len(chosen), chosen.bytes, new_labels)
-
-
-def image_options(conf: DatasetConf) -> ImageOptions:
-    """The packing options of a run conf; images of record files are packed as they are."""
-    packing = conf.packing
-    return ImageOptions(
-        resize=packing.resize or 0,
-        center_crop=packing.center_crop,
-        quality=packing.quality,
-        color=packing.color,
-        encoding=".png" if packing.encoding == "png" else ".jpg",
-        pass_through=packing.pass_through or conf.source_kind == "records",
-        fast_decode=packing.fast_decode,
-        minimum_side=packing.minimum_side or 0,
-    )
 
 
 def _load_parent(
