@@ -36,7 +36,7 @@ class Retraining(BaseModel):
 
 
 def check_retraining_conf(conf: RunConf) -> None:
-    """Raise RunConfError where a conf asks for what no retraining does."""
+    """Raise RunConfError if a conf asks for what no retraining does."""
     if not conf.incremental.enabled:
         remedy = "a retraining trains on from the last approved model: leave it on, or start image_classification"
         raise RunConfError([Problem(field="incremental.enabled", value=False, remedy=remedy)])
@@ -51,11 +51,11 @@ def find_retraining(
     has_champion: Callable[[str], bool] = lambda _: True,
     policy: SourcePolicy = DEFAULT_POLICY,
 ) -> Retraining | None:
-    """The dataset that gained most images since its newest version, or the named `dataset`; None where nothing is new.
+    """The dataset that gained most images since its newest version, or the named `dataset`; None if nothing is new.
 
     Only a dataset of which `has_champion` is true can be trained on; the others hold it up no more than a source that
     cannot be read.
-    Source, labels, split and packing are the newest version's, so nobody repeats them; all else is `conf`'s.
+    Source, labels, split and packing are the newest version's, so that they need not be repeated; all else is `conf`'s.
     Classes without a label are left out and named in the log: a new class is a full training, started by a person.
     Where none has grown the DatasetError of such a source is raised.
     """

@@ -83,20 +83,20 @@ class Summary(_Document):
     def lines(self) -> list[str]:
         """The run in a few sentences, one for each thing it made."""
         counts = ", ".join(f"{count} {split}" for split, count in self.dataset.counts.items())
-        told = [f"Dataset {self.dataset.name} {self.dataset.version}: {counts} images."]
+        lines = [f"Dataset {self.dataset.name} {self.dataset.version}: {counts} images."]
         if self.best_job:
-            told.append(f"{len(self.training_jobs)} training jobs; {self.best_job} was selected.")
+            lines.append(f"{len(self.training_jobs)} training jobs; {self.best_job} was selected.")
         if self.test_accuracy is not None:
-            told.append(f"Accuracy on held-out images: {self.test_accuracy:.4f}.")
+            lines.append(f"Accuracy on held-out images: {self.test_accuracy:.4f}.")
         if self.model_package:
-            told.append(f"Registered as {self.model_package}: {self.approval}.")
+            lines.append(f"Registered as {self.model_package}: {self.approval}.")
         if self.endpoint:
-            told.append(f"Endpoint {self.endpoint}: {self.endpoint_status}.")
+            lines.append(f"Endpoint {self.endpoint}: {self.endpoint_status}.")
         elif self.approval not in (None, "Approved"):
-            told.append(f"Not deployed: the model is {self.approval}.")
+            lines.append(f"Not deployed: the model is {self.approval}.")
         if self.report:
-            told.append(f"Report: {self.report}")
-        return told
+            lines.append(f"Report: {self.report}")
+        return lines
 
 
 def summarise(
@@ -115,7 +115,7 @@ def summarise(
     """Read what became of the run's model and endpoint; the jobs are those of the `leaderboard`.
 
     `base_job` is the job whose model went on, of this run or of an earlier one. An endpoint that was taken down again
-    is told as `Deleted`.
+    is shown as `Deleted`.
     """
     jobs = [job for job in leaderboard.jobs if job.part != "parent"] if leaderboard else []
     measured = endpoint_evaluation or evaluation

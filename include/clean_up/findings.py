@@ -29,7 +29,7 @@ class Airflow(Protocol):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that nobody needs; `end` stops or deletes it and is None where it has to stay."""
+    """One thing that is not needed any more; `end` stops or deletes it and is None if it has to stay."""
 
     what: str
     name: str
@@ -38,7 +38,7 @@ class Finding:
 
 
 class Outcome(BaseModel):
-    """A row of the table that tells what a clean-up did."""
+    """A row of the table that shows what a clean-up did."""
 
     model_config = ConfigDict(frozen=True)
 

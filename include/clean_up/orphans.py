@@ -1,7 +1,7 @@
 """Jobs that run although no task waits for them, endpoints that outlived their run, and models that nothing serves.
 
 A task that is marked as failed in the moment between its deferral and its trigger's first line leaves its job running:
-Airflow tells neither the task nor the trigger. So does a run that is deleted.
+Airflow informs neither the task nor the trigger. So does a run that is deleted.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Waiter:
         return self.airflow.task_states(self.dag_id, self.run_id) is not None
 
     def why_it_does_not_wait(self) -> str | None:
-        """Why it waits for no job any more, None where it may."""
+        """Why it waits for no job any more, None if it may."""
         states = self.airflow.task_states(self.dag_id, self.run_id)
         where = f"{self.task} of {self.dag_id}, {self.run_id}"
         if states is None:

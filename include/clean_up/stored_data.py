@@ -25,7 +25,7 @@ BUILT = ("datasets/", "unpacked/")
 
 
 def unfinished_uploads(s3: S3Client, bucket: str, *, older_than: timedelta) -> Iterator[Finding]:
-    """Multipart uploads of builds that nobody has added to for so long that no build goes on with them.
+    """Multipart uploads of builds that have not grown for so long that no build continues them.
 
     S3 bills their parts. What counts is the newest of the upload's beginning, its parts, and its version's beginning.
     """
@@ -44,11 +44,11 @@ def unfinished_uploads(s3: S3Client, bucket: str, *, older_than: timedelta) -> I
 def old_versions(
     s3: S3Client, sagemaker: SageMakerClient, *, settings: Settings, keep: int | None, older_than: timedelta
 ) -> Iterator[Finding]:
-    """Published versions beyond the newest `keep` of their dataset that nothing refers to; none where `keep` is None.
+    """Published versions beyond the newest `keep` of their dataset that nothing refers to; none if `keep` is None.
 
     Referred to are those of registered models whatever their approval, those that a running job reads, and the parent
     of every version that stays. A version younger than `older_than` stays: between two jobs of its run nothing refers
-    to it. One that is being built has no dataset.json yet and is not looked at.
+    to it. One that is being built has no dataset.json yet and is not considered.
     """
     if keep is None:
         return

@@ -128,9 +128,9 @@ def ensure_model(sagemaker: SageMakerClient, request: dict[str, Any]) -> str:
 def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:
     """Start serving a deployment; wait for the endpoint afterwards, then ask `served`.
 
-    An endpoint that serves, or is about to serve, this very configuration is left alone but for its tags, which tell of
-    the last run that deployed to it; one that failed to be created
-    is deleted first, which is all AWS allows with it. Raises EndpointBusyError while another change is under way.
+    An endpoint that serves, or is about to serve, this very configuration is left alone but for its tags, which show
+    the last run that deployed to it. One that failed to be created is deleted first, which is all AWS allows with it.
+    Raises EndpointBusyError while another change is under way.
     """
     name, config = deployment.endpoint_name, deployment.config_name
     ensure_model(sagemaker, deployment.model)
@@ -159,7 +159,7 @@ def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:
 
 
 def configs_before(sagemaker: SageMakerClient, deployment: Deployment) -> list[str]:
-    """The configuration that an endpoint serves before it is changed to the deployment; none where there is none."""
+    """The configuration that an endpoint serves before it is changed to the deployment; none if there is none."""
     endpoint = existing(sagemaker.describe_endpoint, EndpointName=deployment.endpoint_name)
     if endpoint is None or endpoint["EndpointConfigName"] == deployment.config_name:
         return []
@@ -169,9 +169,9 @@ def configs_before(sagemaker: SageMakerClient, deployment: Deployment) -> list[s
 def served(
     sagemaker: SageMakerClient, deployment: Deployment, *, before: Collection[str] | None = None
 ) -> EndpointResult:
-    """The endpoint once it serves the deployment. Raises DeploymentError where it does not.
+    """The endpoint once it serves the deployment. Raises DeploymentError if it does not.
 
-    `before` is what `configs_before` told: an endpoint that serves neither the deployment nor that was changed by
+    `before` is what `configs_before` returned: an endpoint that serves neither the deployment nor that was changed by
     another run, and SupersededError is raised.
     """
     result = describe_endpoint(sagemaker, deployment.endpoint_name)

@@ -71,7 +71,7 @@ def register_model(
     minimum_accuracy: float = 0.0,
     base_job: str | None = None,
 ) -> RegisteredModel:
-    """Register the model of `job` as the next version of its dataset's group, creating the group where needed.
+    """Register the model of `job` as the next version of its dataset's group, creating the group if needed.
 
     At least `minimum_accuracy` on the held-out images approves it, less leaves it pending. A model that this job has
     registered already is returned as it is, so a retried task makes no second version. Raises ValueError for a job
@@ -129,7 +129,7 @@ def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
 
 
 def last_approved(sagemaker: SageMakerClient, *, settings: Settings, dataset: str) -> RegisteredModel | None:
-    """The newest approved model of a dataset; None where there is none yet."""
+    """The newest approved model of a dataset; None if there is none yet."""
     arns = _versions(sagemaker, settings.registry_group(dataset), ModelApprovalStatus="Approved", MaxResults=1)
     return read_model(sagemaker, arns[0]) if arns else None
 

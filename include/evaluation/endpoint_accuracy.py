@@ -49,7 +49,7 @@ def endpoint_evaluation(
 ) -> EndpointEvaluation:
     """Send the packed test images to the endpoint from a few threads and measure its answers.
 
-    Images above InvokeEndpoint's 6 MiB are not sent; they are counted. Raises PredictionError where none can be sent.
+    Images above InvokeEndpoint's 6 MiB are not sent; they are counted. Raises PredictionError if none can be sent.
     """
     unsent = 0
 

@@ -52,7 +52,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure the model of `job` and write the run's report; `best` is the model it trained further, or itself.
 
-    Epochs that the `leaderboard` tells are not read from the logs again.
+    Epochs that the `leaderboard` has are not read from the logs again.
     Raises TransformError for images without an answer.
     """
     uris = read_manifest(s3, settings=settings, job=transform_job)

@@ -38,7 +38,7 @@ class LeaderboardJob(BaseModel):
 
     `objective` is the validation accuracy of the weights in the artifact, and `kept_epoch` the epoch they are of,
     counted from 1. `dataset` is NAME/VERSION, `metrics` holds the last value of each, as AWS reports it, `epochs` what
-    the log shows where it was read. `seconds` and `billable_seconds` are those of one machine, `cost` is in USD for all
+    the log shows if it was read. `seconds` and `billable_seconds` are those of one machine, `cost` is in USD for all
     of them; `reason` says why a job's model cannot be used.
     """
 
@@ -74,7 +74,7 @@ class Leaderboard(BaseModel):
 
     `best` is the job whose model was selected and `reason` says why. `final` is the job whose model the run ends with:
     the incremental one if there is one; None if the run has no such model. `billable_seconds` and `cost` are sums over
-    the run's own jobs, `cost` None where a price is not known.
+    the run's own jobs, `cost` None if a price is not known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -155,7 +155,7 @@ def read_leaderboard(
 
 
 def cost_of(result: JobResult, prices: Mapping[str, float]) -> float | None:
-    """USD that a job cost, its volume left out; None where its price or its seconds are not known."""
+    """USD that a job cost, its volume left out; None if its price or its seconds are not known."""
     price = prices.get(result.instance_type or "")
     if price is None or result.billable_seconds is None:
         return None

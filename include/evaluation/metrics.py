@@ -92,8 +92,8 @@ def measure(
 ) -> Measurement:
     """Compare predictions with the truth, image by image.
 
-    `truth` holds labels as records do: (index,) or one 0/1 for each class. `top_k` defaults to 5 where there are more
-    classes than that. Raises ValueError where there is nothing to compare.
+    `truth` holds labels as records do: (index,) or one 0/1 for each class. `top_k` defaults to 5 if there are more
+    classes than that. Raises ValueError if there is nothing to compare.
     """
     if not truth or len(truth) != len(probabilities):
         raise ValueError(f"{len(probabilities)} predictions for {len(truth)} held-out images: nothing to compare.")

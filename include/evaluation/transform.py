@@ -35,7 +35,7 @@ LARGEST_PAYLOAD = 100
 """MB that MaxPayloadInMB may be, alone and times MaxConcurrentTransforms."""
 MEGABYTE = 1_000_000
 CONCURRENT = 4
-"""Requests that a container answers at the same time, where their payloads leave room."""
+"""Requests that a container answers at the same time, if their payloads leave room."""
 
 
 class TransformError(ValueError):
@@ -155,5 +155,5 @@ def _answer_keys(s3: S3Client, bucket: str, prefix: str) -> Iterator[str]:
 
 
 def _answer_of(answers: dict[str, str], uri: str) -> str | None:
-    """An answer is named by what follows the manifest's prefix; by the whole key where that prefix is cut short."""
+    """An answer is named by what follows the manifest's prefix; by the whole key if that prefix is cut short."""
     return answers.get(uri.rpartition("/")[2]) or answers.get(parse_s3_uri(uri)[1])

@@ -34,7 +34,7 @@ BUCKETS = ("data_bucket", "output_bucket")
 
 
 def role_findings(iam: IAMClient, sts: STSClient, s3: S3Client, settings: Settings) -> Findings:
-    """What is known to be wrong with the execution role; what the connection may not look at becomes a note."""
+    """What is known to be wrong with the execution role; what the connection may not read becomes a note."""
     arn = settings.execution_role_arn
     caller = sts.get_caller_identity()
     account, own = arn.split(":")[4], caller["Account"]
@@ -202,7 +202,7 @@ def _network_problems(ec2: Any, settings: Settings) -> Iterator[Problem]:
 
 
 def _absent(field: str, name: str, error: ClientError, code: str) -> Problem:
-    """The problem of a name that EC2 does not know; raises the error again where it says something else."""
+    """The problem of a name that EC2 does not know; raises the error again if it says something else."""
     if not error.response["Error"]["Code"].startswith(code):
         raise error
     return Problem(field=field, value=name, remedy="does not exist in this region: correct it")

@@ -10,12 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.preflight.access import bucket_problems, bucket_questions, key_findings, network_findings, role_findings
-from include.preflight.conf_checks import ignored_notes, packing_problems
+from include.preflight.conf_checks import ignored_notes, packing_problems, request_problems
 from include.preflight.cost import PRICE_LIST_REGION, PriceList, charges, cost_findings
 from include.preflight.dataset_checks import dataset_notes, dataset_problems
 from include.preflight.machines import machine_problems, needs, quota_findings, region_problems
 from include.preflight.questions import WHOLE_CHAIN, Clients, Findings, PreflightError, Question, Remembered, Stage, ask
-from include.preflight.request_checks import request_problems
 from include.preflight.source_checks import finished_version, record_findings, source_problems
 from include.preflight.warm_start_checks import warm_start_findings
 from include.problems import Problem, ProblemsError
@@ -45,31 +44,31 @@ def check(
     stages: Collection[Stage] = WHOLE_CHAIN,
     known: Collection[Problem] = (),
 ) -> Findings:
-    """Look at conf, settings, buckets, source, dataset version and parent model; takes seconds, starts nothing.
+    """Check conf, settings, buckets, source, dataset version and parent model; takes seconds, starts nothing.
 
     Without `dataset` what depends on the images is left out, unless the run names a finished version: call again when
-    the version is there. `parent` is the model an incremental training starts from, where it is known before: then
+    the version is there. `parent` is the model an incremental training starts from, if it is known before: then
     nothing is trained from scratch, or has been paid for. With `clients` the role, quotas, prices, key, network and
-    parents of a warm start are looked at too, each where the connection's role may: what gives no answer is logged as
+    parents of a warm start are checked too, each if the connection's role may: what gives no answer is logged as
     a note. Raises PreflightError with all problems; the cost is logged either way.
 
     `known` are the problems of conf and settings, which lack the values concerned: what needs one of these is not
     checked. Nor is what needs S3, without `s3`.
     """
     began = time.monotonic()
-    look = _Look(conf, settings, s3, dataset, frozenset(stages), goes_on=parent is not None)
-    data = dict(as_far_as_known(look.at_data())) if s3 else {}
-    services = dict(look.at_services(clients)) if clients and s3 else {}
+    questions = _Questions(conf, settings, s3, dataset, frozenset(stages), goes_on=parent is not None)
+    data = dict(as_far_as_known(questions.about_data())) if s3 else {}
+    services = dict(questions.about_services(clients)) if clients and s3 else {}
     answers = ask({**(bucket_questions(s3, settings) if s3 else {}), **data, **services})
     buckets = Findings.of(bucket_problems(answers, settings) if s3 else ())
     heard = services if buckets.problems else {**data, **services}
     ignored = tuple(as_far_as_known(ignored_notes(conf))) if "training" in stages and parent is None else ()
-    found = [Findings(tuple(look.at_conf()), notes=ignored), buckets, *(answers[subject] for subject in heard)]
+    found = [Findings(tuple(questions.about_conf()), notes=ignored), buckets, *(answers[subject] for subject in heard)]
     if dataset is not None:
         problems = tuple(dataset_problems(conf, dataset, parent=parent))
         found.append(Findings(problems, notes=tuple(dataset_notes(conf, dataset))))
     findings = _beside(known, Findings.joined(found))
-    _tell(findings, time.monotonic() - began)
+    _log_findings(findings, time.monotonic() - began)
     if findings.problems:
         raise PreflightError(findings.problems)
     return findings
@@ -84,7 +83,7 @@ def _beside(known: Collection[Problem], found: Findings) -> Findings:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Questions:
     """One run, and the questions about it."""
 
     conf: RunConf
@@ -95,26 +94,26 @@ class _Look:
     goes_on: bool
     """Whether a model is there to train on from, and none is made from scratch."""
 
-    def at_conf(self) -> Iterator[Problem]:
+    def about_conf(self) -> Iterator[Problem]:
         """What conf and settings alone say."""
         yield from contradictions(self.conf)
-        yield from as_far_as_known(self._at_packing())
+        yield from as_far_as_known(self._about_packing())
         yield from machine_problems(self.conf, self.stages)
-        yield from as_far_as_known(self._at_requests())
+        yield from as_far_as_known(self._about_requests())
 
-    def _at_packing(self) -> Iterator[Problem]:
+    def _about_packing(self) -> Iterator[Problem]:
         trains_what_it_packs = {"dataset", "training"} <= self.stages and not (self.dataset or self.goes_on)
         if trains_what_it_packs and not self.conf.dataset.version:
             yield from packing_problems(self.conf)
 
-    def _at_requests(self) -> Iterator[Problem]:
+    def _about_requests(self) -> Iterator[Problem]:
         region = list(region_problems(self.settings))
         yield from region
         counts = self.dataset.counts if self.dataset else None
         if not region and (counts is None or (counts.train and counts.validation)):
             yield from request_problems(self.conf, self.settings, self.stages, dataset=self.dataset)
 
-    def at_data(self) -> Iterator[tuple[str, Question]]:
+    def about_data(self) -> Iterator[tuple[str, Question]]:
         """Questions to S3: source and finished versions, or the records of the version in hand."""
         if self.dataset is not None:
             yield "records", partial(record_findings, self.s3, self.dataset)
@@ -131,7 +130,7 @@ class _Look:
                 field = f"{TRIALS}.{index}.dataset" if trial.dataset else own
                 yield f"trial {trial.name}", partial(self._trial_version, index, trial, field)
 
-    def at_services(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+    def about_services(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         """Questions to other services; their clients are made here, one by one, as boto3 makes none in threads."""
         settings = self.settings
         if self.stages & {"training", "endpoint"}:
@@ -156,7 +155,7 @@ class _Look:
         return Findings.of(as_far_as_known(source_problems(self.s3, self.conf, self.settings)))
 
     def _trial_version(self, index: int, trial: TrialConf, field: str) -> Findings:
-        """The version of one trial; what it says itself is told as its own."""
+        """The version of one trial; what it says itself is reported as its own."""
         found = self._version(self.conf.of_trial(trial), field)
         changed = {f"{HYPERPARAMETERS}.{name}" for name in trial.hyperparameters.model_dump(exclude_none=True)}
         problems = tuple(
@@ -197,7 +196,7 @@ class _Look:
             yield "prices", partial(cost_findings, self.conf, charged, prices)
 
 
-def _tell(findings: Findings, seconds: float) -> None:
+def _log_findings(findings: Findings, seconds: float) -> None:
     for line in findings.table:
         log.info("%s", line)
     if findings.notes:

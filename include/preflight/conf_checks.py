@@ -1,19 +1,78 @@
-"""What the run conf alone shows: hyperparameters that change nothing, and a network that does not fit the packing."""
+"""What the conf and the settings show by themselves, without AWS.
+
+Hyperparameters that change nothing, a network that does not fit the packing, and requests that the API would refuse:
+they are built before the run starts and checked against botocore's own model. botocore itself checks types, required
+members and minima before it sends; here are the maxima, patterns and choices too.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
+from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
+from botocore.session import get_session
+
+from include.datasets.layout import VersionLayout
+from include.datasets.version import DatasetVersion, SplitCounts
+from include.preflight.questions import Stage
 from include.problems import Problem
 from include.run_conf.hyperparameters import BY_NAME, algorithm_default
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS
+from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME, Run, job_name, tags
+from include.training.job_requests import training_request, tuning_request
 
 if TYPE_CHECKING:
     from include.run_conf import RunConf
+    from include.settings import Settings
 
 
 WORDS = {1: "one channel", 3: "three channels"}
+SOME_RUN = Run(dag_id="image_classification", run_id="manual__2026-01-02T03:04:05+00:00")
+FIELDS = {
+    "AlgorithmSpecification.TrainingImage": "settings.image_uri",
+    "RoleArn": "settings.execution_role_arn",
+    "InputDataConfig": "settings.data_bucket",
+    "OutputDataConfig.KmsKeyId": "settings.kms_key_id",
+    "ResourceConfig.VolumeKmsKeyId": "settings.kms_key_id",
+    "KmsKeyId": "settings.kms_key_id",
+    "OutputDataConfig": "settings.output_bucket",
+    "CheckpointConfig": "settings.output_bucket",
+    "ResourceConfig.KeepAlivePeriodInSeconds": "settings.keep_alive_seconds",
+    "ResourceConfig.InstanceCount": "resources.instance_count",
+    "ResourceConfig.VolumeSizeInGB": "resources.volume_gb",
+    "StoppingCondition.MaxRuntimeInSeconds": "resources.max_runtime_seconds",
+    "StoppingCondition.MaxWaitTimeInSeconds": "resources.max_wait_seconds",
+    "VpcConfig.Subnets": "settings.subnets",
+    "VpcConfig.SecurityGroupIds": "settings.security_group_ids",
+    "Tags": "settings.tags",
+    "HyperParameters": "training.hyperparameters",
+    "StaticHyperParameters": "training.hyperparameters",
+    "HyperParameterTuningJobConfig.ResourceLimits.MaxRuntimeInSeconds": "tuning.max_runtime_seconds",
+    "HyperParameterTuningJobConfig.ResourceLimits": "tuning.max_jobs",
+    "HyperParameterTuningJobConfig.ParameterRanges": "tuning.ranges",
+    "HyperParameterTuningJobConfig.TuningJobCompletionCriteria": "tuning.completion",
+    "WarmStartConfig": "tuning.warm_start.from",
+    "ModelPackageGroupName": "settings.registry_group_prefix",
+    "EndpointName": "endpoint.name",
+}
+"""Where a person wrote what stands in a request; the longest beginning counts."""
+NAMED_ELSEWHERE = ("ResourceConfig.InstanceType",)
+"""Looked at with remedies of their own."""
+UNICODE_CLASSES = {r"\p{L}\p{Z}\p{N}": r"\w\s", r"\p{L}": r"^\W\d_", r"\P{M}\p{M}": r"\s\S"}
+"""Classes that Java's patterns know and Python's do not, as they occur in the model."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A value that the service would refuse; `path` is dotted, as in `ResourceConfig.InstanceType`."""
+
+    path: str
+    value: Any
+    rule: str
 
 
 def ignored_notes(conf: RunConf) -> Iterator[str]:
@@ -37,6 +96,21 @@ def ignored_notes(conf: RunConf) -> Iterator[str]:
         changed = conf.incremental.hyperparameters.as_strings()
         if "optimizer" in changed or any(BY_NAME[name].read_by for name in changed):
             yield from _unread("incremental.hyperparameters", base | changed)
+
+
+def _unread(field: str, hyperparameters: Mapping[str, str]) -> Iterator[str]:
+    optimizers = [hyperparameters.get("optimizer", algorithm_default("optimizer"))]
+    for name, value in hyperparameters.items():
+        if not _is_read(name, optimizers):
+            yield f"{field}.{name} = {value} has no effect: {_why(name, optimizers)}"
+
+
+def _is_read(name: str, optimizers: Collection[str]) -> bool:
+    return name not in BY_NAME or any(BY_NAME[name].is_read_by(optimizer) for optimizer in optimizers)
+
+
+def _why(name: str, optimizers: Collection[str]) -> str:
+    return f"it is for {' and '.join(BY_NAME[name].read_by)}, the optimizer is {' or '.join(optimizers)}"
 
 
 def packing_problems(conf: RunConf) -> Iterator[Problem]:
@@ -66,16 +140,135 @@ def channels_meet(field: str, shape: str, color: int, *, whose: str = "") -> Ite
         yield Problem(field=field, value=f"{shape}{whose}", remedy=remedy)
 
 
-def _unread(field: str, hyperparameters: Mapping[str, str]) -> Iterator[str]:
-    optimizers = [hyperparameters.get("optimizer", algorithm_default("optimizer"))]
-    for name, value in hyperparameters.items():
-        if not _is_read(name, optimizers):
-            yield f"{field}.{name} = {value} has no effect: {_why(name, optimizers)}"
+def request_problems(
+    conf: RunConf, settings: Settings, stages: Collection[Stage], *, dataset: DatasetVersion | None = None
+) -> Iterator[Problem]:
+    """What the API would refuse of the requests of this run; without `dataset` a stand-in is trained on."""
+    version = dataset or some_version(conf, settings)
+    for operation, request in _requests(conf, settings, stages, version):
+        for violation in violations("sagemaker", operation, request):
+            path = violation.path.removeprefix("TrainingJobDefinition.")
+            if not path.startswith(NAMED_ELSEWHERE):
+                yield Problem(
+                    field=_field(path), value=violation.value, remedy=f"{violation.rule} ({operation}: {path})"
+                )
 
 
-def _is_read(name: str, optimizers: Collection[str]) -> bool:
-    return name not in BY_NAME or any(BY_NAME[name].is_read_by(optimizer) for optimizer in optimizers)
+def some_version(conf: RunConf, settings: Settings) -> DatasetVersion:
+    """A dataset version as this run might build it, for requests whose form does not depend on its images."""
+    name, version = conf.dataset.name, conf.dataset.version or "20260102T030405Z-0a1b2c3d"
+    known: dict[str, Any] = {
+        "name": name,
+        "version": version,
+        "uri": VersionLayout(settings.data_bucket, name, version).uri,
+        "labels": conf.dataset.labels or ["0", "1"],
+        "multi_label": conf.dataset.multi_label,
+        "counts": SplitCounts(train=100_000, validation=10_000, test=10_000),
+    }
+    return DatasetVersion.model_construct(**known)
 
 
-def _why(name: str, optimizers: Collection[str]) -> str:
-    return f"it is for {' and '.join(BY_NAME[name].read_by)}, the optimizer is {' or '.join(optimizers)}"
+def _requests(
+    conf: RunConf, settings: Settings, stages: Collection[Stage], dataset: DatasetVersion
+) -> Iterator[tuple[str, Request]]:
+    common: dict[str, Any] = {"settings": settings, "dataset": dataset, "run": SOME_RUN}
+    if "training" in stages:
+        mode = conf.training.mode
+        trials = [conf.of_trial(trial) for trial in conf.training.trials] or [conf]
+        for trial in trials if mode != "tune" else ():
+            name = _name("training.train")
+            yield "CreateTrainingJob", training_request(name, conf=trial, **common)
+        if mode != "train":
+            name = _name("training.tune", longest=LONGEST_TUNING_NAME)
+            yield "CreateHyperParameterTuningJob", tuning_request(name, conf=conf, **common)
+        group = {"ModelPackageGroupName": settings.registry_group(conf.dataset.name)}
+        yield "CreateModelPackageGroup", {**group, "Tags": tags(settings, SOME_RUN)}
+    if "endpoint" in stages and conf.endpoint.deploy:
+        yield "CreateEndpoint", {"EndpointName": conf.endpoint_name, "EndpointConfigName": conf.endpoint_name}
+
+
+def _name(task_id: str, longest: int = LONGEST_NAME) -> str:
+    return job_name(dag_id=SOME_RUN.dag_id, run_id=SOME_RUN.run_id, task_id=task_id, longest=longest)
+
+
+def _field(path: str) -> str:
+    known = [prefix for prefix in FIELDS if path == prefix or path.startswith(f"{prefix}.")]
+    if not known:
+        return path
+    longest = max(known, key=len)
+    section = FIELDS[longest]
+    return f"{section}{path.removeprefix(longest)}" if section == "training.hyperparameters" else section
+
+
+def violations(service: str, operation: str, request: Mapping[str, Any]) -> list[Violation]:
+    """What the model of an operation forbids in a request: patterns, lengths, ranges, choices, absent members."""
+    shape = _service_model(service).operation_model(operation).input_shape
+    return list(_of(shape, request, "")) if shape else []
+
+
+Request = dict[str, Any]
+
+
+@cache
+def _service_model(service: str) -> ServiceModel:
+    return get_session().get_service_model(service)
+
+
+def _of(shape: Shape, value: Any, path: str) -> Iterator[Violation]:
+    if isinstance(shape, StructureShape):
+        yield from _structure(shape, value, path)
+    elif isinstance(shape, ListShape):
+        yield from _within(shape, len(value), value, path, "entries")
+        for entry in value:
+            yield from _of(shape.member, entry, path)
+    elif isinstance(shape, MapShape):
+        yield from _within(shape, len(value), value, path, "entries")
+        for key, inner in value.items():
+            yield from _of(shape.key, key, _joined(path, key))
+            yield from _of(shape.value, inner, _joined(path, key))
+    elif isinstance(value, str):
+        yield from _text(shape, value, path)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield from _within(shape, value, value, path, "")
+
+
+def _structure(shape: StructureShape, value: Mapping[str, Any], path: str) -> Iterator[Violation]:
+    for name in shape.required_members:
+        if name not in value:
+            yield Violation(_joined(path, name), None, "is missing")
+    for name, inner in value.items():
+        if name in shape.members:
+            yield from _of(shape.members[name], inner, _joined(path, name))
+        else:
+            yield Violation(_joined(path, name), inner, "is unknown to the API")
+
+
+def _text(shape: Shape, value: str, path: str) -> Iterator[Violation]:
+    choices = shape.metadata.get("enum")
+    if choices and value not in choices:
+        yield Violation(path, value, f"must be one of {', '.join(choices)}")
+    yield from _within(shape, len(value), value, path, "characters")
+    pattern = shape.metadata.get("pattern")
+    if pattern and not _compiled(pattern).fullmatch(value):
+        yield Violation(path, value, f"must match {pattern}")
+
+
+def _within(shape: Shape, size: float, value: Any, path: str, unit: str) -> Iterator[Violation]:
+    low, high = shape.metadata.get("min"), shape.metadata.get("max")
+    counted = f" {unit}" if unit else ""
+    if low is not None and size < low:
+        yield Violation(path, value, f"must have at least {low}{counted}" if unit else f"must be at least {low}")
+    if high is not None and size > high:
+        has = f" and has {size:g}" if unit else ""
+        yield Violation(path, value, f"may {'have' if unit else 'be'} at most {high}{counted}{has}")
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    for java, python in UNICODE_CLASSES.items():
+        pattern = pattern.replace(java, python)
+    return re.compile(pattern)

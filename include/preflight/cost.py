@@ -70,9 +70,9 @@ class PriceList:
         return self.remembered.read() if self.remembered else {}
 
     def price(self, machine: str, use: Use) -> float | None:
-        """USD an hour, None where nobody tells.
+        """USD an hour, None if it is unknown.
 
-        Raises NotOfferedError, and botocore's errors where the price list gives no answer.
+        Raises NotOfferedError, and botocore's errors if the price list gives no answer.
         """
         if machine in self.own:
             return self.own[machine]
@@ -119,7 +119,7 @@ def charges(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goe
 
 
 def cost_findings(conf: RunConf, charged: Collection[Charge], prices: PriceList) -> Findings:
-    """The table of what the run can cost at most, held against `resources.max_cost`."""
+    """The table of what the run can cost at most, beside `resources.max_cost`."""
     known: dict[Charge, float | None] = {}
     problems: list[Problem] = []
     notes: list[str] = []

@@ -59,7 +59,7 @@ def region_problems(settings: Settings) -> Iterator[Problem]:
 
 
 def machine_problems(conf: RunConf, stages: Collection[Stage]) -> Iterator[Problem]:
-    """Machines nobody offers, volumes larger than a machine's disk, batches smaller than its GPUs are many."""
+    """Machines that are not offered, volumes larger than a machine's disk, batches with fewer images than its GPUs."""
     if "training" in stages:
         yield from as_far_as_known(_offered("resources", conf, "TrainingInstanceType"))
         yield from as_far_as_known(_disk(conf))
@@ -69,7 +69,7 @@ def machine_problems(conf: RunConf, stages: Collection[Stage]) -> Iterator[Probl
 
 
 def needs(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_on: bool = False) -> list[Need]:
-    """The quotas that the run's jobs need; where it `goes_on` from a model that is there, none is from scratch."""
+    """The quotas that the run's jobs need; if it `goes_on` from a model, no job starts from scratch."""
     found: list[Need] = []
     if "training" in stages:
         found += _training_needs(conf, settings, from_scratch=not goes_on)
@@ -83,7 +83,7 @@ def needs(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_
 
 
 def quota_findings(quotas: Any, remembered: Remembered, wanted: Collection[Need], region: str) -> Findings:
-    """Quotas below what the run needs; a quota nobody lists becomes a note. Raises botocore's errors."""
+    """Quotas below what the run needs; a quota that is not listed becomes a note. Raises botocore's errors."""
     codes = _codes(quotas, remembered, wanted)
     problems: list[Problem] = []
     notes: list[str] = []

@@ -45,7 +45,7 @@ class PreflightError(ProblemsError):
 
 @dataclass(frozen=True)
 class Findings:
-    """Problems, and notes on what could not be looked at or is worth knowing; `table` is the cost, line by line."""
+    """Problems, and notes on what could not be checked or is worth knowing; `table` is the cost, line by line."""
 
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Findings:
 
     @classmethod
     def joined(cls, findings: Iterable[Findings]) -> Findings:
-        """All findings in one; a problem that was found twice is told once."""
+        """All findings in one; a problem that was found twice is reported once."""
         several = tuple(findings)
         problems = [problem for each in several for problem in each.problems]
         return cls(
@@ -77,7 +77,7 @@ Question = Callable[[], Findings]
 
 
 class Clients(Protocol):
-    """Makes boto3 clients with the installation's connection; the region is the installation's where none is given."""
+    """Makes boto3 clients with the installation's connection; the region is the installation's if none is given."""
 
     def __call__(self, service: str, region: str | None = None) -> Any:
         """A client of one service (`iam`, `pricing`, ...)."""
@@ -108,14 +108,14 @@ def reason(error: ClientError | BotoCoreError) -> str:
 
 @dataclass(frozen=True)
 class Remembered:
-    """A JSON object at `s3://BUCKET/preflight/NAME.json`; where it cannot be read or written, nothing is remembered."""
+    """A JSON object at `s3://BUCKET/preflight/NAME.json`; if it cannot be read or written, nothing is remembered."""
 
     s3: S3Client
     bucket: str
     name: str
 
     def read(self) -> dict[str, Any]:
-        """What is remembered, empty where nothing is."""
+        """What is remembered, empty if nothing is."""
         try:
             body = self.s3.get_object(Bucket=self.bucket, Key=self._key)["Body"].read()
             content = json.loads(body)

@@ -59,9 +59,9 @@ def source_problems(s3: S3Client, conf: RunConf, settings: Settings) -> Iterator
 
 
 def finished_version(s3: S3Client, data_bucket: str, *, name: str, version: str, field: str) -> DatasetVersion:
-    """The named version, the newest where `version` is empty.
+    """The named version, the newest if `version` is empty.
 
-    Raises NoVersionError, which names `field`, where it was not published or cannot be read.
+    Raises NoVersionError, which names `field`, if it was not published or cannot be read.
     """
     layout = VersionLayout(data_bucket, name, version)
     try:
@@ -81,7 +81,7 @@ def finished_version(s3: S3Client, data_bucket: str, *, name: str, version: str,
 def record_findings(s3: S3Client, dataset: DatasetVersion) -> Findings:
     """Whether each channel holds one `.rec` with records, and these are labelled as `num_classes` has it.
 
-    Raises botocore's errors where S3 gives no answer.
+    Raises botocore's errors if S3 gives no answer.
     """
     return Findings.of(
         problem for split in CHANNELS if dataset.count(split) for problem in _channel(s3, dataset, split)

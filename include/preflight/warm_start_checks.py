@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from include.preflight.conf_checks import SOME_RUN, some_version
 from include.preflight.questions import Findings
-from include.preflight.request_checks import SOME_RUN, some_version
 from include.problems import Problem
 from include.run_conf.tuning import LATEST
 from include.training.job_requests import tuning_request
@@ -35,7 +35,7 @@ def warm_start_findings(
 ) -> Findings:
     """Whether each named tuning job can be started from; `latest` is looked for when the job starts.
 
-    Without `dataset` its data are not compared. Raises botocore's errors where SageMaker gives no answer.
+    Without `dataset` its data are not compared. Raises botocore's errors if SageMaker gives no answer.
     """
     found: list[Findings] = []
     request = _request(conf, settings, dataset)

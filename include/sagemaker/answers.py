@@ -54,7 +54,7 @@ LONGEST_SECONDS = 120.0
 
 
 def existing(describe: Callable[..., Mapping[str, Any]], **name: str) -> Mapping[str, Any] | None:
-    """The description, or None where AWS has nothing of that name; other errors are raised."""
+    """The description, or None if AWS has nothing of that name; other errors are raised."""
     from botocore.exceptions import ClientError  # noqa: PLC0415 - DAG files load this module
 
     try:
@@ -74,13 +74,13 @@ def is_absent(error: ClientError) -> bool:
 
 
 def error_code(error: Exception) -> str:
-    """The code that AWS answered with; empty where AWS did not answer."""
+    """The code that AWS answered with; empty if AWS did not answer."""
     response = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 
 def passing_fault(error: Exception) -> str | None:
-    """What to tell a person about an error that may be gone at the next try, None for one that stays.
+    """What to show a person of an error that may be gone at the next try, None for one that stays.
 
     Throttling, faults of the service itself, stale credentials and lost connections pass.
     """

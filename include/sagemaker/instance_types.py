@@ -55,5 +55,5 @@ def instance_types(purpose: Purpose) -> tuple[str, ...]:
 
 
 def transform_instance_type(endpoint_type: str) -> str:
-    """The endpoint's own type where transform jobs have it, so that both predict alike; else a small CPU machine."""
+    """The endpoint's own type if transform jobs have it, so that both predict alike; else a small CPU machine."""
     return endpoint_type if endpoint_type in instance_types("TransformInstanceType") else DEFAULT_TRANSFORM_TYPE

@@ -17,7 +17,7 @@ BEFORE_THE_CONTAINER = frozenset(
 """Secondary statuses of a training job whose container does not run yet, and so writes no log."""
 
 INTERRUPTED = frozenset({"Interrupted", "Restarting"})
-"""Secondary statuses of a training job that has lost its machine and goes on with another one."""
+"""Secondary statuses of a training job that has lost its machine and continues with another one."""
 
 
 TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"
@@ -48,12 +48,12 @@ class JobKind:
 
     @property
     def describe(self) -> str:
-        """The client's method that tells how one is doing."""
+        """The client's method that describes one."""
         return f"describe_{self.action}"
 
     @property
     def list(self) -> str:
-        """The client's method that tells of many at once."""
+        """The client's method that lists many at once."""
         return f"list_{self.action}s"
 
     @property

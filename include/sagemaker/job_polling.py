@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 STREAMS_AT_ONCE = 100
 PAGES_AT_ONCE = 20
 OVERLAP_MS = 120_000
-"""How late a line may become visible: what was read is looked at once more for so long, by the clock of AWS."""
+"""How late a line may become visible: what was read is read again for so long, by the clock of AWS."""
 CLOCKS_DIFFER_MS = 60_000
 DESCRIBE_AGAIN_SECONDS = 600.0
 """A job that the List calls say nothing new about is described that often nevertheless."""
@@ -37,9 +37,9 @@ TELLING = ("SecondaryStatus", "TrainingJobStatusCounters", "ObjectiveStatusCount
 
 @dataclass(frozen=True)
 class News:
-    """What one look told of one job.
+    """What one poll found out about one job.
 
-    `answer` is its description where it may have changed, or the error that AWS will always answer with; `notices` say
+    `answer` is its description if it may have changed, or the error that AWS will always answer with; `notices` say
     what could not be asked.
     """
 
@@ -82,7 +82,7 @@ class WatchedJob:
             self.log.look_for_new_streams()
 
     def log_read(self, reason: str | None) -> str | None:
-        """Take note of why the log could not be read, None where it was; returns the reason where it is a new one."""
+        """Take note of why the log could not be read, None if it was; returns the reason if it is a new one."""
         before, self.unread = self.unread, reason
         return reason if reason != before else None
 
@@ -91,12 +91,12 @@ class WatchedJob:
         return self.log.take_lines() if self.log else ()
 
     def tell(self, news: News | Exception) -> None:
-        """Pass on what a look told, or what ended all looking."""
+        """Pass on what a poll found, or what ended the watch."""
         if isinstance(news, Exception) or news.answer is not None or news.lines or news.notices:
             self._news.put_nowait(news)
 
     async def next_news(self) -> News:
-        """Wait for news. Raises what ended all looking."""
+        """Wait for news. Raises what ended the watch."""
         news = await self._news.get()
         if isinstance(news, Exception):
             raise news
@@ -137,7 +137,7 @@ class JobLog:
         self._left = set(self.streams)
 
     def forget_streams(self) -> None:
-        """Find the streams anew: one is gone. The newest lines are told twice."""
+        """Find the streams anew: one is gone. The newest lines are shown twice."""
         self.since_ms = min((stream.floor for stream in self.streams.values()), default=self.since_ms)
         self.streams.clear()
         self._left.clear()
@@ -180,7 +180,7 @@ class JobStates:
 
     One job alone is described at every look. Several are listed: a List call with the status InProgress names all jobs
     that run; one that is missing there, or whose summary has changed, is described. Where the account runs so many
-    other jobs that the list has more pages than there are jobs to look at, and where the role may not list, each job
+    other jobs that the list has more pages than there are jobs to poll, and if the role may not list, each job
     is described.
     """
 
@@ -226,7 +226,7 @@ class JobStates:
         return any(summary[name] != described[name] for name in TELLING if name in summary and name in described)
 
     async def _running(self, jobs: Sequence[WatchedJob]) -> dict[str, Mapping[str, Any]] | None:
-        """Summaries of all jobs that run, by name; None where the role may not list them."""
+        """Summaries of all jobs that run, by name; None if the role may not list them."""
         from botocore.exceptions import ClientError  # noqa: PLC0415 - DAG files load this module
 
         oldest = min(job.description["CreationTime"] for job in jobs if job.description)
@@ -301,7 +301,7 @@ class JobLogs:
             job_log.streams[name].read_until(until)
 
     async def _search(self, start: int, **streams: Any) -> tuple[list[Mapping[str, Any]], int] | None:
-        """Events from `start` on, and until when they are complete, both in ms; None where a stream is absent."""
+        """Events from `start` on, and until when they are complete, both in ms; None if a stream is absent."""
         from botocore.exceptions import ClientError  # noqa: PLC0415 - DAG files load this module
 
         events: list[Mapping[str, Any]] = []

@@ -123,7 +123,7 @@ class StatusProgress:
 
 
 def billed_so_far(description: Mapping[str, Any], at: float, prices: Mapping[str, float]) -> str:
-    """The same for a person: seconds, machines, and USD where the price of an hour is known."""
+    """The same for a person: seconds, machines, and USD if the price of an hour is known."""
     resources = description.get("ResourceConfig") or {}
     machines, price = int(resources.get("InstanceCount", 1)), prices.get(resources.get("InstanceType", ""))
     seconds = billable_seconds(description, at)

@@ -132,7 +132,7 @@ def describe_training_job(sagemaker: SageMakerClient, name: str) -> JobResult:
 
 
 def _role_of(description: Mapping[str, Any]) -> JobRole:
-    """What part the job played, told by what it was started with."""
+    """What part the job played, by what it was started with."""
     if description.get("TuningJobArn"):
         return "tuning"
     channels = {channel["ChannelName"] for channel in description.get("InputDataConfig") or ()}
@@ -156,7 +156,7 @@ def _artifact_of(description: Mapping[str, Any]) -> str | None:
 
 
 def _output_bucket(description: Mapping[str, Any]) -> str | None:
-    """The bucket that a training, tuning or transform job writes to; None where the description does not tell."""
+    """The bucket that a training, tuning or transform job writes to; None if the description does not show it."""
     definition = description.get("TrainingJobDefinition") or description
     output = definition.get("OutputDataConfig") or definition.get("TransformOutput") or {}
     uri: str = output.get("S3OutputPath", "")
@@ -172,7 +172,7 @@ def is_of_installation(description: Mapping[str, Any], bucket: str) -> bool:
 
 
 def dataset_uri(description: Mapping[str, Any]) -> str | None:
-    """The dataset version behind the `train` channel, with a slash at the end; None where it is none of ours."""
+    """The dataset version behind the `train` channel, with a slash at the end; None if it is not ours."""
     for channel in description.get("InputDataConfig") or ():
         if channel["ChannelName"] == "train":
             uri: str = (channel["DataSource"].get("S3DataSource") or {}).get("S3Uri", "")

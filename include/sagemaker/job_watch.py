@@ -1,7 +1,7 @@
 """One watch of each kind of job for all triggers of a process that reach AWS in the same way.
 
 The triggers of a triggerer run in one event loop. Each of them asking AWS for itself would be a storm of Describe
-calls; here they hand their job to a watch, which looks at all of them together and tells each trigger what is new.
+calls; here they hand their job to a watch, which polls all of them together and gives each trigger what is new.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class JobWatch:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it looks at nothing any more."""
+        """Whether it polls nothing any more."""
         return self._is_over or self._task.done()
 
     @contextlib.contextmanager
@@ -114,12 +114,12 @@ class JobWatch:
             self._is_over = True
             if not self._connected.done():
                 self._connected.set_exception(ended)
-                self._connected.exception()  # nobody may be waiting for it
+                self._connected.exception()  # maybe no trigger waits for it
             for job in self._jobs:
                 job.tell(ended)
 
     async def _signed_in(self) -> bool:
-        """Look until there is nothing to look at; True where the credentials have to be fetched anew."""
+        """Poll until there is no job left; True if the credentials have to be fetched anew."""
         async with AsyncExitStack() as stack:
             sagemaker = await stack.enter_async_context(await self._connect("sagemaker"))
             logs = None
@@ -157,7 +157,7 @@ class JobWatch:
                 return
 
     async def _changed_before(self, moment: float) -> bool:
-        """Wait until that moment, or until a job comes or goes, and tell whether one did."""
+        """Wait until that moment, or until a job comes or goes, and return whether one did."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(moment - time.monotonic(), 0)):
                 await self._changed.wait()

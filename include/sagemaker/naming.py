@@ -37,7 +37,7 @@ class TaskInstance(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """The run that starts jobs and writes a report; `task` is which of its tasks does, empty where that is not told."""
+    """The run that starts jobs and writes a report; `task` is which of its tasks does, empty if that is unknown."""
 
     dag_id: str
     run_id: str
@@ -67,7 +67,7 @@ def job_name(
 ) -> str:
     """The name of the job that one task instance starts; `attempt` grows only past jobs that failed or were stopped.
 
-    `map_index` is -1 where the task is not mapped. Give LONGEST_TUNING_NAME as `longest` for a tuning job, whose
+    `map_index` is -1 if the task is not mapped. Give LONGEST_TUNING_NAME as `longest` for a tuning job, whose
     training jobs append to its name.
     """
     task = task_id.rpartition(".")[2]
@@ -86,7 +86,7 @@ def readable_name(prefix: str, *identity: str, longest: int = LONGEST_NAME) -> s
 def content_name(prefix: str, body: Mapping[str, Any], *, longest: int = LONGEST_NAME) -> str:
     """`prefix` as far as it fits, then a hash of the whole request `body`: equal bodies, equal names.
 
-    Leave out of `body` what is not content: tags tell which run asked for it. The order of keys does not count.
+    Leave out of `body` what is not content: tags show which run asked for it. The order of keys does not count.
     """
     return readable_name(prefix, json.dumps(body, sort_keys=True), longest=longest)
 

@@ -30,7 +30,7 @@ DROPPED = tuple(row.name for row in TABLE if row.incremental_training == "droppe
 
 
 class IncompatibleModelError(ValueError):
-    """The base model cannot go on with this dataset version: a full training is needed."""
+    """The base model cannot be trained further on this dataset version: a full training is needed."""
 
 
 def base_hyperparameters(conf: RunConf, dataset: DatasetVersion) -> dict[str, str]:
@@ -55,7 +55,7 @@ def tuned_hyperparameters(base: Mapping[str, str], tuned: Mapping[str, str]) -> 
 def incremental_hyperparameters(base: Mapping[str, str], conf: RunConf, dataset: DatasetVersion) -> dict[str, str]:
     """The base job's hyperparameters with the conf's changes; layers, image shape and classes are held.
 
-    Raises IncompatibleModelError where the base lacks one of those or has another number of classes than the dataset.
+    Raises IncompatibleModelError if the base lacks one of those or has another number of classes than the dataset.
     """
     changes = conf.incremental.hyperparameters.as_strings()
     kept = {name: value for name, value in base.items() if not name.startswith("_")}
@@ -164,7 +164,7 @@ def parameter_ranges(conf: RunConf, dataset: DatasetVersion) -> dict[str, list[d
 
 
 def completion_criteria(conf: RunConf) -> dict[str, Any]:
-    """`TuningJobCompletionCriteria`, empty where the budget alone ends the search."""
+    """`TuningJobCompletionCriteria`, empty if the budget alone ends the search."""
     completion = conf.tuning.completion
     criteria: dict[str, Any] = {}
     if completion.target is not None:

@@ -43,7 +43,7 @@ def training_request(
     run: Run,
     tuned: Mapping[str, str] | None = None,
 ) -> Request:
-    """A training job from scratch, or from ImageNet weights where the conf says so.
+    """A training job from scratch, or from ImageNet weights if the conf says so.
 
     `tuned` are hyperparameters that a tuning job found, which go before the conf's.
     """
@@ -59,7 +59,7 @@ def training_request(
 def incremental_request(
     name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, run: Run, base: BestModel
 ) -> Request:
-    """A training job that goes on from `base`: its artifact is the `model` channel, its network is held."""
+    """A training job that trains `base` further: its artifact is the `model` channel, its network is kept."""
     channels = [*_data_channels(dataset), _channel("model", base.artifact, MODEL)]
     return {
         "TrainingJobName": name,

@@ -32,7 +32,7 @@ THREADS = 8
 class RunJob:
     """A training job and the part it played; `trial` is the name of the base job's trial.
 
-    `epochs` is what its log shows, where it was read.
+    `epochs` is what its log shows, if it was read.
     """
 
     result: JobResult

@@ -72,7 +72,7 @@ def warm_start(
     static: Collection[str],
     image: str,
 ) -> WarmStart | None:
-    """The tuning jobs that `tuning.warm_start` means; None where it names none, or `latest` finds none.
+    """The tuning jobs that `tuning.warm_start` means; None if it names none, or `latest` finds none.
 
     `latest` is the newest tuning job that is Completed or Stopped, of any version of the dataset, with the same
     objective, whose ranges are of the same kinds as `ranges` and which has as many hyperparameters, `static` ones

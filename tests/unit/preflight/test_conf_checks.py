@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from include.preflight.conf_checks import ignored_notes
+from include.preflight.conf_checks import ignored_notes, request_problems, violations
+from include.preflight.questions import WHOLE_CHAIN
 from include.run_conf import RunConf
+from tests.support.documents import settings
 
 RMSPROP = {"name": "b", "hyperparameters": {"optimizer": "rmsprop"}}
 OPTIMIZER, BETA, MOMENTUM = (f"training.hyperparameters.{name}" for name in ("optimizer", "beta_1", "momentum"))
@@ -50,3 +52,52 @@ TUNE = {"training.mode": "tune"}
 )
 def test_what_the_optimizer_does_not_read_is_said(conf: dict[str, Any], notes: list[str]) -> None:
     assert list(ignored_notes(RunConf.from_conf(conf))) == notes
+
+
+EVERYTHING = {
+    "training.mode": "both",
+    "training.trials": [{"name": "a"}, {"name": "b", "hyperparameters": {"epochs": 2}}],
+    "resources.spot": True,
+}
+
+
+def told(conf: dict[str, Any], **installation: Any) -> list[str]:
+    problems = request_problems(RunConf.from_conf(conf), settings(**installation), WHOLE_CHAIN)
+    return sorted({str(problem) for problem in problems})
+
+
+def test_the_requests_of_a_default_run_and_of_a_full_one_are_within_the_api_s_limits() -> None:
+    assert told({}) == []
+    assert told(EVERYTHING, subnets=["subnet-1"], security_group_ids=["sg-1"], kms_key_id="alias/key") == []
+
+
+@pytest.mark.parametrize(
+    ("installation", "message"),
+    [
+        ({"kms_key_id": "my key"}, "settings.kms_key_id = my key: must match [a-zA-Z0-9:/_-]*"),
+        ({"tags": {"a" * 129: "x"}}, "settings.tags = "),
+        ({"tags": {str(n): "x" for n in range(60)}}, "settings.tags = "),
+        ({"subnets": ["subnet 1"], "security_group_ids": ["sg-1"]}, "settings.subnets = subnet 1: must match"),
+        ({"image_uri": "a" * 300}, "settings.image_uri = "),
+    ],
+)
+def test_a_setting_that_the_api_would_refuse_is_told_by_its_name(installation: dict[str, Any], message: str) -> None:
+    (problem,) = [line for line in told({}, **installation) if "CreateTrainingJob" in line]
+    assert problem.startswith(message)
+
+
+def test_patterns_lengths_ranges_choices_and_absences_of_the_model_are_told() -> None:
+    request = {
+        "TrainingJobName": "two words",
+        "ResourceConfig": {"InstanceType": "ml.none", "KeepAlivePeriodInSeconds": 30_000, "Surprise": 1},
+        "HyperParameters": {f"{n}": "x" for n in range(101)},
+        "Tags": [{"Key": "ö ü", "Value": "größe"}],
+    }
+    found = {violation.path: violation.rule for violation in violations("sagemaker", "CreateTrainingJob", request)}
+    assert found["TrainingJobName"].startswith("must match")
+    assert found["ResourceConfig.InstanceType"].startswith("must be one of ml.")
+    assert found["ResourceConfig.KeepAlivePeriodInSeconds"] == "may be at most 21600"
+    assert found["ResourceConfig.Surprise"] == "is unknown to the API"
+    assert found["HyperParameters"] == "may have at most 100 entries and has 101"
+    assert found["RoleArn"] == "is missing"
+    assert not any(path.startswith("Tags") for path in found)
