@@ -21,7 +21,7 @@ MXNET := .venv-mxnet/bin/python
 environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, but $(PYTHON) is %d.%d: install it, or name one with make PYTHON=/path/to/python3.11" % v)' \
 	&& "$(PYTHON)" tools/environments.py
 
-.PHONY: help setup demo local down test fuzz lint format lock up compose-down test-compose bench-datasets bench-training chaos clean
+.PHONY: help setup demo local down test test-python test-mwaa sagemaker image-uris fuzz lint format lock up compose-down test-compose bench-datasets bench-training chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,25 @@ test: ## run every test (makes also the environments of the SageMaker SDKs, clie
 	OMP_NUM_THREADS=1 $(MXNET) -m pytest -n $(JOBS) tests/containers || status=1; \
 	exit $$status
 
+# Those of 3.11 are part of `make test`. All Pythons are tried, whatever the first says.
+test-python: ## run the unit tests, and import every DAG, on Python 3.12 and 3.13
+	$(environments) python-setup
+	@status=0; \
+	for python in .venv-3.12 .venv-3.13; do \
+		echo "$$python:"; $$python/bin/python -m pytest -n $(JOBS) tests/unit tests/integration/dags/test_dags.py || status=1; \
+	done; \
+	exit $$status
+
+test-mwaa: ## import every DAG with the core requirements under MWAA's constraints (CONSTRAINTS=FILE)
+	$(environments) mwaa-setup
+	@.venv-mwaa/bin/python -m pytest tests/integration/dags/test_dags.py
+
+sagemaker: ## make .venv-sagemaker: the SageMaker SDK v3 of notebooks and of examples/
+	$(environments) sagemaker
+
+image-uris: sagemaker ## write include/sagemaker/image_uris.json from what the SageMaker SDK says
+	@.venv-sagemaker/bin/python tools/image_uris.py
+
 # Hypothesis draws the inputs from the seed. Whole builds take far longer than a reader, so they get fewer examples.
 fuzz: setup ## feed every reader with damaged bytes for some minutes (EXAMPLES=2000 SEED=1)
 	@status=0; \
@@ -67,7 +86,7 @@ lint: setup ## ruff, mypy --strict, import rules
 format: setup ## format, and mend what ruff can mend
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-lock: ## compile every requirements.in to its pinned requirements.txt
+lock: ## compile every requirements.in to its pinned requirements.txt (CONSTRAINTS=FILE in the place of Airflow's)
 	$(environments) lock
 
 up: ## start the installation of docker-compose.yaml (WORKERS=2 Celery workers), with the local AWS

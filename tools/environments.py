@@ -1,9 +1,11 @@
 """Makes the project's environments from a bare Python 3.11.
 
-    environments.py setup | test-setup | bench-setup | lock
+    environments.py setup | test-setup | python-setup | sagemaker | mwaa-setup | bench-setup | lock
 
 `setup` makes the two that the project runs in; `test-setup` also those of the SageMaker SDKs, clients in the tests;
-`bench-setup` also that of the writers which `make bench-datasets` measures beside this project.
+`sagemaker` that of the SDK v3 alone. `python-setup` makes Airflow's environment for the other Pythons that it runs on,
+`mwaa-setup` under the constraints of MWAA. `bench-setup` makes also that of the writers which `make bench-datasets`
+measures beside this project. `lock` compiles the requirement files.
 
 uv does the work and is installed here first, into .tools/uv, by the pip that every Python carries. An environment is
 made anew only when one of its requirement files changed. Standard library only: nothing is installed yet.
@@ -15,12 +17,15 @@ import ctypes
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
@@ -28,6 +33,7 @@ LOG = TOOLS / "setup.log"
 UV_VERSION = "0.13.8"
 UV = TOOLS / "uv" / "bin" / "uv"
 NETWORK_SECONDS = 20
+LOWEST_PYTHON = "3.11"
 
 # What MXNet's wheel leaves to the system, by Debian package.
 SYSTEM_LIBRARIES = {"libgomp.so.1": "libgomp1", "libquadmath.so.0": "libquadmath0"}
@@ -47,10 +53,11 @@ class SetupError(Exception):
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment and the pinned requirement files it holds."""
+    """A virtual environment, the pinned requirement files it holds, and its Python."""
 
     path: Path
     requirements: tuple[Path, ...]
+    version: str = LOWEST_PYTHON
 
     @property
     def python(self) -> Path:
@@ -64,7 +71,8 @@ class Environment:
 
     def fingerprint(self) -> str:
         """A hash of everything the environment is made from."""
-        digest = hashlib.sha256(f"{sys.version_info[:3]} {UV_VERSION} {self.path}\n".encode())
+        made_with = sys.version_info[:3] if self.version == LOWEST_PYTHON else self.version
+        digest = hashlib.sha256(f"{made_with} {UV_VERSION} {self.path}\n".encode())
         for file in self.requirements:
             digest.update(file.read_bytes())
         return digest.hexdigest()
@@ -75,29 +83,65 @@ class Environment:
 
 
 CONTAINER = ROOT / "containers" / "image_classification"
+SDK_CLIENTS = ROOT / "tests" / "sdk_clients"
+AIRFLOW = (ROOT / "requirements.txt", ROOT / "local_aws" / "requirements.txt", ROOT / "requirements-local.txt")
 ENVIRONMENTS = (
-    Environment(
-        ROOT / ".venv",
-        (ROOT / "requirements.txt", ROOT / "local_aws" / "requirements.txt", ROOT / "requirements-dev.txt"),
-    ),
+    Environment(ROOT / ".venv", AIRFLOW),
     Environment(ROOT / ".venv-mxnet", (CONTAINER / "requirements.txt", CONTAINER / "requirements-test.txt")),
 )
-SDK_CLIENTS = ROOT / "tests" / "sdk_clients"
-CLIENT_ENVIRONMENTS = (
-    Environment(ROOT / ".venv-sdk-v2", (SDK_CLIENTS / "sdk_v2.txt",)),
-    Environment(ROOT / ".venv-sdk-v3", (SDK_CLIENTS / "sdk_v3.txt",)),
+SAGEMAKER_ENVIRONMENT = Environment(ROOT / ".venv-sagemaker", (ROOT / "requirements-sagemaker.txt",))
+CLIENT_ENVIRONMENTS = (Environment(ROOT / ".venv-sdk-v2", (SDK_CLIENTS / "sdk_v2.txt",)), SAGEMAKER_ENVIRONMENT)
+PYTHON_ENVIRONMENTS = tuple(
+    Environment(ROOT / f".venv-{version}", AIRFLOW, version=version) for version in ("3.12", "3.13")
 )
 # Not compiled by `lock`: its first lines say how, and why.
 PEER_ENVIRONMENT = Environment(ROOT / ".venv-peers", (ROOT / "benchmarks" / "requirements.txt",))
+
+# MWAA's newest Airflow, and its Python.
+MWAA = ROOT / ".venv-mwaa"
+MWAA_AIRFLOW = "3.3.1"
+MWAA_PYTHON = "3.12"
+MWAA_TESTS = ("pytest", "pytest-asyncio", "pytest-socket", "pytest-timeout", "pytest-xdist")
+
+# The constraints of `lock`; CONSTRAINTS names another file or address.
+CONSTRAINTS = "https://raw.githubusercontent.com/apache/airflow/constraints-3.3.2/constraints-3.12.txt"
+# Where this project is ahead of Airflow's constraints: what requirements.in names, and what the newest of that needs.
+AHEAD = {
+    *("apache-airflow-providers-amazon", "boto3"),
+    *("apache-airflow-providers-common-compat", "aiobotocore", "botocore", "s3transfer"),
+}
+# Published for Python 3.12, the constraints name versions of these that have no wheels for Python 3.11.
+FROM_3_12 = {"numpy", "scipy"}
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A requirements.in, compiled to a requirements.txt beside it."""
+
+    source: Path
+    under_constraints: bool = False
+    every_python: bool = True
+    """Whether it holds for every Python from 3.11 on, or for 3.11 alone."""
+
+    def command(self, constraints: Path) -> list[str]:
+        """uv's arguments."""
+        pythons = ["--universal"] if self.every_python else []
+        limits = ["--constraint", str(constraints)] if self.under_constraints else []
+        compile_ = ["pip", "compile", "-q", "--python-version", LOWEST_PYTHON, *pythons, *limits]
+        written = ["--no-header", "--no-annotate", "--generate-hashes", "--upgrade", "-o", f"{self.source.stem}.txt"]
+        return [*compile_, self.source.name, *written]
+
+
 # In the order in which they constrain each other.
-SOURCES = (
-    ROOT / "requirements.in",
-    ROOT / "local_aws" / "requirements.in",
-    ROOT / "requirements-dev.in",
-    CONTAINER / "requirements.in",
-    CONTAINER / "requirements-test.in",
-    SDK_CLIENTS / "sdk_v2.in",
-    SDK_CLIENTS / "sdk_v3.in",
+LOCKS = (
+    Lock(ROOT / "requirements.in", under_constraints=True),
+    Lock(ROOT / "requirements-compose.in", under_constraints=True),
+    Lock(ROOT / "local_aws" / "requirements.in"),
+    Lock(ROOT / "requirements-local.in"),
+    Lock(ROOT / "requirements-sagemaker.in"),
+    Lock(CONTAINER / "requirements.in", every_python=False),
+    Lock(CONTAINER / "requirements-test.in", every_python=False),
+    Lock(SDK_CLIENTS / "sdk_v2.in", every_python=False),
 )
 
 
@@ -108,8 +152,11 @@ def main(arguments: list[str]) -> int:
         with (TOOLS / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             commands = {
-                "setup": setup,
-                "test-setup": test_setup,
+                "setup": lambda: make_stale(ENVIRONMENTS),
+                "test-setup": lambda: make_stale(ENVIRONMENTS + CLIENT_ENVIRONMENTS),
+                "python-setup": lambda: make_stale(PYTHON_ENVIRONMENTS),
+                "sagemaker": lambda: make_stale((SAGEMAKER_ENVIRONMENT,)),
+                "mwaa-setup": mwaa_setup,
                 "bench-setup": bench_setup,
                 "lock": compile_requirements,
             }
@@ -123,16 +170,6 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def setup() -> None:
-    """Make what the project runs in."""
-    make_stale(ENVIRONMENTS)
-
-
-def test_setup() -> None:
-    """Make what the tests run in: the project's environments and those of its clients."""
-    make_stale(ENVIRONMENTS + CLIENT_ENVIRONMENTS)
-
-
 def bench_setup() -> None:
     """Make what the benchmarks run in; without the peers' environment their rows say so, and the others run."""
     make_stale(ENVIRONMENTS)
@@ -142,25 +179,71 @@ def bench_setup() -> None:
         print(f"Without the peers' environment: {error}", file=sys.stderr)
 
 
+def mwaa_setup() -> None:
+    """Make an environment of the core requirements as MWAA installs them: under its constraints, with its Airflow."""
+    if "CONSTRAINTS" not in os.environ:
+        raise SetupError(
+            "MWAA's constraints are needed: download images/airflow/VERSION/etc/airflow_constraints.txt of "
+            "github.com/aws/amazon-mwaa-docker-images, and name it: make test-mwaa CONSTRAINTS=FILE"
+        )
+    constraints = TOOLS / "mwaa-constraints.txt"
+    constraints.write_text(read_constraints())
+    install_uv()
+    run_uv(["venv", "-q", "--clear", "--python", interpreter(MWAA_PYTHON), str(MWAA)], f"Making {MWAA.name}")
+    core = [f"apache-airflow=={MWAA_AIRFLOW}", "-r", "requirements.in", *MWAA_TESTS]
+    run_uv(
+        ["pip", "install", "-q", "--python", str(MWAA / "bin" / "python"), "-c", str(constraints), *core],
+        f"Installing the core requirements under MWAA's constraints into {MWAA.name}",
+    )
+
+
 def make_stale(environments: tuple[Environment, ...]) -> None:
     """Make the environments that are missing or out of date."""
     stale = [environment for environment in environments if not environment.is_current()]
     if not stale:
         return
-    require_system_libraries()
+    if any(environment.path.name == ".venv-mxnet" for environment in stale):
+        require_system_libraries()
     install_uv()
     for environment in stale:
         make(environment)
 
 
 def compile_requirements() -> None:
-    """Compile each requirements.in to a requirements.txt beside it, every version pinned."""
+    """Compile each requirements.in to a requirements.txt beside it, every version pinned with its hashes.
+
+    From the package index alone: wheels of this machine's own would lack those of other Pythons.
+    """
+    constraints = TOOLS / "constraints.txt"
+    constraints.write_text("".join(f"{line}\n" for line in as_far_as_they_reach(read_constraints())))
     install_uv()
-    for source in SOURCES:
-        command = ["pip", "compile", "-q", "--python-version", "3.11", "--no-header", "--no-annotate", "--upgrade"]
-        run_uv(
-            [*command, source.name, "-o", f"{source.stem}.txt"], f"Compiling {source.relative_to(ROOT)}", source.parent
-        )
+    for lock in LOCKS:
+        title = f"Compiling {lock.source.relative_to(ROOT)}"
+        run_uv(lock.command(constraints), title, lock.source.parent, UV_INDEX="", UV_FIND_LINKS="")
+
+
+def read_constraints() -> str:
+    """Airflow's published constraints, or those that CONSTRAINTS names."""
+    place = os.environ.get("CONSTRAINTS") or CONSTRAINTS
+    try:
+        if place.startswith("https://"):
+            with urlopen(place, timeout=NETWORK_SECONDS) as answer:  # noqa: S310  (https, as the line above says)
+                return str(answer.read().decode())
+        return Path(place).read_text()
+    except (OSError, ValueError) as error:
+        raise SetupError(
+            f"The constraints at {place} cannot be read ({error}): name a copy with CONSTRAINTS=FILE."
+        ) from error
+
+
+def as_far_as_they_reach(constraints: str) -> Iterator[str]:
+    """The constraints without those that this project is ahead of."""
+    for line in constraints.splitlines():
+        name = re.sub(r"[-_.]+", "-", line.partition("==")[0].strip()).lower()
+        if name in FROM_3_12:
+            yield f"{line.strip()} ; python_version >= '3.12'"
+        elif name not in AHEAD:
+            yield line
 
 
 def require_system_libraries() -> None:
@@ -206,7 +289,8 @@ def make(environment: Environment) -> None:
     name = environment.path.name
     environment.stamp.unlink(missing_ok=True)
     if not environment.python.exists():
-        run_uv(["venv", "-q", "--clear", "--python", sys.executable, str(environment.path)], f"Making {name}")
+        python = interpreter(environment.version)
+        run_uv(["venv", "-q", "--clear", "--python", python, str(environment.path)], f"Making {name}")
     files = [argument for file in environment.requirements for argument in ("-r", str(file))]
     started = time.monotonic()
     run_uv(["pip", "sync", "-q", "--python", str(environment.python), *files[1::2]], f"Installing into {name}")
@@ -214,9 +298,26 @@ def make(environment: Environment) -> None:
     print(f"{name} is ready ({time.monotonic() - started:.0f} s).", flush=True)
 
 
-def run_uv(arguments: list[str], title: str, folder: Path = ROOT) -> None:
-    """Run uv with the package index that pip is configured with."""
-    run([str(UV), *arguments], title, folder=folder, environment={**os.environ, **uv_settings()})
+def interpreter(version: str) -> str:
+    """The path of a Python of this version: the one that runs this, one on PATH, or one of pyenv's."""
+    if version == LOWEST_PYTHON:
+        return sys.executable
+    name = f"python{version}"
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    folders = [*(Path(folder) for folder in os.get_exec_path()), *sorted(pyenv.glob(f"{version}.*/bin"), reverse=True)]
+    for candidate in (folder / name for folder in folders):
+        # One of pyenv's shims is there for every version, and fails for all but the chosen one.
+        if (
+            candidate.exists()
+            and not subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode
+        ):
+            return str(candidate)
+    raise SetupError(f"Python {version} is needed, and no {name} is on PATH or among pyenv's: install it.")
+
+
+def run_uv(arguments: list[str], title: str, folder: Path = ROOT, **settings: str) -> None:
+    """Run uv with the package index that pip is configured with; `settings` are variables that come before those."""
+    run([str(UV), *arguments], title, folder=folder, environment={**os.environ, **uv_settings(), **settings})
 
 
 def uv_settings() -> dict[str, str]:

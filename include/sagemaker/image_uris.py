@@ -1,7 +1,6 @@
-"""The address of AWS's image-classification container in every region, from the table that sagemaker-core ships.
+"""The addresses of AWS's containers in every region: the table that `make image-uris` writes from the `sagemaker` SDK.
 
-`sagemaker.core.image_uris.retrieve` gives the same and takes three seconds to import, in every task; a test holds the
-two equal for all regions.
+The SDK itself is not installed beside Airflow; a test in the SDK's environment holds the two equal for all regions.
 """
 
 from __future__ import annotations
@@ -9,17 +8,13 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from importlib.metadata import distribution
 from pathlib import Path
-from typing import Protocol
-
-from botocore.loaders import create_loader
-from botocore.regions import EndpointResolver
+from typing import Any, Protocol
 
 from include.problems import did_you_mean, nearest
 
 ALGORITHM = "image-classification"
-VERSION = "1"
+TABLE = Path(__file__).with_name("image_uris.json")
 REGISTRY = re.compile(rf"(?P<account>\d{{12}})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[^/]+/{ALGORITHM}(?:[:@].*)?")
 METRIC_DEFINITIONS = tuple(
     {"Name": f"{channel}:accuracy{suffix}", "Regex": rf"Epoch\[[0-9]+\] {logged}-accuracy=([0-9.]+)"}
@@ -55,16 +50,15 @@ def image_uri(settings: ImageSettings) -> str:
 
 def algorithm_image(region: str) -> str:
     """The image URI of the built-in algorithm in `region`; needs no network."""
-    accounts = registry_accounts()
-    if region not in accounts:
-        meant = did_you_mean(nearest(region, accounts)) or "."
+    image = images()[ALGORITHM]
+    registries = image["registries"]
+    if region not in registries:
+        meant = did_you_mean(nearest(region, registries)) or "."
         raise UnknownRegionError(
             f"AWS offers no image classification in region {region!r}{meant} Correct `region` in the Airflow Variable "
             "`image_classification`, or name a container of your own there as `image_uri`."
         )
-    endpoint = endpoint_resolver().construct_endpoint("ecr", region)
-    host = endpoint["hostname"] if endpoint else f"ecr.{region}.amazonaws.com"
-    return f"{accounts[region]}.dkr.{host}/{ALGORITHM}:{VERSION}"
+    return f"{registries[region]}/{ALGORITHM}:{image['tag']}"
 
 
 def is_aws_image(image: str) -> bool:
@@ -75,14 +69,12 @@ def is_aws_image(image: str) -> bool:
 
 @cache
 def registry_accounts() -> dict[str, str]:
-    """The AWS account that holds the image, by region."""
-    table = distribution("sagemaker-core").locate_file(f"sagemaker/core/image_uri_config/{ALGORITHM}.json")
-    document = json.loads(Path(str(table)).read_text(encoding="utf-8"))
-    accounts: dict[str, str] = document["versions"][VERSION]["registries"]
-    return accounts
+    """The AWS account that holds the algorithm's image, by region."""
+    return {region: host.partition(".")[0] for region, host in images()[ALGORITHM]["registries"].items()}
 
 
 @cache
-def endpoint_resolver() -> EndpointResolver:
-    """botocore's table of service hosts by region and partition."""
-    return EndpointResolver(create_loader().load_data("endpoints"))
+def images() -> dict[str, Any]:
+    """Each image of the table: its tag, and the host of the registry that holds it, by region."""
+    table: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))["images"]
+    return table

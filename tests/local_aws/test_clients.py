@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from aiobotocore.session import get_session
 from airflow.models.connection import Connection
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTrainingOperator
 from airflow.sdk.exceptions import AirflowException
-from sagemaker.core.resources import TrainingJob
-from sagemaker.core.shapes import (
-    AlgorithmSpecification,
-    Channel,
-    DataSource,
-    OutputDataConfig,
-    ResourceConfig,
-    S3DataSource,
-    StoppingCondition,
-)
 
 from tests.support.local_aws import TOY_IMAGE, RunningLocalAws, finished_job, training_request
+from tests.support.sdk import core_resources
 
 CREDENTIALS = {"aws_access_key_id": "tests", "aws_secret_access_key": "tests", "region_name": "us-east-1"}
 
@@ -89,28 +80,13 @@ async def test_aiobotocore_reads_the_same_state(local_aws: RunningLocalAws, sage
             await client.describe_training_job(TrainingJobName="unknown")
 
 
-@pytest.mark.usefixtures("aws_environment")
-def test_sagemaker_core_resources_train_and_wait(local_aws: RunningLocalAws, s3: Any) -> None:
+def test_sagemaker_core_resources_train_and_wait(local_aws: RunningLocalAws, s3: Any, tmp_path: Path) -> None:
     request = training_request("core")
     source = request["InputDataConfig"][0]["DataSource"]["S3DataSource"]
-    job = TrainingJob.create(
-        training_job_name="core",
-        algorithm_specification=AlgorithmSpecification(training_image=TOY_IMAGE, training_input_mode="File"),
-        role_arn=request["RoleArn"],
-        input_data_config=[
-            Channel(
-                channel_name="train",
-                data_source=DataSource(
-                    s3_data_source=S3DataSource(s3_data_type=source["S3DataType"], s3_uri=source["S3Uri"])
-                ),
-            )
-        ],
-        output_data_config=OutputDataConfig(s3_output_path=request["OutputDataConfig"]["S3OutputPath"]),
-        resource_config=ResourceConfig(instance_type="ml.g5.xlarge", instance_count=1, volume_size_in_gb=5),
-        stopping_condition=StoppingCondition(max_runtime_in_seconds=60),
-        session=boto3.Session(**CREDENTIALS),
-        region="us-east-1",
+    assert source["S3DataType"] == "S3Prefix"
+    output = request["OutputDataConfig"]["S3OutputPath"]
+    job = core_resources(
+        "train", "core", TOY_IMAGE, request["RoleArn"], source["S3Uri"], output, url=local_aws.url, home=tmp_path
     )
-    job.wait(poll=1)
-    assert job.training_job_status == "Completed"
-    assert job.model_artifacts.s3_model_artifacts.endswith("/jobs/core/output/model.tar.gz")
+    assert job["status"] == "Completed"
+    assert job["artifact"].endswith("/jobs/core/output/model.tar.gz")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.documents import dataset_version
 from tests.support.local_aws import RunningLocalAws, start_local_aws
+from tests.support.sdk import ROOT, SDK_V2, SDK_V3, run_script
 from tests.support.squares import jpeg, records
 
-ROOT = Path(__file__).parents[2]
-SCRIPTS = Path(__file__).parent
+BUCKET = "sdk-clients"
+VERSION = f"s3://{BUCKET}/datasets/squares/20260102T030405Z-0a1b2c3d/"
 
 
 @pytest.fixture(scope="module")
@@ -26,48 +26,32 @@ def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocal
 
 
 @pytest.fixture(scope="module")
-def bucket_and_image(local_aws: RunningLocalAws, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """A bucket with a train and a validation channel, and a bright picture to predict."""
+def picture(local_aws: RunningLocalAws, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bright picture to predict; a bucket has channels of dark and bright ones, and a dataset version of them."""
     s3 = local_aws.client("s3")
-    s3.create_bucket(Bucket="sdk-clients")
-    s3.put_object(Bucket="sdk-clients", Key="train/train.rec", Body=records(32, seed=0, side=32))
-    s3.put_object(Bucket="sdk-clients", Key="validation/validation.rec", Body=records(16, seed=1000, side=32))
-    image = tmp_path_factory.mktemp("image") / "bright.jpg"
-    image.write_bytes(jpeg(1, seed=5000, side=32))
-    return "sdk-clients", image
-
-
-def run_client(version: str, url: str, bucket_and_image: tuple[str, Path], home: Path) -> tuple[dict[str, Any], str]:
-    """Run a version's script in its own environment; return its result and all it printed."""
-    python = ROOT / f".venv-sdk-{version}" / "bin" / "python"
-    assert python.exists(), f"{python} is missing: `make test` makes its environment"
-    result = home / "result.json"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON", "AIRFLOW"))}
-    finished = subprocess.run(
-        [python, SCRIPTS / f"sdk_{version}_chain.py", *bucket_and_image, result],
-        env=clean
-        | {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "HOME": str(home),
-        },
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    printed = finished.stdout + finished.stderr
-    assert finished.returncode == 0, printed[-6000:]
-    return json.loads(result.read_text()), printed
+    s3.create_bucket(Bucket=BUCKET)
+    document = dataset_version(
+        name="squares",
+        uri=VERSION,
+        labels=["dark", "bright"],
+        counts={"train": 32, "validation": 16, "test": 0},
+    ).model_dump_json()
+    version = VERSION.removeprefix(f"s3://{BUCKET}/")
+    s3.put_object(Bucket=BUCKET, Key=f"{version}dataset.json", Body=document.encode())
+    for prefix in ("", version):
+        for channel, content in (("train", records(32, seed=0, side=32)), ("validation", records(16, 1000, 32))):
+            s3.put_object(Bucket=BUCKET, Key=f"{prefix}{channel}/{channel}.rec", Body=content)
+    bright = tmp_path_factory.mktemp("image") / "bright.jpg"
+    bright.write_bytes(jpeg(1, seed=5000, side=32))
+    return bright
 
 
 def test_the_notebooks_on_sdk_v2_train_tune_deploy_and_predict(
-    local_aws: RunningLocalAws, bucket_and_image: tuple[str, Path], tmp_path: Path
+    local_aws: RunningLocalAws, picture: Path, tmp_path: Path
 ) -> None:
-    result, printed = run_client("v2", local_aws.url, bucket_and_image, tmp_path)
+    script, written = Path(__file__).with_name("sdk_v2_chain.py"), tmp_path / "result.json"
+    printed = run_script(SDK_V2, script, BUCKET, picture, written, url=local_aws.url, home=tmp_path)
+    result: dict[str, Any] = json.loads(written.read_text())
 
     assert {"train:accuracy", "validation:accuracy"} <= set(result["metrics"])
     # One epoch, so the average of a minute is the final value.
@@ -82,12 +66,27 @@ def test_the_notebooks_on_sdk_v2_train_tune_deploy_and_predict(
     }
 
 
-def test_sdk_v3_trains_tunes_deploys_and_predicts(
-    local_aws: RunningLocalAws, bucket_and_image: tuple[str, Path], tmp_path: Path
+def test_the_example_on_sdk_v3_trains_tunes_deploys_and_predicts(
+    local_aws: RunningLocalAws, picture: Path, tmp_path: Path
 ) -> None:
-    result, _ = run_client("v3", local_aws.url, bucket_and_image, tmp_path)
+    role = "arn:aws:iam::123456789012:role/image-classification-sagemaker"
+    small = ("--epochs", 1, "--tuning-jobs", 2)
+    example = ROOT / "examples" / "train_tune_deploy.py"
+    printed = run_script(SDK_V3, example, VERSION, picture, "--role", role, *small, url=local_aws.url, home=tmp_path)
+    result: dict[str, Any] = json.loads(printed[printed.index("\n{\n") :].partition("\n}\n")[0] + "}")
 
-    assert result["status"] == "Completed"
-    assert {"train:accuracy", "validation:accuracy"} <= set(result["metrics"])
-    assert result["best_training_job"]
-    assert sum(result["probabilities"]) == pytest.approx(1, abs=1e-4)
+    sagemaker = local_aws.client("sagemaker")
+    jobs = [
+        sagemaker.describe_training_job(TrainingJobName=result[name]) for name in ("training_job", "best_tuning_job")
+    ]
+    for job in jobs:
+        assert job["TrainingJobStatus"] == "Completed"
+        metrics = {metric["MetricName"]: metric["Value"] for metric in job["FinalMetricDataList"]}
+        assert {"train:accuracy", "validation:accuracy"} <= set(metrics)
+        assert metrics["validation:accuracy"] <= result["validation:accuracy"]
+    assert result["deployed"] in {result["training_job"], result["best_tuning_job"]}
+    assert result["artifact"].endswith(f"/{result['deployed']}/output/model.tar.gz")
+    probabilities = result["predictions"][str(picture)]
+    assert list(probabilities) == ["dark", "bright"]
+    assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+    assert result["deployed"] not in {e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from airflow.models.connection import Connection
 from airflow.providers.amazon.aws.operators.sagemaker import (
@@ -20,12 +20,11 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 from airflow.providers.amazon.aws.sensors.sagemaker import SageMakerEndpointSensor, SageMakerTuningSensor
 from airflow.providers.amazon.aws.triggers.sagemaker import SageMakerTrigger
 from botocore.exceptions import ClientError
-from sagemaker.core.resources import Endpoint, EndpointConfig, HyperParameterTuningJob, Model, ModelPackage
-from sagemaker.core.shapes import ContainerDefinition, ProductionVariant
 
 from tests.local_aws.sagemaker.conftest import BUCKET, IMAGE, Scripted, unique
 from tests.local_aws.sagemaker.tuning.test_job import between, definition, qualities, request, tuned
 from tests.support.local_aws import ROLE
+from tests.support.sdk import core_resources
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +107,7 @@ def test_the_transform_operator_makes_its_model_and_stores_the_answers(scripted:
     assert s3.head_object(Bucket=BUCKET, Key=f"{output}/one.jpg.out")["ContentLength"] > 0
 
 
-def test_the_registry_operator_makes_its_group_and_a_version(scripted: Scripted, control: Any) -> None:
+def test_the_registry_operator_makes_its_group_and_a_version(scripted: Scripted, tmp_path: Path) -> None:
     group = unique("group")
     arn = SageMakerRegisterModelVersionOperator(
         task_id="register",
@@ -117,43 +116,24 @@ def test_the_registry_operator_makes_its_group_and_a_version(scripted: Scripted,
         package_group_name=group,
     ).execute({})
     assert arn.endswith(f":model-package/{group}/1")
-    package = ModelPackage.get(model_package_name=arn, session=session(), region="us-east-1")
-    assert package.model_approval_status == "PendingManualApproval"
-    assert package.inference_specification.containers[0].image == IMAGE
+    package = core_resources("read_model_package", arn, url=scripted.running.url, home=tmp_path)
+    assert package == {"approval": "PendingManualApproval", "image": IMAGE}
 
 
-def session() -> boto3.Session:
-    return boto3.Session(region_name="us-east-1")
-
-
-def test_sagemaker_core_deploys_waits_and_deletes(scripted: Scripted) -> None:
-    name = unique("core")
-    container = ContainerDefinition(image=IMAGE, model_data_url=scripted.put_model({"answer.txt": b"good"}))
-    Model.create(
-        model_name=name, primary_container=container, execution_role_arn=ROLE, session=session(), region="us-east-1"
+def test_sagemaker_core_deploys_waits_and_deletes(scripted: Scripted, tmp_path: Path) -> None:
+    model_data = scripted.put_model({"answer.txt": b"good"})
+    endpoint = core_resources(
+        "deploy", unique("core"), IMAGE, ROLE, model_data, url=scripted.running.url, home=tmp_path
     )
-    EndpointConfig.create(
-        endpoint_config_name=name,
-        production_variants=[
-            ProductionVariant(variant_name="a", model_name=name, initial_instance_count=1, instance_type="ml.m5.large")
-        ],
-        session=session(),
-        region="us-east-1",
-    )
-    endpoint = Endpoint.create(endpoint_name=name, endpoint_config_name=name, session=session(), region="us-east-1")
-    endpoint.wait_for_status("InService", poll=1, timeout=60)
-    assert endpoint.production_variants[0].variant_name == "a"
-    endpoint.delete()
-    endpoint.wait_for_delete(poll=1, timeout=60)
+    assert endpoint["variant"] == "a"
 
 
-def test_sagemaker_core_reads_a_tuning_job(control: Any) -> None:
+def test_sagemaker_core_reads_a_tuning_job(scripted: Scripted, control: Any, tmp_path: Path) -> None:
     name = tuned(control, request(between("0.1", "0.9"), jobs=2))["HyperParameterTuningJobName"]
-    job = HyperParameterTuningJob.get(hyper_parameter_tuning_job_name=name, session=session(), region="us-east-1")
-    job.wait(poll=1, timeout=60)
-    assert job.hyper_parameter_tuning_job_status == "Completed"
-    assert job.best_training_job.training_job_name.startswith(name)
-    assert len(list(job.get_all_training_jobs())) == 2
+    job = core_resources("read_tuning_job", name, url=scripted.running.url, home=tmp_path)
+    assert job["status"] == "Completed"
+    assert job["best"].startswith(name)
+    assert job["training_jobs"] == 2
 
 
 def test_the_waiters_of_boto3_see_the_end_of_everything(scripted: Scripted, control: Any) -> None:

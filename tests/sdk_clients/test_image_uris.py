@@ -1,0 +1,23 @@
+"""The table of image URIs beside the SDK that it was made from, in the SDK's environment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from include.sagemaker.image_uris import ALGORITHM, TABLE, algorithm_image, registry_accounts
+from tests.support.sdk import ROOT, SDK_V3, run_script
+
+
+def test_every_region_has_the_image_that_the_sdk_names(tmp_path: Path) -> None:
+    result = tmp_path / "uris.json"
+    run_script(SDK_V3, Path(__file__).with_name("image_uris_of_sdk.py"), ALGORITHM, result, home=tmp_path)
+
+    assert {region: algorithm_image(region) for region in registry_accounts()} == json.loads(result.read_text())
+
+
+def test_make_image_uris_would_write_the_table_that_is_there(tmp_path: Path) -> None:
+    made = tmp_path / "made.json"
+    run_script(SDK_V3, ROOT / "tools" / "image_uris.py", made, home=tmp_path)
+
+    assert made.read_text() == TABLE.read_text()
