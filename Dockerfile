@@ -8,8 +8,8 @@ WORKDIR /project
 
 
 FROM base AS airflow
-COPY requirements.txt ./
-RUN python3 -m venv .venv && .venv/bin/pip install -q --no-deps -r requirements.txt
+COPY requirements-compose.txt ./
+RUN python3 -m venv .venv && .venv/bin/pip install -q --no-deps -r requirements-compose.txt
 ENV PATH=/project/.venv/bin:$PATH \
     PYTHONPATH=/project:/project/plugins \
     AIRFLOW_HOME=/home/airflow \

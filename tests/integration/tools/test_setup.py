@@ -16,7 +16,7 @@ UNREACHABLE = "http://127.0.0.1:9/simple"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for part in ("Makefile", "tools", "requirements.txt", "requirements-dev.txt"):
+    for part in ("Makefile", "tools", "requirements.txt", "requirements-local.txt"):
         source = ROOT / part
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / part)
     for part in ("local_aws", "containers/image_classification"):
@@ -67,8 +67,16 @@ def test_an_old_python_is_named_in_one_line(checkout: Path) -> None:
     assert "3.9" in complaint
 
 
+def test_without_constraints_the_test_under_mwaas_says_where_they_are(checkout: Path) -> None:
+    ended = make(checkout, "test-mwaa", f"PYTHON={sys.executable}")
+
+    assert ended.returncode != 0
+    (complaint,) = complaints(ended)
+    assert "make test-mwaa CONSTRAINTS=FILE" in complaint
+
+
 def test_the_menu_names_every_command_of_the_readme(checkout: Path) -> None:
     ended = make(checkout)
 
-    for target in ("setup", "demo", "local", "down", "test", "lint", "lock", "up", "test-compose"):
+    for target in ("setup", "demo", "local", "down", "test", "lint", "lock", "up", "test-compose", "sagemaker"):
         assert f"make {target} " in ended.stdout
