@@ -261,6 +261,8 @@ def _announce(path: str) -> None:
 
 
 def _read_file(path: str, limit: int | None) -> bytes:
+    if "\0" in path:
+        raise ImageError("missing", "embedded null byte")  # each Python words it in another way
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a named pipe would wait for ever
     try:
         status = os.fstat(descriptor)
