@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from include.pages.charts import Point, curves, scatter
 from include.pages.elements import Markup, joined, note, page, section, shown, table
+from include.run_conf.hyperparameters import DERIVED
 from include.sagemaker.epochs import EpochMetrics, first_epoch_accuracy
 from include.sagemaker.job_results import OBJECTIVE, JobResult, Part
 from include.training.run_jobs import RunJob, rank, unusable, with_epochs
@@ -29,8 +30,6 @@ DOCUMENT = "leaderboard.json"
 PAGE = "leaderboard.html"
 MOST_LINES = 12
 """Curves that a page shows; more of them hide each other."""
-NOT_TUNED = frozenset({"num_classes", "num_training_samples", "multi_label"})
-"""Hyperparameters that follow from the dataset version."""
 
 
 class LeaderboardJob(BaseModel):
@@ -315,7 +314,7 @@ def _scatters(leaderboard: Leaderboard) -> Markup:
     from_scratch = [job for job in leaderboard.jobs if job.part in ("base", "tuning", "tuned")]
     plots = []
     for name in leaderboard.varied():
-        if name in NOT_TUNED:
+        if name in DERIVED:
             continue
         points = [
             Point(job.hyperparameters[name], job.objective, job.job, marked=job.job == leaderboard.best)

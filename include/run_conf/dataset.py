@@ -8,8 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field
 
 from include.recordio.options import ImageOptions
-from include.run_conf.hyperparameters import COMMA_SEPARATED
-from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Section
+from include.run_conf.section import COMMA_SEPARATED, NAME_PARTS, NAME_PATTERN, Section
 
 BUCKET = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 

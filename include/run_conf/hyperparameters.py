@@ -1,8 +1,8 @@
 """The hyperparameters of SageMaker's image classification, a row for each: whoever adds one adds a row.
 
 From the rows follow the fields of the run conf and of the trigger form, what is accepted, the reference page, the
-names in use elsewhere, which optimizer ignores what, and the ranges of a tuning job. `num_classes`,
-`num_training_samples` and `multi_label` are missing on purpose: they follow from the dataset version.
+names in use elsewhere, which optimizer ignores what, and the ranges of a tuning job. Those that follow from the
+dataset version (`DERIVED`) have no row.
 
 Source: the SageMaker developer guide, "Image Classification Hyperparameters", "Tune an Image Classification Model" and
 "Incremental Training".
@@ -13,13 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
+
+from include.run_conf.section import COMMA_SEPARATED
 
 SMALL_IMAGE_LAYERS = (20, 32, 44, 56, 110)
 IMAGENET_LAYERS = (18, 34, 50, 101, 152, 200)
 SMALL_IMAGE_SIDE = 28
+DERIVED = ("num_classes", "num_training_samples", "multi_label")
+"""What follows from the dataset version and is never asked."""
 OPTIMIZERS = ("sgd", "adam", "rmsprop", "nag")
-COMMA_SEPARATED: dict[str, JsonValue] = {"comma_separated": True}
 
 Value = str | int | float
 Choices = list[Value]

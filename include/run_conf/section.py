@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from include.problems import Problem
 
 NAME_PATTERN = r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$"
+COMMA_SEPARATED: dict[str, JsonValue] = {"comma_separated": True}
 NAME_PARTS: dict[str, JsonValue] = {"made_of": "of letters, digits and hyphens between them"}
 
 

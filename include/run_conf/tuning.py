@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from include.run_conf.hyperparameters import COMMA_SEPARATED, Choices, Range
-from include.run_conf.section import Section
+from include.run_conf.hyperparameters import Choices, Range
+from include.run_conf.section import COMMA_SEPARATED, Section
 
 LATEST = "latest"
 TuningJobName = Annotated[

@@ -10,6 +10,7 @@ import pytest
 from include.run_conf import Hyperparameters, IncrementalHyperparameters, sections
 from include.run_conf.hyperparameters import (
     BY_NAME,
+    DERIVED,
     OPTIMIZERS,
     TABLE,
     TUNABLE,
@@ -22,7 +23,6 @@ from include.run_conf.hyperparameters import (
 from local_aws.sagemaker.tuning import rules
 
 CONTAINER = Path(__file__).parents[3] / "containers/image_classification/hyperparameter_table.py"
-FOLLOW_FROM_THE_DATASET = {"num_classes", "num_training_samples", "multi_label"}
 BY_THE_CONTAINER_ONLY = {"resize"}
 
 
@@ -151,7 +151,7 @@ def read_by_the_container(values: Values) -> str:
 
 
 def test_the_rebuilt_algorithm_has_the_same_hyperparameters() -> None:
-    assert {*rows_of_the_container()} == {*BY_NAME} | FOLLOW_FROM_THE_DATASET | BY_THE_CONTAINER_ONLY
+    assert {*rows_of_the_container()} == {*BY_NAME} | {*DERIVED} | BY_THE_CONTAINER_ONLY
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
