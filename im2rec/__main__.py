@@ -31,7 +31,7 @@ list is written; 2 wrong use; 3 all is written but what --skip-bad left out; 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit status, which `--help` explains."""
-    parsed = _parse(arguments)
+    parsed = parse_arguments(arguments)
     if not Path(parsed.root).is_dir():
         _say(f"{parsed.root}: the root is no folder")
         return FAILED
@@ -83,7 +83,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
     pass
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse and check a command line; ends the process with status 2 if it is wrong."""
     parser = _parser()
     parsed = parser.parse_args(arguments)

@@ -66,7 +66,7 @@ def _pack(path: Path, survey: ListSurvey, parsed: argparse.Namespace, progress: 
     packer = ListPacker(
         listed_images(path, same_width=parsed.pack_label),
         Path(parsed.root),
-        _options(parsed),
+        image_options(parsed),
         pack_label=parsed.pack_label,
         report=report,
         write=parsed.skip_bad or not survey.bad,
@@ -89,7 +89,8 @@ def _pack(path: Path, survey: ListSurvey, parsed: argparse.Namespace, progress: 
     return WRITTEN_IN_PART if bad else WRITTEN
 
 
-def _options(parsed: argparse.Namespace) -> ImageOptions:
+def image_options(parsed: argparse.Namespace) -> ImageOptions:
+    """The packing options of a command line."""
     return ImageOptions(
         resize=parsed.resize,
         center_crop=parsed.center_crop,

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import io
 
-from im2rec.packing import Progress
+from im2rec.__main__ import parse_arguments
+from im2rec.packing import Progress, image_options
+from include.recordio.options import ImageOptions
+from include.run_conf import PackingConf
 
 
 class Terminal(io.StringIO):
@@ -47,3 +50,14 @@ def test_on_a_terminal_one_line_changes_and_can_be_taken_away() -> None:
 
 def test_without_a_stream_it_only_counts() -> None:
     assert run(None).images == 20
+
+
+def test_the_command_line_and_the_run_conf_pack_alike_unless_asked() -> None:
+    assert image_options(parse_arguments(["PREFIX", "ROOT"])) == ImageOptions() == PackingConf().options
+
+
+def test_every_packing_option_of_the_command_line_arrives() -> None:
+    asked = ["--resize", "64", "--center-crop", "--quality", "7", "--color", "0", "--encoding", ".png"]
+    assert image_options(parse_arguments(["PREFIX", "ROOT", *asked, "--pass-through"])) == ImageOptions(
+        resize=64, center_crop=True, quality=7, color=0, encoding=".png", pass_through=True
+    )
