@@ -77,7 +77,7 @@ class AirflowClient:
     def wait_for_dag(self, dag_id: str, seconds: float) -> None:
         """Wait until the DAG processor has read a DAG.
 
-        Raises AirflowError with the import errors where it does not appear.
+        Raises AirflowError with the import errors if it does not appear.
         """
         deadline = time.monotonic() + seconds
         while self._answer("GET", f"/api/v2/dags/{dag_id}").status_code == 404:

@@ -120,5 +120,5 @@ def reason(log: Sequence[str]) -> list[str]:
     failed = [place for place, line in enumerate(lines) if line.startswith(FAILED)]
     if not failed:
         return lines[-LOG_LINES:]
-    told = lines[failed[-1] :]
-    return told[1 : LOG_LINES + 1] if told[0] == WITH_TRACEBACK else told[:LOG_LINES]
+    shown = lines[failed[-1] :]
+    return shown[1 : LOG_LINES + 1] if shown[0] == WITH_TRACEBACK else shown[:LOG_LINES]

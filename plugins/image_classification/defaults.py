@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 JOBS_POOL = os.environ.get("IMAGE_CLASSIFICATION_POOL") or "default_pool"
-"""Pool of the tasks that start jobs: as many jobs run at once as it has slots, where it includes deferred tasks."""
+"""Pool of the tasks that start jobs: as many jobs run at once as it has slots, if it includes deferred tasks."""
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "machine-learning",

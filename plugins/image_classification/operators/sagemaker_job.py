@@ -291,12 +291,12 @@ class TuningJobOperator(SageMakerJobOperator):
         from include.training.run_jobs import listed_jobs
 
         jobs = [JobResult.of_listed_job(job, {}) for job in listed_jobs(running.client("sagemaker"), name)]
-        told = [f"{job.name} {job.status}: {job.failure_reason or 'no reason given'}" for job in jobs]
+        details = [f"{job.name} {job.status}: {job.failure_reason or 'no reason given'}" for job in jobs]
         failed = next((job.name for job in jobs if job.status == "Failed"), None)
         if failed:
-            told += [f"The log of {failed}:", *last_log_lines(running.client("logs"), TRAINING, failed)]
+            details += [f"The log of {failed}:", *last_log_lines(running.client("logs"), TRAINING, failed)]
         causes = [job.failure_reason or "" for job in jobs]
-        return job_failure(self.kind, name, description, told, causes=causes)
+        return job_failure(self.kind, name, description, details, causes=causes)
 
 
 class TransformJobOperator(SageMakerJobOperator):

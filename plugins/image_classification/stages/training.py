@@ -152,8 +152,8 @@ def tuned_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -
     if not tuning_job.best_job:
         raise NoUsableJobError(f"No job of {tuning_job.name} reached an objective: there is nothing to train with.")
     found = tuning_job.hyperparameters
-    told = ", ".join(f"{name} {value}" for name, value in sorted(found.items()))
-    log.info("A full job with the hyperparameters of %s: %s.", tuning_job.best_job, told)
+    shown = ", ".join(f"{name} {value}" for name, value in sorted(found.items()))
+    log.info("A full job with the hyperparameters of %s: %s.", tuning_job.best_job, shown)
     return training_request(name, conf=conf, settings=running.settings, dataset=dataset, run=running.run, tuned=found)
 
 
@@ -222,7 +222,7 @@ def compare_jobs(
     trials: list[dict[str, Any]] | None,
     best: dict[str, Any] | None,
 ) -> str:
-    """Write the leaderboard of all jobs of the run beside its report; also where some of them failed."""
+    """Write the leaderboard of all jobs of the run beside its report, even if some of them failed."""
     from include.evaluation.leaderboard import final_job, read_leaderboard, write_leaderboard
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
