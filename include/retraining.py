@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from include.datasets.errors import DatasetError
 from include.datasets.planning.plan import NewImages, find_new_images
-from include.datasets.sources.inventory_report import newest_report
+from include.datasets.sources.inventory import newest_report
 from include.datasets.sources.label_table import are_numbers
 from include.datasets.unpacking.addresses import DEFAULT_POLICY, SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
