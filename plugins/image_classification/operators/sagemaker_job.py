@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralError, TaskDeferralTimeout
 
@@ -50,8 +50,6 @@ class SageMakerJobOperator(WaitingOperator):
 
     :param request: builds the body of the create call; raising AirflowSkipException skips the task
     """
-
-    longest_name: ClassVar[int] = 63
 
     def __init__(self, *, request: Request, pool: str = JOBS_POOL, **kwargs: Any) -> None:
         super().__init__(pool=pool, **kwargs)
@@ -222,7 +220,7 @@ class SageMakerJobOperator(WaitingOperator):
             task_id=ti.task_id,
             map_index=ti.map_index if ti.map_index is not None else -1,
             attempt=attempt,
-            longest=self.longest_name,
+            longest=self.kind.longest_name,
         )
 
     def _stop_what_lives(self, running: RunningTask) -> None:
@@ -271,7 +269,6 @@ class TuningJobOperator(SageMakerJobOperator):
 
     kind = TUNING
     operator_extra_links = (*SageMakerJobOperator.operator_extra_links, MODEL_LINK)
-    longest_name = 32
 
     def result(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
         """The JobResult of the description, its best job chosen by the weights that each job kept."""
