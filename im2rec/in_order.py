@@ -75,7 +75,7 @@ class InOrder(Generic[Task, Result]):
             raise self._error
 
     def _are_working(self, workers: Sequence[threading.Thread], seconds: float) -> bool:
-        """Wait so long at most for one of the workers to end; tell whether there are others.
+        """Wait so long at most for one of the workers to end; whether there are others.
 
         Not by `join`: in Python 3.11 an interrupt of it takes the thread for ended, and a process that ends while a
         thread is inside OpenCV aborts.
@@ -114,7 +114,7 @@ class InOrder(Generic[Task, Result]):
             return None if self._is_stopped else next(self._tasks, None)
 
     def _put(self, number: int, result: Result) -> bool:
-        """Keep a result; tell whether the caller is the one to hand over."""
+        """Keep a result; whether the caller is the one to hand over."""
         with self._changed:
             self._done[number] = result
             self._held += result.size

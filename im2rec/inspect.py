@@ -1,4 +1,4 @@
-"""Tell what RecordIO files hold and whether they are sound: `python -m im2rec.inspect FILE.rec ...`."""
+"""Show what RecordIO files hold and whether they are sound: `python -m im2rec.inspect FILE.rec ...`."""
 
 from __future__ import annotations
 

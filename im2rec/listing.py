@@ -125,7 +125,7 @@ def write_lists(prefix: Path, lists: Sequence[tuple[str, Sequence[FoundImage]]])
 
 
 def _tell(contents: FolderContents, listed: dict[Path, int], parsed: argparse.Namespace, say: Say) -> None:
-    """Tell of lists without images and of images without a list, which im2rec.py makes without a word."""
+    """Report lists without images and images without a list, which im2rec.py makes without a word."""
     for path, images in listed.items():
         if not images:
             say(f"{path}: no image is left for this list")
@@ -157,7 +157,7 @@ def _parts(chunk: Sequence[FoundImage], length: int, shares: ListShares) -> Iter
 
 
 def _files(root: Path, *, recursive: bool, problem: Callable[[str], None]) -> Iterator[tuple[str, str]]:
-    """Iterate folder and name of every file, folders and files by name."""
+    """Folder and name of every file, folders and files by name."""
     if not recursive:
         yield from ((str(root), name) for name in sorted(os.listdir(root)) if not (root / name).is_dir())  # noqa: PTH208
         return

@@ -102,7 +102,7 @@ def image_options(parsed: argparse.Namespace) -> ImageOptions:
 
 
 def _tell(path: Path, survey: ListSurvey, parsed: argparse.Namespace, say: Say) -> None:
-    """Tell of bad lines, and of what im2rec.py drops or hides without a word."""
+    """Report bad lines, and what im2rec.py drops or hides without a word."""
     for line in survey.bad:
         say(f"{path}:{line.line}: {line.reason}")
     if survey.most_labels > 1 and not parsed.pack_label:
@@ -201,7 +201,7 @@ class ListPacker:
         return PackingCounts(writer.count, self._remarked, self._bad, writer.offset)
 
     def _announced(self) -> Iterator[ListedImage]:
-        """Iterate the images, each when the disk has been told of the next ones."""
+        """The images, each once the disk has begun to read the next ones."""
         ahead: deque[ListedImage] = deque()
         for image in self._images:
             _announce(os.path.join(self._root, image.path))  # noqa: PTH118
@@ -248,7 +248,7 @@ class ListPacker:
 
 
 def _announce(path: str) -> None:
-    """Let a disk that is slower than the processors begin to read a file; whoever reads it tells what is wrong."""
+    """Let a disk that is slower than the processors begin to read a file; whoever reads it reports what is wrong."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError):
@@ -315,7 +315,7 @@ class Progress:
         self.read_bytes += read_bytes
 
     def tick(self) -> None:
-        """Tell, when it is time to."""
+        """Show the progress if it is time to."""
         now = self._clock()
         if self._stream is None or now - self._told < (0.5 if self._is_live else 10):
             return

@@ -25,7 +25,7 @@ class HeaderError(ValueError):
 
 
 def png_chunks(source: bytes) -> Iterator[Part]:
-    """Iterate the chunks of a PNG up to its end. Raises HeaderError for one that reaches beyond the file."""
+    """The chunks of a PNG up to its end. Raises HeaderError for one that reaches beyond the file."""
     place, end = 8, len(source)
     for _ in range(MOST_PARTS):
         if place == end:
@@ -43,7 +43,7 @@ def png_chunks(source: bytes) -> Iterator[Part]:
 
 
 def riff_chunks(source: bytes) -> Iterator[Part]:
-    """Iterate the chunks of a WebP. Raises HeaderError for one that reaches beyond the file."""
+    """The chunks of a WebP. Raises HeaderError for one that reaches beyond the file."""
     (size,) = struct.unpack_from("<I", source, 4)
     if size + 8 > len(source):
         raise _beyond("chunk", b"RIFF", 0, size, len(source))
@@ -51,7 +51,7 @@ def riff_chunks(source: bytes) -> Iterator[Part]:
 
 
 def riff_parts(source: bytes, place: int, end: int) -> Iterator[Part]:
-    """Iterate the chunks between two bytes of a WebP."""
+    """The chunks between two bytes of a WebP."""
     for _ in range(MOST_PARTS):
         if place + 8 > end:
             return
@@ -64,7 +64,7 @@ def riff_parts(source: bytes, place: int, end: int) -> Iterator[Part]:
 
 
 def boxes(source: bytes, place: int, end: int) -> Iterator[Part]:
-    """Iterate the boxes between two bytes of an AVIF or JPEG 2000. Raises HeaderError for one that reaches beyond."""
+    """The boxes between two bytes of an AVIF or JPEG 2000. Raises HeaderError for one that reaches beyond."""
     for _ in range(MOST_PARTS):
         if place + 8 > end:
             return

@@ -177,7 +177,7 @@ class DamagedRecordError(RecordError):
 
 
 def read_records(source: BinarySource | bytes) -> Iterator[Record]:
-    """Iterate the records of a stream in order, one in memory at a time. Raises DamagedRecordError."""
+    """The records of a stream in order, one in memory at a time. Raises DamagedRecordError."""
     stream = _CountingStream(io.BytesIO(source) if isinstance(source, bytes) else source)
     while True:
         start = stream.offset

@@ -177,7 +177,7 @@ def readable_size(source: bytes) -> tuple[int, int]:
 
 
 def is_truncated_jpeg(source: bytes) -> bool:
-    """Tell whether a JPEG stops before its end: im2rec packs such an image with its missing part in gray."""
+    """Whether a JPEG stops before its end: im2rec packs such an image with its missing part in gray."""
     if not source.startswith(JPEG_START) or source.endswith(JPEG_END):
         return False
     return source.find(JPEG_END, max(source.rfind(_JPEG_SCAN), 0)) < 0
@@ -248,7 +248,7 @@ def _reason(error: Exception) -> str:
 
 
 def remarks(name: str, source: bytes, header: ImageHeader, packed: PackedImage, options: ImageOptions) -> str | None:
-    """Say what was done to an odd image, or that its name is wrong; None for an ordinary one."""
+    """What was done to an odd image, or that its name is wrong; None for an ordinary one."""
     found: list[str] = []
     ending = name.rpartition(".")[2]
     if _FORMATS.get(ending.lower(), header.format) != header.format:

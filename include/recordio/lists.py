@@ -39,7 +39,7 @@ class BadLine:
 
 
 def read_list(path: Path, *, same_width: bool = False) -> Iterator[ListedImage | BadLine]:
-    """Iterate the lines of a list in order, blank ones left out.
+    """The lines of a list in order, blank ones left out.
 
     With `same_width` a line with more or fewer labels than the first one is bad: MXNet reads one width from a file.
     """
@@ -83,7 +83,7 @@ def survey_list(path: Path, *, same_width: bool) -> ListSurvey:
 
 
 def listed_images(path: Path, *, same_width: bool) -> Iterator[ListedImage]:
-    """Iterate the images of a list, its bad lines left out. Raises OSError."""
+    """The images of a list, its bad lines left out. Raises OSError."""
     return (listed for listed in read_list(path, same_width=same_width) if isinstance(listed, ListedImage))
 
 
@@ -119,7 +119,7 @@ class SeenIds:
         self._others: set[int] = set()
 
     def add(self, number: int) -> bool:
-        """Remember an id; tell whether it is new."""
+        """Remember an id; whether it is new."""
         if number >= _IDS_IN_BITS:
             is_new = number not in self._others
             self._others.add(number)
