@@ -151,7 +151,7 @@ def scaling(run: Run) -> Iterator[Row]:
 
 
 def _cost(run: Run, corpus: Corpus, turns: int) -> tuple[float, float]:
-    """Return the seconds an image, the median of several builds after one to warm up, and the planner's megabytes."""
+    """The seconds of one image, the median of several builds after one to warm up, and the planner's megabytes."""
     with run.s3(corpus) as server:
         builds = [
             Build(endpoint=server.fast, source=f"s3://{corpus.name}/", run_id=f"cost {turn}", resize=32)

@@ -31,7 +31,7 @@ def describe() -> str:
 
 
 def im2rec_libraries() -> dict[str, str]:
-    """Return the versions in im2rec's environment. Raises BenchmarkError where they are not its best ones."""
+    """The versions in im2rec's environment. Raises BenchmarkError if they are not its best ones."""
     words = "import cv2, numpy, mxnet; print(cv2.__version__, numpy.__version__, mxnet.__version__)"
     ended = subprocess.run([MXNET, "-c", words], capture_output=True, text=True, check=False)
     found = dict(zip(BEST_FOR_IM2REC, ended.stdout.split(), strict=False))
@@ -43,7 +43,7 @@ def im2rec_libraries() -> dict[str, str]:
 
 
 def im2rec() -> list[str | Path]:
-    """Return the command of MXNet's im2rec.py."""
+    """The command of MXNet's im2rec.py."""
     tools = next(MXNET.parents[1].glob("lib/python*/site-packages/mxnet/tools/im2rec.py"))
     return [MXNET, tools]
 

@@ -46,7 +46,7 @@ class Corpus:
         return [key_of(number) for number in range(self.count)]
 
     def make(self) -> Path:
-        """Make the corpus where it is not there yet; returns its folder."""
+        """Make the corpus if it is not there yet; returns its folder."""
         done = CACHE / f"{self.folder.name}.made"
         if not done.exists():
             print(f"Making {self.count} images, {self.name} ...", file=sys.stderr, flush=True)

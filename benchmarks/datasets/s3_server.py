@@ -105,7 +105,7 @@ class S3Server:
         self.slow = f"http://127.0.0.1:{slow_port}"
 
     def mark(self) -> int:
-        """Return the present end of the log, to count from."""
+        """The present end of the log, to count from."""
         return self._log.stat().st_size
 
     def traffic(self, mark: int) -> Traffic:

@@ -56,7 +56,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 
 def write_figures(text: str) -> None:
-    """Put text between the marks, in place of what stood there. Raises BenchmarkError where a mark is missing."""
+    """Put text between the marks, in place of what stood there. Raises BenchmarkError if a mark is missing."""
     before, begin, rest = PAGE.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

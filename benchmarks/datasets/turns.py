@@ -66,7 +66,7 @@ def run_process(command: Sequence[str | Path], *, cwd: Path = ROOT, variables: M
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment, but with bytecode kept: no side is to compile its modules in every turn."""
+    """This process's environment, but with bytecode kept: no side is to compile its modules in every turn."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 

@@ -212,7 +212,7 @@ def plan_parts(ranges: Iterable[ByteRange], limits: PartLimits) -> list[Part]:
 
     A part of one range is copied on the server; one of several ranges has to be read and joined, which is kept to
     `limits.smallest` bytes at each seam. Every part but the last has at least so many, none over `limits.largest`.
-    Their number is what it is: `compose` joins parts where it is over `limits.count`.
+    Their number is what it is: `compose` joins parts if it is over `limits.count`.
     """
     parts: list[Part] = []
     seam: list[ByteRange] = []
@@ -278,11 +278,11 @@ def _read_together(s3: S3Client, bucket: str, pieces: Sequence[ByteRange]) -> by
 
 
 class ContentType(TypedDict, total=False):
-    """The argument of a call that gives an object its content type; S3 has one of its own where none is given."""
+    """The argument of a call that gives an object its content type; S3 has one of its own if none is given."""
 
     ContentType: str
 
 
 def content_type_of(name: str) -> ContentType:
-    """The content type as a call's argument, none where it is empty."""
+    """The content type as a call's argument, none if it is empty."""
     return {"ContentType": name} if name else {}

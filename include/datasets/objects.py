@@ -74,7 +74,7 @@ class ObjectWriter:
         return self.written + self.kept - self._withdrawn
 
     def has_seen(self, key: str) -> bool:
-        """Tell whether the key was put before."""
+        """Whether the key was put before."""
         return _key_hash(key) in self._seen
 
     def put(self, key: str, data: bytes, *, content_type: str = "") -> None:
@@ -153,7 +153,7 @@ class StoredObjects:
         self._etags: dict[int, str] = {}
 
     def list_all(self) -> Self:
-        """Read the listing. Raises DatasetError where there is no such bucket, or it may not be listed."""
+        """Read the listing. Raises DatasetError if there is no such bucket, or it may not be listed."""
         try:
             self._etags = {_key_hash(key): etag for key, etag in self.entries()}
         except ClientError as error:
@@ -173,11 +173,11 @@ class StoredObjects:
                 yield listed["Key"], listed["ETag"].strip('"')
 
     def etag(self, key: str) -> str | None:
-        """The object's ETag as it was listed, None where there was none."""
+        """The object's ETag as it was listed, None if there was none."""
         return self._etags.get(_key_hash(key))
 
     def holds(self, key: str, md5: str) -> bool:
-        """Tell whether the listed object has this content: by its ETag, or by the MD5 it was written with."""
+        """Whether the listed object has this content: by its ETag, or by the MD5 it was written with."""
         etag = self.etag(key)
         if etag is None or etag == md5:
             return etag == md5
@@ -259,7 +259,7 @@ def open_store(s3: S3Client, bucket: str) -> S3Store:
 
 
 def is_plain_key(key: str) -> bool:
-    """Tell whether obstore takes a key as it is: no control characters, no empty, `.` or `..` segments."""
+    """Whether obstore takes a key as it is: no control characters, no empty, `.` or `..` segments."""
     if any(unicodedata.category(character) == "Cc" for character in key):
         return False
     return all(segment not in ("", ".", "..") for segment in key.split("/"))

@@ -1,6 +1,6 @@
 """Upload a local folder to S3: `python -m include.datasets.upload FOLDER s3://bucket/prefix/`.
 
-Only what is missing or differs is sent, so the same command goes on where an earlier one was stopped.
+Only what is missing or differs is sent, so the same command continues where an earlier one was stopped.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None, stream: TextIO | None = None) -
 
 
 def open_bucket(bucket: str, endpoint_url: str | None = None) -> S3Client:
-    """Make a client for the bucket's own region. Raises DatasetError where the bucket cannot be used."""
+    """Make a client for the bucket's own region. Raises DatasetError if the bucket cannot be used."""
     config = Config(max_pool_connections=32, retries={"mode": "standard", "total_max_attempts": 8})
     try:
         s3 = boto3.client("s3", endpoint_url=endpoint_url, config=config)
@@ -264,13 +264,13 @@ class LocalFolder:
 
 
 def md5_of(path: Path) -> str:
-    """Return a file's MD5 in hexadecimal digits, read in pieces."""
+    """A file's MD5 in hexadecimal digits, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def etag_in_parts(path: Path, part: int) -> str:
-    """Return the ETag S3 gives a file uploaded in parts of so many bytes: the MD5 of their MD5s, and their number."""
+    """The ETag that S3 gives a file uploaded in parts of so many bytes: the MD5 of their MD5s, and their number."""
     digests: list[bytes] = []
     with path.open("rb") as file:
         while True:

@@ -99,7 +99,7 @@ def _grid_line(share: float, y: float, width: int, tallest: int) -> Markup:
 
 
 def histogram(title: str, values: npt.NDArray[Any], unit: Callable[[float], str]) -> Markup:
-    """How often values lie where, with their median; one line where they all are the same. `unit` writes a value."""
+    """How often values lie where, with their median; one line if they all are the same. `unit` writes a value."""
     if not len(values):
         return Markup()
     low, high = float(values.min()), float(values.max())

@@ -42,7 +42,7 @@ def page(*, title: str, lead: str, figures: Iterable[tuple[str, str]], sections:
 
 
 def section(title: str, *bodies: Markup) -> Markup:
-    """A titled part of a page; nothing where it has no body."""
+    """A titled part of a page; nothing if it has no body."""
     body = joined(bodies)
     return Markup(f"<section><h2>{shown(title)}</h2>{body}</section>") if body else Markup()
 

@@ -66,7 +66,7 @@ BYTES_OF_LABEL = 4
 
 @dataclass(frozen=True, slots=True)
 class PackedRow:
-    """A row of the manifest as it has become, and its image; None where that could not be packed."""
+    """A row of the manifest as it has become, and its image; None if that could not be packed."""
 
     row: ManifestRow
     image: bytes | None
@@ -116,7 +116,7 @@ class _Flight:
         self._source_bytes = self._packed_bytes = 1
 
     def has_room(self, size: int) -> bool:
-        """Tell whether an image of so many bytes may start."""
+        """Whether an image of so many bytes may start."""
         if not self.images:
             return True
         return len(self.images) < IMAGES_IN_FLIGHT and self._held + self._share(size) <= BYTES_IN_FLIGHT
@@ -158,10 +158,10 @@ class ObjectFetcher:
         self._stores: dict[str, S3Store] = {}
 
     def fetch(self, image: ManifestRow) -> Bytes | bytes:
-        """Return the object's bytes, as a buffer outside Python's memory where possible, if it has the listed ETag.
+        """The object's bytes, as a buffer outside Python's memory where possible, if it has the listed ETag.
 
-        Raises ImageError with the status `missing` or `changed`, DatasetError where access is denied, and OSError
-        where the server goes on failing or the body keeps arriving shorter than listed.
+        Raises ImageError with the status `missing` or `changed`, DatasetError if access is denied, and OSError
+        if the server keeps failing or the body keeps arriving shorter than listed.
         """
         get: Callable[[ManifestRow], Bytes | bytes] = self._get if is_plain_key(image.key) else self._get_odd
         for _ in range(BODY_TRIES):

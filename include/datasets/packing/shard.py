@@ -84,9 +84,9 @@ def pack_shard(s3: S3Client, plan: VersionPlan, shard: ShardTask, *, report: Rep
     """Pack a planned shard, or return the result of the same shard packed before.
 
     Images are read and packed by several threads and written in the plan's order; memory holds a bounded number of
-    bytes, disk none. Bad images become rows with their status and reason. `report` hears of the progress about every
-    ten seconds and at the end. Raises DatasetError where the plan is gone or the source may not be read, OSError where
-    the source goes on failing.
+    bytes, disk none. Bad images become rows with their status and reason. `report` is called about every
+    ten seconds and at the end. Raises DatasetError if the plan is gone or the source may not be read, OSError if
+    the source keeps failing.
     """
     finished = _finished_result(s3, plan, shard)
     if finished is not None:

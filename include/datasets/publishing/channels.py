@@ -89,7 +89,7 @@ def write_channel(
 def cut_out(
     offsets: npt.NDArray[np.int64], size: int, stays: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], list[tuple[int, int]]]:
-    """Return where the staying records begin once the others are cut out, and the stretches of bytes that stay.
+    """Where the staying records begin once the others are cut out, and the stretches of bytes that stay.
 
     `offsets` are those of all records in ascending order, `size` is that of the file they fill.
     """

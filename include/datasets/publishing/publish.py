@@ -48,7 +48,7 @@ ABANDONED_AFTER = timedelta(days=7)
 def publish_version(s3: S3Client, plan: VersionPlan, results: Sequence[ShardResult]) -> DatasetVersion:
     """Compose the packed shards into a version; publishing twice returns the same one.
 
-    The parent's records come first, copied on the server, then the new shards in their order. Raises DatasetError where
+    The parent's records come first, copied on the server, then the new shards in their order. Raises DatasetError if
     a shard is missing, or more than `max_bad_fraction` of the version's images are bad: nothing is published then.
     """
     layout = plan.layout
@@ -73,7 +73,7 @@ def publish_version(s3: S3Client, plan: VersionPlan, results: Sequence[ShardResu
 def remove_working_files(s3: S3Client, layout: VersionLayout) -> int:
     """Remove a version's plan and shards and abort its uploads; returns the number of objects removed.
 
-    Uploads of other versions of the dataset are aborted where both the run and the upload began more than
+    Uploads of other versions of the dataset are aborted if both the run and the upload began more than
     `ABANDONED_AFTER` ago.
     """
     _abort_uploads(s3, layout, before=datetime.now(UTC) - ABANDONED_AFTER)

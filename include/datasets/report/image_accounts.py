@@ -39,7 +39,7 @@ def statuses(version: DatasetVersion, manifest: pa.Table) -> Markup:
 
 
 def not_asked(version: DatasetVersion) -> list[Markup]:
-    """The labels of the source that the version does not have; nothing where it has all of them."""
+    """The labels of the source that the version does not have; nothing if it has all of them."""
     counts = version.not_asked
     if not counts:
         return []
@@ -55,7 +55,7 @@ def not_asked(version: DatasetVersion) -> list[Markup]:
 
 
 def bad_images(version: DatasetVersion, manifest: pa.Table) -> list[Markup]:
-    """The first bad images of each status but conflicts; nothing where there are none."""
+    """The first bad images of each status but conflicts; nothing if there are none."""
     counts = version.statuses
     bad = [status for status in sorted(counts) if status in BAD and status != Status.CONFLICT]
     rows = [row for status in bad for row in first_rows(manifest, status, LISTED)]
@@ -68,7 +68,7 @@ def bad_images(version: DatasetVersion, manifest: pa.Table) -> list[Markup]:
 
 
 def same_content(version: DatasetVersion, manifest: pa.Table) -> list[Markup]:
-    """Duplicates and conflicts; nothing where there are none."""
+    """Duplicates and conflicts; nothing if there are none."""
     counts = version.statuses
     duplicates, conflicts = counts.get(Status.DUPLICATE, 0), counts.get(Status.CONFLICT, 0)
     rows = [

@@ -77,7 +77,7 @@ class PackedImages:
         )
 
     def pixels(self, column: str) -> Integers:
-        """Width or height of every image in pixels, -1 where it is not known."""
+        """Width or height of every image in pixels, -1 if it is not known."""
         return _numbers(self.rows[column])
 
     def labels_per_image(self) -> Integers:
@@ -179,7 +179,7 @@ class Thumbnail:
     width: int
     height: int
     jpeg: bytes
-    """Empty where the record cannot be read."""
+    """Empty if the record cannot be read."""
     trouble: str = ""
 
 
@@ -211,7 +211,7 @@ def contact_sheet(s3: S3Client, layout: VersionLayout, packed: PackedImages, cla
 
 
 def choose_images(packed: PackedImages, classes: int) -> list[int]:
-    """Rows to show, class after class: from evenly spaced classes where there are many, evenly spaced within each."""
+    """Rows to show, class after class: from evenly spaced classes if there are many, evenly spaced within each."""
     pixels = np.maximum(packed.pixels("width"), 1) * np.maximum(packed.pixels("height"), 1)
     fitting = (packed.record_bytes <= LARGEST_RECORD) & (pixels <= MOST_PIXELS)
     shown = fitting[packed.label_rows]
@@ -230,7 +230,7 @@ def choose_images(packed: PackedImages, classes: int) -> list[int]:
 
 
 def thumbnail(record: bytes, memory: DecodingMemory) -> bytes:
-    """Make a small JPEG of a record's image. Raises RecordError and ImageError where it holds none."""
+    """Make a small JPEG of a record's image. Raises RecordError and ImageError if it holds none."""
     framed = next(read_records(record), None)
     if framed is None:
         raise RecordError("the record file ends before the record")
@@ -251,6 +251,6 @@ def _decode(image: bytes, memory: DecodingMemory) -> MatLike:
 
 
 def _spread(values: Integers, number: int) -> list[int]:
-    """So many of the values, evenly spaced; all of them where there are fewer."""
+    """So many of the values, evenly spaced; all of them if there are fewer."""
     count = min(number, len(values))
     return [int(values[(2 * place + 1) * len(values) // (2 * count)]) for place in range(count)]

@@ -112,7 +112,7 @@ class StoredSource:
         self._bucket, self._key = parse_s3_uri(address)
 
     def look(self) -> Fingerprint:
-        """Ask for the object's ETag and size. Raises DatasetError where it cannot be read."""
+        """Ask for the object's ETag and size. Raises DatasetError if it cannot be read."""
         try:
             answer = self._s3.head_object(Bucket=self._bucket, Key=self._key)
         except (ClientError, BotoCoreError) as error:
@@ -192,7 +192,7 @@ class WebSource:
         self._checked(address)
 
     def look(self) -> Fingerprint:
-        """Ask with HEAD, or with a GET that is not read where the server refuses that."""
+        """Ask with HEAD, or with a GET that is not read if the server refuses that."""
         answer = self._request("HEAD", self._address, {}, tolerated=RETRY_WITH_GET)
         status = answer.status
         answer.close()

@@ -52,7 +52,7 @@ class ExpansionLimits:
 
 
 class Expansion:
-    """Counts what an archive expands to, and stops it at its limits, before the bytes are made where it declares them.
+    """Counts what an archive expands to, and stops it at its limits, before the bytes are made if it declares them.
 
     Raises ArchiveError with the figures.
     """
@@ -110,7 +110,7 @@ class Member:
     offset: int
     """Byte of the unpacked archive at which its header begins."""
     size: int | None
-    """Bytes the archive declares, None where it tells only behind them."""
+    """Bytes the archive declares, None if they are known only behind the data."""
     read: Callable[[int], bytes | None]
     refusal: Refusal | None = None
     """Why it is no file that can be unpacked, whatever its path."""

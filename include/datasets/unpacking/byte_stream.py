@@ -1,4 +1,4 @@
-"""Read an S3 object or a web address once, front to back, and go on where a body breaks off."""
+"""Read an S3 object or a web address once, front to back, and continue where a body breaks off."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHUNK = 1 << 20
 
 
 class BrokenOffError(Exception):
-    """An attempt that may succeed when it is repeated, after `wait` seconds where the server names them."""
+    """An attempt that may succeed when it is repeated, after `wait` seconds if the server names them."""
 
     def __init__(self, reason: str, *, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -56,8 +56,8 @@ class Remote(Protocol):
     def open(self, start: int, expected: Fingerprint | None) -> Body:
         """Ask for the bytes from `start` on of the expected content.
 
-        The body may begin at byte 0 instead. Raises BrokenOffError where another try may succeed, DatasetError where
-        none will.
+        The body may begin at byte 0 instead. Raises BrokenOffError if another try may succeed, DatasetError if none
+        will.
         """
 
 
@@ -66,7 +66,7 @@ class ByteStream:
 
     A body that breaks off is continued at the byte it had reached, on condition that the content is still the same; a
     server without ranges is read again from its first byte. `offset` counts the bytes that were given. Raises
-    DatasetError where the content changes on the way, or the address cannot be read any further.
+    DatasetError if the content changes on the way, or the address cannot be read any further.
     """
 
     def __init__(self, remote: Remote, *, sleep: Callable[[float], None] = time.sleep) -> None:

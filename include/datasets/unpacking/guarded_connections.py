@@ -68,7 +68,7 @@ class TooSlowError(ConnectionError):
 
 
 def too_slow(error: BaseException) -> TooSlowError | None:
-    """The reason why a server was given up, where it lies behind an error of urllib3."""
+    """The reason why a server was given up, if it lies behind an error of urllib3."""
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:
@@ -227,7 +227,7 @@ def _last_four_bytes(address: Address) -> IPv4Address:
 
 
 def _kind(address: Address) -> str:
-    """What is internal about an address, in words; empty where it is public."""
+    """What is internal about an address, in words; empty if it is public."""
     kinds = {
         "the machine itself": address.is_loopback or address.is_unspecified,
         "a link-local address": address.is_link_local,

@@ -59,7 +59,7 @@ class RecordsUnpacker:
 
     `names` are the classes in the order of their index, none where their indices are their names. A record of a
     header and no image, as the files of face data sets have them, is left out: `left_out` takes a JSON line for each.
-    `step` hears of every record.
+    `step` is called for every record.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class RecordsUnpacker:
         )
 
     def table(self, bucket: str, split: Split | None) -> pa.Table:
-        """The label table: `path`, `label`, `index`, and `split` where the file is that of a split."""
+        """The label table: `path`, `label`, `index`, and `split` if the file is that of a split."""
         names = self._names or None
         columns: dict[str, Any] = {"path": pa.array([f"s3://{bucket}/{key}" for key in self._numbers])}
         columns["index"] = pa.array(self._indices, pa.list_(pa.int32()))

@@ -37,7 +37,7 @@ MOST_COMMON_VALUES = 100
 
 
 class TarMembers:
-    """The members of a tar archive in their order. Raises ArchiveError where it is damaged or ends too early."""
+    """The members of a tar archive in their order. Raises ArchiveError if it is damaged or ends too early."""
 
     def __init__(self, source: BinarySource, expansion: Expansion | None = None, *, compressed: bool) -> None:
         expansion = expansion or Expansion(ExpansionLimits())

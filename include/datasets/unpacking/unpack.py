@@ -68,7 +68,7 @@ OTHER_STARTS = {
 def addresses_to_unpack(
     s3: S3Client, conf: DatasetConf, data_bucket: str, policy: SourcePolicy = DEFAULT_POLICY
 ) -> list[str]:
-    """Name those whose content was not unpacked yet, or has changed since; a HEAD each.
+    """Those whose content was not unpacked yet, or has changed since; one HEAD for each.
 
     Raises DatasetError for the first that cannot be read.
     """
@@ -96,8 +96,8 @@ def unpack_address(
 ) -> UnpackedSource:
     """Unpack an archive or a record file into the data bucket.
 
-    Repeated after a kill or a failure it writes only what is missing or differs; where the content is the one that was
-    unpacked before it reads nothing. Members that the content no longer has are deleted. Raises DatasetError where the
+    Repeated after a kill or a failure it writes only what is missing or differs; if the content is the one that was
+    unpacked before it reads nothing. Members that the content no longer has are deleted. Raises DatasetError if the
     address cannot be read, or what it leads to is damaged: then there is no `unpacked.json`.
     """
     place = UnpackedLayout(data_bucket, conf.name, address)
@@ -165,7 +165,7 @@ def _unpack(
 
 
 def _class_names(s3: S3Client, conf: DatasetConf) -> list[str]:
-    """Return the names behind the class indices of record files: `labels_file`, else `labels`; none for numbers.
+    """The names behind the class indices of record files: `labels_file`, else `labels`; none for numbers.
 
     A version whose classes have no names calls them by their index: such labels are no names.
     """
@@ -180,7 +180,7 @@ def _has_other_names(known: UnpackedSource, names: Sequence[str]) -> bool:
 
 
 def _fit(records: UnpackedRecords, names: Sequence[str]) -> bool:
-    """Tell whether the names are enough without reading the records again."""
+    """Whether the names are enough without reading the records again."""
     if records.label_width > 1:
         return not names or len(names) == records.label_width
     # Which indices occur is known only where they are the names.
@@ -212,7 +212,7 @@ def _split_of(address: str) -> Split | None:
 class ArchiveUnpacker:
     """Writes each member of an archive under `prefix`; `left_out` takes a JSON line for each that is not.
 
-    `step` hears of every member.
+    `step` is called for every member.
     """
 
     def __init__(

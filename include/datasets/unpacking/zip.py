@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 class ZipMembers:
-    """The members of a zip archive in their order. Raises ArchiveError where it is damaged, cut off or encrypted."""
+    """The members of a zip archive in their order. Raises ArchiveError if it is damaged, cut off or encrypted."""
 
     def __init__(self, source: BinarySource, expansion: Expansion | None = None) -> None:
         self._reader = ForwardReader(source)
@@ -150,7 +150,7 @@ class _MemberData:
         self._begun = False
 
     def read(self, limit: int) -> bytes | None:
-        """Give all bytes, None where they are more than `limit`: nothing is expanded that is declared to be."""
+        """Give all bytes, None if they are more than `limit`: nothing is expanded that is declared to be."""
         if not self._header.told_behind:
             if self._header.size > limit:
                 return None
