@@ -21,12 +21,12 @@ from benchmarks.datasets.table import Row, absent, as_markdown, write_figures
 from benchmarks.datasets.turns import BenchmarkError, run_process
 
 MEASURES = {
-    "packing": "packing",
-    "large": "packing",
+    "packing": "files_on_disk",
+    "large": "files_on_disk",
     "build": "whole_build",
-    "memory": "growth",
-    "growth": "growth",
-    "scaling": "growth",
+    "memory": "scale",
+    "growth": "scale",
+    "scaling": "scale",
     "writers": "other_writers",
 }
 """A measure is the function of its name, in this module."""

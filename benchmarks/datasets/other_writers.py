@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.datasets.files_on_disk import OPTIONS, OURS
 from benchmarks.datasets.machine import PEERS
 from benchmarks.datasets.our_build import Build
-from benchmarks.datasets.packing import OPTIONS, OURS
 from benchmarks.datasets.photographs import Corpus, photographs, write_list
 from benchmarks.datasets.run import Run
 from benchmarks.datasets.s3_server import S3Server
