@@ -112,12 +112,12 @@ def chain_and_retraining(airflow: AirflowClient) -> None:
 
 
 def over(run: DagRun) -> DagRun | None:
-    """Return the run once it has ended."""
+    """The run once it has ended."""
     return run if run.is_over else None
 
 
 def deployed(airflow: AirflowClient) -> DagRun | None:
-    """Return the retraining that deployed, once there is one; a run that finds nothing new is none."""
+    """The retraining that deployed, once there is one; a run that finds nothing new is none."""
     for run in airflow.dag_runs(RETRAINING):
         assert run.state != "failed", f"{RETRAINING} {run.run_id} failed"
         if run.is_over and airflow.returned(RETRAINING, run.run_id, "deployment.deploy"):

@@ -117,7 +117,7 @@ def name_of(dag_id: str, run_id: str, attempt: int = 1) -> str:
 
 
 def container_of(world: World, job: str) -> psutil.Process | None:
-    """Return the process in which a training job trains."""
+    """The process in which a training job trains."""
     for process in psutil.Process(world.aws.process.pid).children(recursive=True):
         try:
             if str(ALGORITHM) in process.cmdline()[:2] and process.environ().get("TRAINING_JOB_NAME") == job:
@@ -128,7 +128,7 @@ def container_of(world: World, job: str) -> psutil.Process | None:
 
 
 def jobs_of(world: World, run: Waiting) -> dict[str, str]:
-    """Return the status of every training job that a run's task ever started."""
+    """The status of every training job that a run's task ever started."""
     names = [name_of(run.dag_id, run.run_id, attempt) for attempt in range(1, 5)]
     return {name: status for name, status in world.training_jobs().items() if name in names}
 

@@ -23,7 +23,7 @@ Fault = Callable[["FaultyS3", dict[str, Any], Callable[..., Any]], Iterable[byte
 
 
 class FaultyS3:
-    """Is S3, but answers the requests that ``chosen`` matches with ``fault``, ``times`` for each path."""
+    """Is S3, but answers the requests that `chosen` matches with `fault`, `times` for each path."""
 
     def __init__(self) -> None:
         self.endpoint = ""

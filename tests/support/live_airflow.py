@@ -72,12 +72,12 @@ class Operator(AirflowClient):
             self._call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
 
     def task(self, dag_id: str, run_id: str, task_id: str) -> TaskRun:
-        """Return a task of a run that has one copy."""
+        """A task of a run that has one copy."""
         (found,) = [task for task in self.task_runs(dag_id, run_id) if task.task_id == task_id]
         return found
 
     def notes(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
-        """Return what Airflow itself noted about a task, the oldest first: lost heartbeats, states that do not fit."""
+        """What Airflow itself noted about a task, the oldest first: lost heartbeats, states that do not fit."""
         asked = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "order_by": "when", "limit": 100}
         noted = self._call("GET", "/api/v2/eventLogs", params=asked)["event_logs"]
         return [f"{note['event']}: {note['extra'] or ''}" for note in noted]
@@ -136,7 +136,7 @@ class LiveAirflow:
         return self.kill_these(self.processes(part))
 
     def processes(self, part: str) -> list[psutil.Process]:
-        """Return the processes with this text in their command line."""
+        """The processes with this text in their command line."""
         return [process for process in self._members() if part in command_of(process)]
 
     def kill_these(self, victims: list[psutil.Process], number: int = signal.SIGKILL) -> int:
@@ -148,7 +148,7 @@ class LiveAirflow:
         return len(victims)
 
     def listening_on(self) -> set[str]:
-        """Return the addresses on which any process takes connections."""
+        """The addresses on which any process takes connections."""
         return {
             connection.laddr.ip
             for process in self._members()
@@ -178,7 +178,7 @@ class LiveAirflow:
 
 
 def command_of(process: psutil.Process) -> str:
-    """Return a process's command line, empty where it has ended."""
+    """A process's command line, empty where it has ended."""
     with suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""

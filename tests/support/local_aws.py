@@ -120,7 +120,7 @@ def finished_job(sagemaker: Any, name: str, seconds: float = 30) -> dict[str, An
 
 
 def log_lines(logs: Any, job: str) -> list[str]:
-    """Return the lines of a job in CloudWatch Logs."""
+    """The lines of a job in CloudWatch Logs."""
     group = "/aws/sagemaker/TrainingJobs"
     streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/")["logStreams"]
     return [

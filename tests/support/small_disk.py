@@ -66,7 +66,7 @@ def local_aws_on_small_disk(folder: Path) -> Iterator[SmallDisk]:
 
 
 def mounting(folder: Path) -> Sequence[str]:
-    """Return the command that mounts a small disk at a folder and becomes another one; empty where that is forbidden.
+    """The command that mounts a small disk at a folder and becomes another one; empty where that is forbidden.
 
     Only the command's own processes see the disk, which is gone with them.
     """

@@ -68,7 +68,7 @@ def _shortened(body: bytes) -> str:
 
 @dataclass(frozen=True)
 class Photo:
-    """An object of a source, or only a row of its label table where ``body`` is None."""
+    """An object of a source, or only a row of its label table where `body` is None."""
 
     body: bytes | None
     labels: tuple[str, ...]
@@ -213,7 +213,7 @@ def _changed(draw: st.DrawFn, photos: Photos, places: st.SearchStrategy[str], to
 
 
 def label_table(source: Source, photos: Photos, address: str) -> bytes:
-    """Write the table that tells the labels of ``photos``, in the format of the source."""
+    """Write the table that tells the labels of `photos`, in the format of the source."""
     paths = {key: f"{address}{key}" if source.by_address else key for key in photos}
     if source.kind == "csv":
         return _csv(source, photos, paths)

@@ -20,7 +20,7 @@ from tests.support.pictures import jpeg
 ROOT = Path(__file__).parents[4]
 SMALL_SHARDS = {"packing": {"shard_images": 5}, "max_bad_fraction": 0.5}
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def test_a_build_killed_anywhere_ends_on_retry_as_if_nothing_had_happened(
         kill_at, after = draw.randint(1, undisturbed["requests"]), draw.uniform(0, 0.01)
         end = builder.build(kill_at=kill_at, after_seconds=after)
         killed += end["exit_code"] == -9
-        logger.info("%s %s: killed %.1f ms after request %s", prepare.__name__, number, 1000 * after, end["last"])
+        log.info("%s %s: killed %.1f ms after request %s", prepare.__name__, number, 1000 * after, end["last"])
         assert builder.build()["exit_code"] == 0
         assert builder.objects() == wanted
         assert bucket.stale_uploads() == 0

@@ -73,7 +73,7 @@ def request(name: str, channels: list[dict[str, Any]], **changed: str) -> dict[s
 
 
 def trained_epochs(logs: Any, job: str) -> list[int]:
-    """Return the epochs that a job has told the accuracy of, in their order."""
+    """The epochs that a job has told the accuracy of, in their order."""
     try:
         lines = log_lines(logs, job)
     except logs.exceptions.ResourceNotFoundException:
