@@ -34,10 +34,10 @@ from containers.image_classification.image_batches import (  # noqa: E402
     augmentation_options,
     training_batches,
 )
-from containers.image_classification.network import build_network  # noqa: E402
 from containers.image_classification.optimization import initial_weights, optimizer_options  # noqa: E402
 from containers.image_classification.recordio import write_index, write_labelled_image  # noqa: E402
 from containers.image_classification.records import RecordFile, scan_records  # noqa: E402
+from containers.image_classification.residual_network import build_network  # noqa: E402
 from containers.image_classification.training import Trainer, TrainingData  # noqa: E402
 
 REPETITIONS = 11

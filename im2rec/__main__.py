@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_lists(parsed: argparse.Namespace) -> int:
-    from im2rec.listing import make_lists  # noqa: PLC0415 - each command loads what it needs
+    from im2rec.list_making import make_lists  # noqa: PLC0415 - each command loads what it needs
 
     return make_lists(parsed, _say)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from im2rec.listing import find_images
+from im2rec.list_making import find_images
 from include.datasets.errors import DatasetError
 from include.datasets.source_image import system_name
 from include.datasets.unpacking.unpack import unpack_sources

@@ -6,7 +6,7 @@ import pytest
 
 from containers.image_classification.hyperparameter_table import IMAGENET_LAYERS, SMALL_IMAGE_LAYERS
 from containers.image_classification.model_files import Weights
-from containers.image_classification.network import build_network
+from containers.image_classification.residual_network import build_network
 
 SMALL, LARGE = (3, 28, 28), (3, 224, 224)
 
