@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .model_files import TrainedModel, Weights
-from .network import build_network
+from .residual_network import build_network
 
 
 def mismatches(model: TrainedModel, values: Mapping[str, Any]) -> list[str]:

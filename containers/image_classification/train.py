@@ -16,9 +16,9 @@ from .incremental import shown
 from .job import TrainingJob, read_job
 from .logs import algorithm_log, start_logging
 from .model_files import save_network, saved_epochs
-from .network import build_network
 from .paths import ContainerPaths
 from .problems import CustomerError
+from .residual_network import build_network
 from .stopping import StopRequest
 from .training import Trainer, TrainingData, TrainingRun
 

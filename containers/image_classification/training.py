@@ -15,10 +15,10 @@ from .image_batches import Batch, Batches
 from .logs import algorithm_log
 from .model_files import Weights, saved_epochs
 from .model_keeping import ModelKeeper
-from .network import LABEL, LOSS_WEIGHT, build_network
 from .optimization import class_weights, initial_weights, learning_rate_at, optimizer_options
 from .paths import ContainerPaths
 from .records import RecordFile
+from .residual_network import LABEL, LOSS_WEIGHT, build_network
 from .stopping import EarlyStopping
 
 SPEED_INTERVAL = 20
