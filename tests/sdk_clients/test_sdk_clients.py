@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ def test_the_example_on_sdk_v3_trains_tunes_deploys_and_predicts(
     small = ("--epochs", 1, "--tuning-jobs", 2)
     example = ROOT / "examples" / "train_tune_deploy.py"
     printed = run_script(SDK_V3, example, VERSION, picture, "--role", role, *small, url=local_aws.url, home=tmp_path)
-    result: dict[str, Any] = json.loads(printed[printed.index("\n{\n") :].partition("\n}\n")[0] + "}")
+    (document,) = re.findall(r"^\{$.*?^\}$", printed, re.MULTILINE | re.DOTALL)
+    result: dict[str, Any] = json.loads(document)
 
     sagemaker = local_aws.client("sagemaker")
     jobs = [
