@@ -22,11 +22,14 @@ def find_new_images() -> dict[str, Any] | None:
     from include.deployment.registry import RegisteredModel, base_of, last_approved
     from include.preflight import check
     from include.retraining import check_retraining_conf, find_retraining
-    from include.run_conf import RunConf
+    from include.run_conf import RunConf, RunConfError
 
-    running, asked = RunningTask.current(), RunConf.from_conf(asked_conf())
-    hide_queries(asked)
+    asked, problems = RunConf.read(asked_conf())
+    hide_queries(asked, problems)
+    if problems:
+        raise RunConfError(problems)
     check_retraining_conf(asked)
+    running = RunningTask.current()
     name = asked.dataset.name if "name" in asked.dataset.model_fields_set else None
     settings, sagemaker = running.settings, running.client("sagemaker")
     champions: dict[str, RegisteredModel] = {}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from image_classification import context
 from image_classification.tasks import growth
 from include.deployment.registry import RegisteredModel
 from include.preflight import PreflightError
@@ -80,3 +81,14 @@ def test_the_cost_of_a_retraining_is_that_of_what_it_trains(monkeypatch: pytest.
     assert looked({**hour, "resources.max_cost": 4}, monkeypatch)
     with pytest.raises(ProblemsError, match=r"the run could cost 4\.00 USD"):
         looked({**hour, "resources.max_cost": 3.99}, monkeypatch)
+
+
+@pytest.mark.usefixtures("aws")
+def test_what_is_secret_in_a_refused_address_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden: list[str] = []
+    monkeypatch.setattr(context, "mask_secret", hidden.append)
+
+    with pytest.raises(ProblemsError):
+        looked({"dataset.source": "https://[bad/a.zip?X-Amz-Signature=0123456789abcdef"}, monkeypatch)
+
+    assert "0123456789abcdef" in hidden
