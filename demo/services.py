@@ -30,6 +30,8 @@ AIRFLOW_PORT = 8080
 USER = "admin"
 OWN_VARIABLES = ("AIRFLOW_", "AWS_")
 """How the names of variables begin that lead to an Airflow or an AWS."""
+WITHOUT_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
+"""Not passed on: every process of Airflow, and every task, would compile 1,500 modules again."""
 AWS_SECONDS = 60
 AIRFLOW_SECONDS = 240
 COMMANDS_HINT = "`.local/run COMMAND` runs a command with both, such as `.local/run airflow dags list`."
@@ -202,7 +204,9 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
 
 
 def _plain_environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith((*OWN_VARIABLES, WITHOUT_BYTE_CODE))
+    }
     interpreters = str(Path(sys.executable).parent)
     return {
         **kept,

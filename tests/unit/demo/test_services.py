@@ -67,6 +67,14 @@ def test_nothing_of_the_callers_own_aws_or_airflow_reaches_the_services(
     assert environment["PYTHONPATH"].split(":") == [str(ROOT), str(ROOT / "plugins")]
 
 
+def test_the_services_keep_the_byte_code_of_what_they_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+    environment = airflow_environment(tmp_path, LocalSettings.at(AWS_URL), AWS_URL, "http://127.0.0.1:8080")
+
+    assert "PYTHONDONTWRITEBYTECODE" not in environment
+
+
 @pytest.mark.parametrize("content", ["[]", "{}", '{"processes": [{"pid": 1}]}', "half a fi"])
 def test_a_note_of_another_version_is_nothing_that_runs(content: str, tmp_path: Path) -> None:
     (tmp_path / "services.json").write_text(content)
