@@ -93,8 +93,10 @@ class Installation:
         """Wait until a task with one copy has ended, and return it."""
 
         def ended() -> TaskRun | None:
-            found = [task for task in self.operator.task_runs(dag_id, run_id) if task.task_id == task_id]
-            return found[0] if found and found[0].state in ("success", "failed", "upstream_failed") else None
+            with suppress(AirflowError):  # a busy API server is asked again
+                found = [task for task in self.operator.task_runs(dag_id, run_id) if task.task_id == task_id]
+                return found[0] if found and found[0].state in ("success", "failed", "upstream_failed") else None
+            return None
 
         task: TaskRun = wait_until(ended, f"{task_id} of {run_id} has ended")
         return task
