@@ -17,9 +17,9 @@ from include.sagemaker.naming import Run
 from include.training.best_model import select_best
 from include.training.job_requests import incremental_request, training_request, tuning_request
 from include.training.run_jobs import RunJob, tuned_jobs
-from tests.local_aws.sagemaker.training.test_with_the_algorithm import record_file
 from tests.support.documents import dataset_version, settings
 from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, eventually, finished_job, start_local_aws
+from tests.support.squares import records
 
 EXAMPLES = {path.stem: path for path in (ROOT / "docs" / "examples").glob("*.json")}
 CLASSIFIER = ROOT / "tests/support/scripted_classifier.py"
@@ -62,7 +62,7 @@ def version(aws: RunningLocalAws, conf: RunConf, train: int = 15420, validation:
     """A dataset version with records of squares behind its channels, said to be as many as the write-up has."""
     uri = f"s3://{BUCKET}/datasets/{conf.dataset.name}/1/"
     for split, count in (("train", train), ("validation", validation)):
-        body = record_file(min(count, 64))
+        body = records(min(count, 64), seed=0)
         key = f"datasets/{conf.dataset.name}/1/{split}/{split}.rec"
         aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=body)
     return dataset_version(

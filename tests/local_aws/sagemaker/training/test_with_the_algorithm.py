@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 import tarfile
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
 from tests.support.local_aws import (
@@ -24,8 +21,8 @@ from tests.support.local_aws import (
     log_lines,
     training_request,
 )
+from tests.support.squares import records
 
-RECORD_MAGIC = 0xCED7230A
 CONTENT_TYPE = "application/x-recordio"
 HYPERPARAMETERS = {
     "num_layers": "20",
@@ -38,22 +35,10 @@ HYPERPARAMETERS = {
 SPOT_LIMITS = {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 600}
 
 
-def record_file(count: int) -> bytes:
-    """Dark and bright squares as RecordIO: magic, length, header (flag, label, id, id2), JPEG, padding to 4 bytes."""
-    packed = b""
-    for number in range(count):
-        label = number % 2
-        noise = np.random.default_rng(number).integers(0, 60, (28, 28, 3), dtype=np.uint8)
-        image = cv2.imencode(".jpg", noise + np.uint8(150 * label))[1].tobytes()
-        body = struct.pack("<IfQQ", 0, float(label), number, 0) + image
-        packed += struct.pack("<II", RECORD_MAGIC, len(body)) + body + bytes(-len(body) % 4)
-    return packed
-
-
 @pytest.fixture(scope="module")
 def channels(s3: Any) -> list[dict[str, Any]]:
     for name, count in (("train", 32), ("validation", 16)):
-        s3.put_object(Bucket=BUCKET, Key=f"squares/{name}/{name}.rec", Body=record_file(count))
+        s3.put_object(Bucket=BUCKET, Key=f"squares/{name}/{name}.rec", Body=records(count, seed=0))
     return [channel_of(name, f"squares/{name}/", ContentType=CONTENT_TYPE) for name in ("train", "validation")]
 
 
