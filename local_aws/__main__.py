@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(application: LocalAws, listener: socket.socket, server: Server) -> None:
     told_to_end = _signals()
     http = wsgi_server(listener, application)
-    threading.Thread(target=http.serve_forever, name="http", daemon=True).start()
+    # The interval is how long an end waits for the thread.
+    threading.Thread(target=http.serve_forever, args=(0.05,), name="http", daemon=True).start()
     sys.stdout.write(f"local AWS ready at {server.endpoint_url} (state in {server.state_dir})\n")
     sys.stdout.flush()
     os.read(told_to_end, 1)

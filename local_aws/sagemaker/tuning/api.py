@@ -16,7 +16,7 @@ from local_aws.sagemaker.tuning import rules
 from local_aws.sagemaker.tuning.job import Definition, TunedJob, TuningJob
 from local_aws.sagemaker.tuning.run import TuningRun, training_request
 from local_aws.sagemaker.tuning.search_space import SearchSpace
-from local_aws.sagemaker.tuning.strategies import Plan, Resource, search
+from local_aws.sagemaker.tuning.strategies import GridSearch, Plan, Resource, Search
 
 
 class TuningJobs(Area):
@@ -163,6 +163,16 @@ class TuningJobs(Area):
             rules.check_warm_start(documents, known, name, warm_start["WarmStartType"])
             parents.append(parent)
         return parents
+
+
+def search(space: SearchSpace, plan: Plan) -> Search:
+    """The strategy a tuning job names, at its start."""
+    if plan.strategy == "Grid":
+        return GridSearch(space)
+    # Importing Optuna takes a third of the server's start, and most servers never tune.
+    from local_aws.sagemaker.tuning.sampled_search import SampledSearch  # noqa: PLC0415
+
+    return SampledSearch(space, plan)
 
 
 def _space(document: Document) -> SearchSpace:

@@ -1,4 +1,4 @@
-"""The ranges a tuning job searches: from AWS's strings to Optuna's distributions and back to strings."""
+"""The ranges a tuning job searches: from AWS's strings to coordinates of a search and back to strings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-
 Scaling = Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"]
-
-# Auto turns logarithmic when a range spans at least this factor; AWS does not publish its own line.
-AUTO_LOGARITHMIC_FACTOR = 100.0
 
 
 @dataclass(frozen=True)
@@ -23,10 +18,6 @@ class IntegerRange:
     low: int
     high: int
     scaling: Scaling = "Auto"
-
-    def distribution(self) -> BaseDistribution:
-        """Optuna's distribution for this range."""
-        return IntDistribution(self.low, self.high, log=_is_logarithmic(self.scaling, self.low, self.high))
 
     def to_text(self, coordinate: Any) -> str:
         """The hyperparameter's text for a coordinate of the search."""
@@ -49,12 +40,6 @@ class ContinuousRange:
     high: float
     scaling: Scaling = "Auto"
 
-    def distribution(self) -> BaseDistribution:
-        """Optuna's distribution; ReverseLogarithmic searches 1 - x on a logarithmic scale."""
-        if self.scaling == "ReverseLogarithmic":
-            return FloatDistribution(1.0 - self.high, 1.0 - self.low, log=True)
-        return FloatDistribution(self.low, self.high, log=_is_logarithmic(self.scaling, self.low, self.high))
-
     def to_text(self, coordinate: Any) -> str:
         """The hyperparameter's text for a coordinate of the search, never outside the range."""
         value = 1.0 - coordinate if self.scaling == "ReverseLogarithmic" else coordinate
@@ -76,10 +61,6 @@ class CategoricalRange:
 
     name: str
     values: tuple[str, ...]
-
-    def distribution(self) -> BaseDistribution:
-        """Optuna's distribution for this range."""
-        return CategoricalDistribution(self.values)
 
     def to_text(self, coordinate: Any) -> str:
         """The hyperparameter's text, which is the coordinate itself."""
@@ -142,10 +123,6 @@ class SearchSpace:
                 return math.inf
         return total
 
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """Optuna's distribution of every range."""
-        return {r.name: r.distribution() for r in self.ranges}
-
     def to_hyperparameters(self, coordinates: Mapping[str, Any]) -> dict[str, str]:
         """The texts AWS sends for a point of the search."""
         return {r.name: r.to_text(coordinates[r.name]) for r in self.ranges}
@@ -156,9 +133,3 @@ class SearchSpace:
         if absent:
             raise ValueError(f"no value for {', '.join(absent)}")
         return {r.name: r.to_coordinate(hyperparameters[r.name]) for r in self.ranges}
-
-
-def _is_logarithmic(scaling: Scaling, low: float, high: float) -> bool:
-    if scaling == "Auto":
-        return low > 0 and high / low >= AUTO_LOGARITHMIC_FACTOR
-    return scaling == "Logarithmic"

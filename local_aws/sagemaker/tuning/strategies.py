@@ -1,4 +1,4 @@
-"""What a tuning job tries next, by its search strategy on Optuna, and which of its training jobs it ends early."""
+"""What a tuning job tries next, by its search strategy, and which of its training jobs it ends early."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
-from typing import Literal, Protocol
-
-import optuna
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import Trial, TrialState, create_trial
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from local_aws.sagemaker.tuning.search_space import CategoricalRange, SearchSpace
 
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
 Goal = Literal["Maximize", "Minimize"]
 StrategyName = Literal["Bayesian", "Random", "Grid", "Hyperband"]
-
-# How often a sampler may propose a set that was tried already before the repetition is accepted.
-REPETITIONS = 30
 
 # A median needs company: below this many other jobs at the same epoch nothing is stopped.
 LEAST_COMPANY = 2
@@ -27,8 +23,6 @@ LEAST_COMPANY = 2
 # Converged: this many jobs in a row brought less than this relative gain.
 CONVERGENCE_JOBS = 10
 CONVERGENCE_GAIN = 0.01
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -79,13 +73,6 @@ class Search(Protocol):
         """Learn from another tuning job's result; False when it does not fit this search."""
 
 
-def search(space: SearchSpace, plan: Plan) -> Search:
-    """The strategy a tuning job names, at its start."""
-    if plan.strategy == "Grid":
-        return GridSearch(space)
-    return SampledSearch(space, plan)
-
-
 class GridSearch:
     """Every combination of categorical values, each once, the last range changing fastest."""
 
@@ -116,92 +103,6 @@ class GridSearch:
         """Nothing to learn: the order is fixed."""
         del hyperparameters, value
         return False
-
-
-class SampledSearch:
-    """Bayesian (tree-structured Parzen estimator), random, and Hyperband (random sets, rungs of epochs).
-
-    Sources: https://optuna.readthedocs.io (TPESampler, HyperbandPruner); docs.aws.amazon.com/sagemaker/latest/dg/
-    automatic-model-tuning-how-it-works.html.
-    """
-
-    def __init__(self, space: SearchSpace, plan: Plan) -> None:
-        self._space = space
-        self._resource = plan.resource
-        self._distributions = space.distributions()
-        self._seen: set[tuple[tuple[str, str], ...]] = set()
-        self._number = itertools.count()
-        self._study = optuna.create_study(
-            study_name="tuning",  # Hyperband's brackets derive from the name: fixed, so that a seed repeats them
-            direction="maximize" if plan.goal == "Maximize" else "minimize",
-            sampler=_sampler(plan),
-            pruner=_pruner(plan),
-        )
-
-    def propose(self) -> Proposal | None:
-        """A set not tried before, as long as the space has one."""
-        trial, hyperparameters = self._ask()
-        for _ in range(REPETITIONS):
-            if _key(hyperparameters) not in self._seen or len(self._seen) >= self._space.combinations:
-                break
-            self._study.tell(trial, state=TrialState.FAIL)
-            trial, hyperparameters = self._ask()
-        self._seen.add(_key(hyperparameters))
-        return Proposal(next(self._number), hyperparameters, trial)
-
-    def observe(self, proposal: Proposal, epoch: int, value: float) -> bool:
-        """Report an epoch's objective to the pruner; True when Hyperband ends the job at this rung."""
-        if proposal.trial is None or not math.isfinite(value):
-            return False
-        proposal.trial.report(value, epoch)
-        if self._resource is not None and epoch > self._resource.maximum:
-            return True
-        return proposal.trial.should_prune()
-
-    def conclude(self, proposal: Proposal, value: float | None) -> None:
-        """Tell the study how the job ended."""
-        if proposal.trial is None:
-            return
-        if value is None or not math.isfinite(value):
-            self._study.tell(proposal.trial, state=TrialState.FAIL)
-        else:
-            self._study.tell(proposal.trial, value)
-
-    def learn(self, hyperparameters: Mapping[str, str], value: float) -> bool:
-        """Add a parent's result to the study when its point lies in this search space."""
-        try:
-            coordinates = self._space.to_coordinates(hyperparameters)
-        except ValueError:
-            return False
-        if not math.isfinite(value):
-            return False
-        self._study.add_trial(create_trial(params=coordinates, distributions=self._distributions, value=value))
-        return True
-
-    def _ask(self) -> tuple[Trial, dict[str, str]]:
-        trial = self._study.ask(self._distributions)
-        return trial, self._space.to_hyperparameters(trial.params)
-
-
-def _sampler(plan: Plan) -> BaseSampler:
-    if plan.strategy == "Bayesian":
-        # A third of the budget explores, at least two jobs: with Optuna's default of ten, a small tuning job
-        # would be a random search.
-        exploring = max(2, min(10, plan.max_jobs // 3))
-        return TPESampler(seed=plan.seed, n_startup_trials=exploring, multivariate=True, constant_liar=True)
-    return RandomSampler(seed=plan.seed)
-
-
-def _pruner(plan: Plan) -> optuna.pruners.BasePruner:
-    if plan.strategy != "Hyperband" or plan.resource is None:
-        return optuna.pruners.NopPruner()
-    return optuna.pruners.HyperbandPruner(
-        min_resource=plan.resource.minimum, max_resource=plan.resource.maximum, reduction_factor=3
-    )
-
-
-def _key(hyperparameters: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(hyperparameters.items()))
 
 
 def shared_epochs(others: Iterable[Sequence[float]]) -> int:

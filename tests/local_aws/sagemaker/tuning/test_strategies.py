@@ -4,15 +4,15 @@ import math
 
 import pytest
 
+from local_aws.sagemaker.tuning.api import search
+from local_aws.sagemaker.tuning.sampled_search import SampledSearch, distributions
 from local_aws.sagemaker.tuning.search_space import SearchSpace
 from local_aws.sagemaker.tuning.strategies import (
     Plan,
     Resource,
-    SampledSearch,
     has_converged,
     is_worse_than_median,
     jobs_without_improvement,
-    search,
     shared_epochs,
 )
 
@@ -146,7 +146,7 @@ def test_a_parents_results_steer_the_first_proposals() -> None:
 def test_automatic_scaling_is_logarithmic_for_wide_ranges_only() -> None:
     def scaling(low: str, high: str) -> bool:
         document = {"ContinuousParameterRanges": [{"Name": "x", "MinValue": low, "MaxValue": high}]}
-        return bool(SearchSpace.from_request(document).distributions()["x"].log)  # type: ignore[attr-defined]
+        return bool(distributions(SearchSpace.from_request(document))["x"].log)  # type: ignore[attr-defined]
 
     assert scaling("0.0001", "0.5")
     assert not scaling("0.1", "0.9")
