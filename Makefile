@@ -45,8 +45,8 @@ down: ## end what `make demo` and `make local` started
 test: ## run every test (makes also the environments of the SageMaker SDKs, clients in the tests)
 	$(environments) test-setup
 	@status=0; \
-	$(AIRFLOW) -m pytest -n $(JOBS) tests --ignore=tests/containers || status=1; \
-	OMP_NUM_THREADS=1 $(MXNET) -m pytest -n $(JOBS) tests/containers || status=1; \
+	$(AIRFLOW) -m pytest -n $(JOBS) --durations=10 tests --ignore=tests/containers || status=1; \
+	OMP_NUM_THREADS=1 $(MXNET) -m pytest -n $(JOBS) --durations=10 tests/containers || status=1; \
 	exit $$status
 
 # Those of 3.11 are part of `make test`. All Pythons are tried, whatever the first says.
