@@ -22,7 +22,7 @@ MOST_SECONDS = 420.0
 
 @pytest.fixture(scope="module")
 def installation(module_path: Path, migrated_database: Path) -> Iterator[Installation]:
-    with installed(module_path, migrated_database, job_seconds=0.5) as installation:
+    with installed(module_path, migrated_database, job_seconds=0.5, retries_at_once=True) as installation:
         yield installation
 
 

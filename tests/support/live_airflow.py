@@ -40,6 +40,15 @@ QUICK = {
 The 30 s after which a scheduler counts as gone stay: on a busy machine it would give up its own running tasks.
 """
 
+RETRY_AT_ONCE = """
+from datetime import timedelta
+
+
+def task_policy(task):
+    task.max_retry_delay = timedelta(seconds=1)
+"""
+"""Airflow's own settings file, by which an installation changes every task: by default they wait 20 s and longer."""
+
 
 class Operator(AirflowClient):
     """What a person does in the UI beside starting runs."""
@@ -104,7 +113,9 @@ class Operator(AirflowClient):
 class LiveAirflow:
     """Airflow's processes on a database that outlives them; it begins as a copy of a migrated one."""
 
-    def __init__(self, state: Path, world: World, database: Path, **environment: str) -> None:
+    def __init__(
+        self, state: Path, world: World, database: Path, *, retries_at_once: bool = False, **environment: str
+    ) -> None:
         self._state = state
         self._url = f"http://127.0.0.1:{free_port()}"
         self._environment = {
@@ -112,7 +123,11 @@ class LiveAirflow:
             **QUICK,
             **environment,
         }
-        shutil.copyfile(database, Path(self._environment["AIRFLOW_HOME"]) / "airflow.db")
+        home = Path(self._environment["AIRFLOW_HOME"])
+        shutil.copyfile(database, home / "airflow.db")
+        if retries_at_once:
+            (home / "config").mkdir()
+            (home / "config" / "airflow_local_settings.py").write_text(RETRY_AT_ONCE)
         passwords = Path(self._environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
         passwords.write_text(json.dumps({USER: PASSWORD}) + "\n")
         self._started: list[BackgroundProcess] = []

@@ -36,16 +36,19 @@ class Installation:
 
 @contextmanager
 def installed(
-    state: Path, database: Path, *, jobs_at_once: int = 8, job_seconds: float = 2.0
+    state: Path, database: Path, *, jobs_at_once: int = 8, job_seconds: float = 2.0, retries_at_once: bool = False
 ) -> Iterator[Installation]:
-    """Start it all, with every job training for `job_seconds`, and end it at the end."""
+    """Start it all, with every job training for `job_seconds`, and end it at the end.
+
+    Tasks are tried again after their own pauses, of 20 s and longer, or at once.
+    """
     gates = state / "gates"
     gates.mkdir()
     (gates / OPEN_AFTER).write_text(str(job_seconds))
     image = f"image-classification={sys.executable} {ALGORITHM} {gates}"
     with running_world(state / "aws", "--jobs", str(jobs_at_once), "--image", image) as world:
         version = publish_small_version(world)
-        airflow = LiveAirflow(state, world, database, **THRESHOLDS)
+        airflow = LiveAirflow(state, world, database, retries_at_once=retries_at_once, **THRESHOLDS)
         try:
             airflow.start()
             operator = airflow.operator()
