@@ -10,9 +10,9 @@ import pytest
 
 from im2rec.__main__ import main
 from include.recordio.format import MAGIC
+from tests.integration.recordio.test_against_mxnet import read_file, run_in_mxnet
 from tests.support.hard_pictures import hard_images, write_images
 from tests.support.pictures import jpeg, png
-from tests.unit.recordio.test_against_mxnet import read_file, run_in_mxnet
 
 ODD_LABELS = (["0"], ["-1"], ["2.5"], ["1e3"], ["0.1"], [" 7 "], ["16777217"], ["1_0"], ["3.4e38"], ["-0.0"], ["+4"])
 SEVERAL_LABELS = (["1", "0", "0.5"], ["0", "1", "-2"], ["1e-3", " 2 ", "3"])

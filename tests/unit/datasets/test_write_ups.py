@@ -27,11 +27,11 @@ from include.datasets.version import DatasetVersion
 from include.preflight import check, dataset_problems
 from include.recordio.format import decode_image_record, read_records
 from include.run_conf import RunConf
+from tests.integration.recordio.test_against_mxnet import read_file
 from tests.support.archives import rec_of, tar_of, zip_of
 from tests.support.dataset_bucket import Bucket
 from tests.support.documents import settings
 from tests.support.pictures import jpeg
-from tests.unit.recordio.test_against_mxnet import read_file
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -15,8 +15,8 @@ from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
 from include.settings import Settings
+from tests.integration.clean_up.conftest import KnownRuns
 from tests.support.local_aws import BUCKET, ROLE, eventually
-from tests.unit.clean_up.conftest import KnownRuns
 
 SCRIPTED_IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"
 NOW = timedelta(seconds=-5)

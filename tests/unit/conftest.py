@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+STARTS_A_PROCESS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
+_watched = False
+
+
+def _refuse_processes(event: str, arguments: object) -> None:
+    if _watched and event in STARTS_A_PROCESS:
+        raise AssertionError(f"A unit test starts a process ({event}): it belongs into tests/integration.")
+
+
+sys.addaudithook(_refuse_processes)
+
+
+@pytest.fixture(autouse=True)
+def no_process() -> Iterator[None]:
+    """Unit tests start no process."""
+    global _watched  # noqa: PLW0603  (an audit hook stays for ever)
+    _watched = True
+    yield
+    _watched = False
