@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from moto.moto_server import werkzeug_app
-from moto.server import ThreadedMotoServer
+from werkzeug.serving import make_server
 
 from include.datasets.manifest import read_manifest
 from include.datasets.packing.shard import pack_shard
@@ -20,6 +21,7 @@ from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion, VersionPlan
 from include.run_conf import DatasetConf
 from local_aws.moto_backend import AnyCharacter
+from local_aws.server import QuietRequestHandler
 from tests.support.pictures import jpeg
 
 if TYPE_CHECKING:
@@ -30,13 +32,18 @@ RUN_AFTER = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
+    """Moto's S3 alone, without its search for the service of each request and its line in the log."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(werkzeug_app, "RegexConverter", AnyCharacter)
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-        server.stop()
+        application = werkzeug_app.create_backend_app("s3")
+        server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietRequestHandler)
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.serving import make_server
+
+from local_aws.server import QuietRequestHandler
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,7 +35,7 @@ class FaultyS3:
         self.ignores_ranges = False
         self.failed: Counter[str] = Counter()
         self.over = threading.Event()
-        self._s3 = DomainDispatcherApplication(create_backend_app)
+        self._s3 = create_backend_app("s3")
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -120,7 +122,7 @@ def fails_in_its_body(_: FaultyS3, environ: dict[str, Any], start_response: Call
 @contextmanager
 def serve(application: FaultyS3) -> Iterator[FaultyS3]:
     """Serve on a loopback port."""
-    server = make_server("127.0.0.1", 0, application, threaded=True)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietRequestHandler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
@@ -130,13 +131,18 @@ def test_a_fault_that_stays_is_an_error_that_says_what_to_do(
         pack(server, plan, read_timeout=0.5, retries={"total_max_attempts": 2})
 
 
+@functools.cache
+def noisy_images() -> list[bytes]:
+    """Nine images of a megabyte, which no encoder makes smaller."""
+    noise = np.random.default_rng(0).integers
+    return [cv2.imencode(".png", noise(0, 255, (600, 600, 3), dtype=np.uint8))[1].tobytes() for _ in range(9)]
+
+
 @pytest.fixture
 def large_plan(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> VersionPlan:
     """Of a shard that is uploaded in two parts."""
     monkeypatch.setattr("include.datasets.multipart.SINK_PART", 5 << 20)
-    noise = np.random.default_rng(0)
-    for number in range(9):
-        image = cv2.imencode(".png", noise.integers(0, 255, (600, 600, 3), dtype=np.uint8))[1].tobytes()
+    for number, image in enumerate(noisy_images()):
         bucket.put(f"images/{'cat' if number % 2 else 'dog'}/{number}.png", image)
     return bucket.plan(bucket.conf(packing={"pass_through": True}, split={"train_per_class": 3}))
 
