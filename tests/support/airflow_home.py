@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,10 +30,11 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ.update(SETTINGS)
 
 
+@cache
 def migrate_once(shared: Path) -> Path:
     """Give this process a migrated database; the first of several test processes makes it, the others copy it.
 
-    Returns the one that is copied.
+    Returns the one that is copied. Once for each process: a copy over a database in use would damage it.
     """
     template = shared / "airflow-template.db"
     with (shared / "airflow-template.lock").open("w") as lock:
