@@ -163,7 +163,7 @@ class ListPacker:
     """Packs the images of one list into two binary sinks.
 
     `report` is told the line and the reason of each image that is bad, or that was packed and calls for a look. With
-    `write` false the images are looked at and nothing is written; after a bad one that is so too unless `skip_bad`,
+    `write` false the images are checked and nothing is written; after a bad one that is so too unless `skip_bad`,
     so that one run names them all, but no more than `most_bad`.
     """
 

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,20 @@ def ask(url: str, path: str, document: dict[str, Any] | None = None) -> Any:
 def interrupt(url: str, job: str) -> None:
     """Take its spot instance from a training job."""
     ask(url, f"training-jobs/{job}/interruption", {})
+
+
+@contextmanager
+def scripted_local_aws(state_dir: Path, *, jobs: int) -> Iterator[RunningLocalAws]:
+    """A local AWS with the few-line containers `toy` and `scripted`, and a bucket with a small training file."""
+    scripted = f"scripted={sys.executable} {ROOT}/tests/local_aws/sagemaker/scripted_algorithm.py"
+    running = start_local_aws(state_dir, "--jobs", str(jobs), "--image", scripted)
+    try:
+        s3 = running.client("s3")
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_object(Bucket=BUCKET, Key="data/train/train.rec", Body=b"records")
+        yield running
+    finally:
+        running.end()
 
 
 def calls(url: str) -> dict[str, int]:

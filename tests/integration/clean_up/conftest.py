@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, start_local_aws
+from tests.support.local_aws import RunningLocalAws, scripted_local_aws
 
 
 @dataclass
@@ -26,15 +25,8 @@ class KnownRuns:
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
-    scripted = f"scripted={sys.executable} {ROOT}/tests/local_aws/sagemaker/scripted_algorithm.py"
-    running = start_local_aws(tmp_path_factory.mktemp("local_aws"), "--jobs", "8", "--image", scripted)
-    try:
-        s3 = running.client("s3")
-        s3.create_bucket(Bucket=BUCKET)
-        s3.put_object(Bucket=BUCKET, Key="data/train/train.rec", Body=b"records")
+    with scripted_local_aws(tmp_path_factory.mktemp("local_aws"), jobs=8) as running:
         yield running
-    finally:
-        running.end()
 
 
 @pytest.fixture

@@ -1,29 +1,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import tests.support.airflow_home  # noqa: F401  (before anything imports airflow)
-from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, start_local_aws
+from tests.support.local_aws import RunningLocalAws, scripted_local_aws
 from tests.support.running_task import SETTINGS
 
 
 @pytest.fixture(scope="session")
 def running_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
     """A local AWS of this test process, with the few-line containers `toy` and `scripted`."""
-    scripted = f"scripted={sys.executable} {ROOT}/tests/local_aws/sagemaker/scripted_algorithm.py"
-    running = start_local_aws(tmp_path_factory.mktemp("local_aws"), "--jobs", "4", "--image", scripted)
-    try:
-        client = running.client("s3")
-        client.create_bucket(Bucket=BUCKET)
-        client.put_object(Bucket=BUCKET, Key="data/train/train.rec", Body=b"records")
+    with scripted_local_aws(tmp_path_factory.mktemp("local_aws"), jobs=4) as running:
         yield running
-    finally:
-        running.end()
 
 
 @pytest.fixture
