@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
@@ -18,6 +19,9 @@ REPEATABLE = frozenset({"GET", "PATCH"})
 
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each repetition of a request that the server failed at."""
+
+ANSWER_SECONDS = 30.0
+"""How long an answer is waited for."""
 
 
 class AirflowError(Exception):
@@ -62,7 +66,7 @@ class AirflowClient:
     """Speaks to one Airflow as one user."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=ANSWER_SECONDS, trust_env=False)
         token = self._call("POST", "/auth/token", json={"username": user, "password": password})["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
 
@@ -157,19 +161,20 @@ class AirflowClient:
     def _answer(self, method: str, path: str, *, is_repeatable: bool = False, **arguments: Any) -> httpx.Response:
         """Ask once, or again where that does no harm.
 
-        On SQLite Airflow 3.3 answers 500 now and then: a person's request notes itself in the log by a write that
-        blocks the server's event loop, while the write that it waits for needs that loop to end.
+        On SQLite Airflow 3.3 answers 500 now and then, or not in time: a person's request notes itself in the log by
+        a write that blocks the server's event loop, while the write that it waits for needs that loop to end.
         """
-        pauses = iter(PAUSES if is_repeatable or method in REPEATABLE else ())
+        pauses = PAUSES if is_repeatable or method in REPEATABLE else ()
         try:
-            while (answer := self._http.request(method, path, **arguments)).is_server_error:
-                pause = next(pauses, None)
-                if pause is None:
-                    break
+            for pause in pauses:
+                with suppress(httpx.ReadTimeout):
+                    answer = self._http.request(method, path, **arguments)
+                    if not answer.is_server_error:
+                        return answer
                 time.sleep(pause)
+            return self._http.request(method, path, **arguments)
         except httpx.HTTPError as error:
             raise AirflowError(f"Airflow at {self._http.base_url} does not answer any more: {error}.") from error
-        return answer
 
     @staticmethod
     def _content(answer: httpx.Response) -> Any:

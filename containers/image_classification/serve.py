@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -28,6 +30,7 @@ DEFAULT_HOST = "0.0.0.0"  # noqa: S104 - a container is reached from outside
 IDLE_SECONDS = 65
 FINISH_SECONDS = 20
 DRAIN_LIMIT = 16 * MEBIBYTE
+LINGER_SECONDS = 5.0
 LOOPBACK_HOST = re.compile(r"(127(\.[0-9]{1,3}){3}|localhost|\[?::1\]?)(:[0-9]{1,5})?")
 PLAUSIBLE_LENGTH = re.compile(r"[0-9]{1,18}")
 
@@ -96,7 +99,6 @@ class RequestHandler(BaseHTTPRequestHandler):
         length, limit = int(declared), max_payload_mb() * MEBIBYTE
         if length > limit:
             self.close_connection = True
-            self._drain(min(length, DRAIN_LIMIT))
             reason = f"the body has {length} bytes, at most {limit} are read"
             return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
         body = self.rfile.read(length)
@@ -104,11 +106,6 @@ class RequestHandler(BaseHTTPRequestHandler):
             self.close_connection = True
             return refusal(HTTPStatus.BAD_REQUEST, f"the body ended after {len(body)} of {length} bytes")
         return body
-
-    def _drain(self, length: int) -> None:
-        """Read and forget, so that a client still sending sees the answer instead of a reset connection."""
-        while length > 0 and (chunk := self.rfile.read(min(length, MEBIBYTE))):
-            length -= len(chunk)
 
     def _wrong_path(self) -> Answer:
         return refusal(HTTPStatus.NOT_FOUND, f"there is no {self.command} {self.path[:200]}")
@@ -123,6 +120,17 @@ class RequestHandler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
         if answer.status >= HTTPStatus.BAD_REQUEST:
             algorithm_log().warning("%s %s: %d %s", self.command, self.path[:200], answer.status, answer.body.decode())
+
+    def finish(self) -> None:
+        """Let the client close first: one that still sends would see a reset connection instead of the answer."""
+        super().finish()
+        deadline, left = time.monotonic() + LINGER_SECONDS, DRAIN_LIMIT
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while left > 0 and (seconds := deadline - time.monotonic()) > 0:
+                self.connection.settimeout(seconds)
+                chunk = self.connection.recv(MEBIBYTE)
+                left = left - len(chunk) if chunk else 0
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Leave out the line per request: refusals are logged with their reason."""

@@ -195,10 +195,17 @@ def test_other_paths_and_methods_are_refused(endpoint: Endpoint) -> None:
     assert endpoint.request("DELETE", "/invocations")[0] == 501
 
 
-def test_a_request_without_a_length_is_refused(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 411), ({"Origin": "http://page.example"}, 403)],
+    ids=["a request without a length", "a web page's"],
+)
+def test_a_client_that_still_sends_when_it_is_refused_sees_the_answer(
+    endpoint: Endpoint, headers: dict[str, str], status: int
+) -> None:
     connection = endpoint.connection()
-    connection.request("POST", "/invocations", iter([encoded(picture(0, 0))]), {"Content-Type": "image/jpeg"})
-    assert connection.getresponse().status == 411
+    connection.request("POST", "/invocations", iter([b"x" * 1024 * 1024] * 4), headers)
+    assert connection.getresponse().status == status
     connection.close()
 
 

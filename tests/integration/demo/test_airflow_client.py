@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -13,11 +13,16 @@ from demo.airflow_client import AirflowClient, AirflowError
 
 
 class LockedAirflow(ThreadingHTTPServer):
-    """Answers 500 so often as `failures` says, as Airflow does while its database is locked."""
+    """Answers 500 as often as `failures` says, and not at all as often as `silences` says.
+
+    Airflow does both while its database is locked.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.failures = 0
+        self.silences = 0
+        self.is_over = Event()
         self.status = 200
         self.asked: list[str] = []
         self.bodies: list[dict[str, Any]] = []
@@ -35,7 +40,11 @@ class _Handler(BaseHTTPRequestHandler):
         body, status = b'{"access_token": "t"}', 201
         if self.path != "/auth/token":
             self.server.asked.append(self.command)
-            self.server.bodies.append(json.loads(asked))
+            self.server.bodies.append(json.loads(asked or b"{}"))
+            if self.server.silences:
+                self.server.silences -= 1
+                self.server.is_over.wait()
+                return
             status = self.server.status
             if self.server.failures:
                 self.server.failures -= 1
@@ -58,6 +67,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[LockedAirflow]:
         thread = Thread(target=server.serve_forever)
         thread.start()
         yield server
+        server.is_over.set()
         server.shutdown()
         thread.join()
 
@@ -67,6 +77,25 @@ def test_a_locked_database_is_waited_for(airflow: LockedAirflow) -> None:
     with AirflowClient(airflow.url, "user", "word") as client:
         client.unpause("chain")
     assert airflow.asked == ["PATCH"] * 3
+
+
+@pytest.mark.parametrize("silences", [1, 2])
+def test_an_answer_that_does_not_come_in_time_is_asked_for_again(
+    airflow: LockedAirflow, monkeypatch: pytest.MonkeyPatch, silences: int
+) -> None:
+    monkeypatch.setattr(airflow_client, "ANSWER_SECONDS", 0.2)
+    airflow.silences = silences
+    with AirflowClient(airflow.url, "user", "word") as client:
+        client.unpause("chain")
+    assert airflow.asked == ["PATCH"] * (silences + 1)
+
+
+def test_an_airflow_that_never_answers_is_an_error(airflow: LockedAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(airflow_client, "ANSWER_SECONDS", 0.2)
+    airflow.silences = 10
+    with AirflowClient(airflow.url, "user", "word") as client, pytest.raises(AirflowError, match="does not answer"):
+        client.unpause("chain")
+    assert len(airflow.asked) == 3
 
 
 def test_a_database_that_stays_locked_is_an_error(airflow: LockedAirflow) -> None:
