@@ -25,8 +25,8 @@ from include.datasets.version import DatasetVersion, VersionPlan
 from include.run_conf import DatasetConf
 
 ARROW = pa.__version__
-"""Arrow is loaded here and not within our modules' imports: Python 3.11 keeps its stack in pieces, and if the imports nest
-so deep that NumPy's begin at the end of one, each call allocates and frees the next, which takes 60 ms by mere chance."""
+"""Arrow is loaded here, not deep within our modules' imports. Python 3.11 keeps its stack in pieces: if NumPy's imports
+happen to begin at the end of a piece, every call allocates the next one and frees it, which takes 60 ms in all."""
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
