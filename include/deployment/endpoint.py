@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from include.sagemaker.answers import existing
 from include.sagemaker.image_uris import image_uri
+from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run, content_name, tags
 from include.sagemaker.network import encryption, network
 
@@ -46,6 +47,10 @@ class SupersededError(DeploymentError):
     """Another run has changed the endpoint since this one did."""
 
 
+class NoServedModelError(ValueError):
+    """There is no such endpoint, or what it serves was not trained by this project."""
+
+
 class EndpointVariant(BaseModel):
     """One model behind an endpoint."""
 
@@ -68,6 +73,16 @@ class EndpointResult(BaseModel):
     config: str
     variants: tuple[EndpointVariant, ...] = ()
     failure_reason: str | None = None
+
+
+class ServedModel(BaseModel):
+    """The model that an endpoint serves: its artifact, and the dataset version that it learned from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    artifact: str
+    dataset_uri: str
 
 
 @dataclass(frozen=True)
@@ -199,6 +214,28 @@ def describe_endpoint(sagemaker: SageMakerClient, name: str) -> EndpointResult:
         variants=tuple(_variant(variant) for variant in config.get("ProductionVariants", ())),
         failure_reason=endpoint.get("FailureReason"),
     )
+
+
+def served_model(sagemaker: SageMakerClient, endpoint: str) -> ServedModel:
+    """The model behind an endpoint; of several variants the one that gets most requests.
+
+    Its dataset version is known from the training job that its artifact is named after. Raises NoServedModelError.
+    """
+    if existing(sagemaker.describe_endpoint, EndpointName=endpoint) is None:
+        raise NoServedModelError(f"There is no endpoint {endpoint} in this account and region: correct the name.")
+    variants = describe_endpoint(sagemaker, endpoint).variants
+    name = max(variants, key=lambda variant: variant.weight).model if variants else ""
+    model = existing(sagemaker.describe_model, ModelName=name) if name else None
+    artifact = str(((model or {}).get("PrimaryContainer") or {}).get("ModelDataUrl", ""))
+    job = artifact.rpartition("/output/")[0].rpartition("/")[2]
+    described = existing(sagemaker.describe_training_job, TrainingJobName=job) if job else None
+    result = JobResult.of_training_job(described) if described else None
+    if result is None or result.artifact != artifact or result.dataset_uri is None:
+        raise NoServedModelError(
+            f"Endpoint {endpoint} serves {name or 'a model without a name'}, of which no training job of this project "
+            "is known: its classes are unknown. Name the dataset version that it learned from."
+        )
+    return ServedModel(name=name, artifact=artifact, dataset_uri=result.dataset_uri)
 
 
 def tear_down(sagemaker: SageMakerClient, endpoint_name: str, *, config: str | None = None) -> list[str]:

@@ -101,6 +101,15 @@ def predict_source_image(
     return dict(zip(dataset.labels, values, strict=True))
 
 
+def ranked(values: Sequence[float], labels: Sequence[str], most: int | None = None) -> list[tuple[str, float]]:
+    """Class names and their probabilities, the most probable first; classes that are equally probable in class order.
+
+    With `most` only so many of them.
+    """
+    order = sorted(range(len(values)), key=lambda index: -values[index])
+    return [(labels[index], values[index]) for index in order[:most]]
+
+
 def read_probabilities(body: bytes, *, origin: str, classes: int | None = None) -> list[float]:
     """Read an answer of the algorithm, from an endpoint or a transform job's `.out` file named by `origin`."""
     try:

@@ -20,6 +20,7 @@ from demo.airflow_client import DagRun
 from demo.bootstrap import client_config
 from demo.run import LINE_WIDTH, demo
 from demo.services import Services, down
+from include.deployment import predict
 from tests.support.live_airflow import Operator
 from tests.support.pictures import jpeg
 from tests.support.ports import free_port
@@ -116,7 +117,7 @@ def test_every_command_that_reaches_what_runs_works_as_written(
     """The shell has an Airflow and an AWS of its own, as a person's may have."""
     commands = [command for command in readme_commands() if command.startswith(".local/run ")]
     triggered = [command for command in commands if " dags trigger " in command]
-    assert (len(commands), len(triggered)) == (4, 2)
+    assert (len(commands), len(triggered)) == (5, 2)
     own = {"AIRFLOW_HOME": str(folder / "other"), "AWS_PROFILE": "mine", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 
     before = {each.run_id for each in airflow.dag_runs(DAG_ID)}
@@ -143,6 +144,21 @@ def test_a_folder_goes_up_to_the_aws_of_ones_own_credentials(
     run(command, state, folder, AWS_ENDPOINT_URL=services.aws_url, **variables)
 
     assert len(s3.list_objects_v2(Bucket="my-bucket", Prefix="flowers/")["Contents"]) == IMAGES
+
+
+def test_the_endpoint_of_the_demo_is_asked_without_setting_a_variable(
+    services: Services, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "LOCAL_SERVICES", state / "services.json")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    prefix, out = f"s3://{services.settings.data_bucket}/images/7/", io.StringIO()
+
+    assert predict.main(["digits", prefix, "--json", "--local"], out) == predict.DONE
+
+    labels = [json.loads(line)["label"] for line in out.getvalue().splitlines()]
+    assert len(labels) > 100
+    assert labels.count("7") / len(labels) > 0.9
 
 
 def wait_for_check(airflow: Operator, run: DagRun) -> None:

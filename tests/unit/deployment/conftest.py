@@ -7,6 +7,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from tests.unit.evaluation.conftest import clients, runtime, world
+
+__all__ = ["clients", "runtime", "world"]  # fixtures: shades of grey, and an endpoint that tells them apart
+
 
 @pytest.fixture(scope="session")
 def client() -> Any:

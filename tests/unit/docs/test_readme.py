@@ -68,6 +68,7 @@ def test_every_command_of_the_readme_is_run_by_a_test() -> None:
     assert all(command.startswith(runners) for command in commands), commands
     assert {*re.findall(r"-m ([\w.]+)", " ".join(commands))} == {
         "include.datasets.upload",
+        "include.deployment.predict",
         "im2rec",
         "im2rec.inspect",
     }
