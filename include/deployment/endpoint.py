@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 VARIANT = "champion"
 KEEP_TAG = "keep"
 """Tag of an endpoint: `endpoint.keep` of the run that deployed to it last."""
+VERSION_TAG = "model-package"
+"""Tag of a model: the ARN of the registered version that it is."""
 CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack"})
 Action = Literal["created", "updated", "unchanged"]
 
@@ -87,8 +89,13 @@ class ServedModel(BaseModel):
 
 @dataclass(frozen=True)
 class Deployment:
-    """Request bodies of CreateModel, CreateEndpointConfig and CreateEndpoint, with names that follow from content."""
+    """Request bodies of CreateModel, CreateEndpointConfig and CreateEndpoint, with names that follow from content.
 
+    `version` is the registered version that they serve, `keep` whether the endpoint outlives its run.
+    """
+
+    version: RegisteredModel
+    keep: bool
     model: dict[str, Any]
     config: dict[str, Any]
     endpoint: dict[str, Any]
@@ -116,7 +123,7 @@ def deployment_of(
         "EndpointConfigName": config["EndpointConfigName"],
         "Tags": [*labelled, {"Key": KEEP_TAG, "Value": str(conf.endpoint.keep).lower()}],
     }
-    return Deployment(model_body, config, endpoint)
+    return Deployment(model, conf.endpoint.keep, model_body, config, endpoint)
 
 
 def model_request(
@@ -149,6 +156,7 @@ def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:
     """
     name, config = deployment.endpoint_name, deployment.config_name
     ensure_model(sagemaker, deployment.model)
+    _tag_model(sagemaker, deployment)
     if existing(sagemaker.describe_endpoint_config, EndpointConfigName=config) is None:
         sagemaker.create_endpoint_config(**deployment.config)
     endpoint = existing(sagemaker.describe_endpoint, EndpointName=name)
@@ -171,6 +179,12 @@ def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:
     sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=deployment.endpoint["Tags"])
     sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
     return "updated"
+
+
+def _tag_model(sagemaker: SageMakerClient, deployment: Deployment) -> None:
+    """Note on the model which registered version it is; the evaluation made it before there was a version."""
+    arn = sagemaker.describe_model(ModelName=deployment.model["ModelName"])["ModelArn"]
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": VERSION_TAG, "Value": deployment.version.arn}])
 
 
 def configs_before(sagemaker: SageMakerClient, deployment: Deployment) -> list[str]:

@@ -35,7 +35,11 @@ class NoModelError(ValueError):
 
 
 class RegisteredModel(BaseModel):
-    """A version in the model registry: where it came from and whether it may be deployed."""
+    """A version in the model registry: where it came from and whether it may be deployed.
+
+    `run_conf` is the address of the run conf it was trained with. It, `classes` and `packing` are None in versions that
+    were registered before they were kept.
+    """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -51,8 +55,11 @@ class RegisteredModel(BaseModel):
     dataset_version: str
     dataset_uri: str
     label_set: str | None = None
+    classes: int | None = None
+    packing: str | None = None
     accuracy: float
     report: str | None = None
+    run_conf: str | None = None
 
     @property
     def approved(self) -> bool:
@@ -70,11 +77,13 @@ def register_model(
     run: Run,
     minimum_accuracy: float = 0.0,
     base_job: str | None = None,
+    run_conf: str | None = None,
 ) -> RegisteredModel:
     """Register the model of `job` as the next version of its dataset's group, creating the group if needed.
 
     At least `minimum_accuracy` on the held-out images approves it, less leaves it pending. A model that this job has
-    registered already is returned as it is, so a retried task makes no second version. Raises ValueError for a job
+    registered already is returned as it is, so a retried task makes no second version. `run_conf` is the address of the
+    whole run conf, which a later retraining takes up. Raises ValueError for a job
     without an artifact.
     """
     if not job.artifact:
@@ -97,7 +106,10 @@ def register_model(
         ModelMetrics={
             "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": evaluation.metrics_uri}}
         },
-        CustomerMetadataProperties=_lineage(job, evaluation, dataset, run, base_job),
+        CustomerMetadataProperties={
+            **_lineage(job, evaluation, dataset, run, base_job),
+            **({"run-conf": run_conf} if run_conf else {}),
+        },
     )
     return read_model(sagemaker, created["ModelPackageArn"])
 
@@ -123,8 +135,11 @@ def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
         dataset_version=properties["dataset-version"],
         dataset_uri=properties["dataset-uri"],
         label_set=properties.get("label-set"),
+        classes=int(properties["classes"]) if "classes" in properties else None,
+        packing=properties.get("packing"),
         accuracy=float(properties.get("accuracy", 0)),
         report=properties.get("report"),
+        run_conf=properties.get("run-conf"),
     )
 
 
@@ -212,6 +227,8 @@ def _lineage(
         "dataset-version": dataset.version,
         "dataset-uri": dataset.uri,
         "label-set": label_set_fingerprint(dataset.labels),
+        "classes": str(dataset.num_classes),
+        "packing": " ".join(f"{option}={value}" for option, value in dataset.packing.as_dict().items()),
         "dag": run.dag_id,
         "run": run.run_id,
         "accuracy": f"{evaluation.accuracy:.6f}",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class EndpointOperator(WaitingOperator):
-    """Serves a model at an endpoint; hands on the EndpointResult.
+    """Serves a model at an endpoint, notes it as its dataset's champion, and hands on the EndpointResult.
 
     An endpoint that serves this model as asked already is left alone, so a retried task changes nothing. If another
     run is changing it, the task waits for that first; if another run changes it afterwards, the task is skipped: the
@@ -62,13 +62,16 @@ class EndpointOperator(WaitingOperator):
     ) -> dict[str, Any]:
         """Hand on the endpoint that serves, or report what it serves instead; `before` is what it served before."""
         from include.deployment.endpoint import DeploymentError, SupersededError, served
+        from include.promotion.champion import record_promotion
 
         running, name = RunningTask.of(context), self.check_event(event)
         self.point_at(running, name)
+        deployment, sagemaker = self.deployment(running, self.inputs), running.client("sagemaker")
         try:
-            endpoint = served(running.client("sagemaker"), self.deployment(running, self.inputs), before=before)
+            endpoint = served(sagemaker, deployment, before=before)
         except SupersededError as superseded:
             raise AirflowSkipException(str(superseded)) from superseded
         except DeploymentError as error:
             raise AirflowFailException(str(error)) from error
+        record_promotion(sagemaker, deployment.version, endpoint=name, keep=deployment.keep)
         return endpoint.model_dump(mode="json")

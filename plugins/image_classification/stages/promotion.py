@@ -28,15 +28,19 @@ def promotion(conf: Any, dataset: Any, models: Any, evaluation: Any) -> Any:
 def register_model(
     conf: dict[str, Any], dataset: dict[str, Any], models: dict[str, Any], evaluation: dict[str, Any]
 ) -> dict[str, Any]:
-    """Register the model with its lineage: approved from `promotion.minimum_accuracy` on, else pending."""
+    """Register the model with its lineage and the whole run conf.
+
+    It is approved from `promotion.minimum_accuracy` on, else pending.
+    """
     from include.datasets.version import DatasetVersion
     from include.deployment import registry
     from include.evaluation.metrics import Evaluation
+    from include.promotion.kept_conf import keep_run_conf
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
 
-    running = RunningTask.current()
-    sagemaker, minimum = running.client("sagemaker"), RunConf.from_conf(conf).promotion.minimum_accuracy
+    running, run_conf = RunningTask.current(), RunConf.from_conf(conf)
+    sagemaker, minimum = running.client("sagemaker"), run_conf.promotion.minimum_accuracy
     model = registry.register_model(
         sagemaker,
         job=describe_training_job(sagemaker, final_model(models).job),
@@ -46,6 +50,7 @@ def register_model(
         run=running.run,
         minimum_accuracy=minimum,
         base_job=base_model(models).job if models["train_incremental"] else None,
+        run_conf=keep_run_conf(running.client("s3"), run_conf, settings=running.settings, run=running.run),
     )
     log.info("%s version %d: accuracy %.4f, %s.", model.group, model.version, model.accuracy, model.approval)
     if not model.approved:

@@ -40,6 +40,7 @@ def register(sagemaker: Any, name: str = "the-job", *, accuracy: float = 0.9, mi
         run=RUN,
         minimum_accuracy=minimum,
         base_job="base-job",
+        run_conf="s3://models-of-acme/reports/run/run_conf.json",
     )
 
 
@@ -58,8 +59,14 @@ def test_a_registered_model_tells_where_it_came_from(sagemaker: Any) -> None:
         "dataset_version": "20260102T030405Z-0a1b2c3d",
         "dataset_uri": "s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/",
         "label_set": label_set_fingerprint(["cat", "dog", "owl"]),
+        "classes": 3,
+        "packing": (
+            "resize=0 center_crop=False quality=95 color=1 encoding=.jpg pass_through=False fast_decode=False "
+            "minimum_side=0"
+        ),
         "accuracy": 0.9,
         "report": "s3://models-of-acme/reports/run/report.html",
+        "run_conf": "s3://models-of-acme/reports/run/run_conf.json",
     }
 
 

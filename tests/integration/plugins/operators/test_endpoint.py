@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -15,25 +13,15 @@ from image_classification.operators.endpoint import EndpointOperator
 from include.deployment.endpoint import Deployment, EndpointBusyError, deployment_of
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
-from tests.support.local_aws import BUCKET, RunningLocalAws
+from tests.support.local_aws import RunningLocalAws
+from tests.support.served_models import IMAGE, put_model
 
-IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"
 CONTEXT: Any = {"ti": SimpleNamespace(dag_id="chain", run_id="run", task_id="deployment.deploy")}
 
 
 @pytest.fixture
 def name() -> str:
     return f"pets-{uuid4().hex[:8]}"
-
-
-def put_model(aws: RunningLocalAws, file: str) -> str:
-    """A model.tar.gz with one file; the container does not start with one called broken.txt."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        archive.addfile(tarfile.TarInfo(file), io.BytesIO())
-    key = f"{uuid4()}/model.tar.gz"
-    aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=packed.getvalue())
-    return f"s3://{BUCKET}/{key}"
 
 
 def make_operator(aws: RunningLocalAws, name: str, file: str = "answer.txt") -> EndpointOperator:

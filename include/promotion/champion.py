@@ -1,0 +1,201 @@
+"""The champion of a dataset: the registered version that its endpoint serves, or else the one that was promoted last.
+
+Three look-ups lead from a dataset to its champion, and none of them is a guess. A tag of the dataset's model package
+group names the endpoint and the version of the last deployment. The endpoint names its configuration, and that its
+model. A tag of the model names the registered version. A model without that tag (a person made it, or an earlier
+release of this project) is recognised by its artifact, or by the model package that it was made from.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from include.deployment.endpoint import KEEP_TAG, VERSION_TAG
+from include.deployment.registry import NoModelError, RegisteredModel, last_approved, read_model
+from include.sagemaker.answers import existing, is_absent
+from include.sagemaker.naming import pages_of, tags_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from include.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ENDPOINT_TAG = "endpoint"
+PROMOTED_TAG = "promoted"
+"""Tags of a model package group: the endpoint of the last deployment, and the version that was deployed there."""
+SERVES_NOTHING = frozenset({"Creating", "Failed", "Deleting", "OutOfService"})
+
+
+class UnknownChampionError(ValueError):
+    """An endpoint serves what is not a registered version of its dataset; the message names what was found."""
+
+
+@dataclass(frozen=True)
+class LiveEndpoint:
+    """An endpoint that serves, how it does, and the registered version behind it.
+
+    `keep` is `endpoint.keep` of the run that deployed to it last. The machine and the count are None if the endpoint
+    has none of its own, as a serverless one.
+    """
+
+    name: str
+    config: str
+    version: RegisteredModel
+    instance_type: str | None
+    instance_count: int | None
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version from which a dataset's next model has to come, and the endpoint that serves it, if one does."""
+
+    version: RegisteredModel
+    live: LiveEndpoint | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.version.group} version {self.version.version}, {self.reason}"
+
+
+def champion_of(sagemaker: SageMakerClient, *, settings: Settings, dataset: str) -> Champion | None:
+    """What the dataset's endpoint serves; if nothing serves, the version that was promoted last.
+
+    A dataset of which no version was ever deployed has its newest approved version as champion, and None without one.
+    Raises UnknownChampionError if the endpoint serves anything else than a version of this dataset.
+    """
+    group = existing(sagemaker.describe_model_package_group, ModelPackageGroupName=settings.registry_group(dataset))
+    if group is None:
+        return None
+    promoted = tags_of(sagemaker, group["ModelPackageGroupArn"])
+    if ENDPOINT_TAG in promoted:
+        live = live_endpoint(sagemaker, promoted[ENDPOINT_TAG], settings=settings, dataset=dataset)
+        if live is not None and live.version.group != group["ModelPackageGroupName"]:
+            raise UnknownChampionError(
+                f"Endpoint {live.name} serves {live.version.group} version {live.version.version}, and the last model "
+                f"of {dataset} was deployed there: deploy a version of {dataset} again, with deploy_endpoint."
+            )
+    else:
+        live = _endpoint_called_as(sagemaker, dataset, settings)
+    if live is not None:
+        return Champion(live.version, live, f"which endpoint {live.name} serves")
+    if version := _still_registered(sagemaker, promoted.get(PROMOTED_TAG)):
+        return Champion(version, None, "which was promoted last; nothing serves now")
+    newest = last_approved(sagemaker, settings=settings, dataset=dataset)
+    return Champion(newest, None, "the newest approved one; none was deployed yet") if newest else None
+
+
+def live_endpoint(sagemaker: SageMakerClient, name: str, *, settings: Settings, dataset: str) -> LiveEndpoint | None:
+    """The endpoint of this name and the version that it serves; None if there is none that serves.
+
+    `dataset` is whose versions are searched for the artifact of a model without tags. Raises UnknownChampionError if no
+    registered version is behind the endpoint, or several models are.
+    """
+    endpoint = existing(sagemaker.describe_endpoint, EndpointName=name)
+    if endpoint is None or endpoint["EndpointStatus"] in SERVES_NOTHING:
+        return None
+    config = endpoint["EndpointConfigName"]
+    variants = (existing(sagemaker.describe_endpoint_config, EndpointConfigName=config) or {}).get("ProductionVariants")
+    models = sorted({variant.get("ModelName", "no model") for variant in variants or ()})
+    if len(models) != 1:
+        found = f"{len(models)} models ({', '.join(models)})" if models else "a configuration that was deleted"
+        raise UnknownChampionError(f"Endpoint {name} serves {found}, configuration {config}: {_remedy(dataset)}")
+    version = _version_behind(sagemaker, models[0], settings=settings, dataset=dataset)
+    if version is None:
+        raise UnknownChampionError(
+            f"Endpoint {name} serves model {models[0]} (configuration {config}), which is not a registered version of "
+            f"{settings.registry_group(dataset)}: {_remedy(dataset)}"
+        )
+    variant: Mapping[str, Any] = variants[0]  # type: ignore[index]
+    return LiveEndpoint(
+        name=name,
+        config=config,
+        version=version,
+        instance_type=variant.get("InstanceType"),
+        instance_count=variant.get("InitialInstanceCount"),
+        keep=tags_of(sagemaker, endpoint["EndpointArn"]).get(KEEP_TAG) != "false",
+    )
+
+
+def record_promotion(sagemaker: SageMakerClient, version: RegisteredModel, *, endpoint: str, keep: bool) -> None:
+    """Note on the version's group that this endpoint serves it now.
+
+    A deployment for a moment (`keep` is false) beside an endpoint that serves the dataset is a trial and not noted.
+    """
+    group = existing(sagemaker.describe_model_package_group, ModelPackageGroupName=version.group)
+    if group is None:
+        log.warning("Group %s was deleted from the registry: endpoint %s is not noted.", version.group, endpoint)
+        return
+    arn = group["ModelPackageGroupArn"]
+    noted = tags_of(sagemaker, arn).get(ENDPOINT_TAG)
+    if not keep and noted not in (None, endpoint):
+        other = existing(sagemaker.describe_endpoint, EndpointName=noted)
+        if other is not None and other["EndpointStatus"] not in SERVES_NOTHING:
+            log.info("%s keeps its champion at endpoint %s: %s is not kept.", version.dataset, noted, endpoint)
+            return
+    tags = {ENDPOINT_TAG: endpoint, PROMOTED_TAG: version.arn}
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+
+
+def _endpoint_called_as(sagemaker: SageMakerClient, dataset: str, settings: Settings) -> LiveEndpoint | None:
+    """The dataset's endpoint if an earlier release deployed to it, which left no note; None for somebody else's."""
+    try:
+        live = live_endpoint(sagemaker, dataset, settings=settings, dataset=dataset)
+    except UnknownChampionError:
+        return None
+    return live if live is not None and live.version.group == settings.registry_group(dataset) else None
+
+
+def _version_behind(
+    sagemaker: SageMakerClient, name: str, *, settings: Settings, dataset: str
+) -> RegisteredModel | None:
+    """The registered version that a model is; None if it is none."""
+    model = existing(sagemaker.describe_model, ModelName=name)
+    if model is None:
+        return None
+    tags = tags_of(sagemaker, model["ModelArn"])
+    containers = [model["PrimaryContainer"]] if "PrimaryContainer" in model else model.get("Containers", [])
+    container: Mapping[str, Any] = containers[0] if len(containers) == 1 else {}
+    if version := _still_registered(sagemaker, tags.get(VERSION_TAG) or container.get("ModelPackageName")):
+        return version
+    made_for = tags.get("dataset-version", "").partition("/")[0] or dataset
+    return _with_artifact(sagemaker, settings.registry_group(made_for), container.get("ModelDataUrl"))
+
+
+def _still_registered(sagemaker: SageMakerClient, arn: str | None) -> RegisteredModel | None:
+    """The version of this ARN; None if it was deleted, or another tool registered it."""
+    if arn is None:
+        return None
+    try:
+        return read_model(sagemaker, arn)
+    except NoModelError:
+        return None
+    except ClientError as error:
+        if not is_absent(error):
+            raise
+        return None
+
+
+def _with_artifact(sagemaker: SageMakerClient, group: str, artifact: str | None) -> RegisteredModel | None:
+    """The newest version of the group that has this artifact."""
+    if artifact is None or existing(sagemaker.describe_model_package_group, ModelPackageGroupName=group) is None:
+        return None
+    newest_first = {"SortBy": "CreationTime", "SortOrder": "Descending"}
+    for summary in pages_of(
+        sagemaker, "list_model_packages", "ModelPackageSummaryList", ModelPackageGroupName=group, **newest_first
+    ):
+        version = _still_registered(sagemaker, summary["ModelPackageArn"])
+        if version is not None and version.artifact == artifact:
+            return version
+    return None
+
+
+def _remedy(dataset: str) -> str:
+    return f"deploy a registered version of {dataset} with deploy_endpoint, or delete the endpoint."
