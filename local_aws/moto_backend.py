@@ -1,4 +1,4 @@
-"""moto, which answers for every service but SageMaker: the only module that leans on its private parts."""
+"""moto, which answers for every service but SageMaker. Only `moto_cloudwatch` leans on its private parts too."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import logging
 import re
 import tempfile
 import threading
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import quote
 from xml.parsers.expat import ExpatError
 
-from moto.cloudwatch.exceptions import InvalidParameterValue
-from moto.cloudwatch.models import CloudWatchBackend, Statistics
 from moto.core.responses import ActionResult
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import get_account_id_from, iam_backends
@@ -34,6 +31,7 @@ from werkzeug.wrappers import Response
 from local_aws.aws_errors import AwsError, not_implemented
 from local_aws.callers import checked_account
 from local_aws.calls import ACCOUNT_HEADER, AwsCall, check_call
+from local_aws.moto_cloudwatch import mend_cloudwatch
 from local_aws.service import AwsRequest, Service
 
 __all__ = ["Moto", "MotoRequestHandler", "account_of", "ensure_role"]
@@ -157,51 +155,7 @@ def _filter_log_events_by_prefix(response: LogsResponse) -> str:
 LogsResponse.filter_log_events = _filter_log_events_by_prefix  # type: ignore[method-assign, assignment]
 
 
-_get_metric_data = CloudWatchBackend.get_metric_data
-
-
-def _get_metric_data_of_whole_minutes(
-    backend: CloudWatchBackend, queries: Any, start_time: datetime, *rest: Any, **named: Any
-) -> Any:
-    """Begin with the minute of the start, as CloudWatch does."""
-    return _get_metric_data(backend, queries, _beginning(start_time, 60), *rest, **named)
-
-
-def _get_metric_statistics(  # noqa: PLR0917 - moto calls it so
-    backend: CloudWatchBackend,
-    namespace: str,
-    metric_name: str,
-    start_time: datetime,
-    end_time: datetime,
-    period: int,
-    stats: list[str],
-    dimensions: list[dict[str, str]],
-    unit: str | None = None,
-) -> list[Statistics]:
-    """Group values by whole periods and by exactly these dimensions, as CloudWatch does; moto does neither."""
-    if start_time >= end_time:
-        raise InvalidParameterValue("The parameter StartTime must be less than the parameter EndTime.")
-    wanted = sorted((dimension["Name"], dimension["Value"]) for dimension in dimensions)
-    start = _beginning(start_time, 60)
-    periods: dict[datetime, Statistics] = {}
-    for datum in backend.get_all_metrics():
-        is_wanted = (datum.namespace, datum.name) == (namespace, metric_name) and start <= datum.timestamp < end_time
-        if not is_wanted or unit not in (None, datum.unit):
-            continue
-        if sorted((dimension.name, dimension.value) for dimension in datum.dimensions) == wanted:
-            moment = _beginning(datum.timestamp, period)
-            statistics = periods.setdefault(moment, Statistics(stats, moment, datum.unit))
-            statistics.metric_data.append(datum)
-    return [periods[moment] for moment in sorted(periods)]
-
-
-def _beginning(moment: datetime, period: int) -> datetime:
-    """The beginning of the period of so many seconds in which a moment lies."""
-    return moment - timedelta(seconds=moment.replace(tzinfo=UTC).timestamp() % period)
-
-
-CloudWatchBackend.get_metric_data = _get_metric_data_of_whole_minutes  # type: ignore[method-assign, assignment]
-CloudWatchBackend.get_metric_statistics = _get_metric_statistics  # type: ignore[method-assign, assignment]
+mend_cloudwatch()
 
 
 class Moto(Service):

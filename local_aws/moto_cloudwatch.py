@@ -1,0 +1,186 @@
+"""moto's CloudWatch, with whole periods and exact dimensions, and with alarms that follow their metrics.
+
+The state of an alarm is worked out whenever an alarm is read: between two reads nobody can see it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from moto.cloudwatch.exceptions import InvalidParameterValue
+from moto.cloudwatch.models import (
+    Alarm,
+    CloudWatchBackend,
+    MetricAggregatedDatum,
+    MetricDatumBase,
+    MetricStat,
+    Statistics,
+)
+
+from local_aws import alarms
+
+NOT_EVALUATED = "The local AWS evaluates alarms on one metric; this alarm has another kind of condition."
+ALARM_READERS = (
+    "describe_alarms",
+    "get_alarms_by_action_prefix",
+    "get_alarms_by_alarm_name_prefix",
+    "get_alarms_by_alarm_names",
+    "get_alarms_by_state_value",
+)
+
+_get_metric_data = CloudWatchBackend.get_metric_data
+_put_metric_alarm = CloudWatchBackend.put_metric_alarm
+_set_alarm_state = CloudWatchBackend.set_alarm_state
+
+
+def mend_cloudwatch() -> None:
+    """Put what CloudWatch does in the place of what moto does."""
+    backend: Any = CloudWatchBackend
+    backend.get_metric_data = _get_metric_data_of_whole_minutes
+    backend.get_metric_statistics = _get_metric_statistics
+    backend.put_metric_alarm = _put_alarm
+    backend.set_alarm_state = _hold_alarm_state
+    for name in ALARM_READERS:
+        setattr(backend, name, _evaluated(vars(CloudWatchBackend)[name]))
+
+
+def _get_metric_data_of_whole_minutes(
+    backend: CloudWatchBackend, queries: Any, start_time: datetime, *rest: Any, **named: Any
+) -> Any:
+    """Begin with the minute of the start, as CloudWatch does."""
+    return _get_metric_data(backend, queries, _beginning(start_time, 60), *rest, **named)
+
+
+def _get_metric_statistics(  # noqa: PLR0917 - moto calls it so
+    backend: CloudWatchBackend,
+    namespace: str,
+    metric_name: str,
+    start_time: datetime,
+    end_time: datetime,
+    period: int,
+    stats: list[str],
+    dimensions: list[dict[str, str]],
+    unit: str | None = None,
+) -> list[Statistics]:
+    """Group values by whole periods and by exactly these dimensions, as CloudWatch does; moto does neither."""
+    if start_time >= end_time:
+        raise InvalidParameterValue("The parameter StartTime must be less than the parameter EndTime.")
+    wanted = sorted((dimension["Name"], dimension["Value"]) for dimension in dimensions)
+    start = _beginning(start_time, 60)
+    periods: dict[datetime, Statistics] = {}
+    for datum in backend.get_all_metrics():
+        is_wanted = (datum.namespace, datum.name) == (namespace, metric_name) and start <= datum.timestamp < end_time
+        if not is_wanted or unit not in (None, datum.unit):
+            continue
+        if sorted((dimension.name, dimension.value) for dimension in datum.dimensions) == wanted:
+            moment = _beginning(datum.timestamp, period)
+            statistics = periods.setdefault(moment, Statistics(stats, moment, datum.unit))
+            statistics.metric_data.append(datum)
+    return [periods[moment] for moment in sorted(periods)]
+
+
+def _beginning(moment: datetime, period: int) -> datetime:
+    """The beginning of the period of so many seconds in which a moment lies."""
+    return moment - timedelta(seconds=moment.replace(tzinfo=UTC).timestamp() % period)
+
+
+def _put_alarm(backend: CloudWatchBackend, name: str, *rest: Any, **named: Any) -> Alarm:
+    """Let a new alarm begin without data, and one that is changed keep its state, as CloudWatch does."""
+    before = backend.alarms.get(name)
+    alarm = _put_metric_alarm(backend, name, *rest, **named)
+    if before is not None:
+        alarm.state_value, alarm.state_reason = before.state_value, before.state_reason
+        alarm.history = before.history
+    elif alarm.rule is None:
+        alarm.state_value = alarms.INSUFFICIENT_DATA
+    return alarm
+
+
+def _hold_alarm_state(backend: CloudWatchBackend, alarm_name: str, *rest: Any, **named: Any) -> None:
+    """Set a state that lasts until the next evaluation CloudWatch would make."""
+    _set_alarm_state(backend, alarm_name, *rest, **named)
+    alarm: Any = backend.alarms[alarm_name]
+    alarm.is_held = True
+
+
+def _evaluated(read: Any) -> Any:
+    """Let a method that reads alarms bring all of them up to date before."""
+
+    def reading(backend: CloudWatchBackend, *arguments: Any, **named: Any) -> Any:
+        for alarm in list(backend.alarms.values()):
+            if alarm.rule is None:
+                _evaluate(backend, alarm)
+        return read(backend, *arguments, **named)
+
+    return reading
+
+
+def _evaluate(backend: CloudWatchBackend, alarm: Any) -> None:
+    """Bring the state of one alarm up to date."""
+    watched = _watched(alarm)
+    if watched is None:
+        alarm.state_reason = NOT_EVALUATED
+        return
+    metric, rule = watched
+    moment = datetime.now(UTC)
+    if getattr(alarm, "is_held", False):
+        if moment - _in_utc(alarm.state_updated_timestamp) < rule.hold:
+            return
+        alarm.is_held = False
+    state = alarms.evaluate(rule, _samples(backend, metric, moment - rule.periods * rule.period), moment)
+    if state is not None and state.value != alarm.state_value:
+        alarm.update_state(state.reason, "{}", state.value)
+    elif state is not None:
+        alarm.state_reason = state.reason
+
+
+def _watched(alarm: Alarm) -> tuple[MetricStat, alarms.Rule] | None:
+    """The metric and the rule of an alarm; None for mathematics, anomalies and queries."""
+    stats = [query.metric_stat for query in alarm.metric_data_queries if query.metric_stat is not None]
+    if alarm.comparison_operator not in alarms.COMPARISONS or len(stats) < len(alarm.metric_data_queries):
+        return None
+    own = MetricStat(
+        cast(Any, alarm), str(alarm.period), alarm.statistic or alarm.extended_statistic or "", alarm.unit or ""
+    )
+    (metric,) = stats[:1] or [own]
+    if not alarms.is_statistic(metric.stat):
+        return None
+    return metric, alarms.Rule(
+        comparison=alarm.comparison_operator,
+        threshold=alarm.threshold,
+        statistic=metric.stat,
+        period=timedelta(seconds=int(metric.period)),
+        evaluation_periods=alarm.evaluation_periods,
+        datapoints_to_alarm=alarm.datapoints_to_alarm or alarm.evaluation_periods,
+        missing=alarm.treat_missing_data or "missing",
+        few_samples=alarm.evaluate_low_sample_count_percentile or "evaluate",
+    )
+
+
+def _samples(backend: CloudWatchBackend, wanted: MetricStat, since: datetime) -> list[alarms.Sample]:
+    """What was sent of a metric since a moment, with exactly its dimensions."""
+    metric = wanted.metric
+    key = (metric.namespace, metric.metric_name)
+    dimensions = sorted((dimension.name, dimension.value) for dimension in metric.dimensions)
+    return [
+        _sample(datum)
+        for datum in list(backend.metric_data)
+        if (datum.namespace, datum.name) == key
+        and (not wanted.unit or datum.unit == wanted.unit)
+        and _in_utc(datum.timestamp) >= since
+        and sorted((dimension.name, dimension.value) for dimension in datum.dimensions) == dimensions
+    ]
+
+
+def _sample(datum: MetricDatumBase) -> alarms.Sample:
+    time = _in_utc(datum.timestamp)
+    if isinstance(datum, MetricAggregatedDatum):
+        return alarms.Sample(time, datum.sum, datum.sample_count, datum.min, datum.max)
+    value: float = cast(Any, datum).value
+    return alarms.Sample(time, value, 1, value, value)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """A moment of moto, whose moments without a zone are UTC."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
