@@ -75,7 +75,12 @@ class Aws:
     @cached_property
     def metrics(self) -> MetricFeed:
         """What sends metrics to the CloudWatch of this server."""
-        return MetricFeed(self._client("cloudwatch"))
+        return MetricFeed(self.cloudwatch)
+
+    @cached_property
+    def cloudwatch(self) -> Any:
+        """A CloudWatch client that talks to this server."""
+        return self._client("cloudwatch")
 
     @cached_property
     def sagemaker(self) -> SageMakerClient:

@@ -93,10 +93,11 @@ def _count(aws: Aws, variant: Variant, status: int, asked_at: float, began: floa
     if variant.instances:
         counts["InvocationsPerInstance"] = 1 / variant.instances
     latencies = {"ModelLatency": 1e6 * (answered - asked_at), "OverheadLatency": 1e6 * (asked_at - began)}
-    aws.metrics.put(
-        *(MetricDatum(NAMESPACE, name, value, variant.dimensions) for name, value in counts.items()),
-        *(MetricDatum(NAMESPACE, name, value, variant.dimensions, "Microseconds") for name, value in latencies.items()),
-    )
+    for dimensions in filter(None, (variant.dimensions, variant.config_dimensions)):
+        aws.metrics.put(
+            *(MetricDatum(NAMESPACE, name, value, dimensions) for name, value in counts.items()),
+            *(MetricDatum(NAMESPACE, name, value, dimensions, "Microseconds") for name, value in latencies.items()),
+        )
 
 
 def _check(request: Request, name: str) -> None:

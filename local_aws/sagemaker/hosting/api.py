@@ -16,6 +16,7 @@ from local_aws.sagemaker.core.tags import Tags, check_tags
 from local_aws.sagemaker.hosting import rules
 from local_aws.sagemaker.hosting.endpoint import Endpoint
 from local_aws.sagemaker.hosting.model import EndpointConfig, Model
+from local_aws.sagemaker.hosting.rollout import Alarms, Plan
 from local_aws.sagemaker.hosting.run import Fleet, Variant
 from local_aws.sagemaker.registry.api import ModelRegistry
 
@@ -167,7 +168,7 @@ class Endpoints(Area):
         """CreateEndpoint: Creating, then InService when every variant answers /ping, or Failed with the reason."""
         name = request["EndpointName"]
         config = self.sagemaker.area(Models).configs.get(request["EndpointConfigName"])
-        self._check_deployment(request, config)
+        _plan(request.get("DeploymentConfig", {}), config.instances({}))
         endpoint = Endpoint(name, self.aws.arn("endpoint", name), config)
         tags = request.get("Tags", [])
         check_tags(tags)
@@ -185,24 +186,30 @@ class Endpoints(Area):
         return self._endpoints.page(request, "Endpoints", Endpoint.summary, sort_order="Descending")
 
     def update(self, request: Document) -> Document:
-        """UpdateEndpoint: the old fleet serves until the new one is healthy, and on when it is not."""
+        """UpdateEndpoint: traffic moves as the DeploymentConfig says, back to the old fleet when the new one fails."""
         endpoint = self._endpoints.get(request["EndpointName"])
         config = self.sagemaker.area(Models).configs.get(request["EndpointConfigName"])
-        self._check_deployment(request, config)
         excluded = {entry["VariantPropertyType"] for entry in request.get("ExcludeRetainedVariantProperties", ())}
-        if excluded and not request.get("RetainAllVariantProperties"):
+        is_retained = request.get("RetainAllVariantProperties", False)
+        if excluded and not is_retained:
             raise validation_error(
                 "ExcludeRetainedVariantProperties can only be given when RetainAllVariantProperties is true."
             )
+        endpoint.check_in_service()
+        running = endpoint.fleet.variants if endpoint.fleet is not None and is_retained else []
+        weights = {variant.name: variant.weight for variant in running if "DesiredWeight" not in excluded}
+        counts = {variant.name: variant.instances for variant in running if "DesiredInstanceCount" not in excluded}
+        is_kept = request.get("RetainDeploymentConfig", False)
+        deployment = endpoint.deployment_config if is_kept else request.get("DeploymentConfig")
+        plan = _plan(deployment or {}, config.instances(counts))
+        alarms = Alarms(self.aws, plan.alarms)
+        alarms.check()
         with endpoint.lock:
             endpoint.check_in_service()
             fleet = self._fleet(endpoint.name, config)
-            if request.get("RetainAllVariantProperties") and endpoint.fleet is not None:
-                fleet.retain(endpoint.fleet, excluded)
-            if not request.get("RetainDeploymentConfig"):
-                endpoint.deployment_config = request.get("DeploymentConfig")
-            endpoint.pending = fleet
-            endpoint.turn("Updating")
+            fleet.retain(weights, counts)
+            endpoint.deployment_config = deployment
+            endpoint.update(fleet, plan, alarms.reason)
         _in_background(f"deploy-{endpoint.name}", endpoint.deploy)
         return {"EndpointArn": endpoint.arn}
 
@@ -228,6 +235,7 @@ class Endpoints(Area):
             if endpoint.status == "Deleting":
                 return {}
             endpoint.turn("Deleting")
+            endpoint.cancelled.set()
         _in_background(f"delete-{endpoint.name}", lambda: self._delete(endpoint))
         return {}
 
@@ -241,12 +249,12 @@ class Endpoints(Area):
         if endpoint is None or endpoint.status == "Deleting":
             raise AwsError("ValidationError", f"Endpoint {name} of account {self.aws.account} not found.")
         with endpoint.lock:
-            fleet = endpoint.fleet
-            if fleet is None:
+            if endpoint.fleet is None:
                 raise AwsError("ValidationError", f"Endpoint {name} of account {self.aws.account} not found.")
-            variant = fleet.variant(target) if target is not None else fleet.pick()
-            if variant is None:
+            found = endpoint.route(target)
+            if found is None:
                 raise AwsError("ValidationError", f"Could not find variant {target} of endpoint {name}.")
+            fleet, variant = found
             fleet.enter()
         try:
             yield variant
@@ -255,6 +263,8 @@ class Endpoints(Area):
 
     def close(self) -> None:
         """End every serving process."""
+        for endpoint in self._endpoints.all():
+            endpoint.cancelled.set()
         fleets = [fleet for endpoint in self._endpoints.all() for fleet in (endpoint.fleet, endpoint.pending) if fleet]
         with ThreadPoolExecutor(max_workers=max(1, len(fleets))) as pool:
             list(pool.map(lambda fleet: fleet.end_processes(CLOSE_GRACE_SECONDS), fleets))
@@ -264,16 +274,20 @@ class Endpoints(Area):
         found = {variant["ModelName"]: models.get(variant["ModelName"]) for variant in config.variants}
         return Fleet(self.aws, name, config, found)
 
-    def _check_deployment(self, request: Document, config: EndpointConfig) -> None:
-        if "DeploymentConfig" in request:
-            rules.check_deployment(request["DeploymentConfig"], config.instances)
-
     def _delete(self, endpoint: Endpoint) -> None:
         for fleet in (endpoint.pending, endpoint.fleet):
             if fleet is not None:
                 fleet.stop()
         self._endpoints.remove(endpoint.name)
         self.sagemaker.area(Tags).forget(endpoint.arn)
+
+
+def _plan(deployment: Document, instances: int) -> Plan:
+    """The plan of a DeploymentConfig; raises ValidationException for one that contradicts itself or the instances."""
+    rules.check_deployment(deployment, instances)
+    plan = Plan.of(deployment, instances)
+    plan.check()
+    return plan
 
 
 def _in_background(name: str, work: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -60,10 +61,10 @@ class EndpointConfig:
         variants: list[Document] = self.document["ProductionVariants"]
         return variants
 
-    @property
-    def instances(self) -> int:
-        """How many instances the variants ask for."""
-        return sum(variant.get("InitialInstanceCount", 1) for variant in self.variants)
+    def instances(self, retained: Mapping[str, int]) -> int:
+        """How many instances the variants ask for, or retain from variants of the same names that run."""
+        wanted = {variant["VariantName"]: variant.get("InitialInstanceCount", 1) for variant in self.variants}
+        return sum(retained.get(name, count) for name, count in wanted.items())
 
     def summary(self) -> Document:
         """The configuration as ListEndpointConfigs gives it."""

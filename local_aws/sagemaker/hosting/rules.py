@@ -128,7 +128,7 @@ def _check_share(field: str, size: Mapping[str, Any], instances: int, least: int
     if size["Type"] == "CAPACITY_PERCENT":
         if not least <= value <= most:
             raise validation_error(f"{field} must be {least} to {most} percent of the capacity, not {value}.")
-    elif value > max(1, instances * most // 100):
+    elif value > max(1, instances * most // 100) or 100 * value < least * instances:
         raise validation_error(
-            f"{field} must be at most {most} percent of the endpoint's {instances} instances, not {value} instances."
+            f"{field} must be {least} to {most} percent of the endpoint's {instances} instances, not {value} instances."
         )

@@ -28,6 +28,7 @@ from local_aws.sagemaker.core.serving import (
 )
 from local_aws.sagemaker.core.utilisation import Utilisation
 from local_aws.sagemaker.hosting.model import EndpointConfig, Model
+from local_aws.sagemaker.hosting.rollout import Stage
 
 WATCH_INTERVAL_SECONDS = 0.5
 LONGEST_RESTART_WAIT_SECONDS = 30.0
@@ -51,6 +52,7 @@ class Variant:
         self.created = now()
         self.log = LogStream(aws.logs, f"{LOG_GROUP}/{endpoint}", f"{self.name}/i-{uuid.uuid4().hex[:17]}")
         self.dimensions = {"EndpointName": endpoint, "VariantName": self.name}
+        self.config_dimensions: dict[str, str] | None = None
         self._root = root
         self._images = [container["Image"] for container in model.containers]
         self.model = ServingModel(
@@ -96,8 +98,9 @@ class Variant:
         if self.serverless is not None:
             self.serverless = {**self.serverless, **change.get("ServerlessUpdateConfig", {})}
 
-    def summary(self) -> dict[str, Any]:
-        """What DescribeEndpoint says of the variant."""
+    def summary(self, stage: Stage | None = None, replaced: Stage | None = None) -> dict[str, Any]:
+        """What DescribeEndpoint says of the variant, in a `stage` of its deployment, or `replaced` by another one."""
+        count = self.instances if stage is None else stage.active(self.instances)
         return {
             "VariantName": self.name,
             "DeployedImages": [
@@ -106,10 +109,11 @@ class Variant:
             ],
             "CurrentWeight": self.weight,
             "DesiredWeight": self.weight,
-            "CurrentInstanceCount": self.instances,
+            "CurrentInstanceCount": count - (replaced.active(self.instances) if replaced is not None else 0),
             "DesiredInstanceCount": self.instances,
             "CurrentServerlessConfig": self.serverless,
             "DesiredServerlessConfig": self.serverless,
+            "VariantStatus": [stage.describe(self.instances)] if stage is not None else None,
         }
 
 
@@ -127,22 +131,24 @@ class Fleet:
             Variant(aws, endpoint, document, models[document["ModelName"]], self._root) for document in config.variants
         ]
 
-    def summary(self) -> dict[str, Any]:
-        """What DescribeEndpoint says of a deployment under way."""
+    def name_config(self) -> None:
+        """Count invocations under the name of the configuration too, as AWS does from an update on."""
+        for variant in self.variants:
+            variant.config_dimensions = {**variant.dimensions, "EndpointConfigName": self.config.name}
+
+    def summary(self, stage: Stage) -> dict[str, Any]:
+        """What DescribeEndpoint says of a deployment in this stage."""
         return {
             "EndpointConfigName": self.config.name,
-            "ProductionVariants": [variant.summary() for variant in self.variants],
+            "ProductionVariants": [variant.summary(stage) for variant in self.variants],
             "StartTime": self.created,
         }
 
-    def retain(self, old: Fleet, excluded: set[str]) -> None:
-        """Take over the weights and instance counts of another fleet's variants of the same names."""
+    def retain(self, weights: Mapping[str, float], counts: Mapping[str, int]) -> None:
+        """Take over weights and instance counts, by the names of the variants."""
         for variant in self.variants:
-            before = old.variant(variant.name)
-            if before is not None and "DesiredWeight" not in excluded:
-                variant.weight = before.weight
-            if before is not None and "DesiredInstanceCount" not in excluded:
-                variant.instances = before.instances
+            variant.weight = weights.get(variant.name, variant.weight)
+            variant.instances = counts.get(variant.name, variant.instances)
 
     def start(self) -> None:
         """Start every variant and wait until all are healthy; raises DeploymentError, with all stopped again."""

@@ -47,7 +47,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        if body == b"bad image":
+        if (BASE / "model/faulty.txt").exists():
+            self.answer(500, b"this model is faulty", "text/plain")
+        elif body == b"bad image":
             self.answer(400, b"this is no image", "text/plain")
         elif body == b"fault":
             self.answer(500, b"inner fault", "text/plain")
@@ -80,12 +82,21 @@ class Handler(BaseHTTPRequestHandler):
         say(form % args)
 
 
+def end(*_: object) -> None:
+    os._exit(0)
+
+
+def end_slowly(*_: object) -> None:
+    time.sleep(1)
+    os._exit(0)
+
+
 def serve() -> int:
     if (BASE / "model/broken.txt").exists():
         say("cannot load the model: broken.txt is in it")
         return 1
     host, port = os.environ["SAGEMAKER_BIND_TO_HOST"], int(os.environ["SAGEMAKER_BIND_TO_PORT"])
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, end_slowly if (BASE / "model/slow_to_end.txt").exists() else end)
     ThreadingHTTPServer((host, port), Handler).serve_forever()
     return 0
 

@@ -41,7 +41,7 @@ def test_deployments_within_their_bounds_pass(config: dict[str, Any]) -> None:
     [
         (rolling(percent(4)), "5 to 50 percent"),
         (rolling(percent(51)), "5 to 50 percent"),
-        (rolling({"Type": "INSTANCE_COUNT", "Value": 3}), "at most 50 percent"),
+        (rolling({"Type": "INSTANCE_COUNT", "Value": 3}), "5 to 50 percent of the endpoint's 4 instances, not 3"),
         ({**rolling(percent(10)), **blue_green(Type="ALL_AT_ONCE")}, "not both"),
         (blue_green(Type="LINEAR", CanarySize=percent(10)), "CanarySize can't be given"),
         (blue_green(Type="LINEAR"), "LinearStepSize is required"),
@@ -50,3 +50,10 @@ def test_deployments_within_their_bounds_pass(config: dict[str, Any]) -> None:
 def test_deployments_beyond_their_bounds_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(AwsError, match=message):
         check_deployment(config, instances=4)
+
+
+def test_a_step_of_few_instances_is_too_small_for_a_large_fleet() -> None:
+    config = blue_green(Type="LINEAR", LinearStepSize={"Type": "INSTANCE_COUNT", "Value": 1})
+    check_deployment(config, instances=10)
+    with pytest.raises(AwsError, match="10 to 50 percent of the endpoint's 11 instances, not 1 instances"):
+        check_deployment(config, instances=11)
