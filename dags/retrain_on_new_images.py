@@ -4,14 +4,22 @@ Starts when S3 announces new images in the queue of the installation's settings,
 was lost. All messages that wait, and those of an upload that is under way, become one event of two numbers: how many
 messages, and about how many images.
 
-`find_new_images` compares the images of each dataset with its newest version and ends the run in seconds if nothing is
-new. Otherwise the dataset that gained most grows by a version: only its new images are packed, the earlier ones keep
-their split. The last approved model is trained further with it, measured on the held-out images, registered, and
-deployed to the dataset's endpoint if it reaches `promotion.minimum_accuracy`. If none of the new images can be read,
-`has_gained` ends the run before anything is trained; the version says why.
+`find_new_images` compares the images of each dataset with its version and ends the run in seconds if nothing is new.
+Otherwise the dataset that gained most grows by a version: only its new images are packed, the earlier ones keep their
+split. The dataset's champion is trained further with it, measured on the held-out images, registered, and deployed to
+the dataset's endpoint if it reaches `promotion.minimum_accuracy`. If none of the new images can be read, `has_gained`
+ends the run before anything is trained; the version says why.
 
-Source, labels, split and packing are those of the newest version, so nobody repeats them. A new class folder is named
-in the log and left out: classes cannot be added to a trained model. A run of `image_classification` trains with them.
+**The champion** is the model that the dataset's endpoint serves, also after a rollback or a change by hand. If nothing
+serves, it is the model that was deployed last. The version that grows is the newest one with the champion's classes.
+If the endpoint serves a model that was not registered for the dataset, the run names it and leaves it alone.
+
+**The run conf** is that of the run which trained the champion: machine, threshold, hyperparameters. The endpoint keeps
+its name, its machine and how many there are. The settings' `lines` change fields for one dataset, and a field of this
+form changes it for one run; a field that is left empty does not. Source, labels, split and packing are the version's.
+
+A new class folder is named in the log, with the run conf of a full training, and left out: classes cannot be added to
+a trained model. A run of `image_classification` trains with them.
 
 One run at a time: messages that arrive meanwhile, or while this DAG is paused, are answered by one run after it, which
 finds what is left. A run that failed after it had published the grown dataset is not repeated by itself, which would
@@ -25,7 +33,7 @@ from typing import Any
 from airflow.sdk import DAG
 
 from image_classification.defaults import DEFAULT_ARGS
-from image_classification.form import run_conf_params
+from image_classification.form import override_params
 from image_classification.stages.dataset import dataset
 from image_classification.stages.deployment import deployment
 from image_classification.stages.evaluation import evaluation
@@ -55,4 +63,4 @@ with DAG(
     deployed = deployment(used, trained_on, registered)
     summarise(trained_on, models, measured, registered, deployed)
 
-dag.params.update(run_conf_params("incremental", "resources", "promotion", "endpoint"))
+dag.params.update(override_params("dataset.name", "incremental", "resources", "promotion", "endpoint"))

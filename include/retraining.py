@@ -1,12 +1,11 @@
-"""What a retraining has to do: which dataset has grown, and the run conf that grows it as it was built."""
+"""What a retraining has to do: which dataset has grown, from which model it continues, and with which run conf."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from include.datasets.errors import DatasetError
 from include.datasets.planning.plan import NewImages, find_new_images
@@ -16,73 +15,148 @@ from include.datasets.unpacking.addresses import DEFAULT_POLICY, SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion, latest, load
 from include.problems import Problem
+from include.promotion.champion import Champion, UnknownChampionError, champion_of
+from include.promotion.kept_conf import kept_run_conf
 from include.run_conf import DatasetConf, PackingConf, RunConf, RunConfError, SplitConf
+from include.run_conf.reading import Reading, is_nothing
+from include.run_conf.rules import contradictions
+from include.training.best_model import label_set_fingerprint
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from include.settings import Settings
 
 log = logging.getLogger(__name__)
 
+DATASET_FIELDS = ("max_bad_fraction", "packing.shard_images")
+"""What a person may ask of a retraining's dataset: all else is as in the version that grows."""
 
-class Retraining(BaseModel):
-    """A dataset with images that its newest version does not know, and the run that takes them in."""
 
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True)
+class Line:
+    """A dataset that may be retrained: the champion from which it continues, and the run conf of its retraining."""
+
+    champion: Champion
+    conf: RunConf
+
+    def suits(self, version: DatasetVersion) -> bool:
+        """Whether a dataset version has the champion's classes, in their order."""
+        known = self.champion.version.label_set
+        return known is None or known == label_set_fingerprint(version.labels)
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """A dataset with images that its version does not know, and the run that takes them in.
+
+    `parent` is the address of the newest version with the champion's classes.
+    """
 
     conf: RunConf
+    champion: Champion
     parent: str
-    """Address of the newest version."""
     new_images: int
+
+
+def read_asked(conf: Mapping[str, Any]) -> tuple[RunConf, list[Problem]]:
+    """What a person asked of one retraining, without the values that have a problem, and all problems.
+
+    A field that the form left empty is as the champion has it. Whether fields beside the dataset's fit each other
+    depends on the champion.
+    """
+    reading = Reading.of(RunConf, _given(conf))
+    asked = RunConf.model_validate(reading.document()).without(reading.unknown_fields)
+    found = contradictions(asked, wrong=reading.unknown_fields)
+    return asked, [*reading.problems, *(problem for problem in found if problem.field.startswith("dataset."))]
+
+
+def line_of(
+    s3: S3Client, sagemaker: SageMakerClient, asked: RunConf, *, settings: Settings, dataset: str
+) -> Line | None:
+    """The champion of a dataset and how its retraining runs; None if it has no champion.
+
+    Raises UnknownChampionError and RunConfError.
+    """
+    champion = champion_of(sagemaker, settings=settings, dataset=dataset)
+    if champion is None:
+        log.info("%s has no approved model to continue from: start image_classification.", dataset)
+        return None
+    kept = kept_run_conf(s3, champion.version)
+    if kept is None:
+        log.warning("%s keeps no run conf: the retraining takes the defaults.", champion.version.arn)
+    conf = retraining_conf(champion, kept or RunConf(), settings.lines.get(dataset, {}), asked)
+    check_retraining_conf(conf)
+    return Line(champion, conf)
+
+
+def retraining_conf(champion: Champion, kept: RunConf, line: Mapping[str, Any], asked: RunConf) -> RunConf:
+    """The run conf of the champion's run, changed by what serves now, then by the settings, then by what was asked.
+
+    Raises RunConfError if these contradict each other.
+    """
+    conf: dict[str, Any] = kept.model_dump(mode="json")
+    conf["training"]["trials"] = []
+    conf["incremental"]["enabled"] = True
+    if live := champion.live:
+        machine = {"instance_type": live.instance_type, "instance_count": live.instance_count}
+        known = {name: value for name, value in machine.items() if value is not None}
+        conf["endpoint"] |= {"name": live.name, "deploy": True, "keep": live.keep, **known}
+    wanted = asked.model_dump(mode="json", exclude_unset=True)
+    if "dataset" in wanted:
+        fields = Reading.of(RunConf, {"dataset": wanted["dataset"]}).values
+        wanted["dataset"] = {name: fields[f"dataset.{name}"] for name in DATASET_FIELDS if f"dataset.{name}" in fields}
+    for layer in (Reading.of(RunConf, line).document(), Reading.of(RunConf, wanted).document()):
+        _change(conf, layer)
+    return RunConf.from_conf(conf)
 
 
 def check_retraining_conf(conf: RunConf) -> None:
     """Raise RunConfError if a conf asks for what no retraining does."""
     if not conf.incremental.enabled:
-        remedy = "a retraining trains on from the last approved model: leave it on, or start image_classification"
+        remedy = "a retraining trains the champion further: leave it on, or start image_classification"
         raise RunConfError([Problem(field="incremental.enabled", value=False, remedy=remedy)])
 
 
 def find_retraining(
     s3: S3Client,
-    conf: RunConf,
+    line_of: Callable[[str], Line | None],
     *,
     data_bucket: str,
     dataset: str | None = None,
-    has_champion: Callable[[str], bool] = lambda _: True,
     policy: SourcePolicy = DEFAULT_POLICY,
 ) -> Retraining | None:
-    """The dataset that gained most images since its newest version, or the named `dataset`; None if nothing is new.
+    """The dataset that gained most images since its version, or the named `dataset`; None if nothing is new.
 
-    Only a dataset of which `has_champion` is true can be trained on; the others hold it up no more than a source that
-    cannot be read.
-    Source, labels, split and packing are the newest version's, so that they need not be repeated; all else is `conf`'s.
+    Only a dataset with a line can be trained further. A dataset without one, a source that cannot be read, or an
+    endpoint that serves something else holds up no other dataset. The version that grows is the newest one with the
+    champion's classes. Source, labels, split and packing are that version's, all else is the line's.
     Classes without a label are left out and named in the log: a new class is a full training, started by a person.
-    Where none has grown the DatasetError of such a source is raised.
+    Where none has grown the error of a dataset that could not be compared is raised.
     """
-    grown = []
-    errors: list[DatasetError] = []
+    grown: list[tuple[NewImages, DatasetVersion, Line]] = []
+    errors: list[Exception] = []
     for name in [dataset] if dataset else dataset_names(s3, data_bucket):
         try:
-            version = latest(s3, data_bucket, name)
-            if version is not None and (new := _new_images(s3, conf, version, policy)).count:
-                grown.append((new, version))
-        except DatasetError as error:
+            line = line_of(name)
+            version = _version_to_grow(s3, data_bucket, name, line) if line else None
+            if line and version and (new := _new_images(s3, line.conf, version, policy)).count:
+                grown.append((new, version, line))
+        except (DatasetError, UnknownChampionError, RunConfError) as error:
             log.warning("Whether %s has grown cannot be told: %s", name, error)
             errors.append(error)
     if not grown and errors:
         raise errors[0]
     if not grown:
         return None
-    grown.sort(key=lambda pair: pair[0].count, reverse=True)
-    chosen = next((pair for pair in grown if has_champion(pair[1].name)), None)
-    if chosen is None:
-        return None
-    new, version = chosen
-    for other_new, other in grown:
-        if other is not version:
-            log.info("%s has %d new images too: the next run takes them.", other.name, other_new.count)
+    grown.sort(key=lambda found: found[0].count, reverse=True)
+    new, version, line = grown[0]
+    for other_new, other, _ in grown[1:]:
+        log.info("%s has %d new images too: the next run takes them.", other.name, other_new.count)
     return Retraining(
-        conf=conf.model_copy(update={"dataset": _grown_conf(s3, conf, version)}),
+        conf=line.conf.model_copy(update={"dataset": _grown_conf(s3, line.conf, version)}),
+        champion=line.champion,
         parent=version.uri,
         new_images=new.count,
     )
@@ -117,6 +191,38 @@ def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
     )
 
 
+def _given(conf: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _given(value) if isinstance(value, Mapping) else value
+        for key, value in conf.items()
+        if not is_nothing(value)
+    }
+
+
+def _change(conf: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    """Put the fields of a layer in the place of the conf's."""
+    for name, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(conf.get(name), dict):
+            _change(conf[name], value)
+        else:
+            conf[name] = value
+
+
+def _version_to_grow(s3: S3Client, data_bucket: str, name: str, line: Line) -> DatasetVersion | None:
+    """The newest version with the champion's classes; None if the dataset has no version at all."""
+    newest = latest(s3, data_bucket, name)
+    if newest is None or line.suits(newest):
+        return newest
+    version = latest(s3, data_bucket, name, suits=line.suits)
+    if version is None:
+        raise DatasetError(
+            f"no version of dataset {name} has the classes of {line.champion}: build one with dataset.labels as in "
+            f"{line.champion.version.dataset_uri}labels.json"
+        )
+    log.info("%s/%s has other classes than %s: %s grows instead.", name, newest.version, line.champion, version.version)
+    return version
+
+
 def _grown_conf(s3: S3Client, conf: RunConf, version: DatasetVersion) -> DatasetConf:
     """The conf that grows a version now: of an inventory the newest report, as an older one lists nothing new."""
     dataset = dataset_conf(conf.dataset, version)
@@ -133,9 +239,14 @@ def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion, policy: So
     new = find_new_images(s3, dataset, version)
     if new.new_labels:
         log.warning(
-            "%s has classes without a label: %s. Start image_classification to train with them.",
+            "%s has classes without a label: %s. They are left out, as no class can be added to a trained model. For a "
+            "full training with all %d classes start image_classification with dataset.name %s and dataset.labels "
+            "%s.",
             version.source,
             ", ".join(new.new_labels),
+            len(version.labels) + len(new.new_labels),
+            version.name,
+            ", ".join([*version.labels, *new.new_labels]),
         )
     return new
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_network
 from typing import Any, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from include.problems import Problem, ProblemsError, did_you_mean
+from include.run_conf import RunConf
 from include.run_conf.meaning import meant_setting
-from include.run_conf.reading import is_unicode, parsed
-from include.run_conf.section import Known
+from include.run_conf.reading import Reading, is_unicode, parsed
+from include.run_conf.section import NAME_PATTERN, Known
 
 VARIABLE = "image_classification"
+LINE_SECTIONS = ("training", "resources", "incremental", "promotion", "endpoint")
+"""Sections of the run conf that the settings may change for a dataset's retraining."""
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 
 
@@ -81,6 +85,12 @@ class Settings(Known):
         ge=1,
         description="How many times its own size an archive may expand to; photographs have 1, deflate reaches 1,032.",
     )
+    lines: dict[str, dict[str, Any]] = Field(
+        {},
+        examples=['{"pets": {"endpoint": {"instance_type": "ml.c5.xlarge"}}}'],
+        description="Run conf fields of a dataset's retraining, by the dataset's name. Other fields are as in the run "
+        "that trained its champion.",
+    )
     image_uri: str = Field("", description="Container image of the algorithm. Empty: AWS's own in the region.")
     registry_group_prefix: str = Field(
         "image-classification",
@@ -130,6 +140,8 @@ class Settings(Known):
             if getattr(settings, given) and not getattr(settings, lacking):
                 remedy = f"a network has both: add it to {given}, or leave both out"
                 return settings.without({lacking}), [*problems, Problem(field=lacking, remedy=remedy)]
+        if of_lines := list(_line_problems(settings.lines)):
+            return settings.without({"lines"}), [*problems, *of_lines]
         return settings, problems
 
     @classmethod
@@ -167,6 +179,25 @@ def _content(value: Mapping[str, Any] | str | None) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise SettingsError([Problem(field=VARIABLE, value=value, remedy=remedy)])
     return value
+
+
+def _line_problems(lines: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    """What is no run conf field of a retraining; whether fields fit each other depends on the champion's run conf."""
+    for dataset, line in lines.items():
+        where = f"lines.{dataset}"
+        if not re.match(NAME_PATTERN, dataset):
+            remedy = "a dataset's name is made of letters, digits and hyphens between them"
+            yield Problem(field=where, value=dataset, remedy=remedy)
+        reading = Reading.of(RunConf, line)
+        for problem in reading.problems:
+            yield problem.model_copy(update={"field": f"{where}.{problem.field}"})
+        for name, value in reading.values.items():
+            if name.partition(".")[0] not in LINE_SECTIONS:
+                remedy = f"a retraining takes {', '.join(LINE_SECTIONS)} from here: leave it out"
+                yield Problem(field=f"{where}.{name}", value=value, remedy=remedy)
+        if not RunConf.model_validate(reading.document()).incremental.enabled:
+            remedy = "a retraining trains the champion further: leave it out"
+            yield Problem(field=f"{where}.incremental.enabled", value=False, remedy=remedy)
 
 
 def _required() -> list[str]:

@@ -5,7 +5,7 @@ The plan is what planning hands to packing and publishing. A version is read thr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -296,8 +296,10 @@ def _with_sealed_addresses(s3: S3Client, version: DatasetVersion) -> DatasetVers
     return version.model_copy(update={"source": version.source.model_copy(update={"addresses": addresses})})
 
 
-def latest(s3: S3Client, data_bucket: str, name: str) -> DatasetVersion | None:
-    """The newest published version of a dataset, None where there is none."""
+def latest(
+    s3: S3Client, data_bucket: str, name: str, *, suits: Callable[[DatasetVersion], bool] = lambda _: True
+) -> DatasetVersion | None:
+    """The newest published version of a dataset, among those that suit the caller; None where there is none."""
     prefix = f"datasets/{name}/"
     paginator = s3.get_paginator("list_objects_v2")
     names = [
@@ -306,7 +308,7 @@ def latest(s3: S3Client, data_bucket: str, name: str) -> DatasetVersion | None:
         for entry in page.get("CommonPrefixes", [])
     ]
     found = (find(s3, VersionLayout(data_bucket, name, version)) for version in sorted(names, reverse=True))
-    return next((version for version in found if version is not None), None)
+    return next((version for version in found if version is not None and suits(version)), None)
 
 
 def held_out_images(s3: S3Client, version: DatasetVersion, limit: int | None = None) -> Iterator[HeldOutImage]:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,16 +10,44 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
-from include.retraining import Retraining, check_retraining_conf, dataset_conf, find_retraining, gained_images
+from include.deployment.registry import RegisteredModel
+from include.promotion.champion import Champion, LiveEndpoint, UnknownChampionError
+from include.retraining import (
+    Line,
+    Retraining,
+    check_retraining_conf,
+    dataset_conf,
+    find_retraining,
+    gained_images,
+    read_asked,
+    retraining_conf,
+)
 from include.run_conf import DatasetConf, RunConf, RunConfError
 from include.run_conf.dataset import PackingConf
+from include.training.best_model import label_set_fingerprint
 from tests.support.archives import zip_of
 from tests.support.dataset_bucket import Bucket, bucket, endpoint, s3
-from tests.support.documents import dataset_version
+from tests.support.documents import dataset_version, deployment_inputs
 from tests.support.pictures import jpeg
 from tests.unit.datasets.sources.inventories import Report
 
 __all__ = ["bucket", "endpoint", "s3"]  # fixtures
+
+
+CHAMPION = RegisteredModel.model_validate(deployment_inputs({})["model"])
+
+
+def line(conf: RunConf | None = None, *, labels: Sequence[str] | None = None, only: str = "") -> Callable[[str], Any]:
+    """The line of every dataset, or of one: retrained with this conf from a champion that knows these classes."""
+    known = label_set_fingerprint(labels) if labels else None
+    champion = Champion(CHAMPION.model_copy(update={"label_set": known}), None, "which was promoted last")
+    return lambda name: Line(champion, conf or RunConf()) if only in ("", name) else None
+
+
+def live(**changes: Any) -> LiveEndpoint:
+    """An endpoint that serves the champion on a machine of its own."""
+    fields = {"name": "pets-live", "config": "config-1", "instance_type": "ml.c5.xlarge", "instance_count": 2}
+    return LiveEndpoint(**{**fields, "version": CHAMPION, "keep": True, **changes})
 
 
 @pytest.fixture
@@ -28,19 +57,19 @@ def pets(bucket: Bucket) -> DatasetVersion:
 
 
 def test_nothing_is_to_be_done_where_no_dataset_has_new_images(bucket: Bucket, pets: DatasetVersion) -> None:
-    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
 
 
 def test_nothing_is_to_be_done_where_there_is_no_dataset(bucket: Bucket) -> None:
-    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
-    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name, dataset="pets") is None
+    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
+    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name, dataset="pets") is None
 
 
 def test_a_grown_dataset_is_built_again_as_it_was_built_before(bucket: Bucket, pets: DatasetVersion) -> None:
     bucket.put_images({"cat": 2, "dog": 1}, first=12)
     asked = RunConf.from_conf({"promotion.minimum_accuracy": 0.9})
 
-    found = find_retraining(bucket.s3, asked, data_bucket=bucket.name)
+    found = find_retraining(bucket.s3, line(asked), data_bucket=bucket.name)
 
     assert found is not None
     assert (found.new_images, found.parent) == (3, pets.uri)
@@ -77,8 +106,8 @@ def test_the_dataset_that_gained_most_goes_first_and_a_named_one_before_all(
     bucket.put_images({"cat": 1}, first=14)
 
     with caplog.at_level(logging.INFO):
-        most = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
-    named = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name, dataset="birds")
+        most = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
+    named = find_retraining(bucket.s3, line(), data_bucket=bucket.name, dataset="birds")
 
     assert most is not None
     assert named is not None
@@ -92,8 +121,9 @@ def test_a_new_class_folder_is_named_and_left_to_a_person(
 ) -> None:
     bucket.put_images({"owl": 3})
 
-    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
-    assert "has classes without a label: owl. Start image_classification to train with them." in caplog.text
+    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
+    assert "has classes without a label: owl. They are left out" in caplog.text
+    assert "start image_classification with dataset.name pets and dataset.labels cat, dog, owl." in caplog.text
 
 
 def test_the_conf_of_a_version_keeps_how_work_is_cut(bucket: Bucket, pets: DatasetVersion) -> None:
@@ -111,10 +141,10 @@ def test_a_version_of_a_label_table_grows_with_the_table(bucket: Bucket) -> None
     bucket.put_images({"cat": 8, "dog": 8})
     bucket.put("labels.csv", "\n".join(["path,label", *lines[:-2]]).encode())
     built = bucket.build(bucket.conf(label_tables=[table], multi_label=True, packing={"pass_through": True}))
-    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
     bucket.put("labels.csv", "\n".join(["path,label", *lines]).encode())
 
-    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+    found = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
 
     assert found is not None
     assert (found.new_images, found.conf.dataset.label_tables) == (2, [table])
@@ -128,7 +158,7 @@ def test_a_version_of_split_folders_grows_in_its_folders(bucket: Bucket) -> None
     bucket.build(conf)
     bucket.put_images({"test/dog": 2}, first=20)
 
-    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+    found = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
 
     assert found is not None
     assert (found.new_images, found.conf.dataset.layout) == (2, "split_folders")
@@ -139,9 +169,9 @@ def test_a_version_of_split_folders_grows_in_its_folders(bucket: Bucket) -> None
 def grown(bucket: Bucket, conf: DatasetConf, grow: Callable[[], None]) -> tuple[Retraining, DatasetVersion]:
     """What is found, and built, once a version of `conf` has grown."""
     first = bucket.build(conf)
-    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
     grow()
-    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+    found = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
     assert found is not None
     assert RunConf.from_conf(found.conf.model_dump(mode="json")) == found.conf, "the next run reads it"
     version = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
@@ -223,10 +253,10 @@ def test_a_source_that_cannot_be_read_holds_up_no_other_dataset(
     bucket.build(bucket.conf(name="birds", label_tables=[f"s3://{bucket.name}/labels.csv"]))
     bucket.put("labels.csv", b"half a tab")
     with pytest.raises(DatasetError, match="has no column 'path'"):
-        find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+        find_retraining(bucket.s3, line(), data_bucket=bucket.name)
     bucket.put_images({"cat": 2}, first=12)
 
-    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+    found = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
 
     assert found is not None
     assert found.conf.dataset.name == "pets"
@@ -238,28 +268,30 @@ def test_a_dataset_without_a_champion_holds_up_no_other(bucket: Bucket, pets: Da
     bucket.build(birds, "manual__birds")
     bucket.put_images({"cat": 2, "dog": 2}, first=12)
 
-    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name, has_champion=lambda name: name == "birds")
+    found = find_retraining(bucket.s3, line(only="birds"), data_bucket=bucket.name)
 
     assert found is not None
     assert found.conf.dataset.name == "birds"
-    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name, has_champion=lambda _: False) is None
+    assert find_retraining(bucket.s3, line(only="cars"), data_bucket=bucket.name) is None
 
 
 def test_a_version_of_broken_images_gains_none(bucket: Bucket, pets: DatasetVersion) -> None:
     bucket.put("images/cat/broken.jpg", b"no image")
-    found = find_retraining(bucket.s3, RunConf.from_conf({"dataset.max_bad_fraction": 0.5}), data_bucket=bucket.name)
+    found = find_retraining(
+        bucket.s3, line(RunConf.from_conf({"dataset.max_bad_fraction": 0.5})), data_bucket=bucket.name
+    )
     assert found is not None
 
     grown = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
 
     assert gained_images(bucket.s3, grown) == 0
     assert gained_images(bucket.s3, pets) == 24
-    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
 
 
 def test_a_retraining_without_incremental_training_is_refused() -> None:
     check_retraining_conf(RunConf())
-    with pytest.raises(RunConfError, match=r"incremental\.enabled = False: a retraining trains on from"):
+    with pytest.raises(RunConfError, match=r"incremental\.enabled = False: a retraining trains the champion"):
         check_retraining_conf(RunConf.from_conf({"incremental.enabled": False}))
 
 
@@ -272,12 +304,134 @@ def test_a_changed_archive_is_unpacked_and_only_its_new_images_are_packed(bucket
     conf = bucket.conf(source=[f"s3://{bucket.name}/pets.zip"])
     unpack_sources(bucket.s3, conf, bucket.name)
     version = bucket.build(conf)
-    assert find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name) is None
+    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
     pack(12)
 
-    found = find_retraining(bucket.s3, RunConf(), data_bucket=bucket.name)
+    found = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
 
     assert found is not None
     assert found.new_images == 4
     plan = bucket.plan(found.conf.dataset, "scheduled__2", parent=version.uri)
     assert (plan.new_images, sum(shard.images for shard in plan.shards)) == (4, 4)
+
+
+def test_the_newest_version_with_the_champions_classes_grows_and_not_one_with_others(
+    bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket.put_images({"cat": 12, "dog": 12, "owl": 12})
+    pets = bucket.build(bucket.conf(labels=["cat", "dog"]), "manual__1")
+    day_after = pets.created + timedelta(days=1)
+    other = bucket.build(bucket.conf(labels=["cat", "owl"]), "manual__other", run_after=day_after)
+    bucket.put_images({"cat": 2, "dog": 1, "owl": 5}, first=12)
+
+    with caplog.at_level(logging.INFO):
+        found = find_retraining(bucket.s3, line(labels=["cat", "dog"]), data_bucket=bucket.name)
+
+    assert found is not None
+    assert (found.parent, found.new_images, found.conf.dataset.labels) == (pets.uri, 3, ["cat", "dog"])
+    assert f"pets/{other.version} has other classes than image-classification-pets version 1" in caplog.text
+
+
+def test_a_champion_whose_classes_no_version_has_is_named(bucket: Bucket, pets: DatasetVersion) -> None:
+    with pytest.raises(DatasetError, match="no version of dataset pets has the classes of image-classification-pets"):
+        find_retraining(bucket.s3, line(labels=["cat", "owl"]), data_bucket=bucket.name)
+
+
+def test_an_endpoint_that_serves_something_else_holds_up_no_other_dataset(bucket: Bucket, pets: DatasetVersion) -> None:
+    bucket.build(bucket.conf(name="birds", source=[f"s3://{bucket.name}/images/"]), "manual__birds")
+    bucket.put_images({"cat": 2, "dog": 2}, first=12)
+
+    def lines(name: str) -> Line | None:
+        if name == "pets":
+            raise UnknownChampionError("Endpoint pets serves model of-a-person")
+        found: Line | None = line()(name)
+        return found
+
+    found = find_retraining(bucket.s3, lines, data_bucket=bucket.name)
+
+    assert found is not None
+    assert found.conf.dataset.name == "birds"
+    with pytest.raises(UnknownChampionError, match="of-a-person"):
+        find_retraining(bucket.s3, lines, data_bucket=bucket.name, dataset="pets")
+
+
+KEPT = RunConf.from_conf(
+    {
+        "dataset": {"name": "pets", "version": "v1", "max_bad_fraction": 0.3},
+        "training": {"mode": "both", "trials": [{"name": "deep"}], "hyperparameters": {"epochs": 30, "top_k": 2}},
+        "tuning": {"max_jobs": 4, "ranges": {"learning_rate": {"min": 0.001, "max": 0.1}}},
+        "resources": {"instance_type": "ml.g5.2xlarge", "spot": True, "max_cost": 9.5},
+        "incremental": {"enabled": False, "hyperparameters": {"learning_rate": 0.002}},
+        "promotion": {"minimum_accuracy": 0.93},
+        "endpoint": {"name": "pets-live", "instance_type": "ml.c5.large", "keep": False},
+    }
+)
+"""What a person chose in the run that trained the champion."""
+
+
+def of_line(line: dict[str, Any] | None = None, asked: dict[str, Any] | None = None, **changes: Any) -> RunConf:
+    """The conf of a retraining by schedule, or of what a person asked it; `changes` are the live endpoint's."""
+    endpoint = None if changes == {"absent": True} else live(**changes)
+    champion = Champion(CHAMPION, endpoint, "which endpoint pets-live serves")
+    wanted, problems = read_asked(asked or {})
+    assert problems == []
+    return retraining_conf(champion, KEPT, line or {}, wanted)
+
+
+def test_a_scheduled_retraining_does_as_the_person_chose_who_trained_the_champion() -> None:
+    conf = of_line(absent=True)
+
+    for section in ("resources", "promotion", "endpoint", "tuning"):
+        assert getattr(conf, section) == getattr(KEPT, section), section
+    assert conf.training.hyperparameters == KEPT.training.hyperparameters
+    assert conf.incremental.hyperparameters == KEPT.incremental.hyperparameters
+    assert conf.incremental.enabled, "nothing else is trained"
+    assert conf.training.trials == [], "nothing is trained from scratch"
+
+
+def test_a_live_endpoint_keeps_its_name_and_its_machines() -> None:
+    changed = of_line(name="by-hand", instance_type="ml.g4dn.xlarge", instance_count=3).endpoint
+    serverless = of_line(instance_type=None, instance_count=None).endpoint
+    about_to_go = of_line(keep=False).endpoint
+
+    assert (changed.name, changed.instance_type, changed.instance_count) == ("by-hand", "ml.g4dn.xlarge", 3)
+    assert (changed.keep, changed.deploy) == (True, True)
+    assert (serverless.instance_type, serverless.instance_count) == ("ml.c5.large", 1)
+    assert about_to_go.keep is False
+
+
+def test_the_settings_change_a_line_and_what_a_person_asks_changes_one_run() -> None:
+    line = {"promotion.minimum_accuracy": 0.5, "endpoint": {"instance_count": 4}}
+    asked = {"promotion": {"minimum_accuracy": 0.6}, "dataset.max_bad_fraction": 0.9, "dataset.labels": ["owl", "ox"]}
+
+    scheduled, started = of_line(line), of_line(line, asked)
+
+    assert (scheduled.promotion.minimum_accuracy, scheduled.endpoint.instance_count) == (0.5, 4)
+    assert (started.promotion.minimum_accuracy, started.endpoint.instance_count) == (0.6, 4)
+    assert (started.dataset.max_bad_fraction, started.dataset.labels) == (0.9, [])
+    assert scheduled.resources == started.resources == KEPT.resources
+
+
+def test_a_field_that_the_form_left_empty_changes_nothing() -> None:
+    emptied = {
+        "promotion.minimum_accuracy": None,
+        "endpoint.keep": None,
+        "endpoint": {"name": ""},
+        "resources.spot": "",
+    }
+
+    assert of_line(asked=emptied) == of_line()
+
+
+def test_what_is_asked_has_to_fit_the_champions_conf_and_need_not_be_a_conf_by_itself() -> None:
+    waits = {"resources.max_wait_seconds": 100_000}
+
+    assert of_line(asked=waits).resources.max_wait_seconds == 100_000, "the champion's run used spot machines"
+    with pytest.raises(RunConfError, match=r"resources\.max_wait_seconds = 100000: .*set resources\.spot"):
+        of_line({"resources.spot": False}, waits)
+
+
+def test_what_is_asked_wrongly_is_reported() -> None:
+    _, problems = read_asked({"promotion.minimum_accuracy": 3, "endpoint.keep": None})
+
+    assert [problem.field for problem in problems] == ["promotion.minimum_accuracy"]

@@ -56,6 +56,33 @@ def test_networks_and_limits_of_sources_are_checked() -> None:
         Settings.from_variable({**VARIABLE, "archive_max_gb": 0})
 
 
+def test_lines_are_fields_of_the_run_conf_and_checked_as_such() -> None:
+    lines = {"pets": {"endpoint": {"instance_type": "ml.c5.large"}, "promotion.minimum_accuracy": "0.9"}}
+    assert Settings.from_variable({**VARIABLE, "lines": lines}).lines == lines
+
+    wrong = {"endpoint.machine": "m", "resources": {"volume_gb": 0}, "dataset.labels": "a,b", "incremental.enabled": 0}
+    read, problems = Settings.read({**VARIABLE, "lines": {"pets": wrong, "two words": {}}})
+
+    assert {problem.field: problem.remedy for problem in problems} == {
+        "lines.pets.endpoint.machine": "no such field; did you mean endpoint.instance_type?",
+        "lines.pets.resources.volume_gb": "must be a whole number from 1 to 16384",
+        "lines.pets.dataset.labels": (
+            "a retraining takes training, resources, incremental, promotion, endpoint from here: leave it out"
+        ),
+        "lines.pets.incremental.enabled": "a retraining trains the champion further: leave it out",
+        "lines.two words": "a dataset's name is made of letters, digits and hyphens between them",
+    }
+    assert read.data_bucket == VARIABLE["data_bucket"]
+    with pytest.raises(UnknownValueError):
+        _ = read.lines
+
+
+def test_what_is_no_table_of_lines_is_refused() -> None:
+    for lines in ("pets", {"pets": "ml.c5.large"}, ["pets"]):
+        with pytest.raises(SettingsError, match="lines"):
+            Settings.from_variable({**VARIABLE, "lines": lines})
+
+
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [

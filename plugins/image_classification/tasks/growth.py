@@ -1,4 +1,4 @@
-"""What starts a retraining: has a dataset grown, which model is trained further, and is there a gain."""
+"""What starts a retraining: has a dataset grown, what is its champion, and is there a gain."""
 
 from __future__ import annotations
 
@@ -16,47 +16,36 @@ log = logging.getLogger(__name__)
 def find_new_images() -> dict[str, Any] | None:
     """The run conf that grows a dataset, its newest version, and its champion; if none grew, all else is skipped.
 
-    All datasets are compared, or the one that `dataset.name` in the run conf names. Before anything is packed or costs
-    money, the run is checked as `check_conf` checks others.
+    All datasets are compared, or the one that `dataset.name` in the run conf names. The run conf is that of the run
+    which trained the champion, changed by the settings' `lines` and by what this run was asked. Before anything is
+    packed or costs money, the run is checked as `check_conf` checks others.
     """
-    from include.deployment.registry import RegisteredModel, base_of, last_approved
+    from include.deployment.registry import base_of
     from include.preflight import check
-    from include.retraining import check_retraining_conf, find_retraining
-    from include.run_conf import RunConf, RunConfError
+    from include.retraining import check_retraining_conf, find_retraining, line_of, read_asked
+    from include.run_conf import RunConfError
 
-    asked, problems = RunConf.read(asked_conf())
+    asked, problems = read_asked(asked_conf())
     hide_queries(asked, problems)
     if problems:
         raise RunConfError(problems)
     check_retraining_conf(asked)
     running = RunningTask.current()
-    name = asked.dataset.name if "name" in asked.dataset.model_fields_set else None
-    settings, sagemaker = running.settings, running.client("sagemaker")
-    champions: dict[str, RegisteredModel] = {}
-
-    def has_champion(dataset: str) -> bool:
-        champion = last_approved(sagemaker, settings=settings, dataset=dataset)
-        if champion is None:
-            log.warning("%s has new images but no approved model: start image_classification.", dataset)
-            return False
-        champions[dataset] = champion
-        return True
-
+    settings, sagemaker, s3 = running.settings, running.client("sagemaker"), running.client("s3")
     found = find_retraining(
-        running.client("s3"),
-        asked,
+        s3,
+        lambda dataset: line_of(s3, sagemaker, asked, settings=settings, dataset=dataset),
         data_bucket=settings.data_bucket,
-        dataset=name,
-        has_champion=has_champion,
+        dataset=asked.dataset.name if "name" in asked.dataset.model_fields_set else None,
         policy=running.source_policy,
     )
     if found is None:
-        log.info("No dataset with an approved model has new images: nothing to do.")
+        log.info("No dataset with a champion has new images: nothing to do.")
         return None
-    champion = champions[found.conf.dataset.name]
-    base, clients = base_of(sagemaker, running.client("logs"), champion), running.access.quick_clients()
+    version = found.champion.version
+    base, clients = base_of(sagemaker, running.client("logs"), version), running.access.quick_clients()
     log.info("%s: %d new images since %s.", found.conf.dataset.name, found.new_images, found.parent)
-    log.info("Going on from %s version %d, accuracy %.4f.", champion.group, champion.version, champion.accuracy)
+    log.info("It continues from %s. Accuracy of that model: %.4f.", found.champion, version.accuracy)
     check(found.conf, settings, s3=clients("s3"), parent=base, clients=clients)
     return {
         "conf": found.conf.model_dump(mode="json"),

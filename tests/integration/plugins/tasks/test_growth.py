@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,12 @@ from image_classification.tasks import growth
 from include.deployment.registry import RegisteredModel
 from include.preflight import PreflightError
 from include.problems import ProblemsError
-from include.retraining import Retraining
+from include.promotion.champion import Champion
+from include.promotion.kept_conf import keep_run_conf
+from include.retraining import Line, Retraining
+from include.run_conf import RunConf
+from include.sagemaker.naming import Run
+from include.settings import Settings
 from include.training.best_model import BestModel
 from tests.support.local_aws import BUCKET, RunningLocalAws
 from tests.support.running_task import SETTINGS, run_as_task
@@ -36,16 +42,18 @@ BASE = BestModel(job="champion", objective="validation:accuracy", value=0.9, art
 
 @pytest.fixture
 def grown(aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dataset `pets` that has gained an image, and has an approved model."""
+    """A dataset `pets` that has gained an image, and has a champion."""
 
-    def found(s3: Any, conf: Any, *, has_champion: Any, **_: Any) -> Retraining:
-        assert has_champion("pets")
-        source = conf.dataset.model_copy(update={"name": "pets", "source": [f"s3://{BUCKET}/data/"]})
-        conf = conf.model_copy(update={"dataset": source})
-        return Retraining(conf=conf, parent=f"s3://{BUCKET}/datasets/pets/v1/", new_images=1)
+    def found(s3: Any, line_of: Callable[[str], Line | None], **_: Any) -> Retraining:
+        line = line_of("pets")
+        assert line is not None
+        source = line.conf.dataset.model_copy(update={"name": "pets", "source": [f"s3://{BUCKET}/data/"]})
+        conf = line.conf.model_copy(update={"dataset": source})
+        return Retraining(conf, line.champion, parent=f"s3://{BUCKET}/datasets/pets/v1/", new_images=1)
 
+    champion = Champion(CHAMPION, None, "which was promoted last")
     monkeypatch.setattr("include.retraining.find_retraining", found)
-    monkeypatch.setattr("include.deployment.registry.last_approved", lambda *_, **__: CHAMPION)
+    monkeypatch.setattr("include.retraining.champion_of", lambda *_, **__: champion)
     monkeypatch.setattr("include.deployment.registry.base_of", lambda *_: BASE)
 
 
@@ -60,6 +68,23 @@ def test_a_retraining_that_can_work_hands_on_its_champion(monkeypatch: pytest.Mo
     document = looked({}, monkeypatch)
 
     assert (document["champion"]["job"], document["conf"]["dataset"]["name"]) == ("champion", "pets")
+
+
+def test_a_retraining_runs_as_the_run_did_that_trained_its_champion(
+    grown: None, aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = RunConf.from_conf({"dataset.name": "pets", "promotion.minimum_accuracy": 0.93, "endpoint.instance_count": 2})
+    run, settings = Run("image_classification", "manual__kept"), Settings.from_variable(SETTINGS)
+    uri = keep_run_conf(aws.client("s3"), kept, settings=settings, run=run)
+    champion = Champion(CHAMPION.model_copy(update={"run_conf": uri}), None, "which was promoted last")
+    monkeypatch.setattr("include.retraining.champion_of", lambda *_, **__: champion)
+    lines = {"pets": {"endpoint": {"instance_type": "ml.c5.large"}}}
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps({**SETTINGS, "lines": lines}))
+
+    conf = looked({"promotion.minimum_accuracy": None}, monkeypatch)["conf"]
+
+    assert conf["promotion"] == kept.promotion.model_dump()
+    assert (conf["endpoint"]["instance_type"], conf["endpoint"]["instance_count"]) == ("ml.c5.large", 2)
 
 
 @pytest.mark.usefixtures("grown")

@@ -1,0 +1,195 @@
+"""What a retraining continues from and how it runs, through Airflow, with a quick container.
+
+A person trains on three digits and deploys. Somebody trains on two of them under the same name. New images arrive, a
+person rolls back, and new images arrive again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.datasets.packing.shard import pack_shard
+from include.datasets.planning.plan import plan_version
+from include.datasets.publishing.publish import publish_version
+from include.datasets.version import DatasetVersion
+from include.run_conf import RunConf
+from tests.support.airflow_home import ROOT
+from tests.support.world import DIGITS, SMALL, World, digits, running_world
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("airflow_database")]
+
+CLASSIFIER = Path(__file__).parents[1] / "support" / "scripted_classifier.py"
+FEWER = ["0", "1"]
+CHOSEN = {
+    **SMALL,
+    "dataset.packing.shard_images": 50,
+    "training.hyperparameters.mini_batch_size": 4,
+    "incremental.hyperparameters": {"epochs": 1, "learning_rate": 0.01},
+    "resources.instance_type": "ml.g5.xlarge",
+    "resources.max_runtime_seconds": 1800,
+    "promotion.minimum_accuracy": 0.05,
+    "endpoint.name": "digits-live",
+    "endpoint.instance_type": "ml.c5.large",
+}
+"""What a person chose: machines, threshold and the endpoint's name are not the defaults."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its state, its tasks' states, what they handed on, and what its log said."""
+
+    state: str
+    tasks: dict[str, str]
+    returned: dict[str, Any]
+
+    @property
+    def registered(self) -> dict[str, Any]:
+        """The version that the run registered."""
+        document: dict[str, Any] = self.returned["registration.register_model"]
+        return document
+
+
+Test = Callable[[str, dict[str, Any]], Run]
+
+
+@pytest.fixture(scope="module")
+def world(module_path: Path) -> Iterator[World]:
+    image = f"image-classification={sys.executable} {CLASSIFIER}"
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running_world(module_path / "aws", "--jobs", "4", "--image", image) as world,
+    ):
+        for name, value in world.environment.items():
+            patch.setenv(name, value)
+        world.drop(digits(*DIGITS, count=12))
+        yield world
+
+
+@pytest.fixture(scope="module")
+def run_dag(airflow_database: None, world: World) -> Test:
+    from airflow.dag_processing.dagbag import DagBag  # noqa: PLC0415  (the home comes first)
+
+    bag = DagBag(ROOT / "dags")
+
+    def run(dag_id: str, conf: dict[str, Any]) -> Run:
+        dag_run = bag.dags[dag_id].test(run_conf=conf)
+        instances = dag_run.get_task_instances()
+        return Run(
+            state=str(dag_run.state),
+            tasks={instance.task_id: str(instance.state) for instance in instances},
+            returned={
+                instance.task_id: instance.xcom_pull(instance.task_id, map_indexes=instance.map_index)
+                for instance in instances
+            },
+        )
+
+    return run
+
+
+def base_of(world: World, run: Run) -> str:
+    """The artifact from which a run's incremental training started."""
+    job = run.returned["training.train_incremental"]["name"]
+    channels = world.sagemaker.describe_training_job(TrainingJobName=job)["InputDataConfig"]
+    (model,) = [channel for channel in channels if channel["ChannelName"] == "model"]
+    return str(model["DataSource"]["S3DataSource"]["S3Uri"])
+
+
+def served(world: World, endpoint: str) -> tuple[str, str]:
+    """The artifact that an endpoint serves, and its machine."""
+    described = world.sagemaker.describe_endpoint(EndpointName=endpoint)
+    config = world.sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
+    (variant,) = config["ProductionVariants"]
+    model = world.sagemaker.describe_model(ModelName=variant["ModelName"])
+    return model["PrimaryContainer"]["ModelDataUrl"], variant["InstanceType"]
+
+
+@pytest.fixture(scope="module")
+def chain(world: World, run_dag: Test) -> Run:
+    return run_dag("image_classification", CHOSEN)
+
+
+@pytest.fixture(scope="module")
+def fewer(world: World, chain: Run) -> DatasetVersion:
+    """A newer version of the same dataset with two of its three classes."""
+    conf = RunConf.from_conf({**SMALL, "dataset.labels": FEWER}).dataset
+    later = datetime.now(UTC) + timedelta(seconds=2)
+    plan = plan_version(world.s3, conf, data_bucket=world.settings.data_bucket, run_id="manual__fewer", run_after=later)
+    return publish_version(world.s3, plan, [pack_shard(world.s3, plan, shard) for shard in plan.shards])
+
+
+@pytest.fixture(scope="module")
+def trained_on_fewer(run_dag: Test, fewer: DatasetVersion) -> Run:
+    small = {name: value for name, value in CHOSEN.items() if name.startswith(("training.", "dataset.name"))}
+    return run_dag("train_model", {**small, "dataset.version": fewer.version})
+
+
+@pytest.fixture(scope="module")
+def retraining(world: World, run_dag: Test, trained_on_fewer: Run) -> Run:
+    """New images of all three digits arrive."""
+    world.drop(digits(*DIGITS, first=12, count=4))
+    return run_dag("retrain_on_new_images", {})
+
+
+@pytest.fixture(scope="module")
+def after_rollback(world: World, run_dag: Test, chain: Run, retraining: Run) -> Run:
+    """A person goes back to the first model, and then new images arrive."""
+    conf = {"dataset.name": "digits", "endpoint.name": "digits-live", "model_version": chain.registered["version"]}
+    assert run_dag("deploy_endpoint", conf).state == "success"
+    world.drop(digits(*DIGITS, first=16, count=4))
+    return run_dag("retrain_on_new_images", {})
+
+
+def test_the_whole_run_conf_is_kept_with_the_registered_model(chain: Run, world: World) -> None:
+    assert chain.state == "success"
+    model = chain.registered
+
+    assert model["run_conf"] == model["report"].replace("report.html", "run_conf.json")
+    assert RunConf.from_conf(world.document(model["run_conf"])) == RunConf.from_conf(CHOSEN)
+    assert (model["classes"], model["packing"].split()[0]) == (3, "resize=28")
+
+
+def test_a_model_of_fewer_classes_is_not_what_a_retraining_continues_from(
+    chain: Run, trained_on_fewer: Run, retraining: Run, world: World, fewer: DatasetVersion
+) -> None:
+    assert (trained_on_fewer.state, trained_on_fewer.registered["classes"]) == ("success", 2)
+
+    assert retraining.state == "success"
+    assert base_of(world, retraining) == chain.registered["artifact"]
+    grown = DatasetVersion.model_validate(retraining.returned["dataset.publish"])
+    assert grown.parent == chain.registered["dataset_uri"] != fewer.uri
+    assert grown.labels == list(DIGITS)
+    assert (grown.new_images, retraining.registered["classes"]) == (12, 3)
+
+
+def test_a_scheduled_retraining_keeps_machines_threshold_and_endpoint(
+    chain: Run, retraining: Run, world: World
+) -> None:
+    job = retraining.returned["training.train_incremental"]["name"]
+    described = world.sagemaker.describe_training_job(TrainingJobName=job)
+    kept = RunConf.from_conf(world.document(retraining.registered["run_conf"]))
+
+    assert described["ResourceConfig"]["InstanceType"] == "ml.g5.xlarge"
+    assert described["StoppingCondition"]["MaxRuntimeInSeconds"] == 1800
+    assert described["HyperParameters"]["learning_rate"] == "0.01"
+    assert kept.promotion.minimum_accuracy == 0.05
+    assert retraining.returned["deployment.deploy"]["name"] == "digits-live"
+    assert world.endpoints().keys() == {"digits-live"}
+
+
+def test_after_a_rollback_the_next_retraining_starts_from_the_model_rolled_back_to(
+    chain: Run, retraining: Run, after_rollback: Run, world: World
+) -> None:
+    assert after_rollback.state == "success"
+    assert base_of(world, after_rollback) == chain.registered["artifact"]
+    grown = DatasetVersion.model_validate(after_rollback.returned["dataset.publish"])
+    assert grown.parent == retraining.returned["dataset.publish"]["uri"], "the newest version with its classes"
+    artifact, machine = served(world, "digits-live")
+    assert artifact == after_rollback.registered["artifact"]
+    assert machine == "ml.m5.large", "which the person who rolled back had left as the form has it"
