@@ -196,11 +196,13 @@ class Endpoints(Area):
                 "ExcludeRetainedVariantProperties can only be given when RetainAllVariantProperties is true."
             )
         endpoint.check_in_service()
-        running = endpoint.fleet.variants if endpoint.fleet is not None and is_retained else []
-        weights = {variant.name: variant.weight for variant in running if "DesiredWeight" not in excluded}
-        counts = {variant.name: variant.instances for variant in running if "DesiredInstanceCount" not in excluded}
-        is_kept = request.get("RetainDeploymentConfig", False)
-        deployment = endpoint.deployment_config if is_kept else request.get("DeploymentConfig")
+        running = endpoint.fleet.variants if endpoint.fleet is not None else []
+        kept = running if is_retained else []
+        weights = {variant.name: variant.weight for variant in kept if "DesiredWeight" not in excluded}
+        counts = {variant.name: variant.instances for variant in kept if "DesiredInstanceCount" not in excluded}
+        is_reused = request.get("RetainDeploymentConfig", False)
+        deployment = endpoint.deployment_config if is_reused else request.get("DeploymentConfig")
+        rules.check_replacement(deployment or {}, config.variants, [variant.name for variant in running])
         plan = _plan(deployment or {}, config.instances(counts))
         alarms = Alarms(self.aws, plan.alarms)
         alarms.check()

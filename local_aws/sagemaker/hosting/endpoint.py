@@ -198,6 +198,6 @@ class Endpoint:
             if self.fleet is not None:
                 replaced = self.stage if self.pending is not None and self.plan.replaces else None
                 document["ProductionVariants"] = [variant.summary(replaced=replaced) for variant in self.fleet.variants]
-                if self.pending is not None:
-                    document["PendingDeploymentSummary"] = self.pending.summary(self.stage)
+            if self.pending is not None:
+                document["PendingDeploymentSummary"] = self.pending.summary(self.stage)
             return document

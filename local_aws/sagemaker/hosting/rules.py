@@ -2,7 +2,7 @@
 
 Sources: docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModel.html, API_CreateEndpointConfig.html,
 API_BlueGreenUpdatePolicy.html, API_RollingUpdatePolicy.html, .../dg/serverless-endpoints.html (feature exclusions),
-.../dg/deployment-guardrails.html. What AWS offers and this server does not is refused by name.
+.../dg/deployment-guardrails.html and the pages below it. What AWS offers and this server does not is refused by name.
 """
 
 from __future__ import annotations
@@ -111,6 +111,25 @@ def check_deployment(config: Mapping[str, Any], instances: int) -> None:
         _check_share("MaximumBatchSize", rolling["MaximumBatchSize"], instances, 5, 50)
         if "RollbackMaximumBatchSize" in rolling:
             _check_share("RollbackMaximumBatchSize", rolling["RollbackMaximumBatchSize"], instances, 5, 100)
+
+
+def check_replacement(config: Mapping[str, Any], variants: Sequence[Mapping[str, Any]], running: Sequence[str]) -> None:
+    """Check that variants can take over step by step from the `running` ones; raises ValidationException.
+
+    Source: docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-exclusions.html.
+    """
+    rolling = config.get("RollingUpdatePolicy")
+    routing = config.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {})
+    names = [variant["VariantName"] for variant in variants]
+    if rolling and len(variants) > 1:
+        raise validation_error(f"RollingUpdatePolicy can't be used for several variants: {', '.join(names)}.")
+    if rolling and "ServerlessConfig" in variants[0]:
+        raise validation_error(f"RollingUpdatePolicy can't be used for variant {names[0]}, which is serverless.")
+    if (rolling or routing.get("Type", "ALL_AT_ONCE") != "ALL_AT_ONCE") and sorted(names) != sorted(running):
+        raise validation_error(
+            "To shift traffic in steps the new endpoint configuration must have the variant names of the old one: "
+            f"{', '.join(running)}, not {', '.join(names)}."
+        )
 
 
 def _check_traffic(routing: Mapping[str, Any], instances: int) -> None:

@@ -43,9 +43,14 @@ def test_an_endpoint_answers_when_its_container_does(scripted: Scripted, control
     name = unique("endpoint")
     config = scripted.config(AllTraffic=(scripted.model("the model"), 1.0))
     arn = control.create_endpoint(EndpointName=name, EndpointConfigName=config)["EndpointArn"]
-    assert control.describe_endpoint(EndpointName=name)["EndpointStatus"] == "Creating"
+    creating = control.describe_endpoint(EndpointName=name)
+    assert creating["EndpointStatus"] == "Creating"
+    (variant,) = creating["PendingDeploymentSummary"]["ProductionVariants"]
+    assert (variant["CurrentInstanceCount"], variant["DesiredInstanceCount"]) == (0, 1)
+    assert variant["VariantStatus"][0]["StatusMessage"] == "Launching 1 instance(s)."
     description = scripted.settled(name)
     assert description["EndpointStatus"] == "InService"
+    assert "PendingDeploymentSummary" not in description
     assert description["EndpointArn"] == arn == f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{name}"
     (variant,) = description["ProductionVariants"]
     assert variant["CurrentInstanceCount"] == variant["DesiredInstanceCount"] == 1

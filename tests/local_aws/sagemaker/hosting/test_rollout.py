@@ -366,6 +366,30 @@ def test_an_alarm_that_is_on_already_lets_no_request_reach_the_new_fleet(world: 
     assert alarm in description["FailureReason"]
 
 
+def test_a_new_fleet_that_cannot_load_gets_no_request(world: World) -> None:
+    endpoint = world.endpoint()
+    broken = world.config(world.scripted.broken_model())
+    with clients(world.runtime, endpoint) as asking:
+        world.update(endpoint, broken, blue_green("CANARY", size=50), world.alarm(endpoint))
+        description = world.until(endpoint, "InService")
+    assert asking.models == {"old"}
+    assert "did not pass the ping health check" in description["FailureReason"]
+
+
+def test_two_updates_in_a_row_fail_no_request(world: World) -> None:
+    endpoint = world.endpoint()
+    alarm = world.alarm(endpoint)
+    with clients(world.runtime, endpoint) as asking:
+        for name, deployment in (("new", blue_green("CANARY", size=10)), ("newer", blue_green("ALL_AT_ONCE"))):
+            config = world.config(world.scripted.model(name))
+            world.update(endpoint, config, deployment, alarm)
+            assert world.until(endpoint, "InService")["EndpointConfigName"] == config
+        updated = time.monotonic()
+        wait_for(lambda: len(asking.after(updated)), lambda answers: answers > 20)
+    assert asking.models <= {"old", "new", "newer"}
+    assert set(asking.after(updated)) == {"newer"}
+
+
 def test_the_old_fleet_lives_until_the_termination_wait_is_over(world: World) -> None:
     endpoint = world.endpoint()
     answer = world.runtime.invoke_endpoint(EndpointName=endpoint, Body=b"image")["Body"].read()

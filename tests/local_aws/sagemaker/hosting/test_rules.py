@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from local_aws.aws_errors import AwsError
-from local_aws.sagemaker.hosting.rules import check_deployment
+from local_aws.sagemaker.hosting.rules import check_deployment, check_replacement
 
 
 def percent(value: int) -> dict[str, Any]:
@@ -57,3 +57,35 @@ def test_a_step_of_few_instances_is_too_small_for_a_large_fleet() -> None:
     check_deployment(config, instances=10)
     with pytest.raises(AwsError, match="10 to 50 percent of the endpoint's 11 instances, not 1 instances"):
         check_deployment(config, instances=11)
+
+
+SERVERLESS = {"VariantName": "a", "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 5}}
+
+
+@pytest.mark.parametrize(
+    ("config", "variants", "message"),
+    [
+        (rolling(percent(50)), [{"VariantName": "a"}, {"VariantName": "b"}], "several variants: a, b"),
+        (rolling(percent(50)), [SERVERLESS], "variant a, which is serverless"),
+        (rolling(percent(50)), [{"VariantName": "b"}], "variant names of the old one: a, not b"),
+        (blue_green(Type="CANARY", CanarySize=percent(1)), [{"VariantName": "b"}], "variant names of the old one"),
+    ],
+)
+def test_what_cannot_take_over_in_steps_is_refused(
+    config: dict[str, Any], variants: list[dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(AwsError, match=message):
+        check_replacement(config, variants, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("config", "variants"),
+    [
+        ({}, [{"VariantName": "b"}]),
+        (blue_green(Type="ALL_AT_ONCE"), [{"VariantName": "b"}, {"VariantName": "c"}]),
+        (blue_green(Type="CANARY", CanarySize=percent(1)), [SERVERLESS]),
+        (rolling(percent(50)), [{"VariantName": "a"}]),
+    ],
+)
+def test_other_variants_may_take_over_at_once(config: dict[str, Any], variants: list[dict[str, Any]]) -> None:
+    check_replacement(config, variants, ["a"])
