@@ -1,28 +1,31 @@
 """Evaluate a model: the answers of a finished transform job against the truth of the held-out images, and the report.
 
-The report lies in S3: figures for machines, and for people one HTML file that stands alone and shows all that comes
-from outside escaped.
+The report is a folder in S3: figures for machines, a page for people, and one archive of all of it.
 """
 
 from __future__ import annotations
 
-import base64
 import csv
+import gzip
+import heapq
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from include.datasets.packed_test_images import record_id_of
 from include.datasets.version import held_out_images
-from include.evaluation.leaderboard import accuracy_curves, leaderboard_sections
+from include.evaluation import comparison as compared
+from include.evaluation import held_out_answers
+from include.evaluation.comparison import PromotionRule
+from include.evaluation.evaluation_page import ComparedChampion, Example, ReportContents, evaluation_page
+from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.metrics import Evaluation, Measurement, measure
-from include.evaluation.prediction import Prediction, content_type, prediction_of
 from include.evaluation.transform import TransformError, read_answers, read_manifest
-from include.pages.charts import heat_map
-from include.pages.elements import Markup, joined, page, section, shown, table
-from include.sagemaker.epochs import KeptWeights, epochs_of_job, first_epoch_accuracy, kept_weights
+from include.sagemaker.epochs import epochs_of_job
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
     from include.datasets.version import DatasetVersion
     from include.evaluation.leaderboard import Leaderboard
+    from include.run_conf import RunConf
     from include.sagemaker.epochs import EpochMetrics
     from include.sagemaker.job_results import JobResult
     from include.sagemaker.naming import Run
@@ -37,38 +41,33 @@ if TYPE_CHECKING:
     from include.training.best_model import BestModel
 
 
+MISTAKES = 24
 EXAMPLES = 12
+"""Images that the page shows: so many mistakes at most, and if they are fewer than `EXAMPLES`, right ones besides."""
 LARGEST_EXAMPLE = 200_000
 """Bytes of an image that the page still shows."""
+RESULTS = "results.tar.gz"
+CONTENT_TYPES = {
+    ".csv": "text/csv",
+    ".gz": "application/gzip",
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".parquet": "application/vnd.apache.parquet",
+}
 
 
 @dataclass(frozen=True)
-class Example:
-    """One held-out image and what the model said of it."""
+class Champion:
+    """The model to compare with.
 
-    image: bytes
-    prediction: Prediction
+    `predictions` is the address of the `predictions.parquet` that its evaluation on the same dataset version wrote.
+    Images of a record id from `first_new_record` on are new to it: that is `next_record_id` of the dataset version it
+    learned from. `rule` is what the evaluated model has to reach beside it.
+    """
 
-
-@dataclass(frozen=True)
-class ReportContents:
-    """What a report shows: the evaluated job, where it came from, what it reached."""
-
-    dataset: DatasetVersion
-    job: JobResult
-    best: BestModel
-    measurement: Measurement
-    job_epochs: Sequence[EpochMetrics]
-    base_epochs: Sequence[EpochMetrics]
-    examples: Sequence[Example]
-    leaderboard: Leaderboard | None = None
-
-    @property
-    def curves(self) -> list[tuple[str, Sequence[EpochMetrics]]]:
-        """Epochs by the part their job played; base and incremental if the evaluated job trained a base further."""
-        if self.job.name == self.best.job:
-            return [(f"base {self.best.job}", self.job_epochs)]
-        return [(f"base {self.best.job}", self.base_epochs), (f"{self.job.role} {self.job.name}", self.job_epochs)]
+    predictions: str
+    first_new_record: int | None = None
+    rule: PromotionRule = field(default_factory=PromotionRule)
 
 
 def evaluate(
@@ -83,40 +82,37 @@ def evaluate(
     run: Run,
     top_k: int | None = None,
     leaderboard: Leaderboard | None = None,
+    run_conf: RunConf | None = None,
+    champion: Champion | None = None,
 ) -> Evaluation:
     """Measure the model of `job` and write the run's report; `best` is the model it trained further, or itself.
 
-    Epochs that the `leaderboard` has are not read from the logs again.
-    Raises TransformError for images without an answer.
+    Epochs that the `leaderboard` has are not read from the logs again. With a `champion` the report also has the
+    comparison with it. Raises TransformError for images without an answer, and ComparisonError for a champion that
+    answered other images or knows other classes.
     """
     uris = read_manifest(s3, settings=settings, job=transform_job)
-    answers = read_answers(s3, settings=settings, job=transform_job, uris=uris, classes=dataset.num_classes)
-    by_record = {record_id_of(uri): values for uri, values in zip(uris, answers, strict=True)}
-    truth, examples = _truth_and_examples(s3, dataset, by_record)
-    if truth.keys() != by_record.keys():
-        raise TransformError(
-            f"Transform job {transform_job} was not of dataset version {dataset.uri}: it measured {len(by_record)} "
-            f"images, and the test split has {len(truth)}, of which it measured {len(truth.keys() & by_record.keys())}."
-        )
-    measured = measure(
-        [truth[record_id] for record_id in by_record],
-        list(by_record.values()),
-        dataset.labels,
-        multi_label=dataset.multi_label,
-        top_k=top_k,
-    )
+    values = read_answers(s3, settings=settings, job=transform_job, uris=uris, classes=dataset.num_classes)
+    by_record = {record_id_of(uri): answer for uri, answer in zip(uris, values, strict=True)}
+    answers, mistakes, right = _beside_the_truth(s3, dataset, by_record, job=job.name, transform_job=transform_job)
+    measured = _measured(answers, dataset, top_k)
     epochs = _epochs(logs, job.name, leaderboard)
     contents = ReportContents(
         dataset=dataset,
         job=job.with_epochs(epochs),
         best=best,
+        answers=answers,
         measurement=measured,
         job_epochs=epochs,
         base_epochs=epochs if best.job == job.name else _epochs(logs, best.job, leaderboard),
-        examples=examples,
+        mistakes=mistakes,
+        right=right,
         leaderboard=leaderboard,
+        champion=_beside_the_champion(s3, champion, answers, accuracy=measured.accuracy, dataset=dataset, top_k=top_k)
+        if champion
+        else None,
     )
-    return write_report(s3, contents, settings=settings, run=run)
+    return write_report(s3, contents, settings=settings, run=run, run_conf=run_conf)
 
 
 def _epochs(logs: CloudWatchLogsClient, job: str, leaderboard: Leaderboard | None) -> Sequence[EpochMetrics]:
@@ -124,53 +120,139 @@ def _epochs(logs: CloudWatchLogsClient, job: str, leaderboard: Leaderboard | Non
     return known.epochs if known and known.epochs else epochs_of_job(logs, job)
 
 
-def _truth_and_examples(
-    s3: S3Client, dataset: DatasetVersion, answers: Mapping[int, Sequence[float]]
-) -> tuple[dict[int, tuple[float, ...]], list[Example]]:
-    """The labels of every held-out image by its record, and a few images to show, the model's mistakes first."""
-    truth: dict[int, tuple[float, ...]] = {}
+def _measured(answers: HeldOutAnswers, dataset: DatasetVersion, top_k: int | None) -> Measurement:
+    return measure(
+        answers.truth if answers.multi_label else answers.truth[:, None],
+        answers.probabilities,
+        dataset.labels,
+        multi_label=dataset.multi_label,
+        top_k=top_k,
+        training_images={label: counts.train for label, counts in dataset.class_counts.items()},
+    )
+
+
+def _beside_the_truth(
+    s3: S3Client, dataset: DatasetVersion, values: Mapping[int, Sequence[float]], *, job: str, transform_job: str
+) -> tuple[HeldOutAnswers, list[Example], list[Example]]:
+    """The answers beside the labels of every held-out image; the mistakes to show, and right ones.
+
+    Of the images memory holds those that are shown.
+    """
+    images: list[tuple[int, str, Sequence[float]]] = []
+    worst: list[tuple[float, int, bytes]] = []
     right: list[Example] = []
-    wrong: list[Example] = []
     for image in held_out_images(s3, dataset):
-        truth[image.id] = image.labels
-        values = answers.get(image.id)
-        if values is None or len(image.image_bytes) > LARGEST_EXAMPLE:
+        place = len(images)
+        images.append((image.id, image.key, image.labels))
+        if image.id not in values:
             continue
-        prediction = prediction_of(image.key, values, image.labels, dataset.labels, multi_label=dataset.multi_label)
-        shown = right if prediction.correct else wrong
-        if len(shown) < EXAMPLES:
-            shown.append(Example(image.image_bytes, prediction))
-    mistakes = wrong[: EXAMPLES // 2]
-    return truth, [*mistakes, *right[: EXAMPLES - len(mistakes)]]
+        one = HeldOutAnswers.of(
+            images[-1:],
+            [values[image.id]],
+            model=job,
+            dataset=dataset.uri,
+            labels=dataset.labels,
+            multi_label=dataset.multi_label,
+        )
+        shown = image.image_bytes if len(image.image_bytes) <= LARGEST_EXAMPLE else b""
+        if not one.right[0]:
+            keep = heapq.heappush if len(worst) < MISTAKES else heapq.heappushpop
+            keep(worst, (float(one.mistakenness[0]), -place, shown))
+        elif len(right) < EXAMPLES and shown:
+            right.append(Example(place, shown))
+    known = {record_id for record_id, _, _ in images}
+    if known != values.keys():
+        raise TransformError(
+            f"Transform job {transform_job} was not of dataset version {dataset.uri}: it measured {len(values)} "
+            f"images, and the test split has {len(known)}, of which it measured {len(known & values.keys())}."
+        )
+    answers = HeldOutAnswers.of(
+        images,
+        [values[record_id] for record_id, _, _ in images],
+        model=job,
+        dataset=dataset.uri,
+        labels=dataset.labels,
+        multi_label=dataset.multi_label,
+    )
+    mistakes = [Example(-place, shown) for _, place, shown in sorted(worst, reverse=True)]
+    return answers, mistakes, right[: max(0, EXAMPLES - len(mistakes))]
 
 
-def write_report(s3: S3Client, contents: ReportContents, *, settings: Settings, run: Run) -> Evaluation:
-    """Write metrics.json, confusion_matrix.csv, classification_report.json and report.html.
+def _beside_the_champion(
+    s3: S3Client,
+    champion: Champion,
+    answers: HeldOutAnswers,
+    *,
+    accuracy: float,
+    dataset: DatasetVersion,
+    top_k: int | None,
+) -> ComparedChampion:
+    theirs = compared.same_images(HeldOutAnswers.load(s3, champion.predictions), answers)
+    since = champion.first_new_record
+    new = [] if since is None else answers.record_ids[answers.record_ids >= since].tolist()
+    comparison = compared.compare(theirs, answers, new_images=new)
+    decided = compared.verdict(comparison, accuracy=accuracy, rule=champion.rule)
+    return ComparedChampion(
+        answers=theirs,
+        measurement=_measured(theirs, dataset, top_k),
+        comparison=comparison.model_copy(update={"verdict": decided}),
+    )
 
-    They lie under `s3://OUTPUT/reports/RUN/`; a retried task writes the same files again.
+
+def write_report(
+    s3: S3Client, contents: ReportContents, *, settings: Settings, run: Run, run_conf: RunConf | None = None
+) -> Evaluation:
+    """Write the report's folder, `s3://OUTPUT/reports/RUN/`; a retried task writes the same files again.
+
+    The archive also has the `run_conf`, which is kept in the folder when the model is registered.
     """
     prefix = settings.report_prefix(run.name)
-    measured = contents.measurement
-    files = {
-        "metrics.json": (_json(_metrics(contents)), "application/json"),
-        "classification_report.json": (_json(measured.report), "application/json"),
-        "confusion_matrix.csv": (confusion_csv(measured, contents.dataset.labels), "text/csv"),
-        "report.html": (report_page(contents), "text/html; charset=utf-8"),
-    }
-    for name, (text, kind) in files.items():
-        s3.put_object(Bucket=settings.output_bucket, Key=f"{prefix}{name}", Body=text.encode(), ContentType=kind)
     uri = f"s3://{settings.output_bucket}/{prefix}"
+    measured = contents.measurement
+    texts = {
+        "metrics.json": _json(_metrics(contents)),
+        "classification_report.json": _json(measured.report),
+        "confusion_matrix.csv": confusion_csv(measured, contents.dataset.labels),
+        "classes.csv": classes_csv(measured),
+        "report.html": evaluation_page(contents, folder=uri, run_id=run.run_id),
+    }
+    if contents.champion:
+        texts[compared.DOCUMENT] = contents.champion.comparison.model_dump_json(indent=2)
+    files = {name: text.encode() for name, text in texts.items()}
+    files[held_out_answers.DOCUMENT] = contents.answers.to_parquet()
+    kept_elsewhere = {"run_conf.json": run_conf.model_dump_json(indent=2).encode()} if run_conf else {}
+    files[RESULTS] = _archive({**files, **kept_elsewhere})
+    for name, body in files.items():
+        kind = CONTENT_TYPES[PurePosixPath(name).suffix]
+        s3.put_object(Bucket=settings.output_bucket, Key=f"{prefix}{name}", Body=body, ContentType=kind)
     return Evaluation(
         job=contents.job.name,
         images=measured.images,
         accuracy=measured.accuracy,
+        accuracy_interval=measured.intervals["accuracy"],
         top_k=measured.top_k,
         top_k_accuracy=measured.top_k_accuracy,
         mean_average_precision=measured.mean_average_precision,
-        classes=measured.classes,
+        classes=measured.class_scores(),
         report_uri=f"{uri}report.html",
         metrics_uri=f"{uri}metrics.json",
+        predictions_uri=f"{uri}{held_out_answers.DOCUMENT}",
+        results_uri=f"{uri}{RESULTS}",
     )
+
+
+def _archive(files: Mapping[str, bytes]) -> bytes:
+    """A tar.gz of the report's files, without times, so that the same files give the same bytes."""
+    packed = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", fileobj=packed, mode="wb", mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w") as archive,
+    ):
+        for name, body in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(body)
+            archive.addfile(member, io.BytesIO(body))
+    return packed.getvalue()
 
 
 def _metrics(contents: ReportContents) -> dict[str, Any]:
@@ -180,6 +262,7 @@ def _metrics(contents: ReportContents) -> dict[str, Any]:
         "job": contents.job.name,
         "role": contents.job.role,
         "base_job": contents.best.job,
+        "model": contents.job.artifact,
         "validation_accuracy": contents.job.accuracy,
         "kept_epoch": contents.job.kept_epoch,
         "sent": {
@@ -188,6 +271,7 @@ def _metrics(contents: ReportContents) -> dict[str, Any]:
             "packing": contents.dataset.packing.as_dict(),
         },
         **contents.measurement.figures(),
+        **contents.measurement.certainty(),
         "epochs": {name: [epoch.model_dump(mode="json") for epoch in epochs] for name, epochs in contents.curves},
     }
 
@@ -211,103 +295,16 @@ def confusion_csv(measured: Measurement, labels: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def report_page(contents: ReportContents) -> str:
-    """The report as one HTML page."""
-    dataset = contents.dataset
-    sections = (
-        section("Validation accuracy by epoch", accuracy_curves(contents.curves)),
-        section("First epoch: base against incremental", _first_epochs(contents)),
-        *(leaderboard_sections(contents.leaderboard) if contents.leaderboard else ()),
-        section("Confusion matrix", _confusion(contents)),
-        section("Classes", _classes(contents.measurement)),
-        section("Held-out images", _examples(contents.examples)),
-    )
-    return page(
-        title=f"{dataset.name}: {contents.measurement.accuracy:.2%} on held-out images",
-        lead=(
-            f"Dataset version {dataset.version}, model of {contents.job.role} job {contents.job.name}. What was sent "
-            f"to the model is each test image as it is packed ({dataset.packing.in_words}), from "
-            f"{dataset.layout.test_images_uri}."
-        ),
-        figures=_figures(contents),
-        sections=sections,
-    )
-
-
-def _figures(contents: ReportContents) -> list[tuple[str, str]]:
-    measured, counts = contents.measurement, contents.dataset.counts
-    return [
-        (f"{measured.accuracy:.2%}", "accuracy"),
-        (f"{measured.top_k_accuracy:.2%}" if measured.top_k_accuracy is not None else "", f"top {measured.top_k}"),
-        (
-            f"{measured.mean_average_precision:.4f}" if measured.mean_average_precision is not None else "",
-            "mean average precision",
-        ),
-        (f"{measured.images}", "held-out images"),
-        (f"{contents.dataset.num_classes}", "classes"),
-        (f"{counts.train} + {counts.validation}", "training + validation images"),
-    ]
-
-
-def _first_epochs(contents: ReportContents) -> Markup:
-    if contents.job.role != "incremental":
-        return Markup()
-    best = contents.best
-    kept = {
-        best.job: kept_weights(contents.base_epochs, best.hyperparameters, reported=best.value),
-        contents.job.name: kept_weights(
-            contents.job_epochs, contents.job.hyperparameters, reported=contents.job.accuracy
-        ),
-    }
-    rows = [
-        (name, _percent(first_epoch_accuracy(epochs)), _kept(kept[job]))
-        for job, (name, epochs) in zip(kept, contents.curves, strict=True)
-    ]
-    return table(("job", "validation accuracy after epoch 1", "of the model that was kept"), rows)
-
-
-def _confusion(contents: ReportContents) -> Markup:
-    confusion = contents.measurement.confusion
-    if not contents.dataset.multi_label:
-        totals = confusion.sum(axis=1)
-        return heat_map(confusion, contents.dataset.labels, corner="expected \\ predicted", totals=totals)
-    rows = [
-        (label, *(str(int(count)) for count in (cells[1][1], cells[0][1], cells[1][0], cells[0][0])))
-        for label, cells in zip(contents.dataset.labels, confusion, strict=True)
-    ]
-    return table(("class", "rightly shown", "wrongly shown", "missed", "rightly absent"), rows)
-
-
-def _classes(measured: Measurement) -> Markup:
-    rows = [
-        (label, f"{score.precision:.4f}", f"{score.recall:.4f}", f"{score.f1:.4f}", str(score.images))
-        for label, score in measured.classes.items()
-    ]
-    return table(("class", "precision", "recall", "F1", "images"), rows)
-
-
-def _examples(examples: Iterable[Example]) -> Markup:
-    figures = joined(_example(example) for example in examples)
-    return Markup(f'<div class="examples">{figures}</div>') if figures else Markup()
-
-
-def _example(example: Example) -> Markup:
-    prediction = example.prediction
-    kind = content_type(example.image)
-    encoded = base64.b64encode(example.image).decode()
-    return Markup(
-        f'<figure class="{"right" if prediction.correct else "wrong"}">'
-        f'<img alt="{shown(prediction.image)}" title="{shown(prediction.image)}" src="data:{kind};base64,{encoded}">'
-        f"<figcaption><b>{shown(prediction.label)}</b> {prediction.probability:.1%}<br>"
-        f"is {shown(prediction.expected)}</figcaption></figure>"
-    )
-
-
-def _percent(value: float | None) -> str:
-    return "not in the log" if value is None else f"{value:.2%}"
-
-
-def _kept(kept: KeptWeights | None) -> str:
-    if kept is None:
-        return _percent(None)
-    return f"{kept.accuracy:.2%}" + (f", epoch {kept.epoch}" if kept.epoch else "")
+def classes_csv(measured: Measurement) -> str:
+    """All figures of the classes as CSV, a row for each in class order: success beside the size of the class."""
+    rows = []
+    for number, (label, score) in enumerate(measured.classes.items()):
+        figures = score.model_dump(exclude={"precision_interval", "recall_interval"})
+        for name, interval in (("precision", score.precision_interval), ("recall", score.recall_interval)):
+            figures |= {f"{name}_low": interval and interval.low, f"{name}_high": interval and interval.high}
+        rows.append({"index": number, "class": label, **figures})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -5,7 +5,7 @@ It lies in S3 as JSON for machines and as a page for people, and is a part of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from include.pages.charts import Point, curves, scatter
 from include.pages.elements import Markup, joined, note, page, section, shown, table
 from include.run_conf.hyperparameters import DERIVED
-from include.sagemaker.epochs import EpochMetrics, first_epoch_accuracy
+from include.sagemaker.epochs import EpochMetrics, KeptWeights, first_epoch_accuracy
 from include.sagemaker.job_results import OBJECTIVE, JobResult, Part
 from include.training.run_jobs import RunJob, rank, unusable, with_epochs
 
@@ -248,6 +248,22 @@ def accuracy_curves(runs: Sequence[tuple[str, Sequence[EpochMetrics]]]) -> Marku
     return curves(
         "Validation accuracy by epoch", [(name, [(x, y) for x, y in points if y is not None]) for name, points in known]
     )
+
+
+def first_epochs_table(jobs: Iterable[tuple[str, Sequence[EpochMetrics], KeptWeights | None]]) -> Markup:
+    """What each job reached after its first epoch and with the weights it kept."""
+    rows = [(name, _percent(first_epoch_accuracy(epochs)), _reached(kept)) for name, epochs, kept in jobs]
+    return table(("job", "validation accuracy after epoch 1", "of the model that was kept"), rows)
+
+
+def _percent(value: float | None) -> str:
+    return "not in the log" if value is None else f"{value:.2%}"
+
+
+def _reached(kept: KeptWeights | None) -> str:
+    if kept is None:
+        return _percent(None)
+    return f"{kept.accuracy:.2%}" + (f", epoch {kept.epoch}" if kept.epoch else "")
 
 
 def _table(leaderboard: Leaderboard) -> Markup:

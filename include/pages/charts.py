@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -172,6 +173,12 @@ class _Plot:
 
 _CURVES = _Plot(width=640, height=220, top=10, bottom=26)
 _DOTS = _Plot(width=320, height=180, top=8, bottom=22)
+_SHARES = _Plot(width=640, height=250, top=10, bottom=38)
+_EQUAL_AXES = _Plot(width=320, height=230, top=10, bottom=38)
+MOST_WHISKERS = 60
+"""Dots above which their intervals hide each other, and are shown where the pointer rests only."""
+NAMED_DOTS = 3
+"""The lowest dots that have their name beside them."""
 
 
 def curves(title: str, lines: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> Markup:
@@ -257,5 +264,117 @@ def _dot(point: Point, across: float, up: float) -> Markup:
 
 
 def _tick(text: str, across: float) -> Markup:
-    anchor = "start" if across == 0 else "end" if across == 1 else "middle"
-    return Markup(f'<text x="{_DOTS.x(across):.1f}" y="{_DOTS.height - 4}" text-anchor="{anchor}">{shown(text)}</text>')
+    place = f'x="{_DOTS.x(across):.1f}" y="{_DOTS.height - 4}"'
+    return Markup(f'<text {place} text-anchor="{_anchor(across)}">{shown(text)}</text>')
+
+
+def _anchor(across: float) -> str:
+    """How the text of a tick stands at its place, so that it stays within the picture."""
+    return "start" if across == 0 else "end" if across == 1 else "middle"
+
+
+@dataclass(frozen=True)
+class MeasuredShare:
+    """A dot of `measured_shares`: a share of 0 to 1 with its interval, at a number, and what the dot stands for."""
+
+    at: float
+    share: float
+    name: str
+    interval: tuple[float, float] | None = None
+
+
+def measured_shares(
+    title: str, dots: Sequence[MeasuredShare], *, across: str, up: str, ideal: bool = False, named: bool = False
+) -> Markup:
+    """Shares against a number, each with its interval; empty without dots.
+
+    `across` and `up` name the axes. With `ideal` the numbers are shares as well, and a line shows where both are equal;
+    else they are counts, spread by their order of magnitude if they differ much. `named` writes the names of the lowest
+    dots beside them. Dots at one number stand side by side.
+    """
+    if not dots:
+        return Markup()
+    plot = _EQUAL_AXES if ideal else _SHARES
+    place, ticks = _scale([dot.at for dot in dots], ideal=ideal)
+    shifts = _side_by_side([plot.x(place(dot.at)) for dot in dots], plot)
+    whiskers = len(dots) <= MOST_WHISKERS
+    across_pixels = [plot.x(place(dot.at)) + shift for dot, shift in zip(dots, shifts, strict=True)]
+    lowest = _lowest(dots, across_pixels, plot) if named else {}
+    drawn = joined(
+        _measured_dot(dot, plot, x, name=lowest.get(number), whiskers=whiskers)
+        for number, (dot, x) in enumerate(zip(dots, across_pixels, strict=True))
+    )
+    grid = joined(plot.grid_line(f"{share / 4:.0%}", share / 4) for share in range(5))
+    bottom = plot.height - plot.bottom
+    axis = joined(
+        Markup(f'<text x="{plot.x(at):.1f}" y="{bottom + 16}" text-anchor="{_anchor(at)}">{shown(text)}</text>')
+        for at, text in ticks
+    )
+    equal = f'<line class="ideal" x1="{plot.x(0):.1f}" y1="{plot.y(0):.1f}" x2="{plot.x(1):.1f}" y2="{plot.y(1):.1f}"/>'
+    return Markup(
+        f'<figure><h3>{shown(title)}</h3><svg viewBox="0 0 {plot.width} {plot.height}" role="img" '
+        f'aria-label="{shown(title)}">{grid}{equal if ideal else ""}{drawn}{axis}'
+        f'<text x="{plot.x(0.5):.1f}" y="{plot.height - 6}" text-anchor="middle">{shown(across)}</text></svg>'
+        f"<figcaption>{shown(up)}</figcaption></figure>"
+    )
+
+
+def _scale(numbers: Sequence[float], *, ideal: bool) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
+    """Where a number lies between 0 and 1, and the axis's ticks."""
+    if ideal:
+        return lambda at: at, [(share / 4, f"{share / 4:.0%}") for share in range(5)]
+    low, high = min(numbers), max(numbers)
+    if low == high:
+        return lambda _: 0.5, [(0.5, f"{low:,.0f}")]
+    if low > 0 and high / low >= LOGARITHMIC:
+        middle = math.sqrt(low * high)
+        ticks = [(0.0, f"{low:,.0f}"), (0.5, f"{middle:,.0f}"), (1.0, f"{high:,.0f}")]
+        return lambda at: math.log(at / low) / math.log(high / low), ticks
+    ticks = [(0.0, f"{low:,.0f}"), (0.5, f"{(low + high) / 2:,.0f}"), (1.0, f"{high:,.0f}")]
+    return lambda at: (at - low) / (high - low), ticks
+
+
+def _side_by_side(places: Sequence[float], plot: _Plot) -> list[float]:
+    """How many pixels each dot moves sideways, so that dots at one place do not hide each other."""
+    number_of = Counter(places)
+    widest = 500 if len(number_of) == 1 else 60
+    met: Counter[float] = Counter()
+    shifts = []
+    for place in places:
+        shift = (met[place] - (number_of[place] - 1) / 2) * min(
+            14.0 if widest < 500 else 40.0, widest / number_of[place]
+        )
+        shifts.append(max(min(shift, plot.width - 8 - place), plot.left + 4 - place))
+        met[place] += 1
+    return shifts
+
+
+def _lowest(dots: Sequence[MeasuredShare], across: Sequence[float], plot: _Plot) -> dict[int, str]:
+    """The lowest dots and their names; a name that would hide another one is empty."""
+    highest = max(dot.share for dot in dots)
+    named: dict[int, str] = {}
+    for number in sorted(range(len(dots)), key=lambda number: dots[number].share)[:NAMED_DOTS]:
+        if dots[number].share < highest:
+            y = plot.y(dots[number].share)
+            hides = any(
+                abs(plot.y(dots[other].share) - y) < 12 and abs(across[other] - across[number]) < 7 * len(name) + 14
+                for other, name in named.items()
+            )
+            named[number] = "" if hides else dots[number].name
+    return named
+
+
+def _measured_dot(dot: MeasuredShare, plot: _Plot, x: float, *, name: str | None, whiskers: bool) -> Markup:
+    """A dot; one with a `name` stands out, with the name beside it if that is not empty."""
+    says, whisker = f"{dot.name}: {dot.share:.1%}", ""
+    if dot.interval:
+        says += f", between {dot.interval[0]:.1%} and {dot.interval[1]:.1%}"
+        if whiskers:
+            top, bottom = plot.y(dot.interval[1]), plot.y(dot.interval[0])
+            whisker = f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/>'
+    y = plot.y(dot.share)
+    beside, anchor = (x + 7, "start") if x < plot.width * 0.75 else (x - 7, "end")
+    text = f'<text x="{beside:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{shown(name)}</text>' if name else ""
+    circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+    kind = f"line{int(name is not None)}"
+    return Markup(f'<g class="{kind}"><title>{shown(says)}</title>{whisker}{circle}{text}</g>')

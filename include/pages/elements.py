@@ -30,21 +30,36 @@ def joined(parts: Iterable[str]) -> Markup:
     return Markup("".join(shown(part) for part in parts))
 
 
-def page(*, title: str, lead: str, figures: Iterable[tuple[str, str]], sections: Iterable[Markup]) -> str:
-    """A whole page: a title, a sentence below it, (value, name) pairs in large type, then the sections.
+def page(
+    *,
+    title: str,
+    lead: str,
+    figures: Iterable[tuple[str, str]],
+    sections: Iterable[Markup],
+    banner: Markup | None = None,
+) -> str:
+    """A whole page: a title, a sentence below it, a banner, (value, name) pairs in large type, then the sections.
 
     Figures without a value are left out.
     """
     tiles = joined(
         Markup(f"<div><b>{shown(value)}</b><span>{shown(name)}</span></div>") for value, name in figures if value
     )
-    return _FRAME.substitute(title=shown(title), lead=shown(lead), figures=tiles, sections=joined(sections))
+    return _FRAME.substitute(
+        title=shown(title), lead=shown(lead), banner=banner or "", figures=tiles, sections=joined(sections)
+    )
 
 
 def section(title: str, *bodies: Markup) -> Markup:
     """A titled part of a page; nothing if it has no body."""
     body = joined(bodies)
     return Markup(f"<section><h2>{shown(title)}</h2>{body}</section>") if body else Markup()
+
+
+def verdict(text: str, *, accepted: bool) -> Markup:
+    """What was decided, and why, where it is seen first."""
+    kind, word = ("verdict accepted", "Accepted") if accepted else ("verdict", "Refused")
+    return Markup(f'<p class="{kind}"><b>{word}</b>{shown(text)}</p>')
 
 
 def note(text: str) -> Markup:

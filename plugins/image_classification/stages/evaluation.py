@@ -60,7 +60,7 @@ def test_images_transform(name: str, running: RunningTask, inputs: Mapping[str, 
 def evaluate(
     conf: dict[str, Any], dataset: dict[str, Any], models: dict[str, Any], transform: dict[str, Any]
 ) -> dict[str, Any]:
-    """Measure the answers and write the report: metrics, confusion matrix, base against incremental, a page."""
+    """Measure the answers and write the report: figures, predictions, a page, and one archive of all of it."""
     from include.datasets.version import DatasetVersion
     from include.evaluation import evaluate as evaluation_of_answers
     from include.evaluation.leaderboard import load_leaderboard
@@ -69,6 +69,7 @@ def evaluate(
 
     running = RunningTask.current()
     s3 = running.client("s3")
+    run_conf = RunConf.from_conf(conf)
     measured = evaluation_of_answers.evaluate(
         s3,
         running.client("logs"),
@@ -78,8 +79,11 @@ def evaluate(
         dataset=DatasetVersion.model_validate(dataset),
         settings=running.settings,
         run=running.run,
-        top_k=RunConf.from_conf(conf).training.hyperparameters.top_k,
+        top_k=run_conf.training.hyperparameters.top_k,
         leaderboard=load_leaderboard(s3, models["leaderboard"]),
+        run_conf=run_conf,
     )
-    log.info("Accuracy on %d held-out images: %.4f", measured.images, measured.accuracy)
+    interval = measured.accuracy_interval
+    certain = f" (95 %: {interval.low:.4f} to {interval.high:.4f})" if interval else ""
+    log.info("Accuracy on %d held-out images: %.4f%s", measured.images, measured.accuracy, certain)
     return measured.model_dump(mode="json")

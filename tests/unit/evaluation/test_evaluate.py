@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import io
 import json
 import re
+import tarfile
 import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from include.datasets.packed_test_images import write_packed_test_images
-from include.evaluation.evaluate import evaluate
+from include.datasets.packed_test_images import record_id_of, write_packed_test_images
+from include.evaluation.comparison import Comparison, Pairs
+from include.evaluation.evaluate import Champion, evaluate
+from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.leaderboard import read_leaderboard
 from include.evaluation.metrics import Evaluation
 from include.evaluation.transform import TransformError, write_manifest
+from include.run_conf import RunConf
 from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
@@ -42,6 +47,20 @@ def write_epochs(logs: Any, job: str, accuracies: list[float]) -> None:
     logs.put_log_events(logGroupName=TRAINING_LOGS, logStreamName=f"{job}/algo-1", logEvents=events)
 
 
+def answer_the_transform(world: Any, job: str, mistakes: dict[int, float]) -> None:
+    """The output of a transform job of a good model; `mistakes` are how sure it is of wrong answers, by place."""
+    images = write_packed_test_images(world.s3, world.dataset)
+    write_manifest(world.s3, images, settings=settings(), job=job)
+    for place, uri in enumerate(images.uris):
+        answer = classify(world.read(uri))
+        if place in mistakes:
+            wrong = (answer.index(max(answer)) + 1) % len(answer)
+            rest = (1 - mistakes[place]) / (len(answer) - 1)
+            answer = [mistakes[place] if number == wrong else rest for number in range(len(answer))]
+        key = f"transform/{job}/answers/{uri.rpartition('/')[2]}.out"
+        world.s3.put_object(Bucket="models-of-acme", Key=key, Body=json.dumps(answer).encode())
+
+
 @pytest.fixture(scope="module")
 def evaluation(world: Any) -> Evaluation:
     """An evaluation of a model that is wrong about one image."""
@@ -49,12 +68,7 @@ def evaluation(world: Any) -> Evaluation:
     logs.create_log_group(logGroupName=TRAINING_LOGS)
     write_epochs(logs, "base-job", [0.25, 0.5, 0.375])
     write_epochs(logs, "next-job", [0.75, 0.875])
-    images = write_packed_test_images(world.s3, world.dataset)
-    write_manifest(world.s3, images, settings=settings(), job="transform-1")
-    for number, uri in enumerate(images.uris):
-        answer = [0.1, 0.2, 0.7] if number == 0 else classify(world.read(uri))
-        key = f"transform/transform-1/answers/{uri.rpartition('/')[2]}.out"
-        world.s3.put_object(Bucket="models-of-acme", Key=key, Body=json.dumps(answer).encode())
+    answer_the_transform(world, "transform-1", {0: 0.7})
     best = BEST
     base = JobResult.of_training_job(described_training_job())
     lost = base.model_copy(
@@ -71,6 +85,28 @@ def evaluation(world: Any) -> Evaluation:
         settings=settings(),
         run=RUN,
         leaderboard=read_leaderboard(logs, jobs, best=best, final="next-job", prices={}),
+        run_conf=RunConf.from_conf({"dataset.name": "shades"}),
+    )
+
+
+NEXT_RUN = Run("retrain_on_new_images", "scheduled__2026-01-03")
+
+
+@pytest.fixture(scope="module")
+def challenger(world: Any, evaluation: Evaluation) -> Evaluation:
+    """A model that is wrong about two other images, one of which is new to the champion."""
+    answer_the_transform(world, "transform-2", {1: 0.8, 2: 0.9})
+    images = write_packed_test_images(world.s3, world.dataset)
+    return evaluate(
+        world.s3,
+        world.client("logs"),
+        job=JobResult.of_training_job(described_training_job("third-job", InputDataConfig=CHANNELS)),
+        best=BEST,
+        transform_job="transform-2",
+        dataset=world.dataset,
+        settings=settings(),
+        run=NEXT_RUN,
+        champion=Champion(evaluation.predictions_uri, first_new_record=record_id_of(images.uris[2])),
     )
 
 
@@ -144,3 +180,106 @@ def test_the_page_shows_base_against_incremental(world: Any, evaluation: Evaluat
     ]
     assert page.count("<polyline") == 3  # both, and the base job once more among its trials
     assert 'class="wrong"' in page
+
+
+def folder_of(evaluation: Evaluation) -> str:
+    return evaluation.metrics_uri.removesuffix("metrics.json")
+
+
+def test_the_answers_are_kept_for_comparisons(world: Any, evaluation: Evaluation) -> None:
+    answers = HeldOutAnswers.load(world.s3, evaluation.predictions_uri)
+    assert (answers.model, answers.dataset) == ("next-job", world.dataset.uri)
+    assert answers.right.tolist() == [False, *[True] * (evaluation.images - 1)]
+    assert all(re.fullmatch(r"images/.+/\d\d\.jpg", key) for key in answers.keys)
+
+
+def test_metrics_have_intervals_calibration_and_classes_with_their_size(world: Any, evaluation: Evaluation) -> None:
+    metrics = json.loads(world.read(evaluation.metrics_uri))
+    assert metrics["intervals"]["accuracy"] == evaluation.model_dump()["accuracy_interval"]
+    assert sum(one["answers"] for one in metrics["calibration"]["bins"]) == evaluation.images
+    sizes = {label: counts.train for label, counts in world.dataset.class_counts.items()}
+    assert {label: score["training_images"] for label, score in metrics["classes"].items()} == sizes
+    assert metrics["model"].endswith("/next-job/output/model.tar.gz")
+
+
+def test_one_archive_holds_the_whole_report(world: Any, evaluation: Evaluation) -> None:
+    with tarfile.open(fileobj=io.BytesIO(world.read(evaluation.results_uri))) as archive:
+        held = {member.name: archive.extractfile(member) for member in archive}
+        bodies = {name: file.read() for name, file in held.items() if file}
+    assert set(bodies) == {
+        "metrics.json",
+        "classification_report.json",
+        "confusion_matrix.csv",
+        "classes.csv",
+        "predictions.parquet",
+        "run_conf.json",
+        "report.html",
+    }
+    assert RunConf.model_validate_json(bodies.pop("run_conf.json")).dataset.name == "shades"
+    assert all(world.read(f"{folder_of(evaluation)}{name}") == body for name, body in bodies.items())
+
+
+def test_an_evaluation_without_a_champion_shows_no_comparison(world: Any, evaluation: Evaluation) -> None:
+    assert "Champion and challenger" not in world.read(evaluation.report_uri).decode()
+
+
+def test_a_champion_is_compared_on_the_same_images(world: Any, challenger: Evaluation) -> None:
+    comparison = Comparison.model_validate_json(world.read(f"{folder_of(challenger)}comparison.json"))
+    images = challenger.images
+    assert (comparison.champion, comparison.challenger) == ("next-job", "third-job")
+    assert comparison.all_images.pairs == Pairs(both_right=images - 3, only_champion=2, only_challenger=1, both_wrong=0)
+    assert comparison.new_images is not None
+    assert (comparison.new_images.images, comparison.new_images.pairs.only_champion) == (images - 2, 1)
+    assert comparison.verdict is not None
+    assert not comparison.verdict.accepted
+    assert comparison.verdict.reason.startswith("Too far below the champion: its accuracy is ")
+
+
+def test_the_page_begins_with_the_verdict_and_shows_both_answers(world: Any, challenger: Evaluation) -> None:
+    page = world.read(challenger.report_uri).decode()
+    text = ReadPage(page).text
+    assert text.index("Refused") < text.index("Too far below the champion") < text.index("training + validation images")
+    assert text.index("Champion and challenger") < text.index("Figures")
+    mistakes = page[page.index("Worst mistakes") : page.index("Right answers")]
+    said = re.findall(r"<b>[^<]+ ([\d.]+)%</b><br>is [^<]+<br>champion: [^<]+ [\d.]+%<small", mistakes)
+    assert said == ["90.0", "80.0"], "the one that the model was surest of comes first"
+
+
+def test_an_image_too_large_for_the_page_is_named(
+    world: Any, challenger: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.evaluation.evaluate.LARGEST_EXAMPLE", 10)
+    again = evaluate(
+        world.s3,
+        world.client("logs"),
+        job=JobResult.of_training_job(described_training_job("third-job", InputDataConfig=CHANNELS)),
+        best=BEST,
+        transform_job="transform-2",
+        dataset=world.dataset,
+        settings=settings(),
+        run=Run("train_model", "once"),
+    )
+    page = world.read(again.report_uri).decode()
+    assert (page.count("too large for this page"), page.count("<img")) == (2, 0)
+    with tarfile.open(fileobj=io.BytesIO(world.read(again.results_uri))) as archive:
+        assert "run_conf.json" not in archive.getnames(), "none was given"
+
+
+def test_of_many_mistakes_the_page_shows_the_surest(
+    world: Any, challenger: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.evaluation.evaluate.MISTAKES", 1)
+    again = evaluate(
+        world.s3,
+        world.client("logs"),
+        job=JobResult.of_training_job(described_training_job("third-job", InputDataConfig=CHANNELS)),
+        best=BEST,
+        transform_job="transform-2",
+        dataset=world.dataset,
+        settings=settings(),
+        run=Run("train_model", "twice"),
+    )
+    page = world.read(again.report_uri).decode()
+    assert page.count('class="wrong"') == 1
+    assert " 90.0%</b>" in page
+    assert f"2 of {again.images} images were answered wrongly. These are the 1 of which the model was surest" in page

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.pages.charts import heat_map, histogram, stacked_bar, stacked_columns
+from include.pages.charts import MeasuredShare, heat_map, histogram, measured_shares, stacked_bar, stacked_columns
 from tests.unit.pages.reading import ReadPage
 
 
@@ -66,3 +66,65 @@ def test_every_class_has_its_column(classes: int) -> None:
     assert drawn.count("<g>") == classes
     assert f"&lt;{classes - 1}&gt;: {classes + 1}" in drawn
     assert set(ReadPage(drawn).tags) <= {"figure", "svg", "g", "title", "rect", "line", "text"}
+
+
+def dots(drawn: str) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn)]
+
+
+def test_a_share_is_drawn_with_its_interval_and_what_it_stands_for() -> None:
+    shares = [
+        MeasuredShare(10, 0.5, "<cat>", (0.25, 0.75)),
+        MeasuredShare(20, 1.0, "dog"),
+        MeasuredShare(30, 0.0, "owl", (0.0, 0.5)),
+    ]
+    drawn = measured_shares("Recall", shares, across="images", up="Each dot is a class.", named=True)
+    ReadPage(drawn)
+    assert "<title>&lt;cat&gt;: 50.0%, between 25.0% and 75.0%</title>" in drawn
+    assert "<title>dog: 100.0%</title>" in drawn
+    assert drawn.count('class="whisker"') == 2
+    (left, half), (middle, top), (right, bottom) = dots(drawn)
+    assert middle - left == pytest.approx(right - middle)
+    assert bottom - half == pytest.approx(half - top)
+
+
+def test_the_lowest_shares_are_named_unless_a_name_would_hide_another() -> None:
+    apart = [MeasuredShare(at, at / 50, f"class {at}") for at in range(10, 50, 10)]
+    drawn = measured_shares("Recall", apart, across="images", up="", named=True)
+    assert re.findall(r">(class \d+)</text>", drawn) == ["class 10", "class 20", "class 30"]
+    close = [MeasuredShare(1, 0.5, "one"), MeasuredShare(1, 0.5, "two"), MeasuredShare(9, 0.9, "best")]
+    drawn = measured_shares("Recall", close, across="images", up="", named=True)
+    assert re.findall(r">(one|two|best)</text>", drawn) == ["one"]
+    assert drawn.count('class="line1"') == 2
+
+
+def test_classes_of_one_size_stand_side_by_side() -> None:
+    shares = [MeasuredShare(26, 0.9, str(number)) for number in range(10)]
+    drawn = measured_shares("Recall", shares, across="images", up="")
+    assert len(set(dots(drawn))) == 10
+    assert ">26</text>" in drawn
+
+
+def test_sizes_that_differ_much_are_spread_by_their_order_of_magnitude() -> None:
+    drawn = measured_shares("Recall", [MeasuredShare(at, 0.5, str(at)) for at in (1, 10, 100)], across="images", up="")
+    (small, _), (middle, _), (large, _) = dots(drawn)
+    assert middle - small == pytest.approx(large - middle)
+
+
+def test_where_probabilities_mean_what_they_say_is_a_line() -> None:
+    drawn = measured_shares("Reliability", [MeasuredShare(0.25, 0.25, "bin")], across="", up="", ideal=True)
+    x1, y1, x2, y2 = (
+        float(place)
+        for place in re.findall(r'class="ideal" x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"', drawn)[0]
+    )
+    ((x, y),) = dots(drawn)
+    assert (x - x1) / (x2 - x1) == pytest.approx(0.25, abs=0.01)
+    assert (y - y1) / (y2 - y1) == pytest.approx(0.25, abs=0.01)
+
+
+def test_many_classes_have_dots_alone_and_none_has_no_plot() -> None:
+    many = [MeasuredShare(at, 0.5, str(at), (0.4, 0.6)) for at in range(300)]
+    drawn = measured_shares("Recall", many, across="images", up="")
+    assert len(dots(drawn)) == 300
+    assert "whisker" not in drawn
+    assert measured_shares("Recall", [], across="images", up="") == ""

@@ -1,0 +1,191 @@
+"""What a model answered for every held-out image, beside the truth: `predictions.parquet`.
+
+Its columns are `record_id`, `key` (of the source object), `labels` and `predicted` (class names), `probabilities` (in
+class order) and `correct`. Its metadata names the model's job, the dataset version and the classes, so that the file is
+enough to compare two models.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from include.datasets.layout import parse_s3_uri
+from include.evaluation.prediction import SHOWN_FROM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mypy_boto3_s3 import S3Client
+
+DOCUMENT = "predictions.parquet"
+MOST_NAMES = 5
+"""Classes of one image that are spelled out."""
+_COLUMNS: list[pa.Field[Any]] = [
+    pa.field("record_id", pa.int64()),
+    pa.field("key", pa.string()),
+    pa.field("labels", pa.list_(pa.string())),
+    pa.field("predicted", pa.list_(pa.string())),
+    pa.field("probabilities", pa.list_(pa.float32())),
+    pa.field("correct", pa.bool_()),
+]
+
+
+@dataclass(frozen=True)
+class HeldOutAnswers:
+    """The answers of one model, in the order of the images.
+
+    `model` is the model's training job, `dataset` the address of the dataset version. `truth` holds a class index for
+    each image; for multi-label datasets it has the shape (images, classes) and holds 0 or 1. `probabilities` has the
+    shape (images, classes).
+    """
+
+    model: str
+    dataset: str
+    labels: tuple[str, ...]
+    multi_label: bool
+    record_ids: npt.NDArray[np.int64]
+    keys: tuple[str, ...]
+    truth: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls,
+        images: Sequence[tuple[int, str, Sequence[float]]],
+        probabilities: Sequence[Sequence[float]],
+        *,
+        model: str,
+        dataset: str,
+        labels: Sequence[str],
+        multi_label: bool,
+    ) -> HeldOutAnswers:
+        """Put probabilities beside images: the record's id, the key and the labels of each, as the record has them."""
+        truth = np.asarray([labels_of_image for _, _, labels_of_image in images], dtype=np.int64)
+        return cls(
+            model=model,
+            dataset=dataset,
+            labels=tuple(labels),
+            multi_label=multi_label,
+            record_ids=np.array([record_id for record_id, _, _ in images], dtype=np.int64),
+            keys=tuple(key for _, key, _ in images),
+            truth=truth if multi_label else truth[:, 0],
+            probabilities=np.asarray(probabilities, dtype=np.float32).reshape(len(images), len(labels)),
+        )
+
+    @cached_property
+    def chosen(self) -> npt.NDArray[np.int64]:
+        """What the model says: the most probable class of each image, or 0 or 1 for each class of it."""
+        known = np.nan_to_num(self.probabilities, nan=0.0)
+        return (known >= SHOWN_FROM).astype(np.int64) if self.multi_label else known.argmax(axis=1)
+
+    @cached_property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Whether each image's class was named, or every one of its yes/no answers was right."""
+        same = self.chosen == self.truth
+        return np.asarray(same.all(axis=1) if self.multi_label else same)
+
+    @cached_property
+    def mistakenness(self) -> npt.NDArray[np.float64]:
+        """How sure the model was of its worst answer for each image, -1 if all of it was right.
+
+        That is the probability of a wrong class; for multi-label datasets the largest distance between an answer of
+        the wrong side and the truth.
+        """
+        known = np.nan_to_num(self.probabilities, nan=0.0).astype(np.float64)
+        if not self.multi_label:
+            return np.where(self.right, -1.0, known.max(axis=1))
+        return np.asarray(np.where(self.chosen == self.truth, -1.0, np.abs(known - self.truth)).max(axis=1))
+
+    def expected(self, image: int) -> str:
+        """The classes of an image by name, or `none`."""
+        return self._named(np.flatnonzero(self.truth[image]) if self.multi_label else self.truth[image : image + 1])
+
+    def said(self, image: int) -> str:
+        """What the model says of an image, with the probability: its most probable class, or all that it shows."""
+        if not self.multi_label:
+            place = int(self.chosen[image])
+            return f"{self.labels[place]} {self.probabilities[image, place]:.1%}"
+        shown = np.flatnonzero(self.chosen[image])
+        return self._named(shown[np.argsort(-self.probabilities[image, shown], kind="stable")], image)
+
+    def _named(self, places: npt.NDArray[np.int64], image: int | None = None) -> str:
+        names = [
+            self.labels[place] if image is None else f"{self.labels[place]} {self.probabilities[image, place]:.1%}"
+            for place in places[:MOST_NAMES]
+        ]
+        more = [f"{len(places) - MOST_NAMES} more"] if len(places) > MOST_NAMES else []
+        return ", ".join([*names, *more]) or "none"
+
+    def to_parquet(self) -> bytes:
+        """The file's content; the same answers give the same bytes."""
+        facts = {
+            "model": self.model,
+            "dataset": self.dataset,
+            "labels": list(self.labels),
+            "multi_label": self.multi_label,
+        }
+        columns: list[Any] = [
+            pa.array(self.record_ids),
+            pa.array(self.keys, pa.string()),
+            self._names(self.truth),
+            self._names(self.chosen),
+            pa.ListArray.from_arrays(
+                pa.array(np.arange(len(self.keys) + 1, dtype=np.int32) * len(self.labels), pa.int32()),
+                pa.array(self.probabilities.ravel()),
+            ),
+            pa.array(self.right),
+        ]
+        schema = pa.schema(_COLUMNS, metadata={"evaluation": json.dumps(facts, ensure_ascii=False)})
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
+        return sink.getvalue()
+
+    def _names(self, classes: npt.NDArray[np.int64]) -> pa.Array[Any]:
+        """Class names of every image, from class indices or from a 0 or 1 for each class."""
+        if self.multi_label:
+            numbers, codes = classes.sum(axis=1), np.nonzero(classes)[1]
+        else:
+            numbers, codes = np.ones(len(classes), dtype=np.int64), classes
+        ends = np.concatenate(([0], np.cumsum(numbers)))
+        names = pa.array(self.labels, pa.string()).take(pa.array(codes, pa.int64()))
+        return cast("pa.Array[Any]", pa.ListArray.from_arrays(pa.array(ends, pa.int32()), names))
+
+    @classmethod
+    def from_parquet(cls, content: bytes) -> HeldOutAnswers:
+        """Read what `to_parquet` wrote."""
+        table = pq.ParquetFile(io.BytesIO(content)).read()
+        facts = json.loads((table.schema.metadata or {})[b"evaluation"])
+        names = table["labels"].combine_chunks()
+        codes = pc.index_in(pc.list_flatten(names), value_set=pa.array(facts["labels"], pa.string())).to_numpy()
+        shape = (table.num_rows, len(facts["labels"]))
+        truth = codes.astype(np.int64)
+        if facts["multi_label"]:
+            truth = np.zeros(shape, dtype=np.int64)
+            truth[pc.list_parent_indices(names).to_numpy(), codes] = 1
+        flat = pc.list_flatten(table["probabilities"].combine_chunks()).to_numpy()
+        return cls(
+            model=facts["model"],
+            dataset=facts["dataset"],
+            labels=tuple(facts["labels"]),
+            multi_label=facts["multi_label"],
+            record_ids=table["record_id"].to_numpy(),
+            keys=tuple(map(str, table["key"].to_pylist())),
+            truth=truth,
+            probabilities=flat.reshape(shape),
+        )
+
+    @classmethod
+    def load(cls, s3: S3Client, uri: str) -> HeldOutAnswers:
+        """Read the `predictions.parquet` of an evaluation."""
+        bucket, key = parse_s3_uri(uri)
+        return cls.from_parquet(s3.get_object(Bucket=bucket, Key=key)["Body"].read())

@@ -1,0 +1,87 @@
+"""The page of an evaluated model, as far as one run of `evaluate` does not show it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from include.evaluation.comparison import compare
+from include.evaluation.evaluation_page import ComparedChampion, ReportContents, evaluation_page
+from include.evaluation.held_out_answers import HeldOutAnswers
+from include.evaluation.metrics import Measurement, measure
+from include.sagemaker.job_results import JobResult
+from include.training.best_model import BestModel
+from tests.support.documents import BEST_MODEL, dataset_version, described_training_job
+from tests.unit.evaluation.answered import LABELS, multi, single
+from tests.unit.pages.reading import ReadPage
+
+
+def measured(answers: HeldOutAnswers) -> Measurement:
+    truth = answers.truth if answers.multi_label else answers.truth[:, None]
+    sizes = dict.fromkeys(answers.labels, 26)
+    return measure(truth, answers.probabilities, answers.labels, multi_label=answers.multi_label, training_images=sizes)
+
+
+def page_of(answers: HeldOutAnswers, champion: HeldOutAnswers | None = None, **changes: Any) -> str:
+    contents = ReportContents(
+        dataset=dataset_version(labels=list(answers.labels), multi_label=answers.multi_label),
+        job=JobResult.of_training_job(described_training_job()),
+        best=BestModel.model_validate(BEST_MODEL),
+        answers=answers,
+        measurement=measured(answers),
+        job_epochs=[],
+        base_epochs=[],
+        mistakes=[],
+        right=[],
+        champion=ComparedChampion(champion, measured(champion), compare(champion, answers)) if champion else None,
+        **changes,
+    )
+    page = evaluation_page(contents, folder="s3://models-of-acme/reports/run/", run_id="run")
+    return ReadPage(page).text
+
+
+def after(text: str, title: str) -> list[str]:
+    return [line for line in text[text.index(f"\n{title}\n") :].split("\n") if line][1:]
+
+
+def test_figures_stand_beside_those_of_the_champion() -> None:
+    text = page_of(single("ccddo", "ccddd"), single("ccddd", "ccddd"))
+    head = ["figure", "this model", "95 % interval", "champion", "95 % interval"]
+    row = ["accuracy", "80.00%", "37.6%\u00a0to\u00a096.4%", "100.00%", "56.6%\u00a0to\u00a0100.0%"]
+    assert after(text, "Figures")[:10] == head + row
+
+
+def test_a_comparison_shows_pairs_and_the_classes_that_got_worse() -> None:
+    text = page_of(single("ccddo", "ccddd"), single("ccddd", "ccddd"))
+    for name, count in (("both right", "4"), ("only the champion right", "1"), ("only the challenger right", "0")):
+        assert after(text, name)[0] == count
+    assert after(text, "may\u00a0be\u00a0chance")
+    assert after(text, "dog")[:3] == ["3", "100.0%", "66.7%"]
+    alike = page_of(single("ccddo", "ccddd"), single("ccddo", "ccddd"))
+    assert "None: of every class the challenger answers at least as many images rightly." in alike
+
+
+def test_without_a_mistake_the_page_says_so() -> None:
+    assert "None: every held-out image was answered rightly." in page_of(single("cdo", "cdo"))
+
+
+def test_of_many_classes_the_most_frequent_confusions_are_listed() -> None:
+    classes, images = 60, 120
+    truth = np.arange(images) % classes
+    said = np.zeros((images, classes))
+    said[np.arange(images), np.where(truth == 7, 9, truth)] = 1
+    rows = [(place, f"{place}.jpg", (int(label),)) for place, label in enumerate(truth)]
+    labels = [f"class {number}" for number in range(classes)]
+    answers = HeldOutAnswers.of(rows, said.tolist(), model="job", dataset="s3://x/", labels=labels, multi_label=False)
+    text = page_of(answers)
+    assert after(text, "of the class")[:4] == ["class 7", "class 9", "2", "100.0%"]
+    assert "the whole matrix of 60 classes is in confusion_matrix.csv" in text
+
+
+def test_a_multi_label_page_has_best_thresholds_and_exact_matches() -> None:
+    truth = [(1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 0)]
+    text = page_of(multi([[0.9, 0.2, 0.4], [0.1, 0.8, 0.3], [0.4, 0.6, 0.2], [0.3, 0.1, 0.1]], truth))
+    assert after(text, "every label of an image right")[0] == "50.00%"
+    assert "1.0000 (0.4000)" in text
+    assert LABELS[0] in text
