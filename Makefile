@@ -10,8 +10,8 @@ AIRFLOW_PORT ?= 8080
 WORKERS ?= 2
 EXAMPLES ?= 2000
 SEED ?= 1
-# One test process more than there are cores: those that run Airflow wait for half of their time.
-JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
+# Two test processes more than there are cores: those that run Airflow wait for half of their time.
+JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 2 )))
 BENCHMARKS := $(filter-out __init__ training,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 export PORT AIRFLOW_PORT
@@ -42,11 +42,15 @@ local: setup ## start the local AWS and Airflow, and leave them to you
 down: ## end what `make demo` and `make local` started
 	@if [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m demo down; else echo "Nothing is running."; fi
 
+# The containers' tests have an environment of their own: they run beside the others, and are shown after them.
 test: ## run every test (makes also the environments of the SageMaker SDKs, clients in the tests)
 	$(environments) test-setup
-	@status=0; \
+	@status=0; log=$$(mktemp); \
+	OMP_NUM_THREADS=1 $(MXNET) -m pytest --durations=10 tests/containers >$$log 2>&1 & containers=$$!; \
+	trap 'kill $$containers 2>/dev/null; rm -f $$log' EXIT; \
 	$(AIRFLOW) -m pytest -n $(JOBS) --durations=10 tests --ignore=tests/containers || status=1; \
-	OMP_NUM_THREADS=1 $(MXNET) -m pytest -n $(JOBS) --durations=10 tests/containers || status=1; \
+	wait $$containers || status=1; \
+	cat $$log; \
 	exit $$status
 
 # Those of 3.11 are part of `make test`. All Pythons are tried, whatever the first says.

@@ -3,14 +3,21 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from demo.services import Services, down, up
+from demo.services import USER
 from tests.browser.trigger_form import DAG_ID
-from tests.support.live_airflow import Operator
-from tests.support.ports import free_port
+from tests.support.airflow_home import migrated_database
+from tests.support.boto_definitions import read_definitions_once
+from tests.support.gated_algorithm import PACE
+from tests.support.live_airflow import PASSWORD, LiveAirflow, Operator
+from tests.support.world import World, gated_image, running_world
+
+read_definitions_once()
+
 
 CHROMIUM_FLAGS = (
     "--no-sandbox",
@@ -21,6 +28,8 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+PAGE_MILLISECONDS = 60_000.0
 
 
 @pytest.fixture(scope="session")
@@ -33,48 +42,77 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="module")
-def services(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """An Airflow and a local AWS of the module's own: they leave the machine to the tests of other files."""
-    state = tmp_path_factory.mktemp("services")
-    yield up(state, free_port(), free_port(), print)
-    down(state, print)
-
-
-@pytest.fixture
-def page(chromium: str) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A local AWS whose jobs train until they are stopped, and leave the machine to other tests meanwhile."""
+    state = tmp_path_factory.mktemp("world")
+    gates = state / "gates"
+    gates.mkdir()
+    (gates / PACE).write_text("1")
+    with running_world(state / "aws", "--image", gated_image(gates)) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")
-def switched_on(services: Services) -> Operator:
-    client = Operator(services.airflow_url, services.user, services.password)
-    client.wait_for_dag(DAG_ID, 120)
-    client.unpause(DAG_ID)
-    return client
+def installation(chromium: str, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveAirflow]:
+    airflow = LiveAirflow(tmp_path_factory.mktemp("airflow"), world, migrated_database(tmp_path_factory))
+    try:
+        airflow.start()
+        yield airflow
+    finally:
+        airflow.end()
+
+
+@pytest.fixture(scope="module")
+def switched_on(installation: LiveAirflow) -> Iterator[Operator]:
+    with installation.operator() as operator:
+        operator.wait_for_dag(DAG_ID, 120)
+        operator.unpause(DAG_ID)
+        yield operator
 
 
 @pytest.fixture
 def airflow(switched_on: Operator) -> Iterator[Operator]:
-    """The Airflow to look into; no run of a test goes on into the next."""
+    """The Airflow to look into; no run of a test is left to the next."""
     yield switched_on
     for run in switched_on.dag_runs(DAG_ID):
-        switched_on.finished(DAG_ID, run.run_id)
+        switched_on.abandon(DAG_ID, run.run_id)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, installation: LiveAirflow, switched_on: Operator) -> Any:
+    """What the browser keeps of a person who has signed in."""
+    page = browser.new_page()
+    page.goto(installation.url, timeout=PAGE_MILLISECONDS)
+    page.get_by_label("Username").fill(USER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda url: "login" not in url, timeout=PAGE_MILLISECONDS)
+    kept = page.context.storage_state()
+    page.close()
+    return kept
 
 
 @pytest.fixture
-def form(page: Page, services: Services, airflow: Operator) -> Locator:
+def page(browser: Browser, signed_in: Any) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, storage_state=signed_in)
+    page = context.new_page()
+    page.set_default_timeout(PAGE_MILLISECONDS)
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def form(page: Page, installation: LiveAirflow, airflow: Operator) -> Locator:
     """The trigger form, opened by somebody who has signed in."""
-    page.goto(services.airflow_url)
-    page.get_by_label("Username").fill(services.user)
-    page.get_by_label("Password").fill(services.password)
-    page.keyboard.press("Enter")
-    page.wait_for_url(lambda url: "login" not in url)
-    page.goto(f"{services.airflow_url}/dags/{DAG_ID}")
+    page.goto(f"{installation.url}/dags/{DAG_ID}")
     page.get_by_role("button", name="Trigger").first.click()
     form = page.get_by_role("dialog").filter(has_text="Trigger Dag")
     expect(form.get_by_role("button", name="Trigger")).to_be_enabled()

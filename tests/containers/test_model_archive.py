@@ -6,14 +6,13 @@ import pytest
 
 from containers.image_classification.model_files import UnusableModelError, unpack_model
 from tests.fuzz.bounds import within
-from tests.support.hostile_archives import archive, hostile_archives
-
-HOSTILE = hostile_archives()
+from tests.support.hostile_archives import HOSTILE, archive
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_archive_is_refused_with_its_reason_and_leaves_nothing(tmp_path: Path, name: str) -> None:
-    body, reason = HOSTILE[name]
+    make, reason = HOSTILE[name]
+    body = make()
     channel = tmp_path / "channel"
     channel.mkdir()
     (channel / "model.tar.gz").write_bytes(body)

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.airflow_home import migrate_once
+from tests.support import airflow_home
+from tests.support.boto_definitions import read_definitions_once
+
+read_definitions_once()
 
 
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database that all test processes may copy."""
-    base = tmp_path_factory.getbasetemp()
-    return migrate_once(base if base.name.startswith("pytest-") else base.parent)
+    return airflow_home.migrated_database(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

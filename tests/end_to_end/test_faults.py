@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,11 +20,10 @@ from include.run_conf import RunConf
 from include.sagemaker.naming import job_name
 from tests.support.live_airflow import PAUSE, LiveAirflow, Operator, conf_of
 from tests.support.local_aws import eventually, finished_job
-from tests.support.world import SMALL, World, digits, running_world
+from tests.support.world import GATED_ALGORITHM, SMALL, World, digits, gated_image, running_world
 
 pytestmark = pytest.mark.end_to_end
 
-ALGORITHM = Path(__file__).parents[1] / "support" / "gated_algorithm.py"
 TRAIN = "training.train"
 DAGS = ("train_model", "image_classification")
 WAIT_SECONDS = 120.0
@@ -47,7 +45,7 @@ def world(module_path: Path, gates: Path) -> Iterator[World]:
 
 def arguments(gates: Path) -> list[str]:
     """Start options of the local AWS: four jobs at a time, of an algorithm whose jobs wait for their gate."""
-    return ["--jobs", "4", "--image", f"image-classification={sys.executable} {ALGORITHM} {gates}"]
+    return ["--jobs", "4", "--image", gated_image(gates)]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +118,7 @@ def container_of(world: World, job: str) -> psutil.Process | None:
     """The process in which a training job trains."""
     for process in psutil.Process(world.aws.process.pid).children(recursive=True):
         try:
-            if str(ALGORITHM) in process.cmdline()[:2] and process.environ().get("TRAINING_JOB_NAME") == job:
+            if str(GATED_ALGORITHM) in process.cmdline()[:2] and process.environ().get("TRAINING_JOB_NAME") == job:
                 return process
         except psutil.Error:
             continue

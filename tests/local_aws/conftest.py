@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.boto_definitions import read_definitions_once
 from tests.support.local_aws import ALLOWED_NAME, BUCKET, RunningLocalAws, start_local_aws
+
+read_definitions_once()
 
 
 @pytest.fixture(scope="session")

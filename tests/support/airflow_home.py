@@ -11,6 +11,10 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
@@ -50,3 +54,9 @@ def migrate_once(shared: Path) -> Path:
             scratch.rename(template)
     shutil.copyfile(template, DATABASE)
     return template
+
+
+def migrated_database(factory: pytest.TempPathFactory) -> Path:
+    """The empty, migrated database of a whole test run; this process's own is a copy of it."""
+    base = factory.getbasetemp()
+    return migrate_once(base if base.name.startswith("pytest-") else base.parent)

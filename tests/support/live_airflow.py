@@ -24,18 +24,20 @@ from tests.support.world import World
 PASSWORD = "for-the-tests-only"
 START_SECONDS = 180.0
 RUN_SECONDS = 180.0
-PAUSE = 0.5
+PAUSE = 1.0
 """Seconds between two looks: Airflow shares the machine with what it is asked about."""
 
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 QUICK = {
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "12",
 }
 """How soon a triggerer and a scheduler take over from those that are gone; by default after 30 s and up to 5 minutes.
+DAG files are read once: none changes while a test runs.
 
 The 30 s after which a scheduler counts as gone stay: on a busy machine it would give up its own running tasks.
 """
@@ -117,9 +119,9 @@ class LiveAirflow:
         self, state: Path, world: World, database: Path, *, retries_at_once: bool = False, **environment: str
     ) -> None:
         self._state = state
-        self._url = f"http://127.0.0.1:{free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         self._environment = {
-            **airflow_environment(state, world.settings, world.aws.url, self._url),
+            **airflow_environment(state, world.settings, world.aws.url, self.url),
             **QUICK,
             **environment,
         }
@@ -180,7 +182,7 @@ class LiveAirflow:
     def _sign_in(self) -> Operator | None:
         assert self._started[-1].is_alive(), self._started[-1].last_lines()
         with suppress(httpx.HTTPError, AirflowError):
-            return Operator(self._url, USER, PASSWORD)
+            return Operator(self.url, USER, PASSWORD)
         return None
 
     def _members(self) -> list[psutil.Process]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from demo.bootstrap import IMAGES_PREFIX, LocalSettings, bootstrap, client_confi
 from demo.sample_images import SampleImage, digit_images, upload
 from tests.support.local_aws import RunningLocalAws, start_local_aws
 
+GATED_ALGORITHM = Path(__file__).with_name("gated_algorithm.py")
 DIGITS = ("0", "1", "7")
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
 """What AWS clients need beside the endpoint."""
@@ -35,6 +37,11 @@ SMALL = {
     "promotion.minimum_accuracy": 0.0,
 }
 """A run conf for a few dozen images."""
+
+
+def gated_image(gates: Path) -> str:
+    """The value of `--image` with which training jobs wait for a file of their name in the folder `gates`."""
+    return f"image-classification={sys.executable} {GATED_ALGORITHM} {gates}"
 
 
 def digits(*labels: str, count: int, first: int = 0) -> list[SampleImage]:

@@ -5,6 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.boto_definitions import read_definitions_once
+
+read_definitions_once()
+
+
 STARTS_A_PROCESS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
 _watched = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +17,8 @@ from tests.end_to_end.chaos.ledger import DAG_ID
 from tests.end_to_end.chaos.ordeal import THRESHOLDS
 from tests.support.gated_algorithm import OPEN_AFTER
 from tests.support.live_airflow import LiveAirflow, Operator
-from tests.support.world import SMALL, World, digits, running_world
+from tests.support.world import SMALL, World, digits, gated_image, running_world
 
-ALGORITHM = Path(__file__).parents[2] / "support" / "gated_algorithm.py"
 DAG_SECONDS = 120.0
 
 
@@ -45,8 +43,7 @@ def installed(
     gates = state / "gates"
     gates.mkdir()
     (gates / OPEN_AFTER).write_text(str(job_seconds))
-    image = f"image-classification={sys.executable} {ALGORITHM} {gates}"
-    with running_world(state / "aws", "--jobs", str(jobs_at_once), "--image", image) as world:
+    with running_world(state / "aws", "--jobs", str(jobs_at_once), "--image", gated_image(gates)) as world:
         version = publish_small_version(world)
         airflow = LiveAirflow(state, world, database, retries_at_once=retries_at_once, **THRESHOLDS)
         try:

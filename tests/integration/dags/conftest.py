@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.airflow_home import ROOT, migrate_once
+from tests.support.airflow_home import ROOT, migrated_database
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> None:
-    base = tmp_path_factory.getbasetemp()
-    migrate_once(base if base.name.startswith("pytest-") else base.parent)
+    migrated_database(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

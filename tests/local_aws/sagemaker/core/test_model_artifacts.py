@@ -8,9 +8,7 @@ import pytest
 
 from local_aws.sagemaker.core.model_artifacts import UnusableArchiveError, unpack_archive
 from tests.fuzz.bounds import within
-from tests.support.hostile_archives import archive, hostile_archives
-
-HOSTILE = hostile_archives()
+from tests.support.hostile_archives import HOSTILE, archive
 
 
 def unpack(body: bytes, folder: Path) -> None:
@@ -19,7 +17,8 @@ def unpack(body: bytes, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_archive_is_refused_with_its_reason_and_leaves_nothing(tmp_path: Path, name: str) -> None:
-    body, reason = HOSTILE[name]
+    make, reason = HOSTILE[name]
+    body = make()
     with within(seconds=3, megabytes=60), pytest.raises(UnusableArchiveError) as error:
         unpack(body, tmp_path / "model")
     assert reason in str(error.value)
