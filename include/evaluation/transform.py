@@ -7,7 +7,8 @@ Transform": each input object gives one object of the same name with `.out` at t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ LONGEST_TRANSFORM = timedelta(hours=6)
 LARGEST_PAYLOAD = 100
 """MB that MaxPayloadInMB may be, alone and times MaxConcurrentTransforms."""
 MEGABYTE = 1_000_000
+READING_THREADS = 8
 CONCURRENT = 4
 """Requests that a container answers at the same time, if their payloads leave room."""
 
@@ -126,34 +128,39 @@ def payload_mb(largest: int) -> int:
     return payload
 
 
-def read_answers(s3: S3Client, *, settings: Settings, job: str, uris: Sequence[str], classes: int) -> list[list[float]]:
+def read_answers(
+    s3: S3Client, *, settings: Settings, job: str, uris: Sequence[str], classes: int, prefix: str = ""
+) -> list[list[float]]:
     """The probabilities of each image in `uris`, in that order.
 
+    `prefix` is the one that stands in front of the images' names in the manifest; without it a name has no slash.
     Raises TransformError naming the images without an answer.
     """
-    bucket, prefix = parse_s3_uri(f"{transform_prefix(settings, job)}answers/")
-    answers = {key.removeprefix(prefix).removesuffix(ANSWER_SUFFIX): key for key in _answer_keys(s3, bucket, prefix)}
-    found = [_answer_of(answers, uri) for uri in uris]
-    missing = [uri for uri, key in zip(uris, found, strict=True) if key is None]
+    bucket, folder = parse_s3_uri(f"{transform_prefix(settings, job)}answers/")
+
+    def answer(uri: str) -> list[float] | None:
+        key, body = _answer_of(s3, bucket, folder, uri, prefix)
+        return None if body is None else read_probabilities(body, origin=f"s3://{bucket}/{key}", classes=classes)
+
+    with ThreadPoolExecutor(READING_THREADS) as pool:
+        found = list(pool.map(answer, uris))
+    missing = [uri for uri, values in zip(uris, found, strict=True) if values is None]
     if missing:
         shown = ", ".join(missing[:5])
         raise TransformError(
             f"Transform job {job} left no answer for {len(missing)} of {len(uris)} images, such as {shown}."
         )
-    return [
-        read_probabilities(
-            s3.get_object(Bucket=bucket, Key=key)["Body"].read(), origin=f"s3://{bucket}/{key}", classes=classes
-        )
-        for key in found
-        if key is not None
-    ]
+    return [values for values in found if values is not None]
 
 
-def _answer_keys(s3: S3Client, bucket: str, prefix: str) -> Iterator[str]:
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        yield from (entry["Key"] for entry in page.get("Contents", ()) if entry["Key"].endswith(ANSWER_SUFFIX))
-
-
-def _answer_of(answers: dict[str, str], uri: str) -> str | None:
+def _answer_of(s3: S3Client, bucket: str, folder: str, uri: str, prefix: str) -> tuple[str, bytes | None]:
     """An answer is named by what follows the manifest's prefix; by the whole key if that prefix is cut short."""
-    return answers.get(uri.rpartition("/")[2]) or answers.get(parse_s3_uri(uri)[1])
+    name = uri.removeprefix(prefix) if prefix else uri.rpartition("/")[2]
+    key = ""
+    for named in (name, parse_s3_uri(uri)[1]):
+        key = f"{folder}{named}{ANSWER_SUFFIX}"
+        try:
+            return key, s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except s3.exceptions.NoSuchKey:
+            continue
+    return key, None

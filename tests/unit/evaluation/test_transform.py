@@ -99,6 +99,18 @@ def test_answers_are_found_by_the_name_of_their_image(world: Any, whole_key: boo
     assert read_answers(world.s3, settings=settings(), job=job, uris=uris, classes=2) == [[0.25, 0.75]] * 2
 
 
+@pytest.mark.parametrize("whole_key", [False, True])
+def test_answers_of_images_in_folders_are_found_by_what_follows_the_prefix(world: Any, whole_key: bool) -> None:
+    prefix, job = "s3://images-of-acme/new/", f"folders-{whole_key}"
+    names = ["00000/1.jpg", "00001/1.jpg"]
+    for name, answer in zip(names, ([0.25, 0.75], [1.0, 0.0]), strict=True):
+        key = f"transform/{job}/answers/{'new/' if whole_key else ''}{name}.out"
+        world.s3.put_object(Bucket="models-of-acme", Key=key, Body=json.dumps(answer).encode())
+    uris = [f"{prefix}{name}" for name in names]
+    found = read_answers(world.s3, settings=settings(), job=job, uris=uris, classes=2, prefix=prefix)
+    assert found == [[0.25, 0.75], [1.0, 0.0]]
+
+
 def test_images_without_an_answer_are_named(world: Any) -> None:
     uris = [f"s3://images-of-acme/datasets/a/b/images/test/{number}.jpg" for number in (1, 2)]
     put_answers(world.s3, "partly", uris[:1], [1.0], whole_key=True)
