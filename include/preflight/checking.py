@@ -115,6 +115,8 @@ class _Questions:
 
     def about_data(self) -> Iterator[tuple[str, Question]]:
         """Questions to S3: source and finished versions, or the records of the version in hand."""
+        if self.stages == {"prediction"}:
+            return  # which model predicts, and with it which version, is chosen before
         if self.dataset is not None:
             yield "records", partial(record_findings, self.s3, self.dataset)
             return
@@ -133,7 +135,7 @@ class _Questions:
     def about_services(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         """Questions to other services; their clients are made here, one by one, as boto3 makes none in threads."""
         settings = self.settings
-        if self.stages & {"training", "endpoint"}:
+        if self.stages & {"training", "endpoint", "prediction"}:
             yield "role", partial(role_findings, clients("iam"), clients("sts"), self.s3, settings)
             yield from as_far_as_known(self._quotas(clients))
             yield from as_far_as_known(self._prices(clients))

@@ -111,6 +111,8 @@ def charges(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goe
     found: list[Charge] = []
     if "training" in stages:
         found += _training_charges(conf, settings, from_scratch=not goes_on)
+    if "training" in stages or "prediction" in stages:
+        found.append(_transform_charge(conf))
     if "endpoint" in stages and conf.endpoint.deploy:
         endpoint = conf.endpoint
         machine, count = endpoint.instance_type, endpoint.instance_count
@@ -160,9 +162,12 @@ def _training_charges(conf: RunConf, settings: Settings, *, from_scratch: bool) 
         yield jobs("training", number, number * (longest + kept))
     if conf.incremental.enabled:
         yield jobs("incremental training", 1, longest + kept)
+
+
+def _transform_charge(conf: RunConf) -> Charge:
     transform = transform_instance_type(conf.endpoint.instance_type)
     hours = LONGEST_TRANSFORM.total_seconds() / HOUR
-    yield Charge("batch transform", "endpoint.instance_type", transform, "batchtransform", 1, hours)
+    return Charge("batch transform", "endpoint.instance_type", transform, "batchtransform", 1, hours)
 
 
 def _budget_problems(budget: float | None, total: float, unknown: Collection[str]) -> Iterator[Problem]:

@@ -66,6 +66,8 @@ def machine_problems(conf: RunConf, stages: Collection[Stage]) -> Iterator[Probl
         yield from as_far_as_known(_gpus(conf))
     if "endpoint" in stages:
         yield from as_far_as_known(_offered("endpoint", conf, "ProductionVariantInstanceType"))
+    if "prediction" in stages:
+        yield from as_far_as_known(_offered("endpoint", conf, "TransformInstanceType"))
 
 
 def needs(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_on: bool = False) -> list[Need]:
@@ -73,6 +75,7 @@ def needs(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_
     found: list[Need] = []
     if "training" in stages:
         found += _training_needs(conf, settings, from_scratch=not goes_on)
+    if "training" in stages or "prediction" in stages:
         transform = transform_instance_type(conf.endpoint.instance_type)
         found.append(Need("endpoint.instance_type", transform, f"{transform} for transform job usage", 1))
     if "endpoint" in stages and conf.endpoint.deploy:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-Stage = Literal["dataset", "training", "endpoint"]
-"""`dataset`: a version is built or grown; `training`: jobs train, tune and measure; `endpoint`: one is deployed."""
+Stage = Literal["dataset", "training", "endpoint", "prediction"]
+"""`dataset`: a version is built or grown; `training`: jobs train, tune and measure; `endpoint`: one is deployed;
+`prediction`: a batch transform of images by a model that is there."""
 WHOLE_CHAIN: tuple[Stage, ...] = ("dataset", "training", "endpoint")
 PATIENCE = 3.5
 """Seconds that all services together are waited for."""

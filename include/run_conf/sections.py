@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from pydantic import ConfigDict, Field, JsonValue, create_model
 
-from include.run_conf.dataset import DatasetConf
+from include.run_conf.dataset import BUCKET, DatasetConf
 from include.run_conf.hyperparameters import TABLE, Job, as_text
 from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Known, Section
 from include.run_conf.tuning import TuningConf
@@ -255,6 +255,53 @@ class ModelConf(Section):
         examples=[1],
         title="Model version",
         description="Number in the dataset's group of the model registry. Empty: the newest approved one.",
+    )
+
+
+class PredictionConf(Section):
+    """Which images a model is asked about; fields of a DAG of its own, beside those of the run conf."""
+
+    model_config = ConfigDict(title="Prediction")
+
+    model_of_endpoint: str = Field(
+        "",
+        max_length=63,
+        pattern=rf"^({NAME_PATTERN[1:-1]})?$",
+        json_schema_extra=NAME_PARTS,
+        examples=["cats-and-dogs"],
+        title="Model of an endpoint",
+        description="The model that this endpoint serves. Empty: a registered one of `dataset.name`.",
+    )
+    model_version: int | None = Field(
+        None,
+        ge=1,
+        examples=[1],
+        title="Model version",
+        description="Number in the dataset's group of the model registry, approved or not. Empty: the champion.",
+    )
+    source: str = Field(
+        "",
+        pattern=rf"(?s)^({BUCKET}(/.*)?)?$",
+        examples=["s3://my-bucket/new-photos/"],
+        title="Images",
+        description="Prefix whose images are predicted, at any depth. It has to be given.",
+    )
+    output: str = Field(
+        "",
+        pattern=rf"(?s)^({BUCKET}(/.*)?)?$",
+        examples=["s3://my-bucket/predictions/"],
+        title="Output",
+        description="Prefix under which `predictions.parquet` is written. Empty: `s3://OUTPUT/predictions/RUN/`.",
+    )
+    top_k: int = Field(
+        5, ge=1, le=1000, title="Classes shown", description="How many classes stand in the table for each image."
+    )
+    threshold: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        title="Threshold",
+        description="From which probability an image shows a class, for a model of several labels an image.",
     )
 
 

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from demo.sample_images import SampleImage
+from demo.sample_images import SampleImage, upload
 from include.datasets.layout import SPLITS
 from include.datasets.manifest import read_manifest
 from include.datasets.version import DatasetVersion, latest
+from include.deployment import predict
 from include.recordio.format import read_records
+from include.sagemaker.naming import LONGEST_NAME, tags_of, task_of_job
 from tests.support.airflow_home import ROOT
 from tests.support.world import DIGITS, SMALL, World, digits, running_world
 
@@ -313,6 +316,52 @@ def test_the_transform_job_and_the_endpoint_measure_the_same(chain: Chain, retra
 def test_images_that_were_removed_since_are_evaluated_as_they_are_packed(retraining: Retraining) -> None:
     held_out = retraining.run.returned["dataset.publish"]["counts"]["test"]
     assert retraining.run.returned["evaluation.evaluate"]["images"] == held_out
+
+
+def test_new_images_are_predicted_by_the_model_that_serves(retraining: Retraining, world: World, run_dag: Test) -> None:
+    """The table of a batch transform and the command that asks the endpoint say the same of every image."""
+    bucket, endpoint = world.settings.data_bucket, retraining.endpoint_after["EndpointName"]
+    upload(world.s3, bucket, "to-predict/", digits(*DIGITS, first=70, count=3))
+    world.s3.put_object(Bucket=bucket, Key="to-predict/broken.jpg", Body=b"no image")
+    source = f"s3://{bucket}/to-predict/"
+    before = world.training_jobs()
+
+    run = run_dag("predict_images", {"source": source, "model_of_endpoint": endpoint, "top_k": 2})
+
+    assert (run.state, set(run.tasks.values())) == ("success", {"success"})
+    written = run.returned["prediction.write_predictions"]
+    assert (written["images"], written["predicted"], written["bad"]) == (10, 9, {"not_an_image": 1})
+    _, _, key = written["uri"].removeprefix("s3://").partition("/")
+    body = world.s3.get_object(Bucket=world.settings.output_bucket, Key=key)["Body"].read()
+    table = {row["key"]: row for row in pq.ParquetFile(io.BytesIO(body)).read().to_pylist()}
+    out = io.StringIO()
+    assert predict.main([endpoint, source, "--json"], out) == predict.INCOMPLETE  # one of them is broken
+    for line in out.getvalue().splitlines():
+        answer = json.loads(line)
+        row = table[answer["image"].removeprefix(f"s3://{bucket}/")]
+        assert row["label"] == answer.get("label")
+        if row["label"]:
+            assert row["probability"] == pytest.approx(answer["probability"], abs=1e-5)
+            assert row["top_labels"] == [each["label"] for each in answer["classes"][:2]]
+        else:
+            assert row["status"] == "not_an_image"
+            assert "cannot be packed" in answer["problem"]
+    job = run.returned["prediction.transform_images"]["name"]
+    arn = world.sagemaker.describe_transform_job(TransformJobName=job)["TransformJobArn"]
+    assert task_of_job(job, tags_of(world.sagemaker, arn), LONGEST_NAME) == "prediction.transform_images"
+    assert world.training_jobs() == before
+    assert not [name for name in world.keys(world.settings.output_bucket, "predictions/") if "/images/" in name]
+
+
+def test_images_that_are_not_there_start_no_prediction(chain: Chain, world: World, run_dag: Test) -> None:
+    jobs = world.sagemaker.list_transform_jobs()["TransformJobSummaries"]
+
+    run = run_dag("predict_images", {"dataset.name": "digits", "source": f"s3://{world.settings.data_bucket}/none/"})
+
+    assert run.state == "failed"
+    assert run.tasks.pop("choose_model") == "failed"
+    assert set(run.tasks.values()) == {"upstream_failed"}
+    assert world.sagemaker.list_transform_jobs()["TransformJobSummaries"] == jobs
 
 
 @pytest.mark.usefixtures("retraining")

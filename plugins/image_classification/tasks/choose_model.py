@@ -1,4 +1,4 @@
-"""Which registered model to deploy: the newest approved one, or the one a person names to roll back."""
+"""Which registered model is deployed, and which one predicts: by itself, or as a person says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import Any
 
 from airflow.sdk import task
 
-from image_classification.context import RunningTask, asked_conf, hide_queries, sealed_conf
+from image_classification.context import (
+    AwsAccess,
+    RunningTask,
+    asked_conf,
+    hide_queries,
+    read_settings,
+    sealed_conf,
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,4 +59,39 @@ def choose_model() -> dict[str, Any]:
         "conf": sealed_conf(s3, conf, settings.data_bucket).model_dump(mode="json"),
         "model": model.model_dump(mode="json"),
         "dataset": load(s3, model.dataset_uri).model_dump(mode="json"),
+    }
+
+
+@task(task_id="choose_model", multiple_outputs=True)
+def choose_predicting_model() -> dict[str, Any]:
+    """The run conf, what was asked of the prediction, and the model that predicts; nothing was started yet.
+
+    Raises PreflightError with every problem of conf, settings, model, images and machine.
+    """
+    from include.preflight.prediction_checks import check_prediction
+    from include.run_conf import RunConf
+    from include.run_conf.reading import Reading
+    from include.run_conf.sections import PredictionConf
+
+    given = dict(asked_conf())
+    own = {name: given.pop(name) for name in PredictionConf.model_fields if name in given}
+    reading = Reading.of(PredictionConf, own)
+    asked = PredictionConf.model_validate(reading.document()).without(reading.unknown_fields)
+    conf, problems = RunConf.read(given)
+    hide_queries(conf, problems)
+    settings, settings_problems = read_settings()
+    reachable = settings.has("region") and settings.has("aws_conn_id")
+    model = check_prediction(
+        conf,
+        asked,
+        settings,
+        clients=AwsAccess.of(settings).quick_clients() if reachable else None,
+        known=[*reading.problems, *problems, *settings_problems],
+    )
+    log.info("%s predicts the images of %s, packed as %s.", model.name, asked.source, model.dataset.uri)
+    s3 = AwsAccess.of(settings).client("s3")
+    return {
+        "conf": sealed_conf(s3, conf, settings.data_bucket).model_dump(mode="json"),
+        "asked": asked.model_dump(mode="json"),
+        "model": model.model_dump(mode="json"),
     }

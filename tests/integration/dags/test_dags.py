@@ -18,6 +18,7 @@ from image_classification.form import run_conf_params
 from include.clean_up.conf import CleanUpConf
 from include.evaluation.transform import LONGEST_TRANSFORM
 from include.run_conf import RunConf, form_fields
+from include.run_conf.sections import ModelConf, PredictionConf
 from tests.support.airflow_home import ROOT
 
 DAG_IDS = [
@@ -26,6 +27,7 @@ DAG_IDS = [
     "deploy_endpoint",
     "evaluate_endpoint",
     "image_classification",
+    "predict_images",
     "retrain_on_new_images",
     "train_model",
 ]
@@ -42,12 +44,14 @@ LINKS = {
     "evaluation.evaluate": {"Report"},
     "registration.register_model": {"Report of the model", "Model in S3"},
     "deployment.deploy": {"SageMaker console", "CloudWatch logs", "Reports in S3"},
+    "prediction.transform_images": {"SageMaker console", "CloudWatch logs", "Answers in S3"},
+    "prediction.write_predictions": {"Predictions", "Predictions in S3"},
     "summarise": {"Summary", "Report", "Reports in S3"},
 }
 """The links of the tasks that make something a person looks at."""
 
 HEAVY = ("boto3", "botocore", "aiobotocore", "sagemaker", "numpy", "cv2", "pyarrow", "sklearn", "obstore", "mxnet")
-OWN_FIELDS = {"deploy_endpoint": {"model_version"}}
+OWN_FIELDS = {"deploy_endpoint": {*ModelConf.model_fields}, "predict_images": {*PredictionConf.model_fields}}
 
 
 @pytest.fixture
@@ -177,9 +181,10 @@ def test_the_chain_runs_in_the_documented_order(dag_bag: DagBag) -> None:
 
 
 def test_a_batch_transform_ends_when_the_bound_of_its_cost_has_it(dag_bag: DagBag) -> None:
-    transforms = [dag.task_dict.get("evaluation.transform_test_images") for dag in dag_bag.dags.values()]
+    transforms = [task for dag in dag_bag.dags.values() for task in dag.tasks if ".transform_" in task.task_id]
 
-    assert {task.execution_timeout for task in transforms if task} == {LONGEST_TRANSFORM}
+    assert {task.task_id for task in transforms} == {"evaluation.transform_test_images", "prediction.transform_images"}
+    assert {task.execution_timeout for task in transforms} == {LONGEST_TRANSFORM}
 
 
 def test_the_page_of_the_dags_is_what_the_command_prints() -> None:

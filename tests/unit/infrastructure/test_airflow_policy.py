@@ -62,9 +62,14 @@ Template.add_multi_constructor("!", _short_form)
 
 
 @pytest.fixture(scope="module")
-def allowed() -> set[str]:
+def statements() -> list[dict[str, Any]]:
     template = yaml.load((ROOT / "infrastructure/stack.yaml").read_text(), Template)
-    statements = template["Resources"]["AirflowPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    found: list[dict[str, Any]] = template["Resources"]["AirflowPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def allowed(statements: list[dict[str, Any]]) -> set[str]:
     listed = [statement["Action"] for statement in statements]
     return {action for actions in listed for action in ([actions] if isinstance(actions, str) else actions)}
 
@@ -94,3 +99,13 @@ def test_airflow_may_call_all_that_the_code_calls(called: set[str], allowed: set
 def test_airflow_may_call_no_more_of_sagemaker_than_the_code_calls(called: set[str], allowed: set[str]) -> None:
     of_sagemaker = {action for action in allowed if action.startswith("sagemaker:")}
     assert sorted(of_sagemaker - called - WITHOUT_A_CALL) == []
+
+
+def test_airflow_may_delete_objects_only_where_the_code_keeps_working_files(statements: list[dict[str, Any]]) -> None:
+    resources = [each["Resource"] for each in statements if "s3:DeleteObject" in each["Action"]]
+    named = {name for each in resources for name in ([each] if isinstance(each, str) else each)}
+    assert named == {
+        "${DataBucket.Arn}/datasets/*",
+        "${DataBucket.Arn}/unpacked/*",
+        "${OutputBucket.Arn}/predictions/*/images/*",
+    }
