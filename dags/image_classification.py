@@ -4,8 +4,8 @@ Images of any source that `build_dataset` takes become a dataset version: split,
 published. A training job, several of them (`training.trials`), a tuning job, or both (`training.mode`) learn from it
 on SageMaker. The best model is trained further (`incremental.enabled`), and a leaderboard compares all jobs. A batch
 transform of the packed test images measures the result; the report is in S3. The model is registered, approved from
-`promotion.minimum_accuracy` on, and deployed (`endpoint.deploy`). The endpoint is asked about held-out images, and
-taken down again if `endpoint.keep` is off.
+`promotion.minimum_accuracy` on if it has the classes of the dataset's champion, and deployed (`endpoint.deploy`). The
+endpoint is asked about held-out images, and taken down again if `endpoint.keep` is off.
 
 **Start it** with the form, the API or the CLI; every field has a default. `check_conf` reports everything that is
 wrong with conf, settings, buckets and source in one message before anything costs money.

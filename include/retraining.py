@@ -94,11 +94,13 @@ def line_of(
 def retraining_conf(champion: Champion, kept: RunConf, line: Mapping[str, Any], asked: RunConf) -> RunConf:
     """The run conf of the champion's run, changed by what serves now, then by the settings, then by what was asked.
 
-    Raises RunConfError if these contradict each other.
+    That a model with other classes may replace it was allowed for that run alone. Raises RunConfError if these
+    contradict each other.
     """
     conf: dict[str, Any] = kept.model_dump(mode="json")
     conf["training"]["trials"] = []
     conf["incremental"]["enabled"] = True
+    conf["promotion"]["allow_label_change"] = False
     if live := champion.live:
         machine = {"instance_type": live.instance_type, "instance_count": live.instance_count}
         known = {name: value for name, value in machine.items() if value is not None}
@@ -240,8 +242,8 @@ def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion, policy: So
     if new.new_labels:
         log.warning(
             "%s has classes without a label: %s. They are left out, as no class can be added to a trained model. For a "
-            "full training with all %d classes start image_classification with dataset.name %s and dataset.labels "
-            "%s.",
+            "full training with all %d classes start image_classification with dataset.name %s, dataset.labels %s, and "
+            "promotion.allow_label_change on.",
             version.source,
             ", ".join(new.new_labels),
             len(version.labels) + len(new.new_labels),

@@ -75,6 +75,7 @@ class Summary(_Document):
     test_accuracy: float | None = None
     model_package: str | None = None
     approval: str | None = None
+    reason: str | None = None
     endpoint: str | None = None
     endpoint_status: str | None = None
     prediction: Prediction | None = None
@@ -93,7 +94,8 @@ class Summary(_Document):
         if self.endpoint:
             lines.append(f"Endpoint {self.endpoint}: {self.endpoint_status}.")
         elif self.approval not in (None, "Approved"):
-            lines.append(f"Not deployed: the model is {self.approval}.")
+            why = f": {self.reason}" if self.reason else ""
+            lines.append(f"Not deployed: the model is {self.approval}{why}.")
         if self.report:
             lines.append(f"Report: {self.report}")
         return lines
@@ -132,6 +134,7 @@ def summarise(
         test_accuracy=measured.accuracy if measured else None,
         model_package=registered.arn if registered else None,
         approval=registered.approval if registered else None,
+        reason=registered.reason if registered and not registered.approved else None,
         endpoint=endpoint,
         endpoint_status=_endpoint_status(sagemaker, endpoint),
         prediction=predictions[0] if predictions else None,

@@ -1,4 +1,4 @@
-"""The model registry: a group of versions for each dataset, approved by their accuracy on held-out images."""
+"""The model registry: a group of versions for each dataset, each approved or left pending with its reason."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Approval = Literal["Approved", "Rejected", "PendingManualApproval"]
 REQUEST_TYPES = ["image/jpeg", "image/png", "application/x-image"]
+LONGEST_DESCRIPTION = 1024
 RESPONSE_TYPES = ["application/json", "application/jsonlines"]
 
 
@@ -37,6 +38,7 @@ class NoModelError(ValueError):
 class RegisteredModel(BaseModel):
     """A version in the model registry: where it came from and whether it may be deployed.
 
+    `reason` is why it was left pending when it was registered, in the letters that model metadata allow.
     `run_conf` is the address of the run conf it was trained with. It, `classes` and `packing` are None in versions that
     were registered before they were kept.
     """
@@ -60,6 +62,7 @@ class RegisteredModel(BaseModel):
     accuracy: float
     report: str | None = None
     run_conf: str | None = None
+    reason: str | None = None
 
     @property
     def approved(self) -> bool:
@@ -75,13 +78,13 @@ def register_model(
     dataset: DatasetVersion,
     settings: Settings,
     run: Run,
-    minimum_accuracy: float = 0.0,
+    refusal: str = "",
     base_job: str | None = None,
     run_conf: str | None = None,
 ) -> RegisteredModel:
     """Register the model of `job` as the next version of its dataset's group, creating the group if needed.
 
-    At least `minimum_accuracy` on the held-out images approves it, less leaves it pending. A model that this job has
+    A `refusal` is the reason for which it is left pending; without one it is approved. A model that this job has
     registered already is returned as it is, so a retried task makes no second version. `run_conf` is the address of the
     whole run conf, which a later retraining takes up. Raises ValueError for a job
     without an artifact.
@@ -93,10 +96,10 @@ def register_model(
     known = _of_job(sagemaker, group, job)
     if known:
         return known
-    approval: Approval = "Approved" if evaluation.accuracy >= minimum_accuracy else "PendingManualApproval"
+    approval: Approval = "PendingManualApproval" if refusal else "Approved"
     created = sagemaker.create_model_package(
         ModelPackageGroupName=group,
-        ModelPackageDescription=f"{dataset.name} {dataset.version}, accuracy {evaluation.accuracy:.4f}",
+        ModelPackageDescription=_description(dataset, evaluation, refusal),
         ModelApprovalStatus=approval,
         InferenceSpecification={
             "Containers": [{"Image": image_uri(settings), "ModelDataUrl": job.artifact}],
@@ -109,6 +112,7 @@ def register_model(
         CustomerMetadataProperties={
             **_lineage(job, evaluation, dataset, run, base_job),
             **({"run-conf": run_conf} if run_conf else {}),
+            **({"reason": tag_value(refusal.replace(", ", " - "))} if refusal else {}),
         },
     )
     return read_model(sagemaker, created["ModelPackageArn"])
@@ -140,6 +144,7 @@ def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
         accuracy=float(properties.get("accuracy", 0)),
         report=properties.get("report"),
         run_conf=properties.get("run-conf"),
+        reason=properties.get("reason"),
     )
 
 
@@ -215,6 +220,11 @@ def _versions(sagemaker: SageMakerClient, group: str, **filters: Any) -> list[st
             return []
         raise
     return [summary["ModelPackageArn"] for summary in found["ModelPackageSummaryList"]]
+
+
+def _description(dataset: DatasetVersion, evaluation: Evaluation, refusal: str) -> str:
+    reached = f"{dataset.name} {dataset.version}, accuracy {evaluation.accuracy:.4f}"
+    return f"{reached}. Waits for approval: {refusal}"[:LONGEST_DESCRIPTION] if refusal else reached
 
 
 def _lineage(

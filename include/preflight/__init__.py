@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from include.preflight.checking import check
+from include.preflight.checking import check, label_change_problems
 from include.preflight.dataset_checks import dataset_problems
 from include.preflight.questions import CLIENT_CONFIG, WHOLE_CHAIN, Clients, Findings, PreflightError, Stage
 
@@ -15,4 +15,5 @@ __all__ = [
     "Stage",
     "check",
     "dataset_problems",
+    "label_change_problems",
 ]

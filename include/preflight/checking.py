@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,14 @@ from include.preflight.questions import WHOLE_CHAIN, Clients, Findings, Prefligh
 from include.preflight.source_checks import finished_version, record_findings, source_problems
 from include.preflight.warm_start_checks import warm_start_findings
 from include.problems import Problem, ProblemsError
+from include.promotion.verdict import label_change
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS, contradictions
 from include.run_conf.section import as_far_as_known, concerns
 from include.run_conf.tuning import LATEST
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
 
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf, TrialConf
@@ -72,6 +74,31 @@ def check(
     if findings.problems:
         raise PreflightError(findings.problems)
     return findings
+
+
+def label_change_problems(
+    conf: RunConf, settings: Settings, *, s3: S3Client, sagemaker: SageMakerClient, dataset: DatasetVersion
+) -> tuple[Problem, ...]:
+    """What a run that deploys would replace although it has other classes than the dataset version.
+
+    What SageMaker does not answer in time is left to the registration, which asks again.
+    """
+    question = partial(_label_change_findings, sagemaker, s3, conf, settings, dataset.labels)
+    found = ask({"classes": question})["classes"]
+    _log_notes(found)
+    return found.problems
+
+
+def _label_change_findings(
+    sagemaker: SageMakerClient, s3: S3Client, conf: RunConf, settings: Settings, labels: Sequence[str]
+) -> Findings:
+    change = label_change(sagemaker, s3, conf=conf, settings=settings, labels=labels)
+    if change is None:
+        return Findings()
+    if not conf.endpoint.deploy:
+        return Findings.note(f"{change.found}: the model will be registered and wait for approval")
+    remedy = f"{change.found}: give {change.renamed} another name, or set promotion.allow_label_change"
+    return Findings.of([Problem(field="dataset.labels", value=f"{len(labels)} classes", remedy=remedy)])
 
 
 def _beside(known: Collection[Problem], found: Findings) -> Findings:
@@ -144,6 +171,39 @@ class _Questions:
         if settings.has("subnets") and settings.subnets:
             yield "network", partial(network_findings, clients("ec2"), settings)
         yield from as_far_as_known(self._parents(clients))
+        yield from as_far_as_known(self._classes(clients))
+
+    def _classes(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+        """Whether what serves has the classes of each base job; those of a version to be built may not be known yet."""
+        if "training" not in self.stages or self.goes_on or list(region_problems(self.settings)):
+            return
+        confs = self._base_confs()
+        if confs:
+            sagemaker = clients("sagemaker")
+            for conf in confs:
+                yield f"classes of {conf.dataset.name}", partial(self._label_change, sagemaker, conf)
+
+    def _base_confs(self) -> list[RunConf]:
+        """The run conf of each base job whose classes are known; trials of one dataset have the same ones."""
+        trials = self.conf.training.trials
+        builds = "dataset" in self.stages and not self.conf.dataset.version and self.dataset is None
+        own = not trials or self.conf.training.mode != "train" or not all(trial.dataset for trial in trials)
+        confs = [self.conf] if own and not (builds and not self.conf.dataset.labels) else []
+        if self.dataset is not None:
+            return confs
+        others = {trial.dataset: self.conf.of_trial(trial) for trial in trials if trial.dataset}
+        return [*confs, *others.values()]
+
+    def _label_change(self, sagemaker: SageMakerClient, conf: RunConf) -> Findings:
+        labels = self.dataset.labels if self.dataset else conf.dataset.labels
+        if not labels or (conf is not self.conf and self.dataset is None):
+            wanted, bucket = conf.dataset, self.settings.data_bucket
+            try:
+                version = finished_version(self.s3, bucket, name=wanted.name, version=wanted.version, field="")
+            except ProblemsError:
+                return Findings()  # reported with the version itself
+            labels = version.labels
+        return _label_change_findings(sagemaker, self.s3, conf, self.settings, labels)
 
     def _parents(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         settings = self.settings
@@ -201,6 +261,10 @@ class _Questions:
 def _log_findings(findings: Findings, seconds: float) -> None:
     for line in findings.table:
         log.info("%s", line)
+    _log_notes(findings)
+    log.info("Looked at the run in %.1f s: %d problems.", seconds, len(findings.problems))
+
+
+def _log_notes(findings: Findings) -> None:
     if findings.notes:
         log.info("Not looked at, or good to know: %s.", "; ".join(findings.notes))
-    log.info("Looked at the run in %.1f s: %d problems.", seconds, len(findings.problems))

@@ -216,6 +216,12 @@ class PromotionConf(Section):
         title="Minimum accuracy",
         description="On the held-out images. Below it, the model is registered as pending and not deployed.",
     )
+    allow_label_change: bool = Field(
+        False,
+        title="Allow other classes",
+        description="A model with other classes than the dataset's champion may replace it. Off: such a run is refused "
+        "before it trains; where it does not deploy, its model is registered as pending.",
+    )
 
 
 class EndpointConf(Section):

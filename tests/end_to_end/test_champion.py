@@ -158,7 +158,10 @@ def test_the_whole_run_conf_is_kept_with_the_registered_model(chain: Run, world:
 def test_a_model_of_fewer_classes_is_not_what_a_retraining_continues_from(
     chain: Run, trained_on_fewer: Run, retraining: Run, world: World, fewer: DatasetVersion
 ) -> None:
-    assert (trained_on_fewer.state, trained_on_fewer.registered["classes"]) == ("success", 2)
+    challenger = trained_on_fewer.registered
+    assert (trained_on_fewer.state, challenger["classes"]) == ("success", 2)
+    assert challenger["approval"] == "PendingManualApproval"
+    assert challenger["reason"].startswith("the endpoint digits-live serves 3 classes - this run has 2")
 
     assert retraining.state == "success"
     assert base_of(world, retraining) == chain.registered["artifact"]
@@ -166,6 +169,22 @@ def test_a_model_of_fewer_classes_is_not_what_a_retraining_continues_from(
     assert grown.parent == chain.registered["dataset_uri"] != fewer.uri
     assert grown.labels == list(DIGITS)
     assert (grown.new_images, retraining.registered["classes"]) == (12, 3)
+
+
+@pytest.mark.usefixtures("chain")
+def test_a_run_that_would_replace_the_endpoint_by_fewer_classes_is_refused_before_it_trains(
+    run_dag: Test, world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    jobs, serving = world.training_jobs(), served(world, "digits-live")
+
+    run = run_dag("image_classification", {**CHOSEN, "dataset.labels": FEWER})
+
+    assert (run.state, run.tasks["check_conf"]) == ("failed", "failed")
+    assert (
+        "dataset.labels = 2 classes: the endpoint digits-live serves 3 classes, this run has 2: give the dataset "
+        "another name, or set promotion.allow_label_change"
+    ) in capfd.readouterr().out
+    assert (world.training_jobs(), served(world, "digits-live")) == (jobs, serving)
 
 
 def test_a_scheduled_retraining_keeps_machines_threshold_and_endpoint(

@@ -7,6 +7,7 @@ import tarfile
 from typing import Any
 from uuid import uuid4
 
+from include.datasets.version import DatasetVersion
 from include.deployment.endpoint import Deployment, deploy, deployment_of, served
 from include.deployment.registry import RegisteredModel, register_model
 from include.evaluation.metrics import Evaluation
@@ -35,7 +36,8 @@ def put_model(aws: RunningLocalAws, file: str = "answer.txt") -> str:
 def registered(
     aws: RunningLocalAws, settings: Settings, dataset: str, *, accuracy: float = 0.9, **changes: Any
 ) -> RegisteredModel:
-    """The next version of a dataset's models; `changes` are those of its dataset version."""
+    """The next version of a dataset's models; `changes` are those of its dataset version, which is in S3."""
+    version = published(aws, dataset, **changes)
     job = f"job-{uuid4().hex[:8]}"
     artifacts = {"S3ModelArtifacts": put_model(aws)}
     return register_model(
@@ -49,10 +51,19 @@ def registered(
             report_uri=f"s3://{BUCKET}/reports/run/report.html",
             metrics_uri=f"s3://{BUCKET}/reports/run/metrics.json",
         ),
-        dataset=dataset_version(name=dataset, **changes),
+        dataset=version,
         settings=settings,
         run=RUN,
     )
+
+
+def published(aws: RunningLocalAws, dataset: str, **changes: Any) -> DatasetVersion:
+    """A dataset version of which there is only its document."""
+    named = dataset_version(name=dataset, **changes)
+    version = named.model_copy(update={"uri": f"s3://{BUCKET}/datasets/{dataset}/{named.version}/"})
+    body = version.model_dump_json().encode()
+    aws.client("s3").put_object(Bucket=BUCKET, Key=version.layout.document, Body=body)
+    return version
 
 
 def deployed(aws: RunningLocalAws, settings: Settings, version: RegisteredModel, **conf: Any) -> Deployment:

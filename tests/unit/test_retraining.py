@@ -123,7 +123,10 @@ def test_a_new_class_folder_is_named_and_left_to_a_person(
 
     assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
     assert "has classes without a label: owl. They are left out" in caplog.text
-    assert "start image_classification with dataset.name pets and dataset.labels cat, dog, owl." in caplog.text
+    assert (
+        "start image_classification with dataset.name pets, dataset.labels cat, dog, owl, and "
+        "promotion.allow_label_change on." in caplog.text
+    )
 
 
 def test_the_conf_of_a_version_keeps_how_work_is_cut(bucket: Bucket, pets: DatasetVersion) -> None:
@@ -387,6 +390,15 @@ def test_a_scheduled_retraining_does_as_the_person_chose_who_trained_the_champio
     assert conf.incremental.hyperparameters == KEPT.incremental.hyperparameters
     assert conf.incremental.enabled, "nothing else is trained"
     assert conf.training.trials == [], "nothing is trained from scratch"
+
+
+def test_a_change_of_classes_was_allowed_for_one_run_only() -> None:
+    allowed = KEPT.model_copy(update={"promotion": KEPT.promotion.model_copy(update={"allow_label_change": True})})
+    champion = Champion(CHAMPION, None, "which was promoted last")
+
+    conf = retraining_conf(champion, allowed, {}, RunConf())
+
+    assert conf.promotion == KEPT.promotion
 
 
 def test_a_live_endpoint_keeps_its_name_and_its_machines() -> None:

@@ -51,7 +51,8 @@ def approved_deployment(running: RunningTask, inputs: Mapping[str, Any]) -> Depl
     if not conf.endpoint.deploy:
         raise AirflowSkipException("endpoint.deploy is off")
     if not model.approved:
-        raise AirflowSkipException(f"{model.group} version {model.version} is {model.approval}")
+        why = f": {model.reason}" if model.reason else ""
+        raise AirflowSkipException(f"{model.group} version {model.version} is {model.approval}{why}")
     dataset = DatasetVersion.model_validate(inputs["dataset"])
     return deployment_of(model, conf=conf, settings=running.settings, run=running.run, dataset=dataset)
 

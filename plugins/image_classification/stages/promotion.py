@@ -30,29 +30,33 @@ def register_model(
 ) -> dict[str, Any]:
     """Register the model with its lineage and the whole run conf.
 
-    It is approved from `promotion.minimum_accuracy` on, else pending.
+    It is approved if it reaches `promotion.minimum_accuracy` and has the champion's classes. Else it waits for a
+    person.
     """
     from include.datasets.version import DatasetVersion
     from include.deployment import registry
     from include.evaluation.metrics import Evaluation
     from include.promotion.kept_conf import keep_run_conf
+    from include.promotion.verdict import refusal
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
 
     running, run_conf = RunningTask.current(), RunConf.from_conf(conf)
-    sagemaker, minimum = running.client("sagemaker"), run_conf.promotion.minimum_accuracy
+    settings, sagemaker, s3 = running.settings, running.client("sagemaker"), running.client("s3")
+    version, measured = DatasetVersion.model_validate(dataset), Evaluation.model_validate(evaluation)
+    why_not = refusal(sagemaker, s3, conf=run_conf, settings=settings, dataset=version, evaluation=measured)
     model = registry.register_model(
         sagemaker,
         job=describe_training_job(sagemaker, final_model(models).job),
-        evaluation=Evaluation.model_validate(evaluation),
-        dataset=DatasetVersion.model_validate(dataset),
-        settings=running.settings,
+        evaluation=measured,
+        dataset=version,
+        settings=settings,
         run=running.run,
-        minimum_accuracy=minimum,
+        refusal=why_not,
         base_job=base_model(models).job if models["train_incremental"] else None,
-        run_conf=keep_run_conf(running.client("s3"), run_conf, settings=running.settings, run=running.run),
+        run_conf=keep_run_conf(s3, run_conf, settings=settings, run=running.run),
     )
     log.info("%s version %d: accuracy %.4f, %s.", model.group, model.version, model.accuracy, model.approval)
     if not model.approved:
-        log.warning("Below promotion.minimum_accuracy (%.4f): it waits for approval and is not deployed.", minimum)
+        log.warning("It waits for approval and is not deployed: %s.", model.reason or "a person decided so")
     return model.model_dump(mode="json")

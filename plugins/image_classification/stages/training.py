@@ -93,7 +93,8 @@ def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[st
     if run_conf.training.mode != "train":
         problems |= dict.fromkeys(_problems(running, run_conf, version, with_services=True))
     for name, job_conf, learned_from in jobs:
-        for problem in _problems(running, job_conf, learned_from):
+        changes = _label_changes(running, job_conf, learned_from)
+        for problem in (*changes, *_problems(running, job_conf, learned_from)):
             field = f"{problem.field} of trial {name}" if run_conf.training.trials else problem.field
             problems[problem.model_copy(update={"field": field})] = None
     if problems:
@@ -313,6 +314,15 @@ def _problems(
     except PreflightError as error:
         return error.problems
     return ()
+
+
+def _label_changes(running: RunningTask, conf: RunConf, dataset: DatasetVersion) -> tuple[Problem, ...]:
+    """What a deployment would replace although it has other classes; `check_conf` may not have known the run's."""
+    from include.preflight import label_change_problems
+
+    clients = running.access.quick_clients()
+    sagemaker = clients("sagemaker")
+    return label_change_problems(conf, running.settings, s3=clients("s3"), sagemaker=sagemaker, dataset=dataset)
 
 
 def _check(

@@ -18,7 +18,8 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
     """Read the run conf and check all that it needs; all problems come in one message, and nothing was started.
 
     `stages` are those of the DAG: what the others need is not checked. Without any, conf and settings are only read.
-    What does not depend on a wrong field is checked all the same.
+    What does not depend on a wrong field is checked all the same. The conf of a DAG that trains and does not deploy is
+    handed on with `endpoint.deploy` off.
     """
     from include.preflight import check
     from include.problems import ProblemsError
@@ -29,6 +30,8 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
     hide_queries(conf, conf_problems)
     settings, settings_problems = read_settings()
     known = [*conf_problems, *settings_problems]
+    if "training" in stages and "endpoint" not in stages and conf.has("endpoint"):
+        conf = conf.model_copy(update={"endpoint": conf.endpoint.model_copy(update={"deploy": False})})
     if stages:
         reachable = settings.has("region") and settings.has("aws_conn_id")
         clients = AwsAccess.of(settings).quick_clients() if reachable else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -12,33 +11,11 @@ from include.deployment.endpoint import tear_down
 from include.deployment.registry import RegisteredModel
 from include.promotion.champion import Champion, UnknownChampionError, champion_of
 from include.settings import Settings
-from tests.support.local_aws import RunningLocalAws, scripted_local_aws
+from tests.support.local_aws import RunningLocalAws
 from tests.support.running_task import SETTINGS
 from tests.support.served_models import IMAGE, deployed, in_service, put_model, registered
 
 ROLE = SETTINGS["execution_role_arn"]
-
-
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
-    with scripted_local_aws(tmp_path_factory.mktemp("local_aws"), jobs=8) as running:
-        yield running
-
-
-@pytest.fixture
-def sagemaker(aws: RunningLocalAws) -> Any:
-    return aws.client("sagemaker")
-
-
-@pytest.fixture(scope="module")
-def settings() -> Settings:
-    return Settings.from_variable({**SETTINGS, "image_uri": IMAGE})
-
-
-@pytest.fixture
-def pets() -> str:
-    """The name of a dataset of this test alone."""
-    return f"pets-{uuid4().hex[:8]}"
 
 
 def found(aws: RunningLocalAws, settings: Settings, dataset: str) -> Champion:

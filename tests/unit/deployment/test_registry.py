@@ -30,15 +30,15 @@ def evaluation(accuracy: float) -> Evaluation:
     )
 
 
-def register(sagemaker: Any, name: str = "the-job", *, accuracy: float = 0.9, minimum: float = 0.8) -> RegisteredModel:
+def register(sagemaker: Any, name: str = "the-job", *, refusal: str = "") -> RegisteredModel:
     return register_model(
         sagemaker,
         job=result(name),
-        evaluation=evaluation(accuracy),
+        evaluation=evaluation(0.9),
         dataset=dataset_version(),
         settings=settings(),
         run=RUN,
-        minimum_accuracy=minimum,
+        refusal=refusal,
         base_job="base-job",
         run_conf="s3://models-of-acme/reports/run/run_conf.json",
     )
@@ -67,16 +67,20 @@ def test_a_registered_model_tells_where_it_came_from(sagemaker: Any) -> None:
         "accuracy": 0.9,
         "report": "s3://models-of-acme/reports/run/report.html",
         "run_conf": "s3://models-of-acme/reports/run/run_conf.json",
+        "reason": None,
     }
 
 
-def test_a_model_below_the_minimum_waits_for_a_person(sagemaker: Any) -> None:
-    model = register(sagemaker, accuracy=0.79)
+def test_a_refused_model_waits_for_a_person_and_keeps_the_reason(sagemaker: Any) -> None:
+    model = register(sagemaker, refusal="the endpoint pets serves 10 classes, this run has 5")
+
     assert (model.approval, model.approved) == ("PendingManualApproval", False)
-
-
-def test_a_model_that_just_reaches_the_minimum_is_approved(sagemaker: Any) -> None:
-    assert register(sagemaker, accuracy=0.8).approved
+    assert model.reason == "the endpoint pets serves 10 classes - this run has 5", "metadata hold no commas"
+    package = sagemaker.describe_model_package(ModelPackageName=model.arn)
+    assert package["ModelPackageDescription"] == (
+        "pets 20260102T030405Z-0a1b2c3d, accuracy 0.9000. Waits for approval: the endpoint pets serves 10 classes, "
+        "this run has 5"
+    )
 
 
 def test_a_retried_registration_makes_no_second_version(sagemaker: Any) -> None:
@@ -99,7 +103,7 @@ def test_a_job_of_another_installation_that_is_called_alike_has_a_version_of_its
 def test_the_last_approved_model_is_the_newest_that_may_be_deployed(sagemaker: Any) -> None:
     register(sagemaker, "first")
     second = register(sagemaker, "second")
-    register(sagemaker, "too-weak", accuracy=0.1)
+    register(sagemaker, "too-weak", refusal="accuracy 0.1000 is below promotion.minimum_accuracy")
     assert last_approved(sagemaker, settings=settings(), dataset="pets") == second
 
 

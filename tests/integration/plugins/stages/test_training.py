@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +16,11 @@ from image_classification.stages.training import (
 )
 from include.preflight import PreflightError
 from include.sagemaker.job_results import JobResult
+from include.settings import Settings
 from tests.support.documents import BEST_MODEL, dataset_version
 from tests.support.local_aws import RunningLocalAws
-from tests.support.running_task import Asked, asked, run_as_task
+from tests.support.running_task import SETTINGS, Asked, asked, run_as_task
+from tests.support.served_models import IMAGE, deployed, registered
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,18 @@ def test_a_run_of_both_trains_and_tunes(aws: RunningLocalAws) -> None:
     assert tuning(*asked(both))["HyperParameterTuningJobName"] == "job-1"
 
 
+def test_a_version_of_other_classes_than_those_that_serve_is_refused_before_a_job_starts(aws: RunningLocalAws) -> None:
+    settings = Settings.from_variable({**SETTINGS, "image_uri": IMAGE})
+    owls = registered(aws, settings, "pets-with-owls", labels=["cat", "dog", "fox", "owl"])
+    deployed(aws, settings, owls)
+    conf = {"dataset.name": "pets-with-owls"}
+
+    with pytest.raises(PreflightError, match="the endpoint pets-with-owls serves 4 classes, this run has 3"):
+        planned(conf)
+    assert len(planned({**conf, "promotion.allow_label_change": True})) == 1
+    assert len(planned({**conf, "endpoint.deploy": False})) == 1
+
+
 @pytest.mark.usefixtures("aws")
 def test_every_trial_is_a_base_job_with_what_it_changes() -> None:
     trials = [{"name": "shallow"}, {"name": "deep", "hyperparameters": {"num_layers": 56, "learning_rate": 0.02}}]
@@ -73,13 +86,18 @@ def test_a_search_that_cannot_count_what_others_found_in_other_data_is_told_when
     conf = {"training.mode": "tune", "tuning.ranges.learning_rate": {"min": 0.01, "max": 0.1}}
     earlier = tuning(*asked(conf, dataset=dataset_version(uri="s3://other/datasets/pets/1/").model_dump(mode="json")))
     parent = {**earlier, "HyperParameterTuningJobStatus": "Completed"}
-    known = SimpleNamespace(describe_hyper_parameter_tuning_job=lambda **_: parent)
     quick = AwsAccess.quick_clients
-    monkeypatch.setattr(
-        AwsAccess,
-        "quick_clients",
-        lambda access: lambda service, region=None: known if service == "sagemaker" else quick(access)(service),
-    )
+
+    def clients(access: AwsAccess) -> Any:
+        def make(service: str, region: str | None = None) -> Any:
+            client = quick(access)(service)
+            if service == "sagemaker":
+                client.describe_hyper_parameter_tuning_job = lambda **_: parent
+            return client
+
+        return make
+
+    monkeypatch.setattr(AwsAccess, "quick_clients", clients)
     same = {"tuning.warm_start.from": "earlier", "tuning.warm_start.type": "IdenticalDataAndAlgorithm"}
 
     with pytest.raises(PreflightError) as refused:

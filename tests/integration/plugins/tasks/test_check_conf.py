@@ -13,12 +13,15 @@ import pytest
 from image_classification import context
 from image_classification.tasks import check_conf
 from include.problems import ProblemsError
+from include.settings import Settings
 from tests.support.local_aws import BUCKET, RunningLocalAws
 from tests.support.running_task import SETTINGS, run_as_task
+from tests.support.served_models import IMAGE, deployed, published, registered
 
 HYPER = "training.hyperparameters"
 TUNE = {"training.mode": "tune"}
 GIVEN = {"dataset.source": f"s3://{BUCKET}/data/"}
+TEN_CLASSES = [f"class-{number}" for number in range(10)]
 STARTS = ("CreateTrainingJob", "CreateHyperParameterTuningJob", "CreateTransformJob", "CreateEndpoint", "CreateModel")
 
 WRONG: list[tuple[str, dict[str, Any], str, Any, str]] = [
@@ -378,3 +381,57 @@ def test_a_dag_is_asked_about_its_own_stages_only(aws: RunningLocalAws, monkeypa
 
     assert [problem.field for problem in error.value.problems] == ["dataset.source"]
     assert checked(conf, monkeypatch, stages=())
+
+
+@pytest.fixture(scope="module")
+def ten_classes(running_aws: RunningLocalAws) -> str:
+    """A dataset whose endpoint serves ten classes."""
+    settings = Settings.from_variable({**SETTINGS, "image_uri": IMAGE})
+    deployed(running_aws, settings, registered(running_aws, settings, "pets-10", labels=TEN_CLASSES))
+    return "pets-10"
+
+
+def test_a_run_with_other_classes_than_those_that_serve_is_refused_before_it_trains(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch, ten_classes: str
+) -> None:
+    fewer = {**GIVEN, "dataset.name": ten_classes, "dataset.labels": TEN_CLASSES[:5]}
+
+    with pytest.raises(ProblemsError) as error:
+        checked(fewer, monkeypatch)
+
+    assert [str(problem) for problem in error.value.problems] == [
+        "dataset.labels = 5 classes: the endpoint pets-10 serves 10 classes, this run has 5: give the dataset another "
+        "name, or set promotion.allow_label_change"
+    ]
+    for replacing_nothing in (
+        {"promotion.allow_label_change": True},
+        {"dataset.name": "pets-5"},
+        {"dataset.labels": TEN_CLASSES},
+        {"endpoint.deploy": False},
+    ):
+        assert checked({**fewer, **replacing_nothing}, monkeypatch)
+
+
+def test_a_finished_version_of_other_classes_is_refused_and_so_is_one_of_a_trial(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch, ten_classes: str
+) -> None:
+    version = published(aws, ten_classes, version="20260103T030405Z-0a1b2c3d", labels=TEN_CLASSES[:5])
+    conf = {"dataset.name": ten_classes, "dataset.labels": TEN_CLASSES, **GIVEN}
+    trials = [{"name": "own"}, {"name": "fewer", "dataset": f"{ten_classes}/{version.version}"}]
+
+    for asked in (
+        {"dataset.name": ten_classes, "dataset.version": version.version},
+        {**conf, "training.trials": trials},
+    ):
+        with pytest.raises(ProblemsError, match="the endpoint pets-10 serves 10 classes, this run has 5"):
+            checked(asked, monkeypatch)
+
+
+def test_a_dag_that_trains_and_does_not_deploy_says_so_in_its_conf(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = {"dataset.name": "pets-10", "dataset.labels": TEN_CLASSES}
+    monkeypatch.setattr("include.preflight.check", lambda *_, **__: None)
+
+    assert checked(conf, monkeypatch, stages=("training",))["endpoint"]["deploy"] is False
+    assert checked(conf, monkeypatch)["endpoint"]["deploy"] is True

@@ -1,0 +1,115 @@
+"""Whether a measured model may take the champion's place, and if not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from include.datasets.errors import DatasetError
+from include.datasets.version import load
+from include.promotion.champion import UnknownChampionError, champion_of, live_endpoint
+from include.training.best_model import label_set_fingerprint
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from include.datasets.version import DatasetVersion
+    from include.deployment.registry import RegisteredModel
+    from include.evaluation.metrics import Evaluation
+    from include.run_conf import RunConf
+    from include.settings import Settings
+
+MOST_NAMED = 5
+"""Classes that a reason names."""
+
+
+@dataclass(frozen=True)
+class LabelChange:
+    """What a run with other classes would replace, and the name that has to be another one to replace nothing."""
+
+    found: str
+    renamed: str
+
+
+def refusal(
+    sagemaker: SageMakerClient,
+    s3: S3Client,
+    *,
+    conf: RunConf,
+    settings: Settings,
+    dataset: DatasetVersion,
+    evaluation: Evaluation,
+) -> str:
+    """Why the model is not approved by itself; empty if it is."""
+    minimum = conf.promotion.minimum_accuracy
+    if evaluation.accuracy < minimum:
+        return f"accuracy {evaluation.accuracy:.4f} is below promotion.minimum_accuracy {minimum:.4f}"
+    change = label_change(sagemaker, s3, conf=conf, settings=settings, labels=dataset.labels)
+    return f"{change.found}, and promotion.allow_label_change is off" if change else ""
+
+
+def label_change(
+    sagemaker: SageMakerClient, s3: S3Client, *, conf: RunConf, settings: Settings, labels: Sequence[str]
+) -> LabelChange | None:
+    """What a run with these classes would replace that is not known to have the same ones, in the same order.
+
+    That is the champion of the dataset, and what serves at the endpoint that the run would deploy to. None if
+    `promotion.allow_label_change` is on.
+    """
+    if conf.promotion.allow_label_change:
+        return None
+    dataset, wanted = conf.dataset.name, label_set_fingerprint(labels)
+    try:
+        for subject, version, renamed in _replaced(sagemaker, conf, settings):
+            known = version.label_set or label_set_fingerprint(_labels_of(s3, version))
+            if known != wanted:
+                return LabelChange(_difference(subject, version, _labels_of(s3, version), labels), renamed)
+    except UnknownChampionError as error:
+        return LabelChange(str(error).rstrip("."), "the dataset" if conf.endpoint_name == dataset else "the endpoint")
+    return None
+
+
+def _replaced(
+    sagemaker: SageMakerClient, conf: RunConf, settings: Settings
+) -> Iterator[tuple[str, RegisteredModel, str]]:
+    """What is in the run's way: how it is called in a sentence, the version, and whose name leads there."""
+    dataset, endpoint = conf.dataset.name, conf.endpoint_name
+    champion = champion_of(sagemaker, settings=settings, dataset=dataset)
+    if champion is not None:
+        version = champion.version
+        serves = f"the endpoint {champion.live.name} serves" if champion.live else ""
+        yield serves or f"{version.group} version {version.version} has", version, "the dataset"
+    if not conf.endpoint.deploy or (champion and champion.live and champion.live.name == endpoint):
+        return
+    live = live_endpoint(sagemaker, endpoint, settings=settings, dataset=dataset)
+    if live is not None:
+        yield f"the endpoint {endpoint} serves", live.version, "the dataset" if endpoint == dataset else "the endpoint"
+
+
+def _difference(subject: str, version: RegisteredModel, known: Sequence[str], labels: Sequence[str]) -> str:
+    """Both numbers of classes; if they are equal, the classes too."""
+    count = len(known) or version.classes
+    if count != len(labels):
+        return f"{subject} {count or 'other'} classes, this run has {len(labels)}"
+    if not known:
+        return f"{subject} other classes than this run has"
+    if sorted(known) == sorted(labels):
+        return f"{subject} the same {count} classes in another order"
+    lost = [label for label in known if label not in labels]
+    new = [label for label in labels if label not in known]
+    return f"{subject} {count} classes with {_named(lost)}, this run has {_named(new)} instead"
+
+
+def _named(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
+    return f"{' and '.join(labels) if len(labels) < 3 else ', '.join(labels[:MOST_NAMED])}{more}"
+
+
+def _labels_of(s3: S3Client, version: RegisteredModel) -> list[str]:
+    """The classes of a version, as its dataset version has them; none if that was deleted."""
+    try:
+        return load(s3, version.dataset_uri).labels
+    except DatasetError:
+        return []
