@@ -2,8 +2,11 @@
 
 `model_version` is the version's number in the model registry's group of `dataset.name`; empty takes the newest
 approved one. Only an approved model is deployed: the run fails for any other, so approve a pending one in the registry
-first. The endpoint is created or updated. While it changes, it serves what it served before; if the new model cannot
-load, it keeps serving that, and the run fails.
+first.
+
+**The endpoint** is the dataset's own, and keeps its machines, where the fields of the form are empty: so a rollback
+needs a `model_version` only. Without one, the endpoint is called as the dataset. It is created or updated. While it
+changes, it serves what it served before; if the new model cannot load, it keeps serving that, and the run fails.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Any
 from airflow.sdk import DAG
 
 from image_classification.defaults import DEFAULT_ARGS
-from image_classification.form import form_params, run_conf_params
+from image_classification.form import form_params, override_params, run_conf_params
 from image_classification.stages.deployment import deployment
 from image_classification.tasks.choose_model import choose_model
 from image_classification.tasks.summary import summarise
@@ -34,4 +37,4 @@ with DAG(
     summarise(chosen["dataset"], registered=chosen["model"], deployed=deployed)
 
 endpoint = ("endpoint.name", "endpoint.instance_type", "endpoint.instance_count", "endpoint.keep")
-dag.params.update({**run_conf_params("dataset.name", *endpoint), **form_params(ModelConf)})
+dag.params.update({**run_conf_params("dataset.name"), **override_params(*endpoint), **form_params(ModelConf)})

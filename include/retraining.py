@@ -18,8 +18,7 @@ from include.problems import Problem
 from include.promotion.champion import Champion, UnknownChampionError, champion_of
 from include.promotion.kept_conf import kept_run_conf
 from include.run_conf import DatasetConf, PackingConf, RunConf, RunConfError, SplitConf
-from include.run_conf.reading import Reading, is_nothing
-from include.run_conf.rules import contradictions
+from include.run_conf.reading import Reading
 from include.training.best_model import label_set_fingerprint
 
 if TYPE_CHECKING:
@@ -60,18 +59,6 @@ class Retraining:
     new_images: int
 
 
-def read_asked(conf: Mapping[str, Any]) -> tuple[RunConf, list[Problem]]:
-    """What a person asked of one retraining, without the values that have a problem, and all problems.
-
-    A field that the form left empty is as the champion has it. Whether fields beside the dataset's fit each other
-    depends on the champion.
-    """
-    reading = Reading.of(RunConf, _given(conf))
-    asked = RunConf.model_validate(reading.document()).without(reading.unknown_fields)
-    found = contradictions(asked, wrong=reading.unknown_fields)
-    return asked, [*reading.problems, *(problem for problem in found if problem.field.startswith("dataset."))]
-
-
 def line_of(
     s3: S3Client, sagemaker: SageMakerClient, asked: RunConf, *, settings: Settings, dataset: str
 ) -> Line | None:
@@ -97,21 +84,13 @@ def retraining_conf(champion: Champion, kept: RunConf, line: Mapping[str, Any], 
     That a model with other classes may replace it was allowed for that run alone. Raises RunConfError if these
     contradict each other.
     """
-    conf: dict[str, Any] = kept.model_dump(mode="json")
-    conf["training"]["trials"] = []
-    conf["incremental"]["enabled"] = True
-    conf["promotion"]["allow_label_change"] = False
-    if live := champion.live:
-        machine = {"instance_type": live.instance_type, "instance_count": live.instance_count}
-        known = {name: value for name, value in machine.items() if value is not None}
-        conf["endpoint"] |= {"name": live.name, "deploy": True, "keep": live.keep, **known}
+    unattended = {"training.trials": [], "incremental.enabled": True, "promotion.allow_label_change": False}
+    serving = {"endpoint": champion.live.as_conf()} if champion.live else {}
     wanted = asked.model_dump(mode="json", exclude_unset=True)
     if "dataset" in wanted:
         fields = Reading.of(RunConf, {"dataset": wanted["dataset"]}).values
         wanted["dataset"] = {name: fields[f"dataset.{name}"] for name in DATASET_FIELDS if f"dataset.{name}" in fields}
-    for layer in (Reading.of(RunConf, line).document(), Reading.of(RunConf, wanted).document()):
-        _change(conf, layer)
-    return RunConf.from_conf(conf)
+    return kept.changed_by(unattended, serving, line, wanted)
 
 
 def check_retraining_conf(conf: RunConf) -> None:
@@ -191,23 +170,6 @@ def dataset_conf(conf: DatasetConf, version: DatasetVersion) -> DatasetConf:
         packing=PackingConf.of(version.packing, shard_images=conf.packing.shard_images),
         max_bad_fraction=conf.max_bad_fraction,
     )
-
-
-def _given(conf: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _given(value) if isinstance(value, Mapping) else value
-        for key, value in conf.items()
-        if not is_nothing(value)
-    }
-
-
-def _change(conf: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    """Put the fields of a layer in the place of the conf's."""
-    for name, value in layer.items():
-        if isinstance(value, Mapping) and isinstance(conf.get(name), dict):
-            _change(conf[name], value)
-        else:
-            conf[name] = value
 
 
 def _version_to_grow(s3: S3Client, data_bucket: str, name: str, line: Line) -> DatasetVersion | None:

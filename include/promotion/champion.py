@@ -36,6 +36,10 @@ SERVES_NOTHING = frozenset({"Creating", "Failed", "Deleting", "OutOfService"})
 class UnknownChampionError(ValueError):
     """An endpoint serves what is not a registered version of its dataset; the message names what was found."""
 
+    def __init__(self, endpoint: str, message: str) -> None:
+        self.endpoint = endpoint
+        super().__init__(message)
+
 
 @dataclass(frozen=True)
 class LiveEndpoint:
@@ -51,6 +55,12 @@ class LiveEndpoint:
     instance_type: str | None
     instance_count: int | None
     keep: bool
+
+    def as_conf(self) -> dict[str, Any]:
+        """The fields of `endpoint` in a run conf that leave it as it is."""
+        machine = {"instance_type": self.instance_type, "instance_count": self.instance_count}
+        known = {name: value for name, value in machine.items() if value is not None}
+        return {"name": self.name, "deploy": True, "keep": self.keep, **known}
 
 
 @dataclass(frozen=True)
@@ -79,8 +89,9 @@ def champion_of(sagemaker: SageMakerClient, *, settings: Settings, dataset: str)
         live = live_endpoint(sagemaker, promoted[ENDPOINT_TAG], settings=settings, dataset=dataset)
         if live is not None and live.version.group != group["ModelPackageGroupName"]:
             raise UnknownChampionError(
+                live.name,
                 f"Endpoint {live.name} serves {live.version.group} version {live.version.version}, and the last model "
-                f"of {dataset} was deployed there: deploy a version of {dataset} again, with deploy_endpoint."
+                f"of {dataset} was deployed there: deploy a version of {dataset} again, with deploy_endpoint.",
             )
     else:
         live = _endpoint_called_as(sagemaker, dataset, settings)
@@ -106,12 +117,13 @@ def live_endpoint(sagemaker: SageMakerClient, name: str, *, settings: Settings, 
     models = sorted({variant.get("ModelName", "no model") for variant in variants or ()})
     if len(models) != 1:
         found = f"{len(models)} models ({', '.join(models)})" if models else "a configuration that was deleted"
-        raise UnknownChampionError(f"Endpoint {name} serves {found}, configuration {config}: {_remedy(dataset)}")
+        raise UnknownChampionError(name, f"Endpoint {name} serves {found}, configuration {config}: {_remedy(dataset)}")
     version = _version_behind(sagemaker, models[0], settings=settings, dataset=dataset)
     if version is None:
         raise UnknownChampionError(
+            name,
             f"Endpoint {name} serves model {models[0]} (configuration {config}), which is not a registered version of "
-            f"{settings.registry_group(dataset)}: {_remedy(dataset)}"
+            f"{settings.registry_group(dataset)}: {_remedy(dataset)}",
         )
     variant: Mapping[str, Any] = variants[0]  # type: ignore[index]
     return LiveEndpoint(

@@ -9,7 +9,7 @@ from include.problems import Problem, ProblemsError
 from include.run_conf.dataset import DatasetConf, PackingConf, SplitConf
 from include.run_conf.fields import FormField, form_fields
 from include.run_conf.hyperparameters import Choices, Range
-from include.run_conf.reading import Reading
+from include.run_conf.reading import Reading, is_nothing
 from include.run_conf.rules import contradictions
 from include.run_conf.sections import (
     EndpointConf,
@@ -82,7 +82,45 @@ class RunConf(RunSections):
         run_conf = cls.model_validate(reading.document()).without(reading.unknown_fields)
         return run_conf, [*reading.problems, *contradictions(run_conf, wrong=reading.unknown_fields)]
 
+    @classmethod
+    def read_changes(cls, conf: Mapping[str, Any] | None) -> tuple[Self, list[Problem]]:
+        """What a person changes of another conf, without the values that have a problem, and all problems.
+
+        A field that a form left empty changes nothing. Whether fields beside the dataset's fit each other depends on
+        the conf that they change.
+        """
+        reading = Reading.of(cls, _given(conf or {}))
+        changes = cls.model_validate(reading.document()).without(reading.unknown_fields)
+        found = contradictions(changes, wrong=reading.unknown_fields)
+        return changes, [*reading.problems, *(problem for problem in found if problem.field.startswith("dataset."))]
+
+    def changed_by(self, *layers: Mapping[str, Any]) -> Self:
+        """This conf with the fields of each layer, nested or dotted, in the place of its own; the last one counts.
+
+        Raises RunConfError if what comes out contradicts itself.
+        """
+        document = self.model_dump(mode="json")
+        for layer in layers:
+            _change(document, Reading.of(type(self), layer).document())
+        return self.from_conf(document)
+
     @property
     def endpoint_name(self) -> str:
         """The endpoint's name, the dataset's where none is given."""
         return self.endpoint.name or self.dataset.name
+
+
+def _given(conf: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _given(value) if isinstance(value, Mapping) else value
+        for key, value in conf.items()
+        if not is_nothing(value)
+    }
+
+
+def _change(document: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for name, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(document.get(name), dict):
+            _change(document[name], value)
+        else:
+            document[name] = value

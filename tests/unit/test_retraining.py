@@ -19,7 +19,6 @@ from include.retraining import (
     dataset_conf,
     find_retraining,
     gained_images,
-    read_asked,
     retraining_conf,
 )
 from include.run_conf import DatasetConf, RunConf, RunConfError
@@ -346,7 +345,7 @@ def test_an_endpoint_that_serves_something_else_holds_up_no_other_dataset(bucket
 
     def lines(name: str) -> Line | None:
         if name == "pets":
-            raise UnknownChampionError("Endpoint pets serves model of-a-person")
+            raise UnknownChampionError("pets", "Endpoint pets serves model of-a-person")
         found: Line | None = line()(name)
         return found
 
@@ -376,7 +375,7 @@ def of_line(line: dict[str, Any] | None = None, asked: dict[str, Any] | None = N
     """The conf of a retraining by schedule, or of what a person asked it; `changes` are the live endpoint's."""
     endpoint = None if changes == {"absent": True} else live(**changes)
     champion = Champion(CHAMPION, endpoint, "which endpoint pets-live serves")
-    wanted, problems = read_asked(asked or {})
+    wanted, problems = RunConf.read_changes(asked or {})
     assert problems == []
     return retraining_conf(champion, KEPT, line or {}, wanted)
 
@@ -444,6 +443,6 @@ def test_what_is_asked_has_to_fit_the_champions_conf_and_need_not_be_a_conf_by_i
 
 
 def test_what_is_asked_wrongly_is_reported() -> None:
-    _, problems = read_asked({"promotion.minimum_accuracy": 3, "endpoint.keep": None})
+    _, problems = RunConf.read_changes({"promotion.minimum_accuracy": 3, "endpoint.keep": None})
 
     assert [problem.field for problem in problems] == ["promotion.minimum_accuracy"]

@@ -25,8 +25,9 @@ MODEL_VERSION = "model_version"
 def choose_model() -> dict[str, Any]:
     """The run conf, the chosen model and the dataset version it was trained on.
 
-    Raises RunConfError for a wrong conf and if `endpoint.deploy` is off, and NoModelError for a dataset without an
-    approved model or for a named model that is not approved.
+    What the conf does not say of the endpoint is as the dataset's endpoint is now: its name, and its machines. Raises
+    RunConfError for a wrong conf and if `endpoint.deploy` is off, and NoModelError for a dataset without an approved
+    model or for a named model that is not approved.
     """
     from include.datasets.version import load
     from include.deployment.registry import NoModelError, last_approved, numbered
@@ -37,14 +38,14 @@ def choose_model() -> dict[str, Any]:
 
     asked = dict(asked_conf())
     choice = Reading.of(ModelConf, {MODEL_VERSION: asked.pop(MODEL_VERSION, None)})
-    conf, problems = RunConf.read(asked)
-    hide_queries(conf, problems)
+    changes, problems = RunConf.read_changes(asked)
+    hide_queries(changes, problems)
     if choice.problems or problems:
         raise RunConfError([*choice.problems, *problems])
-    if not conf.endpoint.deploy:
+    if not changes.endpoint.deploy:
         raise RunConfError([Problem(field="endpoint.deploy", value=False, remedy="this DAG only deploys: leave it on")])
     running, number = RunningTask.current(), ModelConf.model_validate(choice.document()).model_version
-    settings, dataset = running.settings, conf.dataset.name
+    settings, dataset = running.settings, changes.dataset.name
     sagemaker, s3 = running.client("sagemaker"), running.client("s3")
     if number is None:
         model = last_approved(sagemaker, settings=settings, dataset=dataset)
@@ -55,11 +56,28 @@ def choose_model() -> dict[str, Any]:
     if not model.approved:
         raise NoModelError(f"{MODEL_VERSION} = {number}: {model.group} has it as {model.approval}. Approve it first.")
     log.info("%s version %d, accuracy %.4f.", model.group, model.version, model.accuracy)
+    serving = {"endpoint": _serving(running, dataset)}
+    conf = RunConf().changed_by(serving, changes.model_dump(mode="json", exclude_unset=True))
     return {
         "conf": sealed_conf(s3, conf, settings.data_bucket).model_dump(mode="json"),
         "model": model.model_dump(mode="json"),
         "dataset": load(s3, model.dataset_uri).model_dump(mode="json"),
     }
+
+
+def _serving(running: RunningTask, dataset: str) -> dict[str, Any]:
+    """The fields of the dataset's endpoint as it is now: only its name if somebody else's model serves there."""
+    from include.promotion.champion import UnknownChampionError, champion_of
+
+    try:
+        champion = champion_of(running.client("sagemaker"), settings=running.settings, dataset=dataset)
+    except UnknownChampionError as error:
+        log.warning("%s", error)
+        return {"name": error.endpoint}
+    if champion is None or champion.live is None:
+        return {}
+    log.info("Before, endpoint %s serves version %d.", champion.live.name, champion.version.version)
+    return {**champion.live.as_conf(), "keep": True}
 
 
 @task(task_id="choose_model", multiple_outputs=True)

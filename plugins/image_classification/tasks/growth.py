@@ -22,10 +22,10 @@ def find_new_images() -> dict[str, Any] | None:
     """
     from include.deployment.registry import base_of
     from include.preflight import check
-    from include.retraining import check_retraining_conf, find_retraining, line_of, read_asked
-    from include.run_conf import RunConfError
+    from include.retraining import check_retraining_conf, find_retraining, line_of
+    from include.run_conf import RunConf, RunConfError
 
-    asked, problems = read_asked(asked_conf())
+    asked, problems = RunConf.read_changes(asked_conf())
     hide_queries(asked, problems)
     if problems:
         raise RunConfError(problems)

@@ -14,6 +14,7 @@ from image_classification.context import AwsAccess, load_settings, queue_setting
 from image_classification.tasks import check_conf, choose_model
 from include.datasets import version
 from include.deployment import registry
+from include.promotion import champion
 from tests.support.documents import dataset_version
 from tests.support.running_task import run_as_task
 
@@ -115,6 +116,7 @@ def test_the_conf_beside_a_chosen_model_has_none_either(
         approved=True, group="g", version=1, accuracy=1.0, dataset_uri="", model_dump=lambda **_: {}
     )
     monkeypatch.setattr(registry, "last_approved", lambda *_, **__: model)
+    monkeypatch.setattr(champion, "champion_of", lambda *_, **__: None)
     monkeypatch.setattr(version, "load", lambda *_: dataset_version())
 
     document = choose_model.choose_model.function()

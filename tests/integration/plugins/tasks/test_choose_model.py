@@ -10,8 +10,11 @@ from image_classification.tasks import choose_model
 from include.deployment.registry import NoModelError
 from include.preflight import PreflightError
 from include.problems import ProblemsError
-from tests.support.local_aws import BUCKET
-from tests.support.running_task import run_as_task
+from include.run_conf import RunConf
+from include.settings import Settings
+from tests.support.local_aws import BUCKET, RunningLocalAws
+from tests.support.running_task import SETTINGS, run_as_task
+from tests.support.served_models import IMAGE, deployed, registered
 
 
 def choose(conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -57,3 +60,50 @@ def test_everything_that_is_wrong_with_a_prediction_comes_in_one_message(monkeyp
         "endpoint.instance_type",
         "endpoint.kepp",
     }
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings.from_variable({**SETTINGS, "image_uri": IMAGE})
+
+
+def test_a_rollback_goes_to_the_endpoint_of_the_dataset_and_leaves_its_machines(
+    aws: RunningLocalAws, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (registered(aws, settings, "pets-to-roll-back") for _ in range(2))
+    live = {"endpoint.name": "pets-live", "endpoint.instance_type": "ml.c5.large", "endpoint.instance_count": 2}
+    deployed(aws, settings, second, **live)
+    back = {"dataset.name": first.dataset, "model_version": 1}
+
+    chosen = choose({**back, "endpoint.name": None, "endpoint.instance_type": ""}, monkeypatch)
+    larger = choose({**back, "endpoint.instance_type": "ml.c5.xlarge"}, monkeypatch)
+    elsewhere = choose({**back, "endpoint.name": "pets-trial", "endpoint.keep": False}, monkeypatch)
+
+    assert chosen["model"]["arn"] == first.arn
+    kept = {"name": "pets-live", "instance_type": "ml.c5.large", "instance_count": 2, "keep": True, "deploy": True}
+    assert chosen["conf"]["endpoint"].items() >= kept.items()
+    assert larger["conf"]["endpoint"].items() >= {**kept, "instance_type": "ml.c5.xlarge"}.items()
+    assert elsewhere["conf"]["endpoint"].items() >= {**kept, "name": "pets-trial", "keep": False}.items()
+
+
+def test_a_model_is_deployed_again_where_somebody_elses_model_has_taken_its_place(
+    aws: RunningLocalAws, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pets, birds = (registered(aws, settings, dataset) for dataset in ("pets-replaced", "birds-instead"))
+    for version in (pets, birds):
+        deployed(aws, settings, version, **{"endpoint.name": "shared"})
+
+    chosen = choose({"dataset.name": "pets-replaced"}, monkeypatch)
+
+    assert chosen["conf"]["endpoint"]["name"] == "shared"
+    assert "Endpoint shared serves image-classification-birds-instead version 1" in caplog.text
+
+
+def test_a_dataset_that_nothing_serves_is_deployed_to_an_endpoint_of_its_name(
+    aws: RunningLocalAws, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered(aws, settings, "pets-not-served")
+
+    chosen = choose({"dataset.name": "pets-not-served"}, monkeypatch)
+
+    assert RunConf.from_conf(chosen["conf"]).endpoint_name == "pets-not-served"
