@@ -114,9 +114,10 @@ def live_endpoint(sagemaker: SageMakerClient, name: str, *, settings: Settings, 
         return None
     config = endpoint["EndpointConfigName"]
     variants = (existing(sagemaker.describe_endpoint_config, EndpointConfigName=config) or {}).get("ProductionVariants")
-    models = sorted({variant.get("ModelName", "no model") for variant in variants or ()})
+    models = sorted({variant["ModelName"] for variant in variants or () if "ModelName" in variant})
     if len(models) != 1:
-        found = f"{len(models)} models ({', '.join(models)})" if models else "a configuration that was deleted"
+        without = "no model of its own" if variants else "a configuration that was deleted"
+        found = f"{len(models)} models ({', '.join(models)})" if models else without
         raise UnknownChampionError(name, f"Endpoint {name} serves {found}, configuration {config}: {_remedy(dataset)}")
     version = _version_behind(sagemaker, models[0], settings=settings, dataset=dataset)
     if version is None:
