@@ -148,6 +148,21 @@ def test_the_form_of_the_whole_chain_is_the_run_conf(dag_bag: DagBag) -> None:
     assert params.get_param("endpoint.keep").schema["section"] == "Endpoint"
 
 
+def test_a_form_that_changes_what_is_there_starts_empty(dag_bag: DagBag) -> None:
+    retraining, deployment = (dag_bag.dags[name].params for name in ("retrain_on_new_images", "deploy_endpoint"))
+
+    assert {*retraining.dump().values()} == {None}
+    assert {name: value for name, value in deployment.dump().items() if name.startswith("endpoint.")} == {
+        "endpoint.name": None,
+        "endpoint.instance_type": None,
+        "endpoint.instance_count": None,
+        "endpoint.keep": None,
+    }
+    assert retraining.get_param("endpoint.keep").schema["type"] == ["null", "boolean", "string"]
+    optimizers = retraining.get_param("incremental.hyperparameters.optimizer").schema["enum"]
+    assert (optimizers[0], optimizers.count(None)) == (None, 1)
+
+
 def test_a_form_may_hold_some_sections_and_fields() -> None:
     assert {name.partition(".")[0] for name in run_conf_params("endpoint", "dataset.name")} == {"endpoint", "dataset"}
     assert [*run_conf_params("dataset.name")] == ["dataset.name"]
