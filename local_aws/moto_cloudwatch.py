@@ -26,12 +26,12 @@ ALARM_READERS = (
     "get_alarms_by_action_prefix",
     "get_alarms_by_alarm_name_prefix",
     "get_alarms_by_alarm_names",
-    "get_alarms_by_state_value",
 )
 
 _get_metric_data = CloudWatchBackend.get_metric_data
 _put_metric_alarm = CloudWatchBackend.put_metric_alarm
 _set_alarm_state = CloudWatchBackend.set_alarm_state
+_alarms_by_state = CloudWatchBackend.get_alarms_by_state_value
 
 
 def mend_cloudwatch() -> None:
@@ -41,6 +41,7 @@ def mend_cloudwatch() -> None:
     backend.get_metric_statistics = _get_metric_statistics
     backend.put_metric_alarm = _put_alarm
     backend.set_alarm_state = _hold_alarm_state
+    backend.get_alarms_by_state_value = _alarms_by_state_of_now
     for name in ALARM_READERS:
         setattr(backend, name, _evaluated(vars(CloudWatchBackend)[name]))
 
@@ -105,19 +106,27 @@ def _hold_alarm_state(backend: CloudWatchBackend, alarm_name: str, *rest: Any, *
 
 
 def _evaluated(read: Any) -> Any:
-    """Let a method that reads alarms bring all of them up to date before."""
+    """Let a method that reads alarms bring those it finds up to date."""
 
-    def reading(backend: CloudWatchBackend, *arguments: Any, **named: Any) -> Any:
-        for alarm in list(backend.alarms.values()):
-            if alarm.rule is None:
-                _evaluate(backend, alarm)
-        return read(backend, *arguments, **named)
+    def reading(backend: CloudWatchBackend, *arguments: Any, **named: Any) -> list[Alarm]:
+        found = list(read(backend, *arguments, **named))
+        for alarm in found:
+            _evaluate(backend, alarm)
+        return found
 
     return reading
 
 
+def _alarms_by_state_of_now(backend: CloudWatchBackend, target_state: str) -> Any:
+    """Bring every alarm up to date before those in one state are chosen."""
+    backend.describe_alarms()
+    return _alarms_by_state(backend, target_state)
+
+
 def _evaluate(backend: CloudWatchBackend, alarm: Any) -> None:
-    """Bring the state of one alarm up to date."""
+    """Bring the state of one alarm up to date; a composite one keeps its state."""
+    if alarm.rule is not None:
+        return
     watched = _watched(alarm)
     if watched is None:
         alarm.state_reason = NOT_EVALUATED
@@ -161,13 +170,14 @@ def _watched(alarm: Alarm) -> tuple[MetricStat, alarms.Rule] | None:
 def _samples(backend: CloudWatchBackend, wanted: MetricStat, since: datetime) -> list[alarms.Sample]:
     """What was sent of a metric since a moment, with exactly its dimensions."""
     metric = wanted.metric
-    key = (metric.namespace, metric.metric_name)
+    name, namespace, unit = metric.metric_name, metric.namespace, wanted.unit
     dimensions = sorted((dimension.name, dimension.value) for dimension in metric.dimensions)
     return [
         _sample(datum)
         for datum in list(backend.metric_data)
-        if (datum.namespace, datum.name) == key
-        and (not wanted.unit or datum.unit == wanted.unit)
+        if datum.name == name  # first what leaves out most: a long demo sends a hundred thousand values
+        and datum.namespace == namespace
+        and (not unit or datum.unit == unit)
         and _in_utc(datum.timestamp) >= since
         and sorted((dimension.name, dimension.value) for dimension in datum.dimensions) == dimensions
     ]
