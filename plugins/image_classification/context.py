@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Variable, get_current_context
@@ -22,6 +23,7 @@ from include.sagemaker.naming import Run
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     from airflow.sdk import Context
+    from botocore.config import Config
     from mypy_boto3_s3 import S3Client
 
     from include.datasets.unpacking.addresses import SourcePolicy
@@ -121,8 +123,10 @@ class AwsAccess:
         )
 
     def client(self, service: str) -> Any:
-        """A boto3 client of one service."""
-        return self.hook(service).conn
+        """The boto3 client of one service."""
+        if service not in self._clients:
+            self._clients[service] = self._new_client(service, None, self._opened[0].config)
+        return self._clients[service]
 
     async def connect(self, service: str) -> AbstractAsyncContextManager[Any]:
         """An aiobotocore client of one service, once it is entered."""
@@ -130,29 +134,37 @@ class AwsAccess:
         return client
 
     def quick_clients(self) -> Clients:
-        """Clients that give up after seconds, for services that a run can do without.
-
-        They share one session, as each of its own would read botocore's tables and take on the connection's role again.
-        """
+        """Clients that give up after seconds, for services that a run can do without."""
         from botocore.config import Config
 
         from include.preflight import CLIENT_CONFIG
 
-        hook = self.hook("s3")
-        connection = hook.conn_config
-        session: Any = hook.get_session()
-        config = hook.config.merge(Config(**CLIENT_CONFIG))
+        config = self._opened[0].config.merge(Config(**CLIENT_CONFIG))
 
         def client(service: str, region: str | None = None) -> Any:
-            return session.client(
-                service,
-                region_name=region or connection.region_name,
-                endpoint_url=connection.get_service_endpoint_url(service),
-                verify=hook.verify,
-                config=config,
-            )
+            return self._new_client(service, region, config)
 
         return client
+
+    @cached_property
+    def _clients(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def _opened(self) -> tuple[AwsBaseHook, Any]:
+        """A hook and its session. A session for each client would read botocore's tables and take on the role again."""
+        hook = self.hook("s3")
+        return hook, hook.get_session()
+
+    def _new_client(self, service: str, region: str | None, config: Config) -> Any:
+        hook, session = self._opened
+        return session.client(
+            service,
+            region_name=region or hook.conn_config.region_name,
+            endpoint_url=hook.conn_config.get_service_endpoint_url(service),
+            verify=hook.verify,
+            config=config,
+        )
 
 
 def load_settings() -> Settings:
