@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
-from botocore.loaders import JSONFileLoader
+from botocore.loaders import JSONFileLoader, Loader
 
-_read = JSONFileLoader.load_file
-
-
-@cache
-def _read_once(path: str) -> Any:
-    return _read(JSONFileLoader(), path)
+READERS = ((JSONFileLoader, "load_file"), (Loader, "load_service_model"), (Loader, "list_available_services"))
 
 
 def read_definitions_once() -> None:
     """Sessions share what they read of each file. Reading is most of what a short session costs."""
-    JSONFileLoader.load_file = lambda _, file_path: _read_once(file_path)  # type: ignore[method-assign]
+    for owner, name in READERS:
+        reader = getattr(owner, name)
+        if not hasattr(reader, "is_shared"):
+            setattr(owner, name, _shared(reader))
+
+
+def _shared(reader: Callable[..., Any]) -> Callable[..., Any]:
+    known: dict[Any, Any] = {}
+
+    @wraps(reader)
+    def read(loader: Any, *arguments: Any, **named: Any) -> Any:
+        key = (*getattr(loader, "search_paths", ()), *arguments, *sorted(named.items()))
+        if key not in known:
+            known[key] = reader(loader, *arguments, **named)
+        return known[key]
+
+    read.is_shared = True  # type: ignore[attr-defined]
+    return read
