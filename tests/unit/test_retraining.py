@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +10,6 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
-from include.deployment.registry import RegisteredModel
 from include.promotion.champion import Champion, LiveEndpoint, UnknownChampionError
 from include.retraining import (
     Line,
@@ -23,24 +22,14 @@ from include.retraining import (
 )
 from include.run_conf import DatasetConf, RunConf, RunConfError
 from include.run_conf.dataset import PackingConf
-from include.training.best_model import label_set_fingerprint
 from tests.support.archives import zip_of
 from tests.support.dataset_bucket import Bucket, bucket, endpoint, s3
-from tests.support.documents import dataset_version, deployment_inputs
+from tests.support.documents import dataset_version
+from tests.support.lines import CHAMPION, line
 from tests.support.pictures import jpeg
 from tests.unit.datasets.sources.inventories import Report
 
 __all__ = ["bucket", "endpoint", "s3"]  # fixtures
-
-
-CHAMPION = RegisteredModel.model_validate(deployment_inputs({})["model"])
-
-
-def line(conf: RunConf | None = None, *, labels: Sequence[str] | None = None, only: str = "") -> Callable[[str], Any]:
-    """The line of every dataset, or of one: retrained with this conf from a champion that knows these classes."""
-    known = label_set_fingerprint(labels) if labels else None
-    champion = Champion(CHAMPION.model_copy(update={"label_set": known}), None, "which was promoted last")
-    return lambda name: Line(champion, conf or RunConf()) if only in ("", name) else None
 
 
 def live(**changes: Any) -> LiveEndpoint:
