@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from demo.services import USER
-from tests.browser.trigger_form import DAG_ID
+from tests.browser.trigger_form import DAG_ID, opened_form
 from tests.support.airflow_home import migrated_database
 from tests.support.boto_definitions import read_definitions_once
 from tests.support.gated_algorithm import PACE
@@ -112,8 +112,4 @@ def page(browser: Browser, signed_in: Any) -> Iterator[Page]:
 @pytest.fixture
 def form(page: Page, installation: LiveAirflow, airflow: Operator) -> Locator:
     """The trigger form, opened by somebody who has signed in."""
-    page.goto(f"{installation.url}/dags/{DAG_ID}")
-    page.get_by_role("button", name="Trigger").first.click()
-    form = page.get_by_role("dialog").filter(has_text="Trigger Dag")
-    expect(form.get_by_role("button", name="Trigger")).to_be_enabled()
-    return form
+    return opened_form(page, installation.url, DAG_ID)

@@ -16,13 +16,14 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from demo.airflow_client import AirflowError, TaskRun
 from include.run_conf import RunConf, form_fields
 from include.sagemaker.naming import Run, job_name
-from tests.browser.trigger_form import DAG_ID, choose, field_of, open_section, trigger
+from tests.browser.trigger_form import DAG_ID, choose, field_of, open_section, opened_form, trigger
 from tests.support.live_airflow import LiveAirflow, Operator
 from tests.support.world import World, digits
 
 LABELS = ("0", "1", "7")
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 TRAIN = "training.train"
+RETRAINING = "retrain_on_new_images"
 START_SECONDS = 300.0
 LOG_MILLISECONDS = 120_000.0
 LOOK_MILLISECONDS = 8_000.0
@@ -54,6 +55,22 @@ def test_a_changed_form_starts_a_run_with_what_was_entered(form: Locator, page: 
     asked = RunConf.from_conf(run.conf)
     assert asked.dataset.name == "birds"
     assert asked.training.hyperparameters.epochs == 7
+
+
+def test_a_form_changes_of_a_retraining_only_what_was_entered(
+    page: Page, installation: LiveAirflow, airflow: Operator
+) -> None:
+    airflow.wait_for_dag(RETRAINING, 120)
+    untouched = trigger(opened_form(page, installation.url, RETRAINING), airflow, RETRAINING)
+    form = opened_form(page, installation.url, RETRAINING)
+    open_section(form, "Endpoint")
+    field_of(form, "endpoint.instance_count").fill("2")
+    touched = trigger(form, airflow, RETRAINING)
+
+    sent = [RunConf.read_changes(run.conf) for run in (untouched, touched)]
+
+    assert [problems for _, problems in sent] == [[], []]
+    assert [changes.model_dump(exclude_unset=True) for changes, _ in sent] == [{}, {"endpoint": {"instance_count": 2}}]
 
 
 TYPED = {

@@ -1,16 +1,25 @@
-"""What a person does with the trigger form of `image_classification`."""
+"""What a person does with a trigger form, most of all that of `image_classification`."""
 
 from __future__ import annotations
 
 import time
 
 import pytest
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, Page, expect
 
 from demo.airflow_client import AirflowClient, DagRun
 
 DAG_ID = "image_classification"
 RUN_SECONDS = 60.0
+
+
+def opened_form(page: Page, url: str, dag_id: str) -> Locator:
+    """The trigger form of a DAG of the Airflow at `url`, opened by somebody who has signed in."""
+    page.goto(f"{url}/dags/{dag_id}")
+    page.get_by_role("button", name="Trigger").first.click()
+    form = page.get_by_role("dialog").filter(has_text="Trigger Dag")
+    expect(form.get_by_role("button", name="Trigger")).to_be_enabled()
+    return form
 
 
 def open_section(form: Locator, title: str) -> None:
@@ -27,13 +36,13 @@ def choose(form: Locator, name: str, option: str) -> None:
     form.page.get_by_role("option", name=option, exact=True).click()
 
 
-def trigger(form: Locator, airflow: AirflowClient) -> DagRun:
+def trigger(form: Locator, airflow: AirflowClient, dag_id: str = DAG_ID) -> DagRun:
     """Send the form and wait for the run that it starts."""
-    known = {run.run_id for run in airflow.dag_runs(DAG_ID)}
+    known = {run.run_id for run in airflow.dag_runs(dag_id)}
     form.get_by_role("button", name="Trigger").click()
     deadline = time.monotonic() + RUN_SECONDS
     while time.monotonic() < deadline:
-        new = [run for run in airflow.dag_runs(DAG_ID) if run.run_id not in known]
+        new = [run for run in airflow.dag_runs(dag_id) if run.run_id not in known]
         if new:
             return new[0]
         time.sleep(0.2)
