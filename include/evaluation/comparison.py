@@ -21,13 +21,11 @@ from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest, false_discovery_control
 
 from include.evaluation.held_out_answers import HeldOutAnswers
-from include.evaluation.metrics import Figure, Interval, percentiles, resamples, weighted_figure
+from include.evaluation.metrics import ROUNDING, Figure, Interval, percentiles, resamples, weighted_figure
 
 DOCUMENT = "comparison.json"
 SIGNIFICANT = 0.05
 """The level of every test here."""
-ROUNDING = 1e-9
-"""What two equal differences may differ by in floating point."""
 SPREADS = 1.959964
 """Standard deviations on either side of a mean that hold 95 %."""
 

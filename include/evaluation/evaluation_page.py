@@ -158,8 +158,8 @@ def _compared(champion: ComparedChampion | None) -> tuple[Markup, ...]:
     head, *rows = zip(*[_paired_names(name), *columns], strict=True)
     about = (
         f"Champion: {comparison.champion}. Challenger: {comparison.challenger}, the model of this page. Both answered "
-        f"the same images. p, by {comparison.all_images.test}, is the chance of so large a difference between two "
-        "models that are equally good."
+        f"the same images. p, by {comparison.all_images.test}, is the chance that two equally good models "
+        "differ this much."
     )
     return (
         section("Champion and challenger", note(about), table(head, rows)),
@@ -316,7 +316,7 @@ def _classes(contents: ReportContents) -> Markup:
     head += ["average precision", "best F1 (from)"] if several else []
     rows = []
     for label, score in contents.measurement.classes.items():
-        best = f"{_short(score.best_f1)} ({_short(score.best_threshold)})" if score.best_f1 is not None else ""
+        best = f"{_short(score.best_f1)}\u00a0({_short(score.best_threshold)})" if score.best_f1 is not None else ""
         rows.append((*_class_row(label, score), *((_short(score.average_precision), best) if several else ())))
     about = "In brackets the probability from which saying yes gives the best F1 on these images."
     return joined((table(head, rows), note(about) if several else ""))

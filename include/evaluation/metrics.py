@@ -37,6 +37,8 @@ BINS = 10
 RESAMPLES = 1000
 SEED = 0
 """Resamples of a bootstrap, and the seed that makes them the same each time."""
+ROUNDING = 1e-9
+"""What two equal figures may differ by in floating point."""
 
 
 class _Document(BaseModel):
@@ -317,12 +319,21 @@ def calibration(probabilities: Floats, right: npt.NDArray[np.bool_], *, independ
 
 
 def _multi_label_intervals(expected: Integers, predicted: Floats, exact: float) -> dict[str, Interval]:
+    """Bootstrapped; where all resamples are alike, as of right answers alone, Wilson's of as many images.
+
+    That a few images show no mistake does not make it certain that there is none.
+    """
     names: tuple[Figure, ...] = ("accuracy", "mean_average_precision")
     figures = [weighted_figure(name, expected, predicted) for name in names]
     drawn = np.array([[figure(weights) for figure in figures] for weights in resamples(len(expected))])
-    intervals: dict[str, Interval] = {name: percentiles(drawn[:, place]) for place, name in enumerate(names)}
-    of_images = share_interval(exact, len(expected))
-    return {**intervals, **({"exact_match": of_images} if of_images else {})}
+    found = {name: _interval_of(drawn[:, place], len(expected)) for place, name in enumerate(names)}
+    intervals = {**found, "exact_match": share_interval(exact, len(expected))}
+    return {name: interval for name, interval in intervals.items() if interval}
+
+
+def _interval_of(drawn: Floats, images: int) -> Interval | None:
+    spread = np.ptp(drawn) > ROUNDING
+    return percentiles(drawn) if spread else share_interval(float(np.clip(drawn[0], 0.0, 1.0)), images)
 
 
 def percentiles(values: Floats) -> Interval:

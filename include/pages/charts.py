@@ -330,7 +330,8 @@ def _scale(numbers: Sequence[float], *, ideal: bool) -> tuple[Callable[[float], 
         middle = math.sqrt(low * high)
         ticks = [(0.0, f"{low:,.0f}"), (0.5, f"{middle:,.0f}"), (1.0, f"{high:,.0f}")]
         return lambda at: math.log(at / low) / math.log(high / low), ticks
-    ticks = [(0.0, f"{low:,.0f}"), (0.5, f"{(low + high) / 2:,.0f}"), (1.0, f"{high:,.0f}")]
+    between = [(0.5, f"{(low + high) / 2:,.0f}")] if high - low > 2 else []
+    ticks = [(0.0, f"{low:,.0f}"), *between, (1.0, f"{high:,.0f}")]
     return lambda at: (at - low) / (high - low), ticks
 
 

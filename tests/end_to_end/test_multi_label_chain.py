@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from include.datasets.version import DatasetVersion, held_out_images
+from include.evaluation.held_out_answers import HeldOutAnswers
 from include.recordio.format import decode_image_record, read_records
 from include.retraining import find_retraining
 from tests.support.airflow_home import ROOT
@@ -129,6 +132,12 @@ def test_both_jobs_were_told_that_images_have_several_labels(world: World, retur
         assert told == {"multi_label": "1", "num_classes": "3", "use_weighted_loss": "1"}
 
 
+def body_of(world: World, uri: str) -> bytes:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    body: bytes = world.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    return body
+
+
 def test_the_model_is_measured_class_by_class(world: World, returned: dict[str, Any], version: DatasetVersion) -> None:
     evaluation = returned["evaluation.evaluate"]
     assert evaluation["images"] == version.counts.test
@@ -140,10 +149,14 @@ def test_the_model_is_measured_class_by_class(world: World, returned: dict[str, 
     assert max(len(image(int(Path(held_out.key).stem))) for held_out in held_out_images(world.s3, version)) > 6_291_456
     assert evaluation["top_k"] is None
     assert 0 < evaluation["mean_average_precision"] <= 1
-    bucket, _, key = evaluation["report_uri"].removeprefix("s3://").partition("/")
-    page = world.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    page = body_of(world, evaluation["report_uri"]).decode()
     assert "mean average precision" in page
     assert "rightly shown" in page
+    answers = HeldOutAnswers.load(world.s3, evaluation["predictions_uri"])
+    assert (len(answers.keys), answers.labels) == (version.counts.test, tuple(version.labels))
+    assert (answers.chosen == answers.truth).mean() == pytest.approx(evaluation["accuracy"])
+    with tarfile.open(fileobj=io.BytesIO(body_of(world, evaluation["results_uri"]))) as archive:
+        assert {"report.html", "predictions.parquet", "run_conf.json"} <= {*archive.getnames()}
 
 
 def test_the_endpoint_answers_for_every_class(returned: dict[str, Any], version: DatasetVersion) -> None:

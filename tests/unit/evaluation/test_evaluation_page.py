@@ -83,5 +83,5 @@ def test_a_multi_label_page_has_best_thresholds_and_exact_matches() -> None:
     truth = [(1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 0)]
     text = page_of(multi([[0.9, 0.2, 0.4], [0.1, 0.8, 0.3], [0.4, 0.6, 0.2], [0.3, 0.1, 0.1]], truth))
     assert after(text, "every label of an image right")[0] == "50.00%"
-    assert "1.0000 (0.4000)" in text
+    assert "1.0000\u00a0(0.4000)" in text
     assert LABELS[0] in text

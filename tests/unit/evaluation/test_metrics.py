@@ -167,3 +167,9 @@ def test_the_csv_of_classes_has_success_beside_size() -> None:
     assert (row["index"], row["class"], row["training_images"], row["images"]) == ("0", "cat", "30", "2")
     assert (row["recall"], float(row["recall_low"])) == ("0.5", pytest.approx(0.0945, abs=1e-4))
     assert dict(zip(head, owl, strict=True))["precision_low"] == ""
+
+
+def test_right_answers_alone_are_no_certainty() -> None:
+    measured = measure([(1, 0), (0, 1)] * 10, [[0.9, 0.2], [0.1, 0.8]] * 10, ["cat", "dog"], multi_label=True)
+    assert (measured.accuracy, measured.mean_average_precision) == (1.0, 1.0)
+    assert set(measured.intervals.values()) == {share_interval(1.0, 20)}
