@@ -57,7 +57,7 @@ CONTENT_TYPES = {
 
 
 @dataclass(frozen=True)
-class Champion:
+class ChampionAnswers:
     """The model to compare with.
 
     `predictions` is the address of the `predictions.parquet` that its evaluation on the same dataset version wrote.
@@ -83,7 +83,7 @@ def evaluate(
     top_k: int | None = None,
     leaderboard: Leaderboard | None = None,
     run_conf: RunConf | None = None,
-    champion: Champion | None = None,
+    champion: ChampionAnswers | None = None,
 ) -> Evaluation:
     """Measure the model of `job` and write the run's report; `best` is the model it trained further, or itself.
 
@@ -180,7 +180,7 @@ def _beside_the_truth(
 
 def _beside_the_champion(
     s3: S3Client,
-    champion: Champion,
+    champion: ChampionAnswers,
     answers: HeldOutAnswers,
     *,
     accuracy: float,

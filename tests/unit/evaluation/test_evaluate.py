@@ -12,7 +12,7 @@ import pytest
 
 from include.datasets.packed_test_images import record_id_of, write_packed_test_images
 from include.evaluation.comparison import Comparison, Pairs
-from include.evaluation.evaluate import Champion, evaluate
+from include.evaluation.evaluate import ChampionAnswers, evaluate
 from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.leaderboard import read_leaderboard
 from include.evaluation.metrics import Evaluation
@@ -106,7 +106,7 @@ def challenger(world: Any, evaluation: Evaluation) -> Evaluation:
         dataset=world.dataset,
         settings=settings(),
         run=NEXT_RUN,
-        champion=Champion(evaluation.predictions_uri, first_new_record=record_id_of(images.uris[2])),
+        champion=ChampionAnswers(evaluation.predictions_uri, first_new_record=record_id_of(images.uris[2])),
     )
 
 
