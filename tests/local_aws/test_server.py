@@ -6,17 +6,29 @@ import ctypes
 import json
 import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.__main__ import main
-from tests.support.local_aws import BUCKET, ROLE, RunningLocalAws, finished_job, start_local_aws, training_request
+from tests.support.local_aws import (
+    BUCKET,
+    ROLE,
+    ROOT,
+    RunningLocalAws,
+    eventually,
+    finished_job,
+    start_local_aws,
+    training_request,
+)
 
 JOB_ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/x"
 
@@ -196,3 +208,23 @@ def test_accounts_have_their_own_jobs(local_aws: RunningLocalAws) -> None:
     sagemaker = local_aws.client("sagemaker")
     sagemaker.meta.events.register("before-sign", other)
     assert sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+STARTS_AND_WAITS = """
+import sys
+from tests.support.local_aws import start_local_aws
+
+print(start_local_aws(None).process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
+def test_that_of_a_killed_test_process_ends() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTS_AND_WAITS], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as tests:
+        assert tests.stdout is not None
+        server = psutil.Process(int(tests.stdout.readline()))
+        tests.kill()
+    eventually(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,7 +61,8 @@ def start_local_aws(
 ) -> RunningLocalAws:
     """Start `python -m local_aws` on a free port and return when it says that it is ready.
 
-    Without a `state_dir` the server makes a temporary one.
+    Without a `state_dir` the server makes a temporary one. On Linux it ends with the process that started it, also if
+    that is killed.
     `prefix` is a command that becomes the server, as `env` does.
     """
     command = [sys.executable, "-m", "local_aws", "--port", "0"]
@@ -68,8 +70,13 @@ def start_local_aws(
     command += ["--image", f"toy={sys.executable} {TOY_CONTAINER}", *arguments]
     if limit_file_size is not None:
         command = ["prlimit", f"--fsize={limit_file_size}", *command]
+    ending_with_parent = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     process = subprocess.Popen(
-        [*prefix, *command], cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE, text=True
+        [*ending_with_parent, *prefix, *command],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     line = process.stdout.readline()
