@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support import airflow_home  # noqa: F401  (it comes before any import of Airflow)
 from tests.support.boto_definitions import read_definitions_once
 from tests.support.local_aws import ALLOWED_NAME, BUCKET, RunningLocalAws, start_local_aws
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from aiobotocore.session import get_session
+from airflow import settings
 from airflow.models.connection import Connection
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTrainingOperator
 from airflow.sdk.exceptions import AirflowException
 
+from tests.support.airflow_home import DATABASE
 from tests.support.local_aws import TOY_IMAGE, RunningLocalAws, finished_job, training_request
 from tests.support.sdk import core_resources
 
@@ -90,3 +92,7 @@ def test_sagemaker_core_resources_train_and_wait(local_aws: RunningLocalAws, s3:
     )
     assert job["status"] == "Completed"
     assert job["artifact"].endswith("/jobs/core/output/model.tar.gz")
+
+
+def test_airflow_as_a_client_keeps_to_the_home_of_the_tests() -> None:
+    assert f"sqlite:///{DATABASE}" == settings.SQL_ALCHEMY_CONN
