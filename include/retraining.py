@@ -110,7 +110,7 @@ def find_retraining(
 ) -> Retraining | None:
     """The dataset that gained most images since its version, or the named `dataset`; None if nothing is new.
 
-    Only a dataset with a line can be trained further. A dataset without one, a source that cannot be read, or an
+    Only a dataset that has a `Line` can be trained further. A dataset without one, a source that cannot be read, or an
     endpoint that serves something else holds up no other dataset. The version that grows is the newest one with the
     champion's classes. Source, labels, split and packing are that version's, all else is the line's.
     Classes without a label are left out and named in the log: a new class is a full training, started by a person.

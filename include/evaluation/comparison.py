@@ -294,7 +294,7 @@ def _worse_classes(champion: HeldOutAnswers, challenger: HeldOutAnswers) -> tupl
 def verdict(comparison: Comparison | None, *, accuracy: float, rule: PromotionRule) -> Verdict:
     """Judge a challenger by a rule.
 
-    `comparison` is None for the first model of a line, which only has to reach the minimum accuracy. `accuracy` is the
+    `comparison` is None for a dataset's first model, which only has to reach the minimum accuracy. `accuracy` is the
     challenger's on the test images. "Significantly" is at the level of 5 %, in the direction that is asked for.
     """
     if accuracy < rule.minimum_accuracy:

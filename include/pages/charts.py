@@ -151,7 +151,7 @@ def _histogram_bar(left: float, step: float, *, height: float, says: str) -> Mar
 
 @dataclass(frozen=True)
 class _Plot:
-    """A picture of points in pixels, with shares of 0 to 1 as its coordinates and a line of text below it."""
+    """A picture of points in pixels, with shares of 0 to 1 as its coordinates, and text below it."""
 
     width: int
     height: int
@@ -288,7 +288,7 @@ def measured_shares(
 ) -> Markup:
     """Shares against a number, each with its interval; empty without dots.
 
-    `across` and `up` name the axes. With `ideal` the numbers are shares as well, and a line shows where both are equal;
+    `across` and `up` name the axes. With `ideal` both are shares, and the diagonal shows where they are equal;
     else they are counts, spread by their order of magnitude if they differ much. `named` writes the names of the lowest
     dots beside them. Dots at one number stand side by side.
     """

@@ -28,7 +28,7 @@ class RollBackError(Exception):
 
 
 class CancelledError(Exception):
-    """An update that nobody waits for: its endpoint is deleted, or the server ends."""
+    """An update that is given up: its endpoint is deleted, or the server ends."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def capacity(plan: Plan, share: float) -> str:
 class Watch:
     """Waits between the steps of one update, and ends it when an alarm goes off or its time is over.
 
-    `in_alarm` gives the reason to undo the update, if there is one; `cancelled` is set when nobody waits any more.
+    `in_alarm` gives the reason to undo the update, if there is one; `cancelled` is set when the update is given up.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Watch:
     def hold(self, seconds: float) -> None:
         """Wait, and look at the alarms until the wait is over and once more then.
 
-        Raises RollBackError with the reason, CancelledError when nobody waits any more.
+        Raises RollBackError with the reason, CancelledError when the update is given up.
         """
         end = self._clock() + seconds
         while True:
