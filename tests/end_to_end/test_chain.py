@@ -6,7 +6,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from include.datasets.version import DatasetVersion, latest
 from include.deployment import predict
 from include.recordio.format import read_records
 from include.sagemaker.naming import LONGEST_NAME, tags_of, task_of_job
-from tests.support.airflow_home import ROOT
+from tests.support.dag_test_runs import Run, Test, runner
 from tests.support.world import DIGITS, SMALL, World, digits, running_world
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("airflow_database")]
@@ -47,17 +47,6 @@ CONF = {
 
 Images that are moved away later stay in the dataset."""
 
-Test = Callable[[str, dict[str, Any]], "Run"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its state, its tasks' states, and what they handed on."""
-
-    state: str
-    tasks: dict[str, str]
-    returned: dict[str, Any]
-
 
 @pytest.fixture(scope="module")
 def world(module_path: Path) -> Iterator[World]:
@@ -70,23 +59,7 @@ def world(module_path: Path) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def run_dag(airflow_database: None, world: World) -> Test:
-    from airflow.dag_processing.dagbag import DagBag  # noqa: PLC0415  (the home comes first)
-
-    bag = DagBag(ROOT / "dags")
-
-    def run(dag_id: str, conf: dict[str, Any]) -> Run:
-        dag_run = bag.dags[dag_id].test(run_conf=conf)
-        instances = dag_run.get_task_instances()
-        return Run(
-            state=str(dag_run.state),
-            tasks={instance.task_id: str(instance.state) for instance in instances},
-            returned={
-                instance.task_id: instance.xcom_pull(instance.task_id, map_indexes=instance.map_index)
-                for instance in instances
-            },
-        )
-
-    return run
+    return runner()
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,9 @@ person rolls back, and new images arrive again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +18,7 @@ from include.datasets.planning.plan import plan_version
 from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
-from tests.support.airflow_home import ROOT
+from tests.support.dag_test_runs import Run, Test, runner
 from tests.support.world import DIGITS, SMALL, World, digits, running_world
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("airflow_database")]
@@ -41,24 +39,6 @@ CHOSEN = {
 """What a person chose: machines, threshold and the endpoint's name are not the defaults."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its state, its tasks' states, what they handed on, and what its log said."""
-
-    state: str
-    tasks: dict[str, str]
-    returned: dict[str, Any]
-
-    @property
-    def registered(self) -> dict[str, Any]:
-        """The version that the run registered."""
-        document: dict[str, Any] = self.returned["registration.register_model"]
-        return document
-
-
-Test = Callable[[str, dict[str, Any]], Run]
-
-
 @pytest.fixture(scope="module")
 def world(module_path: Path) -> Iterator[World]:
     image = f"image-classification={sys.executable} {CLASSIFIER}"
@@ -74,23 +54,7 @@ def world(module_path: Path) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def run_dag(airflow_database: None, world: World) -> Test:
-    from airflow.dag_processing.dagbag import DagBag  # noqa: PLC0415  (the home comes first)
-
-    bag = DagBag(ROOT / "dags")
-
-    def run(dag_id: str, conf: dict[str, Any]) -> Run:
-        dag_run = bag.dags[dag_id].test(run_conf=conf)
-        instances = dag_run.get_task_instances()
-        return Run(
-            state=str(dag_run.state),
-            tasks={instance.task_id: str(instance.state) for instance in instances},
-            returned={
-                instance.task_id: instance.xcom_pull(instance.task_id, map_indexes=instance.map_index)
-                for instance in instances
-            },
-        )
-
-    return run
+    return runner()
 
 
 def base_of(world: World, run: Run) -> str:
