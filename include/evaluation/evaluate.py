@@ -21,7 +21,7 @@ from include.datasets.version import held_out_images
 from include.evaluation import comparison as compared
 from include.evaluation import held_out_answers
 from include.evaluation.comparison import PromotionRule
-from include.evaluation.evaluation_page import ComparedChampion, Example, ReportContents, evaluation_page
+from include.evaluation.evaluation_page import ComparedChampion, Example, ReportContents, TrainedModel, evaluation_page
 from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.metrics import Evaluation, Measurement, measure
 from include.evaluation.transform import TransformError, read_answers, read_manifest
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
 
-    from include.datasets.version import DatasetVersion
+    from include.datasets.version import DatasetVersion, HeldOutImage
     from include.evaluation.leaderboard import Leaderboard
     from include.run_conf import RunConf
     from include.sagemaker.epochs import EpochMetrics
@@ -94,25 +94,42 @@ def evaluate(
     uris = read_manifest(s3, settings=settings, job=transform_job)
     values = read_answers(s3, settings=settings, job=transform_job, uris=uris, classes=dataset.num_classes)
     by_record = {record_id_of(uri): answer for uri, answer in zip(uris, values, strict=True)}
-    answers, mistakes, right = _beside_the_truth(s3, dataset, by_record, job=job.name, transform_job=transform_job)
-    measured = _measured(answers, dataset, top_k)
+    answered = _beside_the_truth(s3, dataset, by_record, job=job.name, transform_job=transform_job)
+    answers = answered.answers()
+    measured = measured_answers(answers, dataset, top_k)
     epochs = _epochs(logs, job.name, leaderboard)
     contents = ReportContents(
         dataset=dataset,
-        job=job.with_epochs(epochs),
-        best=best,
         answers=answers,
         measurement=measured,
-        job_epochs=epochs,
-        base_epochs=epochs if best.job == job.name else _epochs(logs, best.job, leaderboard),
-        mistakes=mistakes,
-        right=right,
-        leaderboard=leaderboard,
+        mistakes=answered.mistakes,
+        right=answered.right,
+        trained=TrainedModel(
+            job=job.with_epochs(epochs),
+            best=best,
+            job_epochs=epochs,
+            base_epochs=epochs if best.job == job.name else _epochs(logs, best.job, leaderboard),
+            leaderboard=leaderboard,
+        ),
         champion=_beside_the_champion(s3, champion, answers, accuracy=measured.accuracy, dataset=dataset, top_k=top_k)
         if champion
         else None,
     )
-    return write_report(s3, contents, settings=settings, run=run, run_conf=run_conf)
+    folder = write_report(s3, contents, settings=settings, run=run, run_conf=run_conf)
+    return Evaluation(
+        job=job.name,
+        images=measured.images,
+        accuracy=measured.accuracy,
+        accuracy_interval=measured.intervals["accuracy"],
+        top_k=measured.top_k,
+        top_k_accuracy=measured.top_k_accuracy,
+        mean_average_precision=measured.mean_average_precision,
+        classes=measured.class_scores(),
+        report_uri=f"{folder}report.html",
+        metrics_uri=f"{folder}metrics.json",
+        predictions_uri=f"{folder}{held_out_answers.DOCUMENT}",
+        results_uri=f"{folder}{RESULTS}",
+    )
 
 
 def _epochs(logs: CloudWatchLogsClient, job: str, leaderboard: Leaderboard | None) -> Sequence[EpochMetrics]:
@@ -120,7 +137,8 @@ def _epochs(logs: CloudWatchLogsClient, job: str, leaderboard: Leaderboard | Non
     return known.epochs if known and known.epochs else epochs_of_job(logs, job)
 
 
-def _measured(answers: HeldOutAnswers, dataset: DatasetVersion, top_k: int | None) -> Measurement:
+def measured_answers(answers: HeldOutAnswers, dataset: DatasetVersion, top_k: int | None = None) -> Measurement:
+    """The figures of answers to test images of `dataset`, with the size of each class in training."""
     return measure(
         answers.truth if answers.multi_label else answers.truth[:, None],
         answers.probabilities,
@@ -133,49 +151,72 @@ def _measured(answers: HeldOutAnswers, dataset: DatasetVersion, top_k: int | Non
 
 def _beside_the_truth(
     s3: S3Client, dataset: DatasetVersion, values: Mapping[int, Sequence[float]], *, job: str, transform_job: str
-) -> tuple[HeldOutAnswers, list[Example], list[Example]]:
-    """The answers beside the labels of every held-out image; the mistakes to show, and right ones.
-
-    Of the images memory holds those that are shown.
-    """
-    images: list[tuple[int, str, Sequence[float]]] = []
-    worst: list[tuple[float, int, bytes]] = []
-    right: list[Example] = []
+) -> AnsweredImages:
+    """The answers beside the labels of every held-out image."""
+    answered = AnsweredImages(dataset, model=job)
+    known = set()
     for image in held_out_images(s3, dataset):
-        place = len(images)
-        images.append((image.id, image.key, image.labels))
-        if image.id not in values:
-            continue
-        one = HeldOutAnswers.of(
-            images[-1:],
-            [values[image.id]],
-            model=job,
-            dataset=dataset.uri,
-            labels=dataset.labels,
-            multi_label=dataset.multi_label,
-        )
-        shown = image.image_bytes if len(image.image_bytes) <= LARGEST_EXAMPLE else b""
-        if not one.right[0]:
-            keep = heapq.heappush if len(worst) < MISTAKES else heapq.heappushpop
-            keep(worst, (float(one.mistakenness[0]), -place, shown))
-        elif len(right) < EXAMPLES and shown:
-            right.append(Example(place, shown))
-    known = {record_id for record_id, _, _ in images}
+        known.add(image.id)
+        if image.id in values:
+            answered.add(image, values[image.id])
     if known != values.keys():
         raise TransformError(
             f"Transform job {transform_job} was not of dataset version {dataset.uri}: it measured {len(values)} "
             f"images, and the test split has {len(known)}, of which it measured {len(known & values.keys())}."
         )
-    answers = HeldOutAnswers.of(
-        images,
-        [values[record_id] for record_id, _, _ in images],
-        model=job,
-        dataset=dataset.uri,
-        labels=dataset.labels,
-        multi_label=dataset.multi_label,
-    )
-    mistakes = [Example(-place, shown) for _, place, shown in sorted(worst, reverse=True)]
-    return answers, mistakes, right[: max(0, EXAMPLES - len(mistakes))]
+    return answered
+
+
+class AnsweredImages:
+    """Held-out images as they are answered one after the other; of their bytes memory holds those that a page shows."""
+
+    def __init__(self, dataset: DatasetVersion, *, model: str) -> None:
+        self._dataset = dataset
+        self._model = model
+        self._images: list[tuple[int, str, Sequence[float]]] = []
+        self._values: list[Sequence[float]] = []
+        self._worst: list[tuple[float, int, bytes]] = []
+        self._right: list[Example] = []
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def add(self, image: HeldOutImage, values: Sequence[float]) -> None:
+        """Take the next image and the probability of each class."""
+        place = len(self._images)
+        self._images.append((image.id, image.key, image.labels))
+        self._values.append(values)
+        one = self._answers(place)
+        shown = image.image_bytes if len(image.image_bytes) <= LARGEST_EXAMPLE else b""
+        if not one.right[0]:
+            keep = heapq.heappush if len(self._worst) < MISTAKES else heapq.heappushpop
+            keep(self._worst, (float(one.mistakenness[0]), -place, shown))
+        elif len(self._right) < EXAMPLES and shown:
+            self._right.append(Example(place, shown))
+
+    def answers(self) -> HeldOutAnswers:
+        """All answers beside the truth."""
+        return self._answers(0)
+
+    @property
+    def mistakes(self) -> list[Example]:
+        """The mistakes to show, the surest first."""
+        return [Example(-place, shown) for _, place, shown in sorted(self._worst, reverse=True)]
+
+    @property
+    def right(self) -> list[Example]:
+        """Right answers to show, if mistakes are few."""
+        return self._right[: max(0, EXAMPLES - len(self._worst))]
+
+    def _answers(self, first: int) -> HeldOutAnswers:
+        return HeldOutAnswers.of(
+            self._images[first:],
+            self._values[first:],
+            model=self._model,
+            dataset=self._dataset.uri,
+            labels=self._dataset.labels,
+            multi_label=self._dataset.multi_label,
+        )
 
 
 def _beside_the_champion(
@@ -194,19 +235,26 @@ def _beside_the_champion(
     decided = compared.verdict(comparison, accuracy=accuracy, rule=champion.rule)
     return ComparedChampion(
         answers=theirs,
-        measurement=_measured(theirs, dataset, top_k),
+        measurement=measured_answers(theirs, dataset, top_k),
         comparison=comparison.model_copy(update={"verdict": decided}),
     )
 
 
 def write_report(
-    s3: S3Client, contents: ReportContents, *, settings: Settings, run: Run, run_conf: RunConf | None = None
-) -> Evaluation:
-    """Write the report's folder, `s3://OUTPUT/reports/RUN/`; a retried task writes the same files again.
+    s3: S3Client,
+    contents: ReportContents,
+    *,
+    settings: Settings,
+    run: Run,
+    run_conf: RunConf | None = None,
+    folder: str = "",
+) -> str:
+    """Write the report's folder, `s3://OUTPUT/reports/RUN/`, or `folder/` in it; returns its address.
 
-    The archive also has the `run_conf`, which is kept in the folder when the model is registered.
+    A retried task writes the same files again. The archive also has the `run_conf`, which is kept in the folder when
+    the model is registered.
     """
-    prefix = settings.report_prefix(run.name)
+    prefix = f"{settings.report_prefix(run.name)}{folder}{'/' if folder else ''}"
     uri = f"s3://{settings.output_bucket}/{prefix}"
     measured = contents.measurement
     texts = {
@@ -225,20 +273,7 @@ def write_report(
     for name, body in files.items():
         kind = CONTENT_TYPES[PurePosixPath(name).suffix]
         s3.put_object(Bucket=settings.output_bucket, Key=f"{prefix}{name}", Body=body, ContentType=kind)
-    return Evaluation(
-        job=contents.job.name,
-        images=measured.images,
-        accuracy=measured.accuracy,
-        accuracy_interval=measured.intervals["accuracy"],
-        top_k=measured.top_k,
-        top_k_accuracy=measured.top_k_accuracy,
-        mean_average_precision=measured.mean_average_precision,
-        classes=measured.class_scores(),
-        report_uri=f"{uri}report.html",
-        metrics_uri=f"{uri}metrics.json",
-        predictions_uri=f"{uri}{held_out_answers.DOCUMENT}",
-        results_uri=f"{uri}{RESULTS}",
-    )
+    return uri
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:
@@ -259,12 +294,8 @@ def _metrics(contents: ReportContents) -> dict[str, Any]:
     return {
         "dataset": contents.dataset.name,
         "dataset_version": contents.dataset.version,
-        "job": contents.job.name,
-        "role": contents.job.role,
-        "base_job": contents.best.job,
-        "model": contents.job.artifact,
-        "validation_accuracy": contents.job.accuracy,
-        "kept_epoch": contents.job.kept_epoch,
+        **(_of_training(contents.trained) if contents.trained else {}),
+        **(contents.served.facts() if contents.served else {}),
         "sent": {
             "images": "packed test images",
             "prefix": contents.dataset.layout.test_images_uri,
@@ -273,6 +304,17 @@ def _metrics(contents: ReportContents) -> dict[str, Any]:
         **contents.measurement.figures(),
         **contents.measurement.certainty(),
         "epochs": {name: [epoch.model_dump(mode="json") for epoch in epochs] for name, epochs in contents.curves},
+    }
+
+
+def _of_training(trained: TrainedModel) -> dict[str, Any]:
+    return {
+        "job": trained.job.name,
+        "role": trained.job.role,
+        "base_job": trained.best.job,
+        "model": trained.job.artifact,
+        "validation_accuracy": trained.job.accuracy,
+        "kept_epoch": trained.job.kept_epoch,
     }
 
 

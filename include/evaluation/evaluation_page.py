@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -55,23 +55,14 @@ class ComparedChampion:
 
 
 @dataclass(frozen=True)
-class ReportContents:
-    """What a report shows: the evaluated job, where it came from, what it answered and reached.
+class TrainedModel:
+    """Where an evaluated model came from: its job, and the model `best` that the job trained further, or itself."""
 
-    `mistakes` begin with the one the model was surest of; `right` are a few images that it names rightly.
-    """
-
-    dataset: DatasetVersion
     job: JobResult
     best: BestModel
-    answers: HeldOutAnswers
-    measurement: Measurement
     job_epochs: Sequence[EpochMetrics]
     base_epochs: Sequence[EpochMetrics]
-    mistakes: Sequence[Example]
-    right: Sequence[Example]
     leaderboard: Leaderboard | None = None
-    champion: ComparedChampion | None = None
 
     @property
     def curves(self) -> list[tuple[str, Sequence[EpochMetrics]]]:
@@ -81,11 +72,56 @@ class ReportContents:
         return [(f"base {self.best.job}", self.base_epochs), (f"{self.job.role} {self.job.name}", self.job_epochs)]
 
 
+class ServedModel(Protocol):
+    """A live endpoint that answered the images: what the page and `metrics.json` show of it."""
+
+    @property
+    def in_words(self) -> str:
+        """The endpoint and what it serves, as the page's first words."""
+
+    @property
+    def said(self) -> tuple[str, bool]:
+        """What came out of the check in a sentence, and whether all is well."""
+
+    def tables(self) -> Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]], str]]:
+        """Further tables: title, head, rows, and a remark."""
+
+    def places(self) -> Sequence[tuple[str, str]]:
+        """Names and addresses of what the endpoint serves."""
+
+    def facts(self) -> dict[str, Any]:
+        """Its part of `metrics.json`."""
+
+
+@dataclass(frozen=True)
+class ReportContents:
+    """What a report shows: what was answered and reached, and by which model.
+
+    `mistakes` begin with the one the model was surest of; `right` are a few images that it names rightly. The model is
+    that of a training job (`trained`) or what an endpoint serves (`served`).
+    """
+
+    dataset: DatasetVersion
+    answers: HeldOutAnswers
+    measurement: Measurement
+    mistakes: Sequence[Example]
+    right: Sequence[Example]
+    trained: TrainedModel | None = None
+    served: ServedModel | None = None
+    champion: ComparedChampion | None = None
+
+    @property
+    def curves(self) -> list[tuple[str, Sequence[EpochMetrics]]]:
+        """The epochs of the model's training."""
+        return self.trained.curves if self.trained else []
+
+
 def evaluation_page(contents: ReportContents, *, folder: str, run_id: str) -> str:
     """The page as HTML; `folder` is the address of the report's folder."""
     dataset = contents.dataset
     sections = (
         *_compared(contents.champion),
+        *_served(contents.served),
         section("Figures", *_figures(contents)),
         section("Success by class", *_classes_by_size(contents)),
         section("Confusion matrix", *_confusion(contents)),
@@ -93,27 +129,46 @@ def evaluation_page(contents: ReportContents, *, folder: str, run_id: str) -> st
         section("Worst mistakes", *_mistakes(contents)),
         section("Right answers", _examples(contents, contents.right)),
         section("Classes", _classes(contents)),
-        section("Validation accuracy by epoch", accuracy_curves(contents.curves)),
-        section("First epoch: base against incremental", _first_epochs(contents)),
-        *(leaderboard_sections(contents.leaderboard) if contents.leaderboard else ()),
+        *(_training(contents.trained) if contents.trained else ()),
         section("Where to find more", _places(contents, folder, run_id)),
     )
     return page(
         title=f"{dataset.name}: {contents.measurement.accuracy:.2%} on held-out images",
         lead=(
-            f"Dataset version {dataset.version}, model of {contents.job.role} job {contents.job.name}. What was sent "
-            f"to the model is each test image as it is packed ({dataset.packing.in_words}), from "
-            f"{dataset.layout.test_images_uri}."
+            f"Dataset version {dataset.version}, {_model(contents)}. What was sent to the model is each test image as "
+            f"it is packed ({dataset.packing.in_words}), from {dataset.layout.test_images_uri}."
         ),
         figures=_tiles(contents),
         sections=sections,
-        banner=_verdict(contents.champion),
+        banner=_verdict(contents),
     )
 
 
-def _verdict(champion: ComparedChampion | None) -> Markup | None:
-    decided = champion.comparison.verdict if champion else None
+def _model(contents: ReportContents) -> str:
+    if contents.trained:
+        return f"model of {contents.trained.job.role} job {contents.trained.job.name}"
+    return contents.served.in_words if contents.served else contents.answers.model
+
+
+def _verdict(contents: ReportContents) -> Markup | None:
+    if contents.served:
+        said, well = contents.served.said
+        return verdict(said, accepted=well, words=("Well", "Worse"))
+    decided = contents.champion.comparison.verdict if contents.champion else None
     return verdict(decided.reason, accepted=decided.accepted) if decided else None
+
+
+def _served(served: ServedModel | None) -> list[Markup]:
+    tables = served.tables() if served else ()
+    return [section(title, table(head, rows), note(remark)) for title, head, rows, remark in tables]
+
+
+def _training(trained: TrainedModel) -> list[Markup]:
+    return [
+        section("Validation accuracy by epoch", accuracy_curves(trained.curves)),
+        section("First epoch: base against incremental", _first_epochs(trained)),
+        *(leaderboard_sections(trained.leaderboard) if trained.leaderboard else ()),
+    ]
 
 
 def _tiles(contents: ReportContents) -> list[tuple[str, str]]:
@@ -374,24 +429,24 @@ def _example(contents: ReportContents, example: Example) -> Markup:
     )
 
 
-def _first_epochs(contents: ReportContents) -> Markup:
-    if contents.job.role != "incremental":
+def _first_epochs(trained: TrainedModel) -> Markup:
+    if trained.job.role != "incremental":
         return Markup()
-    best, job = contents.best, contents.job
+    best, job = trained.best, trained.job
     kept = (
-        kept_weights(contents.base_epochs, best.hyperparameters, reported=best.value),
-        kept_weights(contents.job_epochs, job.hyperparameters, reported=job.accuracy),
+        kept_weights(trained.base_epochs, best.hyperparameters, reported=best.value),
+        kept_weights(trained.job_epochs, job.hyperparameters, reported=job.accuracy),
     )
-    return first_epochs_table((*curve, weights) for curve, weights in zip(contents.curves, kept, strict=True))
+    return first_epochs_table((*curve, weights) for curve, weights in zip(trained.curves, kept, strict=True))
 
 
 def _places(contents: ReportContents, folder: str, run_id: str) -> Markup:
-    layout = contents.dataset.layout
+    layout, trained = contents.dataset.layout, contents.trained
     return listed(
         [
             ("Run", run_id),
-            ("Training job", contents.job.name),
-            ("Model", contents.job.artifact or ""),
+            *([("Training job", trained.job.name), ("Model", trained.job.artifact or "")] if trained else []),
+            *(contents.served.places() if contents.served else []),
             ("Dataset page", f"s3://{layout.bucket}/{layout.report}"),
             ("This folder", folder),
             ("All in one file", f"{folder}results.tar.gz"),

@@ -56,9 +56,9 @@ def section(title: str, *bodies: Markup) -> Markup:
     return Markup(f"<section><h2>{shown(title)}</h2>{body}</section>") if body else Markup()
 
 
-def verdict(text: str, *, accepted: bool) -> Markup:
-    """What was decided, and why, where it is seen first."""
-    kind, word = ("verdict accepted", "Accepted") if accepted else ("verdict", "Refused")
+def verdict(text: str, *, accepted: bool, words: tuple[str, str] = ("Accepted", "Refused")) -> Markup:
+    """What was decided, and why, where it is seen first; `words` are for the good and the bad case."""
+    kind, word = ("verdict accepted", words[0]) if accepted else ("verdict", words[1])
     return Markup(f'<p class="{kind}"><b>{word}</b>{shown(text)}</p>')
 
 

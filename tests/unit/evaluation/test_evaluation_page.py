@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from include.evaluation.comparison import compare
-from include.evaluation.evaluation_page import ComparedChampion, ReportContents, evaluation_page
+from include.evaluation.evaluation_page import ComparedChampion, ReportContents, TrainedModel, evaluation_page
 from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.metrics import Measurement, measure
 from include.sagemaker.job_results import JobResult
@@ -26,12 +26,14 @@ def measured(answers: HeldOutAnswers) -> Measurement:
 def page_of(answers: HeldOutAnswers, champion: HeldOutAnswers | None = None, **changes: Any) -> str:
     contents = ReportContents(
         dataset=dataset_version(labels=list(answers.labels), multi_label=answers.multi_label),
-        job=JobResult.of_training_job(described_training_job()),
-        best=BestModel.model_validate(BEST_MODEL),
         answers=answers,
         measurement=measured(answers),
-        job_epochs=[],
-        base_epochs=[],
+        trained=TrainedModel(
+            job=JobResult.of_training_job(described_training_job()),
+            best=BestModel.model_validate(BEST_MODEL),
+            job_epochs=[],
+            base_epochs=[],
+        ),
         mistakes=[],
         right=[],
         champion=ComparedChampion(champion, measured(champion), compare(champion, answers)) if champion else None,
