@@ -122,8 +122,10 @@ def find_retraining(
         try:
             line = line_of(name)
             version = _version_to_grow(s3, data_bucket, name, line) if line else None
-            if line and version and (new := _new_images(s3, line.conf, version, policy)).count:
-                grown.append((new, version, line))
+            if line and version:
+                new = _new_images(s3, line.conf, version, policy)
+                if _are_enough(new.count, name, line.conf):
+                    grown.append((new, version, line))
         except (DatasetError, UnknownChampionError, RunConfError) as error:
             log.warning("Whether %s has grown cannot be told: %s", name, error)
             errors.append(error)
@@ -213,6 +215,15 @@ def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion, policy: So
             ", ".join([*version.labels, *new.new_labels]),
         )
     return new
+
+
+def _are_enough(new_images: int, dataset: str, conf: RunConf) -> bool:
+    """Whether so many new images are worth a retraining; if not, the log says how many wait."""
+    needed = conf.retraining.min_new_images
+    if 0 < new_images < needed:
+        text = "%s: %d new images wait; a retraining starts with %d (retraining.min_new_images)."
+        log.info(text, dataset, new_images, needed)
+    return new_images >= needed
 
 
 def _names_are_needed(version: DatasetVersion) -> bool:

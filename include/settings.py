@@ -16,7 +16,7 @@ from include.run_conf.reading import Reading, is_unicode, parsed
 from include.run_conf.section import NAME_PATTERN, Known
 
 VARIABLE = "image_classification"
-LINE_SECTIONS = ("training", "resources", "incremental", "promotion", "endpoint")
+LINE_SECTIONS = ("training", "resources", "incremental", "promotion", "endpoint", "retraining")
 """Sections of the run conf that the settings may change for a dataset's retraining."""
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 

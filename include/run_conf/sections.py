@@ -250,6 +250,16 @@ class EndpointConf(Section):
     deploy: bool = Field(True, title="Deploy", description="Off: the run ends with the registered model.")
 
 
+class RetrainingConf(Section):
+    """When new images are worth a retraining; of use to the retrainings of the model that a run trains."""
+
+    model_config = ConfigDict(title="Retraining")
+
+    min_new_images: int = Field(
+        1, ge=1, title="New images", description="Fewer new images start no retraining: they wait for more."
+    )
+
+
 class ModelConf(Section):
     """Which registered model is deployed; a field of its own DAG, beside those of the run conf."""
 
@@ -321,6 +331,7 @@ class RunSections(Section):
     incremental: IncrementalConf = Field(IncrementalConf(), description="Training on from the selected model.")
     promotion: PromotionConf = Field(PromotionConf(), description="When a model is good enough.")
     endpoint: EndpointConf = Field(EndpointConf(), description="Where the model answers.")
+    retraining: RetrainingConf = Field(RetrainingConf(), description="When new images are worth a retraining.")
 
     def of_trial(self, trial: TrialConf) -> Self:
         """This run with one trial as its base job: its hyperparameters over those of the run, its dataset version.

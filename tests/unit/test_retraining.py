@@ -104,6 +104,22 @@ def test_the_dataset_that_gained_most_goes_first_and_a_named_one_before_all(
     assert "birds has 1 new images too: the next run takes them." in caplog.messages
 
 
+def test_new_images_wait_until_they_are_as_many_as_a_retraining_is_worth(
+    bucket: Bucket, pets: DatasetVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = line(RunConf.from_conf({"retraining.min_new_images": 3}))
+    bucket.put_images({"cat": 2}, first=12)
+
+    with caplog.at_level(logging.INFO):
+        assert find_retraining(bucket.s3, lines, data_bucket=bucket.name) is None
+    bucket.put_images({"cat": 1}, first=14)
+    found = find_retraining(bucket.s3, lines, data_bucket=bucket.name)
+
+    assert "pets: 2 new images wait; a retraining starts with 3 (retraining.min_new_images)." in caplog.messages
+    assert found is not None
+    assert found.new_images == 3
+
+
 def test_a_new_class_folder_is_named_and_left_to_a_person(
     bucket: Bucket, pets: DatasetVersion, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -111,4 +111,5 @@ def test_fields_of_one_section_stand_together() -> None:
         "Incremental training: hyperparameters",
         "Promotion",
         "Endpoint",
+        "Retraining",
     ]
