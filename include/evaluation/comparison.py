@@ -99,8 +99,8 @@ class Verdict(_Document):
 class Comparison(_Document):
     """The document `comparison.json`: champion and challenger on the test images of one dataset version.
 
-    `new_images` are the figures on the images that the champion's dataset version did not have. `worse_classes` begin
-    with the largest loss.
+    `new_images` are the figures on the images that the champion's dataset version did not have, `earlier_images` those
+    on all others; both are None if one of them has no image. `worse_classes` begin with the largest loss.
     """
 
     champion: str
@@ -109,6 +109,7 @@ class Comparison(_Document):
     figure: Figure
     all_images: PairedFigures
     new_images: PairedFigures | None = None
+    earlier_images: PairedFigures | None = None
     worse_classes: tuple[ClassChange, ...] = ()
     verdict: Verdict | None = None
 
@@ -119,6 +120,10 @@ class PromotionRule:
 
     `not_worse`: not significantly worse than the champion, and not more than `margin` below it. `better`: significantly
     better. `off`: no comparison. Always: an accuracy of at least `minimum_accuracy`.
+
+    With `not_worse` and `better` the challenger must also not be worse on the images that the champion's dataset
+    version had. New images may have wrong labels: no model answers those rightly, so they hide what was lost on the
+    others.
     """
 
     compare: Compare = "not_worse"
@@ -135,8 +140,9 @@ def compare(
 ) -> Comparison:
     """Compare the answers of two models for the same images.
 
-    `new_images` are record ids: the figures are given once more on these alone. `figure` is the one to compare
-    multi-label models by, the mean average precision if it is not given; single-label models are compared by accuracy.
+    `new_images` are record ids: the figures are given once more on these, and on the others. `figure` is the one to
+    compare multi-label models by, the mean average precision if it is not given; single-label models are compared by
+    accuracy.
     Raises ComparisonError for answers of other images, of other classes or of another dataset version, and for a
     figure that single-label models do not have.
     """
@@ -146,13 +152,15 @@ def compare(
         raise ComparisonError(f"Models with one label for each image are compared by accuracy, not by {chosen}.")
     everything = np.ones(len(challenger.keys), dtype=np.bool_)
     new = np.isin(challenger.record_ids, np.fromiter(new_images, dtype=np.int64))
+    both = bool(new.any()) and not new.all()
     return Comparison(
         champion=champion.model,
         challenger=challenger.model,
         dataset=challenger.dataset,
         figure=chosen,
         all_images=_paired_figures(champion, challenger, chosen, everything),
-        new_images=_paired_figures(champion, challenger, chosen, new) if new.any() else None,
+        new_images=_paired_figures(champion, challenger, chosen, new) if both else None,
+        earlier_images=_paired_figures(champion, challenger, chosen, ~new) if both else None,
         worse_classes=_worse_classes(champion, challenger),
     )
 
@@ -306,7 +314,7 @@ def verdict(comparison: Comparison | None, *, accuracy: float, rule: PromotionRu
         accepted = True
         reason = f"It was not compared with the champion, as asked. Its accuracy is {accuracy:.2%}, {_minimum(rule)}."
     elif rule.compare == "better":
-        accepted, reason = _better(comparison)
+        accepted, reason = _better(comparison, rule.margin)
     else:
         accepted, reason = _not_worse(comparison, rule.margin)
     return Verdict(
@@ -322,33 +330,45 @@ def _minimum(rule: PromotionRule) -> str:
     return f"the minimum is {rule.minimum_accuracy:.2%}"
 
 
-def _better(comparison: Comparison) -> tuple[bool, str]:
-    p = comparison.all_images.p_better
-    if p < SIGNIFICANT:
-        return True, f"Significantly better than the champion ({_p_value(p)}): {_figures(comparison)}."
-    return (
-        False,
-        f"Not significantly better than the champion ({_p_value(p)}, asked: below 0.05): {_figures(comparison)}.",
-    )
+def _better(comparison: Comparison, margin: float) -> tuple[bool, str]:
+    figures = comparison.all_images
+    said, p = _figures(comparison, figures), figures.p_better
+    if p >= SIGNIFICANT:
+        return False, f"Not significantly better than the champion ({_p_value(p)}, asked: below 0.05): {said}."
+    lost = _lost_on_earlier_images(comparison, margin)
+    return (False, lost) if lost else (True, f"Significantly better than the champion ({_p_value(p)}): {said}.")
 
 
 def _not_worse(comparison: Comparison, margin: float) -> tuple[bool, str]:
-    figures, said = comparison.all_images, _figures(comparison)
+    why = _loss(comparison, comparison.all_images, margin) or _lost_on_earlier_images(comparison, margin)
+    return (
+        (False, why) if why else (True, f"Not worse than the champion: {_figures(comparison, comparison.all_images)}.")
+    )
+
+
+def _lost_on_earlier_images(comparison: Comparison, margin: float) -> str:
+    """Why the challenger is worse on the images that the champion's dataset version had; empty if it is not."""
+    earlier = comparison.earlier_images
+    return _loss(comparison, earlier, margin, " that it had before") if earlier else ""
+
+
+def _loss(comparison: Comparison, figures: PairedFigures, margin: float, which: str = "") -> str:
+    said = _figures(comparison, figures, which)
     if figures.p_worse < SIGNIFICANT:
-        return False, f"Significantly worse than the champion ({_p_value(figures.p_worse)}): {said}."
+        return f"Significantly worse than the champion ({_p_value(figures.p_worse)}): {said}."
     if figures.difference < -margin - ROUNDING:
         below = f"{-figures.difference * 100:.2f} points below, and {margin * 100:.2f} are allowed"
-        return False, f"Too far below the champion: {said}. That is {below}."
-    return True, f"Not worse than the champion: {said}."
+        return f"Too far below the champion: {said}. That is {below}."
+    return ""
 
 
 def _p_value(p: float) -> str:
     return f"p = {p:.3f}" if p >= 0.001 else "p below 0.001"
 
 
-def _figures(comparison: Comparison) -> str:
-    figures, name = comparison.all_images, comparison.figure.replace("_", " ")
+def _figures(comparison: Comparison, figures: PairedFigures, which: str = "") -> str:
+    name = comparison.figure.replace("_", " ")
     return (
         f"its {name} is {figures.challenger:.2%}, the champion's {figures.champion:.2%}, on the same "
-        f"{figures.images:,} images"
+        f"{figures.images:,} images{which}"
     )

@@ -210,6 +210,8 @@ def _compared(champion: ComparedChampion | None) -> tuple[Markup, ...]:
     columns = [_paired_column("all test images", comparison.all_images)]
     if comparison.new_images:
         columns.append(_paired_column("new images alone", comparison.new_images))
+    if comparison.earlier_images:
+        columns.append(_paired_column("images of before", comparison.earlier_images))
     head, *rows = zip(*[_paired_names(name), *columns], strict=True)
     about = (
         f"Champion: {comparison.champion}. Challenger: {comparison.challenger}, the model of this page. Both answered "

@@ -78,6 +78,15 @@ def test_new_images_are_compared_alone() -> None:
     assert compared().new_images is None
 
 
+def test_the_images_of_before_are_compared_alone() -> None:
+    found = compare(single(CHAMPION, TRUTH), single(CHALLENGER, TRUTH), new_images=[3, 4, 5, 99])
+    assert found.earlier_images is not None
+    assert found.earlier_images.pairs == Pairs(both_right=6, only_champion=0, only_challenger=1, both_wrong=0)
+    assert compared().earlier_images is None
+    every = compare(single(CHAMPION, TRUTH), single(CHALLENGER, TRUTH), new_images=range(10))
+    assert (every.earlier_images, every.new_images) == (None, None)
+
+
 def test_the_order_of_the_images_does_not_matter() -> None:
     ids = list(range(len(TRUTH)))
     turned = single(CHAMPION[::-1], TRUTH[::-1], model="old", ids=ids[::-1])
@@ -207,6 +216,28 @@ def test_better_asks_for_a_significant_gain() -> None:
     accepted, reason = judged(0, 4, compare="better")
     assert not accepted
     assert reason.startswith("Not significantly better than the champion (p = 0.062, asked: below 0.05): its accuracy")
+
+
+@pytest.mark.parametrize(
+    ("rule", "lost", "accepted"), [("not_worse", 5, False), ("not_worse", 1, True), ("better", 5, False)]
+)
+def test_new_images_with_wrong_labels_hide_no_loss(rule: str, lost: int, accepted: bool) -> None:
+    """Both models answer them as if by dice: 30 more of them rightly weigh more than what was lost on the others."""
+    earlier, new = 100, 400
+    truth = "c" * (earlier + new)
+    champion = "c" * earlier + "d" * new
+    challenger = "d" * lost + "c" * (earlier - lost) + "c" * 30 + "d" * (new - 30)
+    found = compare(single(champion, truth), single(challenger, truth), new_images=range(earlier, earlier + new))
+    assert found.all_images.p_better < 0.05
+
+    decided = verdict(found, accuracy=0.25, rule=PromotionRule(compare=rule))  # type: ignore[arg-type]
+
+    assert decided.accepted is accepted
+    if not accepted:
+        assert decided.reason == (
+            "Significantly worse than the champion (p = 0.031): its accuracy is 95.00%, the champion's 100.00%, on the "
+            "same 100 images that it had before."
+        )
 
 
 def test_without_a_comparison_only_the_minimum_counts() -> None:
