@@ -16,6 +16,7 @@ from local_aws.metric_feed import MetricDatum
 from local_aws.sagemaker.control_plane import SageMaker, SageMakers
 from local_aws.sagemaker.core.serving import Answer, ContainerUnreachableError
 from local_aws.sagemaker.hosting.api import Endpoints
+from local_aws.sagemaker.hosting.capture import Body
 from local_aws.sagemaker.hosting.run import Variant
 from local_aws.service import AwsRequest, Service
 
@@ -78,6 +79,9 @@ def _invoke(sagemaker: SageMaker, name: str, request: Request) -> Response:
     _count(sagemaker.aws, variant, answer.status, asked_at, began)
     if not 200 <= answer.status < 300:
         return _model_error(sagemaker.aws, name, variant, answer.status, answer.body.decode(errors="replace"))
+    if variant.capture is not None:
+        asked = Body(_content_type(request), body)
+        variant.capture.take(asked, Body(answer.content_type, answer.body), request.headers.get(INFERENCE_ID))
     return _response(answer, variant)
 
 
@@ -132,11 +136,15 @@ def _too_large(size: int) -> AwsError:
 
 def _forwarded(request: Request) -> dict[str, str]:
     """The headers a container gets to see."""
-    headers = {"Content-Type": _on_one_line(request.headers.get("Content-Type", "application/octet-stream"))}
+    headers = {"Content-Type": _content_type(request)}
     for name in ("Accept", CUSTOM_ATTRIBUTES, INFERENCE_ID):
         if name in request.headers:
             headers[name] = _on_one_line(request.headers[name])
     return headers
+
+
+def _content_type(request: Request) -> str:
+    return _on_one_line(request.headers.get("Content-Type", "application/octet-stream"))
 
 
 def _response(answer: Answer, variant: Variant) -> Response:

@@ -14,6 +14,7 @@ from local_aws.sagemaker.core.model_artifacts import ModelArtifact
 from local_aws.sagemaker.core.resource_table import ResourceTable
 from local_aws.sagemaker.core.tags import Tags, check_tags
 from local_aws.sagemaker.hosting import rules
+from local_aws.sagemaker.hosting.capture import CaptureFeed
 from local_aws.sagemaker.hosting.endpoint import Endpoint
 from local_aws.sagemaker.hosting.model import EndpointConfig, Model
 from local_aws.sagemaker.hosting.rollout import Alarms, Plan
@@ -28,6 +29,7 @@ CONFIG_FIELDS = (
     "VpcConfig",
     "EnableNetworkIsolation",
     "MetricsConfig",
+    "DataCaptureConfig",
 )
 
 
@@ -151,6 +153,7 @@ class Endpoints(Area):
             taken=lambda endpoint: already_existing("endpoint", endpoint.arn),
             unknown=lambda name: could_not_find("endpoint", self.aws.arn("endpoint", name)),
         )
+        self._captures = CaptureFeed(self.aws)
 
     @property
     def actions(self) -> Mapping[str, Action]:
@@ -274,7 +277,7 @@ class Endpoints(Area):
     def _fleet(self, name: str, config: EndpointConfig) -> Fleet:
         models = self.sagemaker.area(Models).models
         found = {variant["ModelName"]: models.get(variant["ModelName"]) for variant in config.variants}
-        return Fleet(self.aws, name, config, found)
+        return Fleet(self.aws, name, config, found, self._captures)
 
     def _delete(self, endpoint: Endpoint) -> None:
         for fleet in (endpoint.pending, endpoint.fleet):

@@ -13,6 +13,7 @@ from local_aws.aws_errors import validation_error
 from local_aws.sagemaker.core.area import Document
 from local_aws.sagemaker.core.failures import LONGEST_REASON
 from local_aws.sagemaker.core.resource_table import now
+from local_aws.sagemaker.hosting import capture
 from local_aws.sagemaker.hosting.model import EndpointConfig
 from local_aws.sagemaker.hosting.rollout import (
     CREATING,
@@ -194,6 +195,7 @@ class Endpoint:
                 "FailureReason": self.failure_reason,
                 "LastDeploymentConfig": self.deployment_config,
                 "MetricsConfig": self.config.document.get("MetricsConfig"),
+                "DataCaptureConfig": capture.summary(self.config.data_capture),
             }
             if self.fleet is not None:
                 replaced = self.stage if self.pending is not None and self.plan.replaces else None

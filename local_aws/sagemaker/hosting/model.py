@@ -61,6 +61,11 @@ class EndpointConfig:
         variants: list[Document] = self.document["ProductionVariants"]
         return variants
 
+    @property
+    def data_capture(self) -> Document | None:
+        """The DataCaptureConfig."""
+        return self.document.get("DataCaptureConfig")
+
     def instances(self, retained: Mapping[str, int]) -> int:
         """How many instances the variants ask for, or retain from variants of the same names that run."""
         wanted = {variant["VariantName"]: variant.get("InitialInstanceCount", 1) for variant in self.variants}

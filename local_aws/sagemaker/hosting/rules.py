@@ -12,7 +12,7 @@ from typing import Any
 
 from local_aws.aws_errors import not_local, validation_error
 
-NOT_LOCAL_IN_CONFIG = ("AsyncInferenceConfig", "DataCaptureConfig", "ExplainerConfig", "ShadowProductionVariants")
+NOT_LOCAL_IN_CONFIG = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants")
 NOT_LOCAL_IN_VARIANT = ("InstancePools", "ManagedInstanceScaling", "CapacityReservationConfig")
 NOT_LOCAL_IN_CONTAINER = ("MultiModelConfig", "AdditionalModelDataSources")
 SERVERLESS_MEMORY_STEP = 1024
@@ -65,6 +65,15 @@ def check_endpoint_config(request: Mapping[str, Any]) -> None:
             raise validation_error("A serverless endpoint can have one production variant only.")
     if not sum(variant.get("InitialVariantWeight", 1.0) for variant in variants):
         raise validation_error("At least one production variant must have an InitialVariantWeight greater than 0.")
+    if "DataCaptureConfig" in request:
+        _check_capture(request["DataCaptureConfig"], variants)
+
+
+def _check_capture(config: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> None:
+    if not config["DestinationS3Uri"].startswith("s3://"):
+        raise not_local(f"DestinationS3Uri {config['DestinationS3Uri']} of DataCaptureConfig (s3://bucket/prefix is)")
+    if any("ServerlessConfig" in variant for variant in variants):
+        raise validation_error("DataCaptureConfig can't be given for a serverless endpoint.")
 
 
 def _check_variant(variant: Mapping[str, Any]) -> None:

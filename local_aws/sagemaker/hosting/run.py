@@ -27,6 +27,7 @@ from local_aws.sagemaker.core.serving import (
     ServingModel,
 )
 from local_aws.sagemaker.core.utilisation import Utilisation
+from local_aws.sagemaker.hosting.capture import Capture, CaptureFeed
 from local_aws.sagemaker.hosting.model import EndpointConfig, Model
 from local_aws.sagemaker.hosting.rollout import Stage
 
@@ -53,6 +54,7 @@ class Variant:
         self.log = LogStream(aws.logs, f"{LOG_GROUP}/{endpoint}", f"{self.name}/i-{uuid.uuid4().hex[:17]}")
         self.dimensions = {"EndpointName": endpoint, "VariantName": self.name}
         self.config_dimensions: dict[str, str] | None = None
+        self.capture: Capture | None = None
         self._root = root
         self._images = [container["Image"] for container in model.containers]
         self.model = ServingModel(
@@ -118,9 +120,14 @@ class Variant:
 
 
 class Fleet:
-    """All variants of one deployment of an endpoint configuration; `models` are those it names, by name."""
+    """All variants of one deployment of an endpoint configuration.
 
-    def __init__(self, aws: Aws, endpoint: str, config: EndpointConfig, models: Mapping[str, Model]) -> None:
+    `models` are those it names, by name; `captures` writes what it captures.
+    """
+
+    def __init__(
+        self, aws: Aws, endpoint: str, config: EndpointConfig, models: Mapping[str, Model], captures: CaptureFeed
+    ) -> None:
         self.config = config
         self.created = now()
         self._root = aws.directory("endpoint", endpoint) / uuid.uuid4().hex[:12]
@@ -130,6 +137,8 @@ class Fleet:
         self.variants = [
             Variant(aws, endpoint, document, models[document["ModelName"]], self._root) for document in config.variants
         ]
+        for variant in self.variants:
+            variant.capture = Capture.of(config.data_capture, captures, endpoint, variant.name)
 
     def name_config(self) -> None:
         """Count invocations under the name of the configuration too, as AWS does from an update on."""

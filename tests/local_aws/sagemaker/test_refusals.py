@@ -52,7 +52,6 @@ def direct(mode: str) -> None:
 
 REFUSED: dict[str, Callable[[], None]] = {
     "AsyncInferenceConfig": lambda: config(AsyncInferenceConfig={}),
-    "DataCaptureConfig": lambda: config(DataCaptureConfig={}),
     "ShadowProductionVariants": lambda: config(ShadowProductionVariants=[VARIANT]),
     "ExplainerConfig": lambda: config(ExplainerConfig={}),
     "InstancePools": lambda: variant(InstancePools=[{}]),
