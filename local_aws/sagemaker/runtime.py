@@ -69,7 +69,7 @@ def _invoke(sagemaker: SageMaker, name: str, request: Request) -> Response:
     _check(request, name)
     began = time.perf_counter()
     body = _body(request)
-    with sagemaker.area(Endpoints).routed(name, request.headers.get(TARGET_VARIANT)) as variant:
+    with sagemaker.area(Endpoints).routed(name, request.headers.get(TARGET_VARIANT)) as variant, variant.place():
         asked_at = time.perf_counter()
         try:
             answer = variant.model.invoke(body, _forwarded(request))

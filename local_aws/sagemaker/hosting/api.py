@@ -101,8 +101,8 @@ class Models(Area):
         rules.check_endpoint_config(request)
         for variant in request["ProductionVariants"]:
             model = self.models.get(variant["ModelName"])
-            if "ServerlessConfig" in variant and "VpcConfig" in model.document:
-                raise validation_error(f"Model {model.name} has a VpcConfig: a serverless endpoint can't have one.")
+            if "ServerlessConfig" in variant:
+                rules.check_serverless_model(model.name, model.document, len(model.containers))
             variant.setdefault("InitialVariantWeight", 1.0)
         self.configs.add(EndpointConfig(name, arn, {key: request[key] for key in CONFIG_FIELDS if key in request}))
         self.sagemaker.area(Tags).register(arn, request.get("Tags", []))
@@ -202,10 +202,12 @@ class Endpoints(Area):
         running = endpoint.fleet.variants if endpoint.fleet is not None else []
         kept = running if is_retained else []
         weights = {variant.name: variant.weight for variant in kept if "DesiredWeight" not in excluded}
-        counts = {variant.name: variant.instances for variant in kept if "DesiredInstanceCount" not in excluded}
+        counted = [variant for variant in kept if variant.serverless is None]
+        counts = {variant.name: variant.instances for variant in counted if "DesiredInstanceCount" not in excluded}
         is_reused = request.get("RetainDeploymentConfig", False)
         deployment = endpoint.deployment_config if is_reused else request.get("DeploymentConfig")
-        rules.check_replacement(deployment or {}, config.variants, [variant.name for variant in running])
+        serverless = {variant.name: variant.serverless is not None for variant in running}
+        rules.check_replacement(deployment or {}, config.variants, serverless)
         plan = _plan(deployment or {}, config.instances(counts))
         alarms = Alarms(self.aws, plan.alarms)
         alarms.check()

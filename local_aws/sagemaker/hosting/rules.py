@@ -109,6 +109,18 @@ def _check_serverless(serverless: Mapping[str, Any], name: str) -> None:
         )
 
 
+def check_serverless_model(name: str, document: Mapping[str, Any], containers: int) -> None:
+    """Check that a model of so many containers can be served without instances; raises ValidationException."""
+    excluded = {
+        "has a VpcConfig": "VpcConfig" in document,
+        "has network isolation (EnableNetworkIsolation)": document.get("EnableNetworkIsolation", False),
+        f"is a pipeline of {containers} containers": containers > 1,
+    }
+    for what, is_so in excluded.items():
+        if is_so:
+            raise validation_error(f"Model {name} {what}: it can't be served by a serverless endpoint.")
+
+
 def check_deployment(config: Mapping[str, Any], instances: int) -> None:
     """Check a DeploymentConfig for a fleet of `instances`; raises ValidationException."""
     blue_green, rolling = config.get("BlueGreenUpdatePolicy"), config.get("RollingUpdatePolicy")
@@ -122,11 +134,18 @@ def check_deployment(config: Mapping[str, Any], instances: int) -> None:
             _check_share("RollbackMaximumBatchSize", rolling["RollbackMaximumBatchSize"], instances, 5, 100)
 
 
-def check_replacement(config: Mapping[str, Any], variants: Sequence[Mapping[str, Any]], running: Sequence[str]) -> None:
-    """Check that variants can take over step by step from the `running` ones; raises ValidationException.
+def check_replacement(
+    config: Mapping[str, Any], variants: Sequence[Mapping[str, Any]], running: Mapping[str, bool]
+) -> None:
+    """Check that variants can take over step by step from those that serve; raises ValidationException.
 
-    Source: docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-exclusions.html.
+    `running` says for each of these, by name, whether it is serverless. Sources:
+    docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-exclusions.html, .../dg/serverless-endpoints.html.
     """
+    if any("ServerlessConfig" in variant for variant in variants) and not all(running.values()):
+        raise validation_error(
+            "An endpoint that has instances can't be updated to a serverless one: make a new endpoint."
+        )
     rolling = config.get("RollingUpdatePolicy")
     routing = config.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {})
     names = [variant["VariantName"] for variant in variants]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from local_aws.account import Aws
-from local_aws.aws_errors import validation_error
+from local_aws.aws_errors import AwsError, validation_error
 from local_aws.log_events import LogStream
 from local_aws.safe_paths import inside
 from local_aws.sagemaker.core.failures import of_system
@@ -55,6 +56,8 @@ class Variant:
         self.dimensions = {"EndpointName": endpoint, "VariantName": self.name}
         self.config_dimensions: dict[str, str] | None = None
         self.capture: Capture | None = None
+        self._places = threading.Lock()
+        self._taken = 0
         self._root = root
         self._images = [container["Image"] for container in model.containers]
         self.model = ServingModel(
@@ -85,6 +88,26 @@ class Variant:
                 f"The primary container for production variant {self.name} did not pass the ping health check. "
                 f"Please check CloudWatch logs for this endpoint. {error}"
             ) from error
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for one request; raises ThrottlingException if a serverless variant answers MaxConcurrency already.
+
+        AWS's error has no message.
+        """
+        with self._places:
+            if self.serverless is not None and self._taken >= self.serverless["MaxConcurrency"]:
+                limit = self.serverless["MaxConcurrency"]
+                raise AwsError(
+                    "ThrottlingException",
+                    f"Rate exceeded: variant {self.name} answers at most {limit} requests at once (MaxConcurrency).",
+                )
+            self._taken += 1
+        try:
+            yield
+        finally:
+            with self._places:
+                self._taken -= 1
 
     def check_capacity(self, change: Mapping[str, Any]) -> None:
         """Refuse instances for a serverless variant, and a serverless capacity for one that has instances."""

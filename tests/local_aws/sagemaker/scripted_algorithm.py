@@ -58,6 +58,9 @@ class Handler(BaseHTTPRequestHandler):
         elif body == b"slow":
             time.sleep(1)
             self.answer(200, b"slow", "text/plain")
+        elif body.startswith(b"wait for "):
+            Path(body.removeprefix(b"wait for ").decode()).read_bytes()  # a named pipe: until somebody closes it
+            self.answer(200, b"waited", "text/plain")
         elif self.headers.get("Accept") == "application/octet-stream":
             self.answer(200, body, "application/octet-stream")
         else:

@@ -90,15 +90,12 @@ def test_contradictory_configs_are_refused(
 
 
 def test_what_is_not_local_is_refused_by_name(scripted: Scripted, control: Any) -> None:
-    capture = {
-        "InitialSamplingPercentage": 100,
-        "DestinationS3Uri": f"s3://{BUCKET}/capture",
-        "CaptureOptions": [{"CaptureMode": "Input"}],
-    }
     variant = {"VariantName": "a", "ModelName": scripted.model("good"), **INSTANCES}
-    with pytest.raises(ClientError, match="DataCaptureConfig is not available in the local AWS"):
+    with pytest.raises(ClientError, match="ShadowProductionVariants is not available in the local AWS"):
         control.create_endpoint_config(
-            EndpointConfigName=unique("config"), ProductionVariants=[variant], DataCaptureConfig=capture
+            EndpointConfigName=unique("config"),
+            ProductionVariants=[variant],
+            ShadowProductionVariants=[{**variant, "VariantName": "b"}],
         )
 
 
@@ -121,12 +118,3 @@ def test_contradictory_deployments_are_refused(
             EndpointConfigName=scripted.config(a=(scripted.model("good"), 1.0)),
             DeploymentConfig={"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}},
         )
-
-
-def test_a_serverless_endpoint_reports_its_capacity(scripted: Scripted, control: Any) -> None:
-    config, endpoint = unique("config"), unique("endpoint")
-    variant = {"VariantName": "a", "ModelName": scripted.model("good"), **SERVERLESS}
-    control.create_endpoint_config(EndpointConfigName=config, ProductionVariants=[variant])
-    control.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
-    (summary,) = scripted.settled(endpoint)["ProductionVariants"]
-    assert summary["CurrentServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 5}

@@ -75,7 +75,7 @@ def test_what_cannot_take_over_in_steps_is_refused(
     config: dict[str, Any], variants: list[dict[str, Any]], message: str
 ) -> None:
     with pytest.raises(AwsError, match=message):
-        check_replacement(config, variants, ["a"])
+        check_replacement(config, variants, {"a": SERVERLESS in variants})
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,10 @@ def test_what_cannot_take_over_in_steps_is_refused(
     ],
 )
 def test_other_variants_may_take_over_at_once(config: dict[str, Any], variants: list[dict[str, Any]]) -> None:
-    check_replacement(config, variants, ["a"])
+    check_replacement(config, variants, {"a": SERVERLESS in variants})
+
+
+def test_instances_cannot_be_replaced_by_a_serverless_variant() -> None:
+    with pytest.raises(AwsError, match="An endpoint that has instances can't be updated to a serverless one"):
+        check_replacement({}, [SERVERLESS], {"a": False})
+    check_replacement({}, [{"VariantName": "a"}], {"a": True})
