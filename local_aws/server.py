@@ -21,6 +21,7 @@ from local_aws.control import CallCounts, Control
 from local_aws.iam import PolicySimulation
 from local_aws.moto_backend import Moto, MotoRequestHandler
 from local_aws.responses import error_response
+from local_aws.sagemaker.autoscaling import ApplicationAutoScaling
 from local_aws.sagemaker.control_plane import SageMakers
 from local_aws.sagemaker.runtime import SageMakerRuntime
 from local_aws.service import AwsRequest, NotHeldHere, Service
@@ -35,6 +36,7 @@ def service_table(server: Server, counts: CallCounts) -> tuple[Service, ...]:
         Control(server, counts, sagemakers),
         sagemakers,
         SageMakerRuntime(sagemakers),
+        ApplicationAutoScaling(sagemakers),
         PolicySimulation(),
         Moto(),
     )

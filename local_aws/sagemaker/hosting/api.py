@@ -19,6 +19,7 @@ from local_aws.sagemaker.hosting.endpoint import Endpoint
 from local_aws.sagemaker.hosting.model import EndpointConfig, Model
 from local_aws.sagemaker.hosting.rollout import Alarms, Plan
 from local_aws.sagemaker.hosting.run import Fleet, Variant
+from local_aws.sagemaker.hosting.scaling import Scaled, Scaling
 from local_aws.sagemaker.registry.api import ModelRegistry
 
 CLOSE_GRACE_SECONDS = 1.0
@@ -154,6 +155,7 @@ class Endpoints(Area):
             unknown=lambda name: could_not_find("endpoint", self.aws.arn("endpoint", name)),
         )
         self._captures = CaptureFeed(self.aws)
+        self.scaling = Scaling(self.aws, self._scaled)
 
     @property
     def actions(self) -> Mapping[str, Action]:
@@ -172,7 +174,7 @@ class Endpoints(Area):
         name = request["EndpointName"]
         config = self.sagemaker.area(Models).configs.get(request["EndpointConfigName"])
         _plan(request.get("DeploymentConfig", {}), config.instances({}))
-        endpoint = Endpoint(name, self.aws.arn("endpoint", name), config)
+        endpoint = Endpoint(name, self.aws.arn("endpoint", name), config, served_by=self.scaling.keep)
         tags = request.get("Tags", [])
         check_tags(tags)
         if self._endpoints.find(name) is not None:
@@ -208,6 +210,7 @@ class Endpoints(Area):
         deployment = endpoint.deployment_config if is_reused else request.get("DeploymentConfig")
         serverless = {variant.name: variant.serverless is not None for variant in running}
         rules.check_replacement(deployment or {}, config.variants, serverless)
+        self.scaling.check_update(endpoint.name, config.instance_types)
         plan = _plan(deployment or {}, config.instances(counts))
         alarms = Alarms(self.aws, plan.alarms)
         alarms.check()
@@ -243,6 +246,7 @@ class Endpoints(Area):
                 return {}
             endpoint.turn("Deleting")
             endpoint.cancelled.set()
+            self.scaling.keep(endpoint.name, ())
         _in_background(f"delete-{endpoint.name}", lambda: self._delete(endpoint))
         return {}
 
@@ -280,6 +284,16 @@ class Endpoints(Area):
         models = self.sagemaker.area(Models).models
         found = {variant["ModelName"]: models.get(variant["ModelName"]) for variant in config.variants}
         return Fleet(self.aws, name, config, found, self._captures)
+
+    def _scaled(self, name: str, variant_name: str) -> Scaled | None:
+        """A variant that serves, for automatic scaling; None if there is none of these names."""
+        endpoint = self._endpoints.find(name)
+        if endpoint is None or endpoint.status == "Deleting":
+            return None
+        with endpoint.lock:
+            if endpoint.fleet is None or endpoint.fleet.variant(variant_name) is None:
+                return None
+            return Scaled(name, variant_name, endpoint.config.instance_types.get(variant_name))
 
     def _delete(self, endpoint: Endpoint) -> None:
         for fleet in (endpoint.pending, endpoint.fleet):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -37,11 +37,13 @@ class Endpoint:
 
     While it does, it answers the share of the requests that the `stage` of the update gives it; `plan` and `alarm` (the
     reason to undo the update, if there is one) are the update's. `cancelled` is set when no update matters any more.
+    `served_by` is called with its name and its variants' names when a fleet takes over.
     """
 
     name: str
     arn: str
     config: EndpointConfig
+    served_by: Callable[[str, Sequence[str]], None] = field(default=lambda *_: None, repr=False)
     status: str = "Creating"
     failure_reason: str | None = None
     deployment_config: Document | None = None
@@ -134,6 +136,7 @@ class Endpoint:
                 old = fresh
             else:
                 self.fleet, self.config = fresh, fresh.config
+                self.served_by(self.name, [variant.name for variant in fresh.variants])
                 self.turn("InService")
         if old is not None:
             old.drain()

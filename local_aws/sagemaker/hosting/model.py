@@ -62,6 +62,13 @@ class EndpointConfig:
         return variants
 
     @property
+    def instance_types(self) -> dict[str, str]:
+        """The machine of every variant that has instances, by the names of the variants."""
+        return {
+            variant["VariantName"]: variant["InstanceType"] for variant in self.variants if "InstanceType" in variant
+        }
+
+    @property
     def data_capture(self) -> Document | None:
         """The DataCaptureConfig."""
         return self.document.get("DataCaptureConfig")
