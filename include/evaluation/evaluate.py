@@ -21,7 +21,14 @@ from include.datasets.version import held_out_images
 from include.evaluation import comparison as compared
 from include.evaluation import held_out_answers
 from include.evaluation.comparison import PromotionRule
-from include.evaluation.evaluation_page import ComparedChampion, Example, ReportContents, TrainedModel, evaluation_page
+from include.evaluation.evaluation_page import (
+    ComparedChampion,
+    Example,
+    ReportContents,
+    TrainedModel,
+    evaluation_page,
+    plots,
+)
 from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.metrics import Evaluation, Measurement, measure
 from include.evaluation.transform import TransformError, read_answers, read_manifest
@@ -251,8 +258,8 @@ def write_report(
 ) -> str:
     """Write the report's folder, `s3://OUTPUT/reports/RUN/`, or `folder/` in it; returns its address.
 
-    A retried task writes the same files again. The archive also has the `run_conf`, which is kept in the folder when
-    the model is registered.
+    A retried task writes the same files again. The archive also has the page's charts as SVG files, and the `run_conf`,
+    which is kept in the folder when the model is registered.
     """
     prefix = f"{settings.report_prefix(run.name)}{folder}{'/' if folder else ''}"
     uri = f"s3://{settings.output_bucket}/{prefix}"
@@ -268,8 +275,9 @@ def write_report(
         texts[compared.DOCUMENT] = contents.champion.comparison.model_dump_json(indent=2)
     files = {name: text.encode() for name, text in texts.items()}
     files[held_out_answers.DOCUMENT] = contents.answers.to_parquet()
-    kept_elsewhere = {"run_conf.json": run_conf.model_dump_json(indent=2).encode()} if run_conf else {}
-    files[RESULTS] = _archive({**files, **kept_elsewhere})
+    alone = {"run_conf.json": run_conf.model_dump_json(indent=2)} if run_conf else {}
+    alone |= plots(contents)
+    files[RESULTS] = _archive({**files, **{name: text.encode() for name, text in alone.items()}})
     for name, body in files.items():
         kind = CONTENT_TYPES[PurePosixPath(name).suffix]
         s3.put_object(Bucket=settings.output_bucket, Key=f"{prefix}{name}", Body=body, ContentType=kind)

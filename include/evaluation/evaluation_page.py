@@ -16,7 +16,7 @@ import numpy as np
 from include.evaluation.leaderboard import accuracy_curves, first_epochs_table, leaderboard_sections
 from include.evaluation.metrics import ClassFigures, Interval, Measurement
 from include.evaluation.prediction import content_type
-from include.pages.charts import MeasuredShare, heat_map, histogram, measured_shares
+from include.pages.charts import MeasuredShare, heat_map, histogram, measured_shares, svg_file
 from include.pages.elements import Markup, joined, listed, note, page, section, shown, table, verdict
 from include.sagemaker.epochs import kept_weights
 
@@ -142,6 +142,17 @@ def evaluation_page(contents: ReportContents, *, folder: str, run_id: str) -> st
         sections=sections,
         banner=_verdict(contents),
     )
+
+
+def plots(contents: ReportContents) -> dict[str, str]:
+    """The charts of the page as SVG files, by name."""
+    drawn = {
+        "success_by_class": joined(_classes_by_size(contents)[:1]),
+        "calibration": joined(_calibration(contents)[1:]),
+        "validation_accuracy": accuracy_curves(contents.trained.curves) if contents.trained else Markup(),
+    }
+    files = {f"plots/{name}.svg": svg_file(figure) for name, figure in drawn.items()}
+    return {name: text for name, text in files.items() if text}
 
 
 def _model(contents: ReportContents) -> str:

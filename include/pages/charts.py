@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,36 @@ OUTLIERS = 0.995
 """Share of the values a histogram spreads over its bars; its last bar holds the larger ones too."""
 LONG_LABEL = 4
 """Letters of the longest label of a heat map that still stands across its column."""
+SVG = re.compile(r"<svg (viewBox=\"0 0 ([\d.]+) ([\d.]+)\".*?)</svg>", re.DOTALL)
+KEY = re.compile(r"<span class=\"key (key\d)\">(.*?)</span>", re.DOTALL)
+FILE_STYLE = (
+    "text{fill:#5d6b7e;font:11px system-ui,sans-serif}line{stroke:#dfe4ea}polyline{fill:none;stroke-width:2.2;"
+    "stroke:currentColor}circle{fill:currentColor}.whisker{stroke:currentColor;stroke-width:1.6;opacity:.45}"
+    ".ideal{stroke:#5d6b7e;stroke-dasharray:5 4}.line0{color:#1769c4}.line1{color:#c4561a}.line2{color:#16806a}"
+    ".line3{color:#8a3fb0}.key0{fill:#1769c4}.key1{fill:#c4561a}.key2{fill:#16806a}.key3{fill:#8a3fb0}"
+)
+"""What a page's style says of a chart, in its light colours."""
+KEY_HEIGHT = 16
 LOGARITHMIC = 50
 """Values are spread by their order of magnitude if the largest is this many times the smallest."""
+
+
+def svg_file(figure: Markup) -> str:
+    """The chart of a figure as an SVG file of its own, with the names of its lines below; empty without a chart."""
+    found = SVG.search(figure)
+    if not found:
+        return ""
+    drawing, width, height = found[1].partition(">")[2], float(found[2]), float(found[3])
+    keys = joined(
+        Markup(f'<text x="4" y="{height + KEY_HEIGHT * (number + 1) - 4:g}" class="{kind}">\u25cf {name}</text>')
+        for number, (kind, name) in enumerate(KEY.findall(figure))
+    )
+    whole = height + KEY_HEIGHT * len(KEY.findall(figure))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {whole:g}" width="{2 * width:g}" '
+        f'height="{2 * whole:g}"><style>{FILE_STYLE}</style><rect width="100%" height="100%" fill="#ffffff"/>'
+        f"{drawing}{keys}</svg>"
+    )
 
 
 def heat_map(

@@ -7,6 +7,7 @@ import tarfile
 import time
 from dataclasses import replace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -89,6 +90,7 @@ def evaluation(world: Any) -> Evaluation:
     )
 
 
+PLOTS = [f"plots/{name}.svg" for name in ("success_by_class", "calibration", "validation_accuracy")]
 NEXT_RUN = Run("retrain_on_new_images", "scheduled__2026-01-03")
 
 
@@ -214,7 +216,9 @@ def test_one_archive_holds_the_whole_report(world: Any, evaluation: Evaluation) 
         "predictions.parquet",
         "run_conf.json",
         "report.html",
+        *PLOTS,
     }
+    assert {ElementTree.fromstring(bodies.pop(plot)).tag for plot in PLOTS} == {"{http://www.w3.org/2000/svg}svg"}
     assert RunConf.model_validate_json(bodies.pop("run_conf.json")).dataset.name == "shades"
     assert all(world.read(f"{folder_of(evaluation)}{name}") == body for name, body in bodies.items())
 

@@ -1,18 +1,45 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.pages.charts import MeasuredShare, heat_map, histogram, measured_shares, stacked_bar, stacked_columns
+from include.pages.charts import (
+    MeasuredShare,
+    curves,
+    heat_map,
+    histogram,
+    measured_shares,
+    stacked_bar,
+    stacked_columns,
+    svg_file,
+)
 from tests.unit.pages.reading import ReadPage
 
 
 def bars(drawn: str) -> list[int]:
     return [int(count.replace(",", "")) for count in re.findall(r"<title>[^<]*: ([\d,]+)</title>", drawn)]
+
+
+def test_a_chart_is_a_file_of_its_own_with_the_names_of_its_lines() -> None:
+    drawn = curves("Accuracy", [("base & more", [(1, 0.5), (2, 0.75)]), ("next", [(1, 0.8)])])
+
+    root = ElementTree.fromstring(svg_file(drawn))
+
+    texts = ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[-2:] == ["\u25cf base & more", "\u25cf next"]
+    assert (
+        next(title.text for title in root.iter("{http://www.w3.org/2000/svg}title")) == "base & more, epoch 1: 0.5000"
+    )
+    width, height = (float(number) for number in root.attrib["viewBox"].split()[2:])
+    lowest = max(float(text.attrib["y"]) for text in root.iter("{http://www.w3.org/2000/svg}text"))
+    assert height > lowest
+    assert (root.attrib["width"], root.attrib["height"]) == (f"{2 * width:g}", f"{2 * height:g}")
+    assert svg_file(curves("Accuracy", [])) == ""
 
 
 def test_a_histogram_counts_every_value() -> None:
