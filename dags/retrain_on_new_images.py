@@ -4,11 +4,15 @@ Starts when S3 announces new images in the queue of the installation's settings,
 was lost. All messages that wait, and those of an upload that is under way, become one event of two numbers: how many
 messages, and about how many images.
 
-`find_new_images` compares the images of each dataset with its version and ends the run in seconds if nothing is new.
-Otherwise the dataset that gained most grows by a version: only its new images are packed, the earlier ones keep their
-split. The dataset's champion is trained further with it, measured on the held-out images, registered, and deployed to
-the dataset's endpoint if it reaches `promotion.minimum_accuracy`. If none of the new images can be read, `has_gained`
-ends the run before anything is trained; the version says why.
+Such a run is a **look**: `find_grown_datasets` compares the images of each dataset with its version, `start_retraining`
+starts a run for each one that has enough new images (`retraining.min_new_images`), and all else is skipped. It ends in
+seconds. The runs that it starts are called `retrain__DATASET__VERSION__...`. To retrain one dataset by hand, start this
+DAG with `dataset.name`.
+
+**A retraining** grows its dataset by a version: only the new images are packed, the earlier ones keep their split. The
+dataset's champion is trained further with it, measured on the held-out images, registered, and deployed to the
+dataset's endpoint if it reaches `promotion.minimum_accuracy`. If none of the new images can be read, `has_gained` ends
+the run before anything is trained; the version says why.
 
 **The champion** is the model that the dataset's endpoint serves, also after a rollback or a change by hand. If nothing
 serves, it is the model that was deployed last. The version that grows is the newest one with the champion's classes.
@@ -21,9 +25,9 @@ form changes it for one run; a field that is left empty does not. Source, labels
 A new class folder is named in the log, with the run conf of a full training, and left out: classes cannot be added to
 a trained model. A run of `image_classification` trains with them.
 
-One run at a time: messages that arrive meanwhile, or while this DAG is paused, are answered by one run after it, which
-finds what is left. A run that failed after it had published the grown dataset is not repeated by itself, which would
-cost the same failure every hour: clear its failed task.
+One run at a time for each dataset, several datasets side by side. Images that arrive while their dataset's run has not
+ended are found by a later look. A run that failed before its grown dataset was published is run again by the next look.
+One that failed later is not, which would cost the same failure every hour: clear its failed task.
 """
 
 from __future__ import annotations
@@ -34,12 +38,13 @@ from airflow.sdk import DAG
 
 from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import override_params
+from image_classification.operators.start_run import StartRunOperator
 from image_classification.stages.dataset import dataset
 from image_classification.stages.deployment import deployment
 from image_classification.stages.evaluation import evaluation
 from image_classification.stages.promotion import promotion
 from image_classification.stages.training import training
-from image_classification.tasks.growth import find_new_images, has_gained
+from image_classification.tasks.growth import find_grown_datasets, find_new_images, has_gained
 from image_classification.tasks.summary import summarise
 from image_classification.triggers.new_images import on_new_images
 
@@ -49,10 +54,13 @@ with DAG(
     doc_md=__doc__,
     schedule=on_new_images("17 * * * *"),
     catchup=False,
-    max_active_runs=1,
+    max_active_runs=8,
     default_args=DEFAULT_ARGS,
     tags=["image-classification", "sagemaker", "chain"],
 ) as dag:
+    grown: Any = find_grown_datasets()
+    StartRunOperator.partial(task_id="start_retraining", map_index_template="{{ task.dataset }}").expand_kwargs(grown)
+
     found: Any = find_new_images()
     conf = found["conf"]
     version: Any = has_gained(dataset(conf, found["parent"]))

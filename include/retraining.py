@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.datasets.errors import DatasetError
+from include.datasets.layout import VersionLayout
 from include.datasets.planning.plan import NewImages, find_new_images
 from include.datasets.sources.inventory import newest_report
 from include.datasets.sources.label_table import are_numbers
@@ -50,13 +51,19 @@ class Line:
 class Retraining:
     """A dataset with images that its version does not know, and the run that takes them in.
 
-    `parent` is the address of the newest version with the champion's classes.
+    `parent` is the address of the newest version with the champion's classes, `fingerprint` that of the new images.
     """
 
     conf: RunConf
     champion: Champion
     parent: str
     new_images: int
+    fingerprint: str
+
+    @property
+    def run_id(self) -> str:
+        """The same for the same images that are new to the same version."""
+        return f"retrain__{self.conf.dataset.name}__{VersionLayout.of_uri(self.parent).version}__{self.fingerprint}"
 
 
 def line_of(
@@ -100,48 +107,55 @@ def check_retraining_conf(conf: RunConf) -> None:
         raise RunConfError([Problem(field="incremental.enabled", value=False, remedy=remedy)])
 
 
-def find_retraining(
+def find_retrainings(
     s3: S3Client,
     line_of: Callable[[str], Line | None],
     *,
     data_bucket: str,
-    dataset: str | None = None,
     policy: SourcePolicy = DEFAULT_POLICY,
-) -> Retraining | None:
-    """The dataset that gained most images since its version, or the named `dataset`; None if nothing is new.
+) -> list[Retraining]:
+    """Every dataset that has grown enough since its version.
 
-    Only a dataset that has a `Line` can be trained further. A dataset without one, a source that cannot be read, or an
-    endpoint that serves something else holds up no other dataset. The version that grows is the newest one with the
-    champion's classes. Source, labels, split and packing are that version's, all else is the line's.
-    Classes without a label are left out and named in the log: a new class is a full training, started by a person.
-    Where none has grown the error of a dataset that could not be compared is raised.
+    A dataset without a `Line`, a source that cannot be read, or an endpoint that serves something else holds up no
+    other dataset. Where none has grown the error of a dataset that could not be compared is raised.
     """
-    grown: list[tuple[NewImages, DatasetVersion, Line]] = []
+    found: list[Retraining] = []
     errors: list[Exception] = []
-    for name in [dataset] if dataset else dataset_names(s3, data_bucket):
+    for name in dataset_names(s3, data_bucket):
         try:
             line = line_of(name)
-            version = _version_to_grow(s3, data_bucket, name, line) if line else None
-            if line and version:
-                new = _new_images(s3, line.conf, version, policy)
-                if _are_enough(new.count, name, line.conf):
-                    grown.append((new, version, line))
+            retraining = find_retraining(s3, line, name, data_bucket=data_bucket, policy=policy) if line else None
         except (DatasetError, UnknownChampionError, RunConfError) as error:
             log.warning("Whether %s has grown cannot be told: %s", name, error)
             errors.append(error)
-    if not grown and errors:
+        else:
+            found += [retraining] if retraining else []
+    if not found and errors:
         raise errors[0]
-    if not grown:
+    return found
+
+
+def find_retraining(
+    s3: S3Client, line: Line, dataset: str, *, data_bucket: str, policy: SourcePolicy = DEFAULT_POLICY
+) -> Retraining | None:
+    """How a dataset is retrained if it has grown enough since its version.
+
+    The version that grows is the newest one with the champion's classes. Source, labels, split and packing are that
+    version's, all else is the line's. Classes without a label are left out and named in the log: a new class is a full
+    training, started by a person.
+    """
+    version = _version_to_grow(s3, data_bucket, dataset, line)
+    if version is None:
         return None
-    grown.sort(key=lambda found: found[0].count, reverse=True)
-    new, version, line = grown[0]
-    for other_new, other, _ in grown[1:]:
-        log.info("%s has %d new images too: the next run takes them.", other.name, other_new.count)
+    new = _new_images(s3, line.conf, version, policy)
+    if not _are_enough(new.count, dataset, line.conf):
+        return None
     return Retraining(
         conf=line.conf.model_copy(update={"dataset": _grown_conf(s3, line.conf, version)}),
         champion=line.champion,
         parent=version.uri,
         new_images=new.count,
+        fingerprint=new.fingerprint,
     )
 
 

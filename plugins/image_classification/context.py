@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from include.datasets.unpacking.addresses import SourcePolicy
     from include.preflight import Clients
     from include.problems import Problem
+    from include.retraining_turn import RunState
     from include.run_conf import RunConf
     from include.settings import Settings
 
 log = logging.getLogger(__name__)
 
 VARIABLE = "image_classification"
+UNFINISHED = ["queued", "running"]
 QUEUE_SETTINGS = ("queue_url", "region", "aws_conn_id", "poll_seconds")
 
 
@@ -64,6 +66,13 @@ class RunningTask:
     def run(self) -> Run:
         """The run of the task, and which of its tasks it is."""
         return Run.of_task(self.airflow["ti"])
+
+    def run_state(self, run: Run) -> RunState:
+        """What Airflow knows of a run, asked through the execution API."""
+        count = self.airflow["ti"].get_dr_count
+        if not count(dag_id=run.dag_id, run_ids=[run.run_id]):
+            return "unknown"
+        return "unfinished" if count(dag_id=run.dag_id, run_ids=[run.run_id], states=UNFINISHED) else "over"
 
     @property
     def source_policy(self) -> SourcePolicy:

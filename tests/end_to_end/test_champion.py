@@ -98,7 +98,7 @@ def trained_on_fewer(run_dag: Test, fewer: DatasetVersion) -> Run:
 def retraining(world: World, run_dag: Test, trained_on_fewer: Run) -> Run:
     """New images of all three digits arrive."""
     world.drop(digits(*DIGITS, first=12, count=4))
-    return run_dag("retrain_on_new_images", {})
+    return run_dag("retrain_on_new_images", {"dataset.name": "digits"})
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def after_rollback(world: World, run_dag: Test, chain: Run, retraining: Run) -> 
     conf = {"dataset.name": "digits", "model_version": chain.registered["version"]}
     assert run_dag("deploy_endpoint", conf).state == "success"
     world.drop(digits(*DIGITS, first=16, count=4))
-    return run_dag("retrain_on_new_images", {})
+    return run_dag("retrain_on_new_images", {"dataset.name": "digits"})
 
 
 def test_the_whole_run_conf_is_kept_with_the_registered_model(chain: Run, world: World) -> None:

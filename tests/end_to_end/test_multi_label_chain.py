@@ -16,9 +16,8 @@ import pytest
 from include.datasets.version import DatasetVersion, held_out_images
 from include.evaluation.held_out_answers import HeldOutAnswers
 from include.recordio.format import decode_image_record, read_records
-from include.retraining import find_retraining
 from tests.support.airflow_home import ROOT
-from tests.support.lines import line
+from tests.support.lines import grown_one, line
 from tests.support.world import SMALL, World, running_world
 
 pytestmark = [
@@ -179,9 +178,9 @@ def test_the_summary_tells_the_endpoints_accuracy(returned: dict[str, Any], vers
 
 def test_rows_that_are_added_to_the_table_start_a_retraining(world: World, version: DatasetVersion) -> None:
     bucket = world.settings.data_bucket
-    assert find_retraining(world.s3, line(), data_bucket=bucket) is None
+    assert grown_one(world.s3, line(), data_bucket=bucket) is None
     write(world, IMAGES + 7)
-    found = find_retraining(world.s3, line(), data_bucket=bucket)
+    found = grown_one(world.s3, line(), data_bucket=bucket)
     assert found is not None
     assert (found.new_images, found.parent) == (7, version.uri)
     assert found.conf.dataset.multi_label

@@ -7,7 +7,7 @@ from typing import Any
 
 from include.deployment.registry import RegisteredModel
 from include.promotion.champion import Champion
-from include.retraining import Line
+from include.retraining import Line, Retraining, find_retrainings
 from include.run_conf import RunConf
 from include.training.best_model import label_set_fingerprint
 from tests.support.documents import deployment_inputs
@@ -20,3 +20,10 @@ def line(conf: RunConf | None = None, *, labels: Sequence[str] | None = None, on
     known = label_set_fingerprint(labels) if labels else None
     champion = Champion(CHAMPION.model_copy(update={"label_set": known}), None, "which was promoted last")
     return lambda name: Line(champion, conf or RunConf()) if only in ("", name) else None
+
+
+def grown_one(s3: Any, lines: Callable[[str], Any], **options: Any) -> Retraining | None:
+    """The one dataset that has grown; None if none has."""
+    found = find_retrainings(s3, lines, **options)
+    assert len(found) <= 1
+    return found[0] if found else None

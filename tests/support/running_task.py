@@ -35,9 +35,13 @@ def run_as_task(
     dag_id: str = DAG,
     run_id: str = RUN,
     handed_on: dict[str, Any] | None = None,
+    other_runs: bool = False,
 ) -> None:
-    """Let what follows run as a task of a run with this conf; `handed_on` receives its further documents."""
-    context = airflow_context(conf, dag_id=dag_id, run_id=run_id, handed_on=handed_on)
+    """Let what follows run as a task of a run with this conf; `handed_on` receives its further documents.
+
+    With `other_runs` Airflow knows every run that it is asked about, and none of them has ended.
+    """
+    context = airflow_context(conf, dag_id=dag_id, run_id=run_id, handed_on=handed_on, other_runs=other_runs)
     monkeypatch.setattr("image_classification.context.get_current_context", lambda: context)
 
 
@@ -47,6 +51,7 @@ def airflow_context(
     dag_id: str = DAG,
     run_id: str = RUN,
     handed_on: dict[str, Any] | None = None,
+    other_runs: bool = False,
 ) -> Any:
     """Airflow's context of a task, as far as it is read."""
     documents = {} if handed_on is None else handed_on
@@ -54,7 +59,9 @@ def airflow_context(
     def push(key: str, value: Any) -> None:
         documents[key] = value
 
-    ti = SimpleNamespace(dag_id=dag_id, run_id=run_id, task_id="a_task", xcom_push=push)
+    ti = SimpleNamespace(
+        dag_id=dag_id, run_id=run_id, task_id="a_task", xcom_push=push, get_dr_count=lambda **_: int(bool(other_runs))
+    )
     return {"ti": ti, "dag_run": SimpleNamespace(conf=conf)}
 
 

@@ -16,7 +16,7 @@ from include.retraining import (
     Retraining,
     check_retraining_conf,
     dataset_conf,
-    find_retraining,
+    find_retrainings,
     gained_images,
     retraining_conf,
 )
@@ -25,7 +25,7 @@ from include.run_conf.dataset import PackingConf
 from tests.support.archives import zip_of
 from tests.support.dataset_bucket import Bucket, bucket, endpoint, s3
 from tests.support.documents import dataset_version
-from tests.support.lines import CHAMPION, line
+from tests.support.lines import CHAMPION, grown_one, line
 from tests.support.pictures import jpeg
 from tests.unit.datasets.sources.inventories import Report
 
@@ -45,19 +45,18 @@ def pets(bucket: Bucket) -> DatasetVersion:
 
 
 def test_nothing_is_to_be_done_where_no_dataset_has_new_images(bucket: Bucket, pets: DatasetVersion) -> None:
-    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
+    assert grown_one(bucket.s3, line(), data_bucket=bucket.name) is None
 
 
 def test_nothing_is_to_be_done_where_there_is_no_dataset(bucket: Bucket) -> None:
-    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
-    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name, dataset="pets") is None
+    assert grown_one(bucket.s3, line(), data_bucket=bucket.name) is None
 
 
 def test_a_grown_dataset_is_built_again_as_it_was_built_before(bucket: Bucket, pets: DatasetVersion) -> None:
     bucket.put_images({"cat": 2, "dog": 1}, first=12)
     asked = RunConf.from_conf({"promotion.minimum_accuracy": 0.9})
 
-    found = find_retraining(bucket.s3, line(asked), data_bucket=bucket.name)
+    found = grown_one(bucket.s3, line(asked), data_bucket=bucket.name)
 
     assert found is not None
     assert (found.new_images, found.parent) == (3, pets.uri)
@@ -85,23 +84,33 @@ def test_every_option_of_packing_is_that_of_the_newest_version(packing: dict[str
     assert grown.packing.model_dump() == shown, "and no field of the conf is left to its default"
 
 
-def test_the_dataset_that_gained_most_goes_first_and_a_named_one_before_all(
-    bucket: Bucket, pets: DatasetVersion, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_every_dataset_that_has_grown_is_retrained(bucket: Bucket, pets: DatasetVersion) -> None:
     bucket.put_images({"cat": 2, "dog": 2}, first=12)
-    birds = bucket.conf(name="birds", source=[f"s3://{bucket.name}/images/"])
-    bucket.build(birds, "manual__birds")
+    birds = bucket.build(bucket.conf(name="birds", source=[f"s3://{bucket.name}/images/"]), "manual__birds")
     bucket.put_images({"cat": 1}, first=14)
 
-    with caplog.at_level(logging.INFO):
-        most = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
-    named = find_retraining(bucket.s3, line(), data_bucket=bucket.name, dataset="birds")
+    found = find_retrainings(bucket.s3, line(), data_bucket=bucket.name)
 
-    assert most is not None
-    assert named is not None
-    assert (most.conf.dataset.name, most.new_images) == ("pets", 5)
-    assert (named.conf.dataset.name, named.new_images) == ("birds", 1)
-    assert "birds has 1 new images too: the next run takes them." in caplog.messages
+    assert [(each.conf.dataset.name, each.parent, each.new_images) for each in found] == [
+        ("birds", birds.uri, 1),
+        ("pets", pets.uri, 5),
+    ]
+
+
+def test_the_run_of_a_retraining_is_called_after_what_it_takes_in(bucket: Bucket, pets: DatasetVersion) -> None:
+    def run_id() -> str:
+        (found,) = find_retrainings(bucket.s3, line(), data_bucket=bucket.name)
+        return found.run_id
+
+    bucket.put_images({"cat": 2}, first=12)
+    first, again = run_id(), run_id()
+    bucket.put_images({"cat": 1}, first=14)
+    other = run_id()
+
+    assert first == again
+    assert first.startswith(f"retrain__pets__{pets.version}__")
+    assert other.startswith(f"retrain__pets__{pets.version}__")
+    assert other != first
 
 
 def test_new_images_wait_until_they_are_as_many_as_a_retraining_is_worth(
@@ -111,9 +120,9 @@ def test_new_images_wait_until_they_are_as_many_as_a_retraining_is_worth(
     bucket.put_images({"cat": 2}, first=12)
 
     with caplog.at_level(logging.INFO):
-        assert find_retraining(bucket.s3, lines, data_bucket=bucket.name) is None
+        assert grown_one(bucket.s3, lines, data_bucket=bucket.name) is None
     bucket.put_images({"cat": 1}, first=14)
-    found = find_retraining(bucket.s3, lines, data_bucket=bucket.name)
+    found = grown_one(bucket.s3, lines, data_bucket=bucket.name)
 
     assert "pets: 2 new images wait; a retraining starts with 3 (retraining.min_new_images)." in caplog.messages
     assert found is not None
@@ -125,7 +134,7 @@ def test_a_new_class_folder_is_named_and_left_to_a_person(
 ) -> None:
     bucket.put_images({"owl": 3})
 
-    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
+    assert grown_one(bucket.s3, line(), data_bucket=bucket.name) is None
     assert "has classes without a label: owl. They are left out" in caplog.text
     assert (
         "start image_classification with dataset.name pets, dataset.labels cat, dog, owl, and "
@@ -148,10 +157,10 @@ def test_a_version_of_a_label_table_grows_with_the_table(bucket: Bucket) -> None
     bucket.put_images({"cat": 8, "dog": 8})
     bucket.put("labels.csv", "\n".join(["path,label", *lines[:-2]]).encode())
     built = bucket.build(bucket.conf(label_tables=[table], multi_label=True, packing={"pass_through": True}))
-    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
+    assert grown_one(bucket.s3, line(), data_bucket=bucket.name) is None
     bucket.put("labels.csv", "\n".join(["path,label", *lines]).encode())
 
-    found = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
+    found = grown_one(bucket.s3, line(), data_bucket=bucket.name)
 
     assert found is not None
     assert (found.new_images, found.conf.dataset.label_tables) == (2, [table])
@@ -165,7 +174,7 @@ def test_a_version_of_split_folders_grows_in_its_folders(bucket: Bucket) -> None
     bucket.build(conf)
     bucket.put_images({"test/dog": 2}, first=20)
 
-    found = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
+    found = grown_one(bucket.s3, line(), data_bucket=bucket.name)
 
     assert found is not None
     assert (found.new_images, found.conf.dataset.layout) == (2, "split_folders")
@@ -176,9 +185,9 @@ def test_a_version_of_split_folders_grows_in_its_folders(bucket: Bucket) -> None
 def grown(bucket: Bucket, conf: DatasetConf, grow: Callable[[], None]) -> tuple[Retraining, DatasetVersion]:
     """What is found, and built, once a version of `conf` has grown."""
     first = bucket.build(conf)
-    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
+    assert grown_one(bucket.s3, line(), data_bucket=bucket.name) is None
     grow()
-    found = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
+    found = grown_one(bucket.s3, line(), data_bucket=bucket.name)
     assert found is not None
     assert RunConf.from_conf(found.conf.model_dump(mode="json")) == found.conf, "the next run reads it"
     version = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
@@ -260,10 +269,10 @@ def test_a_source_that_cannot_be_read_holds_up_no_other_dataset(
     bucket.build(bucket.conf(name="birds", label_tables=[f"s3://{bucket.name}/labels.csv"]))
     bucket.put("labels.csv", b"half a tab")
     with pytest.raises(DatasetError, match="has no column 'path'"):
-        find_retraining(bucket.s3, line(), data_bucket=bucket.name)
+        grown_one(bucket.s3, line(), data_bucket=bucket.name)
     bucket.put_images({"cat": 2}, first=12)
 
-    found = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
+    found = grown_one(bucket.s3, line(), data_bucket=bucket.name)
 
     assert found is not None
     assert found.conf.dataset.name == "pets"
@@ -275,25 +284,23 @@ def test_a_dataset_without_a_champion_holds_up_no_other(bucket: Bucket, pets: Da
     bucket.build(birds, "manual__birds")
     bucket.put_images({"cat": 2, "dog": 2}, first=12)
 
-    found = find_retraining(bucket.s3, line(only="birds"), data_bucket=bucket.name)
+    found = grown_one(bucket.s3, line(only="birds"), data_bucket=bucket.name)
 
     assert found is not None
     assert found.conf.dataset.name == "birds"
-    assert find_retraining(bucket.s3, line(only="cars"), data_bucket=bucket.name) is None
+    assert grown_one(bucket.s3, line(only="cars"), data_bucket=bucket.name) is None
 
 
 def test_a_version_of_broken_images_gains_none(bucket: Bucket, pets: DatasetVersion) -> None:
     bucket.put("images/cat/broken.jpg", b"no image")
-    found = find_retraining(
-        bucket.s3, line(RunConf.from_conf({"dataset.max_bad_fraction": 0.5})), data_bucket=bucket.name
-    )
+    found = grown_one(bucket.s3, line(RunConf.from_conf({"dataset.max_bad_fraction": 0.5})), data_bucket=bucket.name)
     assert found is not None
 
     grown = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
 
     assert gained_images(bucket.s3, grown) == 0
     assert gained_images(bucket.s3, pets) == 24
-    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
+    assert grown_one(bucket.s3, line(), data_bucket=bucket.name) is None
 
 
 def test_a_retraining_without_incremental_training_is_refused() -> None:
@@ -311,10 +318,10 @@ def test_a_changed_archive_is_unpacked_and_only_its_new_images_are_packed(bucket
     conf = bucket.conf(source=[f"s3://{bucket.name}/pets.zip"])
     unpack_sources(bucket.s3, conf, bucket.name)
     version = bucket.build(conf)
-    assert find_retraining(bucket.s3, line(), data_bucket=bucket.name) is None
+    assert grown_one(bucket.s3, line(), data_bucket=bucket.name) is None
     pack(12)
 
-    found = find_retraining(bucket.s3, line(), data_bucket=bucket.name)
+    found = grown_one(bucket.s3, line(), data_bucket=bucket.name)
 
     assert found is not None
     assert found.new_images == 4
@@ -332,7 +339,7 @@ def test_the_newest_version_with_the_champions_classes_grows_and_not_one_with_ot
     bucket.put_images({"cat": 2, "dog": 1, "owl": 5}, first=12)
 
     with caplog.at_level(logging.INFO):
-        found = find_retraining(bucket.s3, line(labels=["cat", "dog"]), data_bucket=bucket.name)
+        found = grown_one(bucket.s3, line(labels=["cat", "dog"]), data_bucket=bucket.name)
 
     assert found is not None
     assert (found.parent, found.new_images, found.conf.dataset.labels) == (pets.uri, 3, ["cat", "dog"])
@@ -341,25 +348,25 @@ def test_the_newest_version_with_the_champions_classes_grows_and_not_one_with_ot
 
 def test_a_champion_whose_classes_no_version_has_is_named(bucket: Bucket, pets: DatasetVersion) -> None:
     with pytest.raises(DatasetError, match="no version of dataset pets has the classes of image-classification-pets"):
-        find_retraining(bucket.s3, line(labels=["cat", "owl"]), data_bucket=bucket.name)
+        grown_one(bucket.s3, line(labels=["cat", "owl"]), data_bucket=bucket.name)
 
 
 def test_an_endpoint_that_serves_something_else_holds_up_no_other_dataset(bucket: Bucket, pets: DatasetVersion) -> None:
-    bucket.build(bucket.conf(name="birds", source=[f"s3://{bucket.name}/images/"]), "manual__birds")
-    bucket.put_images({"cat": 2, "dog": 2}, first=12)
-
     def lines(name: str) -> Line | None:
         if name == "pets":
             raise UnknownChampionError("pets", "Endpoint pets serves model of-a-person")
         found: Line | None = line()(name)
         return found
 
-    found = find_retraining(bucket.s3, lines, data_bucket=bucket.name)
+    with pytest.raises(UnknownChampionError, match="of-a-person"):
+        grown_one(bucket.s3, lines, data_bucket=bucket.name)
+    bucket.build(bucket.conf(name="birds", source=[f"s3://{bucket.name}/images/"]), "manual__birds")
+    bucket.put_images({"cat": 2, "dog": 2}, first=12)
+
+    found = grown_one(bucket.s3, lines, data_bucket=bucket.name)
 
     assert found is not None
     assert found.conf.dataset.name == "birds"
-    with pytest.raises(UnknownChampionError, match="of-a-person"):
-        find_retraining(bucket.s3, lines, data_bucket=bucket.name, dataset="pets")
 
 
 KEPT = RunConf.from_conf(

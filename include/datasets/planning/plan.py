@@ -52,6 +52,8 @@ class NewImages:
 
     count: int
     bytes: int
+    fingerprint: str
+    """The same for the same images with the same labels."""
     new_labels: tuple[str, ...]
     """Classes that have arrived since and need a full retrain; none where the run conf names labels.
 
@@ -130,7 +132,8 @@ def find_new_images(s3: S3Client, conf: DatasetConf, version: DatasetVersion) ->
     log.info("%s: %s images are new since version %s", conf.name, len(chosen), version.version)
     if new_labels:
         log.warning("Classes without a label in version %s: %s", version.version, ", ".join(new_labels))
-    return NewImages(len(chosen), chosen.bytes, new_labels)
+    digest = hashlib.sha256(repr(chosen.columns.select(["key", "etag", "labels"]).to_pylist()).encode())
+    return NewImages(len(chosen), chosen.bytes, digest.hexdigest()[:8], new_labels)
 
 
 def _load_parent(

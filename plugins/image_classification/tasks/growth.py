@@ -3,48 +3,94 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
 
 from image_classification.context import RunningTask, asked_conf, hide_queries
 
+if TYPE_CHECKING:
+    from include.retraining import Retraining
+    from include.run_conf import RunConf
+
 log = logging.getLogger(__name__)
+
+
+@task
+def find_grown_datasets() -> list[dict[str, Any]]:
+    """The runs to start, one for each dataset that has grown; none if this run is itself one of a dataset.
+
+    What a person asked of this run is asked of each of them.
+    """
+    from include.retraining import find_retrainings, line_of
+
+    asked = _asked()
+    running = RunningTask.current()
+    if _dataset_of(asked):
+        log.info("This run retrains %s: it compares no other dataset.", asked.dataset.name)
+        return []
+    settings, sagemaker, s3 = running.settings, running.client("sagemaker"), running.client("s3")
+    found = find_retrainings(
+        s3,
+        lambda dataset: line_of(s3, sagemaker, asked, settings=settings, dataset=dataset),
+        data_bucket=settings.data_bucket,
+        policy=running.source_policy,
+    )
+    if not found:
+        log.info("No dataset with a champion has new images: nothing to do.")
+    return [_start(running.run.dag_id, asked, retraining) for retraining in found]
+
+
+def _start(dag_id: str, asked: RunConf, found: Retraining) -> dict[str, Any]:
+    """What `StartRunOperator` starts for a dataset that has grown."""
+    name, version = found.conf.dataset.name, found.parent.rstrip("/").rpartition("/")[2]
+    conf = asked.model_dump(mode="json", exclude_unset=True)
+    return {
+        "dataset": name,
+        "trigger_dag_id": dag_id,
+        "trigger_run_id": found.run_id,
+        "conf": {**conf, "dataset": {**conf.get("dataset", {}), "name": name}},
+        "note": f"{found.new_images} new images of {name} since version {version}",
+    }
 
 
 @task.short_circuit(multiple_outputs=True)
 def find_new_images() -> dict[str, Any] | None:
-    """The run conf that grows a dataset, its newest version, and its champion; if none grew, all else is skipped.
+    """The run conf that grows a dataset, its newest version and its champion; if it has not grown, all else is skipped.
 
-    All datasets are compared, or the one that `dataset.name` in the run conf names. The run conf is that of the run
-    which trained the champion, changed by the settings' `lines` and by what this run was asked. Before anything is
-    packed or costs money, the run is checked as `check_conf` checks others.
+    The dataset is the one that `dataset.name` in the run conf names; without a name this run only starts others. The
+    run conf is that of the run which trained the champion, changed by the settings' `lines` and by what this run was
+    asked.
+    Before anything is packed or costs money, the run is checked as `check_conf` checks others.
     """
     from include.deployment.registry import base_of
     from include.preflight import check
-    from include.retraining import check_retraining_conf, find_retraining, line_of
-    from include.run_conf import RunConf, RunConfError
+    from include.retraining import find_retraining, line_of
+    from include.retraining_turn import take_turn
 
-    asked, problems = RunConf.read_changes(asked_conf())
-    hide_queries(asked, problems)
-    if problems:
-        raise RunConfError(problems)
-    check_retraining_conf(asked)
+    asked = _asked()
     running = RunningTask.current()
+    dataset = _dataset_of(asked)
+    if not dataset:
+        log.info("dataset.name is empty: this run starts one for each dataset that has grown, and does no more.")
+        return None
     settings, sagemaker, s3 = running.settings, running.client("sagemaker"), running.client("s3")
-    found = find_retraining(
-        s3,
-        lambda dataset: line_of(s3, sagemaker, asked, settings=settings, dataset=dataset),
-        data_bucket=settings.data_bucket,
-        dataset=asked.dataset.name if "name" in asked.dataset.model_fields_set else None,
-        policy=running.source_policy,
-    )
+    line = line_of(s3, sagemaker, asked, settings=settings, dataset=dataset)
+    if line is None:
+        return None
+    holder = take_turn(s3, settings.data_bucket, dataset, running.run, running.run_state)
+    if holder != running.run:
+        log.warning(
+            "%s: %s of %s has not ended. A later look takes the new images.", dataset, holder.run_id, holder.dag_id
+        )
+        return None
+    found = find_retraining(s3, line, dataset, data_bucket=settings.data_bucket, policy=running.source_policy)
     if found is None:
-        log.info("No dataset with a champion has new images: nothing to do.")
+        log.info("%s has too few new images, or none: nothing to do.", dataset)
         return None
     version = found.champion.version
     base, clients = base_of(sagemaker, running.client("logs"), version), running.access.quick_clients()
-    log.info("%s: %d new images since %s.", found.conf.dataset.name, found.new_images, found.parent)
+    log.info("%s: %d new images since %s.", dataset, found.new_images, found.parent)
     log.info("It continues from %s. Accuracy of that model: %.4f.", found.champion, version.accuracy)
     check(found.conf, settings, s3=clients("s3"), parent=base, clients=clients)
     return {
@@ -52,6 +98,24 @@ def find_new_images() -> dict[str, Any] | None:
         "parent": found.parent,
         "champion": base.model_dump(mode="json"),
     }
+
+
+def _asked() -> RunConf:
+    """What the run was asked to change of the champion's run conf; raises RunConfError with all problems."""
+    from include.retraining import check_retraining_conf
+    from include.run_conf import RunConf, RunConfError
+
+    asked, problems = RunConf.read_changes(asked_conf())
+    hide_queries(asked, problems)
+    if problems:
+        raise RunConfError(problems)
+    check_retraining_conf(asked)
+    return asked
+
+
+def _dataset_of(asked: RunConf) -> str:
+    """The dataset that the run was asked to retrain, empty if it named none."""
+    return asked.dataset.name if "name" in asked.dataset.model_fields_set else ""
 
 
 @task.short_circuit

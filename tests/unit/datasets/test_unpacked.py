@@ -12,11 +12,10 @@ from include.datasets.unpacked import UnpackedLayout, keep_queries, sealed_addre
 from include.datasets.unpacking.addresses import SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import load
-from include.retraining import find_retraining
 from include.run_conf import DatasetConf
 from tests.support.archives import zip_of
 from tests.support.dataset_bucket import Bucket
-from tests.support.lines import line
+from tests.support.lines import grown_one, line
 from tests.support.pictures import jpeg
 from tests.support.web_server import LOOPBACK, READS_LOOPBACK, WebServer, serve
 
@@ -61,7 +60,7 @@ def test_a_signature_lies_in_one_object_and_a_retraining_still_reads_the_address
     assert secret in hidden, "who keeps secrets out of logs heard of it before it was used"
 
     web.body = pets(10)
-    found = find_retraining(bucket.s3, line(), data_bucket=bucket.name, policy=READS_LOOPBACK)
+    found = grown_one(bucket.s3, line(), data_bucket=bucket.name, policy=READS_LOOPBACK)
     assert found is not None
     assert found.new_images == 4
     assert secret not in repr(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -44,12 +43,13 @@ BASE = BestModel(job="champion", objective="validation:accuracy", value=0.9, art
 def grown(aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dataset `pets` that has gained an image, and has a champion."""
 
-    def found(s3: Any, line_of: Callable[[str], Line | None], **_: Any) -> Retraining:
-        line = line_of("pets")
-        assert line is not None
+    def found(s3: Any, line: Line, dataset: str, **_: Any) -> Retraining:
+        assert dataset == "pets"
         source = line.conf.dataset.model_copy(update={"name": "pets", "source": [f"s3://{BUCKET}/data/"]})
         conf = line.conf.model_copy(update={"dataset": source})
-        return Retraining(conf, line.champion, parent=f"s3://{BUCKET}/datasets/pets/v1/", new_images=1)
+        return Retraining(
+            conf, line.champion, parent=f"s3://{BUCKET}/datasets/pets/v1/", new_images=1, fingerprint="1a2b3c4d"
+        )
 
     champion = Champion(CHAMPION, None, "which was promoted last")
     monkeypatch.setattr("include.retraining.find_retraining", found)
@@ -58,9 +58,62 @@ def grown(aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def looked(conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
-    run_as_task(monkeypatch, conf)
+    run_as_task(monkeypatch, {"dataset.name": "pets", **conf})
     document: Any = growth.find_new_images.function()
     return document
+
+
+def starts(conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    run_as_task(monkeypatch, conf, dag_id="retrain_on_new_images")
+    documents: Any = growth.find_grown_datasets.function()
+    return documents
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_look_starts_a_run_for_each_dataset_that_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def grown(name: str) -> Retraining:
+        conf = RunConf.from_conf({"dataset.name": name})
+        champion = Champion(CHAMPION, None, "which was promoted last")
+        return Retraining(conf, champion, parent=f"s3://{BUCKET}/datasets/{name}/v1/", new_images=3, fingerprint="1a")
+
+    monkeypatch.setattr("include.retraining.find_retrainings", lambda *_, **__: [grown("birds"), grown("pets")])
+    asked = {"promotion.minimum_accuracy": 0.4, "dataset.max_bad_fraction": 0.2, "endpoint.keep": None}
+
+    scheduled, by_hand = starts({}, monkeypatch), starts(asked, monkeypatch)
+
+    assert scheduled[1] == {
+        "dataset": "pets",
+        "trigger_dag_id": "retrain_on_new_images",
+        "trigger_run_id": "retrain__pets__v1__1a",
+        "conf": {"dataset": {"name": "pets"}},
+        "note": "3 new images of pets since version v1",
+    }
+    assert [each["dataset"] for each in by_hand] == ["birds", "pets"]
+    assert by_hand[0]["conf"] == {
+        "dataset": {"name": "birds", "max_bad_fraction": 0.2},
+        "promotion": {"minimum_accuracy": 0.4},
+    }
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_run_of_one_dataset_starts_no_other_and_a_look_retrains_nothing_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert starts({"dataset.name": "pets"}, monkeypatch) == []
+    assert growth.find_new_images.function() is None, "no champion"
+    run_as_task(monkeypatch, {})
+    assert growth.find_new_images.function() is None
+
+
+@pytest.mark.usefixtures("grown")
+def test_a_second_run_of_a_dataset_ends_before_it_compares_anything(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert looked({}, monkeypatch)
+    run_as_task(monkeypatch, {"dataset.name": "pets"}, run_id="manual__2", other_runs=True)
+
+    assert growth.find_new_images.function() is None
+    assert "pets: manual__1 of image_classification has not ended. A later look takes the new images." in caplog.text
 
 
 @pytest.mark.usefixtures("grown")

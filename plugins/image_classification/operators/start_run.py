@@ -1,0 +1,48 @@
+"""The operator that starts a run for a dataset, one at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from image_classification.context import RunningTask
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class StartRunOperator(TriggerDagRunOperator):
+    """Starts a run for a dataset; skipped while another one has the dataset's turn.
+
+    A run of this id that has ended is run again: what it was to do is not done, or it would not be asked for. So two
+    looks at the same new images, or a second try of one look, start one run.
+
+    :param dataset: the dataset whose turn the run takes
+    """
+
+    def __init__(self, *, dataset: str, **options: Any) -> None:
+        # Two runs that are started in the same second must not share a logical date: Airflow would refuse one.
+        super().__init__(
+            logical_date=None, skip_when_already_exists=True, openlineage_inject_parent_info=False, **options
+        )
+        self.dataset = dataset
+
+    def execute(self, context: Context) -> None:
+        """Take the turn of the dataset and start the run; raises AirflowSkipException if there is nothing to start."""
+        from include.retraining_turn import take_turn
+        from include.sagemaker.naming import Run
+
+        running, run = RunningTask.of(context), Run(self.trigger_dag_id, str(self.trigger_run_id))
+        bucket = running.settings.data_bucket
+        holder = take_turn(running.client("s3"), bucket, self.dataset, run, running.run_state)
+        if holder != run:
+            raise AirflowSkipException(
+                f"{self.dataset}: {holder.run_id} of {holder.dag_id} has not ended. A later look takes the new images."
+            )
+        state = running.run_state(run)
+        if state == "unfinished":
+            raise AirflowSkipException(f"{self.dataset}: {run.run_id} was started already.")
+        self.reset_dag_run = state == "over"
+        super().execute(context)
