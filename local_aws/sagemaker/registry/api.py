@@ -168,13 +168,13 @@ class ModelRegistry(Area):
             package = self.get(request["ModelPackageArn"])
             document = {**package.document, **{key: request[key] for key in UPDATED_FIELDS if key in request}}
             properties = {
-                **document.get("CustomerMetadataProperties", {}),
+                **(document.get("CustomerMetadataProperties") or {}),
                 **request.get("CustomerMetadataProperties", {}),
             }
             for key in request.get("CustomerMetadataPropertiesToRemove", ()):
                 properties.pop(key, None)
             added = request.get("AdditionalInferenceSpecificationsToAdd", [])
-            specifications = [*document.get("AdditionalInferenceSpecifications", []), *added]
+            specifications = [*(document.get("AdditionalInferenceSpecifications") or ()), *added]
             package.document = {
                 **document,
                 "CustomerMetadataProperties": properties or None,

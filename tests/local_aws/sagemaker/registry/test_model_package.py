@@ -63,6 +63,14 @@ def test_approval_and_metadata_are_updated(control: Any, group: str) -> None:
     assert package["CustomerMetadataProperties"] == {"b": "2", "c": "3"}
 
 
+def test_a_version_is_updated_as_often_as_one_likes(control: Any, group: str) -> None:
+    arn = registered(control, group)
+    for status, why in (("Approved", "by Ada"), ("Rejected", "by Grace"), ("Approved", "by Ada again")):
+        control.update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=why)
+    package = control.describe_model_package(ModelPackageName=arn)
+    assert (package["ModelApprovalStatus"], package["ApprovalDescription"]) == ("Approved", "by Ada again")
+
+
 def test_the_latest_approved_version_is_listed_first(control: Any, group: str) -> None:
     arns = [registered(control, group, ModelApprovalStatus=s) for s in ("Approved", "Rejected", "Approved")]
     listed = control.list_model_packages(
