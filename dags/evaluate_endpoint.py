@@ -2,7 +2,8 @@
 
 Sends the packed test images of a dataset version to the endpoint, as the evaluation did, and measures the answers. The
 endpoint is `endpoint.name`, or the one called as the dataset; the version is `dataset.version`, or the newest. The run
-fails below `promotion.minimum_accuracy`, so that an alarm on failed runs reports an endpoint that has become worse.
+fails below `promotion.minimum_accuracy`, if that is given, so that an alarm on failed runs reports an endpoint that has
+become worse.
 """
 
 from __future__ import annotations

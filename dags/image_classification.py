@@ -3,9 +3,10 @@
 Images of any source that `build_dataset` takes become a dataset version: split, packed as RecordIO by mapped tasks,
 published. A training job, several of them (`training.trials`), a tuning job, or both (`training.mode`) learn from it
 on SageMaker. The best model is trained further (`incremental.enabled`), and a leaderboard compares all jobs. A batch
-transform of the packed test images measures the result; the report is in S3. The model is registered, approved from
-`promotion.minimum_accuracy` on if it has the classes of the dataset's champion, and deployed (`endpoint.deploy`). The
-endpoint is asked about held-out images, and taken down again if `endpoint.keep` is off.
+transform of the packed test images measures the result, and the dataset's champion answers the same images; the report
+is in S3. The model is registered, approved if it is not worse than the champion (`promotion.compare`), reaches
+`promotion.minimum_accuracy` and has the champion's classes, and then deployed (`endpoint.deploy`). The endpoint is
+asked about held-out images, and taken down again if `endpoint.keep` is off.
 
 **Start it** with the form, the API or the CLI; every field has a default. `check_conf` reports everything that is
 wrong with conf, settings, buckets and source in one message before anything costs money.

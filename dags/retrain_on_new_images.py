@@ -10,9 +10,10 @@ seconds. The runs that it starts are called `retrain__DATASET__VERSION__...`. To
 DAG with `dataset.name`.
 
 **A retraining** grows its dataset by a version: only the new images are packed, the earlier ones keep their split. The
-dataset's champion is trained further with it, measured on the held-out images, registered, and deployed to the
-dataset's endpoint if it reaches `promotion.minimum_accuracy`. If none of the new images can be read, `has_gained` ends
-the run before anything is trained; the version says why.
+dataset's champion is trained further with it and compared with the result on the same held-out images, the new ones
+among them. The new model is registered, and deployed to the dataset's endpoint if it is not worse (`promotion.compare`)
+and reaches `promotion.minimum_accuracy`; else the endpoint keeps the champion. If none of the new images can be read,
+`has_gained` ends the run before anything is trained; the version says why.
 
 **The champion** is the model that the dataset's endpoint serves, also after a rollback or a change by hand. If nothing
 serves, it is the model that was deployed last. The version that grows is the newest one with the champion's classes.

@@ -1,9 +1,9 @@
 """A published dataset version becomes a registered model.
 
 Takes the version that `dataset.version` names, or the newest of `dataset.name` if it is empty; trains or tunes,
-selects the best model, trains it further, measures it on the held-out images and registers it, approved from
-`promotion.minimum_accuracy` on. A model with other classes than the dataset's champion waits for approval, unless
-`promotion.allow_label_change` is on.
+selects the best model, trains it further, measures it on the held-out images beside the dataset's champion and
+registers it, approved if it is not worse (`promotion.compare`) and reaches `promotion.minimum_accuracy`. A model with
+other classes than the champion waits for approval, unless `promotion.allow_label_change` is on.
 
 **What is trained.** `training.mode`: `train` one job, or one for each of `training.trials`, which may differ in
 hyperparameters and dataset version; `tune` hyperparameters; `both`; or `tune_then_train` a full job with the best

@@ -94,7 +94,7 @@ class Summary(_Document):
         if self.endpoint:
             lines.append(f"Endpoint {self.endpoint}: {self.endpoint_status}.")
         elif self.approval not in (None, "Approved"):
-            why = f": {self.reason}" if self.reason else ""
+            why = f": {self.reason.rstrip('.')}" if self.reason else ""
             lines.append(f"Not deployed: the model is {self.approval}{why}.")
         if self.report:
             lines.append(f"Report: {self.report}")

@@ -12,6 +12,7 @@ from include.clean_up.findings import Finding
 from include.datasets.layout import VersionLayout
 from include.datasets.version import DatasetVersion, find
 from include.deployment.registry import read_model
+from include.evaluation.held_out_answers import KEPT as KEPT_ANSWERS
 from include.sagemaker.job_kinds import TRAINING, TRANSFORM, TUNING
 from include.sagemaker.naming import pages_of, tags_of
 
@@ -68,7 +69,7 @@ def old_versions(
         for version in versions:
             if version.uri not in stay:
                 why = f"not among the newest {keep}, and nothing refers to it"
-                delete = partial(_delete, s3, VersionLayout.of_uri(version.uri))
+                delete = partial(_delete, s3, settings, version)
                 yield Finding("dataset version", f"{version.name}/{version.version}", why, delete)
 
 
@@ -125,9 +126,15 @@ def _of_running_jobs(sagemaker: SageMakerClient, settings: Settings) -> set[str]
     return {f"s3://{settings.data_bucket}/datasets/{version}/" for version in versions if version}
 
 
-def _delete(s3: S3Client, layout: VersionLayout) -> None:
-    """Delete dataset.json first: without it the version does not exist, whatever is left of it."""
+def _delete(s3: S3Client, settings: Settings, version: DatasetVersion) -> None:
+    """Delete dataset.json first: without it the version does not exist, whatever is left of it.
+
+    The answers that models have given for its test images go with it.
+    """
+    layout = VersionLayout.of_uri(version.uri)
     s3.delete_object(Bucket=layout.bucket, Key=layout.document)
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=layout.bucket, Prefix=layout.prefix)
-    for key in [entry["Key"] for page in pages for entry in page.get("Contents", [])]:
-        s3.delete_object(Bucket=layout.bucket, Key=key)
+    answers = f"{KEPT_ANSWERS}{version.name}/{version.version}/"
+    for bucket, prefix in ((layout.bucket, layout.prefix), (settings.output_bucket, answers)):
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for key in [entry["Key"] for page in pages for entry in page.get("Contents", [])]:
+            s3.delete_object(Bucket=bucket, Key=key)

@@ -311,6 +311,14 @@ def latest(
     return next((version for version in found if version is not None and suits(version)), None)
 
 
+def lineage(s3: S3Client, version: DatasetVersion) -> Iterator[DatasetVersion]:
+    """The version and those from which it grew, the newest first, as far as they are still there."""
+    found: DatasetVersion | None = version
+    while found is not None:
+        yield found
+        found = find(s3, VersionLayout.of_uri(found.parent)) if found.parent else None
+
+
 def held_out_images(s3: S3Client, version: DatasetVersion, limit: int | None = None) -> Iterator[HeldOutImage]:
     """Stream the packed images of the test split with the keys they came from; memory holds one at a time."""
     version.channel_uri("test")

@@ -38,9 +38,9 @@ class NoModelError(ValueError):
 class RegisteredModel(BaseModel):
     """A version in the model registry: where it came from and whether it may be deployed.
 
-    `reason` is why it was left pending when it was registered, in the letters that model metadata allow.
-    `run_conf` is the address of the run conf it was trained with. It, `classes` and `packing` are None in versions that
-    were registered before they were kept.
+    `reason` is why it is approved, pending or rejected. `verdict` is that of its evaluation, and `champion` the ARN of
+    the version that it was compared with. `run_conf` is the address of the run conf it was trained with. These, except
+    for `reason`, and `classes` and `packing` are None in versions that were registered before they were kept.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -62,6 +62,8 @@ class RegisteredModel(BaseModel):
     accuracy: float
     report: str | None = None
     run_conf: str | None = None
+    verdict: Literal["accepted", "refused"] | None = None
+    champion: str | None = None
     reason: str | None = None
 
     @property
@@ -84,10 +86,10 @@ def register_model(
 ) -> RegisteredModel:
     """Register the model of `job` as the next version of its dataset's group, creating the group if needed.
 
-    A `refusal` is the reason for which it is left pending; without one it is approved. A model that this job has
-    registered already is returned as it is, so a retried task makes no second version. `run_conf` is the address of the
-    whole run conf, which a later retraining takes up. Raises ValueError for a job
-    without an artifact.
+    A `refusal` is the reason for which it is left pending; without one it is approved, by the verdict of its
+    evaluation. A model that this job has registered already is not registered again, so a retried task makes no second
+    version. `run_conf` is the address of the whole run conf, which a later retraining takes up. Raises ValueError for a
+    job without an artifact.
     """
     if not job.artifact:
         raise ValueError(f"Training job {job.name} left no artifact: there is nothing to register.")
@@ -95,7 +97,7 @@ def register_model(
     _ensure_group(sagemaker, group, tags=tags(settings, run))
     known = _of_job(sagemaker, group, job)
     if known:
-        return known
+        return known if known.reason else _explained(sagemaker, known, evaluation, refusal)
     approval: Approval = "PendingManualApproval" if refusal else "Approved"
     created = sagemaker.create_model_package(
         ModelPackageGroupName=group,
@@ -112,10 +114,20 @@ def register_model(
         CustomerMetadataProperties={
             **_lineage(job, evaluation, dataset, run, base_job),
             **({"run-conf": run_conf} if run_conf else {}),
-            **({"reason": tag_value(refusal.replace(", ", " - "))} if refusal else {}),
         },
     )
-    return read_model(sagemaker, created["ModelPackageArn"])
+    return _explained(sagemaker, read_model(sagemaker, created["ModelPackageArn"]), evaluation, refusal)
+
+
+def _explained(
+    sagemaker: SageMakerClient, model: RegisteredModel, evaluation: Evaluation, refusal: str
+) -> RegisteredModel:
+    """The version with the reason for its approval, which cannot be given when it is created."""
+    reason = refusal or (evaluation.verdict.reason if evaluation.verdict else "")
+    if not reason:
+        return model
+    sagemaker.update_model_package(ModelPackageArn=model.arn, ApprovalDescription=reason[:LONGEST_DESCRIPTION])
+    return model.model_copy(update={"reason": reason[:LONGEST_DESCRIPTION]})
 
 
 def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
@@ -144,7 +156,9 @@ def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
         accuracy=float(properties.get("accuracy", 0)),
         report=properties.get("report"),
         run_conf=properties.get("run-conf"),
-        reason=properties.get("reason"),
+        verdict=properties.get("verdict"),
+        champion=properties.get("champion"),
+        reason=description.get("ApprovalDescription") or properties.get("reason"),
     )
 
 
@@ -242,6 +256,8 @@ def _lineage(
         "dag": run.dag_id,
         "run": run.run_id,
         "accuracy": f"{evaluation.accuracy:.6f}",
+        "verdict": ("accepted" if evaluation.verdict.accepted else "refused") if evaluation.verdict else None,
+        "champion": evaluation.champion if evaluation.comparison_uri else None,
         "report": evaluation.report_uri,
     }
     return {key: tag_value(value) for key, value in facts.items() if value}

@@ -21,15 +21,23 @@ from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest, false_discovery_control
 
 from include.evaluation.held_out_answers import HeldOutAnswers
-from include.evaluation.metrics import ROUNDING, Figure, Interval, percentiles, resamples, weighted_figure
+from include.evaluation.metrics import (
+    ROUNDING,
+    SIGNIFICANT,
+    Chance,
+    Compare,
+    Figure,
+    Interval,
+    Verdict,
+    percentiles,
+    resamples,
+    weighted_figure,
+)
 
 DOCUMENT = "comparison.json"
-SIGNIFICANT = 0.05
-"""The level of every test here."""
 SPREADS = 1.959964
 """Standard deviations on either side of a mean that hold 95 %."""
 
-Compare = Literal["not_worse", "better", "off"]
 Booleans = npt.NDArray[np.bool_]
 
 
@@ -86,16 +94,6 @@ class ClassChange(_Document):
     significant: bool
 
 
-class Verdict(_Document):
-    """Whether the challenger may take the champion's place, by which rule, and why."""
-
-    accepted: bool
-    reason: str
-    compare: Compare
-    margin: float
-    minimum_accuracy: float
-
-
 class Comparison(_Document):
     """The document `comparison.json`: champion and challenger on the test images of one dataset version.
 
@@ -119,7 +117,8 @@ class PromotionRule:
     """What a challenger has to reach.
 
     `not_worse`: not significantly worse than the champion, and not more than `margin` below it. `better`: significantly
-    better. `off`: no comparison. Always: an accuracy of at least `minimum_accuracy`.
+    better. `off`: no comparison. Always: an accuracy of at least `minimum_accuracy`; if that is None, more than
+    guessing reaches.
 
     With `not_worse` and `better` the challenger must also not be worse on the images that the champion's dataset
     version had. New images may have wrong labels: no model answers those rightly, so they hide what was lost on the
@@ -128,7 +127,7 @@ class PromotionRule:
 
     compare: Compare = "not_worse"
     margin: float = 0.01
-    minimum_accuracy: float = 0.0
+    minimum_accuracy: float | None = None
 
 
 def compare(
@@ -299,20 +298,32 @@ def _worse_classes(champion: HeldOutAnswers, challenger: HeldOutAnswers) -> tupl
     return tuple(sorted(worse, key=lambda change: change.challenger - change.champion))
 
 
-def verdict(comparison: Comparison | None, *, accuracy: float, rule: PromotionRule) -> Verdict:
+def verdict(
+    comparison: Comparison | None,
+    *,
+    accuracy: float,
+    rule: PromotionRule,
+    chance: Chance | None = None,
+    uncompared: str = "",
+) -> Verdict:
     """Judge a challenger by a rule.
 
-    `comparison` is None for a dataset's first model, which only has to reach the minimum accuracy. `accuracy` is the
-    challenger's on the test images. "Significantly" is at the level of 5 %, in the direction that is asked for.
+    `comparison` is None for a dataset's first model, which only has to reach the minimum, and for one that cannot be
+    compared, for the reason `uncompared`. `accuracy` is the challenger's on the test images, `chance` what guessing
+    reaches on them. "Significantly" is at the level of 5 %, in the direction that is asked for.
     """
-    if accuracy < rule.minimum_accuracy:
-        accepted, reason = False, f"Its accuracy, {accuracy:.2%}, is below the minimum of {rule.minimum_accuracy:.2%}."
-    elif comparison is None:
-        accepted = True
-        reason = f"There is no champion to compare with. Its accuracy is {accuracy:.2%}, {_minimum(rule)}."
+    limit = _minimum(rule, chance)
+    too_low = _below_the_minimum(accuracy, rule, chance)
+    if too_low:
+        accepted, reason = False, too_low
     elif rule.compare == "off":
         accepted = True
-        reason = f"It was not compared with the champion, as asked. Its accuracy is {accuracy:.2%}, {_minimum(rule)}."
+        reason = f"It was not compared with the champion, as asked. Its accuracy is {accuracy:.2%}, {limit}."
+    elif comparison is None:
+        accepted = True
+        why = "There is no champion to compare with"
+        why = f"It was not compared with the champion: {uncompared}" if uncompared else why
+        reason = f"{why}. Its accuracy is {accuracy:.2%}, {limit}."
     elif rule.compare == "better":
         accepted, reason = _better(comparison, rule.margin)
     else:
@@ -326,8 +337,27 @@ def verdict(comparison: Comparison | None, *, accuracy: float, rule: PromotionRu
     )
 
 
-def _minimum(rule: PromotionRule) -> str:
-    return f"the minimum is {rule.minimum_accuracy:.2%}"
+def _below_the_minimum(accuracy: float, rule: PromotionRule, chance: Chance | None) -> str:
+    """Why a model is refused whatever it is compared with; empty if it is not."""
+    minimum = rule.minimum_accuracy
+    if minimum is not None:
+        below = accuracy < minimum
+        return f"Its accuracy, {accuracy:.2%}, is below the minimum of {minimum:.2%}." if below else ""
+    if chance is None or chance.is_above:
+        return ""
+    reached = f"Its {chance.figure.replace('_', ' ')}, {chance.reached:.2%}, is not clearly above"
+    if chance.figure == "accuracy":
+        return f"{reached} {chance.guessed:.2%}, the share of the most frequent class, which guessing reaches."
+    return f"{reached} {chance.guessed:.2%}, which images in a random order reach."
+
+
+def _minimum(rule: PromotionRule, chance: Chance | None = None) -> str:
+    if rule.minimum_accuracy is not None:
+        return f"the minimum is {rule.minimum_accuracy:.2%}"
+    if chance is None:
+        return "without a minimum"
+    named = "" if chance.figure == "accuracy" else f"its {chance.figure.replace('_', ' ')} {chance.reached:.2%}, "
+    return f"{named}guessing reaches {chance.guessed:.2%}"
 
 
 def _better(comparison: Comparison, margin: float) -> tuple[bool, str]:

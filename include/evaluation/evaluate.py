@@ -12,7 +12,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ EXAMPLES = 12
 """Images that the page shows: so many mistakes at most, and if they are fewer than `EXAMPLES`, right ones besides."""
 LARGEST_EXAMPLE = 200_000
 """Bytes of an image that the page still shows."""
+NOT_WORSE = PromotionRule()
 RESULTS = "results.tar.gz"
 CONTENT_TYPES = {
     ".csv": "text/csv",
@@ -67,14 +68,16 @@ CONTENT_TYPES = {
 class ChampionAnswers:
     """The model to compare with.
 
-    `predictions` is the address of the `predictions.parquet` that its evaluation on the same dataset version wrote.
+    `predictions` is the address at which its answers for the same dataset version are kept. If the run has asked it
+    for them, `transform_job` is the job that did, and they are kept there now; `model` is the champion's training job.
     Images of a record id from `first_new_record` on are new to it: that is `next_record_id` of the dataset version it
-    learned from. `rule` is what the evaluated model has to reach beside it.
+    learned from.
     """
 
     predictions: str
+    model: str = ""
+    transform_job: str = ""
     first_new_record: int | None = None
-    rule: PromotionRule = field(default_factory=PromotionRule)
 
 
 def evaluate(
@@ -83,7 +86,7 @@ def evaluate(
     *,
     job: JobResult,
     best: BestModel,
-    transform_job: str,
+    transform_job: str | None,
     dataset: DatasetVersion,
     settings: Settings,
     run: Run,
@@ -91,20 +94,41 @@ def evaluate(
     leaderboard: Leaderboard | None = None,
     run_conf: RunConf | None = None,
     champion: ChampionAnswers | None = None,
+    rule: PromotionRule = NOT_WORSE,
+    uncompared: str = "",
 ) -> Evaluation:
     """Measure the model of `job` and write the run's report; `best` is the model it trained further, or itself.
 
-    Epochs that the `leaderboard` has are not read from the logs again. With a `champion` the report also has the
-    comparison with it. Raises TransformError for images without an answer, and ComparisonError for a champion that
-    answered other images or knows other classes.
+    The answers are those of `transform_job`, and are kept for later runs; without a job they are those that an earlier
+    run has kept. Epochs that the `leaderboard` has are not read from the logs again. With a `champion` the report also
+    has the comparison with it; `uncompared` is why there is a champion and no comparison. The verdict is by the `rule`.
+    Raises TransformError for images without an answer, and ComparisonError for a champion that answered other images or
+    knows other classes.
     """
-    uris = read_manifest(s3, settings=settings, job=transform_job)
-    values = read_answers(s3, settings=settings, job=transform_job, uris=uris, classes=dataset.num_classes)
-    by_record = {record_id_of(uri): answer for uri, answer in zip(uris, values, strict=True)}
-    answered = _beside_the_truth(s3, dataset, by_record, job=job.name, transform_job=transform_job)
+    kept = held_out_answers.kept_at(settings, dataset, job=job.name, artifact=str(job.artifact))
+    if transform_job:
+        by_record = _answers_of(s3, transform_job, settings, dataset)
+    else:
+        by_record = HeldOutAnswers.load(s3, kept).by_record()
+    origin = f"Transform job {transform_job}" if transform_job else kept
+    answered = _beside_the_truth(s3, dataset, by_record, job=job.name, origin=origin)
     answers = answered.answers()
+    if transform_job:
+        held_out_answers.keep(s3, kept, answers)
     measured = measured_answers(answers, dataset, top_k)
     epochs = _epochs(logs, job.name, leaderboard)
+    beside = (
+        _beside_the_champion(s3, champion, answers, dataset=dataset, settings=settings, top_k=top_k)
+        if champion
+        else None
+    )
+    decided = compared.verdict(
+        beside.comparison if beside else None,
+        accuracy=measured.accuracy,
+        rule=rule,
+        chance=measured.chance,
+        uncompared=uncompared,
+    )
     contents = ReportContents(
         dataset=dataset,
         answers=answers,
@@ -118,9 +142,8 @@ def evaluate(
             base_epochs=epochs if best.job == job.name else _epochs(logs, best.job, leaderboard),
             leaderboard=leaderboard,
         ),
-        champion=_beside_the_champion(s3, champion, answers, accuracy=measured.accuracy, dataset=dataset, top_k=top_k)
-        if champion
-        else None,
+        champion=beside,
+        verdict=decided,
     )
     folder = write_report(s3, contents, settings=settings, run=run, run_conf=run_conf)
     return Evaluation(
@@ -136,7 +159,16 @@ def evaluate(
         metrics_uri=f"{folder}metrics.json",
         predictions_uri=f"{folder}{held_out_answers.DOCUMENT}",
         results_uri=f"{folder}{RESULTS}",
+        comparison_uri=f"{folder}{compared.DOCUMENT}" if beside else "",
+        verdict=decided,
     )
+
+
+def _answers_of(s3: S3Client, job: str, settings: Settings, dataset: DatasetVersion) -> dict[int, list[float]]:
+    """The answers of a transform job by the record ids of the images."""
+    uris = read_manifest(s3, settings=settings, job=job)
+    values = read_answers(s3, settings=settings, job=job, uris=uris, classes=dataset.num_classes)
+    return {record_id_of(uri): answer for uri, answer in zip(uris, values, strict=True)}
 
 
 def _epochs(logs: CloudWatchLogsClient, job: str, leaderboard: Leaderboard | None) -> Sequence[EpochMetrics]:
@@ -157,7 +189,7 @@ def measured_answers(answers: HeldOutAnswers, dataset: DatasetVersion, top_k: in
 
 
 def _beside_the_truth(
-    s3: S3Client, dataset: DatasetVersion, values: Mapping[int, Sequence[float]], *, job: str, transform_job: str
+    s3: S3Client, dataset: DatasetVersion, values: Mapping[int, Sequence[float]], *, job: str, origin: str
 ) -> AnsweredImages:
     """The answers beside the labels of every held-out image."""
     answered = AnsweredImages(dataset, model=job)
@@ -168,8 +200,8 @@ def _beside_the_truth(
             answered.add(image, values[image.id])
     if known != values.keys():
         raise TransformError(
-            f"Transform job {transform_job} was not of dataset version {dataset.uri}: it measured {len(values)} "
-            f"images, and the test split has {len(known)}, of which it measured {len(known & values.keys())}."
+            f"{origin} was not of dataset version {dataset.uri}: it measured {len(values)} images, and "
+            f" the test split has {len(known)}, of which it measured {len(known & values.keys())}."
         )
     return answered
 
@@ -231,20 +263,20 @@ def _beside_the_champion(
     champion: ChampionAnswers,
     answers: HeldOutAnswers,
     *,
-    accuracy: float,
     dataset: DatasetVersion,
+    settings: Settings,
     top_k: int | None,
 ) -> ComparedChampion:
-    theirs = compared.same_images(HeldOutAnswers.load(s3, champion.predictions), answers)
+    if champion.transform_job:
+        values = _answers_of(s3, champion.transform_job, settings, dataset)
+        theirs = answers.of_another(champion.model, values)
+        held_out_answers.keep(s3, champion.predictions, theirs)
+    else:
+        theirs = compared.same_images(HeldOutAnswers.load(s3, champion.predictions), answers)
     since = champion.first_new_record
     new = [] if since is None else answers.record_ids[answers.record_ids >= since].tolist()
     comparison = compared.compare(theirs, answers, new_images=new)
-    decided = compared.verdict(comparison, accuracy=accuracy, rule=champion.rule)
-    return ComparedChampion(
-        answers=theirs,
-        measurement=measured_answers(theirs, dataset, top_k),
-        comparison=comparison.model_copy(update={"verdict": decided}),
-    )
+    return ComparedChampion(theirs, measured_answers(theirs, dataset, top_k), comparison)
 
 
 def write_report(
@@ -272,7 +304,8 @@ def write_report(
         "report.html": evaluation_page(contents, folder=uri, run_id=run.run_id),
     }
     if contents.champion:
-        texts[compared.DOCUMENT] = contents.champion.comparison.model_dump_json(indent=2)
+        comparison = contents.champion.comparison.model_copy(update={"verdict": contents.verdict})
+        texts[compared.DOCUMENT] = comparison.model_dump_json(indent=2)
     files = {name: text.encode() for name, text in texts.items()}
     files[held_out_answers.DOCUMENT] = contents.answers.to_parquet()
     alone = {"run_conf.json": run_conf.model_dump_json(indent=2)} if run_conf else {}

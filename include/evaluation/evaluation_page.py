@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from include.evaluation.comparison import ClassChange, Comparison, PairedFigures
     from include.evaluation.held_out_answers import HeldOutAnswers
     from include.evaluation.leaderboard import Leaderboard
+    from include.evaluation.metrics import Verdict
     from include.sagemaker.epochs import EpochMetrics
     from include.sagemaker.job_results import JobResult
     from include.training.best_model import BestModel
@@ -109,6 +110,7 @@ class ReportContents:
     trained: TrainedModel | None = None
     served: ServedModel | None = None
     champion: ComparedChampion | None = None
+    verdict: Verdict | None = None
 
     @property
     def curves(self) -> list[tuple[str, Sequence[EpochMetrics]]]:
@@ -165,7 +167,7 @@ def _verdict(contents: ReportContents) -> Markup | None:
     if contents.served:
         said, well = contents.served.said
         return verdict(said, accepted=well, words=("Well", "Worse"))
-    decided = contents.champion.comparison.verdict if contents.champion else None
+    decided = contents.verdict
     return verdict(decided.reason, accepted=decided.accepted) if decided else None
 
 

@@ -3,13 +3,16 @@
 Its columns are `record_id`, `key` (of the source object), `labels` and `predicted` (class names), `probabilities` (in
 class order) and `correct`. Its metadata names the model's job, the dataset version and the classes, so that the file is
 enough to compare two models.
+
+The report of a run has the file, and it is kept under the model and the dataset version, so that no later run pays for
+the same answers.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,16 +21,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
 
 from include.datasets.layout import parse_s3_uri
 from include.evaluation.prediction import SHOWN_FROM
+from include.sagemaker.naming import readable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mypy_boto3_s3 import S3Client
 
+    from include.datasets.version import DatasetVersion
+    from include.settings import Settings
+
 DOCUMENT = "predictions.parquet"
+KEPT = "answers/"
+"""Prefix of the output bucket under which answers are kept by dataset, version and model."""
 MOST_NAMES = 5
 """Classes of one image that are spelled out."""
 _COLUMNS: list[pa.Field[Any]] = [
@@ -189,3 +199,41 @@ class HeldOutAnswers:
         """Read the `predictions.parquet` of an evaluation."""
         bucket, key = parse_s3_uri(uri)
         return cls.from_parquet(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    def of_another(self, model: str, probabilities: Mapping[int, Sequence[float]]) -> HeldOutAnswers:
+        """The answers of another model for the same images, by their record ids; KeyError for one without an answer."""
+        rows = [probabilities[int(record_id)] for record_id in self.record_ids]
+        return replace(self, model=model, probabilities=np.asarray(rows, dtype=np.float32))
+
+    def by_record(self) -> dict[int, list[float]]:
+        """The probabilities of each image by its record id."""
+        return dict(zip(self.record_ids.tolist(), self.probabilities.tolist(), strict=True))
+
+
+def kept_at(settings: Settings, dataset: DatasetVersion, *, job: str, artifact: str) -> str:
+    """The address under which the answers of a model for the test images of a dataset version are kept."""
+    model = readable_name(job, artifact)
+    return f"s3://{settings.output_bucket}/{KEPT}{dataset.name}/{dataset.version}/{model}/{DOCUMENT}"
+
+
+def is_kept(s3: S3Client, uri: str) -> bool:
+    """Whether there are answers at an address of `kept_at`."""
+    bucket, key = parse_s3_uri(uri)
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
+            raise
+        return False
+    return True
+
+
+def keep(s3: S3Client, uri: str, answers: HeldOutAnswers) -> None:
+    """Keep answers at an address of `kept_at`, if there are none yet: the same model gives the same answers."""
+    bucket, key = parse_s3_uri(uri)
+    kind = "application/vnd.apache.parquet"
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=answers.to_parquet(), ContentType=kind, IfNoneMatch="*")
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (409, 412):
+            raise

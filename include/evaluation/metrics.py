@@ -32,6 +32,11 @@ Floats = npt.NDArray[np.float64]
 Figure = Literal["accuracy", "exact_match", "mean_average_precision"]
 """The figures by which two models can be compared."""
 
+Compare = Literal["not_worse", "better", "off"]
+"""How a model is compared with the champion before it may take its place."""
+
+SIGNIFICANT = 0.05
+"""The level of every test here and in comparisons."""
 BINS = 10
 """Bins of equal width that a calibration sorts probabilities into."""
 RESAMPLES = 1000
@@ -105,8 +110,40 @@ class Calibration(_Document):
     bins: tuple[CalibrationBin, ...]
 
 
+class Chance(_Document):
+    """What guessing reaches on the same images, and whether a model is above it.
+
+    A guess names the most frequent class of the held-out images each time. The `figure` is the accuracy, and a model is
+    above a guess if so many right answers are unlikely (5 %) for one that is right as often as the guess. For
+    multi-label datasets the figure is the mean average precision, which is set against that of images in a random
+    order, and the low end of its interval has to be above that. A model without a mistake is above any guess that makes
+    one.
+    """
+
+    figure: Figure
+    reached: float
+    guessed: float
+    is_above: bool
+
+
+class Verdict(_Document):
+    """Whether a model may take the champion's place, by which rule, and why.
+
+    `minimum_accuracy` is None if the minimum is what guessing reaches.
+    """
+
+    accepted: bool
+    reason: str
+    compare: Compare
+    margin: float
+    minimum_accuracy: float | None
+
+
 class Evaluation(_Document):
-    """What a model reached on the held-out images, and where its report lies.
+    """What a model reached on the held-out images, the verdict on it, and where its report lies.
+
+    `champion` is the ARN of the version that was the champion then, whether the two could be compared or not.
+    `comparison_uri` is empty if they were not.
 
     `accuracy` is the share of images whose most probable class is theirs; for multi-label datasets the share of right
     yes/no answers, averaged over the classes, as the algorithm counts it.
@@ -124,6 +161,9 @@ class Evaluation(_Document):
     metrics_uri: str
     predictions_uri: str = ""
     results_uri: str = ""
+    comparison_uri: str = ""
+    verdict: Verdict | None = None
+    champion: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +181,7 @@ class Measurement:
     top_k_accuracy: float | None
     exact_match: float | None
     mean_average_precision: float | None
+    chance: Chance
     intervals: dict[str, Interval]
     calibration: Calibration
     classes: dict[str, ClassFigures]
@@ -163,6 +204,7 @@ class Measurement:
         """Intervals, calibration and the classes with all their figures, for metrics.json."""
         return {
             "intervals": {name: interval.model_dump() for name, interval in self.intervals.items()},
+            "chance": self.chance.model_dump(),
             "calibration": self.calibration.model_dump(mode="json", exclude_none=True),
             "classes": {label: score.model_dump(exclude_none=True) for label, score in self.classes.items()},
         }
@@ -219,6 +261,7 @@ def _single_label(
         top_k_accuracy=top,
         exact_match=None,
         mean_average_precision=None,
+        chance=_guessed_class(expected, shares["accuracy"] or 0.0),
         intervals={name: interval for name, interval in intervals.items() if interval},
         calibration=calibration(predicted.max(axis=1), chosen == expected, independent=True),
         classes=_class_figures(expected, chosen, labels, sizes, said=confusion.sum(axis=0)),
@@ -234,6 +277,7 @@ def _multi_label(expected: Integers, predicted: Floats, labels: Sequence[str], s
     report = classification_report(expected, chosen, target_names=list(labels), output_dict=True, zero_division=0)
     exact = float(accuracy_score(expected, chosen))
     classes = _class_figures(expected, chosen, labels, sizes, said=chosen.sum(axis=0))
+    intervals = _multi_label_intervals(expected, predicted, exact)
     return Measurement(
         images=len(expected),
         accuracy=float((expected == chosen).mean()),
@@ -241,7 +285,8 @@ def _multi_label(expected: Integers, predicted: Floats, labels: Sequence[str], s
         top_k_accuracy=None,
         exact_match=exact,
         mean_average_precision=float(precision),
-        intervals=_multi_label_intervals(expected, predicted, exact),
+        chance=_guessed_order(expected, float(precision), intervals.get("mean_average_precision")),
+        intervals=intervals,
         calibration=calibration(predicted.ravel(), expected.ravel() == 1, independent=False),
         classes={
             label: score.model_copy(update=_best_answers(expected[:, place], predicted[:, place]))
@@ -250,6 +295,33 @@ def _multi_label(expected: Integers, predicted: Floats, labels: Sequence[str], s
         confusion=multilabel_confusion_matrix(expected, chosen),
         report=report,
     )
+
+
+def _guessed_class(expected: Integers, accuracy: float) -> Chance:
+    """The same class for every image: the most frequent one."""
+    images = len(expected)
+    guessed = float(np.bincount(expected).max() / images)
+    unlikely = binomtest(round(accuracy * images), images, guessed, alternative="greater").pvalue < SIGNIFICANT
+    is_above = bool(unlikely) or (accuracy == 1.0 > guessed)
+    return Chance(figure="accuracy", reached=accuracy, guessed=guessed, is_above=is_above)
+
+
+def _guessed_order(expected: Integers, reached: float, interval: Interval | None) -> Chance:
+    """The images in a random order for each label.
+
+    Source of its mean average precision: Bestgen, Exact Expected Average Precision of the Random Baseline for System
+    Evaluation, Prague Bulletin of Mathematical Linguistics 103 (2015).
+    """
+    images = len(expected)
+    shown = expected.sum(axis=0)
+    shown = shown[shown > 0]
+    harmonic = float((1 / np.arange(1, images + 1)).sum())
+    beyond_first = (images - harmonic) / (images * (images - 1)) if images > 1 else 0.0
+    guessed = float((harmonic / images + (shown - 1) * beyond_first).mean()) if len(shown) else 0.0
+    low = interval.low if interval else reached
+    is_above = low > guessed or (reached == 1.0 > guessed)
+    figure: Figure = "mean_average_precision"
+    return Chance(figure=figure, reached=reached, guessed=min(guessed, 1.0), is_above=is_above)
 
 
 def _class_figures(

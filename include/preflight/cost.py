@@ -112,7 +112,8 @@ def charges(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goe
     if "training" in stages:
         found += _training_charges(conf, settings, from_scratch=not goes_on)
     if "training" in stages or "prediction" in stages:
-        found.append(_transform_charge(conf))
+        compared = "training" in stages and conf.promotion.compare != "off"
+        found.append(_transform_charge(conf, jobs=2 if compared else 1))
     if "endpoint" in stages and conf.endpoint.deploy:
         endpoint = conf.endpoint
         machine, count = endpoint.instance_type, endpoint.instance_count
@@ -164,10 +165,12 @@ def _training_charges(conf: RunConf, settings: Settings, *, from_scratch: bool) 
         yield jobs("incremental training", 1, longest + kept)
 
 
-def _transform_charge(conf: RunConf) -> Charge:
+def _transform_charge(conf: RunConf, *, jobs: int) -> Charge:
+    """The held-out images are answered by the new model, and by the champion if the two are compared."""
     transform = transform_instance_type(conf.endpoint.instance_type)
-    hours = LONGEST_TRANSFORM.total_seconds() / HOUR
-    return Charge("batch transform", "endpoint.instance_type", transform, "batchtransform", 1, hours)
+    hours = jobs * LONGEST_TRANSFORM.total_seconds() / HOUR
+    name = f"batch transform ({jobs} jobs)" if jobs > 1 else "batch transform"
+    return Charge(name, "endpoint.instance_type", transform, "batchtransform", 1, hours)
 
 
 def _budget_problems(budget: float | None, total: float, unknown: Collection[str]) -> Iterator[Problem]:

@@ -14,15 +14,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict
 
+from include.datasets.errors import DatasetError
+from include.datasets.version import lineage, load
 from include.deployment.endpoint import KEEP_TAG, VERSION_TAG
 from include.deployment.registry import NoModelError, RegisteredModel, last_approved, read_model
 from include.sagemaker.answers import existing, is_absent
 from include.sagemaker.naming import pages_of, tags_of
+from include.training.best_model import label_set_fingerprint
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
 
+    from include.datasets.version import DatasetVersion
     from include.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -73,6 +79,47 @@ class Champion:
 
     def __str__(self) -> str:
         return f"{self.version.group} version {self.version.version}, {self.reason}"
+
+
+class FoundChampion(BaseModel):
+    """The champion at the moment when a run's model is evaluated.
+
+    `unlike` is why the two cannot be compared, empty if they can. Test images from the record id `first_new_record` on
+    are new to the champion; it is None if the dataset version did not grow from the champion's.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: RegisteredModel
+    first_new_record: int | None = None
+    unlike: str = ""
+
+
+def champion_beside(
+    sagemaker: SageMakerClient, s3: S3Client, *, settings: Settings, dataset: DatasetVersion, artifact: str
+) -> FoundChampion | None:
+    """The champion beside the model of this `artifact`, which learned from `dataset`; None if there is no champion.
+
+    Raises UnknownChampionError as `champion_of` does.
+    """
+    champion = champion_of(sagemaker, settings=settings, dataset=dataset.name)
+    if champion is None:
+        return None
+    version = champion.version
+    if version.artifact == artifact:
+        return FoundChampion(version=version, unlike="it is the champion itself")
+    try:
+        learned_from = load(s3, version.dataset_uri)
+    except DatasetError:
+        known, multi_label = version.label_set, dataset.multi_label
+    else:
+        known, multi_label = label_set_fingerprint(learned_from.labels), learned_from.multi_label
+    if known != label_set_fingerprint(dataset.labels):
+        return FoundChampion(version=version, unlike="the champion has other classes")
+    if multi_label != dataset.multi_label:
+        several = "several classes" if multi_label else "one class"
+        return FoundChampion(version=version, unlike=f"the champion names {several} for each image")
+    return FoundChampion(version=version, first_new_record=_first_new_record(s3, dataset, version.dataset_uri))
 
 
 def champion_of(sagemaker: SageMakerClient, *, settings: Settings, dataset: str) -> Champion | None:
@@ -155,6 +202,14 @@ def record_promotion(sagemaker: SageMakerClient, version: RegisteredModel, *, en
             return
     tags = {ENDPOINT_TAG: endpoint, PROMOTED_TAG: version.arn}
     sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+
+
+def _first_new_record(s3: S3Client, dataset: DatasetVersion, known: str) -> int | None:
+    """The first record that the version at the address `known` did not have, if `dataset` grew from it."""
+    for version in lineage(s3, dataset):
+        if version.uri == known:
+            return version.next_record_id
+    return None
 
 
 def _endpoint_called_as(sagemaker: SageMakerClient, dataset: str, settings: Settings) -> LiveEndpoint | None:

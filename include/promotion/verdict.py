@@ -42,12 +42,34 @@ def refusal(
     dataset: DatasetVersion,
     evaluation: Evaluation,
 ) -> str:
-    """Why the model is not approved by itself; empty if it is."""
-    minimum = conf.promotion.minimum_accuracy
-    if evaluation.accuracy < minimum:
-        return f"accuracy {evaluation.accuracy:.4f} is below promotion.minimum_accuracy {minimum:.4f}"
+    """Why the model is not approved by itself; empty if it is.
+
+    That is the verdict of its evaluation, other classes than those it would replace, or a champion that is another one
+    by now.
+    """
+    decided = evaluation.verdict
+    if decided is None:
+        return "it was evaluated by an earlier release, which compared no models: run again"
+    if not decided.accepted:
+        return decided.reason
     change = label_change(sagemaker, s3, conf=conf, settings=settings, labels=dataset.labels)
-    return f"{change.found}, and promotion.allow_label_change is off" if change else ""
+    if change:
+        return f"{change.found}, and promotion.allow_label_change is off"
+    if conf.promotion.compare == "off":
+        return ""
+    return _changed_champion(sagemaker, settings, dataset.name, evaluation.champion)
+
+
+def _changed_champion(sagemaker: SageMakerClient, settings: Settings, dataset: str, compared: str | None) -> str:
+    """What took the champion's place since the evaluation, which says nothing of it; empty if nothing did."""
+    try:
+        champion = champion_of(sagemaker, settings=settings, dataset=dataset)
+    except UnknownChampionError:
+        return ""
+    if champion is None or champion.version.arn == compared:
+        return ""
+    before = f"with version {compared.rpartition('/')[2]}" if compared else "with none"
+    return f"it was compared {before}, and version {champion.version.version} is the champion by now: run again"
 
 
 def label_change(

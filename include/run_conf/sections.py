@@ -209,12 +209,27 @@ class PromotionConf(Section):
 
     model_config = ConfigDict(title="Promotion")
 
-    minimum_accuracy: float = Field(
-        0.0,
+    compare: Literal["not_worse", "better", "off"] = Field(
+        "not_worse",
+        title="Compare",
+        description="With the champion, on the same held-out images. `not_worse`: not significantly worse, and not "
+        "more than the margin below; `better`: significantly better; `off`: not at all.",
+    )
+    margin: float = Field(
+        0.01,
         ge=0,
         le=1,
+        title="Margin",
+        description="How far below the champion a model may be that is `not_worse`: 0.01 is one point of 100.",
+    )
+    minimum_accuracy: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        examples=[0.9],
         title="Minimum accuracy",
-        description="On the held-out images. Below it, the model is registered as pending and not deployed.",
+        description="On the held-out images. Below it, the model is registered as pending and not deployed. Empty: "
+        "the model has to be clearly better than guessing.",
     )
     allow_label_change: bool = Field(
         False,

@@ -125,7 +125,7 @@ def test_a_model_of_fewer_classes_is_not_what_a_retraining_continues_from(
     challenger = trained_on_fewer.registered
     assert (trained_on_fewer.state, challenger["classes"]) == ("success", 2)
     assert challenger["approval"] == "PendingManualApproval"
-    assert challenger["reason"].startswith("the endpoint digits-live serves 3 classes - this run has 2")
+    assert challenger["reason"].startswith("the endpoint digits-live serves 3 classes, this run has 2")
 
     assert retraining.state == "success"
     assert base_of(world, retraining) == chain.registered["artifact"]

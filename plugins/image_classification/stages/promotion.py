@@ -30,8 +30,8 @@ def register_model(
 ) -> dict[str, Any]:
     """Register the model with its lineage and the whole run conf.
 
-    It is approved if it reaches `promotion.minimum_accuracy` and has the champion's classes. Else it waits for a
-    person.
+    It is approved by the verdict of its evaluation, if it has the champion's classes. Else it waits for a person, and
+    nothing deploys it.
     """
     from include.datasets.version import DatasetVersion
     from include.deployment import registry
@@ -58,5 +58,6 @@ def register_model(
     )
     log.info("%s version %d: accuracy %.4f, %s.", model.group, model.version, model.accuracy, model.approval)
     if not model.approved:
-        log.warning("It waits for approval and is not deployed: %s.", model.reason or "a person decided so")
+        why = (model.reason or "a person decided so").rstrip(".")
+        log.warning("It is %s and is not deployed: %s.", model.approval, why)
     return model.model_dump(mode="json")

@@ -31,7 +31,7 @@ def measure_endpoint(conf: Any, dataset: Any) -> dict[str, Any]:
     if measured.too_large:
         log.warning("Not sent: %d images of more bytes than a request to an endpoint holds.", measured.too_large)
     minimum = asked.promotion.minimum_accuracy
-    if measured.accuracy < minimum:
+    if minimum is not None and measured.accuracy < minimum:
         raise AirflowFailException(
             f"Endpoint {measured.endpoint} reaches {measured.accuracy:.4f}, below promotion.minimum_accuracy {minimum}."
         )

@@ -44,6 +44,8 @@ def test_old_versions_are_deleted_only_when_asked_and_parents_and_those_in_use_s
     publish(s3, name, "4-newest", parent)
     tags = [{"Key": "dataset-version", "Value": f"{name}/2-in-use"}]
     job = f"reads-{uuid4().hex[:8]}"
+    for version in ("1-forgotten", "4-newest"):
+        s3.put_object(Bucket=BUCKET, Key=f"answers/{name}/{version}/a-model/predictions.parquet", Body=b"answers")
     sagemaker.create_training_job(**training_request(job, HyperParameters={"seconds": "60"}, Tags=tags))
 
     assert clean_up(s3, sagemaker, name, None) == {}
@@ -52,6 +54,7 @@ def test_old_versions_are_deleted_only_when_asked_and_parents_and_those_in_use_s
 
     assert keys(s3, f"datasets/{name}/1-forgotten/") == []
     assert {key.split("/")[2] for key in keys(s3, f"datasets/{name}/")} == {"2-in-use", "3-parent", "4-newest"}
+    assert keys(s3, f"answers/{name}/") == [f"answers/{name}/4-newest/a-model/predictions.parquet"]
     sagemaker.stop_training_job(TrainingJobName=job)
 
 

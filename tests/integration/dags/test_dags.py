@@ -42,6 +42,7 @@ LINKS = {
     "training.train_incremental": {"SageMaker console", "CloudWatch logs", "Reports in S3", "Model in S3"},
     "training.compare_jobs": {"Leaderboard"},
     "evaluation.transform_test_images": {"SageMaker console", "CloudWatch logs", "Reports in S3", "Answers in S3"},
+    "evaluation.transform_by_champion": {"SageMaker console", "CloudWatch logs", "Reports in S3", "Answers in S3"},
     "evaluation.evaluate": {"Report"},
     "registration.register_model": {"Report of the model", "Model in S3"},
     "deployment.deploy": {"SageMaker console", "CloudWatch logs", "Reports in S3"},
@@ -187,6 +188,8 @@ def test_the_chain_runs_in_the_documented_order(dag_bag: DagBag) -> None:
         "training.train_incremental",
         "training.compare_jobs",
         "evaluation.transform_test_images",
+        "evaluation.find_champion",
+        "evaluation.transform_by_champion",
         "evaluation.evaluate",
         "registration.register_model",
         "deployment.deploy",
@@ -199,7 +202,11 @@ def test_the_chain_runs_in_the_documented_order(dag_bag: DagBag) -> None:
 def test_a_batch_transform_ends_when_the_bound_of_its_cost_has_it(dag_bag: DagBag) -> None:
     transforms = [task for dag in dag_bag.dags.values() for task in dag.tasks if ".transform_" in task.task_id]
 
-    assert {task.task_id for task in transforms} == {"evaluation.transform_test_images", "prediction.transform_images"}
+    assert {task.task_id for task in transforms} == {
+        "evaluation.transform_test_images",
+        "evaluation.transform_by_champion",
+        "prediction.transform_images",
+    }
     assert {task.execution_timeout for task in transforms} == {LONGEST_TRANSFORM}
 
 

@@ -27,6 +27,8 @@ SKIP_THEMSELVES = frozenset(
         "training.tune",
         "training.train_tuned",
         "training.train_incremental",
+        "evaluation.transform_test_images",
+        "evaluation.transform_by_champion",
         "deployment.deploy",
         "deployment.tear_down",
     }

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from include.evaluation.metrics import Evaluation
+from include.datasets.version import DatasetVersion
+from include.evaluation.metrics import Evaluation, Verdict
 from include.preflight import label_change_problems
+from include.promotion.champion import champion_beside, champion_of
 from include.promotion.verdict import label_change, refusal
 from include.run_conf import RunConf
 from include.settings import Settings
 from tests.support.documents import dataset_version
 from tests.support.local_aws import BUCKET, RunningLocalAws
-from tests.support.served_models import deployed, registered
+from tests.support.served_models import deployed, published, registered
 
 TEN = [f"class-{number}" for number in range(10)]
 FIVE = TEN[:5]
@@ -107,23 +109,104 @@ def test_a_run_that_deploys_is_refused_and_one_that_does_not_is_told(
     assert "this run has 5: the model will be registered and wait for approval" in caplog.text
 
 
-def test_a_model_is_approved_that_reaches_the_minimum_and_has_the_champions_classes(
+def why_not(aws: RunningLocalAws, settings: Settings, dataset: str, labels: Sequence[str], **evaluated: Any) -> str:
+    """Why a model of these classes is not approved by itself; what was found of it is in `evaluated`."""
+    conf = evaluated.pop("conf", {})
+    accepted = evaluated.pop("accepted", True)
+    verdict = Verdict(accepted=accepted, reason="The verdict.", compare="not_worse", margin=0.01, minimum_accuracy=None)
+    found = {"job": "job", "images": 20, "accuracy": 0.9, "classes": {}, "metrics_uri": "", "verdict": verdict}
+    return refusal(
+        aws.client("sagemaker"),
+        aws.client("s3"),
+        conf=conf_of(dataset, **conf),
+        settings=settings,
+        dataset=dataset_version(name=dataset, labels=list(labels)),
+        evaluation=Evaluation.model_validate({**found, "report_uri": f"s3://{BUCKET}/r", **evaluated}),
+    )
+
+
+def test_a_model_is_approved_by_its_verdict_if_it_has_the_champions_classes(
     aws: RunningLocalAws, settings: Settings, ten_classes: str
 ) -> None:
-    def why_not(accuracy: float, labels: list[str]) -> str:
-        return refusal(
-            aws.client("sagemaker"),
-            aws.client("s3"),
-            conf=conf_of(ten_classes, **{"promotion.minimum_accuracy": 0.8}),
-            settings=settings,
-            dataset=dataset_version(name=ten_classes, labels=labels),
-            evaluation=Evaluation(
-                job="job", images=20, accuracy=accuracy, classes={}, report_uri=f"s3://{BUCKET}/r", metrics_uri=""
-            ),
-        )
+    champion = champion_of(aws.client("sagemaker"), settings=settings, dataset=ten_classes)
+    assert champion is not None
+    beside = {"champion": champion.version.arn}
 
-    assert why_not(0.8, TEN) == ""
-    assert why_not(0.79, TEN) == "accuracy 0.7900 is below promotion.minimum_accuracy 0.8000"
-    assert why_not(0.99, FIVE) == (
+    assert why_not(aws, settings, ten_classes, TEN, **beside) == ""
+    assert why_not(aws, settings, ten_classes, TEN, accepted=False, **beside) == "The verdict."
+    assert why_not(aws, settings, ten_classes, FIVE, **beside) == (
         f"the endpoint {ten_classes} serves 10 classes, this run has 5, and promotion.allow_label_change is off"
     )
+    assert "earlier release" in why_not(aws, settings, ten_classes, TEN, verdict=None, **beside)
+
+
+def test_a_model_that_was_compared_with_an_earlier_champion_is_not_approved(
+    aws: RunningLocalAws, settings: Settings, ten_classes: str
+) -> None:
+    champion = champion_of(aws.client("sagemaker"), settings=settings, dataset=ten_classes)
+    assert champion is not None
+    deployed(aws, settings, registered(aws, settings, ten_classes, labels=TEN))
+
+    assert why_not(aws, settings, ten_classes, TEN, champion=champion.version.arn) == (
+        "it was compared with version 1, and version 2 is the champion by now: run again"
+    )
+    assert why_not(aws, settings, ten_classes, TEN) == (
+        "it was compared with none, and version 2 is the champion by now: run again"
+    )
+    assert why_not(aws, settings, ten_classes, TEN, conf={"promotion.compare": "off"}) == ""
+
+
+def test_the_champion_of_other_classes_is_not_compared(
+    aws: RunningLocalAws, settings: Settings, ten_classes: str
+) -> None:
+    def unlike(**version: Any) -> str | None:
+        found = champion_beside(
+            aws.client("sagemaker"),
+            aws.client("s3"),
+            settings=settings,
+            dataset=dataset_version(name=ten_classes, **version),
+            artifact=version.pop("artifact", "s3://bucket/model.tar.gz"),
+        )
+        return found.unlike if found else None
+
+    assert unlike(labels=TEN) == ""
+    assert unlike(labels=FIVE) == "the champion has other classes"
+    assert unlike(labels=TEN, multi_label=True) == "the champion names one class for each image"
+    assert (
+        champion_beside(
+            aws.client("sagemaker"),
+            aws.client("s3"),
+            settings=settings,
+            dataset=dataset_version(name=f"new-{ten_classes}"),
+            artifact="",
+        )
+        is None
+    )
+
+
+def test_new_to_the_champion_are_the_images_that_came_after_its_version(
+    aws: RunningLocalAws, settings: Settings, pets: str
+) -> None:
+    sagemaker, s3 = aws.client("sagemaker"), aws.client("s3")
+
+    def version(day: int, parent: DatasetVersion | None, records: int) -> DatasetVersion:
+        named = f"2026010{day}T030405Z-0a1b2c3d"
+        return published(aws, pets, version=named, parent=parent.uri if parent else None, next_record_id=records)
+
+    first = version(1, None, 120)
+    second = version(2, first, 150)
+    third = version(3, second, 170)
+    stranger = version(4, None, 200)
+    model = registered(aws, settings, pets, version=first.version, next_record_id=120)
+
+    def new_from(dataset: DatasetVersion) -> int | None:
+        found = champion_beside(sagemaker, s3, settings=settings, dataset=dataset, artifact="")
+        assert found is not None
+        assert found.version == model
+        return found.first_new_record
+
+    assert (new_from(third), new_from(second), new_from(first)) == (120, 120, 120)
+    assert new_from(stranger) is None, "it did not grow from the champion's"
+    own = champion_beside(sagemaker, s3, settings=settings, dataset=first, artifact=model.artifact)
+    assert own is not None
+    assert own.unlike == "it is the champion itself"

@@ -67,6 +67,8 @@ def test_a_registered_model_tells_where_it_came_from(sagemaker: Any) -> None:
         "accuracy": 0.9,
         "report": "s3://models-of-acme/reports/run/report.html",
         "run_conf": "s3://models-of-acme/reports/run/run_conf.json",
+        "verdict": None,
+        "champion": None,
         "reason": None,
     }
 
@@ -75,7 +77,7 @@ def test_a_refused_model_waits_for_a_person_and_keeps_the_reason(sagemaker: Any)
     model = register(sagemaker, refusal="the endpoint pets serves 10 classes, this run has 5")
 
     assert (model.approval, model.approved) == ("PendingManualApproval", False)
-    assert model.reason == "the endpoint pets serves 10 classes - this run has 5", "metadata hold no commas"
+    assert model.reason == "the endpoint pets serves 10 classes, this run has 5"
     package = sagemaker.describe_model_package(ModelPackageName=model.arn)
     assert package["ModelPackageDescription"] == (
         "pets 20260102T030405Z-0a1b2c3d, accuracy 0.9000. Waits for approval: the endpoint pets serves 10 classes, "

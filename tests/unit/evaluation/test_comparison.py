@@ -16,7 +16,7 @@ from include.evaluation.comparison import (
     mcnemar,
     verdict,
 )
-from include.evaluation.metrics import Figure
+from include.evaluation.metrics import Chance, Figure
 from tests.unit.evaluation.answered import LABELS, multi, single
 
 TRUTH = "cccccdddoo"
@@ -248,6 +248,43 @@ def test_without_a_comparison_only_the_minimum_counts() -> None:
     first = verdict(None, accuracy=0.9, rule=PromotionRule(minimum_accuracy=0.8))
     assert first.accepted
     assert first.reason == "There is no champion to compare with. Its accuracy is 90.00%, the minimum is 80.00%."
+
+
+def test_without_a_number_the_minimum_is_what_guessing_reaches() -> None:
+    chance = Chance(figure="accuracy", reached=0.11, guessed=0.1, is_above=False)
+    refused = verdict(None, accuracy=0.11, rule=PromotionRule(), chance=chance)
+    assert (refused.accepted, refused.reason) == (
+        False,
+        "Its accuracy, 11.00%, is not clearly above 10.00%, the share of the most frequent class, which guessing "
+        "reaches.",
+    )
+    off = verdict(None, accuracy=0.11, rule=PromotionRule(compare="off"), chance=chance)
+    assert not off.accepted
+    assert verdict(None, accuracy=0.11, rule=PromotionRule(minimum_accuracy=0.0), chance=chance).accepted, "a number"
+    above = verdict(None, accuracy=0.9, rule=PromotionRule(), chance=chance.model_copy(update={"is_above": True}))
+    assert above.reason == "There is no champion to compare with. Its accuracy is 90.00%, guessing reaches 10.00%."
+
+
+def test_the_minimum_of_a_multi_label_model_is_a_random_order() -> None:
+    chance = Chance(figure="mean_average_precision", reached=0.31, guessed=0.3, is_above=False)
+    refused = verdict(None, accuracy=0.95, rule=PromotionRule(), chance=chance)
+    assert refused.reason == (
+        "Its mean average precision, 31.00%, is not clearly above 30.00%, which images in a random order reach."
+    )
+    above = verdict(None, accuracy=0.95, rule=PromotionRule(), chance=chance.model_copy(update={"is_above": True}))
+    assert above.reason == (
+        "There is no champion to compare with. Its accuracy is 95.00%, its mean average precision 31.00%, guessing "
+        "reaches 30.00%."
+    )
+
+
+def test_a_champion_that_cannot_be_compared_is_named() -> None:
+    decided = verdict(None, accuracy=0.9, rule=PromotionRule(), uncompared="the champion has other classes")
+    assert decided.accepted
+    assert decided.reason == (
+        "It was not compared with the champion: the champion has other classes. Its accuracy is 90.00%, without a "
+        "minimum."
+    )
 
 
 @pytest.mark.parametrize("rule", ["not_worse", "better", "off"])

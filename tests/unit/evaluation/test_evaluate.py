@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import pytest
 
 from include.datasets.packed_test_images import record_id_of, write_packed_test_images
-from include.evaluation.comparison import Comparison, Pairs
+from include.evaluation.comparison import Comparison, Pairs, PromotionRule
 from include.evaluation.evaluate import ChampionAnswers, evaluate
-from include.evaluation.held_out_answers import HeldOutAnswers
+from include.evaluation.held_out_answers import HeldOutAnswers, is_kept, keep, kept_at
 from include.evaluation.leaderboard import read_leaderboard
 from include.evaluation.metrics import Evaluation
 from include.evaluation.transform import TransformError, write_manifest
@@ -287,3 +287,76 @@ def test_of_many_mistakes_the_page_shows_the_surest(
     assert page.count('class="wrong"') == 1
     assert " 90.0%</b>" in page
     assert f"2 of {again.images} images were answered wrongly. These are the 1 of which the model was surest" in page
+
+
+def test_answers_are_kept_by_model_and_version_and_used_instead_of_a_transform(
+    world: Any, challenger: Evaluation
+) -> None:
+    job = JobResult.of_training_job(described_training_job("third-job", InputDataConfig=CHANNELS))
+    kept = kept_at(settings(), world.dataset, job=job.name, artifact=str(job.artifact))
+    other = kept_at(settings(), world.dataset, job=job.name, artifact="s3://models-of-others/model.tar.gz")
+    assert kept.startswith(f"s3://models-of-acme/answers/shades/{world.dataset.version}/third-job-")
+    assert (is_kept(world.s3, kept), is_kept(world.s3, other)) == (True, False)
+
+    again = evaluate(
+        world.s3,
+        world.client("logs"),
+        job=job,
+        best=BEST,
+        transform_job=None,
+        dataset=world.dataset,
+        settings=settings(),
+        run=Run("train_model", "of_kept_answers"),
+    )
+
+    assert again.accuracy == challenger.accuracy
+    assert world.read(again.predictions_uri) == world.read(challenger.predictions_uri)
+
+
+def test_a_champion_that_answered_in_this_run_is_compared_and_its_answers_are_kept(world: Any) -> None:
+    answer_the_transform(world, "transform-5", {})
+    answer_the_transform(world, "transform-6", {0: 0.9})
+    job = JobResult.of_training_job(described_training_job("fifth-job", InputDataConfig=CHANNELS))
+    kept = kept_at(settings(), world.dataset, job="sixth-job", artifact="s3://models-of-acme/sixth/model.tar.gz")
+
+    measured = evaluate(
+        world.s3,
+        world.client("logs"),
+        job=job,
+        best=BEST,
+        transform_job="transform-5",
+        dataset=world.dataset,
+        settings=settings(),
+        run=Run("train_model", "beside_another"),
+        champion=ChampionAnswers(kept, model="sixth-job", transform_job="transform-6"),
+        rule=PromotionRule(compare="better"),
+    )
+
+    comparison = Comparison.model_validate_json(world.read(measured.comparison_uri))
+    assert (comparison.champion, comparison.new_images) == ("sixth-job", None)
+    assert comparison.all_images.pairs.only_challenger == 1
+    assert comparison.verdict == measured.verdict
+    assert measured.verdict is not None
+    assert measured.verdict.reason.startswith("Not significantly better than the champion (p = 0.500, asked:")
+    theirs = HeldOutAnswers.load(world.s3, kept)
+    assert (theirs.model, theirs.right.sum()) == ("sixth-job", measured.images - 1)
+
+
+def test_answers_that_are_kept_already_stay(world: Any, challenger: Evaluation) -> None:
+    answers = HeldOutAnswers.load(world.s3, challenger.predictions_uri)
+    place = kept_at(settings(), world.dataset, job="once", artifact="s3://models-of-acme/once/model.tar.gz")
+    keep(world.s3, place, answers)
+
+    keep(world.s3, place, answers.of_another("once more", answers.by_record()))
+
+    assert HeldOutAnswers.load(world.s3, place).model == "third-job"
+
+
+def test_an_evaluation_without_a_champion_has_a_verdict_too(world: Any, evaluation: Evaluation) -> None:
+    images = world.dataset.counts.test
+    assert evaluation.verdict is not None
+    assert evaluation.verdict.reason.startswith(
+        f"There is no champion to compare with. Its accuracy is {1 - 1 / images:.2%}"
+    )
+    assert (evaluation.comparison_uri, evaluation.verdict.accepted) == ("", True)
+    assert "Accepted" in ReadPage(world.read(evaluation.report_uri).decode()).text

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from include.evaluation.evaluate import classes_csv, confusion_csv
-from include.evaluation.metrics import calibration, measure, share_interval, weighted_figure
+from include.evaluation.metrics import Chance, calibration, measure, share_interval, weighted_figure
 
 LABELS = ["cat", "dog", "owl"]
 TRUTH = [(0,), (0,), (1,), (2,)]
@@ -173,3 +173,43 @@ def test_right_answers_alone_are_no_certainty() -> None:
     measured = measure([(1, 0), (0, 1)] * 10, [[0.9, 0.2], [0.1, 0.8]] * 10, ["cat", "dog"], multi_label=True)
     assert (measured.accuracy, measured.mean_average_precision) == (1.0, 1.0)
     assert set(measured.intervals.values()) == {share_interval(1.0, 20)}
+
+
+def guess(images: dict[int, int], right: int) -> Chance:
+    """What guessing reaches where so many images show each class, beside a model with so many right answers."""
+    truth = [(label,) for label, count in images.items() for _ in range(count)]
+    rows = [[float(label == (own + (place >= right)) % 3) for label in range(3)] for place, (own,) in enumerate(truth)]
+    return measure(truth, rows, ["a", "b", "c"]).chance
+
+
+@pytest.mark.parametrize(
+    ("images", "right", "guessed", "is_above"),
+    [
+        ({0: 20, 1: 20, 2: 20}, 20, 1 / 3, False),
+        ({0: 20, 1: 20, 2: 20}, 26, 1 / 3, False),  # 26 of 60 are no surprise for a guess, 27 are
+        ({0: 20, 1: 20, 2: 20}, 27, 1 / 3, True),
+        ({0: 90, 1: 5, 2: 5}, 90, 0.9, False),
+        ({0: 90, 1: 5, 2: 5}, 96, 0.9, True),
+        ({0: 1, 1: 2}, 3, 2 / 3, True),  # without a mistake
+        ({0: 3}, 3, 1.0, False),  # one class: a guess makes no mistake either
+    ],
+)
+def test_a_guess_is_right_as_often_as_the_most_frequent_class_is_there(
+    images: dict[int, int], right: int, guessed: float, *, is_above: bool
+) -> None:
+    chance = guess(images, right)
+    assert (chance.figure, chance.is_above) == ("accuracy", is_above)
+    assert chance.guessed == pytest.approx(guessed)
+
+
+def test_a_guess_of_several_labels_is_a_random_order() -> None:
+    random = np.random.default_rng(7)
+    truth = (random.random((200, 3)) < (0.5, 0.2, 0.02)).astype(int)
+    orders = [average_precision_score(truth, random.random(truth.shape)) for _ in range(300)]
+    answers = measure(truth, random.random(truth.shape), ["a", "b", "c"], multi_label=True).chance
+    constant = measure(truth, np.full(truth.shape, 0.1), ["a", "b", "c"], multi_label=True).chance
+    good = measure(truth, truth * 0.5 + random.random(truth.shape) * 0.6, ["a", "b", "c"], multi_label=True).chance
+
+    assert answers.figure == "mean_average_precision"
+    assert answers.guessed == pytest.approx(np.mean(orders), abs=0.01)
+    assert [chance.is_above for chance in (answers, constant, good)] == [False, False, True]

@@ -108,4 +108,5 @@ def test_airflow_may_delete_objects_only_where_the_code_keeps_working_files(stat
         "${DataBucket.Arn}/datasets/*",
         "${DataBucket.Arn}/unpacked/*",
         "${OutputBucket.Arn}/predictions/*/images/*",
+        "${OutputBucket.Arn}/answers/*",
     }

@@ -38,14 +38,18 @@ def found(conf: dict[str, Any], price_list: PriceList) -> Findings:
     ],
 )
 def test_every_job_counts_at_its_longest(conf: dict[str, Any], hours: dict[str, float]) -> None:
-    assert charged(conf) == {**hours, "batch transform": 6, "endpoint": None}
+    assert charged(conf) == {**hours, "batch transform (2 jobs)": 12, "endpoint": None}
+
+
+def test_the_champion_answers_the_held_out_images_only_where_it_is_compared() -> None:
+    assert charged({"promotion.compare": "off"})["batch transform"] == 6
 
 
 @pytest.mark.parametrize("mode", ["train", "both", "tune_then_train"])
 def test_a_run_that_goes_on_from_a_model_pays_for_no_job_from_scratch(mode: str) -> None:
     whole = RunConf.from_conf({**HOUR, "training.mode": mode})
     found = charges(whole, settings(), WHOLE_CHAIN, goes_on=True)
-    assert [charge.what for charge in found] == ["incremental training", "batch transform", "endpoint"]
+    assert [charge.what for charge in found] == ["incremental training", "batch transform (2 jobs)", "endpoint"]
 
 
 def test_a_warm_pool_is_paid_for_and_spot_has_none() -> None:
@@ -57,13 +61,13 @@ def test_the_table_adds_up_and_tells_the_endpoint_apart() -> None:
     table = "\n".join(found({"resources.max_cost": 5}, PriceList(OWN, "eu-central-1")).table)
     assert "incremental training" in table
     assert "0.1000 an hour, as long as it is kept" in table
-    assert "2.60 of resources.max_cost 5.00" in table
+    assert "3.20 of resources.max_cost 5.00" in table
 
 
 def test_a_run_that_could_cost_more_than_allowed_is_refused() -> None:
     (problem,) = found({"resources.max_cost": 2}, PriceList(OWN, "eu-central-1")).problems
     assert str(problem) == (
-        "resources.max_cost = 2.0: the run could cost 2.60 USD: lower resources.max_runtime_seconds, the jobs or the "
+        "resources.max_cost = 2.0: the run could cost 3.20 USD: lower resources.max_runtime_seconds, the jobs or the "
         "machines, or raise it"
     )
 
