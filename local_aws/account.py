@@ -83,6 +83,11 @@ class Aws:
         return self._client("cloudwatch")
 
     @cached_property
+    def sns(self) -> Any:
+        """An SNS client that talks to this server."""
+        return self._client("sns")
+
+    @cached_property
     def sagemaker(self) -> SageMakerClient:
         """A SageMaker client that talks to this server."""
         client: SageMakerClient = self._client("sagemaker")

@@ -138,5 +138,5 @@ def test_an_error_can_say_anything_in_every_protocol(protocol: str, message: str
 def test_a_folded_header_reaches_a_container_on_one_line() -> None:
     environ = EnvironBuilder(method="POST").get_environ()
     environ["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] = "first\r\n second"
-    environ["CONTENT_TYPE"] = "image/\r\n\tjpeg"
-    assert set(_forwarded(Request(environ)).values()) == {"image/ jpeg", "first second"}
+    forwarded = _forwarded(Request(environ), "image/\r\n\tjpeg", "application/\r\n json")
+    assert set(forwarded.values()) == {"image/ jpeg", "application/ json", "first second"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import http.client
+import os
 import random
 import shutil
 import socket
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from local_aws.account import Aws
 from local_aws.container_process import ContainerProcess, ContainerStartError
@@ -29,6 +30,9 @@ STOP_GRACE_SECONDS = 30.0
 # Below the ports that systems give to outgoing connections, so that none of those takes a port between choice and use.
 SERVING_PORTS = range(18_000, 32_000)
 LAST_LINES = 8
+
+Payload = bytes | BinaryIO
+"""The body of a request: bytes, or a file that is sent as it is read."""
 
 
 class NotHealthyError(Exception):
@@ -138,7 +142,7 @@ class ServingContainer:
         """Send a GET request, for example for /execution-parameters; raises ContainerUnreachableError."""
         return self._send("GET", path, None, {}, PING_TIMEOUT_SECONDS)
 
-    def invoke(self, body: bytes, headers: Mapping[str, str], timeout: float = INVOCATION_TIMEOUT_SECONDS) -> Answer:
+    def invoke(self, body: Payload, headers: Mapping[str, str], timeout: float = INVOCATION_TIMEOUT_SECONDS) -> Answer:
         """Send POST /invocations; raises ContainerUnreachableError when no answer comes in time."""
         return self._send("POST", "/invocations", body, headers, timeout)
 
@@ -155,12 +159,12 @@ class ServingContainer:
         except ContainerUnreachableError:
             return False
 
-    def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> Answer:
+    def _send(self, method: str, path: str, body: Payload | None, headers: Mapping[str, str], timeout: float) -> Answer:
         # A connection for each request: one kept open may be closed by the container just when it is used again, and
         # waits 40 ms for every answer that is sent in two small packets.
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)
         try:
-            connection.request(method, path, body=body, headers={**headers, "Connection": "close"})
+            connection.request(method, path, body=body, headers={**headers, **_length(body), "Connection": "close"})
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -223,7 +227,7 @@ class ServingModel:
             if not container.is_running:
                 self._start(container, timeout, install=False)
 
-    def invoke(self, body: bytes, headers: Mapping[str, str], timeout: float = INVOCATION_TIMEOUT_SECONDS) -> Answer:
+    def invoke(self, body: Payload, headers: Mapping[str, str], timeout: float = INVOCATION_TIMEOUT_SECONDS) -> Answer:
         """Send a request through the containers; the first answer that is none of 2xx is the answer."""
         answer = self.first.invoke(body, headers, timeout)
         for container in self._containers[1:]:
@@ -253,6 +257,11 @@ class ServingModel:
             container.wait_until_healthy(timeout, self._stopped)
         except NotHealthyError as error:
             raise NotHealthyError(f"{error} Its last lines: {container.last_lines or '(none)'}") from error
+
+
+def _length(body: Payload | None) -> dict[str, str]:
+    """The length of a file, which else would be sent in chunks; that of bytes is sent anyway."""
+    return {} if body is None or isinstance(body, bytes) else {"Content-Length": str(os.fstat(body.fileno()).st_size)}
 
 
 def _free_port() -> int:

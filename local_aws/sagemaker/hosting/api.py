@@ -14,6 +14,13 @@ from local_aws.sagemaker.core.model_artifacts import ModelArtifact
 from local_aws.sagemaker.core.resource_table import ResourceTable
 from local_aws.sagemaker.core.tags import Tags, check_tags
 from local_aws.sagemaker.hosting import rules
+from local_aws.sagemaker.hosting.asynchronous import (
+    AsyncInput,
+    AsyncInvocations,
+    AsyncRequest,
+    Backlog,
+    DeletedError,
+)
 from local_aws.sagemaker.hosting.capture import CaptureFeed
 from local_aws.sagemaker.hosting.endpoint import Endpoint
 from local_aws.sagemaker.hosting.model import EndpointConfig, Model
@@ -23,6 +30,8 @@ from local_aws.sagemaker.hosting.scaling import Scaled, Scaling
 from local_aws.sagemaker.registry.api import ModelRegistry
 
 CLOSE_GRACE_SECONDS = 1.0
+LAST_FAILURES_SECONDS = 10.0
+"""How long a deletion waits for the failures of asynchronous requests to be written."""
 CONFIG_FIELDS = (
     "ProductionVariants",
     "KmsKeyId",
@@ -31,6 +40,7 @@ CONFIG_FIELDS = (
     "EnableNetworkIsolation",
     "MetricsConfig",
     "DataCaptureConfig",
+    "AsyncInferenceConfig",
 )
 
 
@@ -156,6 +166,7 @@ class Endpoints(Area):
         )
         self._captures = CaptureFeed(self.aws)
         self.scaling = Scaling(self.aws, self._scaled)
+        self._asynchronous = AsyncInvocations(self.aws, lambda name: self._routed(name, None))
 
     @property
     def actions(self) -> Mapping[str, Action]:
@@ -179,6 +190,9 @@ class Endpoints(Area):
         check_tags(tags)
         if self._endpoints.find(name) is not None:
             raise already_existing("endpoint", endpoint.arn)
+        if endpoint.asynchronous is not None:
+            self._asynchronous.announce(endpoint.asynchronous)
+        endpoint.backlog = self._backlog(endpoint)
         endpoint.pending = self._fleet(name, config)
         endpoint.deployment_config = request.get("DeploymentConfig")
         self._endpoints.add(endpoint)
@@ -254,14 +268,39 @@ class Endpoints(Area):
     def routed(self, name: str, target: str | None) -> Iterator[Variant]:
         """Give the variant a request goes to, which is not stopped while the request is under way.
 
-        Raises ValidationError when the endpoint or the target variant is not there, or not serving.
+        Raises ValidationError when the endpoint or the target variant is not there, not serving, or answers
+        asynchronously.
         """
+        if self._serving(name).asynchronous is not None:
+            raise AwsError("ValidationError", f"Endpoint {name} is asynchronous: invoke it with InvokeEndpointAsync.")
+        with self._routed(name, target) as variant:
+            yield variant
+
+    def accept(self, name: str, asked: AsyncInput) -> AsyncRequest:
+        """Put a request into the backlog of an asynchronous endpoint; raises ValidationError if it is none."""
+        endpoint = self._serving(name)
+        if endpoint.asynchronous is None:
+            message = f"Endpoint {name} is not asynchronous: its configuration has no AsyncInferenceConfig."
+            raise AwsError("ValidationError", message)
+        request = endpoint.asynchronous.accept(name, asked)
+        if endpoint.backlog is None or not endpoint.backlog.put(request):
+            raise self._not_found(name)
+        return request
+
+    def _serving(self, name: str) -> Endpoint:
+        """An endpoint that has served; raises ValidationError."""
         endpoint = self._endpoints.find(name)
-        if endpoint is None or endpoint.status == "Deleting":
-            raise AwsError("ValidationError", f"Endpoint {name} of account {self.aws.account} not found.")
+        if endpoint is None or endpoint.status == "Deleting" or endpoint.fleet is None:
+            raise self._not_found(name)
+        return endpoint
+
+    def _not_found(self, name: str) -> AwsError:
+        return AwsError("ValidationError", f"Endpoint {name} of account {self.aws.account} not found.")
+
+    @contextlib.contextmanager
+    def _routed(self, name: str, target: str | None) -> Iterator[Variant]:
+        endpoint = self._serving(name)
         with endpoint.lock:
-            if endpoint.fleet is None:
-                raise AwsError("ValidationError", f"Endpoint {name} of account {self.aws.account} not found.")
             found = endpoint.route(target)
             if found is None:
                 raise AwsError("ValidationError", f"Could not find variant {target} of endpoint {name}.")
@@ -295,10 +334,25 @@ class Endpoints(Area):
                 return None
             return Scaled(name, variant_name, endpoint.config.instance_types.get(variant_name))
 
+    def _backlog(self, endpoint: Endpoint) -> Backlog:
+        def limit() -> int:
+            config = endpoint.asynchronous
+            return max(1, endpoint.instances) * (config.at_once if config is not None else 1)
+
+        def changed(size: int, oldest: float) -> None:
+            self._asynchronous.report_backlog(endpoint.name, size, oldest, endpoint.instances)
+
+        return Backlog(self._asynchronous.answer, limit, changed)
+
     def _delete(self, endpoint: Endpoint) -> None:
+        """End an endpoint's processes, write the failures of what it has accepted and not answered, and forget it."""
+        for request in endpoint.backlog.close() if endpoint.backlog is not None else ():
+            self._asynchronous.fail(request, DeletedError())
         for fleet in (endpoint.pending, endpoint.fleet):
             if fleet is not None:
                 fleet.stop()
+        if endpoint.backlog is not None:
+            endpoint.backlog.drain(LAST_FAILURES_SECONDS)
         self._endpoints.remove(endpoint.name)
         self.sagemaker.area(Tags).forget(endpoint.arn)
 

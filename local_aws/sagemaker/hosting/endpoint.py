@@ -14,6 +14,7 @@ from local_aws.sagemaker.core.area import Document
 from local_aws.sagemaker.core.failures import LONGEST_REASON
 from local_aws.sagemaker.core.resource_table import now
 from local_aws.sagemaker.hosting import capture
+from local_aws.sagemaker.hosting.asynchronous import AsyncConfig, Backlog
 from local_aws.sagemaker.hosting.model import EndpointConfig
 from local_aws.sagemaker.hosting.rollout import (
     CREATING,
@@ -37,7 +38,8 @@ class Endpoint:
 
     While it does, it answers the share of the requests that the `stage` of the update gives it; `plan` and `alarm` (the
     reason to undo the update, if there is one) are the update's. `cancelled` is set when no update matters any more.
-    `served_by` is called with its name and its variants' names when a fleet takes over.
+    `backlog` has the asynchronous requests, also those of a configuration before. `served_by` is called with its name
+    and its variants' names when a fleet takes over.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Endpoint:
     status: str = "Creating"
     failure_reason: str | None = None
     deployment_config: Document | None = None
+    backlog: Backlog | None = field(default=None, repr=False)
     fleet: Fleet | None = None
     pending: Fleet | None = None
     plan: Plan = field(default_factory=Plan)
@@ -71,6 +74,16 @@ class Endpoint:
                 f'The variant name(s) "{name}" is/are not present within endpoint configuration "{self.config.arn}".'
             )
         return variant
+
+    @property
+    def instances(self) -> int:
+        """How many instances serve."""
+        return sum(variant.instances for variant in self.fleet.variants) if self.fleet is not None else 0
+
+    @property
+    def asynchronous(self) -> AsyncConfig | None:
+        """How it answers asynchronously; None if it answers in real time."""
+        return AsyncConfig.of(self.config.document.get("AsyncInferenceConfig"))
 
     def check_in_service(self) -> None:
         """Raise ValidationException unless the endpoint can be updated now."""
@@ -198,6 +211,7 @@ class Endpoint:
                 "FailureReason": self.failure_reason,
                 "LastDeploymentConfig": self.deployment_config,
                 "MetricsConfig": self.config.document.get("MetricsConfig"),
+                "AsyncInferenceConfig": self.config.document.get("AsyncInferenceConfig"),
                 "DataCaptureConfig": capture.summary(self.config.data_capture),
             }
             if self.fleet is not None:

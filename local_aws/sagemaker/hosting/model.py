@@ -9,6 +9,8 @@ from datetime import datetime
 from local_aws.sagemaker.core.area import Document
 from local_aws.sagemaker.core.resource_table import now
 
+ASYNC_PAYLOAD_MB = "1024"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -72,6 +74,11 @@ class EndpointConfig:
     def data_capture(self) -> Document | None:
         """The DataCaptureConfig."""
         return self.document.get("DataCaptureConfig")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its containers are told: how large a payload may be, where that is more than InvokeEndpoint allows."""
+        return {"SAGEMAKER_MAX_PAYLOAD_IN_MB": ASYNC_PAYLOAD_MB} if "AsyncInferenceConfig" in self.document else {}
 
     def instances(self, retained: Mapping[str, int]) -> int:
         """How many instances the variants ask for, or retain from variants of the same names that run."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from local_aws.aws_errors import not_local, validation_error
 
-NOT_LOCAL_IN_CONFIG = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants")
+NOT_LOCAL_IN_CONFIG = ("ExplainerConfig", "ShadowProductionVariants")
 NOT_LOCAL_IN_VARIANT = ("InstancePools", "ManagedInstanceScaling", "CapacityReservationConfig")
 NOT_LOCAL_IN_CONTAINER = ("MultiModelConfig", "AdditionalModelDataSources")
 SERVERLESS_MEMORY_STEP = 1024
@@ -67,6 +67,23 @@ def check_endpoint_config(request: Mapping[str, Any]) -> None:
         raise validation_error("At least one production variant must have an InitialVariantWeight greater than 0.")
     if "DataCaptureConfig" in request:
         _check_capture(request["DataCaptureConfig"], variants)
+    if "AsyncInferenceConfig" in request:
+        _check_async(request, variants)
+
+
+def _check_async(request: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> None:
+    output = request["AsyncInferenceConfig"]["OutputConfig"]
+    if any("ServerlessConfig" in variant for variant in variants):
+        raise validation_error("AsyncInferenceConfig can't be given for a serverless endpoint.")
+    if "DataCaptureConfig" in request:
+        raise not_local("DataCaptureConfig together with AsyncInferenceConfig")
+    if "S3OutputPath" not in output:
+        raise not_local("AsyncInferenceConfig without S3OutputPath")
+    for path in ("S3OutputPath", "S3FailurePath"):
+        if not output.get(path, "s3://").startswith("s3://"):
+            raise not_local(f"{path} {output[path]} of AsyncInferenceConfig (s3://bucket/prefix is)")
+    if output.get("NotificationConfig", {}).get("IncludeInferenceResponseIn"):
+        raise not_local("IncludeInferenceResponseIn")
 
 
 def _check_capture(config: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> None:

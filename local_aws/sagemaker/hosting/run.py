@@ -16,6 +16,7 @@ from typing import Any
 from local_aws.account import Aws
 from local_aws.aws_errors import AwsError, validation_error
 from local_aws.log_events import LogStream
+from local_aws.metric_feed import MetricDatum
 from local_aws.safe_paths import inside
 from local_aws.sagemaker.core.failures import of_system
 from local_aws.sagemaker.core.model_artifacts import ModelArtifactError
@@ -36,6 +37,7 @@ WATCH_INTERVAL_SECONDS = 0.5
 LONGEST_RESTART_WAIT_SECONDS = 30.0
 DRAIN_SECONDS = 60.0
 LOG_GROUP = "/aws/sagemaker/Endpoints"
+METRICS_NAMESPACE = "AWS/SageMaker"
 
 
 class DeploymentError(Exception):
@@ -43,9 +45,21 @@ class DeploymentError(Exception):
 
 
 class Variant:
-    """One production variant; `instances` is what was asked for, locally one process answers for all of them."""
+    """One production variant; `instances` is what was asked for, locally one process answers for all of them.
 
-    def __init__(self, aws: Aws, endpoint: str, document: Mapping[str, Any], model: Model, root: Path) -> None:
+    `environment` is added to that of the model's containers.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        endpoint: str,
+        document: Mapping[str, Any],
+        model: Model,
+        *,
+        root: Path,
+        environment: Mapping[str, str],
+    ) -> None:
         self.name: str = document["VariantName"]
         self.weight: float = document.get("InitialVariantWeight", 1.0)
         self.serverless: dict[str, Any] | None = document.get("ServerlessConfig")
@@ -56,6 +70,7 @@ class Variant:
         self.dimensions = {"EndpointName": endpoint, "VariantName": self.name}
         self.config_dimensions: dict[str, str] | None = None
         self.capture: Capture | None = None
+        self._metrics = aws.metrics
         self._places = threading.Lock()
         self._taken = 0
         self._root = root
@@ -67,6 +82,7 @@ class Variant:
                     container,
                     root=inside(root, self.name, str(place)),
                     on_line=self.log.write,
+                    environment=environment,
                     networked=model.is_networked,
                 )
                 for place, container in enumerate(model.containers)
@@ -108,6 +124,13 @@ class Variant:
         finally:
             with self._places:
                 self._taken -= 1
+
+    def send(self, values: Mapping[str, float], unit: str = "None") -> None:
+        """Send metrics of an invocation, by name."""
+        for dimensions in filter(None, (self.dimensions, self.config_dimensions)):
+            self._metrics.put(
+                *(MetricDatum(METRICS_NAMESPACE, name, value, dimensions, unit) for name, value in values.items())
+            )
 
     def check_capacity(self, change: Mapping[str, Any]) -> None:
         """Refuse instances for a serverless variant, and a serverless capacity for one that has instances."""
@@ -158,7 +181,15 @@ class Fleet:
         self._in_flight = 0
         self._idle = threading.Condition()
         self.variants = [
-            Variant(aws, endpoint, document, models[document["ModelName"]], self._root) for document in config.variants
+            Variant(
+                aws,
+                endpoint,
+                document,
+                models[document["ModelName"]],
+                root=self._root,
+                environment=config.environment,
+            )
+            for document in config.variants
         ]
         for variant in self.variants:
             variant.capture = Capture.of(config.data_capture, captures, endpoint, variant.name)

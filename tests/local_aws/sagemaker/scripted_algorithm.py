@@ -71,6 +71,7 @@ class Handler(BaseHTTPRequestHandler):
                 "bytes": len(body),
                 "pid": os.getpid(),
                 "greeting": os.environ.get("GREETING"),
+                "payload_mb": os.environ.get("SAGEMAKER_MAX_PAYLOAD_IN_MB"),
             }
             self.answer(200, json.dumps(said).encode(), "application/json")
 

@@ -51,7 +51,6 @@ def direct(mode: str) -> None:
 
 
 REFUSED: dict[str, Callable[[], None]] = {
-    "AsyncInferenceConfig": lambda: config(AsyncInferenceConfig={}),
     "ShadowProductionVariants": lambda: config(ShadowProductionVariants=[VARIANT]),
     "ExplainerConfig": lambda: config(ExplainerConfig={}),
     "InstancePools": lambda: variant(InstancePools=[{}]),

@@ -3,57 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.local_aws.sagemaker.conftest import IMAGE, Scripted, unique
+from tests.local_aws.sagemaker.gates import Gate
 from tests.local_aws.sagemaker.hosting.test_rollout import blue_green
 from tests.support.local_aws import ROLE, eventually
 
 CAPACITY = {"MemorySizeInMB": 2048, "MaxConcurrency": 2}
 
 
-class Held:
-    """A request that its container answers when it is let go."""
-
-    def __init__(self, folder: Path, runtime: Any, endpoint: str) -> None:
-        self._pipe = folder / uuid4().hex
-        os.mkfifo(self._pipe)
-        self._pool = ThreadPoolExecutor(1)
-        body = f"wait for {self._pipe}".encode()
-        self.answer: Future[Any] = self._pool.submit(runtime.invoke_endpoint, EndpointName=endpoint, Body=body)
-        self._gate: int = eventually(self._opened)
-
-    def _opened(self) -> int | None:
-        """The end to write to, as soon as the container waits at the other one."""
-        assert not self.answer.done(), self.answer.result()
-        try:
-            return os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:
-            return None
-
-    def let_go(self) -> bytes:
-        os.close(self._gate)
-        body: bytes = self.answer.result(30)["Body"].read()
-        self._pool.shutdown()
-        return body
-
-
 @contextlib.contextmanager
-def held(folder: Path, runtime: Any, endpoint: str, count: int) -> Iterator[list[Held]]:
+def held(folder: Path, runtime: Any, endpoint: str, count: int) -> Iterator[None]:
     """So many requests that the container works at; they are answered at the end."""
-    requests = [Held(folder, runtime, endpoint) for _ in range(count)]
-    try:
-        yield requests
-    finally:
-        assert [request.let_go() for request in requests] == [b"waited"] * count
+    gates = [Gate(folder) for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        asked = [pool.submit(runtime.invoke_endpoint, EndpointName=endpoint, Body=gate.body) for gate in gates]
+        try:
+            for gate in gates:
+                gate.wait_until_reached()
+            yield
+        finally:
+            for gate in gates:
+                gate.open()
+        assert [one.result()["Body"].read() for one in asked] == [b"waited"] * count
 
 
 def config(control: Any, model: str, **capacity: int) -> str:
