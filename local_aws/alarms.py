@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -71,6 +71,10 @@ class Rule:
         """How long a state lasts that was set by hand."""
         return min(self.period, LONGEST_HOLD)
 
+    def counts(self, sample: Sample) -> bool:
+        """Whether a sample belongs to the statistic: a percentile cannot be had of a summary of different values."""
+        return not self.statistic.startswith("p") or sample.least == sample.most
+
     def breaks(self, value: float) -> bool:
         """Whether a value breaks the threshold."""
         return COMPARISONS[self.comparison][0](value, self.threshold)
@@ -91,7 +95,7 @@ class State:
 
 def evaluate(rule: Rule, samples: Sequence[Sample], moment: datetime) -> State | None:
     """The state at a moment, None where the alarm keeps the one it has."""
-    periods = _periods(rule, samples, moment)
+    periods = _periods(rule, filter(rule.counts, samples), moment)
     if rule.few_samples == "ignore" and _has_few_samples(rule, periods):
         return None
     points = [_statistic(rule.statistic, period) if period else None for period in periods]
@@ -121,7 +125,7 @@ def _undecided(rule: Rule, points: Sequence[float | None]) -> State | None:
     return State(INSUFFICIENT_DATA, f"Insufficient Data: {_counted(unknown)} {_was(unknown)} unknown.")
 
 
-def _periods(rule: Rule, samples: Sequence[Sample], moment: datetime) -> list[list[Sample]]:
+def _periods(rule: Rule, samples: Iterable[Sample], moment: datetime) -> list[list[Sample]]:
     """The samples of each period, the newest period first."""
     periods: list[list[Sample]] = [[] for _ in range(rule.periods)]
     for sample in samples:

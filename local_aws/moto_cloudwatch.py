@@ -1,10 +1,13 @@
-"""moto's CloudWatch, with whole periods and exact dimensions, and with alarms that follow their metrics.
+"""moto's CloudWatch, with whole periods and exact dimensions, alarms that follow their metrics, and bounded memory.
 
-The state of an alarm is worked out whenever an alarm is read: between two reads nobody can see it.
+The state of an alarm is worked out whenever an alarm is read: between two reads nobody can see it. Of many values the
+older ones are kept as one summary a minute, as CloudWatch keeps those of more than three hours ago.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -21,6 +24,8 @@ from moto.cloudwatch.models import (
 from local_aws import alarms
 
 NOT_EVALUATED = "The local AWS evaluates alarms on one metric; this alarm has another kind of condition."
+MOST_VALUES = 200_000
+"""Values and summaries that an account keeps in a region; when there are more, the older half becomes summaries."""
 ALARM_READERS = (
     "describe_alarms",
     "get_alarms_by_action_prefix",
@@ -30,6 +35,8 @@ ALARM_READERS = (
 
 _get_metric_data = CloudWatchBackend.get_metric_data
 _put_metric_alarm = CloudWatchBackend.put_metric_alarm
+_put_metric_data = CloudWatchBackend.put_metric_data
+_putting = threading.Lock()
 _set_alarm_state = CloudWatchBackend.set_alarm_state
 _alarms_by_state = CloudWatchBackend.get_alarms_by_state_value
 
@@ -39,6 +46,7 @@ def mend_cloudwatch() -> None:
     backend: Any = CloudWatchBackend
     backend.get_metric_data = _get_metric_data_of_whole_minutes
     backend.get_metric_statistics = _get_metric_statistics
+    backend.put_metric_data = _put_metric_data_within_bounds
     backend.put_metric_alarm = _put_alarm
     backend.set_alarm_state = _hold_alarm_state
     backend.get_alarms_by_state_value = _alarms_by_state_of_now
@@ -84,6 +92,34 @@ def _get_metric_statistics(  # noqa: PLR0917 - moto calls it so
 def _beginning(moment: datetime, period: int) -> datetime:
     """The beginning of the period of so many seconds in which a moment lies."""
     return moment - timedelta(seconds=moment.replace(tzinfo=UTC).timestamp() % period)
+
+
+def _put_metric_data_within_bounds(backend: CloudWatchBackend, *arguments: Any, **named: Any) -> None:
+    """Take values in, and make room where there are too many."""
+    with _putting:
+        _put_metric_data(backend, *arguments, **named)
+        if len(backend.metric_data) > MOST_VALUES:
+            older = len(backend.metric_data) - MOST_VALUES // 2
+            summaries = summaries_of(backend.metric_data[:older])
+            backend.metric_data[:older] = summaries[-(MOST_VALUES // 4) :]
+
+
+def summaries_of(data: Iterable[MetricDatumBase]) -> list[MetricDatumBase]:
+    """One summary for each metric and minute, the oldest minutes first."""
+    summaries: dict[tuple[Any, ...], MetricAggregatedDatum] = {}
+    for datum in data:
+        sample, minute = _sample(datum), _beginning(datum.timestamp, 60)
+        dimensions = sorted((dimension.name, dimension.value) for dimension in datum.dimensions)
+        key = (datum.namespace, datum.name, tuple(dimensions), datum.unit, minute)
+        kept = summaries.get(key)
+        if kept is None:
+            named: Any = [{"Name": name, "Value": value} for name, value in dimensions]
+            values = (sample.least, sample.most, sample.count, sample.total)
+            summaries[key] = MetricAggregatedDatum(datum.namespace, datum.name, *values, named, minute, datum.unit)
+        else:
+            kept.min, kept.max = min(kept.min, sample.least), max(kept.max, sample.most)
+            kept.sample_count, kept.sum = kept.sample_count + sample.count, kept.sum + sample.total
+    return sorted(summaries.values(), key=lambda datum: _in_utc(datum.timestamp))
 
 
 def _put_alarm(backend: CloudWatchBackend, name: str, *rest: Any, **named: Any) -> Alarm:

@@ -100,6 +100,15 @@ def test_values_sent_as_a_summary_count_as_many() -> None:
         assert state.value == "ALARM", statistic
 
 
+def test_a_summary_of_different_values_has_no_percentile() -> None:
+    rule = replace(ONE_OF_ONE, statistic="p99", threshold=3.0, missing="notBreaching")
+    summaries = {"OK": Sample(NOW, 10.0, 5, least=1.0, most=4.0), "ALARM": Sample(NOW, 8.0, 2, least=4.0, most=4.0)}
+    for expected, summary in summaries.items():
+        state = evaluate(rule, [summary], NOW)
+        assert state is not None
+        assert state.value == expected
+
+
 def test_the_reason_is_in_the_words_of_cloudwatch() -> None:
     state = evaluate(ONE_OF_ONE, [sample(5.0)], NOW)
     assert state is not None
