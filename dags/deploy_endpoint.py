@@ -7,6 +7,10 @@ first.
 **The endpoint** is the dataset's own, and keeps its machines, where the fields of the form are empty: so a rollback
 needs a `model_version` only. Without one, the endpoint is called as the dataset. It is created or updated. While it
 changes, it serves what it served before; if the new model cannot load, it keeps serving that, and the run fails.
+
+**The rollout** (`endpoint.rollout`) moves the traffic all at once, by canary, in linear steps, or machine by machine.
+An alarm on errors or latency moves it back. Then the endpoint has to answer held-out images as the model did in its
+evaluation, or it serves again what it served before. Either way the run fails and says which version serves.
 """
 
 from __future__ import annotations
@@ -36,5 +40,5 @@ with DAG(
     deployed = deployment(chosen["conf"], chosen["dataset"], chosen["model"])
     summarise(chosen["dataset"], registered=chosen["model"], deployed=deployed)
 
-endpoint = ("endpoint.name", "endpoint.instance_type", "endpoint.instance_count", "endpoint.keep")
-dag.params.update({**run_conf_params("dataset.name"), **override_params(*endpoint), **form_params(ModelConf)})
+endpoint = {name: param for name, param in override_params("endpoint").items() if name != "endpoint.deploy"}
+dag.params.update({**run_conf_params("dataset.name"), **endpoint, **form_params(ModelConf)})

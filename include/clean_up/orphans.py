@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.clean_up.findings import FINISHED, Airflow, Finding, StillNeededError
-from include.deployment.endpoint import CHANGING, KEEP_TAG, tear_down
+from include.deployment.endpoint import CHANGING, KEEP_TAG
+from include.deployment.hosting import Hosting, tear_down
 from include.sagemaker.answers import existing
 from include.sagemaker.job_kinds import TRAINING, TRANSFORM, TUNING, JobKind
 from include.sagemaker.job_results import is_of_installation
@@ -84,12 +85,13 @@ def _stop(sagemaker: SageMakerClient, kind: JobKind, name: str, waiter: _Waiter)
 
 
 def forgotten_endpoints(
-    sagemaker: SageMakerClient, airflow: Airflow, *, output_bucket: str, unknown_runs: bool
+    hosting: Hosting, airflow: Airflow, *, output_bucket: str, unknown_runs: bool
 ) -> Iterator[Finding]:
     """Endpoints that a run with `endpoint.keep` off deployed to last and did not take down, though it is over.
 
     Endpoints whose models lie in another bucket are another installation's, whose runs may be called alike.
     """
+    sagemaker = hosting.sagemaker
     for summary in pages_of(sagemaker, "list_endpoints", "Endpoints"):
         name, tags = summary["EndpointName"], tags_of(sagemaker, summary["EndpointArn"])
         if tags.get(KEEP_TAG) != "false" or not {"dag", "run"} <= tags.keys():
@@ -102,7 +104,7 @@ def forgotten_endpoints(
         config = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
         if _buckets_of_models(sagemaker, config) - {output_bucket}:
             continue
-        take_down = partial(tear_down, sagemaker, name, config=config)
+        take_down = partial(tear_down, hosting, name, config=config)
         run = f"{tags['dag']}, {tags['run']}"
         if is_over:
             yield Finding("endpoint", name, f"endpoint.keep is off and its run is over: {run}", take_down)

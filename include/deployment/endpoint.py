@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from include.deployment.hosting import VERSION_TAG, target_of, with_version
+from include.deployment.probation import last_proven, probation_tags
+from include.deployment.rollout import deployment_config, put_alarms
 from include.sagemaker.answers import existing
 from include.sagemaker.image_uris import image_uri
 from include.sagemaker.job_results import JobResult
@@ -23,16 +25,15 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
     from include.datasets.version import DatasetVersion
+    from include.deployment.hosting import Hosting
     from include.deployment.registry import RegisteredModel
-    from include.run_conf import RunConf
+    from include.run_conf import RolloutConf, RunConf
     from include.settings import Settings
 
 
 VARIANT = "champion"
 KEEP_TAG = "keep"
 """Tag of an endpoint: `endpoint.keep` of the run that deployed to it last."""
-VERSION_TAG = "model-package"
-"""Tag of a model: the ARN of the registered version that it is."""
 CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack"})
 Action = Literal["created", "updated", "unchanged"]
 
@@ -66,13 +67,14 @@ class EndpointVariant(BaseModel):
 
 
 class EndpointResult(BaseModel):
-    """An endpoint as AWS describes it."""
+    """An endpoint as AWS describes it; `target` is the configuration that it serves, or is changing to."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     status: str
     config: str
+    target: str = ""
     variants: tuple[EndpointVariant, ...] = ()
     failure_reason: str | None = None
 
@@ -91,11 +93,13 @@ class ServedModel(BaseModel):
 class Deployment:
     """Request bodies of CreateModel, CreateEndpointConfig and CreateEndpoint, with names that follow from content.
 
-    `version` is the registered version that they serve, `keep` whether the endpoint outlives its run.
+    `version` is the registered version that they serve, `keep` whether the endpoint outlives its run, `rollout` how an
+    endpoint that serves already changes to them.
     """
 
     version: RegisteredModel
     keep: bool
+    rollout: RolloutConf
     model: dict[str, Any]
     config: dict[str, Any]
     endpoint: dict[str, Any]
@@ -123,7 +127,7 @@ def deployment_of(
         "EndpointConfigName": config["EndpointConfigName"],
         "Tags": [*labelled, {"Key": KEEP_TAG, "Value": str(conf.endpoint.keep).lower()}],
     }
-    return Deployment(model, conf.endpoint.keep, model_body, config, endpoint)
+    return Deployment(model, conf.endpoint.keep, conf.endpoint.rollout, model_body, config, endpoint)
 
 
 def model_request(
@@ -147,37 +151,43 @@ def ensure_model(sagemaker: SageMakerClient, request: dict[str, Any]) -> str:
     return name
 
 
-def deploy(sagemaker: SageMakerClient, deployment: Deployment) -> Action:
+def deploy(hosting: Hosting, deployment: Deployment) -> Action:
     """Start serving a deployment; wait for the endpoint afterwards, then ask `served`.
 
     An endpoint that serves, or is about to serve, this very configuration is left alone but for its tags, which show
     the last run that deployed to it. One that failed to be created is deleted first, which is all AWS allows with it.
-    Raises EndpointBusyError while another change is under way.
+    What is served anew is on probation until `end_probation`. Raises EndpointBusyError while another change is under
+    way.
     """
-    name, config = deployment.endpoint_name, deployment.config_name
+    sagemaker, name, config = hosting.sagemaker, deployment.endpoint_name, deployment.config_name
     ensure_model(sagemaker, deployment.model)
     _tag_model(sagemaker, deployment)
     if existing(sagemaker.describe_endpoint_config, EndpointConfigName=config) is None:
         sagemaker.create_endpoint_config(**deployment.config)
-    endpoint = existing(sagemaker.describe_endpoint, EndpointName=name)
+    endpoint, tags = existing(sagemaker.describe_endpoint, EndpointName=name), deployment.endpoint["Tags"]
     if endpoint is not None and endpoint["EndpointStatus"] in ("Failed", "Deleting"):
         if endpoint["EndpointStatus"] == "Failed":
             sagemaker.delete_endpoint(EndpointName=name)
         sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name, WaiterConfig={"Delay": 5, "MaxAttempts": 60})
         endpoint = None
     if endpoint is None:
-        sagemaker.create_endpoint(**deployment.endpoint)
+        sagemaker.create_endpoint(**{**deployment.endpoint, "Tags": [*tags, *probation_tags(config, None)]})
         return "created"
-    if _target(endpoint) == config:
-        sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=deployment.endpoint["Tags"])
+    arn = endpoint["EndpointArn"]
+    if target_of(endpoint) == config:
+        sagemaker.add_tags(ResourceArn=arn, Tags=tags)
         return "unchanged"
     if endpoint["EndpointStatus"] in CHANGING:
         raise EndpointBusyError(
-            f"Endpoint {name} is {endpoint['EndpointStatus']} to configuration {_target(endpoint)}: "
+            f"Endpoint {name} is {endpoint['EndpointStatus']} to configuration {target_of(endpoint)}: "
             f"deploy {config} when that has ended."
         )
-    sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=deployment.endpoint["Tags"])
-    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
+    probation: list[Any] = probation_tags(config, last_proven(sagemaker, endpoint))
+    sagemaker.add_tags(ResourceArn=arn, Tags=[*tags, *probation])
+    moved = deployment_config(deployment.rollout, name)
+    if moved:
+        put_alarms(hosting.cloudwatch, name, config=config, variant=VARIANT, tags=deployment.config["Tags"])
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **moved)
     return "updated"
 
 
@@ -203,18 +213,17 @@ def served(
     `before` is what `configs_before` returned: an endpoint that serves neither the deployment nor that was changed by
     another run, and SupersededError is raised.
     """
-    result = describe_endpoint(sagemaker, deployment.endpoint_name)
-    if result.status == "InService" and result.config == deployment.config_name:
+    result, config = describe_endpoint(sagemaker, deployment.endpoint_name), deployment.config_name
+    if result.status == "InService" and result.config == config:
         return result
-    if result.status == "InService" and before is not None and result.config not in before:
+    others = {result.config, result.target} - {config, *(before or ())}
+    if before is not None and others and result.status in {"InService", *CHANGING}:
         raise SupersededError(
-            f"Another run has changed endpoint {result.name} to {result.config}, and not to {deployment.config_name}."
+            f"Another run has changed endpoint {result.name} to {', '.join(sorted(others))}, and not to {config}."
         )
     reason = f" ({result.failure_reason})" if result.failure_reason else ""
-    instead = f"; {result.config} goes on serving" if result.status == "InService" else ""
-    raise DeploymentError(
-        f"Endpoint {result.name} is {result.status} and does not serve {deployment.config_name}{reason}{instead}."
-    )
+    instead = f"; {with_version(sagemaker, result.config)} still serves" if result.status == "InService" else ""
+    raise DeploymentError(f"Endpoint {result.name} is {result.status} and does not serve {config}{reason}{instead}.")
 
 
 def describe_endpoint(sagemaker: SageMakerClient, name: str) -> EndpointResult:
@@ -225,6 +234,7 @@ def describe_endpoint(sagemaker: SageMakerClient, name: str) -> EndpointResult:
         name=endpoint["EndpointName"],
         status=endpoint["EndpointStatus"],
         config=endpoint["EndpointConfigName"],
+        target=target_of(endpoint),
         variants=tuple(_variant(variant) for variant in config.get("ProductionVariants", ())),
         failure_reason=endpoint.get("FailureReason"),
     )
@@ -252,46 +262,6 @@ def served_model(sagemaker: SageMakerClient, endpoint: str) -> ServedModel:
     return ServedModel(name=name, artifact=artifact, dataset_uri=result.dataset_uri)
 
 
-def tear_down(sagemaker: SageMakerClient, endpoint_name: str, *, config: str | None = None) -> list[str]:
-    """Delete an endpoint, its configuration and its models; returns the names of what was deleted.
-
-    What is gone already is passed over, so a second call finishes what a first one began. With `config`, an endpoint
-    that serves another configuration, or is about to, belongs to somebody else and stays. So does a model that another
-    configuration names.
-    """
-    endpoint = existing(sagemaker.describe_endpoint, EndpointName=endpoint_name)
-    if endpoint is None or (config is not None and _target(endpoint) != config):
-        return []
-    config_name = endpoint["EndpointConfigName"]
-    described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config_name)
-    models = sorted({variant["ModelName"] for variant in described["ProductionVariants"]}) if described else []
-    if endpoint["EndpointStatus"] != "Deleting":
-        sagemaker.delete_endpoint(EndpointName=endpoint_name)
-    deleted = [endpoint_name]
-    for model in models:
-        known = existing(sagemaker.describe_model, ModelName=model)
-        if known is not None and not _is_named_elsewhere(sagemaker, known, config_name):
-            sagemaker.delete_model(ModelName=model)
-            deleted.append(model)
-    if described:
-        sagemaker.delete_endpoint_config(EndpointConfigName=config_name)
-        deleted.append(config_name)
-    return deleted
-
-
-def _is_named_elsewhere(sagemaker: SageMakerClient, model: Mapping[str, Any], config: str) -> bool:
-    """Whether a configuration other than `config` names the model: it was made after the model."""
-    since = model["CreationTime"] - timedelta(minutes=1)
-    for page in sagemaker.get_paginator("list_endpoint_configs").paginate(CreationTimeAfter=since):
-        for other in {summary["EndpointConfigName"] for summary in page["EndpointConfigs"]} - {config}:
-            described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=other) or {}
-            if any(
-                variant.get("ModelName") == model["ModelName"] for variant in described.get("ProductionVariants", [])
-            ):
-                return True
-    return False
-
-
 def _config_request(model: str, conf: RunConf, settings: Settings, labelled: list[dict[str, str]]) -> dict[str, Any]:
     variant = {
         "VariantName": VARIANT,
@@ -305,12 +275,6 @@ def _config_request(model: str, conf: RunConf, settings: Settings, labelled: lis
         **encryption(settings),
     }
     return {"EndpointConfigName": content_name(conf.endpoint_name, content), **content, "Tags": labelled}
-
-
-def _target(endpoint: Mapping[str, Any]) -> str:
-    """The configuration an endpoint serves, or is changing to."""
-    pending = endpoint.get("PendingDeploymentSummary") or {}
-    return str(pending.get("EndpointConfigName") or endpoint["EndpointConfigName"])
 
 
 def _variant(variant: Mapping[str, Any]) -> EndpointVariant:

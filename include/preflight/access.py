@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.datasets.errors import LIST, explained
+from include.deployment.rollout import PREFIX as ALARMS
 from include.preflight.questions import Findings, Question, reason
 from include.problems import Problem
 from include.sagemaker.image_uris import registry_accounts
@@ -33,8 +34,13 @@ KEY = "settings.kms_key_id"
 BUCKETS = ("data_bucket", "output_bucket")
 
 
-def role_findings(iam: IAMClient, sts: STSClient, s3: S3Client, settings: Settings) -> Findings:
-    """What is known to be wrong with the execution role; what the connection may not read becomes a note."""
+def role_findings(
+    iam: IAMClient, sts: STSClient, s3: S3Client, settings: Settings, *, alarms: bool = False
+) -> Findings:
+    """What is known to be wrong with the execution role; what the connection may not read becomes a note.
+
+    With `alarms` it has to read those that undo an update of the endpoint.
+    """
     arn = settings.execution_role_arn
     caller = sts.get_caller_identity()
     account, own = arn.split(":")[4], caller["Account"]
@@ -43,6 +49,7 @@ def role_findings(iam: IAMClient, sts: STSClient, s3: S3Client, settings: Settin
         return Findings.of([Problem(field=FIELD, value=arn, remedy=remedy)])
     looks = (
         _noted("role's permissions", lambda: _permission_findings(iam, s3, settings)),
+        *([_noted("role's permissions", lambda: Findings.of(_alarm_problems(iam, settings)))] if alarms else []),
         _noted("role", lambda: Findings.of(_trust_problems(iam, arn))),
         _noted("iam:PassRole", lambda: _pass_role_findings(iam, caller["Arn"], arn)),
     )
@@ -98,6 +105,15 @@ def _permission_findings(iam: IAMClient, s3: S3Client, settings: Settings) -> Fi
             remedy = f"may not {what}: allow it in the role's policy"
             found.append(Findings.of([Problem(field=FIELD, value=arn, remedy=remedy)]))
     return Findings.joined(found)
+
+
+def _alarm_problems(iam: IAMClient, settings: Settings) -> Iterator[Problem]:
+    arn, action = settings.execution_role_arn, "cloudwatch:DescribeAlarms"
+    _, partition, _, _, account, _ = arn.split(":", maxsplit=5)
+    alarms = f"arn:{partition}:cloudwatch:{settings.region}:{account}:alarm:{ALARMS}-endpoint"
+    if _refused(iam, arn, [action], alarms):
+        remedy = f"may not {action} on {ALARMS}-*, and so cannot undo a rollout: allow it in the role's policy"
+        yield Problem(field=FIELD, value=arn, remedy=remedy)
 
 
 def _refused(iam: IAMClient, arn: str, actions: list[str], resource: str) -> list[str]:

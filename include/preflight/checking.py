@@ -163,7 +163,9 @@ class _Questions:
         """Questions to other services; their clients are made here, one by one, as boto3 makes none in threads."""
         settings = self.settings
         if self.stages & {"training", "endpoint", "prediction"}:
-            yield "role", partial(role_findings, clients("iam"), clients("sts"), self.s3, settings)
+            rollout, deploys = self.conf.endpoint.rollout, "endpoint" in self.stages and self.conf.endpoint.deploy
+            role = partial(role_findings, clients("iam"), clients("sts"), self.s3, settings)
+            yield "role", partial(role, alarms=deploys and rollout.wait > 0)
             yield from as_far_as_known(self._quotas(clients))
             yield from as_far_as_known(self._prices(clients))
         if settings.has("kms_key_id") and settings.kms_key_id:

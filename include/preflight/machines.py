@@ -7,6 +7,7 @@ developer guide, "Image Classification Hyperparameters" (the batch is split over
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ PARALLEL_JOBS = "parallel training jobs per hyperparameter tuning job"
 class Need:
     """So many machines or jobs of one quota, for what a person wrote in `field`; `name` is all of its name or its end.
 
-    `value` is what was written there. `least` is what the largest single job needs, `most` what all jobs that the run
-    starts side by side would use: with less than that they take turns.
+    `value` is what was written there. `least` is what the largest single job needs, `most` what all that the run starts
+    side by side would use; `else_` says what happens with less than that.
     """
 
     field: str
@@ -42,6 +43,7 @@ class Need:
     name: str
     least: int
     most: int = 0
+    else_: str = "the run's jobs at once want {most}: they take turns"
 
     def is_of(self, quota: str) -> bool:
         """Whether the quota of this name is the one that is needed."""
@@ -79,9 +81,7 @@ def needs(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_
         transform = transform_instance_type(conf.endpoint.instance_type)
         found.append(Need("endpoint.instance_type", transform, f"{transform} for transform job usage", 1))
     if "endpoint" in stages and conf.endpoint.deploy:
-        machine = conf.endpoint.instance_type
-        count = conf.endpoint.instance_count
-        found.append(Need("endpoint.instance_type", machine, f"{machine} for endpoint usage", count))
+        found.append(_endpoint_need(conf))
     return found
 
 
@@ -103,9 +103,7 @@ def quota_findings(quotas: Any, remembered: Remembered, wanted: Collection[Need]
             )
             problems.append(Problem(field=need.field, value=need.value, remedy=remedy))
         elif limit < need.most:
-            notes.append(
-                f"quota: '{need.name}' is {limit:g}, and the run's jobs at once want {need.most}: they take turns"
-            )
+            notes.append(f"quota: '{need.name}' is {limit:g}, and {need.else_.format(most=need.most)}")
     return Findings(problems=tuple(problems), notes=tuple(notes))
 
 
@@ -150,6 +148,17 @@ def _training_needs(conf: RunConf, settings: Settings, *, from_scratch: bool) ->
         yield Need("settings.keep_alive_seconds", machine, f"{machine} for training warm pool usage", count)
     if tunes and parallel > 1:
         yield Need("tuning.max_parallel_jobs", conf.tuning.max_parallel_jobs, PARALLEL_JOBS, parallel)
+
+
+def _endpoint_need(conf: RunConf) -> Need:
+    """The machines of the endpoint; an update runs old and new ones side by side, a rolling one a batch of them."""
+    endpoint, rollout = conf.endpoint, conf.endpoint.rollout
+    machine, count = endpoint.instance_type, endpoint.instance_count
+    rolls = rollout.kind == "rolling"
+    most = count + (math.ceil(count * rollout.size_percent / 100) if rolls else count)
+    remedy = "ask for more" if rolls else "ask for more, or set endpoint.rollout.kind to rolling"
+    else_ = f"an endpoint that serves already runs {{most}} while it is updated: {remedy}"
+    return Need("endpoint.instance_type", machine, f"{machine} for endpoint usage", count, most, else_)
 
 
 def _codes(quotas: Any, remembered: Remembered, wanted: Collection[Need]) -> dict[str, str]:

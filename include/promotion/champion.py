@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 
 from include.datasets.errors import DatasetError
 from include.datasets.version import lineage, load
-from include.deployment.endpoint import KEEP_TAG, VERSION_TAG
+from include.deployment.endpoint import KEEP_TAG
+from include.deployment.hosting import VERSION_TAG
 from include.deployment.registry import NoModelError, RegisteredModel, last_approved, read_model
 from include.sagemaker.answers import existing, is_absent
 from include.sagemaker.naming import pages_of, tags_of

@@ -7,12 +7,12 @@ from typing import Any, Self
 
 from include.problems import Problem, ProblemsError
 from include.run_conf.dataset import DatasetConf, PackingConf, SplitConf
+from include.run_conf.endpoint import EndpointConf, RolloutConf
 from include.run_conf.fields import FormField, form_fields
 from include.run_conf.hyperparameters import Choices, Range
 from include.run_conf.reading import Reading, is_nothing
 from include.run_conf.rules import contradictions
 from include.run_conf.sections import (
-    EndpointConf,
     Hyperparameters,
     IncrementalConf,
     IncrementalHyperparameters,
@@ -40,6 +40,7 @@ __all__ = [
     "Range",
     "ResourcesConf",
     "RetrainingConf",
+    "RolloutConf",
     "RunConf",
     "RunConfError",
     "SharedHyperparameters",

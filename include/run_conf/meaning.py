@@ -43,6 +43,11 @@ FIELDS_BY_OTHER_NAMES: Mapping[str, str] = {
     "endpoint.instance_type": "endpoint_instance_type deploy_instance_type deployment_instance_type "
     "inference_instance_type hosting_instance_type serving_instance_type",
     "endpoint.instance_count": "initial_instance_count endpoint_instance_count",
+    "endpoint.rollout.kind": "traffic_routing traffic_routing_type rollout_type deployment_strategy update_policy",
+    "endpoint.rollout.size_percent": "canary_size linear_step_size step_size batch_size_percent maximum_batch_size "
+    "canary_percent",
+    "endpoint.rollout.wait_seconds": "wait_interval_in_seconds bake_time baking_period wait_interval termination_wait "
+    "termination_wait_in_seconds",
     "endpoint.keep": "keep_endpoint delete_endpoint tear_down teardown",
     "endpoint.deploy": "deploy_endpoint auto_deploy deploy_model",
     # data
@@ -81,6 +86,7 @@ FIELDS_BY_OTHER_NAMES: Mapping[str, str] = {
     "incremental": "incremental_training finetuning fine_tuning",
     "promotion": "promote gate approval",
     "endpoint": "deployment hosting serving",
+    "endpoint.rollout": "deployment_config roll_out traffic blue_green",
     "dataset.split": "splits split_ratio",
     "dataset.packing": "pack packaging recordio",
 }

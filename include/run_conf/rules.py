@@ -1,6 +1,7 @@
 """What fields of a run conf may not say together, as far as the conf alone can tell.
 
-The rules of the dataset stand in `dataset_rules`; here are those of training jobs and of tuning.
+The rules of the dataset stand in `dataset_rules`, those of the endpoint in `endpoint_rules`; here are those of training
+jobs and of tuning.
 
 Sources: SageMaker developer guide, "Image Classification Hyperparameters", "Define Hyperparameter Ranges", "Understand
 the hyperparameter tuning strategies"; API reference of CreateTrainingJob and CreateHyperParameterTuningJob.
@@ -22,6 +23,7 @@ from include.run_conf.dataset_rules import (
     splits_add_up,
     splits_come_from_one_place,
 )
+from include.run_conf.endpoint_rules import rollout_is_allowed
 from include.run_conf.hyperparameters import (
     IMAGENET_LAYERS,
     SMALL_IMAGE_LAYERS,
@@ -329,4 +331,5 @@ RULES: tuple[Rule, ...] = (
     spot_waits_long_enough,
     mode_makes_what_goes_on,
     tuning_is_possible,
+    rollout_is_allowed,
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 from pydantic import ConfigDict, Field, JsonValue, create_model
 
 from include.run_conf.dataset import BUCKET, DatasetConf
+from include.run_conf.endpoint import EndpointConf
 from include.run_conf.hyperparameters import TABLE, Job, as_text
 from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Known, Section
 from include.run_conf.tuning import TuningConf
@@ -237,32 +238,6 @@ class PromotionConf(Section):
         description="A model with other classes than the dataset's champion may replace it. Off: such a run is refused "
         "before it trains; where it does not deploy, its model is registered as pending.",
     )
-
-
-class EndpointConf(Section):
-    """Where the model answers."""
-
-    model_config = ConfigDict(title="Endpoint")
-
-    name: str = Field(
-        "",
-        max_length=63,
-        pattern=rf"^({NAME_PATTERN[1:-1]})?$",
-        json_schema_extra=NAME_PARTS,
-        examples=["cats-and-dogs"],
-        title="Name",
-        description="Empty: the dataset's name.",
-    )
-    instance_type: str = Field(
-        "ml.m5.large",
-        pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$",
-        examples=["ml.m5.large"],
-        title="Instance type",
-        description="CPU or GPU.",
-    )
-    instance_count: int = Field(1, ge=1, le=100, title="Machines", description="Machines behind the endpoint.")
-    keep: bool = Field(True, title="Keep", description="Off: the endpoint is deleted at the end of the run.")
-    deploy: bool = Field(True, title="Deploy", description="Off: the run ends with the registered model.")
 
 
 class RetrainingConf(Section):

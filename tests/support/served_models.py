@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from include.datasets.version import DatasetVersion
 from include.deployment.endpoint import Deployment, deploy, deployment_of, served
+from include.deployment.hosting import Hosting
 from include.deployment.registry import RegisteredModel, register_model
 from include.evaluation.metrics import Evaluation
 from include.promotion.champion import record_promotion
@@ -71,7 +72,7 @@ def deployed(aws: RunningLocalAws, settings: Settings, version: RegisteredModel,
     sagemaker = aws.client("sagemaker")
     run_conf = RunConf.from_conf({"dataset.name": version.dataset, **conf})
     deployment = deployment_of(version, conf=run_conf, settings=settings, run=RUN)
-    deploy(sagemaker, deployment)
+    deploy(Hosting.of(aws.client), deployment)
     in_service(aws, deployment.endpoint_name)
     served(sagemaker, deployment)
     record_promotion(sagemaker, version, endpoint=deployment.endpoint_name, keep=deployment.keep)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
@@ -15,37 +15,52 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.deployment.endpoint import Deployment
+    from include.deployment.smoke_test import SmokeTest
 
 
 class EndpointOperator(WaitingOperator):
-    """Serves a model at an endpoint, notes it as its dataset's champion, and hands on the EndpointResult.
+    """Serves a model at an endpoint, tests it, notes it as its dataset's champion, and hands on the EndpointResult.
 
     An endpoint that serves this model as asked already is left alone, so a retried task changes nothing. If another
     run is changing it, the task waits for that first; if another run changes it afterwards, the task is skipped: the
-    last one wins. A killed task leaves the endpoint to finish its change: AWS can stop neither a creation nor an
-    update.
+    last one wins. If the answers are not the model's own, the endpoint serves again what it served before, and the task
+    fails. A killed task leaves the endpoint to finish its change, as AWS can stop neither a creation nor an update; the
+    next attempt continues from there.
 
     :param deployment: makes the Deployment of the running task and its inputs; raising AirflowSkipException skips the
         task
+    :param smoke_test: makes the SmokeTest of the running task and its inputs
     """
 
     kind = ENDPOINT
 
-    def __init__(self, *, deployment: Callable[[RunningTask, Mapping[str, Any]], Deployment], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        deployment: Callable[[RunningTask, Mapping[str, Any]], Deployment],
+        smoke_test: Callable[[RunningTask, Mapping[str, Any]], SmokeTest],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.deployment = deployment
+        self.smoke_test = smoke_test
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create or update the endpoint, then wait deferred."""
         from include.deployment.endpoint import EndpointBusyError, configs_before, deploy
+        from include.deployment.hosting import Hosting
+        from include.deployment.probation import refusal_by
 
         running = RunningTask.of(context)
-        deployment, sagemaker = self.deployment(running, self.inputs), running.client("sagemaker")
-        name = deployment.endpoint_name
+        deployment, hosting = self.deployment(running, self.inputs), Hosting.of(running.client)
+        name, config = deployment.endpoint_name, deployment.config_name
         self.point_at(running, name)
-        before = configs_before(sagemaker, deployment)
+        if refusal := refusal_by(hosting.sagemaker, name, config=config, run=running.run.name):
+            self.go_back(running, deployment, refusal)
+        self.smoke_test(running, self.inputs)  # what cannot be tested changes nothing
+        before = configs_before(hosting.sagemaker, deployment)
         try:
-            self.log.info("Endpoint %s: %s.", name, deploy(sagemaker, deployment))
+            self.log.info("Endpoint %s: %s.", name, deploy(hosting, deployment))
         except EndpointBusyError as busy:
             self.log.info("%s", busy)
             return self.wait_for(running, name, "execute_when_free")
@@ -60,8 +75,13 @@ class EndpointOperator(WaitingOperator):
     def execute_complete(
         self, context: Context, event: Mapping[str, Any], before: list[str] | None = None
     ) -> dict[str, Any]:
-        """Hand on the endpoint that serves, or report what it serves instead; `before` is what it served before."""
+        """Hand on the endpoint that passed the test, or report what it serves instead.
+
+        `before` is what it served before.
+        """
         from include.deployment.endpoint import DeploymentError, SupersededError, served
+        from include.deployment.probation import end_probation
+        from include.deployment.rollout import fired_alarms
         from include.promotion.champion import record_promotion
 
         running, name = RunningTask.of(context), self.check_event(event)
@@ -72,6 +92,42 @@ class EndpointOperator(WaitingOperator):
         except SupersededError as superseded:
             raise AirflowSkipException(str(superseded)) from superseded
         except DeploymentError as error:
-            raise AirflowFailException(str(error)) from error
+            watched = deployment.rollout.in_steps or deployment.rollout.wait
+            fired = fired_alarms(running.client("cloudwatch"), name) if watched else []
+            alarms = f" In alarm: {'; '.join(fired)}." if fired else ""
+            raise AirflowFailException(f"{error}{alarms}") from error
+        test = self.smoke_test(running, self.inputs)
+        if differences := test.differences(running.client("sagemaker-runtime"), name):
+            self.go_back(running, deployment, "; ".join(differences))
+        self.log.info("Endpoint %s answers %d held-out images as it should.", name, len(test.images))
         record_promotion(sagemaker, deployment.version, endpoint=name, keep=deployment.keep)
+        end_probation(sagemaker, name, deployment.config_name)
         return endpoint.model_dump(mode="json")
+
+    def go_back(self, running: RunningTask, deployment: Deployment, reason: str) -> NoReturn:
+        """Let the endpoint serve what it served before; wait for that, then fail with the reason."""
+        from include.deployment.hosting import Hosting
+        from include.deployment.probation import go_back
+
+        name = deployment.endpoint_name
+        gone = go_back(
+            Hosting.of(running.client), name, config=deployment.config_name, run=running.run.name, reason=reason
+        )
+        if not gone.waits:
+            raise AirflowFailException(gone.message)
+        self.log.error("%s", gone.message)
+        self.wait_for(running, name, "execute_gone_back", config=gone.config, message=gone.message)
+
+    def execute_gone_back(self, context: Context, event: Mapping[str, Any], config: str, message: str) -> NoReturn:
+        """Fail, now that the endpoint serves what it served before."""
+        from include.deployment.endpoint import describe_endpoint
+
+        running, name = RunningTask.of(context), self.check_event(event)
+        self.point_at(running, name)
+        endpoint = describe_endpoint(running.client("sagemaker"), name)
+        if (endpoint.status, endpoint.config) == ("InService", config):
+            raise AirflowFailException(message)
+        raise AirflowFailException(
+            f"{message} But it is {endpoint.status} with {endpoint.config} ({endpoint.failure_reason or 'no reason'}): "
+            "deploy another version with deploy_endpoint, or delete the endpoint."
+        )

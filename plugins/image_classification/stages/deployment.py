@@ -15,6 +15,7 @@ from image_classification.operators.endpoint import EndpointOperator
 
 if TYPE_CHECKING:
     from include.deployment.endpoint import Deployment
+    from include.deployment.smoke_test import SmokeTest
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,11 @@ def deployment(conf: Any, dataset: Any, model: Any) -> Any:
     """
     inputs = {"conf": conf, "dataset": dataset, "model": model}
     endpoint = EndpointOperator(
-        task_id="deploy", deployment=approved_deployment, inputs=inputs, execution_timeout=timedelta(hours=2)
+        task_id="deploy",
+        deployment=approved_deployment,
+        smoke_test=known_answers,
+        inputs=inputs,
+        execution_timeout=timedelta(hours=9),
     )
     answers = predict(dataset, endpoint.output)  # type: ignore[arg-type]
     removal = tear_down(conf, dataset, model)
@@ -55,6 +60,16 @@ def approved_deployment(running: RunningTask, inputs: Mapping[str, Any]) -> Depl
         raise AirflowSkipException(f"{model.group} version {model.version} is {model.approval}{why}")
     dataset = DatasetVersion.model_validate(inputs["dataset"])
     return deployment_of(model, conf=conf, settings=running.settings, run=running.run, dataset=dataset)
+
+
+def known_answers(running: RunningTask, inputs: Mapping[str, Any]) -> SmokeTest:
+    """What the endpoint has to answer before its model is promoted."""
+    from include.datasets.version import DatasetVersion
+    from include.deployment.registry import RegisteredModel
+    from include.deployment.smoke_test import smoke_test_of
+
+    model, dataset = RegisteredModel.model_validate(inputs["model"]), DatasetVersion.model_validate(inputs["dataset"])
+    return smoke_test_of(running.client("s3"), model, dataset)
 
 
 @task
@@ -82,7 +97,7 @@ def predict(dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]
 @task
 def tear_down(conf: dict[str, Any] | None, dataset: dict[str, Any] | None, model: dict[str, Any] | None) -> list[str]:
     """Delete the endpoint, its configuration and its model if this run deployed one and `endpoint.keep` is off."""
-    from include.deployment import endpoint as endpoints
+    from include.deployment import hosting
     from include.run_conf import RunConf
 
     if conf is None or dataset is None or model is None:
@@ -91,6 +106,6 @@ def tear_down(conf: dict[str, Any] | None, dataset: dict[str, Any] | None, model
         raise AirflowSkipException("endpoint.keep is on")
     running = RunningTask.current()
     mine = approved_deployment(running, {"conf": conf, "dataset": dataset, "model": model})
-    deleted = endpoints.tear_down(running.client("sagemaker"), mine.endpoint_name, config=mine.config_name)
+    deleted = hosting.tear_down(hosting.Hosting.of(running.client), mine.endpoint_name, config=mine.config_name)
     log.info("Deleted %s.", ", ".join(deleted) or "nothing: the endpoint is gone, or serves what another run deployed")
     return deleted

@@ -58,10 +58,11 @@ def stop_orphaned_jobs() -> list[dict[str, str]]:
 def delete_forgotten_endpoints() -> list[dict[str, str]]:
     """Take down endpoints whose run was to take them down and is over."""
     from include.clean_up.orphans import forgotten_endpoints
+    from include.deployment.hosting import Hosting
 
     conf, running = _asked(), RunningTask.current()
     found = forgotten_endpoints(
-        running.client("sagemaker"),
+        Hosting.of(running.client),
         RunningAirflow(running),
         output_bucket=running.settings.output_bucket,
         unknown_runs=conf.unknown_runs,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from include.deployment.hosting import Hosting
 from tests.support.local_aws import RunningLocalAws, scripted_local_aws
 
 
@@ -32,6 +33,11 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
 @pytest.fixture
 def sagemaker(aws: RunningLocalAws) -> Any:
     return aws.client("sagemaker")
+
+
+@pytest.fixture
+def hosting(aws: RunningLocalAws) -> Hosting:
+    return Hosting.of(aws.client)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from include.clean_up.findings import Finding, carry_out
 from include.clean_up.orphans import forgotten_endpoints, unserved
 from include.deployment.endpoint import deploy, deployment_of, served
+from include.deployment.hosting import Hosting
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
@@ -53,16 +54,18 @@ def make_deployment(s3: Any, run: Run, *, keep: bool, name: str | None = None) -
     return deployment_of(model, conf=conf, settings=SETTINGS, run=run)
 
 
-def deployed(sagemaker: Any, deployment: Any) -> str:
-    deploy(sagemaker, deployment)
+def deployed(hosting: Hosting, deployment: Any) -> str:
+    deploy(hosting, deployment)
     name = str(deployment.endpoint_name)
-    eventually(lambda: sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] in ("InService", "Failed"))
-    served(sagemaker, deployment)
+    eventually(
+        lambda: hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] in ("InService", "Failed")
+    )
+    served(hosting.sagemaker, deployment)
     return name
 
 
-def forgotten(sagemaker: Any, airflow: KnownRuns, *, unknown_runs: bool) -> Any:
-    return forgotten_endpoints(sagemaker, airflow, output_bucket=BUCKET, unknown_runs=unknown_runs)
+def forgotten(hosting: Hosting, airflow: KnownRuns, *, unknown_runs: bool) -> Any:
+    return forgotten_endpoints(hosting, airflow, output_bucket=BUCKET, unknown_runs=unknown_runs)
 
 
 def outcomes(found: Any, names: list[str]) -> dict[str, str]:
@@ -71,63 +74,65 @@ def outcomes(found: Any, names: list[str]) -> dict[str, str]:
 
 
 def test_an_endpoint_that_was_not_to_be_kept_is_taken_down_when_its_run_is_over(
-    sagemaker: Any, s3: Any, run: Run
+    hosting: Hosting, s3: Any, run: Run
 ) -> None:
-    name = deployed(sagemaker, make_deployment(s3, run, keep=False))
+    name = deployed(hosting, make_deployment(s3, run, keep=False))
     airflow = KnownRuns({(run.dag_id, run.run_id): {"deployment.deploy": "success"}})
 
-    assert outcomes(forgotten(sagemaker, airflow, unknown_runs=True), [name]) == {}
+    assert outcomes(forgotten(hosting, airflow, unknown_runs=True), [name]) == {}
     airflow.over.add((run.dag_id, run.run_id))
-    assert outcomes(forgotten(sagemaker, airflow, unknown_runs=False), [name]) == {name: "deleted"}
+    assert outcomes(forgotten(hosting, airflow, unknown_runs=False), [name]) == {name: "deleted"}
 
-    assert eventually(lambda: name not in [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]])
-
-
-def test_an_endpoint_of_an_unknown_run_is_told_and_left(sagemaker: Any, s3: Any, run: Run) -> None:
-    name = deployed(sagemaker, make_deployment(s3, run, keep=False))
-
-    assert outcomes(forgotten(sagemaker, KnownRuns(), unknown_runs=False), [name]) == {name: "left"}
+    assert eventually(lambda: name not in [e["EndpointName"] for e in hosting.sagemaker.list_endpoints()["Endpoints"]])
 
 
-def test_an_endpoint_of_a_run_that_another_installation_calls_the_same_stays(sagemaker: Any, s3: Any, run: Run) -> None:
-    name = deployed(sagemaker, make_deployment(s3, run, keep=False))
+def test_an_endpoint_of_an_unknown_run_is_told_and_left(hosting: Hosting, s3: Any, run: Run) -> None:
+    name = deployed(hosting, make_deployment(s3, run, keep=False))
+
+    assert outcomes(forgotten(hosting, KnownRuns(), unknown_runs=False), [name]) == {name: "left"}
+
+
+def test_an_endpoint_of_a_run_that_another_installation_calls_the_same_stays(
+    hosting: Hosting, s3: Any, run: Run
+) -> None:
+    name = deployed(hosting, make_deployment(s3, run, keep=False))
     mine = KnownRuns({(run.dag_id, run.run_id): {"deployment.deploy": "success"}}, {(run.dag_id, run.run_id)})
 
-    found = forgotten_endpoints(sagemaker, mine, output_bucket="models-of-my-installation", unknown_runs=True)
+    found = forgotten_endpoints(hosting, mine, output_bucket="models-of-my-installation", unknown_runs=True)
 
     assert outcomes(found, [name]) == {}
 
 
-def test_an_endpoint_that_a_later_run_wants_to_keep_stays(sagemaker: Any, s3: Any, run: Run) -> None:
+def test_an_endpoint_that_a_later_run_wants_to_keep_stays(hosting: Hosting, s3: Any, run: Run) -> None:
     first = make_deployment(s3, run, keep=False)
-    name = deployed(sagemaker, first)
+    name = deployed(hosting, first)
     later = Run("deploy_endpoint", f"run-{uuid4()}")
-    deployed(sagemaker, make_deployment(s3, later, keep=True, name=name))
+    deployed(hosting, make_deployment(s3, later, keep=True, name=name))
     airflow = KnownRuns({(one.dag_id, one.run_id): {"deployment.deploy": "success"} for one in (run, later)})
     airflow.over |= set(airflow.states)
 
-    assert outcomes(forgotten(sagemaker, airflow, unknown_runs=True), [name]) == {}
+    assert outcomes(forgotten(hosting, airflow, unknown_runs=True), [name]) == {}
 
 
-def test_what_nothing_serves_is_deleted_and_what_serves_stays(sagemaker: Any, s3: Any, run: Run) -> None:
+def test_what_nothing_serves_is_deleted_and_what_serves_stays(hosting: Hosting, s3: Any, run: Run) -> None:
     old = make_deployment(s3, run, keep=True)
-    name = deployed(sagemaker, old)
+    name = deployed(hosting, old)
     new = make_deployment(s3, run, keep=True, name=name)
-    deployed(sagemaker, new)
+    deployed(hosting, new)
     names = [one.config_name for one in (old, new)] + [str(one.model["ModelName"]) for one in (old, new)]
 
-    assert outcomes(unserved(sagemaker, older_than=timedelta(days=30)), names) == {}
-    assert outcomes(unserved(sagemaker, older_than=NOW), names) == {
+    assert outcomes(unserved(hosting.sagemaker, older_than=timedelta(days=30)), names) == {}
+    assert outcomes(unserved(hosting.sagemaker, older_than=NOW), names) == {
         old.config_name: "deleted",
         str(old.model["ModelName"]): "deleted",
     }
 
-    assert served(sagemaker, new).status == "InService"
+    assert served(hosting.sagemaker, new).status == "InService"
 
 
-def test_models_of_others_stay(sagemaker: Any, s3: Any, run: Run) -> None:
+def test_models_of_others_stay(hosting: Hosting, s3: Any, run: Run) -> None:
     body = make_deployment(s3, run, keep=True).model
     other = {**body, "ModelName": f"by-hand-{uuid4().hex[:8]}-v", "Tags": []}
-    sagemaker.create_model(**other)
+    hosting.sagemaker.create_model(**other)
 
-    assert outcomes(unserved(sagemaker, older_than=NOW), [other["ModelName"]]) == {}
+    assert outcomes(unserved(hosting.sagemaker, older_than=NOW), [other["ModelName"]]) == {}

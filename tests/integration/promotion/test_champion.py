@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from include.deployment.endpoint import tear_down
+from include.deployment.hosting import Hosting, tear_down
 from include.deployment.registry import RegisteredModel
 from include.promotion.champion import Champion, UnknownChampionError, champion_of
 from include.settings import Settings
@@ -170,7 +170,7 @@ def test_without_an_endpoint_it_is_the_version_that_was_deployed_last(
     two_versions: tuple[RegisteredModel, RegisteredModel],
 ) -> None:
     deployment = deployed(aws, settings, two_versions[0])
-    tear_down(sagemaker, pets, config=deployment.config_name)
+    tear_down(Hosting.of(aws.client), pets, config=deployment.config_name)
     sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=pets, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 
     champion = found(aws, settings, pets)

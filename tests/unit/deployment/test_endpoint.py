@@ -17,8 +17,8 @@ from include.deployment.endpoint import (
     deployment_of,
     describe_endpoint,
     served,
-    tear_down,
 )
+from include.deployment.hosting import Hosting, tear_down
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
@@ -54,6 +54,16 @@ def deployment(
     )
 
 
+def hosting(client: Any) -> Hosting:
+    """A SageMaker client beside a CloudWatch that has no alarm and takes none."""
+    return Hosting(client, NoAlarms())
+
+
+class NoAlarms:
+    def describe_alarms(self, **_: Any) -> Any:
+        return {"MetricAlarms": []}
+
+
 class FailingEndpoint:
     """A SageMaker client that tells another state of the endpoint than the one behind it."""
 
@@ -73,7 +83,7 @@ class FailingEndpoint:
 
 def test_a_first_deployment_creates_model_config_and_endpoint(sagemaker: Any) -> None:
     first = deployment()
-    assert deploy(sagemaker, first) == "created"
+    assert deploy(hosting(sagemaker), first) == "created"
     endpoint = served(sagemaker, first)
     assert (endpoint.name, endpoint.status, endpoint.config) == ("pets", "InService", first.config_name)
     (variant,) = endpoint.variants
@@ -81,8 +91,8 @@ def test_a_first_deployment_creates_model_config_and_endpoint(sagemaker: Any) ->
 
 
 def test_what_is_served_already_is_left_alone(sagemaker: Any) -> None:
-    deploy(sagemaker, deployment())
-    assert deploy(sagemaker, deployment(run="run-2")) == "unchanged"
+    deploy(hosting(sagemaker), deployment())
+    assert deploy(hosting(sagemaker), deployment(run="run-2")) == "unchanged"
     assert len(sagemaker.list_endpoint_configs()["EndpointConfigs"]) == len(sagemaker.list_models()["Models"]) == 1
 
 
@@ -121,12 +131,12 @@ def content(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def test_a_deployment_that_serves_otherwise_updates_the_endpoint(sagemaker: Any) -> None:
-    deploy(sagemaker, deployment())
+    deploy(hosting(sagemaker), deployment())
     client = FailingEndpoint(sagemaker)
     client.update_endpoint = lambda **_: None  # type: ignore[attr-defined]
     changed = {change: deployment(given=given) for change, given in OTHERWISE.items() if change != "nothing"}
 
-    actions = {change: deploy(client, each) for change, each in changed.items()}  # type: ignore[arg-type]
+    actions = {change: deploy(hosting(client), each) for change, each in changed.items()}
 
     assert actions == dict.fromkeys(changed, "updated")
 
@@ -143,52 +153,52 @@ def test_what_serves_the_same_is_called_the_same() -> None:
 
 
 def test_another_model_updates_the_endpoint(sagemaker: Any) -> None:
-    deploy(sagemaker, deployment())
+    deploy(hosting(sagemaker), deployment())
     updated: list[dict[str, str]] = []
     client = FailingEndpoint(sagemaker)
     client.update_endpoint = lambda **request: updated.append(request)  # type: ignore[attr-defined]
-    assert deploy(client, deployment("second")) == "updated"  # type: ignore[arg-type]
+    assert deploy(hosting(client), deployment("second")) == "updated"
     assert updated == [{"EndpointName": "pets", "EndpointConfigName": deployment("second").config_name}]
 
 
 def test_a_change_under_way_to_this_very_config_is_waited_for(sagemaker: Any) -> None:
-    deploy(sagemaker, deployment())
+    deploy(hosting(sagemaker), deployment())
     second = deployment("second")
     pending = {"PendingDeploymentSummary": {"EndpointConfigName": second.config_name}}
     client = FailingEndpoint(sagemaker, EndpointStatus="Updating", **pending)
-    assert deploy(client, second) == "unchanged"  # type: ignore[arg-type]
+    assert deploy(hosting(client), second) == "unchanged"
 
 
 def test_a_change_under_way_to_another_config_is_not_disturbed(sagemaker: Any) -> None:
-    deploy(sagemaker, deployment())
+    deploy(hosting(sagemaker), deployment())
     client = FailingEndpoint(sagemaker, EndpointStatus="Updating")
     with pytest.raises(EndpointBusyError, match="Endpoint pets is Updating to configuration pets-"):
-        deploy(client, deployment("second"))  # type: ignore[arg-type]
+        deploy(hosting(client), deployment("second"))
 
 
 def test_an_endpoint_that_failed_to_be_created_is_made_anew(sagemaker: Any) -> None:
-    deploy(sagemaker, deployment())
+    deploy(hosting(sagemaker), deployment())
     client = FailingEndpoint(sagemaker, EndpointStatus="Failed")
-    assert deploy(client, deployment("second")) == "created"  # type: ignore[arg-type]
+    assert deploy(hosting(client), deployment("second")) == "created"
     assert describe_endpoint(sagemaker, "pets").config == deployment("second").config_name
 
 
 def test_an_endpoint_that_went_back_to_its_old_config_says_so(sagemaker: Any) -> None:
     first, second = deployment(), deployment("second")
-    deploy(sagemaker, first)
+    deploy(hosting(sagemaker), first)
     client = FailingEndpoint(sagemaker, FailureReason="the model could not be loaded")
     with pytest.raises(DeploymentError) as failed:
-        served(client, second)  # type: ignore[arg-type]
+        served(client, second)
     assert str(failed.value) == (
         f"Endpoint pets is InService and does not serve {second.config_name} (the model could not be loaded); "
-        f"{first.config_name} goes on serving."
+        f"{first.config_name} (pets version first) still serves."
     )
 
 
 def test_an_endpoint_that_another_run_has_changed_since_says_so(sagemaker: Any) -> None:
     first, second = deployment(), deployment("second")
     assert configs_before(sagemaker, first) == []
-    deploy(sagemaker, second)
+    deploy(hosting(sagemaker), second)
     assert configs_before(sagemaker, first) == [second.config_name]
     assert configs_before(sagemaker, second) == []
     with pytest.raises(SupersededError, match=f"Another run has changed endpoint pets to {second.config_name}"):
@@ -198,10 +208,10 @@ def test_an_endpoint_that_another_run_has_changed_since_says_so(sagemaker: Any) 
 def test_a_model_that_another_endpoint_serves_too_stays(sagemaker: Any) -> None:
     first, second = deployment(), deployment(**{"endpoint.name": "second"})
     for each in (first, second):
-        deploy(sagemaker, each)
+        deploy(hosting(sagemaker), each)
 
-    assert tear_down(sagemaker, "pets", config=first.config_name) == ["pets", first.config_name]
-    assert tear_down(sagemaker, "second", config=second.config_name) == [
+    assert tear_down(hosting(sagemaker), "pets", config=first.config_name) == ["pets", first.config_name]
+    assert tear_down(hosting(sagemaker), "second", config=second.config_name) == [
         "second",
         second.model["ModelName"],
         second.config_name,
@@ -210,24 +220,24 @@ def test_a_model_that_another_endpoint_serves_too_stays(sagemaker: Any) -> None:
 
 def test_an_endpoint_that_serves_what_another_run_deployed_is_not_taken_down(sagemaker: Any) -> None:
     first, second = deployment(), deployment("second")
-    deploy(sagemaker, second)
-    assert tear_down(sagemaker, "pets", config=first.config_name) == []
-    assert tear_down(sagemaker, "pets", config=second.config_name)[0] == "pets"
+    deploy(hosting(sagemaker), second)
+    assert tear_down(hosting(sagemaker), "pets", config=first.config_name) == []
+    assert tear_down(hosting(sagemaker), "pets", config=second.config_name)[0] == "pets"
 
 
 def test_taking_down_leaves_nothing_behind(sagemaker: Any) -> None:
     first = deployment()
-    deploy(sagemaker, first)
-    assert tear_down(sagemaker, "pets") == ["pets", first.model["ModelName"], first.config_name]
+    deploy(hosting(sagemaker), first)
+    assert tear_down(hosting(sagemaker), "pets") == ["pets", first.model["ModelName"], first.config_name]
     assert sagemaker.list_endpoints()["Endpoints"] == []
     assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
     assert sagemaker.list_models()["Models"] == []
 
 
 def test_taking_down_twice_is_no_error(sagemaker: Any) -> None:
-    deploy(sagemaker, deployment())
-    tear_down(sagemaker, "pets")
-    assert tear_down(sagemaker, "pets") == []
+    deploy(hosting(sagemaker), deployment())
+    tear_down(hosting(sagemaker), "pets")
+    assert tear_down(hosting(sagemaker), "pets") == []
 
 
 def test_an_error_that_is_not_absence_is_not_swallowed(sagemaker: Any) -> None:
@@ -238,4 +248,4 @@ def test_an_error_that_is_not_absence_is_not_swallowed(sagemaker: Any) -> None:
             )
 
     with pytest.raises(ClientError, match="Rate exceeded"):
-        tear_down(Throttled(), "pets")  # type: ignore[arg-type]
+        tear_down(hosting(Throttled()), "pets")

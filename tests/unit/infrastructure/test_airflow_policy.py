@@ -18,6 +18,7 @@ PREFIXES = {
     "sagemaker-runtime": "sagemaker",
     "s3": "s3",
     "logs": "logs",
+    "cloudwatch": "cloudwatch",
     "iam": "iam",
     "service-quotas": "servicequotas",
     "pricing": "pricing",

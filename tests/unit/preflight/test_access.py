@@ -79,6 +79,16 @@ def test_a_role_that_jobs_cannot_use_is_told(s3: Any, iam: Any, remedy: str) -> 
     assert remedy in problem.remedy
 
 
+def test_a_role_that_may_not_read_alarms_cannot_undo_a_rollout(s3: Any) -> None:
+    blind = Iam(denied=("cloudwatch:DescribeAlarms",))
+    assert found(s3, blind) == Findings()
+    (problem,) = role_findings(blind, sts(), s3, settings(), alarms=True).problems  # type: ignore[arg-type]
+    assert problem.remedy == (
+        "may not cloudwatch:DescribeAlarms on image-classification-*, and so cannot undo a rollout: allow it in the "
+        "role's policy"
+    )
+
+
 def test_what_a_bucket_policy_may_grant_is_a_note(s3: Any) -> None:
     statement = {"Effect": "Allow", "Principal": {"AWS": ROLE}, "Action": "s3:*", "Resource": "*"}
     s3.put_bucket_policy(Bucket="images-of-acme", Policy=json.dumps({"Statement": [statement]}))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from include.preflight.machines import Need, needs, quota_findings
 from include.preflight.questions import WHOLE_CHAIN, Remembered
 from include.run_conf import RunConf
@@ -79,6 +81,20 @@ def test_a_run_that_goes_on_from_a_model_needs_machines_for_one_job() -> None:
     tune = {"training.mode": "both", "tuning.max_parallel_jobs": 2}
     need = needs(RunConf.from_conf(tune), settings(), WHOLE_CHAIN, goes_on=True)[0]
     assert (need.least, need.most) == (1, 0)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("all_at_once", 8), ("canary", 8), ("rolling", 5)])
+def test_an_update_runs_old_and_new_machines_side_by_side(s3: Any, kind: str, most: int) -> None:
+    conf = RunConf.from_conf({"endpoint": {"instance_count": 4, "rollout": {"kind": kind}}})
+    need = needs(conf, settings(), {"endpoint"})[0]
+    assert (need.least, need.most) == (4, most)
+
+    hosting = quotas(("ml.m5.large for endpoint usage", 4))
+    found = quota_findings(hosting, Remembered(s3, "models-of-acme", "codes"), [need], "eu-central-1")
+
+    assert found.problems == ()
+    (note,) = found.notes
+    assert f"is 4, and an endpoint that serves already runs {most} while it is updated: ask for more" in note
 
 
 def test_a_quota_that_nobody_lists_is_a_note(s3: Any) -> None:

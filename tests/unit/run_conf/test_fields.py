@@ -111,5 +111,6 @@ def test_fields_of_one_section_stand_together() -> None:
         "Incremental training: hyperparameters",
         "Promotion",
         "Endpoint",
+        "Endpoint: rollout",
         "Retraining",
     ]

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from botocore.exceptions import ClientError
 
 from image_classification.context import RunningTask
 from image_classification.operators.endpoint import EndpointOperator
 from include.deployment.endpoint import Deployment, EndpointBusyError, deployment_of
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
-from tests.support.local_aws import RunningLocalAws
+from tests.support.local_aws import RunningLocalAws, eventually
 from tests.support.served_models import IMAGE, put_model
 
 CONTEXT: Any = {"ti": SimpleNamespace(dag_id="chain", run_id="run", task_id="deployment.deploy")}
@@ -24,7 +27,20 @@ def name() -> str:
     return f"pets-{uuid4().hex[:8]}"
 
 
-def make_operator(aws: RunningLocalAws, name: str, file: str = "answer.txt") -> EndpointOperator:
+@dataclass
+class Answers:
+    """A smoke test that finds what it is told."""
+
+    differences_found: list[str]
+    images: tuple[()] = ()
+
+    def differences(self, *_: Any) -> list[str]:
+        return self.differences_found
+
+
+def make_operator(
+    aws: RunningLocalAws, name: str, file: str = "answer.txt", *, differences: list[str] | None = None, **conf: Any
+) -> EndpointOperator:
     model = RegisteredModel(
         arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/pets/1",
         group="pets",
@@ -40,11 +56,12 @@ def make_operator(aws: RunningLocalAws, name: str, file: str = "answer.txt") -> 
     )
 
     def deployment(running: RunningTask, _: Mapping[str, Any]) -> Deployment:
-        conf = RunConf.from_conf({"endpoint.name": name})
+        asked = RunConf.from_conf({"endpoint.name": name, **conf})
         settings = running.settings.model_copy(update={"image_uri": IMAGE})
-        return deployment_of(model, conf=conf, settings=settings, run=running.run)
+        return deployment_of(model, conf=asked, settings=settings, run=running.run)
 
-    return EndpointOperator(task_id="deploy", deployment=deployment, inputs={})
+    test: Any = Answers(differences or [])
+    return EndpointOperator(task_id="deploy", deployment=deployment, smoke_test=lambda *_: test, inputs={})
 
 
 async def wait_for(operator: EndpointOperator) -> dict[str, Any]:
@@ -91,8 +108,43 @@ async def test_a_model_that_cannot_load_fails_the_task_and_the_old_one_goes_on_s
 
     event = await wait_for(broken)
 
-    with pytest.raises(AirflowFailException, match=rf"{served['config']} goes on serving"):
+    with pytest.raises(AirflowFailException, match=rf"{served['config']} .*still serves"):
         broken.execute_complete(CONTEXT, event)
+
+
+async def test_a_model_that_answers_wrongly_gives_way_to_the_one_before(aws: RunningLocalAws, name: str) -> None:
+    operator = make_operator(aws, name)
+    served = operator.execute_complete(CONTEXT, await wait_for(operator))
+    wrong = make_operator(aws, name, differences=["cat.jpg is dog"])
+
+    with pytest.raises(TaskDeferred) as going_back:
+        wrong.execute_complete(CONTEXT, await wait_for(wrong))
+    (event,) = [event.payload async for event in going_back.value.trigger.run()]
+
+    with pytest.raises(AirflowFailException, match=rf"cat\.jpg is dog\. It serves {served['config']} .* again\."):
+        wrong.execute_gone_back(CONTEXT, event, **(going_back.value.kwargs or {}))
+    assert aws.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointConfigName"] == served["config"]
+
+
+async def test_an_alarm_undoes_a_canary_and_is_named(aws: RunningLocalAws, name: str) -> None:
+    operator = make_operator(aws, name)
+    served = operator.execute_complete(CONTEXT, await wait_for(operator))
+    canary = {"endpoint.rollout": {"kind": "canary", "size_percent": 50, "wait_seconds": 120}}
+    faulty = make_operator(aws, name, "faulty.txt", **canary)
+    with pytest.raises(TaskDeferred) as updating:
+        faulty.execute(CONTEXT)
+    sagemaker, runtime = aws.client("sagemaker"), aws.client("sagemaker-runtime")
+
+    def ask_until_it_is_over() -> bool:
+        with contextlib.suppress(ClientError):
+            runtime.invoke_endpoint(EndpointName=name, Body=b"image", ContentType="image/jpeg")
+        return bool(sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService")
+
+    eventually(ask_until_it_is_over)
+
+    alarm = rf"image-classification-{name}-(server|model)-errors"
+    with pytest.raises(AirflowFailException, match=rf"{alarm} is in .*{served['config']} .*still serves.*In alarm: "):
+        faulty.execute_complete(CONTEXT, {"name": name, "status": "InService"}, **(updating.value.kwargs or {}))
 
 
 async def test_of_two_runs_at_once_the_last_one_wins(aws: RunningLocalAws, name: str) -> None:

@@ -1,0 +1,127 @@
+"""A configuration on probation: until its smoke test has passed, the endpoint may go back to the one before it.
+
+The endpoint's tags keep what is known of the probation, so that a task that was killed continues where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.deployment.hosting import Hosting, target_of, tear_down, with_version
+from include.sagemaker.answers import existing
+from include.sagemaker.naming import tag_value, tags_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+PROBATION_TAG = "on-probation"
+"""Tag of an endpoint: the configuration of the last deployment that has not passed the smoke test; empty: none."""
+PREVIOUS_TAG = "previous-config"
+"""Tag of an endpoint: the configuration that it served before the one on probation; empty: it was created with that."""
+REFUSED_TAG = "refused"
+"""Tag of an endpoint: the configuration that failed the smoke test last, and the name of the run."""
+REASON_TAG = "refused-because"
+
+
+@dataclass(frozen=True)
+class Probation:
+    """What an endpoint serves, and serves instead if that fails its test.
+
+    `previous` is None if the endpoint was created with the configuration, and if the configuration has passed its test
+    before: `is_new` tells the two apart.
+    """
+
+    config: str
+    previous: str | None
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class GoneBack:
+    """What became of an endpoint whose new model failed the smoke test, and the message that says so.
+
+    `config` is what it serves now, or changes to if it `waits`; None if it was deleted.
+    """
+
+    config: str | None
+    message: str
+    waits: bool = False
+
+
+def probation_tags(config: str, previous: str | None) -> list[dict[str, str]]:
+    """The tags of an endpoint that is about to serve `config` on probation."""
+    return _as_tags({PROBATION_TAG: config, PREVIOUS_TAG: previous or ""})
+
+
+def last_proven(sagemaker: SageMakerClient, endpoint: Mapping[str, Any]) -> str | None:
+    """The configuration to which a described endpoint goes back if its next one fails; None if it has none.
+
+    It is what the endpoint serves, unless that is on probation itself, as the task of its deployment was killed.
+    """
+    probation = _probation(sagemaker, endpoint)
+    return probation.previous if probation.is_new else probation.config
+
+
+def refusal_by(sagemaker: SageMakerClient, endpoint: str, *, config: str, run: str) -> str | None:
+    """Why this run has refused the configuration before it was killed; None if it has not."""
+    described = existing(sagemaker.describe_endpoint, EndpointName=endpoint)
+    if described is None:
+        return None
+    tags = tags_of(sagemaker, described["EndpointArn"])
+    return tags.get(REASON_TAG) if tags.get(REFUSED_TAG) == f"{config} {run}" else None
+
+
+def go_back(hosting: Hosting, endpoint: str, *, config: str, run: str, reason: str) -> GoneBack:
+    """Let an endpoint serve what it served before `config`, which failed the smoke test; wait for it if it `waits`.
+
+    An endpoint that was created with the configuration is deleted. One that has passed with it before stays as it is,
+    and so does one that another run has changed since. A second call finishes what a first one began.
+    """
+    sagemaker = hosting.sagemaker
+    failed = f"Endpoint {endpoint} did not pass the smoke test with {with_version(sagemaker, config)}: {reason}."
+    deleted = GoneBack(None, f"{failed} It was created with this model, so it was deleted.")
+    described = existing(sagemaker.describe_endpoint, EndpointName=endpoint)
+    if described is None:
+        return deleted
+    refusal = _as_tags({REFUSED_TAG: f"{config} {run}", REASON_TAG: reason})
+    sagemaker.add_tags(ResourceArn=described["EndpointArn"], Tags=refusal)  # type: ignore[arg-type]
+    probation, target = _probation(sagemaker, described), target_of(described)
+    if target != config:
+        return GoneBack(target, f"{failed} It serves {with_version(sagemaker, target)} now.", waits=True)
+    if not probation.is_new:
+        return GoneBack(config, f"{failed} It has passed before, so it serves this model still.")
+    if probation.previous is None:
+        tear_down(hosting, endpoint, config=config)
+        return deleted
+    if existing(sagemaker.describe_endpoint_config, EndpointConfigName=probation.previous) is None:
+        gone = f"It serves this model still, as its previous configuration {probation.previous} was deleted"
+        return GoneBack(
+            config, f"{failed} {gone}: deploy another version with deploy_endpoint, or delete the endpoint."
+        )
+    sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=probation.previous)
+    return GoneBack(
+        probation.previous, f"{failed} It serves {with_version(sagemaker, probation.previous)} again.", waits=True
+    )
+
+
+def end_probation(sagemaker: SageMakerClient, endpoint: str, config: str) -> None:
+    """Note that a configuration has passed its test; one that another run has put on probation stays there."""
+    described = existing(sagemaker.describe_endpoint, EndpointName=endpoint)
+    if described is None:
+        return
+    arn = described["EndpointArn"]
+    if tags_of(sagemaker, arn).get(PROBATION_TAG) == config:
+        sagemaker.add_tags(ResourceArn=arn, Tags=_as_tags({PROBATION_TAG: ""}))  # type: ignore[arg-type]
+
+
+def _probation(sagemaker: SageMakerClient, endpoint: Mapping[str, Any]) -> Probation:
+    """What a described endpoint serves, and whether that has passed its test."""
+    tags, config = tags_of(sagemaker, endpoint["EndpointArn"]), str(endpoint["EndpointConfigName"])
+    is_new = tags.get(PROBATION_TAG) == config
+    return Probation(config, (tags.get(PREVIOUS_TAG) or None) if is_new else None, is_new)
+
+
+def _as_tags(values: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": tag_value(value)} for key, value in values.items()]

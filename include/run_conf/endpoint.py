@@ -1,0 +1,102 @@
+"""The section `endpoint` of a run conf: where the model answers, and how an update reaches it.
+
+Sources of the bounds: API reference of CreateEndpointConfig, BlueGreenUpdatePolicy, TrafficRoutingConfig and
+RollingUpdatePolicy.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Section
+
+WAIT_BETWEEN_STEPS = 300
+"""Seconds that alarms are watched after each step, if nothing else was asked."""
+LONGEST_ROLLOUT = 28_800
+"""Seconds after which SageMaker gives an update up at the latest, and moves all traffic back."""
+START_OF_MACHINES = 3600
+"""Seconds of these that are left for machines to start."""
+RolloutKind = Literal["all_at_once", "canary", "linear", "rolling"]
+
+ALLOWED_PERCENT: dict[RolloutKind, tuple[int, int]] = {"canary": (1, 50), "linear": (10, 50), "rolling": (5, 50)}
+"""The least and the most that one step of each kind moves."""
+
+
+class RolloutConf(Section):
+    """How an update moves the traffic of an endpoint that serves already."""
+
+    model_config = ConfigDict(title="Endpoint: rollout")
+
+    kind: RolloutKind = Field(
+        "all_at_once",
+        title="Kind",
+        description="How an update moves the traffic. `all_at_once`: all of it, when the new machines run; `canary`: a "
+        "part first, then all; `linear`: in equal steps; `rolling`: machines are replaced in batches. All but "
+        "`rolling` need twice the machines while it lasts.",
+    )
+    size_percent: int = Field(
+        10,
+        ge=1,
+        le=50,
+        title="Step (%)",
+        description="The part of the traffic, or of the machines, that one step moves: `canary` 1 to 50, `linear` 10 "
+        "to 50, `rolling` 5 to 50.",
+    )
+    wait_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=3600,
+        examples=[600],
+        title="Wait (s)",
+        description="How long alarms watch the new model after each step; one that goes off moves all traffic back, "
+        f"and the run fails. Empty: {WAIT_BETWEEN_STEPS}, and no wait for `all_at_once`.",
+    )
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether old and new model answer side by side for a while."""
+        return self.kind != "all_at_once"
+
+    @property
+    def wait(self) -> int:
+        """Seconds that alarms are watched after each step."""
+        if self.wait_seconds is not None:
+            return self.wait_seconds
+        return WAIT_BETWEEN_STEPS if self.in_steps else 0
+
+    @property
+    def steps(self) -> int:
+        """After how many steps all traffic has moved."""
+        if self.kind == "canary":
+            return 2
+        return math.ceil(100 / self.size_percent) if self.in_steps else 1
+
+
+class EndpointConf(Section):
+    """Where the model answers."""
+
+    model_config = ConfigDict(title="Endpoint")
+
+    name: str = Field(
+        "",
+        max_length=63,
+        pattern=rf"^({NAME_PATTERN[1:-1]})?$",
+        json_schema_extra=NAME_PARTS,
+        examples=["cats-and-dogs"],
+        title="Name",
+        description="Empty: the dataset's name.",
+    )
+    instance_type: str = Field(
+        "ml.m5.large",
+        pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$",
+        examples=["ml.m5.large"],
+        title="Instance type",
+        description="CPU or GPU.",
+    )
+    instance_count: int = Field(1, ge=1, le=100, title="Machines", description="Machines behind the endpoint.")
+    keep: bool = Field(True, title="Keep", description="Off: the endpoint is deleted at the end of the run.")
+    deploy: bool = Field(True, title="Deploy", description="Off: the run ends with the registered model.")
+    rollout: RolloutConf = Field(RolloutConf(), description="How an update moves the traffic.")

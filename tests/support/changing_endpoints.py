@@ -1,0 +1,83 @@
+"""moto's endpoints with what moto lacks: updates, which take until `settle`, and a process that is killed at a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.sagemaker.models import sagemaker_backends
+
+from tests.support.documents import VARIABLE
+
+ACCOUNT = "123456789012"
+
+
+class KilledError(BaseException):
+    """The process of a task is gone; nothing catches that."""
+
+
+@dataclass
+class ChangingEndpoints:
+    """A SageMaker client on moto. An update is under way until `settle`; `undone` of them go back, with a reason.
+
+    `strike` is asked before and after each call that changes something, by its name; it may raise KilledError.
+    """
+
+    client: Any
+    strike: Callable[[str], None] = lambda _: None
+    undone: Callable[[str], str | None] = lambda _: None
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    _pending: dict[str, str] = field(default_factory=dict)
+    _reasons: dict[str, str | None] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.client, name)
+        if not name.startswith(("create_", "delete_", "add_", "put_")):
+            return method
+
+        def changing(**request: Any) -> Any:
+            self.strike(f"before {name}")
+            answer = method(**request)
+            self.strike(f"after {name}")
+            return answer
+
+        return changing
+
+    def describe_endpoint(self, *, EndpointName: str) -> dict[str, Any]:
+        described = {**self.client.describe_endpoint(EndpointName=EndpointName)}
+        if EndpointName in self._pending:
+            pending = {"EndpointConfigName": self._pending[EndpointName]}
+            described |= {"EndpointStatus": "Updating", "PendingDeploymentSummary": pending}
+        elif self._reasons.get(EndpointName):
+            described["FailureReason"] = self._reasons[EndpointName]
+        return described
+
+    def update_endpoint(self, **request: Any) -> None:
+        self.strike("before update_endpoint")
+        name = request["EndpointName"]
+        assert name not in self._pending, "AWS refuses a second update while one is under way"
+        self.client.describe_endpoint_config(EndpointConfigName=request["EndpointConfigName"])
+        self._pending[name] = request["EndpointConfigName"]
+        self.updates.append(request)
+        self.strike("after update_endpoint")
+
+    def settle(self) -> None:
+        """End all updates."""
+        for name, config in self._pending.items():
+            self._reasons[name] = self.undone(config)
+            if self._reasons[name] is None:
+                backend = sagemaker_backends[ACCOUNT][VARIABLE["region"]]
+                backend.endpoints[name].endpoint_config_name = config
+        self._pending.clear()
+
+
+def killed_at(place: int) -> Callable[[str], None]:
+    """Strikes once, at the call of this number; the calls before and after it are let through."""
+    places: Iterator[int] = iter(range(1_000_000))
+
+    def strike(call: str) -> None:
+        if next(places) == place:
+            raise KilledError(call)
+
+    return strike

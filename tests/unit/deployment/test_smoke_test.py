@@ -1,0 +1,150 @@
+"""Whether an endpoint answers as the model did: the endpoint tells shades of grey apart by brightness."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from include.datasets.errors import DatasetError
+from include.datasets.version import held_out_images
+from include.deployment.registry import RegisteredModel
+from include.deployment.smoke_test import IMAGES, smoke_test_of
+from include.evaluation.held_out_answers import HeldOutAnswers
+from tests.support.documents import VARIABLE
+from tests.unit.evaluation.conftest import World, classify
+
+REPORT = f"s3://{VARIABLE['output_bucket']}/reports/run/report.html"
+
+
+def registered(world: World, *, accuracy: float = 0.9, report: str | None = REPORT) -> RegisteredModel:
+    return RegisteredModel(
+        arn="arn:aws:sagemaker:eu-central-1:123456789012:model-package/shades/1",
+        group="shades",
+        version=1,
+        approval="Approved",
+        artifact="s3://models-of-acme/model.tar.gz",
+        image="image",
+        job="job",
+        dataset="shades",
+        dataset_version=world.dataset.version,
+        dataset_uri=world.dataset.uri,
+        accuracy=accuracy,
+        report=report,
+    )
+
+
+def evaluated(world: World, *, model: str = "job", off_by: float = 0.0, swapped: bool = False) -> None:
+    """Keep answers of an evaluation: the endpoint's own, with every probability off a little, or classes swapped."""
+    images, answers = [], []
+    for image in held_out_images(world.s3, world.dataset):
+        values = classify(image.image_bytes)
+        first, *rest = values
+        answers.append([*rest, first] if swapped else [value + off_by for value in values])
+        images.append((image.id, image.key, image.labels))
+    kept = HeldOutAnswers.of(
+        images, answers, model=model, dataset=world.dataset.uri, labels=world.dataset.labels, multi_label=False
+    )
+    world.s3.put_object(Bucket=VARIABLE["output_bucket"], Key="reports/run/predictions.parquet", Body=kept.to_parquet())
+
+
+@pytest.fixture(autouse=True)
+def no_answers(world: World) -> None:
+    world.s3.delete_object(Bucket=VARIABLE["output_bucket"], Key="reports/run/predictions.parquet")
+
+
+class Constant:
+    """An endpoint that answers every image alike."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self.body = str(list(values)).encode()
+
+    def invoke_endpoint(self, **_: Any) -> Any:
+        return {"Body": self}
+
+    def read(self) -> bytes:
+        return self.body
+
+
+def test_the_models_own_answers_pass(world: World, runtime: Any) -> None:
+    evaluated(world, off_by=0.04)
+    test = smoke_test_of(world.s3, registered(world), world.dataset)
+    assert test.differences(runtime, "shades") == []
+    assert 0 < len(test.images) == len(test.answers) <= IMAGES
+
+
+def test_images_of_every_class_are_tested(world: World) -> None:
+    test = smoke_test_of(world.s3, registered(world), world.dataset)
+    counts = Counter(image.label for image in test.images)
+    assert set(counts) == {0, 1, 2}
+    assert max(counts.values()) <= 6
+
+
+@pytest.mark.parametrize("change", [{"swapped": True}, {"off_by": 0.06}])
+def test_other_answers_are_named_with_the_image_and_both_answers(
+    world: World, runtime: Any, change: dict[str, Any]
+) -> None:
+    evaluated(world, **change)
+    test = smoke_test_of(world.s3, registered(world), world.dataset)
+    differences = test.differences(runtime, "shades")
+    assert len(differences) == 3
+    key = test.images[0].key
+    assert differences[0].startswith(f"{key} is ")
+    assert differences[0].endswith(" in the evaluation")
+
+
+def test_a_weak_model_passes_with_its_own_wrong_answers(world: World) -> None:
+    evaluated(world)
+    test = smoke_test_of(world.s3, registered(world, accuracy=1.0), world.dataset)
+    same = {image.id: [0.2, 0.5, 0.3] for image in test.images}
+    wrong = type(test)(test.images, test.labels, test.multi_label, same, test.accuracy)
+    assert wrong.differences(Constant([0.2, 0.5, 0.3]), "shades") == []  # type: ignore[arg-type]
+
+
+def test_an_image_that_is_not_answered_is_a_difference(world: World) -> None:
+    class Broken:
+        def invoke_endpoint(self, **_: Any) -> Any:
+            raise ClientError({"Error": {"Code": "ModelError", "Message": "500"}}, "InvokeEndpoint")
+
+    test = smoke_test_of(world.s3, registered(world), world.dataset)
+    differences = test.differences(Broken(), "shades")  # type: ignore[arg-type]
+    assert len(differences) == 3
+    assert "was not answered (An error occurred (ModelError)" in differences[0]
+
+
+def test_an_answer_of_another_number_of_classes_is_a_difference(world: World) -> None:
+    test = smoke_test_of(world.s3, registered(world), world.dataset)
+    first, *_ = test.differences(Constant([0.5, 0.5]), "shades")  # type: ignore[arg-type]
+    assert "answered 2 probabilities, the dataset has 3 classes" in first
+
+
+@pytest.mark.parametrize("known", ["nothing", "another model", "no report"])
+def test_without_its_answers_the_right_labels_are_counted(
+    world: World, runtime: Any, known: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if known == "another model":
+        evaluated(world, model="another-job", swapped=True)
+    model = registered(world, report=None if known == "no report" else REPORT)
+    with caplog.at_level(logging.WARNING):
+        test = smoke_test_of(world.s3, model, world.dataset)
+    assert test.differences(runtime, "shades") == []
+    always_dark = Constant([1.0, 0.0, 0.0])
+    (difference,) = test.differences(always_dark, "shades")  # type: ignore[arg-type]
+    right = sum(image.label == 0 for image in test.images)
+    assert difference == f"{right} of {len(test.images)} images are right, and the model has an accuracy of 0.9000"
+    assert ("counts right labels" in caplog.text) is (known != "no report")
+
+
+def test_a_model_that_was_never_good_is_not_failed_for_it(world: World) -> None:
+    test = smoke_test_of(world.s3, registered(world, accuracy=0.4), world.dataset)
+    assert test.differences(Constant([1.0, 0.0, 0.0]), "shades") == []  # type: ignore[arg-type]
+
+
+def test_a_version_without_test_images_is_an_error_before_anything_changes(world: World) -> None:
+    counts = world.dataset.counts.model_copy(update={"test": 0})
+    with pytest.raises(DatasetError):
+        smoke_test_of(world.s3, registered(world), world.dataset.model_copy(update={"counts": counts}))

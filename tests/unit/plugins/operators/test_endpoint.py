@@ -1,0 +1,272 @@
+"""A deployment whose task is killed anywhere ends as one that is not: the model is promoted, or nothing has changed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from moto import mock_aws
+
+from image_classification.context import AwsAccess, RunningTask
+from image_classification.operators.endpoint import EndpointOperator
+from include.deployment.endpoint import Deployment, deployment_of
+from include.deployment.registry import RegisteredModel
+from include.promotion.champion import PROMOTED_TAG
+from include.run_conf import RunConf
+from include.sagemaker.naming import tags_of
+from tests.support.changing_endpoints import ChangingEndpoints, KilledError, killed_at
+from tests.support.documents import VARIABLE, settings
+
+GROUP = "image-classification-pets"
+SEEDS = 20
+
+
+@pytest.fixture(scope="module")
+def clients() -> dict[str, Any]:
+    """One client of each service for all tests: reading SageMaker's model takes half a second."""
+    known = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": VARIABLE["region"]}
+    return {service: boto3.client(service, **known) for service in ("sagemaker", "cloudwatch")}  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Access(AwsAccess):
+    """Reaches moto."""
+
+    known: Mapping[str, Any] | None = None
+
+    def client(self, service: str) -> Any:
+        return (self.known or {}).get(service)
+
+    def as_fields(self) -> dict[str, Any]:
+        return {}
+
+    def endpoint(self, service: str) -> str:
+        return f"https://{service}.test"
+
+
+@dataclass
+class Chain:
+    """Deployments to one endpoint, each by a run of its own; `wrong` are the versions that answer wrongly."""
+
+    sagemaker: ChangingEndpoints
+    access: Access
+    wrong: frozenset[int] = frozenset()
+    kills: int = 0
+
+    def deploy(self, version: int, *, run: str = "", **conf: Any) -> str:
+        """How the task of a run ends, however often it is killed: `promoted`, or the message of its failure."""
+        while True:
+            try:
+                return self.attempt(version, run or f"run-{version}", **conf)
+            except KilledError:
+                self.kills += 1
+
+    def attempt(self, version: int, run: str, **conf: Any) -> str:
+        """One attempt of the task, up to its end or to a kill."""
+        task = SimpleNamespace(dag_id="chain", run_id=run, task_id="deployment.deploy")
+        operator, context = self._operator(version, conf), {"ti": task}
+        method, arguments = operator.execute, {}
+        while True:
+            try:
+                method(context, **arguments)  # type: ignore[arg-type]
+            except TaskDeferred as deferred:
+                self.sagemaker.settle()
+                event = {"name": "pets", "status": "InService"}
+                method, arguments = getattr(operator, deferred.method_name), {"event": event, **(deferred.kwargs or {})}
+            except (AirflowFailException, AirflowSkipException) as error:
+                return str(error)
+            else:
+                return "promoted"
+
+    def _operator(self, version: int, conf: Mapping[str, Any]) -> EndpointOperator:
+        def deployment(running: RunningTask, _: Mapping[str, Any]) -> Deployment:
+            asked = RunConf.from_conf({"dataset.name": "pets", **conf})
+            return deployment_of(registered(version), conf=asked, settings=running.settings, run=running.run)
+
+        differences = ["dog.jpg is cat 90.0%, and was dog 99.0% in the evaluation"] if version in self.wrong else []
+        test: Any = SimpleNamespace(images=(), differences=lambda *_: differences)
+        return EndpointOperator(task_id="deploy", deployment=deployment, smoke_test=lambda *_: test, inputs={})
+
+    def config(self, version: int, **conf: Any) -> str:
+        return self._operator(version, conf).deployment(self.running, {}).config_name
+
+    @property
+    def running(self) -> RunningTask:
+        return RunningTask({"ti": SimpleNamespace(dag_id="", run_id="", task_id="")}, settings(), self.access)  # type: ignore[typeddict-item]
+
+    def state(self) -> dict[str, Any]:
+        """Which version serves and which one was promoted; None if there is no endpoint, or no promotion."""
+        group = self.sagemaker.describe_model_package_group(ModelPackageGroupName=GROUP)["ModelPackageGroupArn"]
+        promoted = tags_of(self.sagemaker, group).get(PROMOTED_TAG)  # type: ignore[arg-type]
+        endpoints = self.sagemaker.list_endpoints()["Endpoints"]
+        described = self.sagemaker.describe_endpoint(EndpointName="pets") if endpoints else {}
+        configs = {self.config(version): version for version in range(1, 4)}
+        return {
+            "status": described.get("EndpointStatus"),
+            "serves": configs.get(described.get("EndpointConfigName", "")),
+            "promoted": int(promoted.rpartition("/")[2]) if promoted else None,
+        }
+
+
+def registered(version: int) -> RegisteredModel:
+    return RegisteredModel(
+        arn=f"arn:aws:sagemaker:eu-central-1:123456789012:model-package/{GROUP}/{version}",
+        group=GROUP,
+        version=version,
+        approval="Approved",
+        artifact=f"s3://models-of-acme/jobs/{version}/output/model.tar.gz",
+        image="image",
+        job=f"job-{version}",
+        dataset="pets",
+        dataset_version="v",
+        dataset_uri="s3://images-of-acme/datasets/pets/v/",
+        accuracy=0.9,
+    )
+
+
+@pytest.fixture
+def chain(clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Chain]]:
+    with mock_aws():
+        clients["sagemaker"].create_model_package_group(ModelPackageGroupName=GROUP)
+
+        def make(*wrong: int) -> Chain:
+            sagemaker = ChangingEndpoints(clients["sagemaker"])
+            access = Access(known={**clients, "sagemaker": sagemaker})
+            monkeypatch.setattr(RunningTask, "of", lambda context: RunningTask(context, settings(), access))
+            return Chain(sagemaker, access, frozenset(wrong))
+
+        yield make
+
+
+def test_a_model_that_answers_as_in_its_evaluation_is_promoted(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    assert [pets.deploy(1), pets.deploy(2)] == ["promoted", "promoted"]
+    assert pets.state() == {"status": "InService", "serves": 2, "promoted": 2}
+
+
+def test_a_model_that_answers_otherwise_gives_way_to_the_one_before(chain: Callable[..., Chain]) -> None:
+    pets = chain(2)
+    pets.deploy(1)
+    message = pets.deploy(2)
+    assert message == (
+        f"Endpoint pets did not pass the smoke test with {pets.config(2)} (image-classification-pets version 2): "
+        f"dog.jpg is cat 90.0%, and was dog 99.0% in the evaluation. It serves {pets.config(1)} "
+        "(image-classification-pets version 1) again."
+    )
+    assert pets.state() == {"status": "InService", "serves": 1, "promoted": 1}
+    assert pets.sagemaker.updates[-1] == {"EndpointName": "pets", "EndpointConfigName": pets.config(1)}
+
+
+def test_an_endpoint_that_was_created_with_a_wrong_model_is_deleted(chain: Callable[..., Chain]) -> None:
+    pets = chain(1)
+    assert pets.deploy(1).endswith("It was created with this model, so it was deleted.")
+    assert pets.state() == {"status": None, "serves": None, "promoted": None}
+
+
+def test_a_model_that_has_passed_before_is_not_taken_away(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1)
+    pets.wrong = frozenset({1})
+    assert pets.deploy(1, run="again").endswith("It has passed before, so it serves this model still.")
+    assert pets.state() == {"status": "InService", "serves": 1, "promoted": 1}
+
+
+def test_a_model_whose_run_was_killed_before_the_test_is_not_what_the_next_one_goes_back_to(
+    chain: Callable[..., Chain],
+) -> None:
+    pets = chain(3)
+    pets.deploy(1)
+    pets.sagemaker.strike = killed_after("update_endpoint")
+    with pytest.raises(KilledError):
+        pets.attempt(2, "run-2")
+    pets.sagemaker.settle()
+    pets.sagemaker.strike = lambda _: None
+    assert pets.state() == {"status": "InService", "serves": 2, "promoted": 1}
+
+    pets.deploy(3)
+
+    assert pets.state() == {"status": "InService", "serves": 1, "promoted": 1}
+
+
+def killed_after(name: str) -> Callable[[str], None]:
+    def strike(call: str) -> None:
+        if call == f"after {name}":
+            raise KilledError(call)
+
+    return strike
+
+
+def test_an_update_that_an_alarm_undid_fails_the_run_and_promotes_nothing(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1)
+    canary = {"endpoint.rollout.kind": "canary"}
+    pets.sagemaker.undone = lambda _: "The CloudWatch alarm image-classification-pets-latency is in the ALARM state."
+    message = pets.deploy(2, **canary)
+    assert "image-classification-pets-latency is in the ALARM state" in message
+    assert message.endswith(f"; {pets.config(1)} (image-classification-pets version 1) still serves.")
+    assert pets.state() == {"status": "InService", "serves": 1, "promoted": 1}
+
+
+OUTCOMES = {
+    "the first model": ((1,), (), {"status": "InService", "serves": 1, "promoted": 1}),
+    "a first model that answers wrongly": ((1,), (1,), {"status": None, "serves": None, "promoted": None}),
+    "a better model": ((1, 2), (), {"status": "InService", "serves": 2, "promoted": 2}),
+    "a model that answers wrongly": ((1, 2), (2,), {"status": "InService", "serves": 1, "promoted": 1}),
+}
+
+
+@pytest.mark.parametrize("story", OUTCOMES)
+def test_a_task_that_is_killed_at_any_call_ends_as_one_that_is_not(story: str, chain: Callable[..., Chain]) -> None:
+    versions, wrong, expected = OUTCOMES[story]
+    for place in count():
+        pets = chain(*wrong)
+        cleared(pets)
+        for version in versions[:-1]:
+            pets.deploy(version)
+        pets.sagemaker.strike = killed_at(place)
+        pets.deploy(versions[-1])
+        assert pets.state() == expected, place
+        assert len(updates_to(pets, versions[-1])) <= 1, place
+        if not pets.kills:
+            assert place > 4
+            return
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_task_that_is_killed_again_and_again_ends_as_one_that_is_not(seed: int, chain: Callable[..., Chain]) -> None:
+    dice = random.Random(seed)
+    versions, wrong, expected = OUTCOMES[dice.choice(list(OUTCOMES))]
+    pets = chain(*wrong)
+    for version in versions[:-1]:
+        pets.deploy(version)
+
+    def strike(call: str) -> None:
+        if dice.random() < 0.2:
+            raise KilledError(call)
+
+    pets.sagemaker.strike = strike
+    pets.deploy(versions[-1])
+    pets.sagemaker.strike = lambda _: None
+
+    assert pets.state() == expected
+
+
+def updates_to(pets: Chain, version: int) -> list[Any]:
+    return [update for update in pets.sagemaker.updates if update["EndpointConfigName"] == pets.config(version)]
+
+
+def cleared(pets: Chain) -> None:
+    """Take away what an earlier pass of the same test left."""
+    for endpoint in pets.sagemaker.client.list_endpoints()["Endpoints"]:
+        pets.sagemaker.client.delete_endpoint(EndpointName=endpoint["EndpointName"])
+    for config in pets.sagemaker.client.list_endpoint_configs()["EndpointConfigs"]:
+        pets.sagemaker.client.delete_endpoint_config(EndpointConfigName=config["EndpointConfigName"])
+    group = pets.sagemaker.client.describe_model_package_group(ModelPackageGroupName=GROUP)["ModelPackageGroupArn"]
+    pets.sagemaker.client.delete_tags(ResourceArn=group, TagKeys=[PROMOTED_TAG, "endpoint"])
