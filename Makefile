@@ -21,10 +21,11 @@ unexport PYTHONDONTWRITEBYTECODE
 
 AIRFLOW := .venv/bin/python
 MXNET := .venv-mxnet/bin/python
+PYTORCH := .venv-pytorch/bin/python
 environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, but $(PYTHON) is %d.%d: install it, or name one with make PYTHON=/path/to/python3.11" % v)' \
 	&& "$(PYTHON)" tools/environments.py
 
-.PHONY: help setup demo local down test test-python test-mwaa sagemaker image-uris fuzz lint format lock up compose-down test-compose bench-datasets bench-training chaos clean
+.PHONY: help setup demo local down test test-python test-mwaa sagemaker pytorch image-uris fuzz lint format lock up compose-down test-compose bench-datasets bench-training chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,15 +43,19 @@ local: setup ## start the local AWS and Airflow, and leave them to you
 down: ## end what `make demo` and `make local` started
 	@if [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m demo down; else echo "Nothing is running."; fi
 
-# The containers' tests have an environment of their own: they run beside the others, and are shown after them.
-test: ## run every test (makes also the environments of the SageMaker SDKs, clients in the tests)
+# The tests of containers/ and algorithms/ have environments of their own: they run beside the others, and are shown
+# after them.
+test: ## run every test (makes also the environments of the SageMaker SDKs and of PyTorch)
 	$(environments) test-setup
-	@status=0; log=$$(mktemp); \
-	OMP_NUM_THREADS=1 $(MXNET) -m pytest --durations=10 tests/containers >$$log 2>&1 & containers=$$!; \
-	trap 'kill $$containers 2>/dev/null; rm -f $$log' EXIT; \
-	$(AIRFLOW) -m pytest -n $(JOBS) --durations=10 tests --ignore=tests/containers || status=1; \
-	wait $$containers || status=1; \
-	cat $$log; \
+	@status=0; logs=$$(mktemp -d); \
+	OMP_NUM_THREADS=1 $(MXNET) -m pytest --durations=10 tests/containers >$$logs/1 2>&1 & others=$$!; \
+	if [ -d tests/algorithms ]; then \
+		OMP_NUM_THREADS=1 $(PYTORCH) -m pytest --durations=10 tests/algorithms >$$logs/2 2>&1 & others="$$others $$!"; \
+	fi; \
+	trap 'kill $$others 2>/dev/null; rm -rf $$logs' EXIT; \
+	$(AIRFLOW) -m pytest -n $(JOBS) --durations=10 tests --ignore=tests/containers --ignore=tests/algorithms || status=1; \
+	for other in $$others; do wait $$other || status=1; done; \
+	cat $$logs/*; \
 	exit $$status
 
 # Those of 3.11 are part of `make test`. All Pythons are tried, whatever the first says.
@@ -68,6 +73,9 @@ test-mwaa: ## import every DAG with the core requirements under MWAA's constrain
 
 sagemaker: ## make .venv-sagemaker: the SageMaker SDK v3 of notebooks and of examples/
 	$(environments) sagemaker
+
+pytorch: ## make .venv-pytorch: PyTorch and AWS's toolkits, for AWS's PyTorch images on this machine
+	$(environments) pytorch
 
 image-uris: sagemaker ## write include/sagemaker/image_uris.json from what the SageMaker SDK says
 	@.venv-sagemaker/bin/python tools/image_uris.py

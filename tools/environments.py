@@ -1,11 +1,11 @@
 """Makes the project's environments from a bare Python 3.11.
 
-    environments.py setup | test-setup | python-setup | sagemaker | mwaa-setup | bench-setup | lock
+    environments.py setup | test-setup | python-setup | pytorch | sagemaker | mwaa-setup | bench-setup | lock
 
-`setup` makes the two that the project runs in; `test-setup` also those of the SageMaker SDKs, clients in the tests;
-`sagemaker` that of the SDK v3 alone. `python-setup` makes Airflow's environment for the other Pythons that it runs on,
-`mwaa-setup` under the constraints of MWAA. `bench-setup` makes also that of the writers which `make bench-datasets`
-measures beside this project. `lock` compiles the requirement files.
+`setup` makes the two that the project runs in; `test-setup` also those of the SageMaker SDKs, clients in the tests, and
+of AWS's PyTorch images; `sagemaker` (the SDK v3) and `pytorch` make one of these alone. `python-setup` makes Airflow's
+environment for the other Pythons that it runs on, `mwaa-setup` under the constraints of MWAA. `bench-setup` makes also
+that of the writers which `make bench-datasets` measures beside this project. `lock` compiles the requirement files.
 
 uv does the work and is installed here first, into .tools/uv, by the pip that every Python carries. An environment is
 made anew only when one of its requirement files changed. Standard library only: nothing is installed yet.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -58,6 +59,8 @@ class Environment:
     path: Path
     requirements: tuple[Path, ...]
     version: str = LOWEST_PYTHON
+    torch: str = ""
+    """The version of PyTorch that it holds too, if any."""
 
     @property
     def python(self) -> Path:
@@ -72,7 +75,7 @@ class Environment:
     def fingerprint(self) -> str:
         """A hash of everything the environment is made from."""
         made_with = sys.version_info[:3] if self.version == LOWEST_PYTHON else self.version
-        digest = hashlib.sha256(f"{made_with} {UV_VERSION} {self.path}\n".encode())
+        digest = hashlib.sha256(f"{made_with} {UV_VERSION} {self.path} {self.torch}".rstrip().encode() + b"\n")
         for file in self.requirements:
             digest.update(file.read_bytes())
         return digest.hexdigest()
@@ -91,6 +94,8 @@ ENVIRONMENTS = (
 )
 SAGEMAKER_ENVIRONMENT = Environment(ROOT / ".venv-sagemaker", (ROOT / "requirements-sagemaker.txt",))
 CLIENT_ENVIRONMENTS = (Environment(ROOT / ".venv-sdk-v2", (SDK_CLIENTS / "sdk_v2.txt",)), SAGEMAKER_ENVIRONMENT)
+PYTORCH_ENVIRONMENT = Environment(ROOT / ".venv-pytorch", (ROOT / "requirements-pytorch.txt",), torch="2.13.0")
+TEST_ENVIRONMENTS = (*ENVIRONMENTS, *CLIENT_ENVIRONMENTS, PYTORCH_ENVIRONMENT)
 PYTHON_ENVIRONMENTS = tuple(
     Environment(ROOT / f".venv-{version}", AIRFLOW, version=version) for version in ("3.12", "3.13")
 )
@@ -139,6 +144,7 @@ LOCKS = (
     Lock(ROOT / "local_aws" / "requirements.in"),
     Lock(ROOT / "requirements-local.in"),
     Lock(ROOT / "requirements-sagemaker.in"),
+    Lock(ROOT / "requirements-pytorch.in", every_python=False),
     Lock(CONTAINER / "requirements.in", every_python=False),
     Lock(CONTAINER / "requirements-test.in", every_python=False),
     Lock(SDK_CLIENTS / "sdk_v2.in", every_python=False),
@@ -153,8 +159,9 @@ def main(arguments: list[str]) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX)
             commands = {
                 "setup": lambda: make_stale(ENVIRONMENTS),
-                "test-setup": lambda: make_stale(ENVIRONMENTS + CLIENT_ENVIRONMENTS),
+                "test-setup": lambda: make_stale(TEST_ENVIRONMENTS),
                 "python-setup": lambda: make_stale(PYTHON_ENVIRONMENTS),
+                "pytorch": lambda: make_stale((PYTORCH_ENVIRONMENT,)),
                 "sagemaker": lambda: make_stale((SAGEMAKER_ENVIRONMENT,)),
                 "mwaa-setup": mwaa_setup,
                 "bench-setup": bench_setup,
@@ -294,8 +301,54 @@ def make(environment: Environment) -> None:
     files = [argument for file in environment.requirements for argument in ("-r", str(file))]
     started = time.monotonic()
     run_uv(["pip", "sync", "-q", "--python", str(environment.python), *files[1::2]], f"Installing into {name}")
+    if environment.torch:
+        install_torch(environment)
     environment.stamp.write_text(environment.fingerprint())
     print(f"{name} is ready ({time.monotonic() - started:.0f} s).", flush=True)
+
+
+def install_torch(environment: Environment) -> None:
+    """Install PyTorch with pip, which takes a build from this machine's disk where it is configured to; uv does not.
+
+    TORCH_INDEX names an index to take it from, such as one of CPU builds.
+    """
+    pip = [str(environment.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    index = os.environ.get("TORCH_INDEX", "")
+    pip += [
+        "--timeout",
+        str(NETWORK_SECONDS),
+        *(["--index-url", index] if index else []),
+        f"torch=={environment.torch}",
+    ]
+    report = TOOLS / "torch.json"
+    run([*pip, "--quiet", "--dry-run", "--no-deps", "--report", str(report)], "Looking for PyTorch")
+    run([*pip, "--quiet"], f"Installing {torch_build(report)} into {environment.path.name}")
+
+
+def torch_build(report: Path) -> str:
+    """Say which build of PyTorch pip chose, from its report, and what a download of it means."""
+    installed = json.loads(report.read_text())["install"]
+    if not installed:
+        return "PyTorch, which is there already,"
+    (chosen,) = installed
+    version, address = chosen["metadata"]["version"], chosen["download_info"]["url"]
+    if address.startswith("file:"):
+        return f"PyTorch {version} from this machine's disk"
+    libraries = [need for need in chosen["metadata"].get("requires_dist", ()) if need.startswith(("nvidia", "cuda"))]
+    if not any(applies_here(need) for need in libraries):
+        return f"PyTorch {version} for the CPU, a download of about 200 MB,"
+    return (
+        f"PyTorch {version} for CUDA, a download of several GB (a CPU build suffices: TORCH_INDEX=ADDRESS names an "
+        "index of them),"
+    )
+
+
+def applies_here(requirement: str) -> bool:
+    """Whether a wheel's requirement on CUDA's libraries is one of this machine."""
+    marker = requirement.partition(";")[2]
+    machines = ("x86_64", "aarch64")
+    named = [machine for machine in machines if machine in marker]
+    return sys.platform == "linux" and (not named or os.uname().machine in named)
 
 
 def interpreter(version: str) -> str:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,33 @@ def test_the_sdk_is_not_installed_beside_airflow() -> None:
     assert "\nsagemaker-core==" in client_side.read_text()
     for file in environments.AIRFLOW:
         assert "\nsagemaker-core==" not in file.read_text()
+
+
+def pip_report(tmp_path: Path, version: str, url: str, *needs: str) -> Path:
+    report = tmp_path / "report.json"
+    metadata = {"version": version, "requires_dist": [*needs]}
+    report.write_text(json.dumps({"install": [{"metadata": metadata, "download_info": {"url": url}}]}))
+    return report
+
+
+def test_the_build_of_pytorch_that_pip_chose_is_named_before_it_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    web = "https://index.example/torch.whl"
+
+    def build(version: str, url: str, *needs: str) -> str:
+        return environments.torch_build(pip_report(tmp_path, version, url, *needs))
+
+    assert build("2.13.0+cpu", "file:///wheels/torch.whl") == "PyTorch 2.13.0+cpu from this machine's disk"
+    assert "for the CPU, a download of about 200 MB" in build("2.13.0", web, "sympy")
+    cuda = build("2.13.0", web, "nvidia-cublas==13.1; platform_system == 'Linux'")
+    assert "for CUDA, a download of several GB" in cuda
+    assert "TORCH_INDEX" in cuda
+
+
+def test_an_environment_with_another_pytorch_is_another(tmp_path: Path) -> None:
+    def fingerprint(torch: str) -> str:
+        return environments.Environment(tmp_path, (), torch=torch).fingerprint()
+
+    assert len({fingerprint(""), fingerprint("2.13.0"), fingerprint("2.12.0")}) == 3
