@@ -24,7 +24,7 @@ from moto.cloudwatch.models import (
 from local_aws import alarms
 
 NOT_EVALUATED = "The local AWS evaluates alarms on one metric; this alarm has another kind of condition."
-MOST_VALUES = 200_000
+MOST_VALUES = 100_000
 """Values and summaries that an account keeps in a region; when there are more, the older half becomes summaries."""
 ALARM_READERS = (
     "describe_alarms",
@@ -47,6 +47,8 @@ def mend_cloudwatch() -> None:
     backend.get_metric_data = _get_metric_data_of_whole_minutes
     backend.get_metric_statistics = _get_metric_statistics
     backend.put_metric_data = _put_metric_data_within_bounds
+    datum: Any = MetricDatumBase
+    datum.__new__ = _untracked
     backend.put_metric_alarm = _put_alarm
     backend.set_alarm_state = _hold_alarm_state
     backend.get_alarms_by_state_value = _alarms_by_state_of_now
@@ -94,6 +96,11 @@ def _beginning(moment: datetime, period: int) -> datetime:
     return moment - timedelta(seconds=moment.replace(tzinfo=UTC).timestamp() % period)
 
 
+def _untracked(kind: type, *_: Any, **__: Any) -> Any:
+    """A new object that moto does not keep beside the backend's own list, for a dashboard that nobody sees here."""
+    return object.__new__(kind)
+
+
 def _put_metric_data_within_bounds(backend: CloudWatchBackend, *arguments: Any, **named: Any) -> None:
     """Take values in, and make room where there are too many."""
     with _putting:
@@ -108,17 +115,19 @@ def summaries_of(data: Iterable[MetricDatumBase]) -> list[MetricDatumBase]:
     """One summary for each metric and minute, the oldest minutes first."""
     summaries: dict[tuple[Any, ...], MetricAggregatedDatum] = {}
     for datum in data:
-        sample, minute = _sample(datum), _beginning(datum.timestamp, 60)
-        dimensions = sorted((dimension.name, dimension.value) for dimension in datum.dimensions)
-        key = (datum.namespace, datum.name, tuple(dimensions), datum.unit, minute)
+        least, most, count, total = _bounds(datum)
+        minute = datum.timestamp.replace(second=0, microsecond=0)
+        dimensions: Any = tuple((dimension.name, dimension.value) for dimension in datum.dimensions)
+        key = (datum.namespace, datum.name, dimensions, datum.unit, minute)
         kept = summaries.get(key)
         if kept is None:
-            named: Any = [{"Name": name, "Value": value} for name, value in dimensions]
-            values = (sample.least, sample.most, sample.count, sample.total)
-            summaries[key] = MetricAggregatedDatum(datum.namespace, datum.name, *values, named, minute, datum.unit)
+            named = [{"Name": name, "Value": value} for name, value in dimensions]
+            summaries[key] = MetricAggregatedDatum(
+                datum.namespace, datum.name, least, most, count, total, named, minute, datum.unit
+            )
         else:
-            kept.min, kept.max = min(kept.min, sample.least), max(kept.max, sample.most)
-            kept.sample_count, kept.sum = kept.sample_count + sample.count, kept.sum + sample.total
+            kept.min, kept.max = min(kept.min, least), max(kept.max, most)
+            kept.sample_count, kept.sum = kept.sample_count + count, kept.sum + total
     return sorted(summaries.values(), key=lambda datum: _in_utc(datum.timestamp))
 
 
@@ -220,11 +229,16 @@ def _samples(backend: CloudWatchBackend, wanted: MetricStat, since: datetime) ->
 
 
 def _sample(datum: MetricDatumBase) -> alarms.Sample:
-    time = _in_utc(datum.timestamp)
+    least, most, count, total = _bounds(datum)
+    return alarms.Sample(_in_utc(datum.timestamp), total, count, least, most)
+
+
+def _bounds(datum: MetricDatumBase) -> tuple[float, float, float, float]:
+    """The least and the largest value, how many they are, and their sum."""
     if isinstance(datum, MetricAggregatedDatum):
-        return alarms.Sample(time, datum.sum, datum.sample_count, datum.min, datum.max)
+        return datum.min, datum.max, datum.sample_count, datum.sum
     value: float = cast(Any, datum).value
-    return alarms.Sample(time, value, 1, value, value)
+    return value, value, 1, value
 
 
 def _in_utc(moment: datetime) -> datetime:

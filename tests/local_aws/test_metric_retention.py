@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,6 +52,15 @@ def test_statistics_stay_what_they_were_however_many_values_come(backend: CloudW
     assert kept > 10
     for statistic, values in expected.items():
         assert minutes(backend, statistic) == values[-kept:], statistic
+
+
+def test_what_became_part_of_a_summary_is_forgotten(backend: CloudWatchBackend) -> None:
+    put(backend, 1.0, seconds=0)
+    first = weakref.ref(backend.metric_data[0])
+    for number in range(500):
+        put(backend, 1.0, seconds=number)
+    gc.collect()
+    assert first() is None
 
 
 @pytest.mark.parametrize("minutes_each", [0, 1])
