@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.models.dagrun import DagRun
+from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
+from sqlalchemy import select, update
 
+from include.promotion.champion import Champion
+from include.retraining import Retraining
+from include.run_conf import RunConf
 from include.sagemaker.naming import job_name
 from tests.support.archives import zip_of
+from tests.support.lines import CHAMPION
 from tests.support.local_aws import BUCKET, ROLE, RunningLocalAws, start_local_aws, training_request
 from tests.support.pictures import png
 
@@ -90,6 +97,47 @@ def test_a_retraining_without_new_images_ends_well_and_does_nothing(dag_bag: Dag
     assert state == DagRunState.SUCCESS
     assert (tasks.pop("find_grown_datasets"), tasks.pop("find_new_images")) == ("success", "success")
     assert set(tasks.values()) == {"skipped"}
+
+
+def test_a_look_starts_each_retraining_once_and_again_if_it_failed_and_the_images_are_still_new(
+    dag_bag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def grown(name: str) -> Retraining:
+        champion = Champion(CHAMPION, None, "which was promoted last")
+        parent = f"s3://{BUCKET}/datasets/{name}/v1/"
+        return Retraining(RunConf.from_conf({"dataset.name": name}), champion, parent, new_images=3, fingerprint="1a")
+
+    def look() -> list[str]:
+        dag_run = dag_bag.dags["retrain_on_new_images"].test(run_conf={})
+        assert dag_run.state == DagRunState.SUCCESS
+        instances = dag_run.get_task_instances()
+        started = sorted((ti.map_index, str(ti.state)) for ti in instances if ti.task_id == "start_retraining")
+        return [state for _, state in started]
+
+    monkeypatch.setattr("include.retraining.find_retrainings", lambda *_, **__: [grown("birds"), grown("pets")])
+    birds, pets = "retrain__birds__v1__1a", "retrain__pets__v1__1a"
+
+    assert look() == ["success", "success"]
+    assert retrainings() == {birds: "queued", pets: "queued"}
+    assert look() == ["skipped", "skipped"]
+    set_state(pets, DagRunState.FAILED)
+
+    assert look() == ["skipped", "success"]
+    assert retrainings() == {birds: "queued", pets: "queued"}
+    for run_id in (birds, pets):
+        set_state(run_id, DagRunState.FAILED)
+
+
+def retrainings() -> dict[str, str]:
+    """The state of each run that a look started."""
+    with create_session() as session:
+        runs = session.scalars(select(DagRun).where(DagRun.run_id.startswith("retrain__")))
+        return {run.run_id: str(run.state) for run in runs}
+
+
+def set_state(run_id: str, state: DagRunState) -> None:
+    with create_session() as session:
+        session.execute(update(DagRun).where(DagRun.run_id == run_id).values(state=state))
 
 
 def test_a_clean_up_asks_airflow_whether_a_task_still_waits_for_its_job(
