@@ -13,7 +13,7 @@ DAG with `dataset.name`.
 dataset's champion is trained further with it and compared with the result on the same held-out images, the new ones
 among them. The new model is registered, and deployed to the dataset's endpoint if it is not worse (`promotion.compare`)
 and reaches `promotion.minimum_accuracy`; else the endpoint keeps the champion. If none of the new images can be read,
-`has_gained` ends the run before anything is trained; the version says why.
+or all of them are held out, `has_gained` ends the run before anything is trained.
 
 **The champion** is the model that the dataset's endpoint serves, also after a rollback or a change by hand. If nothing
 serves, it is the model that was deployed last. The version that grows is the newest one with the champion's classes.
@@ -24,7 +24,7 @@ its name, its machine and how many there are. The settings' `lines` change field
 form changes it for one run; a field that is left empty does not. Source, labels, split and packing are the version's.
 
 A new class folder is named in the log, with the run conf of a full training, and left out: classes cannot be added to
-a trained model. A run of `image_classification` trains with them.
+a trained model. With `retraining.new_classes: train` a look starts that run of `image_classification`.
 
 One run at a time for each dataset, several datasets side by side. Images that arrive while their dataset's run has not
 ended are found by a later look. A run that failed before its grown dataset was published is run again by the next look.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -66,6 +67,25 @@ class Retraining:
         return f"retrain__{self.conf.dataset.name}__{VersionLayout.of_uri(self.parent).version}__{self.fingerprint}"
 
 
+@dataclass(frozen=True)
+class FullTraining:
+    """A dataset whose source has classes that the champion does not know, and the run of the chain that learns all."""
+
+    conf: RunConf
+    new_labels: tuple[str, ...]
+
+    @property
+    def run_id(self) -> str:
+        """The same for the same classes."""
+        return f"new_classes__{self.conf.dataset.name}__{label_set_fingerprint(self.conf.dataset.labels)}"
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The run conf as a person would write it."""
+        document: dict[str, Any] = self.conf.model_dump(mode="json", exclude_defaults=True)
+        return document
+
+
 def line_of(
     s3: S3Client, sagemaker: SageMakerClient, asked: RunConf, *, settings: Settings, dataset: str
 ) -> Line | None:
@@ -113,23 +133,25 @@ def find_retrainings(
     *,
     data_bucket: str,
     policy: SourcePolicy = DEFAULT_POLICY,
-) -> list[Retraining]:
-    """Every dataset that has grown enough since its version.
+    was_started: Callable[[FullTraining], bool] = lambda _: False,
+) -> list[Retraining | FullTraining]:
+    """What to train: every dataset that has grown enough since its version, or has new classes that are to be learned.
 
-    A dataset without a `Line`, a source that cannot be read, or an endpoint that serves something else holds up no
-    other dataset. Where none has grown the error of a dataset that could not be compared is raised.
+    `was_started` says whether a full training with these classes was started before; each is once. A dataset without a
+    `Line`, a source that cannot be read, or an endpoint that serves something else holds up no other dataset. Where
+    there is nothing to train the error of a dataset that could not be compared is raised.
     """
-    found: list[Retraining] = []
+    found: list[Retraining | FullTraining] = []
     errors: list[Exception] = []
     for name in dataset_names(s3, data_bucket):
         try:
             line = line_of(name)
-            retraining = find_retraining(s3, line, name, data_bucket=data_bucket, policy=policy) if line else None
+            growth = _growth_of(s3, line, name, data_bucket, policy) if line else None
+            if growth is not None:
+                found += _training_of(s3, growth, was_started)
         except (DatasetError, UnknownChampionError, RunConfError) as error:
             log.warning("Whether %s has grown cannot be told: %s", name, error)
             errors.append(error)
-        else:
-            found += [retraining] if retraining else []
     if not found and errors:
         raise errors[0]
     return found
@@ -141,14 +163,41 @@ def find_retraining(
     """How a dataset is retrained if it has grown enough since its version.
 
     The version that grows is the newest one with the champion's classes. Source, labels, split and packing are that
-    version's, all else is the line's. Classes without a label are left out and named in the log: a new class is a full
-    training, started by a person.
+    version's, all else is the line's. Classes without a label are left out and named in the log.
     """
+    growth = _growth_of(s3, line, dataset, data_bucket, policy)
+    return _retraining_of(s3, growth) if growth else None
+
+
+@dataclass(frozen=True)
+class _Growth:
+    """What is new at the source of a dataset."""
+
+    line: Line
+    version: DatasetVersion
+    new: NewImages
+
+
+def _growth_of(s3: S3Client, line: Line, dataset: str, data_bucket: str, policy: SourcePolicy) -> _Growth | None:
     version = _version_to_grow(s3, data_bucket, dataset, line)
-    if version is None:
-        return None
-    new = _new_images(s3, line.conf, version, policy)
-    if not _are_enough(new.count, dataset, line.conf):
+    return _Growth(line, version, _new_images(s3, line.conf, version, policy)) if version else None
+
+
+def _training_of(
+    s3: S3Client, growth: _Growth, was_started: Callable[[FullTraining], bool]
+) -> list[Retraining | FullTraining]:
+    """A full training if the source has new classes and `retraining.new_classes` asks for it, else a retraining."""
+    if growth.new.new_labels:
+        full = _full_training_of(s3, growth)
+        if _is_to_start(full, was_started):
+            return [full]
+    retraining = _retraining_of(s3, growth)
+    return [retraining] if retraining else []
+
+
+def _retraining_of(s3: S3Client, growth: _Growth) -> Retraining | None:
+    line, version, new = growth.line, growth.version, growth.new
+    if not _are_enough(new.count, version.name, line.conf):
         return None
     return Retraining(
         conf=line.conf.model_copy(update={"dataset": _grown_conf(s3, line.conf, version)}),
@@ -159,11 +208,48 @@ def find_retraining(
     )
 
 
-def gained_images(s3: S3Client, version: DatasetVersion) -> int:
-    """How many images a version has packed that its parent had not packed so; of broken ones, none."""
-    if version.newly_packed is not None:
-        return version.newly_packed
-    return version.counts.total - (load(s3, version.parent).counts.total if version.parent else 0)
+def _full_training_of(s3: S3Client, growth: _Growth) -> FullTraining:
+    conf, new_labels = growth.line.conf, growth.new.new_labels
+    grown = _grown_conf(s3, conf, growth.version)
+    dataset = grown.model_copy(update={"labels": [*growth.version.labels, *new_labels]})
+    promotion = conf.promotion.model_copy(update={"allow_label_change": True})
+    return FullTraining(conf.model_copy(update={"dataset": dataset, "promotion": promotion}), new_labels)
+
+
+def _is_to_start(full: FullTraining, was_started: Callable[[FullTraining], bool]) -> bool:
+    """Whether a full training is started now; the log names the classes, and the run conf to start it by hand."""
+    dataset, shown = full.conf.dataset, ", ".join(full.new_labels)
+    if full.conf.retraining.new_classes == "train":
+        if not was_started(full):
+            log.warning(
+                "%s has new classes: %s. A full training with all %d starts.", dataset.name, shown, len(dataset.labels)
+            )
+            return True
+        log.info("%s has new classes: %s. The run %s was started for them.", dataset.name, shown, full.run_id)
+        return False
+    log.warning(
+        "%s has new classes: %s. They are left out, as no class can be added to a trained model. For a full training "
+        "with all %d classes set retraining.new_classes to train, or start image_classification with %s",
+        dataset.name,
+        shown,
+        len(dataset.labels),
+        json.dumps(full.asked),
+    )
+    return False
+
+
+def why_not_trained(s3: S3Client, version: DatasetVersion) -> str:
+    """Why a training would learn nothing that is new in a version, empty if it would."""
+    gained = version.newly_packed
+    if gained is None:  # a document from before they were counted
+        gained = version.counts.total - (load(s3, version.parent).counts.total if version.parent else 0)
+    if not gained:
+        return f"No new image of {version.uri} could be packed: {version.statuses}"
+    if version.new_training_images == 0:
+        most = version.split.train_per_class
+        full = f"; every class has its {most} training images (dataset.split.train_per_class)" if most else ""
+        return f"All {gained} new images of {version.uri} are held out, for validation or test{full}: nothing to learn."
+    return ""
 
 
 def dataset_names(s3: S3Client, data_bucket: str) -> Iterator[str]:
@@ -216,19 +302,7 @@ def _new_images(s3: S3Client, conf: RunConf, version: DatasetVersion, policy: So
     if not _names_are_needed(version):
         dataset = dataset.model_copy(update={"labels": []})
     unpack_sources(s3, dataset, version.layout.bucket, policy)
-    new = find_new_images(s3, dataset, version)
-    if new.new_labels:
-        log.warning(
-            "%s has classes without a label: %s. They are left out, as no class can be added to a trained model. For a "
-            "full training with all %d classes start image_classification with dataset.name %s, dataset.labels %s, and "
-            "promotion.allow_label_change on.",
-            version.source,
-            ", ".join(new.new_labels),
-            len(version.labels) + len(new.new_labels),
-            version.name,
-            ", ".join([*version.labels, *new.new_labels]),
-        )
-    return new
+    return find_new_images(s3, dataset, version)
 
 
 def _are_enough(new_images: int, dataset: str, conf: RunConf) -> bool:

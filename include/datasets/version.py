@@ -125,6 +125,8 @@ class DatasetVersion(BaseModel):
     """Source images that the parent did not know; all of them where there is no parent."""
     newly_packed: int | None = None
     """Images that no version before had packed so; None in documents from before they were counted."""
+    new_training_images: int | None = None
+    """Those of them that are for training."""
     smallest_side: int
     """Shortest edge of any packed image in pixels."""
     smallest_height: int | None = None

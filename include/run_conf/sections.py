@@ -248,6 +248,12 @@ class RetrainingConf(Section):
     min_new_images: int = Field(
         1, ge=1, title="New images", description="Fewer new images start no retraining: they wait for more."
     )
+    new_classes: Literal["report", "train"] = Field(
+        "report",
+        title="New classes",
+        description="Classes that have appeared in the source since: `report` names them in the log; `train` starts a "
+        "full training with them, once for each set of classes, whose model may replace the champion.",
+    )
 
 
 class ModelConf(Section):

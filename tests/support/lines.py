@@ -25,5 +25,8 @@ def line(conf: RunConf | None = None, *, labels: Sequence[str] | None = None, on
 def grown_one(s3: Any, lines: Callable[[str], Any], **options: Any) -> Retraining | None:
     """The one dataset that has grown; None if none has."""
     found = find_retrainings(s3, lines, **options)
-    assert len(found) <= 1
-    return found[0] if found else None
+    if not found:
+        return None
+    (one,) = found
+    assert isinstance(one, Retraining)
+    return one

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
@@ -12,13 +14,14 @@ from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
 from include.promotion.champion import Champion, LiveEndpoint, UnknownChampionError
 from include.retraining import (
+    FullTraining,
     Line,
     Retraining,
     check_retraining_conf,
     dataset_conf,
     find_retrainings,
-    gained_images,
     retraining_conf,
+    why_not_trained,
 )
 from include.run_conf import DatasetConf, RunConf, RunConfError
 from include.run_conf.dataset import PackingConf
@@ -91,7 +94,8 @@ def test_every_dataset_that_has_grown_is_retrained(bucket: Bucket, pets: Dataset
 
     found = find_retrainings(bucket.s3, line(), data_bucket=bucket.name)
 
-    assert [(each.conf.dataset.name, each.parent, each.new_images) for each in found] == [
+    retrainings = [each for each in found if isinstance(each, Retraining)]
+    assert [(each.conf.dataset.name, each.parent, each.new_images) for each in retrainings] == [
         ("birds", birds.uri, 1),
         ("pets", pets.uri, 5),
     ]
@@ -135,11 +139,43 @@ def test_a_new_class_folder_is_named_and_left_to_a_person(
     bucket.put_images({"owl": 3})
 
     assert grown_one(bucket.s3, line(), data_bucket=bucket.name) is None
-    assert "has classes without a label: owl. They are left out" in caplog.text
-    assert (
-        "start image_classification with dataset.name pets, dataset.labels cat, dog, owl, and "
-        "promotion.allow_label_change on." in caplog.text
-    )
+    assert "pets has new classes: owl. They are left out" in caplog.text
+    (proposed,) = re.findall(r"start image_classification with (.*)", caplog.text)
+    conf = RunConf.from_conf(json.loads(proposed))
+    assert (conf.dataset.name, conf.dataset.labels) == ("pets", ["cat", "dog", "owl"])
+    assert (conf.dataset.source, conf.dataset.packing.resize) == ([f"s3://{bucket.name}/images/"], 12)
+    assert conf.promotion.allow_label_change
+
+
+def test_new_classes_are_trained_once_if_the_run_conf_asks_for_it(
+    bucket: Bucket, pets: DatasetVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = RunConf.from_conf({"retraining.new_classes": "train", "resources.instance_type": "ml.g5.xlarge"})
+    bucket.put_images({"bee": 0, "cat": 2, "owl": 3}, first=12)
+
+    def find(*started: str) -> list[Retraining | FullTraining]:
+        return find_retrainings(
+            bucket.s3, line(chosen), data_bucket=bucket.name, was_started=lambda full: full.run_id in started
+        )
+
+    with caplog.at_level(logging.INFO):
+        (full,) = find()
+        (retraining,) = find(full.run_id)
+    bucket.put_images({"yak": 1}, first=40)
+    (of_more,) = find(full.run_id)
+
+    assert isinstance(full, FullTraining)
+    assert full.new_labels == ("owl",)
+    conf = RunConf.from_conf(full.asked)
+    assert conf == full.conf
+    assert conf.dataset.labels == ["cat", "dog", "owl"]
+    assert (conf.resources.instance_type, conf.promotion.allow_label_change) == ("ml.g5.xlarge", True)
+    assert "pets has new classes: owl. A full training with all 3 starts." in caplog.text
+    assert isinstance(retraining, Retraining), "the images of the known classes are not held up"
+    assert retraining.new_images == 2
+    assert f"The run {full.run_id} was started for them." in caplog.text
+    assert isinstance(of_more, FullTraining)
+    assert of_more.run_id != full.run_id
 
 
 def test_the_conf_of_a_version_keeps_how_work_is_cut(bucket: Bucket, pets: DatasetVersion) -> None:
@@ -298,9 +334,31 @@ def test_a_version_of_broken_images_gains_none(bucket: Bucket, pets: DatasetVers
 
     grown = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
 
-    assert gained_images(bucket.s3, grown) == 0
-    assert gained_images(bucket.s3, pets) == 24
+    assert why_not_trained(bucket.s3, grown).startswith(f"No new image of {grown.uri} could be packed: ")
+    assert why_not_trained(bucket.s3, pets) == ""
     assert grown_one(bucket.s3, line(), data_bucket=bucket.name) is None
+
+
+def test_new_images_that_all_are_held_out_teach_nothing(bucket: Bucket) -> None:
+    """Eight of twelve images of each class are for training, so that a new one is for validation or test."""
+    bucket.put_images({"cat": 12, "dog": 12})
+    conf = bucket.conf(split={"train_per_class": 8}, packing={"resize": 12})
+    first = bucket.build(conf)
+    bucket.put_images({"cat": 2, "dog": 1}, first=12)
+    found = grown_one(bucket.s3, line(), data_bucket=bucket.name)
+    assert found is not None
+
+    grown = bucket.build(found.conf.dataset, "scheduled__2", parent=found.parent)
+    of_more = bucket.conf(split={"train_per_class": 9}, packing={"resize": 12})
+
+    assert (first.new_training_images, grown.newly_packed, grown.new_training_images) == (16, 3, 0)
+    assert why_not_trained(bucket.s3, grown) == (
+        f"All 3 new images of {grown.uri} are held out, for validation or test; every class has its 8 training images "
+        "(dataset.split.train_per_class): nothing to learn."
+    )
+    assert grown_one(bucket.s3, line(), data_bucket=bucket.name) is None, "the version has them"
+    bucket.put_images({"cat": 1}, first=20)
+    assert why_not_trained(bucket.s3, bucket.build(of_more, "manual__3", parent=grown.uri)) == ""
 
 
 def test_a_retraining_without_incremental_training_is_refused() -> None:

@@ -152,6 +152,7 @@ def _describe(plan: VersionPlan, manifest: pa.Table, channels: Mapping[Split, Se
     per_class = class_counts(packed)
     height, width = (pc.min(packed[column]).as_py() for column in ("height", "width"))
     record_bytes = sum(piece.size for pieces in channels.values() for piece in pieces)
+    new = packed.filter(pc.starts_with(packed["shard"], pattern=f"{plan.version}/"))
     return DatasetVersion(
         name=plan.name,
         version=plan.version,
@@ -167,7 +168,8 @@ def _describe(plan: VersionPlan, manifest: pa.Table, channels: Mapping[Split, Se
         not_asked=plan.not_asked,
         negative_images=without_labels(packed).num_rows,
         new_images=plan.new_images,
-        newly_packed=packed.filter(pc.starts_with(packed["shard"], pattern=f"{plan.version}/")).num_rows,
+        newly_packed=new.num_rows,
+        new_training_images=new.filter(pc.field("split") == "train").num_rows,
         smallest_side=min(height, width),
         smallest_height=height,
         smallest_width=width,

@@ -20,14 +20,16 @@ class StartRunOperator(TriggerDagRunOperator):
     looks at the same new images, or a second try of one look, start one run.
 
     :param dataset: the dataset whose turn the run takes
+    :param once: a run of this id that has ended is not run again
     """
 
-    def __init__(self, *, dataset: str, **options: Any) -> None:
+    def __init__(self, *, dataset: str, once: bool = False, **options: Any) -> None:
         # Two runs that are started in the same second must not share a logical date: Airflow would refuse one.
         super().__init__(
             logical_date=None, skip_when_already_exists=True, openlineage_inject_parent_info=False, **options
         )
         self.dataset = dataset
+        self.once = once
 
     def execute(self, context: Context) -> None:
         """Take the turn of the dataset and start the run; raises AirflowSkipException if there is nothing to start."""
@@ -42,7 +44,7 @@ class StartRunOperator(TriggerDagRunOperator):
                 f"{self.dataset}: {holder.run_id} of {holder.dag_id} has not ended. A later look takes the new images."
             )
         state = running.run_state(run)
-        if state == "unfinished":
+        if state == "unfinished" or (self.once and state == "over"):
             raise AirflowSkipException(f"{self.dataset}: {run.run_id} was started already.")
         self.reset_dag_run = state == "over"
         super().execute(context)

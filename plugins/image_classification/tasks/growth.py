@@ -10,10 +10,13 @@ from airflow.sdk import task
 from image_classification.context import RunningTask, asked_conf, hide_queries
 
 if TYPE_CHECKING:
-    from include.retraining import Retraining
+    from include.retraining import FullTraining, Retraining
     from include.run_conf import RunConf
 
 log = logging.getLogger(__name__)
+
+WHOLE_CHAIN = "image_classification"
+"""The DAG that trains a model from scratch."""
 
 
 @task
@@ -22,7 +25,8 @@ def find_grown_datasets() -> list[dict[str, Any]]:
 
     What a person asked of this run is asked of each of them.
     """
-    from include.retraining import find_retrainings, line_of
+    from include.retraining import FullTraining, find_retrainings, line_of
+    from include.sagemaker.naming import Run
 
     asked = _asked()
     running = RunningTask.current()
@@ -35,10 +39,26 @@ def find_grown_datasets() -> list[dict[str, Any]]:
         lambda dataset: line_of(s3, sagemaker, asked, settings=settings, dataset=dataset),
         data_bucket=settings.data_bucket,
         policy=running.source_policy,
+        was_started=lambda full: running.run_state(Run(WHOLE_CHAIN, full.run_id)) != "unknown",
     )
     if not found:
         log.info("No dataset with a champion has new images: nothing to do.")
-    return [_start(running.run.dag_id, asked, retraining) for retraining in found]
+    return [
+        _full_start(each) if isinstance(each, FullTraining) else _start(running.run.dag_id, asked, each)
+        for each in found
+    ]
+
+
+def _full_start(found: FullTraining) -> dict[str, Any]:
+    """What `StartRunOperator` starts for a dataset with new classes."""
+    return {
+        "dataset": found.conf.dataset.name,
+        "trigger_dag_id": WHOLE_CHAIN,
+        "trigger_run_id": found.run_id,
+        "conf": found.asked,
+        "note": f"New classes of {found.conf.dataset.name}: {', '.join(found.new_labels)}",
+        "once": True,
+    }
 
 
 def _start(dag_id: str, asked: RunConf, found: Retraining) -> dict[str, Any]:
@@ -51,6 +71,7 @@ def _start(dag_id: str, asked: RunConf, found: Retraining) -> dict[str, Any]:
         "trigger_run_id": found.run_id,
         "conf": {**conf, "dataset": {**conf.get("dataset", {}), "name": name}},
         "note": f"{found.new_images} new images of {name} since version {version}",
+        "once": False,
     }
 
 
@@ -120,14 +141,13 @@ def _dataset_of(asked: RunConf) -> str:
 
 @task.short_circuit
 def has_gained(dataset: Any) -> dict[str, Any] | None:
-    """The grown version; if all its new images are broken, the training is skipped: it would learn nothing new."""
+    """The grown version; if no new image of it is for training, all are broken or held out, the training is skipped."""
     from include.datasets.version import DatasetVersion
-    from include.retraining import gained_images
+    from include.retraining import why_not_trained
 
     version = DatasetVersion.model_validate(dataset)
-    gained = gained_images(RunningTask.current().client("s3"), version)
-    if not gained:
-        log.warning("No new image of %s could be packed: %s", version.uri, version.statuses)
+    if why := why_not_trained(RunningTask.current().client("s3"), version):
+        log.warning("%s", why)
         return None
-    log.info("%d images were packed that the version before did not have.", gained)
+    log.info("Of %s new images %s are for training.", version.newly_packed, version.new_training_images)
     return version.model_dump(mode="json")

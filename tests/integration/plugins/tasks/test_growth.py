@@ -14,7 +14,7 @@ from include.preflight import PreflightError
 from include.problems import ProblemsError
 from include.promotion.champion import Champion
 from include.promotion.kept_conf import keep_run_conf
-from include.retraining import Line, Retraining
+from include.retraining import FullTraining, Line, Retraining
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
 from include.settings import Settings
@@ -76,7 +76,9 @@ def test_a_look_starts_a_run_for_each_dataset_that_has_grown(monkeypatch: pytest
         champion = Champion(CHAMPION, None, "which was promoted last")
         return Retraining(conf, champion, parent=f"s3://{BUCKET}/datasets/{name}/v1/", new_images=3, fingerprint="1a")
 
-    monkeypatch.setattr("include.retraining.find_retrainings", lambda *_, **__: [grown("birds"), grown("pets")])
+    labels = {"dataset.name": "flowers", "dataset.labels": ["aster", "rose"]}
+    full = FullTraining(RunConf.from_conf(labels), ("rose",))
+    monkeypatch.setattr("include.retraining.find_retrainings", lambda *_, **__: [grown("birds"), grown("pets"), full])
     asked = {"promotion.minimum_accuracy": 0.4, "dataset.max_bad_fraction": 0.2, "endpoint.keep": None}
 
     scheduled, by_hand = starts({}, monkeypatch), starts(asked, monkeypatch)
@@ -87,8 +89,17 @@ def test_a_look_starts_a_run_for_each_dataset_that_has_grown(monkeypatch: pytest
         "trigger_run_id": "retrain__pets__v1__1a",
         "conf": {"dataset": {"name": "pets"}},
         "note": "3 new images of pets since version v1",
+        "once": False,
     }
-    assert [each["dataset"] for each in by_hand] == ["birds", "pets"]
+    assert scheduled[2] == {
+        "dataset": "flowers",
+        "trigger_dag_id": "image_classification",
+        "trigger_run_id": full.run_id,
+        "conf": {"dataset": {"name": "flowers", "labels": ["aster", "rose"]}},
+        "note": "New classes of flowers: rose",
+        "once": True,
+    }
+    assert [each["dataset"] for each in by_hand] == ["birds", "pets", "flowers"]
     assert by_hand[0]["conf"] == {
         "dataset": {"name": "birds", "max_bad_fraction": 0.2},
         "promotion": {"minimum_accuracy": 0.4},

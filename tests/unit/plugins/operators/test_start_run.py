@@ -67,10 +67,11 @@ class Look:
     s3: Any
     bucket: str
 
-    def start(self, dataset: str, found: str = "1a2b") -> str:
+    def start(self, dataset: str, found: str = "1a2b", *, once: bool = False) -> str:
         operator = StartRunOperator(
             task_id="start_retraining",
             dataset=dataset,
+            once=once,
             trigger_dag_id=DAG,
             trigger_run_id=f"retrain__{dataset}__v1__{found}",
             conf={"dataset": {"name": dataset}},
@@ -132,6 +133,14 @@ def test_a_run_that_ended_and_left_its_images_new_is_run_again(look: Look, airfl
 
     assert look.start("pets") == "started"
     assert airflow.begun == {"retrain__pets__v1__1a2b": 2}
+
+
+def test_what_is_to_be_run_once_is_not_run_again(look: Look, airflow: Airflow) -> None:
+    assert look.start("pets", once=True) == "started"
+    airflow.states["retrain__pets__v1__1a2b"] = "failed"
+
+    assert look.start("pets", once=True) == "pets: retrain__pets__v1__1a2b was started already."
+    assert look.start("pets", "3c4d") == "started", "another run is not held up"
 
 
 @pytest.mark.parametrize("steps", range(8))
