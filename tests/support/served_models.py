@@ -24,11 +24,13 @@ IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripted:1"
 RUN = Run("image_classification", "manual__2026-01-02T03:04:05+00:00")
 
 
-def put_model(aws: RunningLocalAws, file: str = "answer.txt") -> str:
+def put_model(aws: RunningLocalAws, file: str = "answer.txt", content: bytes = b"") -> str:
     """The address of a model.tar.gz with one file; the container does not start with one called broken.txt."""
     packed = io.BytesIO()
+    member = tarfile.TarInfo(file)
+    member.size = len(content)
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        archive.addfile(tarfile.TarInfo(file), io.BytesIO())
+        archive.addfile(member, io.BytesIO(content))
     key = f"{uuid4()}/model.tar.gz"
     aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=packed.getvalue())
     return f"s3://{BUCKET}/{key}"

@@ -1,7 +1,8 @@
 """A container of a few lines that keeps SageMaker's contract: `scripted_algorithm.py train|serve`.
 
 Training prints one objective an epoch, which ends at the hyperparameter `quality`. Serving answers with the model's
-`answer.txt`, the request's content type and its size; what it does otherwise is asked for in the body or the model.
+`answer.txt`, the request's content type and its size, or with the probabilities in `odds.json`; what else it does is
+asked for in the body or the model.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         if (BASE / "model/faulty.txt").exists():
             self.answer(500, b"this model is faulty", "text/plain")
+        elif (BASE / "model/odds.json").exists():
+            self.answer(200, (BASE / "model/odds.json").read_bytes(), "application/json")
         elif body == b"bad image":
             self.answer(400, b"this is no image", "text/plain")
         elif body == b"fault":

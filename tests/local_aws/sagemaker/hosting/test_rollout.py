@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 from local_aws.aws_errors import AwsError
 from local_aws.sagemaker.hosting.rollout import CancelledError, Plan, RollBackError, Stage, Watch
 from tests.local_aws.sagemaker.conftest import Scripted, unique, wait_for
+from tests.support.asking_clients import Clients, asking
 
 INSTANCES = 4
 NEVER = 3600
@@ -114,60 +115,18 @@ def test_a_stage_counts_whole_instances(share: float, active: int) -> None:
     assert described["StatusMessage"] == f"on {active} of 4"
 
 
-class Clients:
-    """Who asked what while an endpoint changed: the models that answered, in the order of the requests."""
-
-    def __init__(self, runtime: Any, endpoint: str) -> None:
-        self.answered_by: list[tuple[float, str]] = []
-        self._runtime = runtime
-        self._endpoint = endpoint
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask_until_ended) for _ in range(2)]
-
-    @property
-    def models(self) -> set[str]:
-        return {model for _, model in self.answered_by}
-
-    def after(self, moment: float) -> list[str]:
-        """Which models answered what was asked after a moment."""
-        return [model for asked, model in self.answered_by if asked > moment]
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def end(self) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask_until_ended(self) -> None:
-        while not self._ended.is_set():
-            asked = time.monotonic()
-            self.answered_by.append((asked, asked_once(self._runtime, self._endpoint)))
-
-
 def asked_once(runtime: Any, endpoint: str) -> str:
-    """The model that answers; for an error what it says."""
+    """The model that answers; for an error of it what it says."""
     try:
         body = runtime.invoke_endpoint(EndpointName=endpoint, Body=b"image")["Body"].read()
     except runtime.exceptions.ModelError as error:
         return str(error.response["OriginalMessage"])
-    except Exception as error:  # noqa: BLE001 - any failure of a request is what the test looks for
-        return f"failed: {error}"
     return str(json.loads(body)["model"])
 
 
-@contextlib.contextmanager
-def clients(runtime: Any, endpoint: str) -> Iterator[Clients]:
+def clients(runtime: Any, endpoint: str) -> contextlib.AbstractContextManager[Clients]:
     """Clients that ask an endpoint all the time, from their first answers on."""
-    asking = Clients(runtime, endpoint)
-    asking.start()
-    try:
-        wait_for(lambda: len(asking.answered_by), lambda answers: answers > 5)
-        yield asking
-    finally:
-        asking.end()
+    return asking(lambda: asked_once(runtime, endpoint))
 
 
 class World:
@@ -281,21 +240,21 @@ def test_a_canary_that_sets_off_an_alarm_is_rolled_back(world: World) -> None:
     endpoint = world.endpoint()
     before = world.describe(endpoint)["EndpointConfigName"]
     faulty, alarm = world.faulty(), world.alarm(endpoint)
-    with clients(world.runtime, endpoint) as asking:
+    with clients(world.runtime, endpoint) as asked:
         world.update(endpoint, faulty, blue_green("CANARY", wait=NEVER, size=50), alarm)
         assert world.until(endpoint, "RollingBack")["PendingDeploymentSummary"]["EndpointConfigName"] == faulty
         description = world.until(endpoint, "InService")
         rolled_back = time.monotonic()
-        wait_for(lambda: len(asking.after(rolled_back)), lambda answers: answers > 20)
-    assert asking.models == {"old", "this model is faulty"}
-    assert set(asking.after(rolled_back)) == {"old"}
+        asked.wait_for(20, after=rolled_back)
+    assert asked.models == {"old", "this model is faulty"}
+    assert set(asked.after(rolled_back)) == {"old"}
     assert description["EndpointConfigName"] == before
     assert "PendingDeploymentSummary" not in description
     assert description["FailureReason"] == (
         f"The CloudWatch alarm {alarm} is in the ALARM state. The deployment was rolled back."
     )
     assert description["LastDeploymentConfig"]["AutoRollbackConfiguration"] == {"Alarms": [{"AlarmName": alarm}]}
-    failures = [model for _, model in asking.answered_by].count("this model is faulty")
+    failures = [model for _, model in asked.answered_by].count("this model is faulty")
     wait_for(lambda: world.errors_of(endpoint, faulty), lambda errors: errors == failures)
     assert world.errors_of(endpoint, before) == 0
 
@@ -305,7 +264,7 @@ def test_a_linear_update_moves_the_answers_step_by_step(world: World) -> None:
     endpoint = world.endpoint(DeploymentConfig=deployment)
     fresh = world.config(world.serving({}))
     answers: dict[float, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    with clients(world.runtime, endpoint) as asking:
+    with clients(world.runtime, endpoint) as asked:
         world.control.update_endpoint(EndpointName=endpoint, EndpointConfigName=fresh, RetainDeploymentConfig=True)
         description = world.describe(endpoint)
         while description["EndpointStatus"] == "Updating":
@@ -314,7 +273,7 @@ def test_a_linear_update_moves_the_answers_step_by_step(world: World) -> None:
             description = world.describe(endpoint)
             if share == pending(description).get("CurrentInstanceCount"):
                 answers[share / INSTANCES][model] += 1
-    assert asking.models == {"old", "new"}
+    assert asked.models == {"old", "new"}
     assert (description["EndpointStatus"], description["EndpointConfigName"]) == ("InService", fresh)
     assert description["LastDeploymentConfig"] == deployment
     assert {0.25, 0.5, 0.75, 1.0} <= set(answers)
@@ -327,14 +286,14 @@ def test_a_rolling_update_replaces_the_capacity_of_the_old_fleet(world: World) -
     endpoint = world.endpoint()
     fresh = world.config(world.serving({}))
     counts = set()
-    with clients(world.runtime, endpoint) as asking:
+    with clients(world.runtime, endpoint) as asked:
         world.update(endpoint, fresh, rolling("INSTANCE_COUNT", 2, wait=1))
         description = world.describe(endpoint)
         while description["EndpointStatus"] == "Updating":
             (old,) = description["ProductionVariants"]
             counts.add((old["CurrentInstanceCount"], pending(description).get("CurrentInstanceCount")))
             description = world.describe(endpoint)
-    assert asking.models == {"old", "new"}
+    assert asked.models == {"old", "new"}
     assert {(2, 2), (0, 4)} <= counts <= {(4, 0), (2, 2), (0, 4)}
     (variant,) = description["ProductionVariants"]
     assert (variant["CurrentInstanceCount"], description["EndpointConfigName"]) == (4, fresh)
@@ -344,57 +303,57 @@ def test_a_rolling_update_replaces_the_capacity_of_the_old_fleet(world: World) -
 def test_a_rolling_update_that_sets_off_an_alarm_is_rolled_back(world: World) -> None:
     endpoint = world.endpoint()
     faulty, alarm = world.faulty(), world.alarm(endpoint)
-    with clients(world.runtime, endpoint) as asking:
+    with clients(world.runtime, endpoint) as asked:
         world.update(endpoint, faulty, rolling("CAPACITY_PERCENT", 50, wait=NEVER), alarm)
         world.until(endpoint, "RollingBack")
         (variant,) = world.until(endpoint, "InService")["ProductionVariants"]
         rolled_back = time.monotonic()
-        wait_for(lambda: len(asking.after(rolled_back)), lambda answers: answers > 20)
+        asked.wait_for(20, after=rolled_back)
     assert variant["CurrentInstanceCount"] == INSTANCES
-    assert asking.models == {"old", "this model is faulty"}
-    assert set(asking.after(rolled_back)) == {"old"}
+    assert asked.models == {"old", "this model is faulty"}
+    assert set(asked.after(rolled_back)) == {"old"}
 
 
 def test_an_alarm_that_is_on_already_lets_no_request_reach_the_new_fleet(world: World) -> None:
     endpoint = world.endpoint()
     alarm = world.alarm(endpoint)
     world.cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="a rehearsal")
-    with clients(world.runtime, endpoint) as asking:
+    with clients(world.runtime, endpoint) as asked:
         world.update(endpoint, world.config(world.serving({})), blue_green("ALL_AT_ONCE"), alarm)
         description = world.until(endpoint, "InService")
-    assert asking.models == {"old"}
+    assert asked.models == {"old"}
     assert alarm in description["FailureReason"]
 
 
 def test_a_new_fleet_that_cannot_load_gets_no_request(world: World) -> None:
     endpoint = world.endpoint()
     broken = world.config(world.scripted.broken_model())
-    with clients(world.runtime, endpoint) as asking:
+    with clients(world.runtime, endpoint) as asked:
         world.update(endpoint, broken, blue_green("CANARY", size=50), world.alarm(endpoint))
         description = world.until(endpoint, "InService")
-    assert asking.models == {"old"}
+    assert asked.models == {"old"}
     assert "did not pass the ping health check" in description["FailureReason"]
 
 
 def test_two_updates_in_a_row_fail_no_request(world: World) -> None:
     endpoint = world.endpoint()
     alarm = world.alarm(endpoint)
-    with clients(world.runtime, endpoint) as asking:
+    with clients(world.runtime, endpoint) as asked:
         for name, deployment in (("new", blue_green("CANARY", size=10)), ("newer", blue_green("ALL_AT_ONCE"))):
             config = world.config(world.scripted.model(name))
             world.update(endpoint, config, deployment, alarm)
             assert world.until(endpoint, "InService")["EndpointConfigName"] == config
         updated = time.monotonic()
-        wait_for(lambda: len(asking.after(updated)), lambda answers: answers > 20)
-    assert asking.models <= {"old", "new", "newer"}
-    assert set(asking.after(updated)) == {"newer"}
+        asked.wait_for(20, after=updated)
+    assert asked.models <= {"old", "new", "newer"}
+    assert set(asked.after(updated)) == {"newer"}
 
 
 def test_the_old_fleet_lives_until_the_termination_wait_is_over(world: World) -> None:
     endpoint = world.endpoint()
     answer = world.runtime.invoke_endpoint(EndpointName=endpoint, Body=b"image")["Body"].read()
     old = json.loads(answer)["pid"]
-    with clients(world.runtime, endpoint) as asking:
+    with clients(world.runtime, endpoint) as asked:
         config = world.config(world.serving({}))
         world.update(endpoint, config, blue_green("ALL_AT_ONCE", TerminationWaitInSeconds=2))
         wait_for(
@@ -408,8 +367,8 @@ def test_the_old_fleet_lives_until_the_termination_wait_is_over(world: World) ->
         shifted = time.monotonic()
         assert psutil.pid_exists(old)
         wait_for(lambda: psutil.pid_exists(old), lambda lives: not lives)
-    assert asking.models == {"old", "new"}
-    assert set(asking.after(shifted)) == {"new"}
+    assert asked.models == {"old", "new"}
+    assert set(asked.after(shifted)) == {"new"}
 
 
 def serving_folders(world: World, endpoint: str) -> dict[int, str]:
