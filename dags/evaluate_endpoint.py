@@ -1,32 +1,48 @@
-"""How good is a live endpoint?
+"""How good is a live endpoint, and has it become worse?
 
-Sends the packed test images of a dataset version to the endpoint, as the evaluation did, and measures the answers. The
-endpoint is `endpoint.name`, or the one called as the dataset; the version is `dataset.version`, or the newest. The run
-fails below `promotion.minimum_accuracy`, if that is given, so that an alarm on failed runs reports an endpoint that has
-become worse.
+Sends packed test images of a dataset version to the endpoint, as the evaluation did, and measures the answers: accuracy
+with its interval, every class, latency (median, p90, p99) and images per second. The report has the files of an
+evaluation's report; the task links to it. `evaluation.sample.images` sends a sample of so many images, for example 30.
+
+**Which endpoint:** `endpoint.name`, or that of `dataset.name`, or those of all datasets if both are empty. The version
+is `dataset.version`, or the newest with the classes of the served model.
+
+**The run fails** if the accuracy is lower than the one with which the served version was registered by more than chance
+explains (the 95 % interval of the difference lies below zero), or if it is below `promotion.minimum_accuracy`. All
+other endpoints are measured all the same.
+
+**By itself:** the setting `endpoint_check_cron`, for example `30 5 * * *`, measures the endpoints of all datasets at
+that time. An alarm on failed runs then reports an endpoint that has become worse.
 """
 
 from __future__ import annotations
 
 from airflow.sdk import DAG
 
+from image_classification.context import endpoint_check_schedule
 from image_classification.defaults import DEFAULT_ARGS
-from image_classification.form import run_conf_params
-from image_classification.stages.dataset import use_version
-from image_classification.tasks.check_conf import check_conf
-from image_classification.tasks.endpoint_check import measure_endpoint
+from image_classification.form import override_params
+from image_classification.tasks.endpoint_check import measure_endpoints
 
 with DAG(
     "evaluate_endpoint",
-    description="A live endpoint -> its accuracy on held-out images",
+    description="Live endpoints -> their accuracy and latency on held-out images, beside the registered figures",
     doc_md=__doc__,
-    schedule=None,
+    schedule=endpoint_check_schedule(),
     catchup=False,
     max_active_runs=8,
     default_args=DEFAULT_ARGS,
     tags=["image-classification", "stage"],
 ) as dag:
-    conf = check_conf(stages=())
-    measure_endpoint(conf, use_version(conf))
+    measure_endpoints()
 
-dag.params.update(run_conf_params("dataset.name", "dataset.version", "endpoint.name", "promotion.minimum_accuracy"))
+dag.params.update(
+    override_params(
+        "dataset.name",
+        "dataset.version",
+        "endpoint.name",
+        "evaluation.sample.images",
+        "evaluation.sample.seed",
+        "promotion.minimum_accuracy",
+    )
+)

@@ -16,7 +16,7 @@ from include.run_conf.reading import Reading, is_unicode, parsed
 from include.run_conf.section import NAME_PATTERN, Known
 
 VARIABLE = "image_classification"
-LINE_SECTIONS = ("training", "resources", "incremental", "promotion", "endpoint", "retraining")
+LINE_SECTIONS = ("training", "resources", "incremental", "evaluation", "promotion", "endpoint", "retraining")
 """Sections of the run conf that the settings may change for a dataset's retraining."""
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 
@@ -50,6 +50,12 @@ class Settings(Known):
     )
     queue_url: str = Field(
         "", description="SQS queue that hears of new images. Empty: only the schedule looks for them."
+    )
+    endpoint_check_cron: str = Field(
+        "",
+        examples=["30 5 * * *"],
+        description="When `evaluate_endpoint` measures the endpoints of all datasets by itself: a cron expression, in "
+        "UTC. Empty: never.",
     )
     kms_key_id: str = Field("", description="Key for models, reports and volumes. Empty: the account's default.")
     aws_conn_id: str = Field("aws_default", description="Airflow connection to AWS.")
@@ -105,6 +111,13 @@ class Settings(Known):
         for network in networks:
             ip_network(network)
         return networks
+
+    @field_validator("endpoint_check_cron")
+    @classmethod
+    def _is_a_cron_expression(cls, expression: str) -> str:
+        if expression and not is_cron(expression):
+            raise ValueError("no cron expression")
+        return expression
 
     @classmethod
     def from_variable(cls, value: Mapping[str, Any] | str | None) -> Settings:
@@ -163,6 +176,14 @@ class Settings(Known):
     def registry_group(self, dataset: str) -> str:
         """The model package group of a dataset's models."""
         return f"{self.registry_group_prefix}-{dataset}"
+
+
+def is_cron(expression: str) -> bool:
+    """Whether a text is a cron expression."""
+    # Only an installation that sets one should pay for the import.
+    from croniter import croniter  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    return bool(croniter.is_valid(expression))
 
 
 def _content(value: Mapping[str, Any] | str | None) -> Mapping[str, Any]:

@@ -1,16 +1,27 @@
-"""The accuracy a caller of the endpoint gets: every held-out image through InvokeEndpoint."""
+"""What a caller of the endpoint gets: held-out images through InvokeEndpoint, how good the answers are and how fast.
+
+The figures stand beside those with which the served version was registered. Source of the interval of a difference:
+Newcombe, Statistics in Medicine 17 (1998), method 10, from the intervals of the two figures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from include.datasets.version import HeldOutImage, held_out_images
-from include.evaluation.metrics import measure
+from include.evaluation.evaluate import AnsweredImages, measured_answers, write_report
+from include.evaluation.evaluation_page import ReportContents
+from include.evaluation.metrics import ClassScore, Interval
 from include.evaluation.prediction import LARGEST_BODY, PredictionError, fits_endpoint, probabilities
 
 if TYPE_CHECKING:
@@ -18,24 +29,197 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
     from include.datasets.version import DatasetVersion
+    from include.run_conf.sections import SampleConf
+    from include.sagemaker.naming import Run
+    from include.settings import Settings
 
-Answer = tuple[tuple[float, ...], list[float]]
-"""The labels of an image and the probabilities the endpoint gave it."""
-
+CONCURRENT = 4
+"""Requests at a time: enough to be quick, few enough to leave a busy endpoint alone."""
 WINDOW = 4
 """Requests in hand per thread, so that a large test split is never in memory as a whole."""
+MOST_NAMED = 20
+"""Images that were not sent, by name, in what a task hands on; `metrics.json` has all."""
+
+Answer = tuple[HeldOutImage, list[float], float]
+"""An image, the probabilities that the endpoint gave it, and the milliseconds that it took."""
 
 
-class EndpointEvaluation(BaseModel):
-    """What the endpoint reached on the held-out images; `too_large` of them no request can hold."""
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
 
-    model_config = ConfigDict(frozen=True)
+
+class Latency(_Document):
+    """Milliseconds from a request to its answer, as the asking task sees them; `concurrent` requests at a time."""
+
+    requests: int
+    concurrent: int
+    p50: float
+    p90: float
+    p99: float
+    seconds: float
+    images_per_second: float
+
+    @classmethod
+    def of(cls, milliseconds: Sequence[float], *, seconds: float, concurrent: int) -> Latency:
+        """The figures of all requests of a measurement, which took so many seconds."""
+        p50, p90, p99 = (round(float(value), 2) for value in np.percentile(milliseconds, [50, 90, 99]))
+        return cls(
+            requests=len(milliseconds),
+            concurrent=concurrent,
+            p50=p50,
+            p90=p90,
+            p99=p99,
+            seconds=round(seconds, 3),
+            images_per_second=round(len(milliseconds) / seconds, 2),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.p50:.1f} ms (median), {self.p90:.1f} ms (p90), {self.p99:.1f} ms (p99), "
+            f"{self.images_per_second:.1f} images/s; {self.requests} requests, {self.concurrent} at a time"
+        )
+
+
+class UnsentImage(_Document):
+    """A test image that was not sent, and why."""
+
+    key: str
+    reason: str
+
+
+class RegisteredFigure(_Document):
+    """The accuracy with which the served version was registered.
+
+    `images` and `interval` are None if the report of that evaluation is gone: such a figure is shown and compared with
+    nothing.
+    """
+
+    group: str
+    version: int
+    dataset_version: str
+    accuracy: float
+    images: int | None = None
+    interval: Interval | None = None
+    report: str | None = None
+
+    @property
+    def model(self) -> str:
+        """The version as a person calls it."""
+        return f"{self.group} version {self.version}"
+
+
+class EndpointEvaluation(_Document):
+    """What the endpoint reached on the held-out images.
+
+    `sampled_from` is the size of the test split if only some of it was asked for. `too_large` of the images no request
+    can hold; `unsent` names the first of them. `accuracy_change` is that since the registration, with its interval.
+    """
 
     endpoint: str
+    dataset_version: str = ""
     images: int
+    sampled_from: int | None = None
     too_large: int = 0
+    unsent: tuple[UnsentImage, ...] = ()
     accuracy: float
+    accuracy_interval: Interval | None = None
     mean_average_precision: float | None = None
+    classes: dict[str, ClassScore] = {}
+    latency: Latency | None = None
+    registered: RegisteredFigure | None = None
+    accuracy_change: Interval | None = None
+    report_uri: str = ""
+
+    @property
+    def has_dropped(self) -> bool:
+        """Whether the accuracy is lower than the registered one by more than chance explains."""
+        return self.accuracy_change is not None and self.accuracy_change.high < 0
+
+    def beside_the_registered(self) -> str:
+        """The accuracy beside the registered one, in a sentence."""
+        now = f"accuracy {_figure(self.accuracy, self.accuracy_interval, self.images)}"
+        known = self.registered
+        if known is None:
+            return f"{now}. There is no registered figure to compare it with."
+        then = f"{known.model} was registered with {_figure(known.accuracy, known.interval, known.images)}"
+        if self.accuracy_change is None:
+            return f"{now}. {then}; the report of that evaluation is gone, so the two cannot be compared."
+        word = "That is a drop beyond chance" if self.has_dropped else "No drop beyond chance"
+        return f"{now}. {then}. {word}: the difference is {_points(self.accuracy_change)} points (95 %)."
+
+
+@dataclass(frozen=True)
+class MeasuredEndpoint:
+    """What the report shows of a live endpoint."""
+
+    evaluation: EndpointEvaluation
+    unsent: Sequence[UnsentImage]
+
+    @property
+    def in_words(self) -> str:
+        """The endpoint and what it serves."""
+        known = self.evaluation.registered
+        serves = f", which serves {known.model}" if known else ""
+        return f"endpoint {self.evaluation.endpoint}{serves}"
+
+    @property
+    def said(self) -> tuple[str, bool]:
+        """The figure beside the registered one, and whether it is no drop."""
+        return f"Endpoint {self.evaluation.endpoint}: {self.evaluation.beside_the_registered()}", self.is_well
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the endpoint is as good as it was registered, as far as that is known."""
+        return not self.evaluation.has_dropped
+
+    def tables(self) -> list[tuple[str, Sequence[str], list[Sequence[str]], str]]:
+        """Latency, the registered figure, and what was not sent."""
+        found = self.evaluation
+        tables = [*self._latency(), *self._registered()]
+        if self.unsent:
+            rows: list[Sequence[str]] = [(image.key, image.reason) for image in self.unsent[:MOST_NAMED]]
+            remark = f"{len(self.unsent):,} of {found.images + len(self.unsent):,} images could not be sent, and count "
+            tables.append(("Not sent", ("image", "why"), rows, f"{remark}in no figure. metrics.json names all."))
+        return tables
+
+    def _latency(self) -> Iterator[tuple[str, Sequence[str], list[Sequence[str]], str]]:
+        latency = self.evaluation.latency
+        if latency:
+            cells = [f"{value:,.1f} ms" for value in (latency.p50, latency.p90, latency.p99)]
+            row = (*cells, f"{latency.images_per_second:,.1f}", f"{latency.seconds:,.1f} s", f"{latency.requests:,}")
+            head = ("median", "p90", "p99", "images/s", "in all", "requests")
+            remark = f"From request to answer, as the task saw it, with {latency.concurrent} requests at a time."
+            yield "Latency", head, [row], remark
+
+    def _registered(self) -> Iterator[tuple[str, Sequence[str], list[Sequence[str]], str]]:
+        found, known = self.evaluation, self.evaluation.registered
+        if known:
+            rows: list[Sequence[str]] = [
+                ("now", found.dataset_version, *_cells(found.accuracy, found.accuracy_interval, found.images)),
+                ("registered", known.dataset_version, *_cells(known.accuracy, known.interval, known.images)),
+            ]
+            head = ("", "dataset version", "accuracy", "95 % interval", "images")
+            yield "Beside the registered figure", head, rows, self.said[0]
+
+    def places(self) -> list[tuple[str, str]]:
+        """The endpoint, the version that it serves, and the report of that version."""
+        known = self.evaluation.registered
+        served = [("Registered version", known.model), ("Its report", known.report or "")] if known else []
+        return [("Endpoint", self.evaluation.endpoint), *served]
+
+    def facts(self) -> dict[str, Any]:
+        """Its part of `metrics.json`."""
+        names = {"endpoint", "sampled_from", "too_large", "latency", "registered", "accuracy_change"}
+        unsent = [image.model_dump() for image in self.unsent]
+        return {**self.evaluation.model_dump(mode="json", include=names, exclude_none=True), "unsent": unsent}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where the report of a measurement is written: `s3://OUTPUT/reports/RUN/ENDPOINT/`."""
+
+    settings: Settings
+    run: Run
 
 
 def endpoint_evaluation(
@@ -44,50 +228,114 @@ def endpoint_evaluation(
     *,
     endpoint: str,
     dataset: DatasetVersion,
-    threads: int = 4,
-    limit: int | None = None,
+    sample: SampleConf | None = None,
+    registered: RegisteredFigure | None = None,
+    report: Report | None = None,
+    concurrent: int = CONCURRENT,
 ) -> EndpointEvaluation:
-    """Send the packed test images to the endpoint from a few threads and measure its answers.
+    """Send the packed test images to the endpoint, measure its answers, and write the report if one is wanted.
 
-    Images above InvokeEndpoint's 6 MiB are not sent; they are counted. Raises PredictionError if none can be sent.
+    A `sample` is of so many images, the same ones for the same seed; without its `images` all are sent. Images above
+    InvokeEndpoint's 6 MiB are not sent; they are counted and named. Raises PredictionError if none can be sent.
     """
-    unsent = 0
-
-    def sendable() -> Iterator[HeldOutImage]:
-        nonlocal unsent
-        for image in held_out_images(s3, dataset, limit):
-            if fits_endpoint(image.image_bytes):
-                yield image
-            else:
-                unsent += 1
-
-    def ask(image: HeldOutImage) -> Answer:
-        values = probabilities(runtime, endpoint=endpoint, image=image.image_bytes, classes=dataset.num_classes)
-        return image.labels, values
-
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        images = sendable()
-        waiting = [pool.submit(ask, image) for image in islice(images, threads * WINDOW)]
-        refill = (pool.submit(ask, image) for image in images)
-        answers = list(_in_order(waiting, refill))
-    if not answers:
+    places = drawn_places(dataset.count("test"), sample)
+    unsent: list[UnsentImage] = []
+    answered, milliseconds = AnsweredImages(dataset, model=registered.model if registered else endpoint), []
+    started = time.perf_counter()
+    ask = partial(_ask, runtime, endpoint, dataset.num_classes)
+    for image, values, took in _answers(ask, _sendable(s3, dataset, places, unsent), concurrent):
+        answered.add(image, values)
+        milliseconds.append(took)
+    seconds = time.perf_counter() - started
+    if not milliseconds:
         raise PredictionError(
-            f"None of the {unsent} test images of {dataset.uri} fits into a request to endpoint {endpoint}, which "
+            f"None of the {len(unsent)} test images of {dataset.uri} fits into a request to endpoint {endpoint}, which "
             f"holds {LARGEST_BODY} bytes: set dataset.packing.resize, or dataset.packing.encoding to jpg."
         )
-    measured = measure(
-        [labels for labels, _ in answers],
-        [values for _, values in answers],
-        dataset.labels,
-        multi_label=dataset.multi_label,
-    )
-    return EndpointEvaluation(
+    answers = answered.answers()
+    measured = measured_answers(answers, dataset)
+    interval = measured.intervals.get("accuracy")
+    found = EndpointEvaluation(
         endpoint=endpoint,
+        dataset_version=f"{dataset.name}/{dataset.version}",
         images=measured.images,
-        too_large=unsent,
+        sampled_from=None if places is None else dataset.count("test"),
+        too_large=len(unsent),
+        unsent=tuple(unsent[:MOST_NAMED]),
         accuracy=measured.accuracy,
+        accuracy_interval=interval,
         mean_average_precision=measured.mean_average_precision,
+        classes=measured.class_scores(),
+        latency=Latency.of(milliseconds, seconds=seconds, concurrent=concurrent),
+        registered=registered,
+        accuracy_change=_change(measured.accuracy, interval, registered),
     )
+    if report is None:
+        return found
+    contents = ReportContents(
+        dataset=dataset,
+        answers=answers,
+        measurement=measured,
+        mistakes=answered.mistakes,
+        right=answered.right,
+        served=MeasuredEndpoint(found, unsent),
+    )
+    folder = write_report(s3, contents, settings=report.settings, run=report.run, folder=endpoint)
+    return found.model_copy(update={"report_uri": f"{folder}report.html"})
+
+
+def drawn_places(images: int, sample: SampleConf | None) -> frozenset[int] | None:
+    """The places in the test split that are sent; None for all."""
+    if sample is None or sample.images is None or sample.images >= images:
+        return None
+    drawn = np.random.default_rng(sample.seed).choice(images, sample.images, replace=False)
+    return frozenset(int(place) for place in drawn)
+
+
+def difference_interval(now: float, of_now: Interval, then: float, of_then: Interval) -> Interval:
+    """The interval of `now - then`, two figures of different images, from the intervals of both."""
+    change = now - then
+    return Interval(
+        low=change - math.hypot(now - of_now.low, of_then.high - then),
+        high=change + math.hypot(of_now.high - now, then - of_then.low),
+    )
+
+
+def _change(accuracy: float, interval: Interval | None, registered: RegisteredFigure | None) -> Interval | None:
+    if interval is None or registered is None or registered.interval is None:
+        return None
+    return difference_interval(accuracy, interval, registered.accuracy, registered.interval)
+
+
+def _sendable(
+    s3: S3Client, dataset: DatasetVersion, places: Collection[int] | None, unsent: list[UnsentImage]
+) -> Iterator[HeldOutImage]:
+    """The images to send; those that cannot be sent are noted in `unsent`."""
+    images = held_out_images(s3, dataset, None if places is None else max(places) + 1)
+    for place, image in enumerate(images):
+        if places is not None and place not in places:
+            continue
+        if fits_endpoint(image.image_bytes):
+            yield image
+        else:
+            reason = f"{len(image.image_bytes)} bytes, a request holds {LARGEST_BODY}"
+            unsent.append(UnsentImage(key=image.key, reason=reason))
+
+
+def _ask(runtime: SageMakerRuntimeClient, endpoint: str, classes: int, image: HeldOutImage) -> Answer:
+    started = time.perf_counter()
+    values = probabilities(runtime, endpoint=endpoint, image=image.image_bytes, classes=classes)
+    return image, values, (time.perf_counter() - started) * 1000
+
+
+def _answers(
+    ask: Callable[[HeldOutImage], Answer], images: Iterator[HeldOutImage], concurrent: int
+) -> Iterator[Answer]:
+    """The answers in the order of the images, so many at a time."""
+    with ThreadPoolExecutor(max_workers=concurrent) as pool:
+        waiting = [pool.submit(ask, image) for image in islice(images, concurrent * WINDOW)]
+        refill = (pool.submit(ask, image) for image in images)
+        yield from _in_order(waiting, refill)
 
 
 def _in_order(waiting: list[Future[Answer]], refill: Iterable[Future[Answer]]) -> Iterator[Answer]:
@@ -96,3 +344,17 @@ def _in_order(waiting: list[Future[Answer]], refill: Iterable[Future[Answer]]) -
     while waiting:
         yield waiting.pop(0).result()
         waiting.extend(islice(upcoming, 1))
+
+
+def _figure(value: float, interval: Interval | None, images: int | None) -> str:
+    between = f"95 %: {interval.low:.2%} to {interval.high:.2%}, " if interval else ""
+    return f"{value:.2%} ({between}{f'{images:,} images' if images else 'of an unknown number of images'})"
+
+
+def _cells(value: float, interval: Interval | None, images: int | None) -> tuple[str, str, str]:
+    between = f"{interval.low:.1%} to {interval.high:.1%}" if interval else "not known"
+    return f"{value:.2%}", between, f"{images:,}" if images else "not known"
+
+
+def _points(change: Interval) -> str:
+    return f"{change.low * 100:+.2f} to {change.high * 100:+.2f}"

@@ -13,6 +13,7 @@ from include.run_conf.hyperparameters import Choices, Range
 from include.run_conf.reading import Reading, is_nothing
 from include.run_conf.rules import contradictions
 from include.run_conf.sections import (
+    EvaluationConf,
     Hyperparameters,
     IncrementalConf,
     IncrementalHyperparameters,
@@ -20,6 +21,7 @@ from include.run_conf.sections import (
     ResourcesConf,
     RetrainingConf,
     RunSections,
+    SampleConf,
     SharedHyperparameters,
     TrainingConf,
     TrialConf,
@@ -31,6 +33,7 @@ __all__ = [
     "CompletionConf",
     "DatasetConf",
     "EndpointConf",
+    "EvaluationConf",
     "FormField",
     "Hyperparameters",
     "IncrementalConf",
@@ -43,6 +46,7 @@ __all__ = [
     "RolloutConf",
     "RunConf",
     "RunConfError",
+    "SampleConf",
     "SharedHyperparameters",
     "SplitConf",
     "TrainingConf",

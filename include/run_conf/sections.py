@@ -205,6 +205,30 @@ class IncrementalConf(Section):
     )
 
 
+class SampleConf(Section):
+    """How many test images an endpoint is asked about."""
+
+    model_config = ConfigDict(title="Evaluation: sample")
+
+    images: int | None = Field(
+        None,
+        ge=1,
+        examples=[30, 1000],
+        title="Images",
+        description="An endpoint is measured on so many test images, drawn by chance. Empty: `evaluate_endpoint` sends "
+        "all, and a run that has deployed a model at most 1,000.",
+    )
+    seed: int = Field(0, ge=0, title="Seed", description="The same seed draws the same images.")
+
+
+class EvaluationConf(Section):
+    """What a model is measured on."""
+
+    model_config = ConfigDict(title="Evaluation")
+
+    sample: SampleConf = Field(SampleConf(), description="How many test images an endpoint is asked about.")
+
+
 class PromotionConf(Section):
     """When a model is good enough."""
 
@@ -325,6 +349,7 @@ class RunSections(Section):
     resources: ResourcesConf = Field(ResourcesConf(), description="What training runs on.")
     tuning: TuningConf = Field(TuningConf(), description="How hyperparameters are searched.")
     incremental: IncrementalConf = Field(IncrementalConf(), description="Training on from the selected model.")
+    evaluation: EvaluationConf = Field(EvaluationConf(), description="What a model is measured on.")
     promotion: PromotionConf = Field(PromotionConf(), description="When a model is good enough.")
     endpoint: EndpointConf = Field(EndpointConf(), description="Where the model answers.")
     retraining: RetrainingConf = Field(RetrainingConf(), description="When new images are worth a retraining.")

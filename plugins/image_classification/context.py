@@ -1,7 +1,7 @@
 """What a running task works with: its run, the installation's settings, AWS clients, and what must stay out of logs.
 
 The settings are the Airflow Variable `image_classification`, read inside tasks; a DAG file reads no more of it than the
-queue.
+queue and the times of schedules.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from include.sagemaker.naming import Run
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-    from airflow.sdk import Context
+    from airflow.sdk import Context, CronTriggerTimetable
     from botocore.config import Config
     from mypy_boto3_s3 import S3Client
 
@@ -199,7 +199,27 @@ def read_settings() -> tuple[Settings, list[Problem]]:
 
 
 def queue_settings() -> dict[str, Any]:
-    """What a DAG file needs to watch the queue, `queue_url` first; empty if no queue is set.
+    """What a DAG file needs to watch the queue, `queue_url` first; empty if no queue is set."""
+    content = _settings_of_dag_files("new images are looked for on schedule only")
+    if not content.get("queue_url"):
+        return {}
+    return {name: content[name] for name in QUEUE_SETTINGS if name in content}
+
+
+def endpoint_check_schedule() -> CronTriggerTimetable | None:
+    """When `evaluate_endpoint` runs by itself; None if the settings name no time, or none that can be read."""
+    from airflow.sdk import CronTriggerTimetable
+
+    from include.settings import is_cron
+
+    expression = _settings_of_dag_files("endpoints are measured by hand only").get("endpoint_check_cron")
+    if not isinstance(expression, str) or not expression or not is_cron(expression):
+        return None
+    return CronTriggerTimetable(expression, timezone="UTC")
+
+
+def _settings_of_dag_files(without: str) -> dict[str, Any]:
+    """The settings' Variable as DAG files read it, unchecked; empty if there is none. `without` says what follows then.
 
     Never raises: a Variable that is missing or wrong must not take the DAG out of the UI, where its tasks report what
     is wrong with it.
@@ -207,11 +227,9 @@ def queue_settings() -> dict[str, Any]:
     try:
         content = json.loads(Variable.get(VARIABLE, default=None) or "{}")
     except Exception:  # noqa: BLE001  (secrets backends raise whatever they like)
-        log.warning("The Variable %s could not be read: new images are looked for on schedule only.", VARIABLE)
+        log.warning("The Variable %s could not be read: %s.", VARIABLE, without)
         return {}
-    if not isinstance(content, dict) or not content.get("queue_url"):
-        return {}
-    return {name: content[name] for name in QUEUE_SETTINGS if name in content}
+    return content if isinstance(content, dict) else {}
 
 
 def asked_conf() -> Mapping[str, Any]:

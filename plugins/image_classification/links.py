@@ -92,8 +92,13 @@ class WrittenLink(BaseOperatorLink):
 
 
 def with_links(result: Any, *links: WrittenLink) -> Any:
-    """The same task's result, its task with these links."""
-    result.operator.operator_extra_links = links
+    """The same task's result, its task with these links; of a mapped task every copy has them."""
+    task = result.operator
+    task.operator_extra_links = links
+    if task.is_mapped:  # a copy is made of the class, and of nothing that was set on the task since
+        task.operator_class = type(
+            task.operator_class.__name__, (task.operator_class,), {"operator_extra_links": links}
+        )
     return result
 
 

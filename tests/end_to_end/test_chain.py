@@ -286,6 +286,22 @@ def test_the_transform_job_and_the_endpoint_measure_the_same(chain: Chain, retra
         assert (predicted["images"], predicted["accuracy"]) == (evaluated["images"], evaluated["accuracy"])
 
 
+def test_the_endpoints_of_all_datasets_are_measured_beside_their_registered_figures(
+    retraining: Retraining, world: World, run_dag: Test
+) -> None:
+    """As the schedule runs it: without a conf."""
+    run = run_dag("evaluate_endpoint", {})
+
+    measured = run.returned["measure_endpoint"]
+    known = measured["registered"]
+    assert run.state == "success"
+    assert known["version"] == retraining.run.registered["version"]
+    assert measured["accuracy"] == pytest.approx(known["accuracy"], abs=1e-6)
+    assert known["images"] == measured["images"] == measured["latency"]["requests"]
+    assert world.document(measured["report_uri"].replace("report.html", "metrics.json"))["endpoint"] == "digits"
+    assert run.reports["measure_endpoint"].partition("?")[0].endswith("/digits/report.html")
+
+
 def test_images_that_were_removed_since_are_evaluated_as_they_are_packed(retraining: Retraining) -> None:
     held_out = retraining.run.returned["dataset.publish"]["counts"]["test"]
     assert retraining.run.returned["evaluation.evaluate"]["images"] == held_out

@@ -11,11 +11,12 @@ from tests.support.airflow_home import ROOT
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its state, its tasks' states, and what they handed on."""
+    """A finished run: its state, its tasks' states, what they handed on, and where their link `Report` leads."""
 
     state: str
     tasks: dict[str, str]
     returned: dict[str, Any]
+    reports: dict[str, str]
 
     @property
     def registered(self) -> dict[str, Any]:
@@ -41,6 +42,12 @@ def runner() -> Test:
             tasks={instance.task_id: str(instance.state) for instance in instances},
             returned={
                 instance.task_id: instance.xcom_pull(instance.task_id, map_indexes=instance.map_index)
+                for instance in instances
+            },
+            reports={
+                instance.task_id: instance.xcom_pull(
+                    instance.task_id, key="_link_report", map_indexes=instance.map_index
+                )
                 for instance in instances
             },
         )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import croniter  # type: ignore[import-untyped]  # noqa: F401  (when loaded it starts a process, which no unit test may)
 import pytest
 
 from include.run_conf.section import UnknownValueError
@@ -56,6 +57,12 @@ def test_networks_and_limits_of_sources_are_checked() -> None:
         Settings.from_variable({**VARIABLE, "archive_max_gb": 0})
 
 
+def test_the_time_of_the_endpoint_check_is_a_cron_expression() -> None:
+    assert Settings.from_variable({**VARIABLE, "endpoint_check_cron": "30 5 * * 1"}).endpoint_check_cron == "30 5 * * 1"
+    with pytest.raises(SettingsError, match=r"endpoint_check_cron = daily: must look like 30 5 \* \* \*"):
+        Settings.from_variable({**VARIABLE, "endpoint_check_cron": "daily"})
+
+
 def test_lines_are_fields_of_the_run_conf_and_checked_as_such() -> None:
     lines = {"pets": {"endpoint": {"instance_type": "ml.c5.large"}, "promotion.minimum_accuracy": "0.9"}}
     assert Settings.from_variable({**VARIABLE, "lines": lines}).lines == lines
@@ -67,8 +74,8 @@ def test_lines_are_fields_of_the_run_conf_and_checked_as_such() -> None:
         "lines.pets.endpoint.machine": "no such field; did you mean endpoint.instance_type?",
         "lines.pets.resources.volume_gb": "must be a whole number from 1 to 16384",
         "lines.pets.dataset.labels": (
-            "a retraining takes training, resources, incremental, promotion, endpoint, retraining from here: leave it "
-            "out"
+            "a retraining takes training, resources, incremental, evaluation, promotion, endpoint, retraining from "
+            "here: leave it out"
         ),
         "lines.pets.incremental.enabled": "a retraining trains the champion further: leave it out",
         "lines.two words": "a dataset's name is made of letters, digits and hyphens between them",

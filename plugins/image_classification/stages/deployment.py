@@ -39,7 +39,7 @@ def deployment(conf: Any, dataset: Any, model: Any) -> Any:
         inputs=inputs,
         execution_timeout=timedelta(hours=9),
     )
-    answers = predict(dataset, endpoint.output)  # type: ignore[arg-type]
+    answers = predict(conf, dataset, endpoint.output)  # type: ignore[arg-type]
     removal = tear_down(conf, dataset, model)
     answers >> removal.as_teardown()
     return {"deploy": endpoint.output, "predict": answers, "tear_down": removal}
@@ -73,19 +73,31 @@ def known_answers(running: RunningTask, inputs: Mapping[str, Any]) -> SmokeTest:
 
 
 @task
-def predict(dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]:
-    """Ask the endpoint about packed test images: a few predictions to read, and its accuracy on up to a thousand."""
+def predict(conf: dict[str, Any], dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]:
+    """Ask the endpoint about packed test images: a few predictions to read, its accuracy, and how fast it answers.
+
+    That is measured on a sample: `evaluation.sample`, or up to a thousand images.
+    """
     from include.datasets.version import DatasetVersion
     from include.evaluation.endpoint_accuracy import endpoint_evaluation
     from include.evaluation.prediction import predict_held_out
+    from include.run_conf import RunConf
 
+    sample = RunConf.from_conf(conf).evaluation.sample
     running, version, name = RunningTask.current(), DatasetVersion.model_validate(dataset), endpoint["name"]
     runtime, s3 = running.client("sagemaker-runtime"), running.client("s3")
     predictions = predict_held_out(runtime, s3, endpoint=name, dataset=version)
     for shown in predictions:
         log.info("%s: %s with %.4f, expected %s", shown.image, shown.label, shown.probability, shown.expected)
-    measured = endpoint_evaluation(runtime, s3, endpoint=name, dataset=version, limit=MOST_IMAGES)
+    measured = endpoint_evaluation(
+        runtime,
+        s3,
+        endpoint=name,
+        dataset=version,
+        sample=sample.model_copy(update={"images": sample.images or MOST_IMAGES}),
+    )
     log.info("Accuracy of the endpoint on %d images: %.4f", measured.images, measured.accuracy)
+    log.info("Latency: %s", measured.latency)
     if measured.too_large:
         log.warning("Not sent: %d images of more bytes than a request to an endpoint holds.", measured.too_large)
     return {

@@ -1,4 +1,4 @@
-"""How good a live endpoint is."""
+"""How good live endpoints are: one, or those of all datasets."""
 
 from __future__ import annotations
 
@@ -8,31 +8,79 @@ from typing import Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException
 
-from image_classification.context import RunningTask
+from image_classification.context import RunningTask, asked_conf, hide_queries
+from image_classification.links import WrittenLink, with_links
 
 log = logging.getLogger(__name__)
 
+MEASURED = "measured"
+"""Under which name a measurement is handed on, also by a task that fails because of it."""
+
+
+def measure_endpoints() -> Any:
+    """The tasks that choose endpoints and measure each of them."""
+    measured = measure_endpoint.expand(check=choose_endpoints())
+    return with_links(
+        measured,
+        WrittenLink("Report", lambda found: found["report_uri"], MEASURED),
+        WrittenLink("Report in S3", lambda found: f"{found['report_uri'].rpartition('/')[0]}/", MEASURED),
+        WrittenLink("Report of the registered version", lambda found: (found["registered"] or {})["report"], MEASURED),
+    )
+
 
 @task
-def measure_endpoint(conf: Any, dataset: Any) -> dict[str, Any]:
-    """The endpoint's accuracy on held-out images; fails below `promotion.minimum_accuracy`."""
-    from include.datasets.version import DatasetVersion
-    from include.evaluation.endpoint_accuracy import endpoint_evaluation
-    from include.run_conf import RunConf
+def choose_endpoints() -> list[dict[str, Any]]:
+    """Read the run conf and look up the endpoints to measure: the named one, or those of all datasets."""
+    from include.promotion.endpoint_checks import endpoint_checks
+    from include.run_conf import RunConf, RunConfError
 
-    running, asked = RunningTask.current(), RunConf.from_conf(conf)
+    asked, problems = RunConf.read_changes(asked_conf())
+    hide_queries(asked, problems)
+    if problems:
+        raise RunConfError(problems)
+    running = RunningTask.current()
+    checks = endpoint_checks(running.client("sagemaker"), running.client("s3"), conf=asked, settings=running.settings)
+    log.info("To measure: %s.", ", ".join(check.endpoint for check in checks) or "nothing, no dataset has an endpoint")
+    wanted = {
+        "sample": asked.evaluation.sample.model_dump(mode="json"),
+        "minimum_accuracy": asked.promotion.minimum_accuracy,
+    }
+    return [{**check.model_dump(mode="json"), **wanted} for check in checks]
+
+
+@task(map_index_template="{{ task.op_kwargs['check']['endpoint'] }}", show_return_value_in_logs=False)
+def measure_endpoint(check: dict[str, Any]) -> dict[str, Any]:
+    """Measure an endpoint on held-out images and write the report.
+
+    The task fails, with the report linked, if the accuracy is lower than the registered one by more than chance
+    explains, or below `promotion.minimum_accuracy`.
+    """
+    from include.datasets.version import DatasetVersion
+    from include.evaluation.endpoint_accuracy import RegisteredFigure, Report, endpoint_evaluation
+    from include.run_conf.sections import SampleConf
+
+    running = RunningTask.current()
+    if check["remark"]:
+        log.warning("It is compared with nothing: %s", check["remark"])
     measured = endpoint_evaluation(
         running.client("sagemaker-runtime"),
         running.client("s3"),
-        endpoint=asked.endpoint_name,
-        dataset=DatasetVersion.model_validate(dataset),
+        endpoint=check["endpoint"],
+        dataset=DatasetVersion.model_validate(check["version"]),
+        sample=SampleConf.model_validate(check["sample"]),
+        registered=RegisteredFigure.model_validate(check["registered"]) if check["registered"] else None,
+        report=Report(running.settings, running.run),
     )
-    log.info("Endpoint %s: accuracy %.4f on %d images.", measured.endpoint, measured.accuracy, measured.images)
+    document = measured.model_dump(mode="json")
+    running.hand_on(MEASURED, document)
+    said = f"Endpoint {measured.endpoint}: {measured.beside_the_registered()}"
+    log.info("%s", said)
+    log.info("Latency: %s.", measured.latency)
     if measured.too_large:
         log.warning("Not sent: %d images of more bytes than a request to an endpoint holds.", measured.too_large)
-    minimum = asked.promotion.minimum_accuracy
+    minimum = check["minimum_accuracy"]
     if minimum is not None and measured.accuracy < minimum:
-        raise AirflowFailException(
-            f"Endpoint {measured.endpoint} reaches {measured.accuracy:.4f}, below promotion.minimum_accuracy {minimum}."
-        )
-    return measured.model_dump(mode="json")
+        raise AirflowFailException(f"{said} It is below promotion.minimum_accuracy {minimum}.")
+    if measured.has_dropped:
+        raise AirflowFailException(f"{said} Report: {measured.report_uri}")
+    return document

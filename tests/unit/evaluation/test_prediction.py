@@ -25,7 +25,7 @@ from tests.unit.evaluation.conftest import square
 
 
 def test_the_endpoint_is_measured_on_every_held_out_image(world: Any, runtime: Any) -> None:
-    measured = endpoint_evaluation(runtime, world.s3, endpoint="shades", dataset=world.dataset, threads=2)
+    measured = endpoint_evaluation(runtime, world.s3, endpoint="shades", dataset=world.dataset, concurrent=2)
     assert (measured.images, measured.accuracy) == (world.dataset.counts.test, 1.0)
 
 

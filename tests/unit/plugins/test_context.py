@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from image_classification import context
-from image_classification.context import AwsAccess, load_settings, queue_settings
+from image_classification.context import AwsAccess, endpoint_check_schedule, load_settings, queue_settings
 from image_classification.tasks import check_conf, choose_model
 from include.datasets import version
 from include.deployment import registry
@@ -57,6 +57,21 @@ def test_no_queue_and_no_readable_variable_never_fail_a_parse(monkeypatch: pytes
     monkeypatch.setenv(VARIABLE, content)
 
     assert queue_settings() == {}
+
+
+def test_the_endpoint_check_has_the_time_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, json.dumps({**CONTENT, "endpoint_check_cron": "30 5 * * *"}))
+    timetable = endpoint_check_schedule()
+    assert timetable is not None
+    assert timetable.expression == "30 5 * * *"
+
+
+@pytest.mark.parametrize("cron", ["", "daily at five", 5, None])
+def test_without_a_readable_time_the_endpoint_check_has_no_schedule(
+    monkeypatch: pytest.MonkeyPatch, cron: object
+) -> None:
+    monkeypatch.setenv(VARIABLE, json.dumps({**CONTENT, "endpoint_check_cron": cron}))
+    assert endpoint_check_schedule() is None
 
 
 def test_access_survives_the_way_through_json() -> None:
