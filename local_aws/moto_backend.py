@@ -1,4 +1,7 @@
-"""moto, which answers for every service but SageMaker. Only `moto_cloudwatch` leans on its private parts too."""
+"""moto, which answers for every service but SageMaker.
+
+Only `moto_cloudwatch` and `moto_sqs` lean on its private parts too.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ from local_aws.aws_errors import AwsError, not_implemented
 from local_aws.callers import checked_account
 from local_aws.calls import ACCOUNT_HEADER, AwsCall, check_call
 from local_aws.moto_cloudwatch import mend_cloudwatch
+from local_aws.moto_sqs import mend_sqs
 from local_aws.service import AwsRequest, Service
 
 __all__ = ["Moto", "MotoRequestHandler", "account_of", "ensure_role"]
@@ -156,6 +160,7 @@ LogsResponse.filter_log_events = _filter_log_events_by_prefix  # type: ignore[me
 
 
 mend_cloudwatch()
+mend_sqs()
 
 
 class Moto(Service):
