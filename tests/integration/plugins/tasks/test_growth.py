@@ -167,9 +167,9 @@ def test_the_cost_of_a_retraining_is_that_of_what_it_trains(monkeypatch: pytest.
     monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps({**SETTINGS, "prices": prices}))
     hour = {"resources.max_runtime_seconds": 3600}
 
-    assert looked({**hour, "resources.max_cost": 4}, monkeypatch)
-    with pytest.raises(ProblemsError, match=r"the run could cost 4\.00 USD"):
-        looked({**hour, "resources.max_cost": 3.99}, monkeypatch)
+    assert looked({**hour, "resources.max_cost": 7}, monkeypatch)
+    with pytest.raises(ProblemsError, match=r"the run could cost 7\.00 USD"):
+        looked({**hour, "resources.max_cost": 6.99}, monkeypatch)
 
 
 @pytest.mark.usefixtures("aws")
