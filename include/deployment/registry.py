@@ -196,6 +196,7 @@ def base_of(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, model: Regis
         artifact=model.artifact,
         hyperparameters=result.hyperparameters,
         billable_seconds=result.billable_seconds,
+        dataset_uri=model.dataset_uri,
         label_set=model.label_set,
     )
 

@@ -200,6 +200,14 @@ class IncrementalConf(Section):
     model_config = ConfigDict(title="Incremental training")
 
     enabled: bool = Field(True, title="Enabled", description="Continue training from the selected model.")
+    replay: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        title="Replay",
+        description="Share of the images it has learned from before that each epoch sees again, beside all new ones; "
+        "the same share of each class. With 0 it may forget them.",
+    )
     hyperparameters: IncrementalHyperparameters = Field(
         IncrementalHyperparameters(), description="What differs from the base job."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,9 @@ Part = Literal["base", "tuning", "tuned", "incremental", "parent"]
 the best model, or the job of an earlier run whose model this run trains further."""
 
 OBJECTIVE = "validation:accuracy"
+TRAIN_CHANNEL = re.compile(r"(?P<version>s3://.+?/)(replay/[^/]+/)?train/")
+"""The channel of a whole dataset version, or of its new images and some old ones (include/datasets/replay.py)."""
+
 """The metric by which models are compared: the only one AWS tunes this algorithm by; more is better."""
 
 
@@ -176,7 +180,8 @@ def dataset_uri(description: Mapping[str, Any]) -> str | None:
     for channel in description.get("InputDataConfig") or ():
         if channel["ChannelName"] == "train":
             uri: str = (channel["DataSource"].get("S3DataSource") or {}).get("S3Uri", "")
-            return uri.removesuffix("train/") if uri.endswith("/train/") else None
+            found = TRAIN_CHANNEL.fullmatch(uri)
+            return found["version"] if found else None
     return None
 
 

@@ -7,7 +7,7 @@ Sources: API reference of both calls; developer guide, "Image Classification Alg
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from include.sagemaker.image_uris import METRIC_DEFINITIONS, image_uri, is_aws_image
 from include.sagemaker.naming import tags
@@ -21,6 +21,7 @@ from include.training.job_hyperparameters import (
 )
 
 if TYPE_CHECKING:
+    from include.datasets.replay import Replay
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
     from include.sagemaker.naming import Run
@@ -57,13 +58,24 @@ def training_request(
 
 
 def incremental_request(
-    name: str, *, conf: RunConf, settings: Settings, dataset: DatasetVersion, run: Run, base: BestModel
+    name: str,
+    *,
+    conf: RunConf,
+    settings: Settings,
+    dataset: DatasetVersion,
+    run: Run,
+    base: BestModel,
+    replay: Replay | None = None,
 ) -> Request:
-    """A training job that trains `base` further: its artifact is the `model` channel, its network is kept."""
-    channels = [*_data_channels(dataset), _channel("model", base.artifact, MODEL)]
+    """A training job that trains `base` further: its artifact is the `model` channel, its network is kept.
+
+    It sees all training images of the dataset version, or those of `replay`.
+    """
+    channels = [*_data_channels(dataset, replay), _channel("model", base.artifact, MODEL)]
+    seen = replay.as_version if replay else dataset
     return {
         "TrainingJobName": name,
-        "HyperParameters": incremental_hyperparameters(base.hyperparameters, conf, dataset),
+        "HyperParameters": incremental_hyperparameters(base.hyperparameters, conf, seen),
         **_job_definition(conf, settings, channels),
         **_checkpoints(conf, settings, name),
         "Tags": tags(settings, run, dataset),
@@ -134,9 +146,9 @@ def _checkpoints(conf: RunConf, settings: Settings, name: str) -> Request:
     return {"CheckpointConfig": {"S3Uri": uri, "LocalPath": CHECKPOINT_PATH}}
 
 
-def _data_channels(dataset: DatasetVersion) -> list[Request]:
-    splits: tuple[Literal["train", "validation"], ...] = ("train", "validation")
-    return [_channel(split, dataset.channel_uri(split), RECORDIO) for split in splits]
+def _data_channels(dataset: DatasetVersion, replay: Replay | None = None) -> list[Request]:
+    train = replay.uri if replay else dataset.channel_uri("train")
+    return [_channel("train", train, RECORDIO), _channel("validation", dataset.channel_uri("validation"), RECORDIO)]
 
 
 def _channel(name: str, uri: str, content_type: str) -> Request:

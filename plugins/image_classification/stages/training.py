@@ -166,9 +166,18 @@ def incremental_training(name: str, running: RunningTask, inputs: Mapping[str, A
     conf, dataset = _conf_and_dataset(inputs)
     if not conf.incremental.enabled:
         raise AirflowSkipException("incremental.enabled is off")
-    base = BestModel.model_validate(inputs["best"])
-    _check(running, conf, dataset, parent=base)
-    return incremental_request(name, conf=conf, settings=running.settings, dataset=dataset, run=running.run, base=base)
+    base, replay = BestModel.model_validate(inputs["best"]), None
+    if conf.incremental.replay < 1:
+        from include.datasets.replay import choose_replayed
+
+        share = conf.incremental.replay
+        replay = choose_replayed(running.client("s3"), dataset, learned=base.dataset_uri, share=share)
+    _check(running, conf, replay.as_version if replay else dataset, parent=base)
+    if replay:
+        replay.write(running.client("s3"))
+    return incremental_request(
+        name, conf=conf, settings=running.settings, dataset=dataset, run=running.run, base=base, replay=replay
+    )
 
 
 @task(trigger_rule="all_done")

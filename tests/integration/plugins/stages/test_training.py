@@ -14,6 +14,8 @@ from image_classification.stages.training import (
     tuned_training,
     tuning,
 )
+from include.datasets.replay import Replay
+from include.datasets.version import DatasetVersion
 from include.preflight import PreflightError
 from include.sagemaker.job_results import JobResult
 from include.settings import Settings
@@ -147,6 +149,34 @@ def test_the_incremental_training_goes_on_from_the_best_model(aws: RunningLocalA
 
     channels = {channel["ChannelName"]: channel for channel in request["InputDataConfig"]}
     assert channels["model"]["DataSource"]["S3DataSource"]["S3Uri"] == BEST_MODEL["artifact"]
+
+
+def test_an_incremental_training_may_see_a_share_of_the_old_images(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[tuple[str, float]] = []
+    written: list[str] = []
+
+    def choose(_: Any, version: DatasetVersion, *, learned: str, share: float) -> Replay:
+        asked_for.append((learned, share))
+        return Replay(version, f"{version.layout.prefix}replay/0.5-1a/train/", new=4, replayed=20, old=40, ranges=())
+
+    monkeypatch.setattr("include.datasets.replay.choose_replayed", choose)
+    monkeypatch.setattr(Replay, "write", lambda replay, _: written.append(replay.uri))
+    best = {**BEST_MODEL, "dataset_uri": "s3://data/datasets/pets/before/"}
+
+    request = incremental_training(*asked({"incremental.replay": 0.5}, best=best))
+
+    train = request["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"]
+    assert asked_for == [("s3://data/datasets/pets/before/", 0.5)]
+    assert written == [train]
+    assert train.endswith("/replay/0.5-1a/train/")
+    assert request["HyperParameters"]["num_training_samples"] == "24"
+    with pytest.raises(PreflightError, match="mini_batch_size"):
+        incremental_training(
+            *asked({"incremental.replay": 0.5, "incremental.hyperparameters.mini_batch_size": 32}, best=best)
+        )
+    assert written == [train], "nothing is written for a job that cannot work"
 
 
 def test_what_only_the_dataset_version_shows_is_found_before_the_job_is_paid_for(aws: RunningLocalAws) -> None:
