@@ -3,6 +3,7 @@
 Sends packed test images of a dataset version to the endpoint, as the evaluation did, and measures the answers: accuracy
 with its interval, every class, latency (median, p90, p99) and images per second. The report has the files of an
 evaluation's report; the task links to it. `evaluation.sample.images` sends a sample of so many images, for example 30.
+`evaluation.images: source` sends the source objects as they are, to measure what a client gets that packs nothing.
 
 **Which endpoint:** `endpoint.name`, or that of `dataset.name`, or those of all datasets if both are empty. The version
 is `dataset.version`, or the newest with the classes of the served model.
@@ -41,8 +42,7 @@ dag.params.update(
         "dataset.name",
         "dataset.version",
         "endpoint.name",
-        "evaluation.sample.images",
-        "evaluation.sample.seed",
+        "evaluation",
         "promotion.minimum_accuracy",
     )
 )

@@ -167,6 +167,16 @@ class VersionLayout:
         """Address of the packed test images, with its closing slash."""
         return f"s3://{self.bucket}/{self.test_images}"
 
+    @property
+    def source_test_images(self) -> str:
+        """Key prefix of the source images of the test split as objects, copied as they were."""
+        return f"{self.prefix}images/test-sources/"
+
+    @property
+    def unsent_test_images(self) -> str:
+        """Key of the list of test images whose sources cannot be sent; written when all others are copied."""
+        return f"{self.prefix}images/unsent.json"
+
     def planned_shard(self, index: int) -> str:
         """Key of the rows a shard has to pack."""
         return f"{self.plan}{index:05d}.parquet"

@@ -29,7 +29,10 @@ OTHER_KIND = (".img", "application/octet-stream")
 
 @dataclass(frozen=True)
 class PackedTestImages:
-    """The objects under `prefix` (`s3://...`), in the order of their records; `largest` is in bytes."""
+    """The objects under `prefix` (`s3://...`), in the order of their records; `largest` is in bytes.
+
+    They are packed, or copies of the source images.
+    """
 
     prefix: str
     names: list[str]
@@ -51,7 +54,7 @@ def write_packed_test_images(s3: S3Client, version: DatasetVersion) -> PackedTes
     version.channel_uri("test")
     layout = version.layout
     offsets = _offsets(s3, layout)
-    stored = _stored(s3, layout)
+    stored = stored_images(s3, layout.bucket, layout.test_images)
     missing = [offset for record_id, offset in offsets.items() if record_id not in stored]
     if missing:
         _write_from(s3, layout, min(missing), stored)
@@ -80,12 +83,12 @@ def _offsets(s3: S3Client, layout: VersionLayout) -> dict[int, int]:
     return {int(record_id): int(offset) for record_id, offset in pairs}
 
 
-def _stored(s3: S3Client, layout: VersionLayout) -> dict[int, tuple[str, int]]:
+def stored_images(s3: S3Client, bucket: str, prefix: str) -> dict[int, tuple[str, int]]:
     """Name and size of each object that is there, by the id of its record."""
     found: dict[int, tuple[str, int]] = {}
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=layout.bucket, Prefix=layout.test_images)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     for entry in (entry for page in pages for entry in page.get("Contents", ())):
-        name = entry["Key"].removeprefix(layout.test_images)
+        name = entry["Key"].removeprefix(prefix)
         record_id = _record_id(name)
         if record_id is not None:
             found[record_id] = (name, entry["Size"])

@@ -325,7 +325,7 @@ def held_out_images(s3: S3Client, version: DatasetVersion, limit: int | None = N
     """Stream the packed images of the test split with the keys they came from; memory holds one at a time."""
     version.channel_uri("test")
     layout = version.layout
-    packed = _packed_test_images(s3, version, ["record_id", "key"])
+    packed = manifest_of_test_images(s3, version, ["record_id", "key"])
     keys = dict(zip(packed["record_id"], packed["key"], strict=True))
     body = s3.get_object(Bucket=layout.bucket, Key=layout.records("test"))["Body"]
     try:
@@ -336,7 +336,8 @@ def held_out_images(s3: S3Client, version: DatasetVersion, limit: int | None = N
         body.close()
 
 
-def _packed_test_images(s3: S3Client, version: DatasetVersion, columns: list[str]) -> dict[str, list]:  # type: ignore[type-arg]
+def manifest_of_test_images(s3: S3Client, version: DatasetVersion, columns: list[str]) -> dict[str, list[Any]]:
+    """Columns of the manifest, of the rows whose images are in the test split."""
     # Every room reads versions; only who reads their images should pay half a second for pyarrow.
     import pyarrow.compute as pc  # noqa: PLC0415
 

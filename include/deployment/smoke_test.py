@@ -141,4 +141,7 @@ def _answers(s3: S3Client, model: RegisteredModel, dataset: DatasetVersion) -> H
     if (answers.model, answers.dataset, answers.labels) != (model.job, dataset.uri, tuple(dataset.labels)):
         log.warning("%s is about another model or dataset: the smoke test counts right labels.", uri)
         return None
+    if answers.sent != "packed":
+        log.info("%s is about source images: the smoke test sends packed ones and counts right labels.", uri)
+        return None
     return answers

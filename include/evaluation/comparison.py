@@ -176,6 +176,11 @@ def same_images(champion: HeldOutAnswers, challenger: HeldOutAnswers) -> HeldOut
             f"{champion.model} answered the test images of {champion.dataset}, {challenger.model} those of "
             f"{challenger.dataset}: let both answer the same dataset version."
         )
+    if champion.sent != challenger.sent:
+        raise ComparisonError(
+            f"{champion.model} was sent the {champion.sent} images and {challenger.model} the {challenger.sent} ones: "
+            "let both answer the same bytes."
+        )
     theirs, ours = np.argsort(champion.record_ids), np.argsort(challenger.record_ids)
     if not np.array_equal(champion.record_ids[theirs], challenger.record_ids[ours]):
         common = len(np.intersect1d(champion.record_ids, challenger.record_ids))

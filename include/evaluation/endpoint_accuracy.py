@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from include.datasets.source_test_images import UnsentImage, with_sources
 from include.datasets.version import HeldOutImage, held_out_images
 from include.evaluation.evaluate import AnsweredImages, measured_answers, write_report
 from include.evaluation.evaluation_page import ReportContents
+from include.evaluation.held_out_answers import Sent
 from include.evaluation.metrics import ClassScore, Interval
 from include.evaluation.prediction import LARGEST_BODY, PredictionError, fits_endpoint, probabilities
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
     from include.datasets.version import DatasetVersion
-    from include.run_conf.sections import SampleConf
+    from include.run_conf.sections import EvaluationConf, SampleConf
     from include.sagemaker.naming import Run
     from include.settings import Settings
 
@@ -80,13 +82,6 @@ class Latency(_Document):
         )
 
 
-class UnsentImage(_Document):
-    """A test image that was not sent, and why."""
-
-    key: str
-    reason: str
-
-
 class RegisteredFigure(_Document):
     """The accuracy with which the served version was registered.
 
@@ -100,6 +95,7 @@ class RegisteredFigure(_Document):
     accuracy: float
     images: int | None = None
     interval: Interval | None = None
+    sent: Sent = "packed"
     report: str | None = None
 
     @property
@@ -111,15 +107,16 @@ class RegisteredFigure(_Document):
 class EndpointEvaluation(_Document):
     """What the endpoint reached on the held-out images.
 
-    `sampled_from` is the size of the test split if only some of it was asked for. `too_large` of the images no request
-    can hold; `unsent` names the first of them. `accuracy_change` is that since the registration, with its interval.
+    `sampled_from` is the size of the test split if only some of it was asked for. `not_sent` of the images could not be
+    sent; `unsent` names the first of them. `accuracy_change` is that since the registration, with its interval.
     """
 
     endpoint: str
     dataset_version: str = ""
     images: int
     sampled_from: int | None = None
-    too_large: int = 0
+    sent: Sent = "packed"
+    not_sent: int = 0
     unsent: tuple[UnsentImage, ...] = ()
     accuracy: float
     accuracy_interval: Interval | None = None
@@ -142,6 +139,8 @@ class EndpointEvaluation(_Document):
         if known is None:
             return f"{now}. There is no registered figure to compare it with."
         then = f"{known.model} was registered with {_figure(known.accuracy, known.interval, known.images)}"
+        if known.sent != self.sent:
+            return f"{now}, of {self.sent} images. {then}, of {known.sent} ones: the two are not compared."
         if self.accuracy_change is None:
             return f"{now}. {then}; the report of that evaluation is gone, so the two cannot be compared."
         word = "That is a drop beyond chance" if self.has_dropped else "No drop beyond chance"
@@ -153,7 +152,6 @@ class MeasuredEndpoint:
     """What the report shows of a live endpoint."""
 
     evaluation: EndpointEvaluation
-    unsent: Sequence[UnsentImage]
 
     @property
     def in_words(self) -> str:
@@ -173,14 +171,8 @@ class MeasuredEndpoint:
         return not self.evaluation.has_dropped
 
     def tables(self) -> list[tuple[str, Sequence[str], list[Sequence[str]], str]]:
-        """Latency, the registered figure, and what was not sent."""
-        found = self.evaluation
-        tables = [*self._latency(), *self._registered()]
-        if self.unsent:
-            rows: list[Sequence[str]] = [(image.key, image.reason) for image in self.unsent[:MOST_NAMED]]
-            remark = f"{len(self.unsent):,} of {found.images + len(self.unsent):,} images could not be sent, and count "
-            tables.append(("Not sent", ("image", "why"), rows, f"{remark}in no figure. metrics.json names all."))
-        return tables
+        """Latency and the registered figure."""
+        return [*self._latency(), *self._registered()]
 
     def _latency(self) -> Iterator[tuple[str, Sequence[str], list[Sequence[str]], str]]:
         latency = self.evaluation.latency
@@ -209,9 +201,8 @@ class MeasuredEndpoint:
 
     def facts(self) -> dict[str, Any]:
         """Its part of `metrics.json`."""
-        names = {"endpoint", "sampled_from", "too_large", "latency", "registered", "accuracy_change"}
-        unsent = [image.model_dump() for image in self.unsent]
-        return {**self.evaluation.model_dump(mode="json", include=names, exclude_none=True), "unsent": unsent}
+        names = {"endpoint", "sampled_from", "latency", "registered", "accuracy_change"}
+        return self.evaluation.model_dump(mode="json", include=names, exclude_none=True)
 
 
 @dataclass(frozen=True)
@@ -228,30 +219,30 @@ def endpoint_evaluation(
     *,
     endpoint: str,
     dataset: DatasetVersion,
-    sample: SampleConf | None = None,
+    evaluation: EvaluationConf | None = None,
     registered: RegisteredFigure | None = None,
     report: Report | None = None,
     concurrent: int = CONCURRENT,
 ) -> EndpointEvaluation:
-    """Send the packed test images to the endpoint, measure its answers, and write the report if one is wanted.
+    """Send test images to the endpoint, measure its answers, and write the report if one is wanted.
 
-    A `sample` is of so many images, the same ones for the same seed; without its `images` all are sent. Images above
-    InvokeEndpoint's 6 MiB are not sent; they are counted and named. Raises PredictionError if none can be sent.
+    `evaluation` says what is sent, the packed images or their sources, and how many: a sample is the same for the same
+    seed. Images above InvokeEndpoint's 6 MiB, and sources that no client gets an answer for, are not sent; they are
+    counted and named. Raises PredictionError if none can be sent.
     """
-    places = drawn_places(dataset.count("test"), sample)
+    sent: Sent = evaluation.images if evaluation else "packed"
+    places = drawn_places(dataset.count("test"), evaluation.sample if evaluation else None)
     unsent: list[UnsentImage] = []
-    answered, milliseconds = AnsweredImages(dataset, model=registered.model if registered else endpoint), []
+    model = registered.model if registered else endpoint
+    answered, milliseconds = AnsweredImages(dataset, model=model, sent=sent), []
     started = time.perf_counter()
     ask = partial(_ask, runtime, endpoint, dataset.num_classes)
-    for image, values, took in _answers(ask, _sendable(s3, dataset, places, unsent), concurrent):
+    for image, values, took in _answers(ask, _sendable(s3, dataset, sent, places, unsent), concurrent):
         answered.add(image, values)
         milliseconds.append(took)
     seconds = time.perf_counter() - started
     if not milliseconds:
-        raise PredictionError(
-            f"None of the {len(unsent)} test images of {dataset.uri} fits into a request to endpoint {endpoint}, which "
-            f"holds {LARGEST_BODY} bytes: set dataset.packing.resize, or dataset.packing.encoding to jpg."
-        )
+        raise PredictionError(_none_sent(endpoint, dataset, sent, unsent))
     answers = answered.answers()
     measured = measured_answers(answers, dataset)
     interval = measured.intervals.get("accuracy")
@@ -260,7 +251,8 @@ def endpoint_evaluation(
         dataset_version=f"{dataset.name}/{dataset.version}",
         images=measured.images,
         sampled_from=None if places is None else dataset.count("test"),
-        too_large=len(unsent),
+        sent=sent,
+        not_sent=len(unsent),
         unsent=tuple(unsent[:MOST_NAMED]),
         accuracy=measured.accuracy,
         accuracy_interval=interval,
@@ -268,7 +260,7 @@ def endpoint_evaluation(
         classes=measured.class_scores(),
         latency=Latency.of(milliseconds, seconds=seconds, concurrent=concurrent),
         registered=registered,
-        accuracy_change=_change(measured.accuracy, interval, registered),
+        accuracy_change=_change(measured.accuracy, interval, registered, sent),
     )
     if report is None:
         return found
@@ -278,7 +270,8 @@ def endpoint_evaluation(
         measurement=measured,
         mistakes=answered.mistakes,
         right=answered.right,
-        served=MeasuredEndpoint(found, unsent),
+        unsent=unsent,
+        served=MeasuredEndpoint(found),
     )
     folder = write_report(s3, contents, settings=report.settings, run=report.run, folder=endpoint)
     return found.model_copy(update={"report_uri": f"{folder}report.html"})
@@ -301,25 +294,41 @@ def difference_interval(now: float, of_now: Interval, then: float, of_then: Inte
     )
 
 
-def _change(accuracy: float, interval: Interval | None, registered: RegisteredFigure | None) -> Interval | None:
-    if interval is None or registered is None or registered.interval is None:
+def _none_sent(endpoint: str, dataset: DatasetVersion, sent: Sent, unsent: Sequence[UnsentImage]) -> str:
+    if sent == "source":
+        first = f"{unsent[0].key}: {unsent[0].reason}"
+        return (
+            f"None of the {len(unsent)} test images of {dataset.uri} can be sent to endpoint {endpoint} as it is "
+            f"({first}): set evaluation.images to packed."
+        )
+    return (
+        f"None of the {len(unsent)} test images of {dataset.uri} fits into a request to endpoint {endpoint}, which "
+        f"holds {LARGEST_BODY} bytes: set dataset.packing.resize, or dataset.packing.encoding to jpg."
+    )
+
+
+def _change(
+    accuracy: float, interval: Interval | None, registered: RegisteredFigure | None, sent: Sent
+) -> Interval | None:
+    if interval is None or registered is None or registered.interval is None or registered.sent != sent:
         return None
     return difference_interval(accuracy, interval, registered.accuracy, registered.interval)
 
 
 def _sendable(
-    s3: S3Client, dataset: DatasetVersion, places: Collection[int] | None, unsent: list[UnsentImage]
+    s3: S3Client, dataset: DatasetVersion, sent: Sent, places: Collection[int] | None, unsent: list[UnsentImage]
 ) -> Iterator[HeldOutImage]:
     """The images to send; those that cannot be sent are noted in `unsent`."""
-    images = held_out_images(s3, dataset, None if places is None else max(places) + 1)
-    for place, image in enumerate(images):
-        if places is not None and place not in places:
-            continue
-        if fits_endpoint(image.image_bytes):
+    all_images = enumerate(held_out_images(s3, dataset, None if places is None else max(places) + 1))
+    images = (image for place, image in all_images if places is None or place in places)
+    for image in with_sources(s3, dataset, images, largest=LARGEST_BODY) if sent == "source" else images:
+        if isinstance(image, UnsentImage):
+            unsent.append(image)
+        elif fits_endpoint(image.image_bytes):
             yield image
         else:
             reason = f"{len(image.image_bytes)} bytes, a request holds {LARGEST_BODY}"
-            unsent.append(UnsentImage(key=image.key, reason=reason))
+            unsent.append(UnsentImage(id=image.id, key=image.key, reason=reason))
 
 
 def _ask(runtime: SageMakerRuntimeClient, endpoint: str, classes: int, image: HeldOutImage) -> Answer:

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from include.datasets.packed_test_images import record_id_of
+from include.datasets.source_test_images import UnsentImage, unsent_images
 from include.datasets.version import held_out_images
 from include.evaluation import comparison as compared
 from include.evaluation import held_out_answers
@@ -29,7 +30,7 @@ from include.evaluation.evaluation_page import (
     evaluation_page,
     plots,
 )
-from include.evaluation.held_out_answers import HeldOutAnswers
+from include.evaluation.held_out_answers import HeldOutAnswers, Sent
 from include.evaluation.metrics import Evaluation, Measurement, measure
 from include.evaluation.transform import TransformError, read_answers, read_manifest
 from include.sagemaker.epochs import epochs_of_job
@@ -94,24 +95,26 @@ def evaluate(
     leaderboard: Leaderboard | None = None,
     run_conf: RunConf | None = None,
     champion: ChampionAnswers | None = None,
+    sent: Sent = "packed",
     rule: PromotionRule = NOT_WORSE,
     uncompared: str = "",
 ) -> Evaluation:
     """Measure the model of `job` and write the run's report; `best` is the model it trained further, or itself.
 
     The answers are those of `transform_job`, and are kept for later runs; without a job they are those that an earlier
-    run has kept. Epochs that the `leaderboard` has are not read from the logs again. With a `champion` the report also
-    has the comparison with it; `uncompared` is why there is a champion and no comparison. The verdict is by the `rule`.
-    Raises TransformError for images without an answer, and ComparisonError for a champion that answered other images or
-    knows other classes.
+    run has kept. `sent` is what both models were asked about. Epochs that the `leaderboard` has are not read from the
+    logs again. With a `champion` the report also has the comparison with it; `uncompared` is why there is a champion
+    and no comparison. The verdict is by the `rule`. Raises TransformError for images without an answer, and
+    ComparisonError for a champion that answered other images or knows other classes.
     """
-    kept = held_out_answers.kept_at(settings, dataset, job=job.name, artifact=str(job.artifact))
+    kept = held_out_answers.kept_at(settings, dataset, job=job.name, artifact=str(job.artifact), sent=sent)
     if transform_job:
         by_record = _answers_of(s3, transform_job, settings, dataset)
     else:
         by_record = HeldOutAnswers.load(s3, kept).by_record()
     origin = f"Transform job {transform_job}" if transform_job else kept
-    answered = _beside_the_truth(s3, dataset, by_record, job=job.name, origin=origin)
+    answered, unsent = AnsweredImages(dataset, model=job.name, sent=sent), _unsent(s3, dataset, sent)
+    _put_beside_the_truth(answered, s3, by_record, unsent=unsent, origin=origin)
     answers = answered.answers()
     if transform_job:
         held_out_answers.keep(s3, kept, answers)
@@ -135,6 +138,7 @@ def evaluate(
         measurement=measured,
         mistakes=answered.mistakes,
         right=answered.right,
+        unsent=unsent,
         trained=TrainedModel(
             job=job.with_epochs(epochs),
             best=best,
@@ -188,30 +192,39 @@ def measured_answers(answers: HeldOutAnswers, dataset: DatasetVersion, top_k: in
     )
 
 
-def _beside_the_truth(
-    s3: S3Client, dataset: DatasetVersion, values: Mapping[int, Sequence[float]], *, job: str, origin: str
-) -> AnsweredImages:
-    """The answers beside the labels of every held-out image."""
-    answered = AnsweredImages(dataset, model=job)
-    known = set()
+def _unsent(s3: S3Client, dataset: DatasetVersion, sent: Sent) -> list[UnsentImage]:
+    return (unsent_images(s3, dataset) or []) if sent == "source" else []
+
+
+def _put_beside_the_truth(
+    answered: AnsweredImages,
+    s3: S3Client,
+    values: Mapping[int, Sequence[float]],
+    *,
+    unsent: Sequence[UnsentImage],
+    origin: str,
+) -> None:
+    """Put the answers beside the labels of every held-out image that was sent."""
+    dataset, known = answered.dataset, set()
     for image in held_out_images(s3, dataset):
         known.add(image.id)
         if image.id in values:
             answered.add(image, values[image.id])
+    known -= {image.id for image in unsent}
     if known != values.keys():
         raise TransformError(
             f"{origin} was not of dataset version {dataset.uri}: it measured {len(values)} images, and "
-            f" the test split has {len(known)}, of which it measured {len(known & values.keys())}."
+            f"the test split has {len(known)}, of which it measured {len(known & values.keys())}."
         )
-    return answered
 
 
 class AnsweredImages:
     """Held-out images as they are answered one after the other; of their bytes memory holds those that a page shows."""
 
-    def __init__(self, dataset: DatasetVersion, *, model: str) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: DatasetVersion, *, model: str, sent: Sent = "packed") -> None:
+        self.dataset = dataset
         self._model = model
+        self._sent: Sent = sent
         self._images: list[tuple[int, str, Sequence[float]]] = []
         self._values: list[Sequence[float]] = []
         self._worst: list[tuple[float, int, bytes]] = []
@@ -252,9 +265,10 @@ class AnsweredImages:
             self._images[first:],
             self._values[first:],
             model=self._model,
-            dataset=self._dataset.uri,
-            labels=self._dataset.labels,
-            multi_label=self._dataset.multi_label,
+            dataset=self.dataset.uri,
+            labels=self.dataset.labels,
+            multi_label=self.dataset.multi_label,
+            sent=self._sent,
         )
 
 
@@ -337,15 +351,20 @@ def _metrics(contents: ReportContents) -> dict[str, Any]:
         "dataset_version": contents.dataset.version,
         **(_of_training(contents.trained) if contents.trained else {}),
         **(contents.served.facts() if contents.served else {}),
-        "sent": {
-            "images": "packed test images",
-            "prefix": contents.dataset.layout.test_images_uri,
-            "packing": contents.dataset.packing.as_dict(),
-        },
+        "sent": _sent(contents),
         **contents.measurement.figures(),
         **contents.measurement.certainty(),
         "epochs": {name: [epoch.model_dump(mode="json") for epoch in epochs] for name, epochs in contents.curves},
     }
+
+
+def _sent(contents: ReportContents) -> dict[str, Any]:
+    dataset, unsent = contents.dataset, [image.model_dump() for image in contents.unsent]
+    if contents.answers.sent == "source":
+        return {"images": "source images, as they lie in S3", "kind": "source", "unsent": unsent}
+    packing = dataset.packing.as_dict()
+    prefix = dataset.layout.test_images_uri
+    return {"images": "packed test images", "kind": "packed", "prefix": prefix, "packing": packing, "unsent": unsent}
 
 
 def _of_training(trained: TrainedModel) -> dict[str, Any]:

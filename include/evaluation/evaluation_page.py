@@ -21,6 +21,7 @@ from include.pages.elements import Markup, joined, listed, note, page, section, 
 from include.sagemaker.epochs import kept_weights
 
 if TYPE_CHECKING:
+    from include.datasets.source_test_images import UnsentImage
     from include.datasets.version import DatasetVersion
     from include.evaluation.comparison import ClassChange, Comparison, PairedFigures
     from include.evaluation.held_out_answers import HeldOutAnswers
@@ -34,6 +35,7 @@ HEAT_CLASSES = 40
 """Classes up to which the confusion matrix is drawn; of more the most frequent confusions are listed."""
 MOST_CONFUSIONS = 40
 MOST_WORSE = 20
+MOST_UNSENT = 20
 TO = "\u00a0to\u00a0"
 """Between the ends of an interval, which stay in one line."""
 
@@ -98,7 +100,8 @@ class ServedModel(Protocol):
 class ReportContents:
     """What a report shows: what was answered and reached, and by which model.
 
-    `mistakes` begin with the one the model was surest of; `right` are a few images that it names rightly. The model is
+    `mistakes` begin with the one the model was surest of; `right` are a few images that it names rightly. Images
+    that could not be sent are `unsent`. The model is
     that of a training job (`trained`) or what an endpoint serves (`served`).
     """
 
@@ -107,6 +110,7 @@ class ReportContents:
     measurement: Measurement
     mistakes: Sequence[Example]
     right: Sequence[Example]
+    unsent: Sequence[UnsentImage] = ()
     trained: TrainedModel | None = None
     served: ServedModel | None = None
     champion: ComparedChampion | None = None
@@ -124,6 +128,7 @@ def evaluation_page(contents: ReportContents, *, folder: str, run_id: str) -> st
     sections = (
         *_compared(contents.champion),
         *_served(contents.served),
+        section("Not sent", *_not_sent(contents)),
         section("Figures", *_figures(contents)),
         section("Success by class", *_classes_by_size(contents)),
         section("Confusion matrix", *_confusion(contents)),
@@ -137,8 +142,7 @@ def evaluation_page(contents: ReportContents, *, folder: str, run_id: str) -> st
     return page(
         title=f"{dataset.name}: {contents.measurement.accuracy:.2%} on held-out images",
         lead=(
-            f"Dataset version {dataset.version}, {_model(contents)}. What was sent to the model is each test image as "
-            f"it is packed ({dataset.packing.in_words}), from {dataset.layout.test_images_uri}."
+            f"Dataset version {dataset.version}, {_model(contents)}. What was sent to the model is {_sent(contents)}."
         ),
         figures=_tiles(contents),
         sections=sections,
@@ -155,6 +159,25 @@ def plots(contents: ReportContents) -> dict[str, str]:
     }
     files = {f"plots/{name}.svg": svg_file(figure) for name, figure in drawn.items()}
     return {name: text for name, text in files.items() if text}
+
+
+def _sent(contents: ReportContents) -> str:
+    dataset = contents.dataset
+    if contents.answers.sent == "source":
+        return "each test image as it lies in its source, without the steps of packing"
+    return f"each test image as it is packed ({dataset.packing.in_words}), from {dataset.layout.test_images_uri}"
+
+
+def _not_sent(contents: ReportContents) -> list[Markup]:
+    if not contents.unsent:
+        return []
+    rows = [(image.key, image.reason) for image in contents.unsent[:MOST_UNSENT]]
+    test_images = contents.measurement.images + len(contents.unsent)
+    about = (
+        f"{len(contents.unsent):,} of {test_images:,} images could not be sent and count in no figure. metrics.json "
+        "names all."
+    )
+    return [table(("image", "why"), rows), note(about)]
 
 
 def _model(contents: ReportContents) -> str:

@@ -14,7 +14,7 @@ import io
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.settings import Settings
 
+Sent = Literal["packed", "source"]
+"""What a model is sent: the test images as they are packed, or the bytes of their source objects."""
 DOCUMENT = "predictions.parquet"
 KEPT = "answers/"
 """Prefix of the output bucket under which answers are kept by dataset, version and model."""
@@ -56,7 +58,7 @@ class HeldOutAnswers:
 
     `model` is the model's training job, `dataset` the address of the dataset version. `truth` holds a class index for
     each image; for multi-label datasets it has the shape (images, classes) and holds 0 or 1. `probabilities` has the
-    shape (images, classes).
+    shape (images, classes). `sent` is what the model was asked about: the packed images, or their sources.
     """
 
     model: str
@@ -67,6 +69,7 @@ class HeldOutAnswers:
     keys: tuple[str, ...]
     truth: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
+    sent: Sent = "packed"
 
     @classmethod
     def of(
@@ -78,6 +81,7 @@ class HeldOutAnswers:
         dataset: str,
         labels: Sequence[str],
         multi_label: bool,
+        sent: Sent = "packed",
     ) -> HeldOutAnswers:
         """Put probabilities beside images: the record's id, the key and the labels of each, as the record has them."""
         truth = np.asarray([labels_of_image for _, _, labels_of_image in images], dtype=np.int64)
@@ -90,6 +94,7 @@ class HeldOutAnswers:
             keys=tuple(key for _, key, _ in images),
             truth=truth if multi_label else truth[:, 0],
             probabilities=np.asarray(probabilities, dtype=np.float32).reshape(len(images), len(labels)),
+            sent=sent,
         )
 
     @cached_property
@@ -143,6 +148,7 @@ class HeldOutAnswers:
             "dataset": self.dataset,
             "labels": list(self.labels),
             "multi_label": self.multi_label,
+            "sent": self.sent,
         }
         columns: list[Any] = [
             pa.array(self.record_ids),
@@ -192,6 +198,7 @@ class HeldOutAnswers:
             keys=tuple(map(str, table["key"].to_pylist())),
             truth=truth,
             probabilities=flat.reshape(shape),
+            sent=facts.get("sent", "packed"),
         )
 
     @classmethod
@@ -210,9 +217,9 @@ class HeldOutAnswers:
         return dict(zip(self.record_ids.tolist(), self.probabilities.tolist(), strict=True))
 
 
-def kept_at(settings: Settings, dataset: DatasetVersion, *, job: str, artifact: str) -> str:
+def kept_at(settings: Settings, dataset: DatasetVersion, *, job: str, artifact: str, sent: Sent = "packed") -> str:
     """The address under which the answers of a model for the test images of a dataset version are kept."""
-    model = readable_name(job, artifact)
+    model = readable_name(job, artifact) + ("/source" if sent == "source" else "")
     return f"s3://{settings.output_bucket}/{KEPT}{dataset.name}/{dataset.version}/{model}/{DOCUMENT}"
 
 

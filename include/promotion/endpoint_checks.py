@@ -85,7 +85,8 @@ def registered_figure(s3: S3Client, version: RegisteredModel) -> RegisteredFigur
     try:
         metrics = parsed(s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode())
         interval = Interval.model_validate(metrics["intervals"]["accuracy"])
-        return known.model_copy(update={"images": int(metrics["images"]), "interval": interval})
+        sent = (metrics.get("sent") or {}).get("kind", "packed")
+        return known.model_copy(update={"images": int(metrics["images"]), "interval": interval, "sent": sent})
     except ClientError as error:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
             raise

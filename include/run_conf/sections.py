@@ -234,6 +234,12 @@ class EvaluationConf(Section):
 
     model_config = ConfigDict(title="Evaluation")
 
+    images: Literal["packed", "source"] = Field(
+        "packed",
+        title="Images",
+        description="`packed`: the test images as they are packed, which `predict` sends too. `source`: their source "
+        "objects as they are, to measure what a client gets that does without the steps of packing.",
+    )
     sample: SampleConf = Field(SampleConf(), description="How many test images an endpoint is asked about.")
 
 

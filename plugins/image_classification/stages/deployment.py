@@ -74,7 +74,7 @@ def known_answers(running: RunningTask, inputs: Mapping[str, Any]) -> SmokeTest:
 
 @task
 def predict(conf: dict[str, Any], dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]:
-    """Ask the endpoint about packed test images: a few predictions to read, its accuracy, and how fast it answers.
+    """Ask the endpoint about test images: a few predictions to read, its accuracy, and how fast it answers.
 
     That is measured on a sample: `evaluation.sample`, or up to a thousand images.
     """
@@ -83,7 +83,8 @@ def predict(conf: dict[str, Any], dataset: dict[str, Any], endpoint: dict[str, A
     from include.evaluation.prediction import predict_held_out
     from include.run_conf import RunConf
 
-    sample = RunConf.from_conf(conf).evaluation.sample
+    asked = RunConf.from_conf(conf).evaluation
+    sample = asked.sample.model_copy(update={"images": asked.sample.images or MOST_IMAGES})
     running, version, name = RunningTask.current(), DatasetVersion.model_validate(dataset), endpoint["name"]
     runtime, s3 = running.client("sagemaker-runtime"), running.client("s3")
     predictions = predict_held_out(runtime, s3, endpoint=name, dataset=version)
@@ -94,12 +95,12 @@ def predict(conf: dict[str, Any], dataset: dict[str, Any], endpoint: dict[str, A
         s3,
         endpoint=name,
         dataset=version,
-        sample=sample.model_copy(update={"images": sample.images or MOST_IMAGES}),
+        evaluation=asked.model_copy(update={"sample": sample}),
     )
     log.info("Accuracy of the endpoint on %d images: %.4f", measured.images, measured.accuracy)
     log.info("Latency: %s", measured.latency)
-    if measured.too_large:
-        log.warning("Not sent: %d images of more bytes than a request to an endpoint holds.", measured.too_large)
+    if measured.not_sent:
+        log.warning("Not sent: %d images, such as %s.", measured.not_sent, measured.unsent[0])
     return {
         "predictions": [prediction.model_dump(mode="json") for prediction in predictions],
         "evaluation": measured.model_dump(mode="json"),

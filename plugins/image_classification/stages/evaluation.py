@@ -51,7 +51,7 @@ def evaluation(conf: Any, dataset: Any, models: Any) -> Any:
 
 
 def test_images_transform(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The batch transform of the packed test images by the selected model."""
+    """The batch transform of the test images by the selected model."""
     model = final_model(inputs["models"])
     return _transform(name, running, inputs, job=model.job, artifact=model.artifact)
 
@@ -71,21 +71,28 @@ def champions_transform(name: str, running: RunningTask, inputs: Mapping[str, An
 def _transform(
     name: str, running: RunningTask, inputs: Mapping[str, Any], *, job: str, artifact: str
 ) -> dict[str, Any]:
-    """The batch transform of the packed test images by one model; skipped if its answers are kept."""
+    """The batch transform of the test images by one model; skipped if its answers are kept."""
     from include.datasets.packed_test_images import write_packed_test_images
+    from include.datasets.source_test_images import write_source_test_images
     from include.datasets.version import DatasetVersion
     from include.deployment.endpoint import ensure_model, model_request
     from include.evaluation.held_out_answers import is_kept, kept_at
+    from include.evaluation.prediction import LARGEST_BODY
     from include.evaluation.transform import payload_mb, transform_request, write_manifest
     from include.run_conf import RunConf
 
     settings, run, s3 = running.settings, running.run, running.client("s3")
     dataset = DatasetVersion.model_validate(inputs["dataset"])
-    kept = kept_at(settings, dataset, job=job, artifact=artifact)
+    sent = RunConf.from_conf(inputs["conf"]).evaluation.images
+    kept = kept_at(settings, dataset, job=job, artifact=artifact, sent=sent)
     if is_kept(s3, kept):
         raise AirflowSkipException(f"the model of {job} has answered these images before: {kept}")
     model = model_request(artifact, settings=settings, run=run, dataset=dataset)
-    images = write_packed_test_images(s3, dataset)
+    if sent == "source":
+        images, unsent = write_source_test_images(s3, dataset, largest=LARGEST_BODY)
+        log.info("The source images of the test split are sent; %d of them cannot be.", len(unsent))
+    else:
+        images = write_packed_test_images(s3, dataset)
     payload_mb(images.largest)  # refuses what no request can hold, before there is a model to clean up
     return transform_request(
         name,
@@ -152,7 +159,7 @@ def evaluate(
     if found and not found.unlike:
         theirs = found.version
         beside = ChampionAnswers(
-            kept_at(settings, version, job=theirs.job, artifact=theirs.artifact),
+            kept_at(settings, version, job=theirs.job, artifact=theirs.artifact, sent=run_conf.evaluation.images),
             model=theirs.job,
             transform_job=_job(answered[CHAMPION]) or "",
             first_new_record=found.first_new_record,
@@ -171,6 +178,7 @@ def evaluate(
         leaderboard=load_leaderboard(s3, models["leaderboard"]),
         run_conf=run_conf,
         champion=beside,
+        sent=run_conf.evaluation.images,
         rule=PromotionRule(rule.compare, rule.margin, rule.minimum_accuracy),
         uncompared=found.unlike if found else "",
     )

@@ -42,7 +42,7 @@ def choose_endpoints() -> list[dict[str, Any]]:
     checks = endpoint_checks(running.client("sagemaker"), running.client("s3"), conf=asked, settings=running.settings)
     log.info("To measure: %s.", ", ".join(check.endpoint for check in checks) or "nothing, no dataset has an endpoint")
     wanted = {
-        "sample": asked.evaluation.sample.model_dump(mode="json"),
+        "evaluation": asked.evaluation.model_dump(mode="json"),
         "minimum_accuracy": asked.promotion.minimum_accuracy,
     }
     return [{**check.model_dump(mode="json"), **wanted} for check in checks]
@@ -57,7 +57,7 @@ def measure_endpoint(check: dict[str, Any]) -> dict[str, Any]:
     """
     from include.datasets.version import DatasetVersion
     from include.evaluation.endpoint_accuracy import RegisteredFigure, Report, endpoint_evaluation
-    from include.run_conf.sections import SampleConf
+    from include.run_conf.sections import EvaluationConf
 
     running = RunningTask.current()
     if check["remark"]:
@@ -67,7 +67,7 @@ def measure_endpoint(check: dict[str, Any]) -> dict[str, Any]:
         running.client("s3"),
         endpoint=check["endpoint"],
         dataset=DatasetVersion.model_validate(check["version"]),
-        sample=SampleConf.model_validate(check["sample"]),
+        evaluation=EvaluationConf.model_validate(check["evaluation"]),
         registered=RegisteredFigure.model_validate(check["registered"]) if check["registered"] else None,
         report=Report(running.settings, running.run),
     )
@@ -76,8 +76,8 @@ def measure_endpoint(check: dict[str, Any]) -> dict[str, Any]:
     said = f"Endpoint {measured.endpoint}: {measured.beside_the_registered()}"
     log.info("%s", said)
     log.info("Latency: %s.", measured.latency)
-    if measured.too_large:
-        log.warning("Not sent: %d images of more bytes than a request to an endpoint holds.", measured.too_large)
+    if measured.not_sent:
+        log.warning("Not sent: %d images, such as %s.", measured.not_sent, measured.unsent[0])
     minimum = check["minimum_accuracy"]
     if minimum is not None and measured.accuracy < minimum:
         raise AirflowFailException(f"{said} It is below promotion.minimum_accuracy {minimum}.")

@@ -22,7 +22,7 @@ from include.evaluation.endpoint_accuracy import (
 )
 from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.metrics import Interval
-from include.run_conf import SampleConf
+from include.run_conf import EvaluationConf, SampleConf
 from include.sagemaker.naming import Run
 from tests.support.documents import VARIABLE, settings
 from tests.support.running_task import run_as_task
@@ -88,7 +88,7 @@ def test_no_figure_stands_without_the_number_of_images_or_requests(world: Any, m
     metrics = json.loads(read(world, measured, "metrics.json"))
     assert metrics["latency"] == measured.latency.model_dump()
     assert metrics["intervals"]["accuracy"] == measured.model_dump()["accuracy_interval"]
-    assert (metrics["endpoint"], metrics["registered"]["version"], metrics["unsent"]) == ("shades-live", 5, [])
+    assert (metrics["endpoint"], metrics["registered"]["version"], metrics["sent"]["unsent"]) == ("shades-live", 5, [])
     assert "job" not in metrics
     answers = HeldOutAnswers.from_parquet(read(world, measured, "predictions.parquet"))
     assert (answers.model, len(answers.keys)) == ("image-classification-shades version 5", images)
@@ -126,6 +126,9 @@ def test_an_endpoint_that_is_worse_by_more_than_chance_has_dropped(world: Any, r
     assert worse.has_dropped
     assert "That is a drop beyond chance: the difference is -" in worse.beside_the_registered()
     assert not beside(figure(0.4, 0.3, 0.5)).has_dropped
+    of_sources = figure(0.975, 0.955, 0.986).model_copy(update={"sent": "source"})
+    assert not beside(of_sources).has_dropped
+    assert beside(of_sources).beside_the_registered().endswith("of source ones: the two are not compared.")
     without_report = figure(0.975, 0.9, 1.0).model_copy(update={"images": None, "interval": None})
     assert not beside(without_report).has_dropped
     assert "97.50% (of an unknown number of images); the report" in beside(without_report).beside_the_registered()
@@ -148,7 +151,11 @@ def test_a_sample_is_the_same_for_the_same_seed_and_not_larger_than_the_split() 
 
 def test_a_sample_says_of_how_many_images_it_is(world: Any, runtime: Any) -> None:
     found = endpoint_evaluation(
-        runtime, world.s3, endpoint="e", dataset=world.dataset, sample=SampleConf(images=5, seed=1)
+        runtime,
+        world.s3,
+        endpoint="e",
+        dataset=world.dataset,
+        evaluation=EvaluationConf(sample=SampleConf(images=5, seed=1)),
     )
     assert (found.images, found.sampled_from, found.accuracy) == (5, world.dataset.counts.test, 1.0)
     assert found.accuracy_interval is not None
@@ -163,7 +170,7 @@ def check(world: Any, registered: RegisteredFigure | None, **changes: Any) -> di
         "version": world.dataset.model_dump(mode="json"),
         "registered": registered.model_dump(mode="json") if registered else None,
         "remark": "",
-        "sample": {"images": None, "seed": 0},
+        "evaluation": EvaluationConf().model_dump(mode="json"),
         "minimum_accuracy": None,
         **changes,
     }

@@ -69,7 +69,7 @@ def test_test_images_above_what_an_endpoint_takes_are_counted_and_left_out(
     for module in (endpoint_accuracy, prediction):
         monkeypatch.setattr(module, "held_out_images", lambda _s3, _version, limit=None: iter(images[:limit]))
     measured = endpoint_evaluation(runtime, world.s3, endpoint="shades", dataset=world.dataset)
-    assert (measured.images, measured.too_large) == (len(images) - len(places), len(places))
+    assert (measured.images, measured.not_sent) == (len(images) - len(places), len(places))
     assert measured.accuracy == 1.0
     shown = predict_held_out(runtime, world.s3, endpoint="shades", dataset=world.dataset, limit=3)
     first = [image.key for place, image in enumerate(images) if place not in places][:3]

@@ -109,6 +109,7 @@ def test_fields_of_one_section_stand_together() -> None:
         "Tuning: warm start",
         "Incremental training",
         "Incremental training: hyperparameters",
+        "Evaluation",
         "Evaluation: sample",
         "Promotion",
         "Endpoint",
