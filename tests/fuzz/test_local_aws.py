@@ -148,7 +148,24 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "ListHyperParameterTuningJobs": {"NextToken": TOKEN, "MaxResults": 3, "SortOrder": "Descending"},
     "ListTrainingJobsForHyperParameterTuningJob": {"HyperParameterTuningJobName": "fuzz", "NextToken": TOKEN},
     "CreateModel": {"ModelName": "m", "ExecutionRoleArn": ROLE, "Containers": CONTAINERS},
-    "CreateEndpointConfig": {"EndpointConfigName": "c", "ProductionVariants": [VARIANT]},
+    "CreateEndpointConfig": {
+        "EndpointConfigName": "c",
+        "ProductionVariants": [VARIANT],
+        "DataCaptureConfig": {
+            "InitialSamplingPercentage": 50,
+            "DestinationS3Uri": f"s3://{BUCKET}/captures",
+            "CaptureOptions": [{"CaptureMode": "Input"}],
+            "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"]},
+        },
+        "AsyncInferenceConfig": {
+            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 2},
+            "OutputConfig": {
+                "S3OutputPath": f"s3://{BUCKET}/answers",
+                "S3FailurePath": f"s3://{BUCKET}/failures",
+                "NotificationConfig": {"SuccessTopic": "arn:aws:sns:us-east-1:123456789012:t"},
+            },
+        },
+    },
     "UpdateEndpointWeightsAndCapacities": {
         "EndpointName": "e",
         "DesiredWeightsAndCapacities": [{"VariantName": "a", "DesiredWeight": 1.0, "DesiredInstanceCount": 1}],
@@ -170,6 +187,31 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "ListTags": {"ResourceArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/known", "NextToken": "x"},
     "Search": SEARCH,
+}
+SCALED = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": "endpoint/e/variant/a",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+SCALING: dict[str, dict[str, Any]] = {
+    "RegisterScalableTarget": {**SCALED, "MinCapacity": 1, "MaxCapacity": 2, "SuspendedState": {}},
+    "DeregisterScalableTarget": SCALED,
+    "DescribeScalableTargets": {
+        "ServiceNamespace": "sagemaker",
+        "ResourceIds": ["a"],
+        "NextToken": "x",
+        "MaxResults": 2,
+    },
+    "DescribeScalingPolicies": {**SCALED, "PolicyNames": ["p"], "NextToken": "x"},
+    "PutScalingPolicy": {
+        **SCALED,
+        "PolicyName": "p",
+        "PolicyType": "TargetTrackingScaling",
+        "TargetTrackingScalingPolicyConfiguration": {
+            "TargetValue": 5.0,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+        },
+    },
 }
 FAULTS: list[dict[str, Any]] = [
     {"action": "sagemaker:ListModels", "code": "ThrottlingException", "message": "no", "status": 400, "times": 2},
@@ -234,6 +276,19 @@ def test_a_misshapen_request_is_refused_in_the_words_of_aws(target: Target, data
     target.answer(call(action, dumped(document)))
 
 
+def scaling(action: str, document: Any) -> bytes:
+    """A call of Application Auto Scaling."""
+    target = {"X_Amz_Target": f"AnyScaleFrontendService.{action}", "Content_Type": "application/x-amz-json-1.1"}
+    return raw("POST", "/", "application-autoscaling", dumped(document), **target)
+
+
+@fuzz
+@given(data=st.data())
+def test_a_misshapen_request_to_scale_is_refused_in_the_words_of_aws(target: Target, data: st.DataObject) -> None:
+    action = data.draw(st.sampled_from(sorted(SCALING)))
+    target.answer(scaling(action, data.draw(misshapen(SCALING[action]))))
+
+
 @fuzz
 @given(document=st.sampled_from(FAULTS).flatmap(misshapen))
 def test_a_misshapen_fault_is_refused(target: Target, document: Any) -> None:
@@ -244,10 +299,19 @@ FORM = {"Content_Type": "application/x-www-form-urlencoded"}
 DELETE = b"<Delete><Object><Key>a</Key></Object><Quiet>true</Quiet></Delete>"
 WIRE = [
     *(call(action, dumped(document)) for action, document in REQUESTS.items()),
+    *(scaling(action, document) for action, document in SCALING.items()),
     *(control("faults", dumped(fault)) for fault in FAULTS),
     control("training-jobs/known/interruption", b""),
     raw("GET", "/_local_aws/health", ""),
     raw("POST", "/endpoints/e/invocations", "sagemaker", b"x", X_Amzn_SageMaker_Custom_Attributes="a", Accept="a/b"),
+    raw(
+        "POST",
+        "/endpoints/e/async-invocations",
+        "sagemaker",
+        X_Amzn_SageMaker_InputLocation="s3://a/b",
+        X_Amzn_SageMaker_RequestTTLSeconds="60",
+        X_Amzn_SageMaker_Filename="a.out",
+    ),
     raw("PUT", f"/{BUCKET}/a%20b", "s3", b"x", x_amz_meta_a="b", Content_Type="image/jpeg"),
     raw("GET", f"/{BUCKET}/a%20b", "s3", Range="bytes=0-5"),
     raw("GET", f"/{BUCKET}?list-type=2&prefix=a&start-after=b&max-keys=3&continuation-token=x", "s3"),

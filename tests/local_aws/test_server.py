@@ -125,8 +125,8 @@ UNIMPLEMENTED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("snowball", lambda c: c.list_jobs(), "snowball:ListJobs"),
     (
         "sagemaker-runtime",
-        lambda c: c.invoke_endpoint_async(EndpointName="e", InputLocation="s3://bucket/key"),
-        "sagemaker:InvokeEndpointAsync",
+        lambda c: c.invoke_endpoint_with_response_stream(EndpointName="e", Body=b"x"),
+        "sagemaker:InvokeEndpointWithResponseStream",
     ),
 ]
 
