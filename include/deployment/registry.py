@@ -9,11 +9,11 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from include.sagemaker.answers import existing, is_absent
-from include.sagemaker.epochs import epochs_of_job
 from include.sagemaker.image_uris import image_uri
 from include.sagemaker.job_results import OBJECTIVE, describe_training_job
 from include.sagemaker.naming import tag_value, tags
 from include.training.best_model import BestModel, label_set_fingerprint
+from include.training.run_jobs import epochs_of_attempt
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -188,7 +188,7 @@ def base_of(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, model: Regis
 
     What it was sent and what it reached on the validation images is read from its training job and that job's log.
     """
-    result = describe_training_job(sagemaker, model.job).with_epochs(epochs_of_job(logs, model.job))
+    result = describe_training_job(sagemaker, model.job).with_epochs(epochs_of_attempt(sagemaker, logs, model.job))
     return BestModel(
         job=model.job,
         objective=OBJECTIVE,

@@ -132,6 +132,19 @@ def parse_epochs(lines: Iterable[str]) -> list[EpochMetrics]:
     ]
 
 
+def with_earlier(own: Sequence[EpochMetrics], earlier: Iterable[Sequence[EpochMetrics]]) -> list[EpochMetrics]:
+    """The epochs behind a job's model: those of its log, and those before them if it took up a checkpoint.
+
+    `earlier` are the epochs of the attempts before it, the latest attempt first.
+    """
+    epochs = list(own)
+    for attempt in earlier:
+        if not epochs or epochs[0].epoch == 0:
+            break
+        epochs = [*(epoch for epoch in attempt if epoch.epoch < epochs[0].epoch), *epochs]
+    return epochs
+
+
 def _metric(logged: str) -> str:
     channel, _, metric = logged.partition("-")
     return f"{channel.lower()}:{metric}" if metric else logged

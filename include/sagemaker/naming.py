@@ -168,27 +168,26 @@ def is_named_by_content(name: str, tags: Mapping[str, str]) -> bool:
     return {"dag", "run"} <= tags.keys() and NAMED_BY_CONTENT.search(name) is not None
 
 
+def attempts_of_task(tags: Mapping[str, str], longest: int = LONGEST_NAME) -> list[str]:
+    """The names that a task gives its jobs, attempt after attempt; none if the tags name no task."""
+    if not {"dag", "run", "task"} <= tags.keys():
+        return []
+    task, _, index = tags["task"].partition("/")
+    map_index = int(index) if index.isdecimal() else -1
+    return [
+        job_name(
+            dag_id=tags["dag"], run_id=tags["run"], task_id=task, map_index=map_index, attempt=attempt, longest=longest
+        )
+        for attempt in range(1, MOST_ATTEMPTS + 1)
+    ]
+
+
 def task_of_job(name: str, tags: Mapping[str, str], longest: int = LONGEST_NAME) -> str | None:
     """Where the job's name follows from its tags: its task's id, a mapped one's as `TASK_INDEX`; else None.
 
     A tag may hold less than the id did (256 characters, no brackets). The name proves that it holds all of it, and that
     the job is this project's.
     """
-    if not {"dag", "run", "task"} <= tags.keys():
+    if name not in attempts_of_task(tags, longest):
         return None
-    task, _, index = tags["task"].partition("/")
-    map_index = int(index) if index.isdecimal() else -1
-    names = (
-        job_name(
-            dag_id=tags["dag"],
-            run_id=tags["run"],
-            task_id=task,
-            map_index=map_index,
-            attempt=attempt,
-            longest=longest,
-        )
-        for attempt in range(1, MOST_ATTEMPTS + 1)
-    )
-    if name not in names:
-        return None
-    return f"{task}_{map_index}" if map_index >= 0 else task
+    return tags["task"].replace("/", "_")

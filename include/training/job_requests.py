@@ -6,11 +6,12 @@ Sources: API reference of both calls; developer guide, "Image Classification Alg
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from include.sagemaker.image_uris import METRIC_DEFINITIONS, image_uri, is_aws_image
-from include.sagemaker.naming import tags
+from include.sagemaker.naming import readable_name, tags
 from include.sagemaker.network import encryption, network, volume_encryption
 from include.training.job_hyperparameters import (
     base_hyperparameters,
@@ -48,13 +49,13 @@ def training_request(
 
     `tuned` are hyperparameters that a tuning job found, which go before the conf's.
     """
-    return {
+    request = {
         "TrainingJobName": name,
         "HyperParameters": tuned_hyperparameters(base_hyperparameters(conf, dataset), tuned or {}),
         **_job_definition(conf, settings, [*_data_channels(dataset)]),
-        **_checkpoints(conf, settings, name),
         "Tags": tags(settings, run, dataset),
     }
+    return {**request, **_checkpoints_of_task(request, settings, run)}
 
 
 def incremental_request(
@@ -73,13 +74,13 @@ def incremental_request(
     """
     channels = [*_data_channels(dataset, replay), _channel("model", base.artifact, MODEL)]
     seen = replay.as_version if replay else dataset
-    return {
+    request = {
         "TrainingJobName": name,
         "HyperParameters": incremental_hyperparameters(base.hyperparameters, conf, seen),
         **_job_definition(conf, settings, channels),
-        **_checkpoints(conf, settings, name),
         "Tags": tags(settings, run, dataset),
     }
+    return {**request, **_checkpoints_of_task(request, settings, run)}
 
 
 def tuning_request(
@@ -94,10 +95,11 @@ def tuning_request(
     """A tuning job over the conf's ranges, or over those AWS documents, capped by the data."""
     definition = _job_definition(conf, settings, [*_data_channels(dataset)])
     static = tuning_hyperparameters(conf, dataset)
+    checkpoints = _checkpoints_of_search(conf, settings, name)
     return {
         "HyperParameterTuningJobName": name,
         "HyperParameterTuningJobConfig": tuning_config(conf, dataset),
-        "TrainingJobDefinition": {"StaticHyperParameters": static, **definition, **_checkpoints(conf, settings, name)},
+        "TrainingJobDefinition": {"StaticHyperParameters": static, **definition, **checkpoints},
         **({"WarmStartConfig": warm_start.as_request()} if warm_start else {}),
         "Tags": tags(settings, run, dataset),
     }
@@ -139,10 +141,23 @@ def _resource_config(conf: RunConf, settings: Settings) -> Request:
     }
 
 
-def _checkpoints(conf: RunConf, settings: Settings, name: str) -> Request:
-    if not conf.resources.spot:
-        return {}
-    uri = f"s3://{settings.output_bucket}/checkpoints/{name}"
+def _checkpoints_of_task(request: Request, settings: Settings, run: Run) -> Request:
+    """Where a job keeps its checkpoints: every attempt of a task in one place, so that the next takes up the last one.
+
+    A task that is cleared with other hyperparameters, data, base model or image starts from the beginning.
+    """
+    image = request["AlgorithmSpecification"]["TrainingImage"]
+    learned = json.dumps([request["HyperParameters"], request["InputDataConfig"], image], sort_keys=True)
+    name = readable_name(f"{run.dag_id}-{run.task}", run.dag_id, run.run_id, run.task, learned)
+    return _checkpoints(f"s3://{settings.output_bucket}/checkpoints/{name}")
+
+
+def _checkpoints_of_search(conf: RunConf, settings: Settings, name: str) -> Request:
+    """Jobs of a search are not tried again one by one: they go on only where a spot machine was taken away."""
+    return _checkpoints(f"s3://{settings.output_bucket}/checkpoints/{name}") if conf.resources.spot else {}
+
+
+def _checkpoints(uri: str) -> Request:
     return {"CheckpointConfig": {"S3Uri": uri, "LocalPath": CHECKPOINT_PATH}}
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from include.sagemaker.answers import existing
-from include.sagemaker.epochs import EpochMetrics, epochs_of_jobs
+from include.sagemaker.epochs import EpochMetrics, epochs_of_job, epochs_of_jobs, with_earlier
 from include.sagemaker.job_kinds import TRAINING, TUNING, JobKind
 from include.sagemaker.job_results import OBJECTIVE, JobResult, Part, describe_training_job, is_of_installation
-from include.sagemaker.naming import Run, job_name
+from include.sagemaker.naming import Run, attempts_of_task, job_name, tags_of
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -120,7 +121,8 @@ def listed_jobs(sagemaker: SageMakerClient, tuning_job: str) -> Iterator[Mapping
 def with_epochs(logs: CloudWatchLogsClient, jobs: Sequence[RunJob]) -> list[RunJob]:
     """The same jobs with what their logs show: every epoch, and the accuracy of the weights in the artifact.
 
-    Of more than MOST_LOGS jobs the last ones stay as AWS reports them.
+    A job that took up the checkpoint of an earlier attempt has that one's epochs too; attempts come in their order. Of
+    more than MOST_LOGS jobs the last ones stay as AWS reports them.
     """
 
     def place(job: RunJob) -> tuple[bool, bool, float, str]:
@@ -129,12 +131,31 @@ def with_epochs(logs: CloudWatchLogsClient, jobs: Sequence[RunJob]) -> list[RunJ
 
     read = [job.result.name for job in sorted(jobs, key=place)[:MOST_LOGS] if not job.epochs]
     epochs = epochs_of_jobs(logs, read)
-    return [
-        replace(job, result=job.result.with_epochs(found), epochs=tuple(found))
-        if (found := epochs.get(job.result.name))
-        else job
-        for job in jobs
-    ]
+    attempts: dict[tuple[Part, str], list[Sequence[EpochMetrics]]] = defaultdict(list)
+    completed: list[RunJob] = []
+    for job in jobs:
+        if own := epochs.get(job.result.name):
+            before = attempts[job.part, job.trial] if job.part != "tuning" else []
+            found = with_earlier(own, before)
+            before.insert(0, found)
+            job = replace(job, result=job.result.with_epochs(found), epochs=tuple(found))  # noqa: PLW2901
+        completed.append(job)
+    return completed
+
+
+def epochs_of_attempt(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, job: str) -> list[EpochMetrics]:
+    """The epochs behind a job's model, those of earlier attempts of its task too if it took up their checkpoint."""
+    own = epochs_of_job(logs, job)
+    if not own or own[0].epoch == 0:
+        return own
+    return with_earlier(own, (epochs_of_job(logs, name) for name in reversed(_earlier_attempts(sagemaker, job))))
+
+
+def _earlier_attempts(sagemaker: SageMakerClient, job: str) -> list[str]:
+    """The names of the jobs that the task of a job started before it; none if it was not a task of ours."""
+    arn = sagemaker.describe_training_job(TrainingJobName=job)["TrainingJobArn"]
+    names = attempts_of_task(tags_of(sagemaker, arn))
+    return names[: names.index(job)] if job in names else []
 
 
 def rank(jobs: Iterable[RunJob]) -> list[RunJob]:

@@ -19,12 +19,15 @@ def main() -> None:
     say("pid", os.getpid())
     obey_signals(wanted)
     tell_what_is_there()
-    for epoch in range(int(wanted.get("epochs", "1"))):
+    done = len(list((BASE / "checkpoints").glob("epoch-*")))
+    for epoch in range(done, int(wanted.get("epochs", "1"))):
         say(f"Epoch[{epoch}] Train-accuracy={0.5 + 0.1 * epoch:.1f}")
         say(f"Epoch[{epoch}] Validation-accuracy={0.4 + 0.1 * epoch:.1f}")
         if "checkpoint" in wanted:
             (BASE / "checkpoints" / f"epoch-{epoch}").write_text(wanted["checkpoint"])
         time.sleep(float(wanted.get("seconds", "0")))
+        if not done and wanted.get("fail_after_epoch") == str(epoch):
+            sys.exit("the machine is out of order")
     for name, path in (("failure", "output/failure"), ("output", "output/data/report.txt")):
         if name in wanted:
             (BASE / path).write_text(wanted[name])

@@ -253,11 +253,11 @@ class TrainingJobOperator(SageMakerJobOperator):
 
     def result(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
         """The JobResult of the description, with the accuracy of the weights that the job kept."""
-        from include.sagemaker.epochs import epochs_of_job
         from include.sagemaker.job_results import OBJECTIVE, JobResult
+        from include.training.run_jobs import epochs_of_attempt
 
         job = JobResult.of_training_job(description)
-        job = job.with_epochs(epochs_of_job(running.client("logs"), job.name))
+        job = job.with_epochs(epochs_of_attempt(running.client("sagemaker"), running.client("logs"), job.name))
         if job.accuracy is not None:
             epoch = f", which is that of epoch {job.kept_epoch}" if job.kept_epoch else ""
             self.log.info("%s of the model of %s%s: %.4f", OBJECTIVE, job.name, epoch, job.accuracy)

@@ -237,7 +237,7 @@ def compare_jobs(
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
     from include.training.best_model import BestModel
-    from include.training.run_jobs import RunJob, training_attempts
+    from include.training.run_jobs import RunJob, epochs_of_attempt, training_attempts
 
     if trials is None:
         raise AirflowSkipException(NOTHING_PLANNED)
@@ -245,7 +245,9 @@ def compare_jobs(
     settings, run, sagemaker = running.settings, running.run, running.client("sagemaker")
     jobs = [] if champion else _run_jobs(running, trials)
     if champion:
-        jobs.append(RunJob(describe_training_job(sagemaker, champion["job"]), "parent"))
+        epochs = epochs_of_attempt(sagemaker, running.client("logs"), champion["job"])
+        parent = describe_training_job(sagemaker, champion["job"]).with_epochs(epochs)
+        jobs.append(RunJob(parent, "parent", epochs=tuple(epochs)))
     jobs += training_attempts(
         sagemaker, run, "training.train_incremental", "incremental", output_bucket=settings.output_bucket
     )

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -47,13 +48,15 @@ def logs(aws: Any) -> Any:
     return client
 
 
-def trained(logs: Any, name: str, accuracies: list[float], *, part: Part = "base", **changes: Any) -> RunJob:
+def trained(
+    logs: Any, name: str, accuracies: list[float], *, part: Part = "base", first_epoch: int = 0, **changes: Any
+) -> RunJob:
     """A job whose log tells these validation accuracies, an epoch each."""
     logs.create_log_stream(logGroupName=TRAINING_LOGS, logStreamName=f"{name}/algo-1")
     moment = int(time.time() * 1000)
     events = [
         {"timestamp": moment, "message": f"Epoch[{epoch}] Validation-accuracy={accuracy}"}
-        for epoch, accuracy in enumerate(accuracies)
+        for epoch, accuracy in enumerate(accuracies, start=first_epoch)
     ]
     logs.put_log_events(logGroupName=TRAINING_LOGS, logStreamName=f"{name}/algo-1", logEvents=events)
     return RunJob(result(name, accuracies[-1], **changes), part, trial="deep" if part == "base" else "")
@@ -74,6 +77,22 @@ def result(name: str, accuracy: float, **changes: Any) -> JobResult:
         "billable_seconds": 100,
     }
     return JobResult.model_validate({**given, **changes}).with_epochs(())
+
+
+def test_an_attempt_that_took_up_a_checkpoint_shows_the_epochs_of_the_one_before(logs: Any) -> None:
+    failed = trained(logs, "resumed-1", [0.2, 0.9, 0.3], status="Failed")
+    resumed = trained(logs, "resumed-2", [0.4, 0.5], first_epoch=2)
+    trial = trained(logs, "trial-2", [0.6], first_epoch=1)
+
+    board = read_leaderboard(logs, [failed, resumed, replace(trial, trial="another")], best=None, final=None, prices={})
+
+    shown = {job.job: job for job in board.jobs}
+    accuracies = [epoch.validation_accuracy for epoch in shown["resumed-2"].epochs]
+    assert [epoch.epoch for epoch in shown["resumed-2"].epochs] == [0, 1, 2, 3]
+    assert accuracies == [0.2, 0.9, 0.4, 0.5], "what the failed attempt did after the checkpoint is lost"
+    assert (shown["resumed-2"].kept_epoch, shown["resumed-2"].objective) == (2, 0.9)
+    assert [epoch.epoch for epoch in shown["resumed-1"].epochs] == [0, 1, 2]
+    assert [epoch.epoch for epoch in shown["trial-2"].epochs] == [1], "another trial's epochs are not its own"
 
 
 @pytest.fixture

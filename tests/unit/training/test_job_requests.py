@@ -17,7 +17,7 @@ from include.training.best_model import BestModel
 from include.training.job_hyperparameters import IncompatibleModelError
 from include.training.job_requests import incremental_request, training_request, tuning_request
 from include.training.warm_start import WarmStart
-from tests.support.documents import dataset_version, settings
+from tests.support.documents import BEST_MODEL, dataset_version, settings
 
 SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")
 CONTAINER_METRICS = Path("containers/image_classification/metric_definitions.json")
@@ -139,10 +139,34 @@ def test_a_spot_job_keeps_checkpoints_and_waits() -> None:
     assert_aws_takes("CreateTrainingJob", body)
     assert body["EnableManagedSpotTraining"] is True
     assert body["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
-    assert body["CheckpointConfig"] == {
-        "S3Uri": "s3://models-of-acme/checkpoints/the-job",
-        "LocalPath": "/opt/ml/checkpoints",
-    }
+    assert body["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
+
+
+def test_every_attempt_of_a_task_keeps_its_checkpoints_in_one_place_and_what_learns_something_else_in_another() -> None:
+    def place(conf: Mapping[str, Any], run: Run = RUN, kind: Any = training_request, **more: Any) -> str:
+        body = kind("the-job", conf=RunConf.from_conf(conf), settings=settings(), run=run, **more)
+        assert_aws_takes("CreateTrainingJob", body)
+        return str(body["CheckpointConfig"]["S3Uri"])
+
+    version, other = (
+        dataset_version(),
+        dataset_version(uri="s3://images-of-acme/datasets/pets/20260103T030405Z-0a1b2c3d/"),
+    )
+    machine = {"resources.instance_type": "ml.g5.2xlarge", "resources.spot": True}
+    base = BestModel.model_validate(BEST_MODEL)
+    first = place({}, dataset=version)
+    others = [
+        place({"training.hyperparameters.epochs": 3}, dataset=version),
+        place({}, dataset=other),
+        place({}, Run(RUN.dag_id, RUN.run_id, "training.train/1"), dataset=version),
+        place({}, Run(RUN.dag_id, "manual__2"), dataset=version),
+        place({}, dataset=version, kind=incremental_request, base=base),
+        place({}, dataset=version, kind=incremental_request, base=base.model_copy(update={"artifact": "s3://b/m.gz"})),
+    ]
+
+    assert first.startswith("s3://models-of-acme/checkpoints/")
+    assert place(machine, dataset=version) == first, "another machine goes on where the first one was"
+    assert len({first, *others}) == 1 + len(others)
 
 
 def test_network_and_key_come_from_the_settings() -> None:

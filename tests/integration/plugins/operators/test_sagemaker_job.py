@@ -21,7 +21,9 @@ from image_classification.operators.sagemaker_job import (
     TransformJobOperator,
     TuningJobOperator,
 )
+from include.sagemaker.epochs import epochs_of_job
 from include.sagemaker.naming import Run
+from include.training.run_jobs import epochs_of_attempt
 from tests.support.local_aws import BUCKET, ROLE, TOY_IMAGE, RunningLocalAws, ask, finished_job, training_request
 from tests.support.running_task import SETTINGS
 
@@ -151,6 +153,33 @@ async def test_a_failed_job_tells_reason_and_log_and_clearing_starts_the_next_at
     assert "Epoch[0] Validation-accuracy" in str(failure.value)
     assert cleared.trigger.serialize()[1]["name"] != event["name"]
     assert (await event_of(cleared))["status"] == "Completed"
+
+
+async def test_the_next_attempt_takes_up_the_checkpoint_and_its_result_is_that_of_all_epochs(context: Any) -> None:
+    run_id = context()["ti"].run_id
+    tags = {"dag": "chain", "run": run_id, "task": "train"}
+
+    def request(name: str, *_: Any) -> dict[str, Any]:
+        return training_request(
+            name,
+            HyperParameters={"epochs": "4", "checkpoint": "so far", "fail_after_epoch": "1"},
+            CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints/{run_id}"},
+            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+        )
+
+    operator = TrainingJobOperator(task_id="train", request=request, inputs={}, retries=2)
+    event = await event_of(deferred(operator, context()))
+    with pytest.raises(Exception, match="out of order"):
+        operator.execute_complete(context(), event)
+
+    second = await event_of(deferred(operator, context(try_number=2, max_tries=3)))
+    result = operator.execute_complete(context(), second)
+
+    assert second["name"] != event["name"]
+    assert (result["kept_epoch"], result["accuracy"]) == (4, pytest.approx(0.7))
+    running, logs = AwsAccess().client("sagemaker"), AwsAccess().client("logs")
+    assert [epoch.epoch for epoch in epochs_of_job(logs, second["name"])] == [2, 3], "what it trained itself"
+    assert [epoch.epoch for epoch in epochs_of_attempt(running, logs, second["name"])] == [0, 1, 2, 3]
 
 
 async def test_a_retry_of_a_task_whose_end_airflow_did_not_hear_of_pays_for_no_second_failure(
