@@ -155,7 +155,9 @@ async def test_a_failed_job_tells_reason_and_log_and_clearing_starts_the_next_at
     assert (await event_of(cleared))["status"] == "Completed"
 
 
-async def test_the_next_attempt_takes_up_the_checkpoint_and_its_result_is_that_of_all_epochs(context: Any) -> None:
+async def test_the_next_attempt_takes_up_the_checkpoint_and_its_result_is_that_of_all_epochs(
+    context: Any, aws: RunningLocalAws
+) -> None:
     run_id = context()["ti"].run_id
     tags = {"dag": "chain", "run": run_id, "task": "train"}
 
@@ -177,9 +179,9 @@ async def test_the_next_attempt_takes_up_the_checkpoint_and_its_result_is_that_o
 
     assert second["name"] != event["name"]
     assert (result["kept_epoch"], result["accuracy"]) == (4, pytest.approx(0.7))
-    running, logs = AwsAccess().client("sagemaker"), AwsAccess().client("logs")
+    sagemaker, logs = aws.client("sagemaker"), aws.client("logs")
     assert [epoch.epoch for epoch in epochs_of_job(logs, second["name"])] == [2, 3], "what it trained itself"
-    assert [epoch.epoch for epoch in epochs_of_attempt(running, logs, second["name"])] == [0, 1, 2, 3]
+    assert [epoch.epoch for epoch in epochs_of_attempt(sagemaker, logs, second["name"])] == [0, 1, 2, 3]
 
 
 async def test_a_retry_of_a_task_whose_end_airflow_did_not_hear_of_pays_for_no_second_failure(
