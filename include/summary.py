@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from include.datasets.version import DatasetVersion
     from include.deployment.registry import RegisteredModel
+    from include.evaluation.comparison import Comparison
     from include.evaluation.endpoint_accuracy import EndpointEvaluation
     from include.evaluation.leaderboard import Leaderboard, LeaderboardJob
     from include.evaluation.metrics import Evaluation
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 ROLES: dict[str, JobRole] = {"tuning": "tuning", "incremental": "incremental"}
 """The roles of jobs by the part they played; all others trained from scratch."""
+
+
+VERDICTS = {"not_worse": "not worse", "better": "better", "off": "not compared"}
+"""An accepted model beside its champion, by `promotion.compare`."""
 
 
 class _Document(BaseModel):
@@ -80,6 +85,8 @@ class Summary(_Document):
     endpoint_status: str | None = None
     prediction: Prediction | None = None
     report: str | None = None
+    note: str = ""
+    """The run in one sentence, as its note in Airflow has it."""
 
     def lines(self) -> list[str]:
         """The run in a few sentences, one for each thing it made."""
@@ -112,16 +119,21 @@ def summarise(
     registered: RegisteredModel | None = None,
     endpoint: str | None = None,
     endpoint_evaluation: EndpointEvaluation | None = None,
+    comparison: Comparison | None = None,
+    rollout: str = "",
     predictions: Sequence[Prediction] = (),
 ) -> Summary:
     """Read what became of the run's model and endpoint; the jobs are those of the `leaderboard`.
 
     `base_job` is the job whose model went on, of this run or of an earlier one. An endpoint that was taken down again
-    is shown as `Deleted`.
+    is shown as `Deleted`. `comparison` is that with the champion, and `rollout` the kind that the run conf asks for.
     """
     jobs = [job for job in leaderboard.jobs if job.part != "parent"] if leaderboard else []
     measured = endpoint_evaluation or evaluation
-    counts = dataset.counts
+    counts, status = dataset.counts, _endpoint_status(sagemaker, endpoint)
+    reached = reached_beside_the_champion(evaluation, comparison) if evaluation else ""
+    became = _became(registered, endpoint, status, rollout if comparison else "") if registered else "not registered"
+    subject = f"{registered.dataset} v{registered.version}" if registered else dataset.name
     return Summary(
         dataset=DatasetSummary(
             name=dataset.name,
@@ -136,10 +148,32 @@ def summarise(
         approval=registered.approval if registered else None,
         reason=registered.reason if registered and not registered.approved else None,
         endpoint=endpoint,
-        endpoint_status=_endpoint_status(sagemaker, endpoint),
+        endpoint_status=status,
         prediction=predictions[0] if predictions else None,
         report=evaluation.report_uri if evaluation else None,
+        note=f"{subject}: {', '.join(filter(None, (reached, became)))}",
     )
+
+
+def reached_beside_the_champion(evaluation: Evaluation, comparison: Comparison | None = None) -> str:
+    """The accuracy with its number of images, the champion's on the same ones, and the verdict in a word or two."""
+    verdict = VERDICTS[evaluation.verdict.compare] if evaluation.verdict and evaluation.verdict.accepted else "refused"
+    if comparison is None:
+        said = f" ({verdict})" if evaluation.verdict and not evaluation.verdict.accepted else ""
+        return f"{evaluation.accuracy:.1%} of {evaluation.images:,} images{said}"
+    figures = comparison.all_images
+    name = "" if comparison.figure == "accuracy" else f" {comparison.figure.replace('_', ' ')}"
+    return f"{figures.challenger:.1%}{name} on {figures.images:,} images (champion {figures.champion:.1%}, {verdict})"
+
+
+def _became(registered: RegisteredModel, endpoint: str | None, status: str | None, rollout: str) -> str:
+    if endpoint and status == "InService":
+        done = f"{rollout.replace('_', ' ')} done, " if rollout and rollout != "all_at_once" else ""
+        return f"{done}serving at {endpoint}"
+    if endpoint:
+        return f"endpoint {endpoint} is {status}"
+    words = {"Approved": "approved, not deployed", "Rejected": "rejected"}
+    return words.get(registered.approval, "waits for a person's approval")
 
 
 def write_summary(s3: S3Client, summary: Summary, *, settings: Settings, run: Run) -> str:

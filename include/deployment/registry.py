@@ -71,6 +71,11 @@ class RegisteredModel(BaseModel):
         """Whether it may be deployed."""
         return self.approval == "Approved"
 
+    def as_event(self) -> dict[str, Any]:
+        """What other teams' DAGs are told of it, beside the asset that it is a version of."""
+        names = {"dataset", "version", "arn", "approval", "accuracy", "verdict", "reason", "dataset_version", "report"}
+        return self.model_dump(mode="json", include=names)
+
 
 def register_model(
     sagemaker: SageMakerClient,

@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest, false_discovery_control
 
+from include.datasets.layout import parse_s3_uri
 from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.metrics import (
     ROUNDING,
@@ -33,6 +34,9 @@ from include.evaluation.metrics import (
     resamples,
     weighted_figure,
 )
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 DOCUMENT = "comparison.json"
 SPREADS = 1.959964
@@ -407,3 +411,9 @@ def _figures(comparison: Comparison, figures: PairedFigures, which: str = "") ->
         f"its {name} is {figures.challenger:.2%}, the champion's {figures.champion:.2%}, on the same "
         f"{figures.images:,} images{which}"
     )
+
+
+def load_comparison(s3: S3Client, uri: str) -> Comparison:
+    """Read the `comparison.json` of an evaluation."""
+    bucket, key = parse_s3_uri(uri)
+    return Comparison.model_validate_json(s3.get_object(Bucket=bucket, Key=key)["Body"].read())

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "image_classification"
 UNFINISHED = ["queued", "running"]
+NOTE = "image_classification_note"
+"""Under which name a task hands on the run's note; the plugin `run_notes` knows it too."""
 QUEUE_SETTINGS = ("queue_url", "region", "aws_conn_id", "poll_seconds")
 
 
@@ -84,6 +86,11 @@ class RunningTask:
     def client(self, service: str) -> Any:
         """A boto3 client of one service (`sagemaker`, `logs`, `s3`, ...)."""
         return self.access.client(service)
+
+    def note(self, sentence: str) -> None:
+        """Let the run's note in Airflow be this sentence; the plugin `run_notes` writes it when the run ends."""
+        log.info("%s", sentence)
+        self.hand_on(NOTE, sentence)
 
     def hand_on(self, key: str, document: Any) -> None:
         """Hand on a document beside the one that the task returns."""

@@ -286,12 +286,29 @@ def test_the_transform_job_and_the_endpoint_measure_the_same(chain: Chain, retra
         assert (predicted["images"], predicted["accuracy"]) == (evaluated["images"], evaluated["accuracy"])
 
 
+def test_a_new_model_and_its_endpoint_are_announced_to_other_dags(retraining: Retraining) -> None:
+    from airflow.models.asset import AssetEvent  # noqa: PLC0415  (the home comes first)
+    from airflow.utils.session import create_session  # noqa: PLC0415
+    from sqlalchemy import select  # noqa: PLC0415
+
+    registered = retraining.run.registered
+    with create_session() as session:
+        found = session.scalars(select(AssetEvent).order_by(AssetEvent.id))
+        events = {event.asset.name: dict(event.extra) for event in found}
+    told = {name: registered[name] for name in ("dataset", "version", "accuracy", "verdict", "approval", "report")}
+    assert events["image-model"].items() >= told.items()
+    assert events["image-endpoint"] == {"endpoint": "digits", **events["image-model"]}
+
+
 def test_the_endpoints_of_all_datasets_are_measured_beside_their_registered_figures(
     retraining: Retraining, world: World, run_dag: Test
 ) -> None:
     """As the schedule runs it: without a conf."""
     run = run_dag("evaluate_endpoint", {})
 
+    assert run.note.startswith("Endpoint digits: accuracy ")
+    assert retraining.run.note.startswith(f"digits v{retraining.run.registered['version']}: ")
+    assert retraining.run.note.endswith(", serving at digits")
     measured = run.returned["measure_endpoint"]
     known = measured["registered"]
     assert run.state == "success"

@@ -11,12 +11,13 @@ from tests.support.airflow_home import ROOT
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its state, its tasks' states, what they handed on, and where their link `Report` leads."""
+    """A finished run: its state, its tasks' states, what they handed on, where their link `Report` leads; its note."""
 
     state: str
     tasks: dict[str, str]
     returned: dict[str, Any]
     reports: dict[str, str]
+    note: str
 
     @property
     def registered(self) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def runner() -> Test:
                 instance.task_id: instance.xcom_pull(instance.task_id, map_indexes=instance.map_index)
                 for instance in instances
             },
+            note=str(dag_run.note or ""),
             reports={
                 instance.task_id: instance.xcom_pull(
                     instance.task_id, key="_link_report", map_indexes=instance.map_index

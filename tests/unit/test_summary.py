@@ -9,8 +9,11 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from include.deployment.registry import RegisteredModel
+from include.evaluation.comparison import Comparison, PairedFigures, Pairs
 from include.evaluation.endpoint_accuracy import EndpointEvaluation
 from include.evaluation.leaderboard import Leaderboard, read_leaderboard
+from include.evaluation.metrics import Evaluation, Interval, Verdict
 from include.evaluation.prediction import Prediction
 from include.run_conf import RunConf
 from include.sagemaker.job_kinds import TRAINING_LOGS
@@ -20,7 +23,7 @@ from include.summary import summarise, write_summary
 from include.training.best_model import BestModel
 from include.training.job_requests import incremental_request, training_request
 from include.training.run_jobs import RunJob
-from tests.support.documents import dataset_version, settings
+from tests.support.documents import dataset_version, deployment_inputs, settings
 
 RUN = Run("image_classification", "manual__2026-01-02")
 BASE = BestModel(
@@ -118,3 +121,67 @@ def test_the_summary_lies_beside_the_report(aws: Any) -> None:
     assert uri == f"s3://models-of-acme/reports/{RUN.name}/summary.json"
     kept = s3.get_object(Bucket="models-of-acme", Key=f"reports/{RUN.name}/summary.json")["Body"].read()
     assert json.loads(kept) == summary.model_dump(mode="json")
+
+
+def paired(challenger: float, champion: float, images: int = 400) -> Comparison:
+    """A comparison of which the note shows both figures."""
+    figures = PairedFigures(
+        images=images,
+        champion=champion,
+        challenger=challenger,
+        difference=challenger - champion,
+        difference_interval=Interval(low=-0.01, high=0.01),
+        pairs=Pairs(both_right=images, only_champion=0, only_challenger=0, both_wrong=0),
+        test="exact McNemar",
+        p_two_sided=1.0,
+        p_worse=1.0,
+        p_better=1.0,
+    )
+    return Comparison(champion="a", challenger="b", dataset="s3://x/", figure="accuracy", all_images=figures)
+
+
+def noted(aws: Any, approval: str = "Approved", *, accepted: bool = True, **documents: Any) -> str:
+    """The note of a run that measured 390 of 400 images rightly and registered version 5."""
+    verdict = Verdict(accepted=accepted, reason="because", compare="not_worse", margin=0.01, minimum_accuracy=None)
+    evaluation = Evaluation(
+        job="next-job",
+        images=400,
+        accuracy=0.975,
+        classes={},
+        report_uri="s3://b/report.html",
+        metrics_uri="s3://b/metrics.json",
+        verdict=verdict,
+    )
+    model = {**deployment_inputs({}, approval)["model"], "version": 5, "dataset": "digits"}
+    registered = RegisteredModel.model_validate(model)
+    figures = summarise(
+        aws("sagemaker"), dataset=dataset_version(), evaluation=evaluation, registered=registered, **documents
+    )
+    return figures.note
+
+
+def test_the_note_says_what_was_reached_beside_whom_and_what_became_of_it(
+    aws: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.summary._endpoint_status", lambda _, endpoint: "InService" if endpoint else None)
+    beside = {"comparison": paired(0.975, 0.975), "rollout": "canary", "endpoint": "digits"}
+    reached = "digits v5: 97.5% on 400 images (champion 97.5%, not worse)"
+    assert noted(aws, **beside) == f"{reached}, canary done, serving at digits"
+    assert noted(aws, **{**beside, "rollout": "all_at_once"}) == f"{reached}, serving at digits"
+    first = "digits v5: 97.5% of 400 images"
+    assert noted(aws, endpoint="digits", rollout="canary") == f"{first}, serving at digits", "nothing to roll from"
+    assert noted(aws) == f"{first}, approved, not deployed"
+
+
+def test_the_note_of_a_refused_model_says_so(aws: Any) -> None:
+    refused = noted(aws, "PendingManualApproval", accepted=False, comparison=paired(0.1, 0.96))
+    assert refused == "digits v5: 10.0% on 400 images (champion 96.0%, refused), waits for a person's approval"
+    alone = noted(aws, "PendingManualApproval", accepted=False)
+    assert alone == "digits v5: 97.5% of 400 images (refused), waits for a person's approval"
+
+
+def test_the_note_of_a_deployment_alone_names_version_and_endpoint(aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.summary._endpoint_status", lambda *_: "InService")
+    registered = RegisteredModel.model_validate({**deployment_inputs({}, "Approved")["model"], "dataset": "pets"})
+    figures = summarise(aws("sagemaker"), dataset=dataset_version(), registered=registered, endpoint="pets-live")
+    assert figures.note == f"pets v{registered.version}: serving at pets-live"

@@ -102,6 +102,8 @@ class EndpointOperator(WaitingOperator):
         self.log.info("Endpoint %s answers %d held-out images as it should.", name, len(test.images))
         record_promotion(sagemaker, deployment.version, endpoint=name, keep=deployment.keep)
         end_probation(sagemaker, name, deployment.config_name)
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = {"endpoint": name, **deployment.version.as_event()}
         return endpoint.model_dump(mode="json")
 
     def go_back(self, running: RunningTask, deployment: Deployment, reason: str) -> NoReturn:

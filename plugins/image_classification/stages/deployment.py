@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import task, task_group
+from airflow.sdk import Asset, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from image_classification.context import RunningTask
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ENDPOINT = Asset(name="image-endpoint", group="image-classification")
+"""An endpoint that serves a registered version; the event's extra holds `endpoint` and `RegisteredModel.as_event`."""
 MOST_IMAGES = 1000
 """Images that measure the endpoint: enough for a percent, few enough to take a minute."""
 
@@ -37,6 +39,7 @@ def deployment(conf: Any, dataset: Any, model: Any) -> Any:
         deployment=approved_deployment,
         smoke_test=known_answers,
         inputs=inputs,
+        outlets=[ENDPOINT],
         execution_timeout=timedelta(hours=9),
     )
     answers = predict(conf, dataset, endpoint.output)  # type: ignore[arg-type]

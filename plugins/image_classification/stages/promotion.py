@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import task, task_group
+from airflow.sdk import Asset, task, task_group
 
 from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
 from image_classification.stages.training import base_model, final_model
 
 log = logging.getLogger(__name__)
+
+MODEL = Asset(name="image-model", group="image-classification")
+"""A registered version; the event's extra is `RegisteredModel.as_event`: dataset, version, accuracy, verdict, ..."""
 
 
 @task_group(group_id="registration", tooltip="A measured model -> the model registry")
@@ -24,7 +27,7 @@ def promotion(conf: Any, dataset: Any, models: Any, evaluation: Any) -> Any:
     )
 
 
-@task(trigger_rule="none_failed")
+@task(trigger_rule="none_failed", outlets=[MODEL])
 def register_model(
     conf: dict[str, Any], dataset: dict[str, Any], models: dict[str, Any], evaluation: dict[str, Any]
 ) -> dict[str, Any]:
@@ -60,4 +63,5 @@ def register_model(
     if not model.approved:
         why = (model.reason or "a person decided so").rstrip(".")
         log.warning("It is %s and is not deployed: %s.", model.approval, why)
+    running.airflow["outlet_events"][MODEL].extra = model.as_event()
     return model.model_dump(mode="json")

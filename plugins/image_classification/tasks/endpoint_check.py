@@ -74,7 +74,7 @@ def measure_endpoint(check: dict[str, Any]) -> dict[str, Any]:
     document = measured.model_dump(mode="json")
     running.hand_on(MEASURED, document)
     said = f"Endpoint {measured.endpoint}: {measured.beside_the_registered()}"
-    log.info("%s", said)
+    running.note(said)
     log.info("Latency: %s.", measured.latency)
     if measured.not_sent:
         log.warning("Not sent: %d images, such as %s.", measured.not_sent, measured.unsent[0])

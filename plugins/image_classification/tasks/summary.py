@@ -39,6 +39,7 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
     from include import summary
     from include.datasets.version import DatasetVersion
     from include.deployment.registry import RegisteredModel
+    from include.evaluation.comparison import load_comparison
     from include.evaluation.endpoint_accuracy import EndpointEvaluation
     from include.evaluation.leaderboard import load_leaderboard
     from include.evaluation.metrics import Evaluation
@@ -55,11 +56,15 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
             "base_job": models["select_best"]["job"],
             "incremental_job": (models["train_incremental"] or {}).get("name"),
         }
+    measured = Evaluation.model_validate(evaluation) if evaluation else None
+    rollout = (models or {}).get("conf", {}).get("endpoint", {}).get("rollout") or {}
     figures = summary.summarise(
         running.client("sagemaker"),
         dataset=DatasetVersion.model_validate(dataset),
         **jobs,
-        evaluation=Evaluation.model_validate(evaluation) if evaluation else None,
+        evaluation=measured,
+        comparison=load_comparison(s3, measured.comparison_uri) if measured and measured.comparison_uri else None,
+        rollout=rollout.get("kind", ""),
         registered=RegisteredModel.model_validate(registered) if registered else None,
         endpoint=endpoint["name"] if endpoint else None,
         endpoint_evaluation=EndpointEvaluation.model_validate(answers["evaluation"]) if answers["evaluation"] else None,
@@ -67,6 +72,7 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
     )
     uri = summary.write_summary(s3, figures, settings=running.settings, run=running.run)
     running.hand_on(SUMMARY, uri)
+    running.note(figures.note)
     for line in figures.lines():
         log.info("%s", line)
     log.info("All figures: %s", uri)

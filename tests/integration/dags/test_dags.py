@@ -218,10 +218,10 @@ def test_the_page_of_the_dags_is_what_the_command_prints() -> None:
     assert written == printed, f"run PYTHONPATH=.:plugins {' '.join(command[1:])} > docs/dags.md"
 
 
-def test_airflow_imports_nothing_of_the_plugins_folder_by_itself() -> None:
+def test_airflow_imports_only_the_plugin_of_the_plugins_folder_by_itself() -> None:
     found = [path for path in find_path_from_directory(ROOT / "plugins", ".airflowignore") if path.endswith(".py")]
 
-    assert found == []
+    assert [Path(path).name for path in found] == ["run_notes.py"]
 
 
 def retraining(monkeypatch: pytest.MonkeyPatch, variable: str) -> Any:
@@ -244,6 +244,19 @@ def test_new_images_start_a_retraining_where_the_settings_name_a_queue(monkeypat
 @pytest.mark.parametrize("variable", ["", "no json", '{"queue_url": ""}'])
 def test_without_a_queue_the_retraining_keeps_its_schedule(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     assert retraining(monkeypatch, variable).timetable.summary == "17 * * * *"
+
+
+def test_models_and_endpoints_are_announced_as_assets_beside_the_dataset(dag_bag: DagBag) -> None:
+    announced = {
+        task.task_id: [asset.name for asset in task.outlets]
+        for task in dag_bag.dags["image_classification"].tasks
+        if task.outlets
+    }
+    assert announced == {
+        "dataset.publish": ["image-dataset-version"],
+        "registration.register_model": ["image-model"],
+        "deployment.deploy": ["image-endpoint"],
+    }
 
 
 @every_dag

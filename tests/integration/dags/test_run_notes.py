@@ -1,0 +1,97 @@
+"""The note of a run, as Airflow's scheduler writes it when the run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow._shared.timezones import timezone
+from airflow.utils.state import DagRunState, TaskInstanceState
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+from image_classification.context import NOTE
+from plugins import run_notes
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
+SENTENCE = "digits v5: 97.5% on 400 images (champion 97.5%, not worse), canary done, serving at digits"
+
+
+@pytest.fixture
+def session(airflow_database: None) -> Iterator[Any]:
+    from airflow.utils.session import create_session  # noqa: PLC0415  (the home comes first)
+
+    with create_session() as session:
+        yield session
+        session.rollback()
+
+
+def ended(
+    dag_bag: DagBag, session: Any, sentences: list[str], *, state: str = "success", note: str | None = None
+) -> Any:
+    """A run of `evaluate_endpoint` that Airflow has just seen the end of, whose task handed on sentences."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager  # noqa: PLC0415  (the home comes first)
+    from airflow.dag_processing.dagbag import sync_bag_to_db  # noqa: PLC0415
+    from airflow.models.xcom import XComModel  # noqa: PLC0415
+    from airflow.serialization.serialized_objects import DagSerialization  # noqa: PLC0415
+
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(dag_bag, "dags-folder", None)
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(dag_bag.dags["evaluate_endpoint"]))
+    now = timezone.utcnow()
+    dag_run = dag.create_dagrun(
+        run_id=f"noted-{now.timestamp()}",
+        run_after=now,
+        start_date=now,
+        run_type=DagRunType.MANUAL,
+        triggered_by=DagRunTriggeredByType.TEST,
+        state=DagRunState.RUNNING,
+        session=session,
+    )
+    dag_run.dag = dag
+    dag_run.note = note
+    for ti in dag_run.task_instances:
+        ti.state = TaskInstanceState(state)
+    session.flush()
+    for place, sentence in enumerate(sentences):
+        session.add(
+            XComModel(
+                dag_run_id=dag_run.id,
+                task_id="choose_endpoints",
+                map_index=-1,
+                key=NOTE if place == 0 else f"other-{place}",
+                dag_id=dag_run.dag_id,
+                run_id=dag_run.run_id,
+                value=sentence,
+            )
+        )
+    session.flush()
+    dag_run.update_state(session=session, execute_callbacks=False)
+    session.flush()
+    session.expire(dag_run)
+    return dag_run
+
+
+@pytest.mark.parametrize("state", ["success", "failed"])
+def test_the_note_is_the_sentence_that_a_task_handed_on(dag_bag: DagBag, session: Any, state: str) -> None:
+    dag_run = ended(dag_bag, session, [SENTENCE, "something else"], state=state)
+
+    assert (str(dag_run.state), dag_run.note) == (state, SENTENCE)
+
+
+def test_a_run_whose_tasks_had_nothing_to_say_has_no_note(dag_bag: DagBag, session: Any) -> None:
+    assert ended(dag_bag, session, []).note is None
+
+
+def test_the_note_of_a_person_stays(dag_bag: DagBag, session: Any) -> None:
+    assert ended(dag_bag, session, [SENTENCE], note="mine").note == "mine"
+
+
+def test_a_long_sentence_is_cut_to_what_airflow_keeps(dag_bag: DagBag, session: Any) -> None:
+    assert len(ended(dag_bag, session, ["x" * 2000]).note) == run_notes.LONGEST
+
+
+def test_the_plugin_and_the_tasks_mean_the_same_xcom() -> None:
+    assert run_notes.NOTE == NOTE
