@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
+import airflow
 import pytest
+import yaml
+from cryptography.fernet import Fernet
 
 from demo.bootstrap import LocalSettings
 from demo.services import ROOT, Services, ServicesError, airflow_environment, down, requested_ports, up
@@ -65,6 +69,25 @@ def test_nothing_of_the_callers_own_aws_or_airflow_reaches_the_services(
     assert environment["AWS_ENDPOINT_URL"] == AWS_URL
     assert environment["AIRFLOW_HOME"] == str(tmp_path / "airflow")
     assert environment["PYTHONPATH"].split(":") == [str(ROOT), str(ROOT / "plugins")]
+
+
+def test_no_component_has_to_read_a_key_that_another_one_writes(tmp_path: Path) -> None:
+    """A triggerer that came before the file was whole had no Fernet key, could not read its triggers and ended."""
+    once, again = (
+        airflow_environment(tmp_path, LocalSettings.at(AWS_URL), AWS_URL, "http://127.0.0.1:8080") for _ in range(2)
+    )
+    sections = yaml.safe_load((Path(airflow.__file__).parent / "config_templates" / "config.yml").read_text())
+    made_up = {
+        f"AIRFLOW__{section.upper()}__{option.upper()}"
+        for section, described in sections.items()
+        for option, facts in described["options"].items()
+        if re.fullmatch(r"\{\w*_KEY\}", str(facts.get("default")))
+    }
+
+    assert len(made_up) >= 3
+    assert made_up <= once.keys()
+    assert all(once[name] != again[name] for name in made_up)
+    Fernet(once["AIRFLOW__CORE__FERNET_KEY"].encode())
 
 
 def test_the_services_keep_the_byte_code_of_what_they_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
