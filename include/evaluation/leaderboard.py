@@ -15,6 +15,7 @@ from include.pages.elements import Markup, joined, note, page, section, shown, t
 from include.run_conf.hyperparameters import DERIVED
 from include.sagemaker.epochs import EpochMetrics, KeptWeights, first_epoch_accuracy
 from include.sagemaker.job_results import OBJECTIVE, JobResult, Part
+from include.training.best_model import better_of
 from include.training.run_jobs import RunJob, rank, unusable, with_epochs
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class Leaderboard(BaseModel):
     """All training jobs of a run, the best first, those that cannot be used last.
 
     `best` is the job whose model was selected and `reason` says why. `final` is the job whose model the run ends with:
-    the incremental one if there is one; None if the run has no such model. `billable_seconds` and `cost` are sums over
-    the run's own jobs, `cost` None if a price is not known.
+    the incremental one if there is one and it is not worse; None if the run has no such model. `billable_seconds` and
+    `cost` are sums over the run's own jobs, `cost` None if a price is not known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -102,6 +103,18 @@ class Leaderboard(BaseModel):
         first = self.jobs[0].hyperparameters if self.jobs else {}
         return {name: value for name, value in first.items() if name not in varied}
 
+    @property
+    def kept_base(self) -> str:
+        """What became of an incremental training that made the selected model worse; empty if none did."""
+        base = self.job(self.final) if self.final and self.final == self.best else None
+        done = [job for job in self.jobs if job.part == "incremental" and job.status == "Completed"]
+        if base is None or base.objective is None or not done or done[0].objective is None:
+            return ""
+        return (
+            f"{done[0].job} trained the selected model further and reached {done[0].objective:.4f}, which is less than "
+            f"{base.objective:.4f}: the selected model is the final one."
+        )
+
     def first_epochs(self) -> Iterator[str]:
         """Each incremental job against the job whose model it trained further, both after their first epoch."""
         base = self.job(self.best) if self.best else None
@@ -114,11 +127,11 @@ class Leaderboard(BaseModel):
 
 
 def final_job(jobs: Sequence[RunJob], best: BestModel | None, *, trains_further: bool) -> str | None:
-    """The job whose model a run ends with: the incremental one if the run `trains_further`, else the selected one."""
+    """The job whose model a run ends with: if it `trains_further`, the better of both jobs, else the selected one."""
     if best is None or not trains_further:
         return best.job if best else None
-    done = [job.result.name for job in jobs if job.part == "incremental" and job.result.status == "Completed"]
-    return done[-1] if done else None
+    done = [job.result for job in jobs if job.part == "incremental" and job.result.status == "Completed"]
+    return better_of(best, done[-1]).job if done else None
 
 
 def read_leaderboard(
@@ -308,6 +321,8 @@ def _remarks(leaderboard: Leaderboard) -> list[Markup]:
         remarks.append(note(f"{leaderboard.best} was selected: {leaderboard.reason or 'the model of an earlier run'}."))
     if leaderboard.final and leaderboard.final != leaderboard.best:
         remarks.append(note(f"{leaderboard.final} trained it further: its model is the final one."))
+    if leaderboard.kept_base:
+        remarks.append(note(leaderboard.kept_base))
     shared = leaderboard.shared()
     if shared and len(leaderboard.jobs) > 1:
         told = ", ".join(f"{name} {value}" for name, value in sorted(shared.items()))

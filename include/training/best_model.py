@@ -102,6 +102,30 @@ def select_best(jobs: Sequence[RunJob], conf: RunConf | None = None) -> Selectio
     return Selection(model, best, ranked, skipped)
 
 
+def better_of(base: BestModel, further: JobResult) -> BestModel:
+    """The model that a run ends with: that of the job which trained the `base` further, or the base if it is better.
+
+    They are compared by the validation accuracy of the weights that each kept, not by the test images, which have to
+    stay unseen until the evaluation. The base is kept only if both learned from the same dataset version: others have
+    other validation images, and the evaluation compares a champion with what became of it.
+    """
+    reached, before = further.accuracy, base.value
+    same_images = base.dataset_uri is not None and base.dataset_uri == further.dataset_uri
+    if same_images and reached is not None and before is not None and not reached >= before:
+        reason = f"{further.name} trained it further and reached {reached:.4f}, which is less than {before:.4f}"
+        return base.model_copy(update={"reason": reason})
+    return BestModel(
+        job=further.name,
+        objective=base.objective,
+        value=reached,
+        artifact=str(further.artifact),
+        hyperparameters=further.hyperparameters,
+        billable_seconds=further.billable_seconds,
+        trial=base.trial,
+        dataset_uri=further.dataset_uri,
+    )
+
+
 def contenders(jobs: Sequence[RunJob], conf: RunConf) -> list[RunJob]:
     """The jobs of a run among which `training.continue_with` chooses.
 

@@ -237,7 +237,7 @@ def compare_jobs(
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
     from include.training.best_model import BestModel
-    from include.training.run_jobs import RunJob, epochs_of_attempt, training_attempts
+    from include.training.run_jobs import RunJob, epochs_of_attempt, training_attempts, with_epochs
 
     if trials is None:
         raise AirflowSkipException(NOTHING_PLANNED)
@@ -251,11 +251,14 @@ def compare_jobs(
     jobs += training_attempts(
         sagemaker, run, "training.train_incremental", "incremental", output_bucket=settings.output_bucket
     )
+    jobs = with_epochs(running.client("logs"), jobs)
     chosen = BestModel.model_validate(best) if best else None
     final = final_job(jobs, chosen, trains_further=RunConf.from_conf(conf).incremental.enabled)
     leaderboard = read_leaderboard(running.client("logs"), jobs, best=chosen, final=final, prices=settings.prices)
     for line in leaderboard.first_epochs():
         log.info("%s", line)
+    if leaderboard.kept_base:
+        log.warning("%s", leaderboard.kept_base)
     uri = write_leaderboard(running.client("s3"), leaderboard, settings=settings, run=run)
     log.info("%d jobs: %s", len(leaderboard.jobs), uri)
     return uri
@@ -269,24 +272,14 @@ def base_model(models: dict[str, Any]) -> BestModel:
 
 
 def final_model(models: dict[str, Any]) -> BestModel:
-    """The incremental model if there is one, else the base model."""
+    """The incremental model if there is one and it is not worse on the validation images, else the base model."""
     from include.sagemaker.job_results import JobResult
-    from include.training.best_model import BestModel
+    from include.training.best_model import better_of
 
     base = base_model(models)
     if not models["train_incremental"]:
         return base
-    job = JobResult.model_validate(models["train_incremental"])
-    return BestModel(
-        job=job.name,
-        objective=base.objective,
-        value=job.accuracy,
-        artifact=str(job.artifact),
-        hyperparameters=job.hyperparameters,
-        billable_seconds=job.billable_seconds,
-        trial=base.trial,
-        dataset_uri=job.dataset_uri,
-    )
+    return better_of(base, JobResult.model_validate(models["train_incremental"]))
 
 
 def _base_jobs(

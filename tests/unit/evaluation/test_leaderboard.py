@@ -179,8 +179,10 @@ def test_a_value_that_no_log_confirms_is_marked(logs: Any) -> None:
     assert "the last value that AWS reports" in leaderboard_page(board, RUN)
 
 
-@pytest.mark.parametrize("further", [[0.8, 0.95], [0.2, 0.3]])
-def test_headline_and_marked_row_are_the_model_the_run_ends_with(logs: Any, further: list[float]) -> None:
+@pytest.mark.parametrize(("further", "final", "reached"), [([0.8, 0.95], "next", 0.95), ([0.2, 0.3], "base", 0.48)])
+def test_headline_and_marked_row_are_the_model_the_run_ends_with(
+    logs: Any, further: list[float], final: str, reached: float
+) -> None:
     base = trained(logs, "base", [0.48])
     best = select_best([base]).best
     following = trained(logs, "next", further, part="incremental", role="incremental")
@@ -193,10 +195,26 @@ def test_headline_and_marked_row_are_the_model_the_run_ends_with(logs: Any, furt
         read_leaderboard(logs, [base], best=best, final=final_job([base], best, trains_further=False), prices={}), RUN
     )
 
-    assert f"<title>2 training jobs, the final model {further[-1]:.2%}</title>" in page
-    assert re.findall(r"<tr class=best><td>([\w-]+)</td>", page) == ["next"]
+    assert f"<title>2 training jobs, the final model {reached:.2%}</title>" in page
+    assert re.findall(r"<tr class=best><td>([\w-]+)</td>", page) == [final]
     assert "<title>1 training jobs, the final model 48.00%</title>" in alone
     assert re.findall(r"<tr class=best><td>([\w-]+)</td>", alone) == ["base"]
+
+
+def test_a_run_whose_further_training_made_the_model_worse_ends_with_the_selected_one(logs: Any) -> None:
+    base, worse = trained(logs, "base", [0.8]), trained(logs, "next", [0.5], part="incremental", role="incremental")
+    best, jobs = select_best([base]).best, [base, worse]
+
+    final = final_job(jobs, best, trains_further=True)
+    board = read_leaderboard(logs, jobs, best=best, final=final, prices={})
+
+    assert final == "base"
+    assert board.kept_base == (
+        "next trained the selected model further and reached 0.5000, which is less than 0.8000: the selected model is "
+        "the final one."
+    )
+    assert board.kept_base in ReadPage(leaderboard_page(board, RUN)).text
+    assert board.model_copy(update={"final": "next"}).kept_base == ""
 
 
 def test_a_run_whose_further_training_failed_ends_with_no_model(logs: Any) -> None:

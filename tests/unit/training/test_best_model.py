@@ -6,7 +6,7 @@ import pytest
 
 from include.run_conf import RunConf
 from include.sagemaker.job_results import JobResult, Part
-from include.training.best_model import NoUsableJobError, contenders, select_best
+from include.training.best_model import NoUsableJobError, better_of, contenders, select_best
 from include.training.run_jobs import RunJob
 
 
@@ -176,3 +176,35 @@ def test_after_a_tuning_the_full_job_goes_on_unless_it_failed_or_the_conf_says_o
     conf = RunConf.from_conf({"training.mode": "tune_then_train", "training.continue_with": continue_with})
     jobs = [job("full", 0.5, part="tuned", status=status), job("tune-1-001", 0.9, part="tuning")]
     assert [kept.result.name for kept in contenders(jobs, conf)] == wanted
+
+
+SAME = "s3://images-of-acme/datasets/pets/1/"
+
+
+@pytest.mark.parametrize(
+    ("base", "further", "ends_with"),
+    [
+        (0.9, 0.8, "base"),
+        (0.9, 0.9, "next"),
+        (0.8, 0.9, "next"),
+        (0.9, float("nan"), "base"),
+        (None, 0.1, "next"),
+        (0.9, None, "next"),
+    ],
+)
+def test_a_run_ends_with_the_better_of_the_base_and_what_became_of_it(
+    base: float | None, further: float | None, ends_with: str
+) -> None:
+    selected = select_best([job("base", 0.5)]).best.model_copy(update={"value": base, "dataset_uri": SAME})
+
+    final = better_of(selected, job("next", further, part="incremental", dataset_uri=SAME).result)
+
+    assert final.job == ends_with
+    assert final.artifact == f"s3://models-of-acme/jobs/{ends_with}/output/model.tar.gz"
+
+
+@pytest.mark.parametrize("learned_from", [None, "s3://images-of-acme/datasets/pets/0/"])
+def test_a_base_that_learned_from_other_images_is_left_to_the_evaluation(learned_from: str | None) -> None:
+    champion = select_best([job("base", 0.9)]).best.model_copy(update={"dataset_uri": learned_from})
+
+    assert better_of(champion, job("next", 0.1, part="incremental", dataset_uri=SAME).result).job == "next"
