@@ -38,9 +38,10 @@ class NoModelError(ValueError):
 class RegisteredModel(BaseModel):
     """A version in the model registry: where it came from and whether it may be deployed.
 
-    `reason` is why it is approved, pending or rejected. `verdict` is that of its evaluation, and `champion` the ARN of
-    the version that it was compared with. `run_conf` is the address of the run conf it was trained with. These, except
-    for `reason`, and `classes` and `packing` are None in versions that were registered before they were kept.
+    `reason` is why it is approved, pending or rejected. `verdict` is what came out when it was registered, and
+    `champion` the ARN of the version that it was compared with. `run_conf` is the address of the run conf it was
+    trained with. These, except for `reason`, and `classes` and `packing` are None in versions that were registered
+    before they were kept.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -86,15 +87,16 @@ def register_model(
     settings: Settings,
     run: Run,
     refusal: str = "",
+    waits: str = "",
     base_job: str | None = None,
     run_conf: str | None = None,
 ) -> RegisteredModel:
     """Register the model of `job` as the next version of its dataset's group, creating the group if needed.
 
-    A `refusal` is the reason for which it is left pending; without one it is approved, by the verdict of its
-    evaluation. A model that this job has registered already is not registered again, so a retried task makes no second
-    version. `run_conf` is the address of the whole run conf, which a later retraining takes up. Raises ValueError for a
-    job without an artifact.
+    It is approved by the verdict of its evaluation. A `refusal` is the reason for which it is left pending instead, and
+    `waits` the one for which a person has to approve what was accepted. A model that this job has registered already is
+    not registered again, so a retried task makes no second version. `run_conf` is the address of the whole run conf,
+    which a later retraining takes up. Raises ValueError for a job without an artifact.
     """
     if not job.artifact:
         raise ValueError(f"Training job {job.name} left no artifact: there is nothing to register.")
@@ -102,11 +104,11 @@ def register_model(
     _ensure_group(sagemaker, group, tags=tags(settings, run))
     known = _of_job(sagemaker, group, job)
     if known:
-        return known if known.reason else _explained(sagemaker, known, evaluation, refusal)
-    approval: Approval = "PendingManualApproval" if refusal else "Approved"
+        return known if known.reason else _explained(sagemaker, known, evaluation, refusal or waits)
+    approval: Approval = "PendingManualApproval" if refusal or waits else "Approved"
     created = sagemaker.create_model_package(
         ModelPackageGroupName=group,
-        ModelPackageDescription=_description(dataset, evaluation, refusal),
+        ModelPackageDescription=_description(dataset, evaluation, refusal or waits),
         ModelApprovalStatus=approval,
         InferenceSpecification={
             "Containers": [{"Image": image_uri(settings), "ModelDataUrl": job.artifact}],
@@ -118,21 +120,27 @@ def register_model(
         },
         CustomerMetadataProperties={
             **_lineage(job, evaluation, dataset, run, base_job),
+            "verdict": "refused" if refusal else "accepted",
             **({"run-conf": run_conf} if run_conf else {}),
         },
     )
-    return _explained(sagemaker, read_model(sagemaker, created["ModelPackageArn"]), evaluation, refusal)
+    return _explained(sagemaker, read_model(sagemaker, created["ModelPackageArn"]), evaluation, refusal or waits)
 
 
 def _explained(
-    sagemaker: SageMakerClient, model: RegisteredModel, evaluation: Evaluation, refusal: str
+    sagemaker: SageMakerClient, model: RegisteredModel, evaluation: Evaluation, pending: str
 ) -> RegisteredModel:
     """The version with the reason for its approval, which cannot be given when it is created."""
-    reason = refusal or (evaluation.verdict.reason if evaluation.verdict else "")
-    if not reason:
-        return model
-    sagemaker.update_model_package(ModelPackageArn=model.arn, ApprovalDescription=reason[:LONGEST_DESCRIPTION])
-    return model.model_copy(update={"reason": reason[:LONGEST_DESCRIPTION]})
+    reason = pending or (evaluation.verdict.reason if evaluation.verdict else "")
+    return decided(sagemaker, model, model.approval, reason) if reason else model
+
+
+def decided(sagemaker: SageMakerClient, model: RegisteredModel, approval: Approval, reason: str) -> RegisteredModel:
+    """The version once it has this approval, for this reason."""
+    said = reason[:LONGEST_DESCRIPTION]
+    changed = {} if approval == model.approval else {"ModelApprovalStatus": approval}
+    sagemaker.update_model_package(ModelPackageArn=model.arn, ApprovalDescription=said, **changed)  # type: ignore[arg-type]
+    return model.model_copy(update={"approval": approval, "reason": said})
 
 
 def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
@@ -262,7 +270,6 @@ def _lineage(
         "dag": run.dag_id,
         "run": run.run_id,
         "accuracy": f"{evaluation.accuracy:.6f}",
-        "verdict": ("accepted" if evaluation.verdict.accepted else "refused") if evaluation.verdict else None,
         "champion": evaluation.champion if evaluation.comparison_uri else None,
         "report": evaluation.report_uri,
     }

@@ -42,25 +42,24 @@ def refusal(
     dataset: DatasetVersion,
     evaluation: Evaluation,
 ) -> str:
-    """Why the model is not approved by itself; empty if it is.
+    """Why the model is not approved by itself, with all reasons; empty if it is.
 
-    That is the verdict of its evaluation, other classes than those it would replace, or a champion that is another one
-    by now.
+    They are other classes than those it would replace, the verdict of its evaluation, and a champion that is another
+    one by now.
     """
     decided = evaluation.verdict
     if decided is None:
         return "it was evaluated by an earlier release, which compared no models: run again"
-    if not decided.accepted:
-        return decided.reason
     change = label_change(sagemaker, s3, conf=conf, settings=settings, labels=dataset.labels)
-    if change:
-        return f"{change.found}, and promotion.allow_label_change is off"
-    if conf.promotion.compare == "off":
-        return ""
-    return _changed_champion(sagemaker, settings, dataset.name, evaluation.champion)
+    reasons = [f"{change.found}, and promotion.allow_label_change is off"] if change else []
+    if not decided.accepted:
+        reasons.append(decided.reason)
+    elif not change and conf.promotion.compare != "off":
+        reasons.append(changed_champion(sagemaker, settings, dataset.name, evaluation.champion))
+    return "; ".join(filter(None, reasons))
 
 
-def _changed_champion(sagemaker: SageMakerClient, settings: Settings, dataset: str, compared: str | None) -> str:
+def changed_champion(sagemaker: SageMakerClient, settings: Settings, dataset: str, compared: str | None) -> str:
     """What took the champion's place since the evaluation, which says nothing of it; empty if nothing did."""
     try:
         champion = champion_of(sagemaker, settings=settings, dataset=dataset)

@@ -270,6 +270,19 @@ class PromotionConf(Section):
         description="On the held-out images. Below it, the model is registered as pending and not deployed. Empty: "
         "the model has to be clearly better than guessing.",
     )
+    approval: Literal["automatic", "person"] = Field(
+        "automatic",
+        title="Approval",
+        description="Of a model that is not refused. `person`: the run waits until somebody approves or rejects it in "
+        "Airflow, under Required Actions.",
+    )
+    approval_hours: float = Field(
+        24.0,
+        gt=0,
+        le=28 * 24,
+        title="Wait for approval (h)",
+        description="Without an answer the model stays pending and is not deployed.",
+    )
     allow_label_change: bool = Field(
         False,
         title="Allow other classes",
@@ -305,6 +318,30 @@ class ModelConf(Section):
         examples=[1],
         title="Model version",
         description="Number in the dataset's group of the model registry. Empty: the newest approved one.",
+    )
+
+
+class ReviewConf(Section):
+    """What a person decides about a registered model; fields of a DAG of its own, beside the dataset's name."""
+
+    model_config = ConfigDict(title="Review")
+
+    model_version: int | None = Field(
+        None,
+        ge=1,
+        examples=[1],
+        title="Model version",
+        description="Number in the dataset's group of the model registry. It has to be given.",
+    )
+    decision: Literal["approve", "reject"] | None = Field(
+        None, title="Decision", description="What becomes of the version. It has to be given."
+    )
+    reason: str = Field(
+        "",
+        max_length=500,
+        examples=["The new camera's images matter more than the old ones."],
+        title="Reason",
+        description="Kept with the version in the model registry, with your name. It has to be given.",
     )
 
 

@@ -77,6 +77,11 @@ class RunningTask:
         return "unfinished" if count(dag_id=run.dag_id, run_ids=[run.run_id], states=UNFINISHED) else "over"
 
     @property
+    def person(self) -> str:
+        """The user who started the run; empty if Airflow does not know one."""
+        return getattr(self.airflow["dag_run"], "triggering_user_name", None) or ""
+
+    @property
     def source_policy(self) -> SourcePolicy:
         """What the installation allows of sources; every secret in an address is masked before the address is used."""
         from include.datasets.unpacking.addresses import SourcePolicy

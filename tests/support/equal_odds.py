@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         sys.stdout.flush()
 
 
-def serve() -> None:
+def serve(handler: type[Handler] = Handler) -> None:
     """Answer until the process ends."""
     host, port = os.environ["SAGEMAKER_BIND_TO_HOST"], int(os.environ["SAGEMAKER_BIND_TO_PORT"])
-    ThreadingHTTPServer((host, port), Handler).serve_forever()
+    ThreadingHTTPServer((host, port), handler).serve_forever()

@@ -40,6 +40,7 @@ INTENDED = (
     IntendedJob("training.tune", longest=LONGEST_TUNING_NAME),
     IntendedJob("training.train_incremental"),
     IntendedJob("evaluation.transform_test_images"),
+    IntendedJob("evaluation.transform_by_champion"),
 )
 TUNED_JOBS = 2
 """How many training jobs each tuning job is told to start."""

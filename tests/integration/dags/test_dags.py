@@ -18,7 +18,7 @@ from image_classification.form import run_conf_params
 from include.clean_up.conf import CleanUpConf
 from include.evaluation.transform import LONGEST_TRANSFORM
 from include.run_conf import RunConf, form_fields
-from include.run_conf.sections import ModelConf, PredictionConf
+from include.run_conf.sections import ModelConf, PredictionConf, ReviewConf
 from tests.support.airflow_home import ROOT
 
 DAG_IDS = [
@@ -29,6 +29,7 @@ DAG_IDS = [
     "image_classification",
     "predict_images",
     "retrain_on_new_images",
+    "review_model",
     "train_model",
 ]
 TAGS = {"image-classification", "sagemaker", "chain", "stage"}
@@ -45,6 +46,8 @@ LINKS = {
     "evaluation.transform_by_champion": {"SageMaker console", "CloudWatch logs", "Reports in S3", "Answers in S3"},
     "evaluation.evaluate": {"Report"},
     "registration.register_model": {"Report of the model", "Model in S3"},
+    "registration.approve_model": {"Report of the model", "Model in S3"},
+    "review_model": {"Report of the model", "Model in S3"},
     "deployment.deploy": {"SageMaker console", "CloudWatch logs", "Reports in S3"},
     "prediction.transform_images": {"SageMaker console", "CloudWatch logs", "Answers in S3"},
     "prediction.write_predictions": {"Predictions", "Predictions in S3"},
@@ -54,7 +57,11 @@ LINKS = {
 """The links of the tasks that make something a person looks at."""
 
 HEAVY = ("boto3", "botocore", "aiobotocore", "sagemaker", "numpy", "cv2", "pyarrow", "sklearn", "obstore", "mxnet")
-OWN_FIELDS = {"deploy_endpoint": {*ModelConf.model_fields}, "predict_images": {*PredictionConf.model_fields}}
+OWN_FIELDS = {
+    "deploy_endpoint": {*ModelConf.model_fields},
+    "predict_images": {*PredictionConf.model_fields},
+    "review_model": {*ReviewConf.model_fields},
+}
 
 
 @pytest.fixture
@@ -115,7 +122,9 @@ def test_a_dag_survives_its_way_into_the_database(dag: DAG) -> None:
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
 
     assert {task.task_id for task in stored.tasks} == {task.task_id for task in dag.tasks}
-    assert all(not task.params for task in dag.tasks)
+    assert {task.task_id: {*task.params} for task in dag.tasks if task.params} == (
+        {"registration.approve_model": {"reason"}} if dag.has_task("registration.approve_model") else {}
+    ), "what a person is asked while the run waits, and no field of the form"
 
 
 @every_dag_with_a_run_conf
@@ -191,6 +200,7 @@ def test_the_chain_runs_in_the_documented_order(dag_bag: DagBag) -> None:
         "evaluation.transform_by_champion",
         "evaluation.evaluate",
         "registration.register_model",
+        "registration.approve_model",
         "deployment.deploy",
         "deployment.predict",
         "deployment.tear_down",

@@ -137,6 +137,7 @@ def test_a_model_is_approved_by_its_verdict_if_it_has_the_champions_classes(
     assert why_not(aws, settings, ten_classes, FIVE, **beside) == (
         f"the endpoint {ten_classes} serves 10 classes, this run has 5, and promotion.allow_label_change is off"
     )
+    assert why_not(aws, settings, ten_classes, FIVE, accepted=False, **beside).endswith("_change is off; The verdict.")
     assert "earlier release" in why_not(aws, settings, ten_classes, TEN, verdict=None, **beside)
 
 

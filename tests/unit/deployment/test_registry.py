@@ -67,7 +67,7 @@ def test_a_registered_model_tells_where_it_came_from(sagemaker: Any) -> None:
         "accuracy": 0.9,
         "report": "s3://models-of-acme/reports/run/report.html",
         "run_conf": "s3://models-of-acme/reports/run/run_conf.json",
-        "verdict": None,
+        "verdict": "accepted",
         "champion": None,
         "reason": None,
     }

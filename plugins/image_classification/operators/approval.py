@@ -1,0 +1,104 @@
+"""The operator that waits for a person's approval of a registered model.
+
+Sources: the standard provider's `HITLOperator` and `ApprovalOperator`; Airflow 3.3 parks such a task in the state
+`awaiting_input`, without a worker and without the triggerer, and its scheduler answers with the default in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
+from airflow.sdk import Param
+
+from image_classification.context import RunningTask
+from image_classification.links import s3_page
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.deployment.registry import RegisteredModel
+
+REASON = "reason"
+
+
+class ModelApprovalOperator(ApprovalOperator):
+    """Asks a person whether a registered model may be deployed, and hands the model on as it is then.
+
+    Nobody is asked if `promotion.approval` is automatic, if the model was refused, or if it is decided already. A no is
+    an answer and fails nothing: the model that is handed on is not approved, so nothing deploys it.
+
+    :param inputs: the documents `conf`, `evaluation` and `model` of earlier tasks (templated)
+    """
+
+    template_fields = ("inputs",)
+    ui_color = "#f2e6d9"
+
+    def __init__(self, *, inputs: Mapping[str, Any], **kwargs: Any) -> None:
+        reason = Param(
+            "", type=["string", "null"], title="Reason", description="Kept with the version in the registry."
+        )
+        super().__init__(subject="A model waits for approval", defaults=self.REJECT, params={REASON: reason}, **kwargs)
+        self.inputs = inputs
+
+    def execute(self, context: Context) -> Any:
+        """Ask, unless there is nothing to ask."""
+        from include.evaluation.metrics import Evaluation
+        from include.promotion.review import question
+        from include.run_conf import RunConf
+
+        running, conf = RunningTask.of(context), RunConf.from_conf(self.inputs["conf"])
+        model = self._model(running)
+        named = f"{model.group} version {model.version}"
+        if conf.promotion.approval == "automatic":
+            self.log.info("promotion.approval is automatic: %s is %s.", named, model.approval)
+        elif model.verdict == "refused":
+            self.log.warning("%s was refused, so nobody is asked: %s", named, model.reason)
+            self.log.warning("review_model approves it all the same.")
+        elif model.approval != "PendingManualApproval":
+            self.log.info("%s is decided: %s. %s", named, model.approval, model.reason)
+        else:
+            measured = Evaluation.model_validate(self.inputs["evaluation"])
+            report = s3_page(running.settings, measured.report_uri)
+            self.subject, self.body = question(conf, measured, model, report=report)
+            self.response_timeout = timedelta(hours=conf.promotion.approval_hours)
+            self.log.info("%s\n%s", self.subject, self.body)
+            super().execute(context)
+        return model.model_dump(mode="json")
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Write the answer into the registry; without one in time the model stays pending."""
+        from include.deployment.registry import decided
+        from include.evaluation.metrics import Evaluation
+        from include.promotion.review import Decision, not_answered, write_decision
+        from include.promotion.verdict import changed_champion
+        from include.run_conf import RunConf
+
+        # ApprovalOperator's own would skip the tasks after a no, which have to know of it.
+        answer = HITLOperator.execute_complete(self, context, event)
+        running, conf = RunningTask.of(context), RunConf.from_conf(self.inputs["conf"])
+        sagemaker, settings, model = running.client("sagemaker"), running.settings, self._model(running)
+        if model.approval != "PendingManualApproval":
+            self.log.info("It was decided elsewhere meanwhile: %s. %s", model.approval, model.reason)
+            return model.model_dump(mode="json")
+        if event.get("timedout"):
+            still_pending = decided(sagemaker, model, model.approval, not_answered(conf, model))
+            self.log.warning("%s", still_pending.reason)
+            return still_pending.model_dump(mode="json")
+        who = (answer.get("responded_by_user") or {}).get("name") or ""
+        said = (answer.get("params_input") or {}).get(REASON) or ""
+        decision = Decision(answer["chosen_options"] == [self.APPROVE], who, str(said).strip())
+        compared = Evaluation.model_validate(self.inputs["evaluation"]).champion
+        changed = changed_champion(sagemaker, settings, model.dataset, compared)
+        if decision.approved and changed and conf.promotion.compare != "off":
+            self.log.warning("%s But %s.", decision, changed)
+            return decided(sagemaker, model, model.approval, f"{decision} But {changed}.").model_dump(mode="json")
+        return write_decision(sagemaker, model, decision, settings=settings).model_dump(mode="json")
+
+    def _model(self, running: RunningTask) -> RegisteredModel:
+        """The version as it is now: an earlier try, or `review_model`, may have decided."""
+        from include.deployment.registry import read_model
+
+        return read_model(running.client("sagemaker"), self.inputs["model"]["arn"])

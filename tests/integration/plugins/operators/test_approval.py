@@ -1,0 +1,218 @@
+"""A registered model that waits for a person: whether one is asked, what is asked, and what follows from the answer."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from airflow.providers.standard.exceptions import HITLTriggerEventError
+from airflow.sdk.exceptions import TaskAwaitingInput
+
+from image_classification.operators.approval import ModelApprovalOperator
+from include.deployment.registry import RegisteredModel, decided, read_model, register_model
+from include.evaluation.metrics import Evaluation, Interval, Verdict
+from include.promotion.review import waiting_reason
+from include.run_conf import RunConf
+from include.sagemaker.job_results import JobResult
+from include.settings import Settings
+from tests.support.documents import described_training_job
+from tests.support.local_aws import BUCKET, RunningLocalAws
+from tests.support.running_task import SETTINGS
+from tests.support.served_models import IMAGE, RUN, deployed, published, put_model, registered
+
+ASKS = {"promotion.approval": "person", "promotion.approval_hours": 6}
+REASON = "Not worse than the champion: its accuracy is 97.00%, the champion's 96.00%, on the same 100 images."
+
+
+@pytest.fixture
+def settings(aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    variable = {**SETTINGS, "image_uri": IMAGE}
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps(variable))
+    return Settings.from_variable(variable)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What Airflow is told to ask."""
+    questions: list[dict[str, Any]] = []
+    place = "airflow.providers.standard.operators.hitl.upsert_hitl_detail"
+    monkeypatch.setattr(place, lambda **question: questions.append(question))
+    return questions
+
+
+@pytest.fixture
+def pets() -> str:
+    return f"pets-{uuid4().hex[:8]}"
+
+
+class Waiting:
+    """A registered model of a run, and the task that asks about it."""
+
+    def __init__(
+        self, aws: RunningLocalAws, settings: Settings, dataset: str, *, refusal: str = "", **conf: Any
+    ) -> None:
+        self.aws, self.conf = aws, RunConf.from_conf({"dataset.name": dataset, **conf})
+        verdict = Verdict(
+            accepted=not refusal, reason=refusal or REASON, compare="not_worse", margin=0.01, minimum_accuracy=None
+        )
+        job = f"job-{uuid4().hex[:8]}"
+        self.evaluation = Evaluation(
+            job=job,
+            images=100,
+            accuracy=0.97,
+            accuracy_interval=Interval(low=0.92, high=0.99),
+            classes={},
+            report_uri=f"s3://{BUCKET}/reports/run/report.html",
+            metrics_uri=f"s3://{BUCKET}/reports/run/metrics.json",
+            verdict=verdict,
+        )
+        artifact = {"S3ModelArtifacts": put_model(aws)}
+        self.model = register_model(
+            aws.client("sagemaker"),
+            job=JobResult.of_training_job(described_training_job(job, ModelArtifacts=artifact)),
+            evaluation=self.evaluation,
+            dataset=published(aws, dataset),
+            settings=settings,
+            run=RUN,
+            refusal=refusal,
+            waits=waiting_reason(self.conf, self.evaluation),
+        )
+
+    @property
+    def operator(self) -> ModelApprovalOperator:
+        inputs = {
+            "conf": self.conf.model_dump(mode="json"),
+            "evaluation": self.evaluation.model_dump(mode="json"),
+            "model": self.model.model_dump(mode="json"),
+        }
+        return ModelApprovalOperator(task_id="approve_model", inputs=inputs)
+
+    def execute(self) -> RegisteredModel:
+        return RegisteredModel.model_validate(self.operator.execute(context()))
+
+    def answer(
+        self, choice: str, reason: str | None = "", *, who: str = "Ada", timed_out: bool = False
+    ) -> RegisteredModel:
+        """What the task hands on after an answer, as Airflow resumes it."""
+        event = {
+            "chosen_options": [choice],
+            "params_input": {"reason": reason},
+            "responded_at": datetime.now(UTC),
+            "responded_by_user": None if timed_out else {"id": "1", "name": who},
+            "timedout": timed_out,
+        }
+        model = RegisteredModel.model_validate(self.operator.execute_complete(context(), event))
+        assert model == read_model(self.aws.client("sagemaker"), self.model.arn)
+        return model
+
+
+def context() -> Any:
+    ti = type("TaskInstance", (), {"id": uuid4(), "dag_id": "train_model", "run_id": "run", "task_id": "approve_model"})
+    return {"ti": ti, "task_instance": ti}
+
+
+def test_nobody_is_asked_if_the_approval_is_automatic(
+    aws: RunningLocalAws, settings: Settings, pets: str, asked: list[Any]
+) -> None:
+    waiting = Waiting(aws, settings, pets)
+
+    assert waiting.execute() == waiting.model
+    assert (waiting.model.approval, waiting.model.reason, asked) == ("Approved", REASON, [])
+
+
+def test_nobody_is_asked_about_a_model_that_was_refused(
+    aws: RunningLocalAws, settings: Settings, pets: str, asked: list[Any]
+) -> None:
+    waiting = Waiting(aws, settings, pets, refusal="Significantly worse than the champion.", **ASKS)
+
+    model = waiting.execute()
+
+    assert (model.approval, model.verdict, asked) == ("PendingManualApproval", "refused", [])
+    assert model.reason == "Significantly worse than the champion."
+
+
+def test_a_person_is_asked_with_the_verdict_the_figures_and_the_report(
+    aws: RunningLocalAws, settings: Settings, pets: str, asked: list[Any]
+) -> None:
+    waiting = Waiting(aws, settings, pets, **ASKS)
+    assert (waiting.model.approval, waiting.model.verdict) == ("PendingManualApproval", "accepted")
+    assert waiting.model.reason == f"It waits for a person, as promotion.approval asks. {REASON}"
+
+    with pytest.raises(TaskAwaitingInput) as parked:
+        waiting.execute()
+
+    (question,) = asked
+    assert question["subject"] == f"Approve image-classification-{pets} version 1?"
+    assert (question["options"], question["defaults"]) == (["Approve", "Reject"], ["Reject"])
+    assert REASON in question["body"]
+    assert "97.00% (95 %: 92.00% to 99.00%) on 100 held-out images" in question["body"]
+    assert "/reports/run/report.html" in question["body"]
+    assert f"Approve deploys it to the endpoint `{pets}`." in question["body"]
+    assert parked.value.timeout == timedelta(hours=6)
+
+
+def test_a_yes_approves_and_says_who_and_why(aws: RunningLocalAws, settings: Settings, pets: str) -> None:
+    model = Waiting(aws, settings, pets, **ASKS).answer("Approve", "The new camera counts.")
+
+    assert (model.approval, model.reason) == ("Approved", "Approved by Ada: The new camera counts.")
+
+
+def test_a_no_rejects_and_fails_nothing(aws: RunningLocalAws, settings: Settings, pets: str) -> None:
+    model = Waiting(aws, settings, pets, **ASKS).answer("Reject", None)
+
+    assert (model.approval, model.reason) == ("Rejected", "Rejected by Ada.")
+
+
+def test_without_an_answer_in_time_the_model_stays_pending(aws: RunningLocalAws, settings: Settings, pets: str) -> None:
+    model = Waiting(aws, settings, pets, **ASKS).answer("Reject", timed_out=True)
+
+    assert model.approval == "PendingManualApproval"
+    assert model.reason == (f"Nobody answered within 6 h. It waits for a person, as promotion.approval asks. {REASON}")
+
+
+def test_a_task_that_is_tried_again_after_the_decision_asks_nobody_again(
+    aws: RunningLocalAws, settings: Settings, pets: str, asked: list[Any]
+) -> None:
+    waiting = Waiting(aws, settings, pets, **ASKS)
+    approved = waiting.answer("Approve")
+
+    assert waiting.execute() == approved
+    assert asked == []
+
+
+def test_a_decision_that_was_taken_elsewhere_meanwhile_stands(
+    aws: RunningLocalAws, settings: Settings, pets: str
+) -> None:
+    waiting = Waiting(aws, settings, pets, **ASKS)
+    decided(aws.client("sagemaker"), waiting.model, "Rejected", "Rejected by Grace: wrong labels.")
+
+    model = waiting.answer("Approve")
+
+    assert (model.approval, model.reason) == ("Rejected", "Rejected by Grace: wrong labels.")
+
+
+def test_a_yes_to_a_comparison_with_an_earlier_champion_approves_nothing(
+    aws: RunningLocalAws, settings: Settings, pets: str
+) -> None:
+    waiting = Waiting(aws, settings, pets, **ASKS)
+    deployed(aws, settings, registered(aws, settings, pets))
+
+    model = waiting.answer("Approve", "It looks good")
+
+    assert model.approval == "PendingManualApproval"
+    assert model.reason == (
+        "Approved by Ada: It looks good. But it was compared with none, and version 2 is the champion by now: "
+        "run again."
+    )
+
+
+def test_an_error_of_the_answer_fails_the_task(aws: RunningLocalAws, settings: Settings, pets: str) -> None:
+    waiting = Waiting(aws, settings, pets, **ASKS)
+
+    with pytest.raises(HITLTriggerEventError, match="broken"):
+        waiting.operator.execute_complete(context(), {"error": "broken", "error_type": "unknown"})
+
+    assert read_model(aws.client("sagemaker"), waiting.model.arn).approval == "PendingManualApproval"
