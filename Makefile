@@ -77,7 +77,7 @@ sagemaker: ## make .venv-sagemaker: the SageMaker SDK v3 of notebooks and of exa
 pytorch: ## make .venv-pytorch: PyTorch and AWS's toolkits, for AWS's PyTorch images on this machine
 	$(environments) pytorch
 
-image-uris: sagemaker ## write include/sagemaker/image_uris.json from what the SageMaker SDK says
+image-uris: sagemaker ## write the tables of image addresses from what the SageMaker SDK says
 	@.venv-sagemaker/bin/python tools/image_uris.py
 
 # Hypothesis draws the inputs from the seed. Whole builds take far longer than a reader, so they get fewer examples.

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     os.umask(0o077)  # buckets, models and logs are for nobody else on the machine
     try:
-        commands = parse_mappings(options.image)
+        images = ContainerImages(parse_mappings(options.image))
         listener = _listen(options.host, options.port)
         state_dir = _state_directory(options.state_dir)
     except (CannotStart, ImageMappingError) as error:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         endpoint_url=f"http://{_loopback(host)}:{port}",
         state_dir=state_dir,
         slots=JobSlots(options.jobs),
-        images=ContainerImages(commands),
+        images=images,
         names=(options.host, *options.allow_host),
     )
     application = LocalAws(server)

@@ -1,11 +1,18 @@
-"""Container images: the command that stands for one on this machine, and what AWS defines for its own algorithm's."""
+"""Container images: the command that stands for one on this machine, and what AWS defines for its own algorithm's.
+
+AWS's own images are those in the registries of AWS's accounts. Every other image is what somebody says of it: a mapping
+of the command line or of LOCAL_AWS_IMAGES, or a `local.json` in the folder of its algorithm.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +20,12 @@ from local_aws.aws_errors import validation_error
 
 IMAGES_VARIABLE = "LOCAL_AWS_IMAGES"
 ROOT = Path(__file__).resolve().parent.parent
-ALGORITHM_IMAGE = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[a-z0-9.]+/image-classification(?:[:@]|\Z)"
+FRAMEWORK_IMAGES = Path(__file__).resolve().parent / "framework_images"
+LOCAL_FILE = "local.json"
+REGISTRY_IMAGE = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[a-z0-9.]+/(?P<repository>[^:@]+)(?:[:@].*)?"
 )
+ALGORITHM = "image-classification"
 ALGORITHM_ACCOUNTS = {
     "af-south-1": "455444449433",
     "ap-east-1": "286214385809",
@@ -66,13 +76,30 @@ IMAGE_CLASSIFICATION_METRICS: tuple[Mapping[str, str], ...] = tuple(
 
 
 class ImageMappingError(ValueError):
-    """A `REPOSITORY=COMMAND` that cannot be read."""
+    """An image whose command cannot be read, from a `REPOSITORY=COMMAND` or from a `local.json`."""
 
 
-def built_in_images(root: Path = ROOT) -> dict[str, list[str]]:
-    """The commands of the images that come with this project, by repository name."""
-    python = root / ".venv-mxnet" / "bin" / "python"
-    return {"image-classification": [str(python), "-m", "containers.image_classification"]}
+@dataclass(frozen=True)
+class Command:
+    """What stands for an image: words of a command line, started in a folder.
+
+    `wraps` is true for a command that starts what follows its words, as an image's own entry point does; otherwise it
+    is the entry point.
+    """
+
+    words: tuple[str, ...]
+    folder: Path
+    wraps: bool = False
+
+    def run(self, verb: str, algorithm: Mapping[str, Any]) -> Command:
+        """The command of `docker run IMAGE VERB`, as the algorithm's ContainerEntrypoint and -Arguments change it.
+
+        An entry point of the request takes the place of the image's, and has no arguments but those of the request.
+        """
+        entrypoint, arguments = algorithm.get("ContainerEntrypoint"), algorithm.get("ContainerArguments")
+        if entrypoint is None:
+            return Command((*self.words, *(arguments or [verb])), self.folder)
+        return Command((*(self.words if self.wraps else ()), *entrypoint, *(arguments or ())), self.folder)
 
 
 def parse_mappings(mappings: Iterable[str], environment: Mapping[str, str] = os.environ) -> dict[str, list[str]]:
@@ -91,27 +118,67 @@ def parse_mappings(mappings: Iterable[str], environment: Mapping[str, str] = os.
     return commands
 
 
-class ContainerImages:
-    """Commands by repository.
+def algorithms_below(folder: Path) -> dict[str, Command]:
+    """The commands of the algorithms that have a `local.json` in a folder below this one, by repository.
 
-    A repository is given as the end of an image's path (`image-classification` stands for the repository of that name
-    in every registry) or with its registry; a tag or digest may follow to narrow it.
+    Raises ImageMappingError for a file that says something else, and for a repository of two algorithms.
+    """
+    commands: dict[str, Command] = {}
+    for file in sorted(folder.glob(f"*/{LOCAL_FILE}")):
+        repository, command = read_local_file(file)
+        if repository in commands:
+            raise ImageMappingError(f"{file}: another folder beside it has the repository {repository!r} too")
+        commands[repository] = command
+    return commands
+
+
+def read_local_file(file: Path) -> tuple[str, Command]:
+    """The repository and the command that a `local.json` names: `{"repository": "name", "command": ["word", ...]}`.
+
+    Raises ImageMappingError.
+    """
+    try:
+        document = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ImageMappingError(f"{file} cannot be read: {error}") from error
+    fields = {"repository", "command"}
+    if not isinstance(document, dict) or set(document) != fields:
+        raise ImageMappingError(f"{file} must be an object with the fields {', '.join(sorted(fields))}, and no others")
+    repository, words = document["repository"], document["command"]
+    if not isinstance(repository, str) or not repository:
+        raise ImageMappingError(f"{file}: repository must be the name of a repository, not {repository!r}")
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+        raise ImageMappingError(f"{file}: command must be a list of words, not {words!r}")
+    return repository, Command(tuple(words), file.parent)
+
+
+class ContainerImages:
+    """Commands by repository, and those of AWS's own images.
+
+    A repository is given as the end of an image's path (`mine` stands for the repository of that name in every
+    registry) or with its registry; a tag or digest may follow to narrow it. What is given comes before AWS's images.
     """
 
     def __init__(self, commands: Mapping[str, list[str]], *, root: Path = ROOT) -> None:
-        self._commands = {**built_in_images(root), **commands}
-        self.root = root
+        """Read the `local.json` of every folder of `algorithms/`; raises ImageMappingError."""
+        given = {name: self._given(words, root) for name, words in commands.items()}
+        self._commands = {**algorithms_below(root / "algorithms"), **given}
+        self._root = root
 
-    def command(self, image: str, verb: str) -> list[str]:
-        """The command line of `docker run IMAGE VERB` (verb: "train" or "serve").
+    def command(self, image: str, verb: str, algorithm: Mapping[str, Any] | None = None) -> Command:
+        """The command line of `docker run IMAGE VERB` (verb: "train" or "serve"), or of the algorithm's entry point.
 
         Raises ValidationException for an image that no command stands for.
         """
         repository = _without_tag(image)
         for candidate in (image, *_endings(repository, image)):
             if candidate in self._commands:
-                return [*self._commands[candidate], verb]
-        known, name = ", ".join(sorted(self._commands)), repository.rpartition("/")[2]
+                return self._commands[candidate].run(verb, algorithm or {})
+        own = self._of_aws(image, verb)
+        if own is not None:
+            return own.run(verb, algorithm or {})
+        name = repository.rpartition("/")[2]
+        known = ", ".join([*sorted(self._commands), f"AWS's {ALGORITHM}", *(f"AWS's {each}" for each in _frameworks())])
         raise validation_error(
             f"Requested image {image} not found. The local AWS runs images as commands and knows: {known}. "
             f"Map this one with `python -m local_aws --image '{name}=COMMAND'` or {IMAGES_VARIABLE}; "
@@ -132,8 +199,41 @@ class ContainerImages:
         Only the image in the registry of AWS's own account is: a copy of that name in another registry is an image of
         one's own, whose metrics are what the request defines.
         """
-        found = ALGORITHM_IMAGE.match(image)
-        return found is not None and ALGORITHM_ACCOUNTS.get(found["region"]) == found["account"]
+        found = REGISTRY_IMAGE.fullmatch(image)
+        return (
+            found is not None
+            and found["repository"] == ALGORITHM
+            and ALGORITHM_ACCOUNTS.get(found["region"]) == found["account"]
+        )
+
+    def _of_aws(self, image: str, verb: str) -> Command | None:
+        """The command of an image of AWS's own: of the algorithm, or of a framework."""
+        if self.is_built_in_algorithm(image):
+            python = self._root / ".venv-mxnet" / "bin" / "python"
+            return Command((str(python), "-m", "containers.image_classification"), self._root)
+        found = REGISTRY_IMAGE.fullmatch(image)
+        framework = _frameworks().get(found["repository"]) if found else None
+        if found is None or framework is None or framework["accounts"].get(found["region"]) != found["account"]:
+            return None
+        if framework["verb"] != verb:
+            raise validation_error(f"The image {image} is there to {framework['verb']}: it has no `{verb}`.")
+        python = self._root / ".venv-pytorch" / "bin" / "python"
+        return Command((str(python), "-I", str(FRAMEWORK_IMAGES / "start.py")), self._root, wraps=True)
+
+    @staticmethod
+    def _given(words: list[str], root: Path) -> Command:
+        """The command of a mapping, which may name the folder of an algorithm that has a `local.json`."""
+        folder = root / words[0]
+        if len(words) == 1 and (folder / LOCAL_FILE).is_file():
+            return read_local_file(folder / LOCAL_FILE)[1]
+        return Command(tuple(words), root)
+
+
+@cache
+def _frameworks() -> dict[str, Any]:
+    """AWS's framework images that run here, by repository: their verb, and the account of their registry by region."""
+    table: dict[str, Any] = json.loads((FRAMEWORK_IMAGES / "images.json").read_bytes())["repositories"]
+    return table
 
 
 def _without_tag(image: str) -> str:

@@ -4,6 +4,9 @@ It stands alone (started with -I -S, so that it is up in milliseconds). Its stan
 first comes the command's environment, as eight hexadecimal digits of length and a JSON object; then a
 line `terminate SECONDS` asks the container to end, and when the pipe closes, because the server is gone, everything the
 container started is killed. On the status pipe it writes `started PID`, `failed REASON` or `exited RETURNCODE`.
+
+The folder that SAGEMAKER_BASE_DIR names is /opt/ml to the command and what it starts, where Linux lets a process have
+mounts of its own. A command that names /opt/ml itself is not started where it does not.
 """
 
 from __future__ import annotations
@@ -21,6 +24,15 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+OPT = Path("/opt")
+OPT_ML = OPT / "ml"
+HOSTS = Path("/etc/hosts")
+HOSTS_OF_THE_JOB = "127.0.0.1 algo-1\n"
 
 
 def main() -> None:
@@ -81,15 +93,16 @@ def spawn(command: list[str], environment: dict[str, str]) -> int:
         try:
             become(command, environment, parent)
         except OSError as error:
-            os.write(report_write, f"{error.errno}".encode())
+            os.write(report_write, json.dumps([error.errno, error.filename or command[0]]).encode())
         finally:
             os._exit(127)
     os.close(report_write)
-    failure = os.read(report_read, 64)
+    failure = os.read(report_read, 4096)
     os.close(report_read)
     if failure:
         os.waitpid(child, 0)
-        raise OSError(int(failure), os.strerror(int(failure)), command[0])
+        number, subject = json.loads(failure)
+        raise OSError(number, os.strerror(number), subject)
     return child
 
 
@@ -98,11 +111,75 @@ def become(command: list[str], environment: dict[str, str], parent: int) -> None
     os.setsid()
     for restored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(restored, signal.SIG_DFL)
+    if "SAGEMAKER_BASE_DIR" in environment:
+        try:
+            take_opt_ml(environment["SAGEMAKER_BASE_DIR"])
+        except OSError as error:
+            if any(str(OPT_ML) in word for word in command):
+                raise OSError(error.errno, "", f"{OPT_ML} of its own, which the command names") from error
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(127)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.execvpe(command[0], command, environment)  # noqa: S606
+
+
+def take_opt_ml(base: str) -> None:
+    """Make a folder /opt/ml, and the job's host a name of this machine, to this process and what it starts.
+
+    Nothing changes for other processes. Raises OSError where that is not allowed, or not possible.
+    """
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    leave_mounts()
+    if OPT_ML.is_dir():
+        mount(base, OPT_ML, MS_BIND | MS_REC)
+    else:
+        cover_opt(base)
+    hosts = Path(base, "tmp", "hosts")
+    if hosts.parent.is_dir():
+        hosts.write_text(HOSTS.read_text() + HOSTS_OF_THE_JOB)
+        mount(str(hosts), HOSTS, MS_BIND)
+
+
+def leave_mounts() -> None:
+    """Give this process mounts of its own: as root, or in a user namespace in which it may mount."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS):
+        user, group = os.getuid(), os.getgid()
+        check(libc.unshare(CLONE_NEWUSER | CLONE_NEWNS))
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    mount("none", Path("/"), MS_REC | MS_PRIVATE)
+
+
+def cover_opt(base: str) -> None:
+    """Cover /opt with a folder that holds what /opt holds, and ml."""
+    entries = {entry.name: os.open(entry, os.O_PATH) for entry in OPT.iterdir()}
+    ours = os.open(base, os.O_PATH)
+    mount("tmpfs", OPT, 0, "tmpfs", "mode=755")
+    for name, descriptor in entries.items():
+        shown, source = OPT / name, f"/proc/self/fd/{descriptor}"
+        shown.mkdir() if Path(source).is_dir() else shown.touch()
+        mount(source, shown, MS_BIND | MS_REC)
+        os.close(descriptor)
+    OPT_ML.mkdir()
+    mount(f"/proc/self/fd/{ours}", OPT_ML, MS_BIND | MS_REC)
+    os.close(ours)
+
+
+def mount(source: str, target: Path, flags: int, kind: str = "none", options: str = "") -> None:
+    """Call mount(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    check(libc.mount(source.encode(), str(target).encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()))
+
+
+def check(result: int) -> None:
+    """Raise the OSError of a call to the C library that failed."""
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def guard(child: int) -> None:

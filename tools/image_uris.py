@@ -1,6 +1,9 @@
-"""Writes include/sagemaker/image_uris.json, the addresses of AWS's containers, from what the `sagemaker` SDK says.
+"""Writes two tables of AWS's containers from what the `sagemaker` SDK says.
 
-    .venv-sagemaker/bin/python tools/image_uris.py [FILE]      `make image-uris`
+    .venv-sagemaker/bin/python tools/image_uris.py [FOLDER]      `make image-uris`
+
+`include/sagemaker/image_uris.json` holds the addresses that this project sends, and
+`local_aws/framework_images/images.json` the accounts whose images the local AWS runs as AWS's own.
 
 The SDK is the only published source of these addresses. Airflow's environment does without it: it brings a dozen
 packages, takes seconds to import, and pins some that Airflow pins in another way.
@@ -16,14 +19,28 @@ from typing import Any
 
 from sagemaker.core import image_uris
 
-TABLE = Path(__file__).resolve().parent.parent / "include" / "sagemaker" / "image_uris.json"
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESSES = Path("include", "sagemaker", "image_uris.json")
+ACCOUNTS = Path("local_aws", "framework_images", "images.json")
 ALGORITHM = "image-classification"
+RUNNABLE = {
+    "pytorch-training": "train",
+    "pytorch-inference": "serve",
+    "pytorch-inference-graviton": "serve",
+    "pytorch-inference-arm64": "serve",
+}
+"""What the images of a repository do, of those that the local AWS runs."""
 
 
 def main(arguments: list[str]) -> None:
-    """Write the table to the file that the first argument names."""
-    table = {"source": f"sagemaker-core {version('sagemaker-core')}", "images": {ALGORITHM: algorithm(ALGORITHM)}}
-    (Path(arguments[0]) if arguments else TABLE).write_text(json.dumps(table, indent=2) + "\n")
+    """Write the tables below the folder that the first argument names."""
+    root = Path(arguments[0]) if arguments else ROOT
+    source = f"sagemaker-core {version('sagemaker-core')}"
+    addresses = {"source": source, "images": {ALGORITHM: algorithm(ALGORITHM)}}
+    accounts = {"source": source, "repositories": {name: repository(name) for name in RUNNABLE}}
+    for path, table in ((ADDRESSES, addresses), (ACCOUNTS, accounts)):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(json.dumps(table, indent=2) + "\n")
 
 
 def algorithm(name: str) -> dict[str, Any]:
@@ -36,6 +53,20 @@ def algorithm(name: str) -> dict[str, Any]:
         if image != f"{name}:{tag}":
             raise SystemExit(f"The SDK names the image {image!r} in {region}, where {name}:{tag} was expected.")
     return {"tag": tag, "registries": hosts}
+
+
+def repository(name: str) -> dict[str, Any]:
+    """A repository of PyTorch images: what they do, and the account of the registry that holds it, by region."""
+    scopes = image_uris.config_for_framework("pytorch").values()
+    versions = [each for scope in scopes for each in scope["versions"].values() if each.get("repository") == name]
+    accounts: dict[str, set[str]] = {}
+    for each in versions:
+        for region, account in each["registries"].items():
+            accounts.setdefault(region, set()).add(account)
+    doubtful = [region for region, known in accounts.items() if len(known) > 1]
+    if doubtful or not accounts:
+        raise SystemExit(f"The SDK names not one account of {name} by region: {doubtful or 'none'}.")
+    return {"verb": RUNNABLE[name], "accounts": {region: account for region, (account,) in sorted(accounts.items())}}
 
 
 if __name__ == "__main__":

@@ -167,3 +167,30 @@ def test_what_guards_a_process_ends_with_it(script: str) -> None:
     process.terminate(5)
     assert process.wait(20) is not None
     eventually(lambda: all(is_gone(helper.pid) for helper in helpers))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a process mounts of its own")
+def test_the_base_folder_is_opt_ml_to_the_container_alone(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    before = {path.name for path in Path("/opt").iterdir()}
+    lines = Lines()
+    script = "echo opt $(ls /opt); echo host $(getent hosts algo-1); echo made > /opt/ml/made; sh -c 'cat /opt/ml/made'"
+    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(tmp_path)}
+
+    process = ContainerProcess.start(["sh", "-c", script], env=environment, cwd=ROOT, on_line=lines.append)
+
+    assert process.wait(20) == 0
+    assert (tmp_path / "made").read_text() == "made\n"
+    assert lines[-1] == "made"
+    assert set((lines.starting("opt ") or "").split()[1:]) == before | {"ml"}
+    assert "127.0.0.1" in (lines.starting("host ") or "")
+    assert {path.name for path in Path("/opt").iterdir()} == before
+
+
+def test_a_command_that_names_opt_ml_needs_one_of_its_own(tmp_path: Path) -> None:
+    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(tmp_path / "absent")}
+
+    with pytest.raises(ContainerStartError, match="/opt/ml of its own, which the command names"):
+        ContainerProcess.start(["sh", "-c", "ls /opt/ml"], env=environment, cwd=ROOT, on_line=lambda _: None)
+    # Others find their folder in the variable.
+    assert ContainerProcess.start(["true"], env=environment, cwd=ROOT, on_line=lambda _: None).wait(20) == 0

@@ -6,14 +6,20 @@ import errno
 import signal
 from pathlib import Path
 
+from local_aws.container_process import ContainerStartError
 from local_aws.storage import S3Location
 
 LONGEST_REASON = 1024
 LONGEST_FAILURE_FILE = 900
-MISSING_ENVIRONMENT = (
-    "The built-in algorithm runs in .venv-mxnet beside local_aws: make it with `make setup`, or map the image to "
-    "another command with `python -m local_aws --image REPOSITORY=COMMAND`"
-)
+REMEDIES = {
+    ".venv-mxnet": "The built-in algorithm runs in .venv-mxnet beside local_aws: make it with `make setup`",
+    ".venv-pytorch": "AWS's PyTorch images run in .venv-pytorch beside local_aws: make it with `make pytorch`",
+    "/opt/ml of its own": (
+        "A process gets its own /opt/ml by unshare(2) and mount(2): allow the server these (in Docker, "
+        "--cap-add SYS_ADMIN), or read SAGEMAKER_BASE_DIR instead of naming /opt/ml"
+    ),
+}
+"""What to do about a command that cannot be started, by a word of the error."""
 
 
 class JobFailure(Exception):
@@ -35,6 +41,13 @@ def of_container(returncode: int, base: Path, last_line: str) -> JobFailure:
         reason = "the container ended without writing output/failure"
     said = f"; its last line: {last_line[:500]}" if last_line else ""
     return JobFailure(f"AlgorithmError: {reason}{said}, exit code: {code}")
+
+
+def what_to_do(error: ContainerStartError) -> str:
+    """What a person can do about a container that could not be started."""
+    remedy = next((remedy for word, remedy in REMEDIES.items() if word in str(error)), None)
+    other = "the image to another command with `python -m local_aws --image REPOSITORY=COMMAND`"
+    return f"{remedy}, or map {other}" if remedy else f"Map {other}"
 
 
 def _failure_file(path: Path) -> str:

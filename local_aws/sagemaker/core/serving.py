@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from local_aws.account import Aws
 from local_aws.container_process import ContainerProcess, ContainerStartError
 from local_aws.sagemaker.core.container_files import container_environment
-from local_aws.sagemaker.core.failures import MISSING_ENVIRONMENT, signal_name
+from local_aws.sagemaker.core.failures import signal_name, what_to_do
 from local_aws.sagemaker.core.model_artifacts import ModelArtifact
 
 PING_TIMEOUT_SECONDS = 2.0
@@ -110,7 +110,7 @@ class ServingContainer:
         command = self._aws.server.images.command(self._container["Image"], "serve")
         try:
             self._process = ContainerProcess.start(
-                command,
+                command.words,
                 env={
                     **container_environment(
                         self._aws,
@@ -121,11 +121,11 @@ class ServingContainer:
                     "SAGEMAKER_BIND_TO_PORT": str(self._port),
                     "SAGEMAKER_BIND_TO_HOST": "127.0.0.1",
                 },
-                cwd=self._aws.server.images.root,
+                cwd=command.folder,
                 on_line=self._take_line,
             )
         except ContainerStartError as error:
-            raise NotHealthyError(f"{error}. {MISSING_ENVIRONMENT}") from error
+            raise NotHealthyError(f"{error}. {what_to_do(error)}") from error
 
     def wait_until_healthy(self, timeout: float, cancelled: threading.Event) -> None:
         """Wait for a 200 of GET /ping; raises NotHealthyError when the process ends, or the time does, before."""

@@ -41,11 +41,6 @@ def _check_abilities(request: Request) -> None:
         raise not_implemented("sagemaker", "CreateTrainingJob with ServerlessJobConfig")
     if "AlgorithmName" in algorithm:
         raise not_implemented("sagemaker", "CreateTrainingJob with AlgorithmSpecification.AlgorithmName")
-    if "ContainerEntrypoint" in algorithm or "ContainerArguments" in algorithm:
-        raise not_implemented(
-            "sagemaker",
-            "CreateTrainingJob with ContainerEntrypoint or ContainerArguments: a mapped image has one command",
-        )
     for channel in request.get("InputDataConfig", []):
         mode = channel.get("InputMode", algorithm.get("TrainingInputMode"))
         if mode == "Pipe":

@@ -66,7 +66,7 @@ class TrainingRun:
         except DataError as error:
             self._fail(f"ClientError: {error}")
         except ContainerStartError as error:
-            self._fail(f"ClientError: {error}. {failures.MISSING_ENVIRONMENT}")
+            self._fail(f"ClientError: {error}. {failures.what_to_do(error)}")
         except OSError as error:
             self._fail(failures.of_system(error, self._job.secondary_status, self._base))
         except (ClientError, BotoCoreError) as error:
@@ -140,7 +140,8 @@ class TrainingRun:
     def _train(self, checkpoints: CheckpointSync | None) -> int:
         """Run the container to its end and return its exit code, negative for the signal that ended it."""
         request = self._job.request
-        command = self._aws.server.images.command(request["AlgorithmSpecification"]["TrainingImage"], "train")
+        algorithm = request["AlgorithmSpecification"]
+        command = self._aws.server.images.command(algorithm["TrainingImage"], "train", algorithm)
         given = request.get("Environment", {})
         named = {"TRAINING_JOB_NAME": self._job.name, "TRAINING_JOB_ARN": self._job.arn}
         networked = not request.get("EnableNetworkIsolation", False)
@@ -149,9 +150,9 @@ class TrainingRun:
         stream = LogStream(self._aws.logs, LOG_GROUP, f"{self._job.name}/{HOST}-{int(time.time())}")
         try:
             container = ContainerProcess.start(
-                command,
+                command.words,
                 env=environment,
-                cwd=self._aws.server.images.root,
+                cwd=command.folder,
                 on_line=lambda line: self._read(line, stream),
             )
             self._job.run_in(container)

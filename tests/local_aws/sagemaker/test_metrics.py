@@ -118,9 +118,7 @@ def test_a_dashboard_gets_the_same_from_get_metric_data(cloudwatch: Any, measure
 
 def test_only_the_image_of_aws_has_metrics_that_nobody_defined(sagemaker: Any, s3: Any) -> None:
     definitions = {}
-    for number, image in enumerate(
-        (ALGORITHM_IMAGE, "123456789012.dkr.ecr.us-east-1.amazonaws.com/image-classification:1")
-    ):
+    for number, image in enumerate((ALGORITHM_IMAGE, TOY_IMAGE)):
         name = f"defined-{number}"
         sagemaker.create_training_job(**training_request(name, image))
         specification = sagemaker.describe_training_job(TrainingJobName=name)["AlgorithmSpecification"]

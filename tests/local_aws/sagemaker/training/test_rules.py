@@ -97,7 +97,6 @@ def source_of(kind: str) -> dict[str, Any]:
             {"InputDataConfig": [{"ChannelName": "a", "DataSource": {"FileSystemDataSource": {}}}]},
             "FileSystemDataSource of channel a",
         ),
-        ({"AlgorithmSpecification": {**ALGORITHM, "ContainerEntrypoint": ["sh"]}}, "ContainerEntrypoint"),
         ({"AlgorithmSpecification": {"AlgorithmName": "mine", "TrainingInputMode": "File"}}, "AlgorithmName"),
     ],
 )

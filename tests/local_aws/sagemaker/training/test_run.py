@@ -14,6 +14,7 @@ from local_aws.sagemaker.core import failures
 from tests.local_aws.test_container_process import is_gone
 from tests.support.local_aws import (
     BUCKET,
+    TOY_IMAGE,
     RunningLocalAws,
     channel_of,
     eventually,
@@ -147,7 +148,7 @@ def test_a_key_never_leaves_the_folder_of_its_channel(sagemaker: Any, s3: Any) -
 
 
 def test_a_missing_environment_says_how_to_make_it(tmp_path: Path) -> None:
-    running = start_local_aws(tmp_path, "--image", "image-classification=/no/such/venv/bin/python -m algorithm")
+    running = start_local_aws(tmp_path, "--image", "image-classification=/no/such/.venv-mxnet/bin/python -m algorithm")
     try:
         running.client("s3").create_bucket(Bucket=BUCKET)
         running.client("s3").put_object(Bucket=BUCKET, Key="data/train/a.rec", Body=b"x")
@@ -156,8 +157,23 @@ def test_a_missing_environment_says_how_to_make_it(tmp_path: Path) -> None:
         reason = finished_job(sagemaker, "no-venv")["FailureReason"]
     finally:
         running.end()
-    assert "/no/such/venv/bin/python could not be started: No such file or directory" in reason
+    assert "/no/such/.venv-mxnet/bin/python could not be started: No such file or directory" in reason
     assert "make setup" in reason
+
+
+def test_an_entry_point_of_the_request_runs_in_the_place_of_the_images(sagemaker: Any, s3: Any, logs: Any) -> None:
+    algorithm = {
+        "TrainingImage": TOY_IMAGE,
+        "TrainingInputMode": "File",
+        "ContainerEntrypoint": ["/bin/sh", "-c"],
+        "ContainerArguments": ["ls /opt/ml/input/data/train && echo gone >/opt/ml/output/failure && exit 3"],
+    }
+    sagemaker.create_training_job(**training_request("entered", AlgorithmSpecification=algorithm))
+    job = finished_job(sagemaker, "entered")
+
+    assert log_lines(logs, "entered") == ["train.rec"]
+    assert job["FailureReason"] == "AlgorithmError: gone, exit code: 3"
+    assert job["AlgorithmSpecification"]["ContainerArguments"] == algorithm["ContainerArguments"]
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
