@@ -131,7 +131,7 @@ def test_a_registered_model_is_a_base_with_its_jobs_hyperparameters_and_validati
 ) -> None:
     logs: Any = object()
     epochs = [EpochMetrics(epoch=at, metrics={"validation:accuracy": value}) for at, value in enumerate((0.75, 0.5))]
-    monkeypatch.setattr("include.deployment.registry.epochs_of_job", lambda *_: epochs)
+    monkeypatch.setattr("include.deployment.registry.epochs_of_attempt", lambda *_: epochs)
     described = described_training_job("the-job", FinalMetricDataList=[], HyperParameters={"num_classes": "3"})
     monkeypatch.setattr(
         "include.deployment.registry.describe_training_job", lambda *_: JobResult.of_training_job(described)
