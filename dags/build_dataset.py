@@ -20,6 +20,7 @@ from airflow.sdk import DAG
 
 from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import run_conf_params
+from image_classification.notify import announce_failure
 from image_classification.stages.dataset import dataset
 from image_classification.tasks.check_conf import check_conf
 
@@ -31,6 +32,7 @@ with DAG(
     catchup=False,
     max_active_runs=8,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=announce_failure,
     tags=["image-classification", "stage"],
 ) as dag:
     dataset(check_conf(stages=("dataset",)))

@@ -27,6 +27,7 @@ from airflow.sdk import DAG, CronTriggerTimetable
 
 from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import form_params
+from image_classification.notify import announce_failure
 from image_classification.tasks.clean_up import (
     abort_unfinished_uploads,
     delete_forgotten_endpoints,
@@ -44,6 +45,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=announce_failure,
     tags=["image-classification", "sagemaker"],
 ) as dag:
     stop_orphaned_jobs()

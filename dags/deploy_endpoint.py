@@ -21,6 +21,7 @@ from airflow.sdk import DAG
 
 from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import form_params, override_params, run_conf_params
+from image_classification.notify import announce_failure
 from image_classification.stages.deployment import deployment
 from image_classification.tasks.choose_model import choose_model
 from image_classification.tasks.summary import summarise
@@ -34,6 +35,7 @@ with DAG(
     catchup=False,
     max_active_runs=8,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=announce_failure,
     tags=["image-classification", "sagemaker", "stage"],
 ) as dag:
     chosen: Any = choose_model()

@@ -23,6 +23,7 @@ from airflow.sdk import DAG
 from image_classification.context import endpoint_check_schedule
 from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import override_params
+from image_classification.notify import announce_failure
 from image_classification.tasks.endpoint_check import measure_endpoints
 
 with DAG(
@@ -33,6 +34,7 @@ with DAG(
     catchup=False,
     max_active_runs=8,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=announce_failure,
     tags=["image-classification", "stage"],
 ) as dag:
     measure_endpoints()

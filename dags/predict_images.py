@@ -28,6 +28,7 @@ from airflow.sdk import DAG
 
 from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import form_params, run_conf_params
+from image_classification.notify import announce_failure
 from image_classification.stages.prediction import prediction
 from image_classification.tasks.choose_model import choose_predicting_model
 from include.run_conf.sections import PredictionConf
@@ -40,6 +41,7 @@ with DAG(
     catchup=False,
     max_active_runs=8,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=announce_failure,
     tags=["image-classification", "sagemaker", "stage"],
 ) as dag:
     chosen: Any = choose_predicting_model()

@@ -39,6 +39,7 @@ from airflow.sdk import DAG
 
 from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import override_params
+from image_classification.notify import announce_failure
 from image_classification.operators.start_run import StartRunOperator
 from image_classification.stages.dataset import dataset
 from image_classification.stages.deployment import deployment
@@ -57,6 +58,7 @@ with DAG(
     catchup=False,
     max_active_runs=8,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=announce_failure,
     tags=["image-classification", "sagemaker", "chain"],
 ) as dag:
     grown: Any = find_grown_datasets()

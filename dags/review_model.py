@@ -18,6 +18,7 @@ from airflow.sdk import DAG
 
 from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import form_params, run_conf_params
+from image_classification.notify import announce_failure
 from image_classification.tasks.review import review
 from include.run_conf.sections import ReviewConf
 
@@ -29,6 +30,7 @@ with DAG(
     catchup=False,
     max_active_runs=8,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=announce_failure,
     tags=["image-classification", "sagemaker", "stage"],
 ) as dag:
     review()

@@ -25,6 +25,7 @@ from airflow.sdk import DAG
 
 from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import run_conf_params
+from image_classification.notify import announce_failure
 from image_classification.stages.dataset import use_version
 from image_classification.stages.evaluation import evaluation
 from image_classification.stages.promotion import promotion
@@ -40,6 +41,7 @@ with DAG(
     catchup=False,
     max_active_runs=8,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=announce_failure,
     tags=["image-classification", "sagemaker", "stage"],
 ) as dag:
     conf = check_conf(stages=("training",))

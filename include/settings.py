@@ -57,6 +57,19 @@ class Settings(Known):
         description="When `evaluate_endpoint` measures the endpoints of all datasets by itself: a cron expression, in "
         "UTC. Empty: never.",
     )
+    notify: str = Field(
+        "",
+        pattern=r"^(arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+|[A-Za-z_]\w*(\.[A-Za-z_]\w*)+)?$",
+        examples=["arn:aws:sns:eu-central-1:123456789012:image-classification"],
+        description="Who hears of promoted, refused and pending models, roll-backs and failed runs: an SNS topic, or "
+        "the import path of an Airflow notifier. Empty: nobody.",
+    )
+    notify_arguments: dict[str, Any] = Field(
+        {},
+        examples=['{"text": "{{ notice.text }}"}'],
+        description="What the notifier of `notify` is made with; `{{ notice.subject }}`, `{{ notice.text }}` and "
+        "`{{ notice.occasion }}` are the message's.",
+    )
     kms_key_id: str = Field("", description="Key for models, reports and volumes. Empty: the account's default.")
     aws_conn_id: str = Field("aws_default", description="Airflow connection to AWS.")
     owner: str = Field("", max_length=256, description="Tag `owner` on everything created.")

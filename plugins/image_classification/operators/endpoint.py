@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from image_classification.context import RunningTask
+from image_classification.notify import announce
 from image_classification.operators.waiting import WaitingOperator
 from include.sagemaker.job_kinds import ENDPOINT
 
@@ -95,6 +96,7 @@ class EndpointOperator(WaitingOperator):
             watched = deployment.rollout.in_steps or deployment.rollout.wait
             fired = fired_alarms(running.client("cloudwatch"), name) if watched else []
             alarms = f" In alarm: {'; '.join(fired)}." if fired else ""
+            self.announce_return(running, deployment, f"{error}{alarms}")
             raise AirflowFailException(f"{error}{alarms}") from error
         test = self.smoke_test(running, self.inputs)
         if differences := test.differences(running.client("sagemaker-runtime"), name):
@@ -116,9 +118,21 @@ class EndpointOperator(WaitingOperator):
             Hosting.of(running.client), name, config=deployment.config_name, run=running.run.name, reason=reason
         )
         if not gone.waits:
+            self.announce_return(running, deployment, gone.message)
             raise AirflowFailException(gone.message)
         self.log.error("%s", gone.message)
         self.wait_for(running, name, "execute_gone_back", config=gone.config, message=gone.message)
+
+    def announce_return(self, running: RunningTask, deployment: Deployment, reason: str) -> None:
+        """Tell people that the model does not serve, and why."""
+        version = deployment.version
+        announce(
+            running,
+            "rolled back",
+            f"{version.dataset} v{version.version} does not serve at {deployment.endpoint_name}",
+            lines=[reason],
+            links={"Report": version.report},
+        )
 
     def execute_gone_back(self, context: Context, event: Mapping[str, Any], config: str, message: str) -> NoReturn:
         """Fail, now that the endpoint serves what it served before."""
@@ -128,6 +142,7 @@ class EndpointOperator(WaitingOperator):
         self.point_at(running, name)
         endpoint = describe_endpoint(running.client("sagemaker"), name)
         if (endpoint.status, endpoint.config) == ("InService", config):
+            self.announce_return(running, self.deployment(running, self.inputs), message)
             raise AirflowFailException(message)
         raise AirflowFailException(
             f"{message} But it is {endpoint.status} with {endpoint.config} ({endpoint.failure_reason or 'no reason'}): "

@@ -9,6 +9,7 @@ from airflow.sdk import Asset, task, task_group
 
 from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
+from image_classification.notify import announce
 from image_classification.operators.approval import ModelApprovalOperator
 from image_classification.stages.training import base_model, final_model
 
@@ -76,5 +77,13 @@ def register_model(
     if not model.approved:
         why = (model.reason or "a person decided so").rstrip(".")
         log.warning("It is %s and is not deployed now: %s.", model.approval, why)
+        refused = model.approval == "Rejected" or (measured.verdict is not None and not measured.verdict.accepted)
+        announce(
+            running,
+            "refused" if refused else "awaiting approval",
+            f"{model.dataset} v{model.version}: {measured.accuracy:.1%} of {measured.images:,} images, {why}",
+            lines=[f"Model {model.arn} is {model.approval} and is not deployed."],
+            links={"Report": model.report, "Model": model.artifact},
+        )
     running.airflow["outlet_events"][MODEL].extra = model.as_event()
     return model.model_dump(mode="json")

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from image_classification.context import RunningTask, asked_conf, hide_queries
 from image_classification.links import WrittenLink, with_links
+from image_classification.notify import announce
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +80,11 @@ def measure_endpoint(check: dict[str, Any]) -> dict[str, Any]:
     if measured.not_sent:
         log.warning("Not sent: %d images, such as %s.", measured.not_sent, measured.unsent[0])
     minimum = check["minimum_accuracy"]
-    if minimum is not None and measured.accuracy < minimum:
-        raise AirflowFailException(f"{said} It is below promotion.minimum_accuracy {minimum}.")
-    if measured.has_dropped:
-        raise AirflowFailException(f"{said} Report: {measured.report_uri}")
+    too_low = minimum is not None and measured.accuracy < minimum
+    if too_low or measured.has_dropped:
+        below = f" It is below promotion.minimum_accuracy {minimum}." if too_low else ""
+        links = {"Report": measured.report_uri}
+        subject = f"Endpoint {measured.endpoint}: {measured.accuracy:.1%} of {measured.images:,} images"
+        announce(running, "worse", subject, lines=[f"{said}{below}"], links=links)
+        raise AirflowFailException(f"{said}{below} Report: {measured.report_uri}")
     return document

@@ -15,6 +15,7 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
 from image_classification.form import run_conf_params
+from image_classification.notify import announce_failure
 from include.clean_up.conf import CleanUpConf
 from include.evaluation.transform import LONGEST_TRANSFORM
 from include.run_conf import RunConf, form_fields
@@ -97,6 +98,7 @@ def test_a_dag_says_what_it_does_and_who_owns_it(dag: DAG) -> None:
     assert {task.owner for task in dag.tasks} == {"machine-learning"}
     assert dag.catchup is False
     assert dag.max_active_runs <= 8
+    assert dag.on_failure_callback is announce_failure
 
 
 @every_dag

@@ -102,6 +102,10 @@ def test_airflow_may_call_no_more_of_sagemaker_than_the_code_calls(called: set[s
     assert sorted(of_sagemaker - called - WITHOUT_A_CALL) == []
 
 
+def test_airflow_may_publish_to_the_topic_of_the_stack_alone(statements: list[dict[str, Any]]) -> None:
+    assert [each["Resource"] for each in statements if "sns" in str(each["Action"])] == ["People"]
+
+
 def test_airflow_may_delete_objects_only_where_the_code_keeps_working_files(statements: list[dict[str, Any]]) -> None:
     resources = [each["Resource"] for each in statements if "s3:DeleteObject" in each["Action"]]
     named = {name for each in resources for name in ([each] if isinstance(each, str) else each)}

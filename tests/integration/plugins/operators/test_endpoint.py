@@ -112,7 +112,14 @@ async def test_a_model_that_cannot_load_fails_the_task_and_the_old_one_goes_on_s
         broken.execute_complete(CONTEXT, event)
 
 
-async def test_a_model_that_answers_wrongly_gives_way_to_the_one_before(aws: RunningLocalAws, name: str) -> None:
+async def test_a_model_that_answers_wrongly_gives_way_to_the_one_before(
+    aws: RunningLocalAws, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        "image_classification.operators.endpoint.announce",
+        lambda _, occasion, sentence, **__: told.append((occasion, sentence)),
+    )
     operator = make_operator(aws, name)
     served = operator.execute_complete(CONTEXT, await wait_for(operator))
     wrong = make_operator(aws, name, differences=["cat.jpg is dog"])
@@ -123,6 +130,7 @@ async def test_a_model_that_answers_wrongly_gives_way_to_the_one_before(aws: Run
 
     with pytest.raises(AirflowFailException, match=rf"cat\.jpg is dog\. It serves {served['config']} .* again\."):
         wrong.execute_gone_back(CONTEXT, event, **(going_back.value.kwargs or {}))
+    assert told == [("rolled back", f"pets v1 does not serve at {name}")]
     assert aws.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointConfigName"] == served["config"]
 
 

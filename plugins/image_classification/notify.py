@@ -1,0 +1,88 @@
+"""People are told what came of a run: through the SNS topic, or the Airflow notifier, that the setting `notify` names.
+
+A message that cannot be sent is a warning in the log and fails nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from image_classification.context import RunningTask
+from image_classification.links import s3_page
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.notice import Notice, Occasion
+
+log = logging.getLogger(__name__)
+
+
+def announce(
+    running: RunningTask,
+    occasion: Occasion,
+    sentence: str,
+    *,
+    lines: Sequence[str] = (),
+    links: Mapping[str, str | None] | None = None,
+) -> None:
+    """Tell people, if the setting `notify` says how; `links` are addresses in S3 by their names."""
+    if not running.settings.notify:
+        return
+    try:
+        from include.notice import Notice
+
+        pages = [(name, s3_page(running.settings, uri)) for name, uri in (links or {}).items() if uri]
+        told = Notice(occasion, sentence, lines, [*pages, *_links_to_airflow(running.airflow)])
+        _send(running, told)
+        log.info("Told through %s: %s", running.settings.notify, told.subject)
+    except Exception as error:  # noqa: BLE001  (a notifier raises whatever it likes; the run has done its work)
+        log.warning("Nobody was told through %s: %s. The message: %s", running.settings.notify, error, sentence)
+
+
+def announce_failure(context: Context) -> None:
+    """Tell people that a run has failed: the `on_failure_callback` of every DAG, which the DAG processor calls."""
+    try:
+        running = RunningTask.of(context)
+    except Exception as error:  # noqa: BLE001  (without settings nobody can be told)
+        log.warning("Nobody was told of the failure: %s", error)
+        return
+    dag, ti = context["dag"], context.get("ti")
+    run_id = context.get("run_id") or (ti.run_id if ti else "")
+    task = f" at {ti.task_id}" if ti else ""
+    conf = getattr(context.get("dag_run"), "conf", None) or {}
+    named = conf.get("dataset.name") or (conf.get("dataset") or {}).get("name") if isinstance(conf, Mapping) else None
+    of = f" of {named}" if named else ""
+    reason = {"task_failure": "a task failed", "timed_out": "it took too long"}.get(str(context.get("reason")), "")
+    lines = [f"Run {run_id}{f': {reason}' if reason else ''}.", "The task's log names the reason and what to do."]
+    announce(running, "failed", f"{dag.dag_id}{of} failed{task}", lines=lines)
+
+
+def _send(running: RunningTask, told: Notice) -> None:
+    from include.notice import publish
+
+    settings = running.settings
+    if settings.notify.startswith("arn:"):
+        publish(running.client("sns"), settings.notify, told)
+        return
+    module, _, name = settings.notify.rpartition(".")
+    notifier = getattr(import_module(module), name)(**settings.notify_arguments)
+    # A notifier renders its arguments with what it is called with, and logs its own failures.
+    notifier({**running.airflow, "notice": told})
+
+
+def _links_to_airflow(airflow: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The page of the run, and of the task if there is one."""
+    ti = airflow.get("ti")
+    if ti is not None and (page := getattr(ti, "log_url", "")):
+        return [("Run", page.partition("/tasks/")[0]), ("Task", page)]
+    if "dag" not in airflow or "run_id" not in airflow:
+        return []
+    from airflow.sdk.configuration import conf
+
+    base = str(conf.get("api", "base_url", fallback="http://localhost:8080")).rstrip("/")
+    return [("Run", f"{base}/dags/{airflow['dag'].dag_id}/runs/{quote(str(airflow['run_id']))}")]
