@@ -21,6 +21,7 @@ from include.promotion.champion import Champion, UnknownChampionError, champion_
 from include.promotion.kept_conf import kept_run_conf
 from include.run_conf import DatasetConf, PackingConf, RunConf, RunConfError, SplitConf
 from include.run_conf.reading import Reading
+from include.run_conf.sections import BEST_OF_RUN
 from include.training.best_model import label_set_fingerprint
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def retraining_conf(champion: Champion, kept: RunConf, line: Mapping[str, Any], 
     contradict each other.
     """
     unattended = {"training.trials": [], "incremental.enabled": True, "promotion.allow_label_change": False}
+    if kept.training.mode == "none":
+        unattended |= {"training.mode": "train", "incremental.from": BEST_OF_RUN}
     serving = {"endpoint": champion.live.as_conf()} if champion.live else {}
     wanted = asked.model_dump(mode="json", exclude_unset=True)
     if "dataset" in wanted:
@@ -125,6 +128,9 @@ def check_retraining_conf(conf: RunConf) -> None:
     if not conf.incremental.enabled:
         remedy = "a retraining trains the champion further: leave it on, or start image_classification"
         raise RunConfError([Problem(field="incremental.enabled", value=False, remedy=remedy)])
+    if conf.incremental.start != BEST_OF_RUN:
+        remedy = "a retraining continues from the champion: leave it out, or start image_classification"
+        raise RunConfError([Problem(field="incremental.from", value=conf.incremental.start, remedy=remedy)])
 
 
 def find_retrainings(

@@ -58,7 +58,7 @@ def check(
     checked. Nor is what needs S3, without `s3`.
     """
     began = time.monotonic()
-    questions = _Questions(conf, settings, s3, dataset, frozenset(stages), goes_on=parent is not None)
+    questions = _Questions(conf, settings, s3, dataset, frozenset(stages), parent)
     data = dict(as_far_as_known(questions.about_data())) if s3 else {}
     services = dict(questions.about_services(clients)) if clients and s3 else {}
     answers = ask({**(bucket_questions(s3, settings) if s3 else {}), **data, **services})
@@ -118,8 +118,12 @@ class _Questions:
     s3: Any
     dataset: DatasetVersion | None
     stages: frozenset[Stage]
-    goes_on: bool
-    """Whether a model is there to train on from, and none is made from scratch."""
+    parent: BestModel | None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a model is there to train on from, and none is made from scratch."""
+        return self.parent is not None
 
     def about_conf(self) -> Iterator[Problem]:
         """What conf and settings alone say."""
@@ -177,7 +181,8 @@ class _Questions:
 
     def _classes(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         """Whether what serves has the classes of each base job; those of a version to be built may not be known yet."""
-        if "training" not in self.stages or self.goes_on or list(region_problems(self.settings)):
+        is_retraining = self.goes_on and self.conf.training.mode != "none"
+        if "training" not in self.stages or is_retraining or list(region_problems(self.settings)):
             return
         confs = self._base_confs()
         if confs:
@@ -210,7 +215,7 @@ class _Questions:
     def _parents(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         settings = self.settings
         parents = [name for name in self.conf.tuning.warm_start.parents if name != LATEST]
-        tunes = self.conf.training.mode != "train" and not self.goes_on
+        tunes = self.conf.training.tunes and not self.goes_on
         if parents and tunes and not list(region_problems(settings)):
             client = clients("sagemaker")
             yield "warm start", partial(warm_start_findings, client, self.conf, settings, dataset=self.dataset)
@@ -239,7 +244,8 @@ class _Questions:
         if "training" not in self.stages:
             return Findings()
         notes = tuple(as_far_as_known(dataset_notes(conf, version)))
-        fitting = Findings(tuple(dataset_problems(conf, version)), notes=notes)
+        parent = self.parent if self.parent and "num_classes" in self.parent.hyperparameters else None
+        fitting = Findings(tuple(dataset_problems(conf, version, parent=parent)), notes=notes)
         return Findings.joined([fitting, record_findings(self.s3, version)])
 
     def _quotas(self, clients: Clients) -> Iterator[tuple[str, Question]]:

@@ -85,7 +85,7 @@ def ignored_notes(conf: RunConf) -> Iterator[str]:
         for number, trial in enumerate(training.trials):
             changed = trial.hyperparameters.as_strings()
             yield from _unread(f"{TRIALS}.{number}.hyperparameters", base | changed)
-    if training.mode != "train":
+    if training.tunes:
         ranges = conf.tuning.ranges
         given = ranges.get("optimizer", [base.get("optimizer", algorithm_default("optimizer"))])
         optimizers = [str(choice) for choice in given] if isinstance(given, list) else []
@@ -178,7 +178,7 @@ def _requests(
         for trial in trials if mode != "tune" else ():
             name = _name("training.train")
             yield "CreateTrainingJob", training_request(name, conf=trial, **common)
-        if mode != "train":
+        if conf.training.tunes:
             name = _name("training.tune", longest=LONGEST_TUNING_NAME)
             yield "CreateHyperParameterTuningJob", tuning_request(name, conf=conf, **common)
         group = {"ModelPackageGroupName": settings.registry_group(conf.dataset.name)}

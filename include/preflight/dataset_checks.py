@@ -185,7 +185,7 @@ def _batches(conf: RunConf, parent: BestModel | None) -> Iterator[tuple[str, int
     default = algorithm_default("mini_batch_size")
     base = int(parent.hyperparameters.get("mini_batch_size", default)) if parent else None
     mode = conf.training.mode
-    span: Any = conf.tuning.ranges.get("mini_batch_size") if mode != "train" else None
+    span: Any = conf.tuning.ranges.get("mini_batch_size") if conf.training.tunes else None
     if parent is None and not (span and mode in ("tune", "tune_then_train")):
         base = conf.training.hyperparameters.mini_batch_size or int(default)
         yield f"{HYPERPARAMETERS}.mini_batch_size", base

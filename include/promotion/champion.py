@@ -13,23 +13,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 from pydantic import BaseModel, ConfigDict
 
 from include.datasets.errors import DatasetError
+from include.datasets.layout import parse_s3_uri
 from include.datasets.version import lineage, load
 from include.deployment.endpoint import KEEP_TAG
 from include.deployment.hosting import VERSION_TAG
-from include.deployment.registry import NoModelError, RegisteredModel, last_approved, read_model
+from include.deployment.registry import NoModelError, RegisteredModel, base_of, last_approved, numbered, read_model
+from include.problems import Problem, ProblemsError
 from include.sagemaker.answers import existing, is_absent
+from include.sagemaker.job_results import OBJECTIVE, JobResult
 from include.sagemaker.naming import pages_of, tags_of
-from include.training.best_model import label_set_fingerprint
+from include.training.best_model import BestModel, label_set_fingerprint
+from include.training.job_hyperparameters import derived_hyperparameters
+from include.training.run_jobs import epochs_of_attempt
 
 if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
 
     from include.datasets.version import DatasetVersion
+    from include.run_conf import RunConf
     from include.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -268,3 +275,80 @@ def _with_artifact(sagemaker: SageMakerClient, group: str, artifact: str | None)
 
 def _remedy(dataset: str) -> str:
     return f"deploy a registered version of {dataset} with deploy_endpoint, or delete the endpoint."
+
+
+def starting_model(
+    sagemaker: SageMakerClient,
+    logs: CloudWatchLogsClient,
+    s3: S3Client,
+    conf: RunConf,
+    *,
+    settings: Settings,
+    dataset: DatasetVersion | None = None,
+) -> BestModel:
+    """The earlier model that `incremental.from` names.
+
+    Of an address whose job is not known the network is that of `training.hyperparameters`, the classes are those of
+    `dataset`. Raises ProblemsError, which names the field, if there is no such model.
+    """
+    start, name = conf.incremental.start, conf.dataset.name
+    try:
+        if start == "champion":
+            champion = champion_of(sagemaker, settings=settings, dataset=name)
+            if champion is None:
+                raise NoModelError(f"{name} has none yet: train from scratch, or name another model")
+            return base_of(sagemaker, logs, champion.version)
+        if start.isdecimal():
+            return base_of(sagemaker, logs, numbered(sagemaker, settings=settings, dataset=name, version=int(start)))
+        if start.startswith("s3://"):
+            return _model_at(sagemaker, logs, s3, conf, dataset)
+        return _model_of_job(sagemaker, logs, s3, start)
+    except (NoModelError, UnknownChampionError) as error:
+        raise ProblemsError([Problem(field="incremental.from", value=start, remedy=str(error))]) from error
+
+
+def _model_of_job(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, s3: S3Client, name: str) -> BestModel:
+    description = existing(sagemaker.describe_training_job, TrainingJobName=name)
+    if description is None:
+        raise NoModelError("there is no such training job: name a finished one, or a registered version by its number")
+    job = JobResult.of_training_job(description).with_epochs(epochs_of_attempt(sagemaker, logs, name))
+    if not job.artifact:
+        raise NoModelError(f"is {job.status} and left no model: name a finished training job")
+    try:
+        learned_from = load(s3, job.dataset_uri) if job.dataset_uri else None
+    except DatasetError:
+        learned_from = None
+    return BestModel(
+        job=name,
+        objective=OBJECTIVE,
+        value=job.accuracy,
+        artifact=job.artifact,
+        hyperparameters=job.hyperparameters,
+        billable_seconds=job.billable_seconds,
+        dataset_uri=job.dataset_uri,
+        label_set=label_set_fingerprint(learned_from.labels) if learned_from else None,
+    )
+
+
+def _model_at(
+    sagemaker: SageMakerClient, logs: CloudWatchLogsClient, s3: S3Client, conf: RunConf, dataset: DatasetVersion | None
+) -> BestModel:
+    """The model at an address: of the job that the address names, if that is its artifact."""
+    uri = conf.incremental.start
+    bucket, key = parse_s3_uri(uri)
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        status = error.response["Error"]["Code"]
+        raise NoModelError(f"cannot be read ({status}): check the address, and s3:GetObject of the role") from error
+    parts = key.split("/")
+    if len(parts) > 2 and parts[-2:] == ["output", "model.tar.gz"]:
+        try:
+            found = _model_of_job(sagemaker, logs, s3, parts[-3])
+        except (NoModelError, ClientError, ParamValidationError):
+            found = None
+        if found is not None and found.artifact == uri:
+            return found
+    network = conf.training.hyperparameters.as_strings()
+    derived = derived_hyperparameters(dataset) if dataset else {}
+    return BestModel(job=uri, objective=OBJECTIVE, value=None, artifact=uri, hyperparameters={**network, **derived})

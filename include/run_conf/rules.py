@@ -35,7 +35,7 @@ from include.run_conf.hyperparameters import (
 )
 from include.run_conf.meaning import meant_field
 from include.run_conf.section import as_far_as_known, concerns
-from include.run_conf.sections import Hyperparameters, RunSections, SharedHyperparameters
+from include.run_conf.sections import BEST_OF_RUN, Hyperparameters, RunSections, SharedHyperparameters
 from include.run_conf.tuning import LATEST
 
 Rule = Callable[[RunSections], Iterator[Problem]]
@@ -189,6 +189,20 @@ def mode_makes_what_goes_on(conf: RunSections) -> Iterator[Problem]:
         )
 
 
+def something_is_trained_further(conf: RunSections) -> Iterator[Problem]:
+    """A run without a base job trains an earlier model further, and one with a base job its own."""
+    mode, start, enabled = conf.training.mode, conf.incremental.start, conf.incremental.enabled
+    if mode == "none" and not enabled:
+        remedy = "training.mode is none, so that nothing would be trained: leave it on"
+        yield Problem(field="incremental.enabled", value=False, remedy=remedy)
+    if mode == "none" and start == BEST_OF_RUN:
+        remedy = "training.mode is none: name an earlier model (champion, a registered version, a job, a model.tar.gz)"
+        yield Problem(field="incremental.from", value=start, remedy=remedy)
+    if mode != "none" and start != BEST_OF_RUN:
+        remedy = f"a base job would be trained for nothing, as training.mode is {mode}: set that to none, or say best"
+        yield Problem(field="incremental.from", value=start, remedy=remedy)
+
+
 def _jobs(conf: RunSections) -> Iterator[tuple[str, SharedHyperparameters]]:
     """The hyperparameters of both kinds of job, by the section that holds them."""
     yield HYPERPARAMETERS, conf.training.hyperparameters
@@ -211,7 +225,7 @@ def _listed(values: Collection[object]) -> str:
 
 def tuning_is_possible(conf: RunSections) -> Iterator[Problem]:
     """Strategy and ranges of a tuning job agree; more jobs at once than jobs are cut to the jobs."""
-    if conf.training.mode == "train":
+    if not conf.training.tunes:
         return
     tuning = conf.tuning
     if tuning.strategy == "Hyperband" and tuning.early_stopping:
@@ -330,6 +344,7 @@ RULES: tuple[Rule, ...] = (
     trials_differ,
     spot_waits_long_enough,
     mode_makes_what_goes_on,
+    something_is_trained_further,
     tuning_is_possible,
     rollout_is_allowed,
 )

@@ -14,6 +14,7 @@ from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Known, Section
 from include.run_conf.tuning import TuningConf
 
 GPU_FAMILIES: dict[str, JsonValue] = {"made_of": "of the families p2, p3, p3dn, g4dn or g5"}
+BEST_OF_RUN = "best"
 TWENTY_EIGHT_DAYS = 28 * 24 * 3600
 
 Model = TypeVar("Model", bound="type[SharedHyperparameters]")
@@ -131,11 +132,12 @@ class TrainingConf(Section):
 
     model_config = ConfigDict(title="Training")
 
-    mode: Literal["train", "tune", "both", "tune_then_train"] = Field(
+    mode: Literal["train", "tune", "both", "tune_then_train", "none"] = Field(
         "train",
         title="Mode",
         description="`train`: one job, or one for each trial; `tune`: a tuning job; `both`: compare the two; "
-        "`tune_then_train`: the best hyperparameters of a tuning job train one full job.",
+        "`tune_then_train`: the best hyperparameters of a tuning job train one full job; `none`: no job from scratch, "
+        "the model of `incremental.from` is trained further.",
     )
     continue_with: Literal["best", "train", "tune"] = Field(
         "best", title="Continue with", description="Which model goes on: the `best` of all, or that of one mode."
@@ -147,6 +149,11 @@ class TrainingConf(Section):
         '{"num_layers": 50}, "dataset": "NAME/VERSION"}]`, where a trial says only what differs. Empty: one base job.',
     )
     hyperparameters: Hyperparameters = Field(Hyperparameters(), description="Hyperparameters of the algorithm.")
+
+    @property
+    def tunes(self) -> bool:
+        """Whether a tuning job runs."""
+        return self.mode in ("tune", "both", "tune_then_train")
 
 
 class ResourcesConf(Section):
@@ -200,6 +207,16 @@ class IncrementalConf(Section):
     model_config = ConfigDict(title="Incremental training")
 
     enabled: bool = Field(True, title="Enabled", description="Continue training from the selected model.")
+    start: str = Field(
+        BEST_OF_RUN,
+        alias="from",
+        pattern=rf"^(\d{{1,9}}|[a-zA-Z0-9](-*[a-zA-Z0-9]){{0,62}}|{BUCKET}/.+\.tar\.gz)$",
+        examples=["best", "champion", "7", "my-training-job", "s3://my-models/jobs/my-job/output/model.tar.gz"],
+        title="From",
+        description="The model that is trained further. `best`: the best of this run. With `training.mode: none` an "
+        "earlier one: `champion`, the number of a registered version, a training job, or the address of a "
+        "`model.tar.gz`.",
+    )
     replay: float = Field(
         1.0,
         ge=0,

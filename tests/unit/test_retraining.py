@@ -461,6 +461,17 @@ def test_a_scheduled_retraining_does_as_the_person_chose_who_trained_the_champio
     assert conf.training.trials == [], "nothing is trained from scratch"
 
 
+def test_a_champion_that_was_made_of_an_earlier_model_is_itself_what_the_retraining_continues_from() -> None:
+    kept = RunConf.from_conf({"training.mode": "none", "incremental.from": "some-job"})
+
+    conf = retraining_conf(Champion(CHAMPION, None, "which was promoted last"), kept, {}, RunConf())
+
+    assert (conf.training.mode, conf.incremental.start) == ("train", "best")
+    check_retraining_conf(conf)
+    with pytest.raises(RunConfError, match=r"incremental\.from = 3: a retraining continues from the champion"):
+        check_retraining_conf(RunConf.from_conf({"training.mode": "none", "incremental.from": "3"}))
+
+
 def test_a_change_of_classes_was_allowed_for_one_run_only() -> None:
     allowed = KEPT.model_copy(update={"promotion": KEPT.promotion.model_copy(update={"allow_label_change": True})})
     champion = Champion(CHAMPION, None, "which was promoted last")

@@ -41,8 +41,11 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
     """The training stage: returns its tasks' documents by name, and what the best model was trained with.
 
     A skipped task's document is None; `conf` and `dataset` are those of the best model's trial. With a `champion` (the
-    document of a BestModel) nothing is trained from scratch: it is the base of the incremental training.
+    document of a BestModel) nothing is trained from scratch: it is the base of the incremental training. Without it,
+    the run conf may name an earlier model that is.
     """
+    if champion is None:
+        champion = find_start(conf, dataset)
     trials: Any = plan_trials(conf, dataset, champion)
     train = TrainingJobOperator.partial(
         task_id="train", request=base_training, map_index_template="{{ task.inputs['trial'] }}"
@@ -74,6 +77,32 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
 
 
 @task
+def find_start(conf: dict[str, Any], dataset: dict[str, Any]) -> dict[str, Any] | None:
+    """The earlier model that `incremental.from` names; None if the run trains further what it trains itself.
+
+    That it fits the dataset version is checked here, before anything costs money.
+    """
+    from include.datasets.version import DatasetVersion
+    from include.preflight import PreflightError
+    from include.promotion.champion import starting_model
+    from include.run_conf import RunConf
+
+    run_conf, version = RunConf.from_conf(conf), DatasetVersion.model_validate(dataset)
+    if run_conf.training.mode != "none":
+        return None
+    running = RunningTask.current()
+    sagemaker, logs, s3 = running.client("sagemaker"), running.client("logs"), running.client("s3")
+    start = starting_model(sagemaker, logs, s3, run_conf, settings=running.settings, dataset=version)
+    problems = dict.fromkeys(
+        [*_label_changes(running, run_conf, version), *_problems(running, run_conf, version, parent=start)]
+    )
+    if problems:
+        raise PreflightError(problems)
+    log.info("The run trains %s further: %s", start.job, start.artifact)
+    return start.model_dump(mode="json")
+
+
+@task
 def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The base jobs to train, each with its name, conf and dataset version; none if the run only tunes.
 
@@ -90,7 +119,7 @@ def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[st
     run_conf, version = RunConf.from_conf(conf), DatasetVersion.model_validate(dataset)
     jobs = _base_jobs(running, run_conf, version)
     problems: dict[Problem, None] = {}
-    if run_conf.training.mode != "train":
+    if run_conf.training.tunes:
         problems |= dict.fromkeys(_problems(running, run_conf, version, with_services=True))
     for name, job_conf, learned_from in jobs:
         changes = _label_changes(running, job_conf, learned_from)
@@ -125,8 +154,8 @@ def tuning(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[s
     conf, dataset = _conf_and_dataset(inputs)
     if champion := inputs["champion"]:
         raise AirflowSkipException(f"this run goes on from {champion['job']}")
-    if conf.training.mode == "train":
-        raise AirflowSkipException("training.mode is train")
+    if not conf.training.tunes:
+        raise AirflowSkipException(f"training.mode is {conf.training.mode}")
     learned = warm_start(
         running.client("sagemaker"),
         conf,
@@ -244,7 +273,7 @@ def compare_jobs(
     running = RunningTask.current()
     settings, run, sagemaker = running.settings, running.run, running.client("sagemaker")
     jobs = [] if champion else _run_jobs(running, trials)
-    if champion:
+    if champion and not champion["job"].startswith("s3://"):
         epochs = epochs_of_attempt(sagemaker, running.client("logs"), champion["job"])
         parent = describe_training_job(sagemaker, champion["job"]).with_epochs(epochs)
         jobs.append(RunJob(parent, "parent", epochs=tuple(epochs)))
@@ -309,12 +338,17 @@ def _conf_and_dataset(inputs: Mapping[str, Any]) -> tuple[RunConf, DatasetVersio
 
 
 def _problems(
-    running: RunningTask, conf: RunConf, dataset: DatasetVersion, *, with_services: bool = False
+    running: RunningTask,
+    conf: RunConf,
+    dataset: DatasetVersion,
+    *,
+    parent: BestModel | None = None,
+    with_services: bool = False,
 ) -> tuple[Problem, ...]:
     from include.preflight import PreflightError
 
     try:
-        _check(running, conf, dataset, with_services=with_services)
+        _check(running, conf, dataset, parent=parent, with_services=with_services)
     except PreflightError as error:
         return error.problems
     return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,13 @@ from airflow.sdk import task
 from image_classification.context import AwsAccess, asked_conf, hide_queries, read_settings, sealed_conf
 
 if TYPE_CHECKING:
-    from include.preflight import Stage
+    from include.preflight import Clients, Stage
+    from include.problems import Problem
+    from include.run_conf import RunConf
+    from include.settings import Settings
+    from include.training.best_model import BestModel
+
+log = logging.getLogger(__name__)
 
 
 @task
@@ -36,9 +43,36 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
         reachable = settings.has("region") and settings.has("aws_conn_id")
         clients = AwsAccess.of(settings).quick_clients() if reachable else None
         s3 = clients("s3") if clients else None
-        check(conf, settings, s3=s3, clients=clients, stages=stages, known=known)
+        start, start_problems = _start(conf, settings, clients) if clients and "training" in stages else (None, ())
+        known += start_problems
+        check(conf, settings, s3=s3, parent=start, clients=clients, stages=stages, known=known)
     elif known:
         raise ProblemsError(known)
     if any(map(secrets_of, conf.dataset.source)):
         conf = sealed_conf(AwsAccess.of(settings).client("s3"), conf, settings.data_bucket)
     return conf.model_dump(mode="json")
+
+
+def _start(conf: RunConf, settings: Settings, clients: Clients) -> tuple[BestModel | None, Sequence[Problem]]:
+    """The earlier model that the run trains further, if it names one, or the problems with it.
+
+    If AWS gives no answer now, the task that needs the model asks again.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from include.problems import ProblemsError
+    from include.promotion.champion import starting_model
+    from include.run_conf.section import UnknownValueError
+
+    try:
+        if conf.training.mode != "none":
+            return None, ()
+        sagemaker, logs, s3 = clients("sagemaker"), clients("logs"), clients("s3")
+        return starting_model(sagemaker, logs, s3, conf, settings=settings), ()
+    except ProblemsError as error:
+        return None, error.problems
+    except UnknownValueError:
+        return None, ()  # the field has a problem that is reported
+    except (ClientError, BotoCoreError) as error:
+        log.warning("The model of incremental.from is not checked yet: %s", error)
+        return None, ()

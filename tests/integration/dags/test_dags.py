@@ -190,6 +190,7 @@ def test_the_chain_runs_in_the_documented_order(dag_bag: DagBag) -> None:
         "dataset.plan",
         "dataset.pack_shard",
         "dataset.publish",
+        "training.find_start",
         "training.plan_trials",
         "training.train",
         "training.tune",

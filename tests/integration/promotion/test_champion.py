@@ -8,12 +8,18 @@ from uuid import uuid4
 import pytest
 
 from include.deployment.hosting import Hosting, tear_down
-from include.deployment.registry import RegisteredModel
-from include.promotion.champion import Champion, UnknownChampionError, champion_of
+from include.deployment.registry import RegisteredModel, register_model
+from include.evaluation.metrics import Evaluation
+from include.problems import ProblemsError
+from include.promotion.champion import Champion, UnknownChampionError, champion_of, starting_model
+from include.run_conf import RunConf
+from include.sagemaker.job_results import JobResult
 from include.settings import Settings
-from tests.support.local_aws import RunningLocalAws
+from include.training.best_model import BestModel
+from tests.support.documents import dataset_version
+from tests.support.local_aws import BUCKET, RunningLocalAws, finished_job, training_request
 from tests.support.running_task import SETTINGS
-from tests.support.served_models import IMAGE, deployed, in_service, put_model, registered
+from tests.support.served_models import IMAGE, RUN, deployed, in_service, published, put_model, registered
 
 ROLE = SETTINGS["execution_role_arn"]
 
@@ -203,3 +209,85 @@ def test_what_was_deployed_before_models_were_tagged_is_found_at_the_endpoint_ca
     sagemaker.delete_tags(ResourceArn=model["ModelArn"], TagKeys=["model-package"])
 
     assert found(aws, settings, pets).version == two_versions[0]
+
+
+NETWORK = {"num_layers": "20", "image_shape": "3,28,28", "num_classes": "2", "epochs": "2"}
+
+
+@pytest.fixture
+def trained(aws: RunningLocalAws) -> str:
+    """A training job that has ended; returns its name."""
+    name = f"trained-{uuid4().hex[:8]}"
+    aws.client("s3").put_object(Bucket=BUCKET, Key="data/train/train.rec", Body=b"records")
+    aws.client("sagemaker").create_training_job(**training_request(name, HyperParameters=NETWORK))
+    finished_job(aws.client("sagemaker"), name)
+    return name
+
+
+def start_of(aws: RunningLocalAws, settings: Settings, start: str, dataset: str = "pets", **changes: Any) -> BestModel:
+    conf = RunConf.from_conf({"dataset.name": dataset, "training.mode": "none", "incremental.from": start, **changes})
+    clients = (aws.client(name) for name in ("sagemaker", "logs", "s3"))
+    return starting_model(*clients, conf, settings=settings, dataset=dataset_version(name=dataset))
+
+
+def test_an_earlier_job_or_its_artifact_can_be_trained_further(
+    aws: RunningLocalAws, settings: Settings, trained: str
+) -> None:
+    artifact = f"s3://{BUCKET}/jobs/{trained}/output/model.tar.gz"
+
+    by_name, by_address = start_of(aws, settings, trained), start_of(aws, settings, artifact)
+
+    assert by_name == by_address
+    assert (by_name.job, by_name.artifact, by_name.hyperparameters) == (trained, artifact, NETWORK)
+    assert by_name.value == pytest.approx(0.5), "of its second epoch"
+
+
+def test_a_champion_and_a_registered_version_can_be_trained_further(
+    aws: RunningLocalAws, settings: Settings, pets: str, trained: str
+) -> None:
+    described = aws.client("sagemaker").describe_training_job(TrainingJobName=trained)
+    evaluation = Evaluation(
+        job=trained, images=20, accuracy=0.9, classes={}, report_uri="s3://b/r", metrics_uri="s3://b/m"
+    )
+    register_model(
+        aws.client("sagemaker"),
+        job=JobResult.of_training_job(described),
+        evaluation=evaluation,
+        dataset=published(aws, pets),
+        settings=settings,
+        run=RUN,
+    )
+
+    champion, numbered = start_of(aws, settings, "champion", pets), start_of(aws, settings, "1", pets)
+
+    assert champion == numbered
+    assert (champion.job, champion.hyperparameters) == (trained, NETWORK)
+    assert champion.label_set is not None
+
+
+def test_a_model_from_elsewhere_has_the_network_of_the_run_conf(aws: RunningLocalAws, settings: Settings) -> None:
+    artifact = put_model(aws)
+
+    found = start_of(aws, settings, artifact, **{"training.hyperparameters.num_layers": 32})
+
+    assert (found.job, found.artifact) == (artifact, artifact)
+    assert (found.hyperparameters["num_layers"], found.hyperparameters["num_classes"]) == (
+        "32",
+        str(dataset_version().num_classes),
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "why"),
+    [
+        ("champion", "has none yet"),
+        ("4", "no version 4"),
+        ("no-such-job", "no such training job"),
+        (f"s3://{BUCKET}/nowhere/model.tar.gz", r"cannot be read \(404\)"),
+    ],
+)
+def test_a_start_that_does_not_exist_is_named(
+    aws: RunningLocalAws, settings: Settings, pets: str, start: str, why: str
+) -> None:
+    with pytest.raises(ProblemsError, match=rf"incremental\.from = .*{why}"):
+        start_of(aws, settings, start, pets)

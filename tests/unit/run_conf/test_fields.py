@@ -84,7 +84,7 @@ def test_every_field_says_what_it_is() -> None:
 
 def test_types_and_choices_come_from_the_model() -> None:
     assert FIELDS["training.mode"].schema["type"] == ["string"]
-    assert FIELDS["training.mode"].schema["enum"] == ["train", "tune", "both", "tune_then_train"]
+    assert FIELDS["training.mode"].schema["enum"] == ["train", "tune", "both", "tune_then_train", "none"]
     assert FIELDS["training.hyperparameters.optimizer"].schema["enum"] == [None, "sgd", "adam", "rmsprop", "nag"]
     assert FIELDS["training.hyperparameters.optimizer"].schema["type"] == ["null", "string"]
     assert FIELDS["training.hyperparameters.learning_rate"].schema["type"] == ["null", "string", "number"]

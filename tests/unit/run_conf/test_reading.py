@@ -393,7 +393,7 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
             "resources.max_cost = 0: must be a number above 0, or empty",
         ),
         ({"training": "tune"}, "training = tune: is a section: give a JSON object with its fields"),
-        ({"training.mode": "guess"}, "training.mode = guess: must be one of train, tune, both, tune_then_train"),
+        ({"training.mode": "guess"}, "training.mode = guess: must be one of train, tune, both, tune_then_train, none"),
         (
             {f"{HYPERPARAMETERS}.epochs": 0},
             "training.hyperparameters.epochs = 0: must be a whole number of at least 1, or empty",
@@ -484,6 +484,6 @@ def test_the_error_reads_as_a_list() -> None:
         RunConf.from_conf({"endpoint.keep": "maybe", "training.mode": "guess"})
     assert str(refused.value) == (
         "The run conf has problems:\n"
-        "  training.mode = guess: must be one of train, tune, both, tune_then_train\n"
+        "  training.mode = guess: must be one of train, tune, both, tune_then_train, none\n"
         "  endpoint.keep = maybe: must be true or false"
     )

@@ -51,6 +51,20 @@ TUNE = {"training.mode": "tune"}
             "tuning.warm_start.from = a: is listed twice: name it once",
         ),
         (
+            {"training.mode": "none"},
+            "incremental.from = best: training.mode is none: name an earlier model (champion, a registered version, a "
+            "job, a model.tar.gz)",
+        ),
+        (
+            {"training.mode": "none", "incremental.from": "champion", "incremental.enabled": False},
+            "incremental.enabled = False: training.mode is none, so that nothing would be trained: leave it on",
+        ),
+        (
+            {"incremental.from": "7"},
+            "incremental.from = 7: a base job would be trained for nothing, as training.mode is train: set that to "
+            "none, or say best",
+        ),
+        (
             {**TUNE, "tuning.warm_start.from": ["a", "latest"]},
             "tuning.warm_start.from = a, latest: say latest alone, or name tuning jobs",
         ),

@@ -9,6 +9,7 @@ import pytest
 from image_classification.context import AwsAccess
 from image_classification.stages.training import (
     base_training,
+    find_start,
     incremental_training,
     plan_trials,
     tuned_training,
@@ -19,6 +20,7 @@ from include.datasets.version import DatasetVersion
 from include.preflight import PreflightError
 from include.sagemaker.job_results import JobResult
 from include.settings import Settings
+from include.training.best_model import BestModel
 from tests.support.documents import BEST_MODEL, dataset_version
 from tests.support.local_aws import RunningLocalAws
 from tests.support.running_task import SETTINGS, Asked, asked, run_as_task
@@ -149,6 +151,27 @@ def test_the_incremental_training_goes_on_from_the_best_model(aws: RunningLocalA
 
     channels = {channel["ChannelName"]: channel for channel in request["InputDataConfig"]}
     assert channels["model"]["DataSource"]["S3DataSource"]["S3Uri"] == BEST_MODEL["artifact"]
+
+
+def test_an_earlier_model_that_does_not_fit_the_data_is_refused_before_anything_costs_money(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(conf: dict[str, Any]) -> Any:
+        run_as_task(monkeypatch)
+        _, _, documents = asked(conf)
+        return find_start.function(documents["conf"], documents["dataset"])
+
+    other = BestModel.model_validate(
+        {**BEST_MODEL, "hyperparameters": {**BEST_MODEL["hyperparameters"], "num_classes": "9"}}
+    )
+    monkeypatch.setattr("include.promotion.champion._model_of_job", lambda *_: other)
+
+    assert start({}) is None
+    with pytest.raises(PreflightError) as refused:
+        start({"training.mode": "none", "incremental.from": "base-job"})
+    assert {problem.field for problem in refused.value.problems} == {"dataset.labels"}
+    monkeypatch.setattr("include.promotion.champion._model_of_job", lambda *_: BestModel.model_validate(BEST_MODEL))
+    assert start({"training.mode": "none", "incremental.from": "base-job"})["job"] == "base-job"
 
 
 def test_an_incremental_training_may_see_a_share_of_the_old_images(
