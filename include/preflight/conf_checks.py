@@ -20,6 +20,7 @@ from include.datasets.layout import VersionLayout
 from include.datasets.version import DatasetVersion, SplitCounts
 from include.preflight.questions import Stage
 from include.problems import Problem
+from include.run_conf import PromotionConf
 from include.run_conf.hyperparameters import BY_NAME, algorithm_default
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS
 from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME, Run, job_name, tags
@@ -76,7 +77,7 @@ class Violation:
 
 
 def ignored_notes(conf: RunConf) -> Iterator[str]:
-    """Name what is set, or searched, and has no effect with the optimizer of its job."""
+    """Name what is set, or searched, and has no effect: with the optimizer of its job, or beside another field."""
     training = conf.training
     base = training.hyperparameters.as_strings()
     if training.mode != "tune":
@@ -96,6 +97,16 @@ def ignored_notes(conf: RunConf) -> Iterator[str]:
         changed = conf.incremental.hyperparameters.as_strings()
         if "optimizer" in changed or any(BY_NAME[name].read_by for name in changed):
             yield from _unread("incremental.hyperparameters", base | changed)
+    yield from _unused_promotion(conf)
+
+
+def _unused_promotion(conf: RunConf) -> Iterator[str]:
+    """Fields of the gate that another field of it makes idle."""
+    rule, usual = conf.promotion, PromotionConf()
+    if rule.compare == "off" and rule.margin != usual.margin:
+        yield f"promotion.margin = {rule.margin:g} has no effect: promotion.compare is off"
+    if rule.approval == "automatic" and rule.approval_hours != usual.approval_hours:
+        yield f"promotion.approval_hours = {rule.approval_hours:g} has no effect: promotion.approval is automatic"
 
 
 def _unread(field: str, hyperparameters: Mapping[str, str]) -> Iterator[str]:

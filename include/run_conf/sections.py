@@ -276,7 +276,8 @@ class PromotionConf(Section):
         ge=0,
         le=1,
         title="Margin",
-        description="How far below the champion a model may be that is `not_worse`: 0.01 is one point of 100.",
+        description="How far below the champion a model may be, of all images or of those from before: 0.01 is one "
+        "point of 100.",
     )
     minimum_accuracy: float | None = Field(
         None,

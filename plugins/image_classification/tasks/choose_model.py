@@ -52,9 +52,11 @@ def choose_model() -> dict[str, Any]:
     else:
         model = numbered(sagemaker, settings=settings, dataset=dataset, version=number)
     if model is None:
-        raise NoModelError(f"dataset.name = {dataset}: no approved model. Train one, or approve one in the registry.")
+        raise NoModelError(f"dataset.name = {dataset}: no approved model. Train one, or approve one with review_model.")
     if not model.approved:
-        raise NoModelError(f"{MODEL_VERSION} = {number}: {model.group} has it as {model.approval}. Approve it first.")
+        raise NoModelError(
+            f"{MODEL_VERSION} = {number}: {model.group} has it as {model.approval}. Approve it with review_model first."
+        )
     log.info("%s version %d, accuracy %.4f.", model.group, model.version, model.accuracy)
     serving = {"endpoint": _serving(running, dataset)}
     conf = RunConf().changed_by(serving, changes.model_dump(mode="json", exclude_unset=True))

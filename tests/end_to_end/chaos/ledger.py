@@ -1,7 +1,8 @@
-"""The account of jobs that cost money: those that runs intended beside those that the local AWS has on record."""
+"""The account of jobs that cost money, and of registered versions: those that runs intended beside those on record."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,6 +66,20 @@ def jobs_on_record(world: World) -> dict[str, Job]:
     described = [*_described(world, "training_job", "TrainingJob"), *_tuning_jobs(world)]
     described += _described(world, "transform_job", "TransformJob")
     return {job.name: job for job in described}
+
+
+def versions_on_record(world: World) -> Counter[str]:
+    """How many versions each run registered."""
+    sagemaker = world.sagemaker
+    counts: Counter[str] = Counter()
+    for groups in sagemaker.get_paginator("list_model_package_groups").paginate():
+        for group in groups["ModelPackageGroupSummaryList"]:
+            name = group["ModelPackageGroupName"]
+            for page in sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=name):
+                for package in page["ModelPackageSummaryList"]:
+                    described = sagemaker.describe_model_package(ModelPackageName=package["ModelPackageArn"])
+                    counts[described["CustomerMetadataProperties"]["run"]] += 1
+    return counts
 
 
 def _tuning_jobs(world: World) -> Iterator[Job]:

@@ -23,6 +23,7 @@ from tests.end_to_end.chaos.ledger import (
     account_of,
     jobs_on_record,
     strays,
+    versions_on_record,
 )
 from tests.end_to_end.chaos.strikes import Killer
 from tests.support.live_airflow import LiveAirflow, Operator, conf_of
@@ -87,6 +88,7 @@ class Outcome:
     runs: Sequence[EndedRun]
     accounts: Sequence[Account]
     jobs: dict[str, Job]
+    versions: Counter[str]
 
     def faults(self) -> list[str]:
         """Everything that must not be, one line each; empty where the ordeal was survived."""
@@ -99,6 +101,9 @@ class Outcome:
             ]
             if ended.run.state == "failed" and not ended.reasons:
                 found.append(f"{ended.run.run_id} failed without a failed task")
+            registered = self.versions[ended.run.run_id]
+            if registered != 1 if ended.has_succeeded else registered > 1:
+                found.append(f"{ended.run.run_id} is {ended.run.state} and registered {registered} versions")
         for account in self.accounts:
             found += account.faults()
         return [*found, *strays(self.accounts, self.jobs)]
@@ -143,6 +148,7 @@ class Outcome:
         yield "jobs created", str(attempts)
         yield "of them after an attempt that had failed or was stopped", str(attempts - len(begun))
         yield "created while another attempt lived", str(clashes)
+        yield "versions registered", str(self.versions.total())
         yield "training jobs of the tuning jobs", str(sum(job.parent is not None for job in self.jobs.values()))
         yield "longest time that a job outlived its run", f"{max(outlived, default=0.0):.0f} s"
         yield "left running", str(len(left))
@@ -191,6 +197,7 @@ class Ordeal:
                 for intended in INTENDED
             ],
             jobs=jobs,
+            versions=versions_on_record(self.world),
         )
 
     def _begin(self, run_id: str) -> str:

@@ -101,3 +101,22 @@ def test_patterns_lengths_ranges_choices_and_absences_of_the_model_are_told() ->
     assert found["HyperParameters"] == "may have at most 100 entries and has 101"
     assert found["RoleArn"] == "is missing"
     assert not any(path.startswith("Tags") for path in found)
+
+
+@pytest.mark.parametrize(
+    ("conf", "notes"),
+    [
+        ({"promotion.margin": 0.05, "promotion.compare": "better"}, []),
+        (
+            {"promotion.margin": 0.05, "promotion.compare": "off"},
+            ["promotion.margin = 0.05 has no effect: promotion.compare is off"],
+        ),
+        ({"promotion.approval_hours": 2, "promotion.approval": "person"}, []),
+        (
+            {"promotion.approval_hours": 2},
+            ["promotion.approval_hours = 2 has no effect: promotion.approval is automatic"],
+        ),
+    ],
+)
+def test_what_the_gate_does_not_use_is_said(conf: dict[str, Any], notes: list[str]) -> None:
+    assert list(ignored_notes(RunConf.from_conf(conf))) == notes
