@@ -74,4 +74,6 @@ with DAG(
     deployed = deployment(used, trained_on, registered)
     summarise(trained_on, models, measured, registered, deployed)
 
-dag.params.update(override_params("dataset.name", "incremental", "resources", "promotion", "endpoint", "retraining"))
+dag.params.update(
+    override_params("dataset.name", "incremental", "resources", "evaluation", "promotion", "endpoint", "retraining")
+)

@@ -8,7 +8,8 @@ the run that has it has ended. So a run that was killed holds up no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -32,12 +33,16 @@ TAKEN_BY_ANOTHER = frozenset({404, 409, 412})
 
 
 class Turn(BaseModel):
-    """The run that trains a dataset's champion further, or is about to."""
+    """The run that trains a dataset's champion further, or is about to.
+
+    From `late_at` on people are told if it has not ended; None if nobody is to be told, or if they have been.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     dag_id: str
     run_id: str
+    late_at: datetime | None = None
 
     @property
     def run(self) -> Run:
@@ -47,27 +52,66 @@ class Turn(BaseModel):
 
 def take_turn(s3: S3Client, bucket: str, dataset: str, run: Run, states: RunStates) -> Run:
     """The run whose turn it is: `run`, or one that has the turn and has not ended."""
-    key, wanted = f"datasets/{dataset}/turn.json", Turn(dag_id=run.dag_id, run_id=run.run_id)
     while True:
-        try:
-            found = s3.get_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if _status(error) != 404:
-                raise
-            condition = {"IfNoneMatch": "*"}
-        else:
-            turn = Turn.model_validate_json(found["Body"].read())
-            if turn == wanted or _holds(states(turn.run), datetime.now(UTC) - found["LastModified"]):
-                return turn.run
-            condition = {"IfMatch": found["ETag"]}
-        try:
-            body = wanted.model_dump_json().encode()
-            s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json", **condition)  # type: ignore[arg-type]
-        except ClientError as error:
-            if _status(error) not in TAKEN_BY_ANOTHER:
-                raise
-        else:
+        found = _read(s3, bucket, dataset)
+        if found and (found.turn.run == run or _holds(states(found.turn.run), datetime.now(UTC) - found.written)):
+            return found.turn.run
+        wanted = Turn(dag_id=run.dag_id, run_id=run.run_id)
+        if _write(s3, bucket, dataset, wanted, in_place_of=found):
             return run
+
+
+def set_deadline(s3: S3Client, bucket: str, dataset: str, run: Run, late_at: datetime) -> None:
+    """Note until when the run that has the turn should have ended; nothing if another run has it by now."""
+    found = _read(s3, bucket, dataset)
+    if found and found.turn.run == run:
+        _write(s3, bucket, dataset, found.turn.model_copy(update={"late_at": late_at}), in_place_of=found)
+
+
+def late_runs(s3: S3Client, bucket: str, datasets: Iterable[str], states: RunStates) -> Iterator[tuple[str, Turn]]:
+    """The runs that should have ended and have not, by their datasets. Each is given once, to one caller."""
+    for dataset in datasets:
+        found = _read(s3, bucket, dataset)
+        if found is None or found.turn.late_at is None or found.turn.late_at > datetime.now(UTC):
+            continue
+        if states(found.turn.run) != "unfinished":
+            continue
+        if _write(s3, bucket, dataset, found.turn.model_copy(update={"late_at": None}), in_place_of=found):
+            yield dataset, found.turn
+
+
+@dataclass(frozen=True)
+class _StoredTurn:
+    turn: Turn
+    etag: str
+    written: datetime
+
+
+def _key(dataset: str) -> str:
+    return f"datasets/{dataset}/turn.json"
+
+
+def _read(s3: S3Client, bucket: str, dataset: str) -> _StoredTurn | None:
+    try:
+        found = s3.get_object(Bucket=bucket, Key=_key(dataset))
+    except ClientError as error:
+        if _status(error) != 404:
+            raise
+        return None
+    return _StoredTurn(Turn.model_validate_json(found["Body"].read()), found["ETag"], found["LastModified"])
+
+
+def _write(s3: S3Client, bucket: str, dataset: str, turn: Turn, *, in_place_of: _StoredTurn | None) -> bool:
+    """Write the turn in the place of the one that was read, or of none; False if another run was quicker."""
+    condition = {"IfMatch": in_place_of.etag} if in_place_of else {"IfNoneMatch": "*"}
+    body = turn.model_dump_json(exclude_none=True).encode()
+    try:
+        s3.put_object(Bucket=bucket, Key=_key(dataset), Body=body, ContentType="application/json", **condition)  # type: ignore[arg-type]
+    except ClientError as error:
+        if _status(error) not in TAKEN_BY_ANOTHER:
+            raise
+        return False
+    return True
 
 
 def _holds(state: RunState, age: timedelta) -> bool:

@@ -35,19 +35,24 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:  # noqa: ARG001
 
 
 def _write_note(dag_run: DagRun) -> None:
-    """Take the sentences from the database that Airflow has just noted the run's end in; a person's note stays."""
+    """Take the sentences from the database that Airflow has just noted the run's end in.
+
+    A note that was there, of a person or of what started the run, stays below them.
+    """
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
     from sqlalchemy.orm import object_session
 
     session = object_session(dag_run)
-    if session is None or dag_run.note:
+    if session is None:
         return
     handed_on = select(XComModel).where(XComModel.dag_run_id == dag_run.id, XComModel.key == NOTE)
     with session.no_autoflush:
         sentences = [XComModel.deserialize_value(row) for row in session.scalars(handed_on)]
-    if sentences:
-        dag_run.note = "\n".join(sorted(map(str, sentences)))[:LONGEST]
+    before = dag_run.note or ""
+    new = [sentence for sentence in sorted(map(str, sentences)) if sentence not in before]
+    if new:
+        dag_run.note = "\n".join([*new, *([before] if before else [])])[:LONGEST]
 
 
 class RunNotes(AirflowPlugin):

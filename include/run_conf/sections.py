@@ -323,6 +323,15 @@ class RetrainingConf(Section):
         description="Classes that have appeared in the source since: `report` names them in the log; `train` starts a "
         "full training with them, once for each set of classes, whose model may replace the champion.",
     )
+    deadline_hours: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        examples=[6, 12],
+        title="Deadline (h)",
+        description="A retraining that has not ended after so long is reported through the setting `notify`, by the "
+        "next hourly run. Empty: never.",
+    )
 
 
 class ModelConf(Section):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.notice import Notice, Occasion
+    from include.sagemaker.naming import Run
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +30,20 @@ def announce(
     *,
     lines: Sequence[str] = (),
     links: Mapping[str, str | None] | None = None,
+    run: Run | None = None,
 ) -> None:
-    """Tell people, if the setting `notify` says how; `links` are addresses in S3 by their names."""
+    """Tell people, if the setting `notify` says how; `links` are addresses in S3 by their names.
+
+    The message is about the running task's run, or about another one.
+    """
     if not running.settings.notify:
         return
     try:
         from include.notice import Notice
 
         pages = [(name, s3_page(running.settings, uri)) for name, uri in (links or {}).items() if uri]
-        told = Notice(occasion, sentence, lines, [*pages, *_links_to_airflow(running.airflow)])
+        of_airflow = [("Run", _run_page(run.dag_id, run.run_id))] if run else _links_to_airflow(running.airflow)
+        told = Notice(occasion, sentence, lines, [*pages, *of_airflow])
         _send(running, told)
         log.info("Told through %s: %s", running.settings.notify, told.subject)
     except Exception as error:  # noqa: BLE001  (a notifier raises whatever it likes; the run has done its work)
@@ -82,7 +88,11 @@ def _links_to_airflow(airflow: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [("Run", page.partition("/tasks/")[0]), ("Task", page)]
     if "dag" not in airflow or "run_id" not in airflow:
         return []
+    return [("Run", _run_page(airflow["dag"].dag_id, str(airflow["run_id"])))]
+
+
+def _run_page(dag_id: str, run_id: str) -> str:
     from airflow.sdk.configuration import conf
 
     base = str(conf.get("api", "base_url", fallback="http://localhost:8080")).rstrip("/")
-    return [("Run", f"{base}/dags/{airflow['dag'].dag_id}/runs/{quote(str(airflow['run_id']))}")]
+    return f"{base}/dags/{dag_id}/runs/{quote(run_id)}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from include import retraining_turn
-from include.retraining_turn import RunState, RunStates, take_turn
+from include.retraining_turn import RunState, RunStates, late_runs, set_deadline, take_turn
 from include.sagemaker.naming import Run
 from tests.support.dataset_bucket import Bucket, bucket, endpoint, s3
 
@@ -48,6 +48,29 @@ def test_a_run_that_airflow_does_not_know_keeps_its_turn_while_it_may_be_started
     monkeypatch.setattr(retraining_turn, "datetime", Later)
 
     assert take_turn(bucket.s3, bucket.name, "pets", SECOND, all_are("unknown")) == SECOND
+
+
+def test_a_run_that_has_not_ended_by_its_deadline_is_reported_once(bucket: Bucket) -> None:
+    def late(state: RunState) -> list[tuple[str, Run]]:
+        found = late_runs(bucket.s3, bucket.name, ["pets", "birds"], all_are(state))
+        return [(dataset, turn.run) for dataset, turn in found]
+
+    now = datetime.now(UTC)
+    for dataset, run in (("pets", FIRST), ("birds", SECOND)):
+        take_turn(bucket.s3, bucket.name, dataset, run, all_are("over"))
+    assert late("unfinished") == [], "none has a deadline"
+    set_deadline(bucket.s3, bucket.name, "birds", SECOND, now + timedelta(hours=1))
+    set_deadline(bucket.s3, bucket.name, "pets", FIRST, now - timedelta(seconds=1))
+    assert late("over") == []
+    assert late("unfinished") == [("pets", FIRST)]
+    assert late("unfinished") == []
+    assert take_turn(bucket.s3, bucket.name, "birds", SECOND, all_are("unfinished")) == SECOND, "it keeps its turn"
+
+
+def test_a_run_that_has_lost_its_turn_sets_no_deadline(bucket: Bucket) -> None:
+    take_turn(bucket.s3, bucket.name, "pets", FIRST, all_are("over"))
+    set_deadline(bucket.s3, bucket.name, "pets", SECOND, datetime.now(UTC) - timedelta(hours=1))
+    assert list(late_runs(bucket.s3, bucket.name, ["pets"], all_are("unfinished"))) == []
 
 
 @pytest.mark.parametrize("there", [False, True])

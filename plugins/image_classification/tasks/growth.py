@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
 
 from image_classification.context import RunningTask, asked_conf, hide_queries
+from image_classification.notify import announce
 
 if TYPE_CHECKING:
     from include.retraining import FullTraining, Retraining
@@ -34,6 +36,7 @@ def find_grown_datasets() -> list[dict[str, Any]]:
         log.info("This run retrains %s: it compares no other dataset.", asked.dataset.name)
         return []
     settings, sagemaker, s3 = running.settings, running.client("sagemaker"), running.client("s3")
+    _report_late_runs(running)
     found = find_retrainings(
         s3,
         lambda dataset: line_of(s3, sagemaker, asked, settings=settings, dataset=dataset),
@@ -47,6 +50,18 @@ def find_grown_datasets() -> list[dict[str, Any]]:
         _full_start(each) if isinstance(each, FullTraining) else _start(running.run.dag_id, asked, each)
         for each in found
     ]
+
+
+def _report_late_runs(running: RunningTask) -> None:
+    """Tell people, once for each, of the retrainings that have not ended by their deadline."""
+    from include.retraining import dataset_names
+    from include.retraining_turn import late_runs
+
+    s3, bucket = running.client("s3"), running.settings.data_bucket
+    for dataset, turn in late_runs(s3, bucket, dataset_names(s3, bucket), running.run_state):
+        sentence = f"{dataset}: its retraining has not ended by its deadline, {turn.late_at:%Y-%m-%d %H:%M} UTC"
+        log.warning("%s: %s.", sentence, turn.run_id)
+        announce(running, "late", sentence, lines=[f"Run {turn.run_id} of {turn.dag_id}."], run=turn.run)
 
 
 def _full_start(found: FullTraining) -> dict[str, Any]:
@@ -87,7 +102,7 @@ def find_new_images() -> dict[str, Any] | None:
     from include.deployment.registry import base_of
     from include.preflight import check
     from include.retraining import find_retraining, line_of
-    from include.retraining_turn import take_turn
+    from include.retraining_turn import set_deadline, take_turn
 
     asked = _asked()
     running = RunningTask.current()
@@ -114,6 +129,9 @@ def find_new_images() -> dict[str, Any] | None:
     log.info("%s: %d new images since %s.", dataset, found.new_images, found.parent)
     log.info("It continues from %s. Accuracy of that model: %.4f.", found.champion, version.accuracy)
     check(found.conf, settings, s3=clients("s3"), parent=base, clients=clients)
+    if hours := found.conf.retraining.deadline_hours:
+        started = getattr(running.airflow["dag_run"], "start_date", None) or datetime.now(UTC)
+        set_deadline(s3, settings.data_bucket, dataset, running.run, started + timedelta(hours=hours))
     return {
         "conf": found.conf.model_dump(mode="json"),
         "parent": found.parent,

@@ -85,8 +85,10 @@ def test_a_run_whose_tasks_had_nothing_to_say_has_no_note(dag_bag: DagBag, sessi
     assert ended(dag_bag, session, []).note is None
 
 
-def test_the_note_of_a_person_stays(dag_bag: DagBag, session: Any) -> None:
-    assert ended(dag_bag, session, [SENTENCE], note="mine").note == "mine"
+def test_the_note_that_a_run_was_started_with_stays_below(dag_bag: DagBag, session: Any) -> None:
+    assert ended(dag_bag, session, [SENTENCE], note="30 new images").note == f"{SENTENCE}\n30 new images"
+    again = f"{SENTENCE}\nmine"
+    assert ended(dag_bag, session, [SENTENCE], note=again).note == again, "a run that was cleared and ended again"
 
 
 def test_a_long_sentence_is_cut_to_what_airflow_keeps(dag_bag: DagBag, session: Any) -> None:

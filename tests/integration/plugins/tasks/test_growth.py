@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -15,6 +17,7 @@ from include.problems import ProblemsError
 from include.promotion.champion import Champion
 from include.promotion.kept_conf import keep_run_conf
 from include.retraining import FullTraining, Line, Retraining
+from include.retraining_turn import set_deadline, take_turn
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
 from include.settings import Settings
@@ -181,3 +184,37 @@ def test_what_is_secret_in_a_refused_address_is_masked(monkeypatch: pytest.Monke
         looked({"dataset.source": "https://[bad/a.zip?X-Amz-Signature=0123456789abcdef"}, monkeypatch)
 
     assert "0123456789abcdef" in hidden
+
+
+def test_people_hear_of_a_retraining_that_is_late_and_of_which_run(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str, Run]] = []
+    monkeypatch.setattr(growth, "announce", lambda _, what, said, *, run, **__: told.append((what, said, run)))
+    monkeypatch.setattr(context.RunningTask, "run_state", lambda *_: "unfinished")
+    monkeypatch.setattr("include.retraining.find_retrainings", lambda *_, **__: [])
+    name, s3, late = f"late-{uuid4().hex[:8]}", aws.client("s3"), Run("retrain_on_new_images", "retrain__late")
+    take_turn(s3, BUCKET, name, late, lambda _: "over")
+    set_deadline(s3, BUCKET, name, late, datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
+    run_as_task(monkeypatch)
+
+    assert growth.find_grown_datasets.function() == []
+
+    assert told == [("late", f"{name}: its retraining has not ended by its deadline, 2026-01-02 03:04 UTC", late)]
+    growth.find_grown_datasets.function()
+    assert len(told) == 1
+
+
+@pytest.mark.usefixtures("grown")
+def test_a_retraining_notes_by_when_it_should_have_ended(aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late_at() -> str | None:
+        turn: dict[str, str] = json.loads(
+            aws.client("s3").get_object(Bucket=BUCKET, Key="datasets/pets/turn.json")["Body"].read()
+        )
+        return turn.get("late_at")
+
+    assert looked({}, monkeypatch)
+    assert late_at() is None
+    assert looked({"retraining.deadline_hours": 2}, monkeypatch)
+    noted = datetime.fromisoformat(late_at() or "")
+    assert timedelta(hours=1.9) < noted - datetime.now(UTC) <= timedelta(hours=2)
