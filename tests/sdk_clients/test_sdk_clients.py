@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support.documents import dataset_version
-from tests.support.local_aws import RunningLocalAws, start_local_aws
+from tests.support.local_aws import RunningLocalAws, log_lines, start_local_aws
+from tests.support.required_wheel import WHEEL, wheel
 from tests.support.sdk import ROOT, SDK_V2, SDK_V3, run_script
 from tests.support.squares import jpeg, records
 
@@ -92,3 +95,46 @@ def test_the_example_on_sdk_v3_trains_tunes_deploys_and_predicts(
     assert list(probabilities) == ["dark", "bright"]
     assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
     assert result["deployed"] not in {e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]}
+
+
+SCRIPT = """
+import argparse, json, os, torch
+
+import required
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--epochs", type=int)
+parser.add_argument("--lr", type=float)
+given = parser.parse_args()
+print(f"loss={given.lr / given.epochs}")
+with open("/opt/ml/model/model.json", "w") as model:
+    json.dump({"epochs": given.epochs, "channel": os.environ["SM_CHANNEL_TRAIN"], "required": required.__file__}, model)
+"""
+
+
+def test_a_script_through_the_model_trainer_of_sdk_v3_trains_with_what_it_requires(
+    local_aws: RunningLocalAws, tmp_path: Path
+) -> None:
+    s3 = local_aws.client("s3")
+    s3.create_bucket(Bucket="scripts")
+    s3.put_object(Bucket="scripts", Key="train/data", Body=b"data")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "train.py").write_text(SCRIPT)
+    (source / "requirements.txt").write_text(f"./{WHEEL}\n")
+    (source / WHEEL).write_bytes(wheel())
+    script, written = Path(__file__).with_name("sdk_v3_source_code.py"), tmp_path / "result.json"
+    run_script(SDK_V3, script, written, source, "scripts", url=local_aws.url, home=tmp_path)
+    result: dict[str, Any] = json.loads(written.read_text())
+
+    assert result["status"] == "Completed"
+    bucket, _, key = result["artifact"].removeprefix("s3://").partition("/")
+    packed = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        member = archive.extractfile("model.json")
+        assert member is not None
+        model = json.load(member)
+    assert model["epochs"] == 2
+    assert model["channel"] == "/opt/ml/input/data/train"
+    assert model["required"].startswith("/opt/ml/environment/")
+    assert "loss=0.25" in log_lines(local_aws.client("logs"), result["name"])

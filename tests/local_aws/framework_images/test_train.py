@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import tarfile
-import zipfile
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,6 +27,7 @@ from tests.support.local_aws import (
     log_lines,
     training_request,
 )
+from tests.support.required_wheel import WHEEL, wheel
 
 METRICS = [{"Name": "loss", "Regex": r"loss=(\S+)"}]
 LEARNS = """
@@ -51,19 +51,6 @@ seen = {"hps": json.loads(os.environ["SM_HPS"]), "required": required.__file__}
 seen |= {"channel": str(channel), "python": sys.prefix}
 Path(os.environ["SM_OUTPUT_DATA_DIR"], "seen.json").write_text(json.dumps(seen))
 """
-WHEEL = "required-1.0-py3-none-any.whl"
-
-
-def wheel() -> bytes:
-    """A package of one module, as pip installs it without an index."""
-    information = {"METADATA": "Metadata-Version: 2.1\nName: required\nVersion: 1.0\n", "WHEEL": "Wheel-Version: 1.0\n"}
-    information |= {"RECORD": ""}
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w") as packed:
-        packed.writestr("required.py", "")
-        for name, text in information.items():
-            packed.writestr(f"required-1.0.dist-info/{name}", text)
-    return sink.getvalue()
 
 
 def files_of(s3: Any, uri: str) -> dict[str, bytes]:
