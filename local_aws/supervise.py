@@ -222,7 +222,7 @@ def watch(child: int, wake: int) -> int:
                 watched.remove(0)
                 deadline = 0.0
             for line in lines:
-                signal_group(child, signal.SIGTERM)
+                ask_to_end(child)
                 kill_at = time.monotonic() + float(line.split()[1])
                 deadline = kill_at if deadline is None else min(deadline, kill_at)
         if deadline is not None and time.monotonic() >= deadline:
@@ -241,6 +241,12 @@ def reap(child: int) -> int | None:
             if pid == child:
                 found = os.waitstatus_to_exitcode(status)
     return found
+
+
+def ask_to_end(child: int) -> None:
+    """Send SIGTERM to the child alone, as a container's process 1 gets it; what it has started is its own affair."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGTERM)
 
 
 def signal_group(child: int, number: int) -> None:

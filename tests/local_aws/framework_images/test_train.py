@@ -129,12 +129,15 @@ def test_requirements_that_cannot_be_installed_fail_the_job_and_pips_words_are_i
 
 
 SAVES_ON_SIGTERM = """
-import signal, sys, time
+import signal, subprocess, sys, time
 from pathlib import Path
+
+worker = subprocess.Popen(["sleep", "300"])
 
 def save(*_):
     print("saving")
-    Path("/opt/ml/model/weights").write_text("saved on SIGTERM")
+    Path("/opt/ml/model/weights").write_text(f"saved on SIGTERM, worker: {worker.poll()}")
+    worker.kill()
     sys.exit(0)
 
 signal.signal(signal.SIGTERM, save)
@@ -143,14 +146,16 @@ time.sleep(300)
 """
 
 
-def test_a_script_that_is_stopped_saves_its_model(scripts: Scripts, sagemaker: Any, s3: Any, logs: Any) -> None:
+def test_a_script_that_is_stopped_saves_its_model_while_its_workers_live(
+    scripts: Scripts, sagemaker: Any, s3: Any, logs: Any
+) -> None:
     name = scripts.start(SAVES_ON_SIGTERM)
     eventually(lambda: "ready" in _lines_so_far(logs, name), JOB_SECONDS)
     sagemaker.stop_training_job(TrainingJobName=name)
     job = scripts.finished(name)
 
     assert job["TrainingJobStatus"] == "Stopped"
-    assert files_of(s3, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"weights": b"saved on SIGTERM"}
+    assert files_of(s3, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"weights": b"saved on SIGTERM, worker: None"}
     assert "saving" in log_lines(logs, name)
 
 
