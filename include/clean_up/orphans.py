@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from include.clean_up.findings import FINISHED, Airflow, Finding, StillNeededError
 from include.deployment.endpoint import CHANGING, KEEP_TAG
 from include.deployment.hosting import Hosting, tear_down
+from include.deployment.previous import configs_in_use, kept_for_rollback, models_of_transform_jobs
 from include.sagemaker.answers import existing
 from include.sagemaker.job_kinds import TRAINING, TRANSFORM, TUNING, JobKind
 from include.sagemaker.job_results import is_of_installation
@@ -116,15 +117,12 @@ def forgotten_endpoints(
 def unserved(sagemaker: SageMakerClient, *, older_than: timedelta) -> Iterator[Finding]:
     """Configurations that no endpoint serves, then models that neither a configuration nor a transform job names.
 
+    What `endpoint.keep_previous` keeps for a rollback stays as long as its endpoint.
     Both are made again under the same name by the run that needs them. Artifacts and model packages are not touched.
     """
     before, why = datetime.now(UTC) - older_than, f"older than {older_than.days} days, and nothing serves it"
-    serving = set()
-    for summary in pages_of(sagemaker, "list_endpoints", "Endpoints"):
-        endpoint: Mapping[str, Any] = sagemaker.describe_endpoint(EndpointName=summary["EndpointName"])
-        pending = endpoint.get("PendingDeploymentSummary") or {}
-        serving |= {endpoint["EndpointConfigName"], pending.get("EndpointConfigName")}
-    needed = _models_of_transform_jobs(sagemaker)
+    serving = configs_in_use(sagemaker) | kept_for_rollback(sagemaker)
+    needed = models_of_transform_jobs(sagemaker)
     for summary in list(pages_of(sagemaker, "list_endpoint_configs", "EndpointConfigs")):
         name = summary["EndpointConfigName"]
         is_old = summary["CreationTime"] < before and name not in serving
@@ -148,8 +146,3 @@ def _buckets_of_models(sagemaker: SageMakerClient, config: str) -> set[str]:
     models = [existing(sagemaker.describe_model, ModelName=name) or {} for name in names]
     artifacts = [(model.get("PrimaryContainer") or {}).get("ModelDataUrl", "") for model in models]
     return {artifact.removeprefix("s3://").partition("/")[0] for artifact in artifacts if artifact}
-
-
-def _models_of_transform_jobs(sagemaker: SageMakerClient) -> set[str]:
-    running = pages_of(sagemaker, "list_transform_jobs", "TransformJobSummaries", StatusEquals="InProgress")
-    return {sagemaker.describe_transform_job(TransformJobName=job["TransformJobName"])["ModelName"] for job in running}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from include.deployment.hosting import VERSION_TAG, target_of, with_version
+from include.deployment.hosting import VERSION_TAG, with_version
+from include.deployment.previous import KEEP_PREVIOUS_TAG, target_of
 from include.deployment.probation import last_proven, probation_tags
 from include.deployment.rollout import deployment_config, put_alarms
 from include.sagemaker.answers import existing
@@ -94,12 +95,13 @@ class Deployment:
     """Request bodies of CreateModel, CreateEndpointConfig and CreateEndpoint, with names that follow from content.
 
     `version` is the registered version that they serve, `keep` whether the endpoint outlives its run, `rollout` how an
-    endpoint that serves already changes to them.
+    endpoint that serves already changes to them, `keep_previous` how many configurations stay for a rollback.
     """
 
     version: RegisteredModel
     keep: bool
     rollout: RolloutConf
+    keep_previous: int
     model: dict[str, Any]
     config: dict[str, Any]
     endpoint: dict[str, Any]
@@ -125,9 +127,21 @@ def deployment_of(
     endpoint = {
         "EndpointName": conf.endpoint_name,
         "EndpointConfigName": config["EndpointConfigName"],
-        "Tags": [*labelled, {"Key": KEEP_TAG, "Value": str(conf.endpoint.keep).lower()}],
+        "Tags": [
+            *labelled,
+            {"Key": KEEP_TAG, "Value": str(conf.endpoint.keep).lower()},
+            {"Key": KEEP_PREVIOUS_TAG, "Value": str(conf.endpoint.keep_previous)},
+        ],
     }
-    return Deployment(model, conf.endpoint.keep, conf.endpoint.rollout, model_body, config, endpoint)
+    return Deployment(
+        version=model,
+        keep=conf.endpoint.keep,
+        rollout=conf.endpoint.rollout,
+        keep_previous=conf.endpoint.keep_previous,
+        model=model_body,
+        config=config,
+        endpoint=endpoint,
+    )
 
 
 def model_request(

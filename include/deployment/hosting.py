@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from include.deployment.previous import is_named_elsewhere, remove_previous, target_of
 from include.deployment.rollout import delete_alarms
 from include.sagemaker.answers import existing
 from include.sagemaker.naming import tags_of
@@ -31,12 +31,6 @@ class Hosting:
         return cls(client("sagemaker"), client("cloudwatch"))
 
 
-def target_of(endpoint: Mapping[str, Any]) -> str:
-    """The configuration that a described endpoint serves, or is changing to."""
-    pending = endpoint.get("PendingDeploymentSummary") or {}
-    return str(pending.get("EndpointConfigName") or endpoint["EndpointConfigName"])
-
-
 def with_version(sagemaker: SageMakerClient, config: str) -> str:
     """A configuration's name, with the registered versions behind it as far as they are known."""
     described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config) or {}
@@ -48,7 +42,7 @@ def with_version(sagemaker: SageMakerClient, config: str) -> str:
 
 
 def tear_down(hosting: Hosting, endpoint_name: str, *, config: str | None = None) -> list[str]:
-    """Delete an endpoint, its alarms, its configuration and its models; returns the names of what was deleted.
+    """Delete an endpoint, its alarms, its configurations and their models; returns the names of what was deleted.
 
     What is gone already is passed over, so a second call finishes what a first one began. With `config`, an endpoint
     that serves another configuration, or is about to, belongs to somebody else and stays. So does a model that another
@@ -61,29 +55,16 @@ def tear_down(hosting: Hosting, endpoint_name: str, *, config: str | None = None
     config_name = endpoint["EndpointConfigName"]
     described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config_name)
     models = sorted({variant["ModelName"] for variant in described["ProductionVariants"]}) if described else []
-    alarms = delete_alarms(hosting.cloudwatch, endpoint_name)
+    gone = [*delete_alarms(hosting.cloudwatch, endpoint_name), *remove_previous(sagemaker, endpoint_name, keep=0)]
     if endpoint["EndpointStatus"] != "Deleting":
         sagemaker.delete_endpoint(EndpointName=endpoint_name)
-    deleted = [endpoint_name, *alarms]
+    deleted = [endpoint_name, *gone]
     for model in models:
         known = existing(sagemaker.describe_model, ModelName=model)
-        if known is not None and not _is_named_elsewhere(sagemaker, known, config_name):
+        if known is not None and not is_named_elsewhere(sagemaker, known, config_name):
             sagemaker.delete_model(ModelName=model)
             deleted.append(model)
     if described:
         sagemaker.delete_endpoint_config(EndpointConfigName=config_name)
         deleted.append(config_name)
     return deleted
-
-
-def _is_named_elsewhere(sagemaker: SageMakerClient, model: Mapping[str, Any], config: str) -> bool:
-    """Whether a configuration other than `config` names the model: it was made after the model."""
-    since = model["CreationTime"] - timedelta(minutes=1)
-    for page in sagemaker.get_paginator("list_endpoint_configs").paginate(CreationTimeAfter=since):
-        for other in {summary["EndpointConfigName"] for summary in page["EndpointConfigs"]} - {config}:
-            described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=other) or {}
-            if any(
-                variant.get("ModelName") == model["ModelName"] for variant in described.get("ProductionVariants", [])
-            ):
-                return True
-    return False

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.deployment.hosting import Hosting, target_of, tear_down, with_version
+from include.deployment.hosting import Hosting, tear_down, with_version
+from include.deployment.previous import PREVIOUS_TAG, note_replaced, target_of
 from include.sagemaker.answers import existing
 from include.sagemaker.naming import tag_value, tags_of
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 PROBATION_TAG = "on-probation"
 """Tag of an endpoint: the configuration of the last deployment that has not passed the smoke test; empty: none."""
-PREVIOUS_TAG = "previous-config"
-"""Tag of an endpoint: the configuration that it served before the one on probation; empty: it was created with that."""
 REFUSED_TAG = "refused"
 """Tag of an endpoint: the configuration that failed the smoke test last, and the name of the run."""
 REASON_TAG = "refused-because"
@@ -112,7 +111,10 @@ def end_probation(sagemaker: SageMakerClient, endpoint: str, config: str) -> Non
     if described is None:
         return
     arn = described["EndpointArn"]
-    if tags_of(sagemaker, arn).get(PROBATION_TAG) == config:
+    tags = tags_of(sagemaker, arn)
+    if tags.get(PROBATION_TAG) == config:
+        if previous := tags.get(PREVIOUS_TAG):
+            note_replaced(sagemaker, endpoint, previous)
         sagemaker.add_tags(ResourceArn=arn, Tags=_as_tags({PROBATION_TAG: ""}))  # type: ignore[arg-type]
 
 

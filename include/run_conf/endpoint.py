@@ -97,6 +97,14 @@ class EndpointConf(Section):
         description="CPU or GPU.",
     )
     instance_count: int = Field(1, ge=1, le=100, title="Machines", description="Machines behind the endpoint.")
+    keep_previous: int = Field(
+        1,
+        ge=1,
+        le=20,
+        title="Previous models",
+        description="So many configurations that the endpoint served before are kept for a rollback, with their "
+        "models; older ones are deleted. Artifacts and the model registry stay.",
+    )
     keep: bool = Field(True, title="Keep", description="Off: the endpoint is deleted at the end of the run.")
     deploy: bool = Field(True, title="Deploy", description="Off: the run ends with the registered model.")
     rollout: RolloutConf = Field(RolloutConf(), description="How an update moves the traffic.")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from moto.sagemaker.models import sagemaker_backends
+import pytest
+from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
 
 from tests.support.documents import VARIABLE
 
@@ -21,7 +22,7 @@ class KilledError(BaseException):
 class ChangingEndpoints:
     """A SageMaker client on moto. An update is under way until `settle`; `undone` of them go back, with a reason.
 
-    `strike` is asked before and after each call that changes something, by its name; it may raise KilledError.
+    `strike` is asked after each call that changes something, by its name; it may raise KilledError.
     """
 
     client: Any
@@ -37,9 +38,8 @@ class ChangingEndpoints:
             return method
 
         def changing(**request: Any) -> Any:
-            self.strike(f"before {name}")
             answer = method(**request)
-            self.strike(f"after {name}")
+            self.strike(name)
             return answer
 
         return changing
@@ -54,13 +54,12 @@ class ChangingEndpoints:
         return described
 
     def update_endpoint(self, **request: Any) -> None:
-        self.strike("before update_endpoint")
         name = request["EndpointName"]
         assert name not in self._pending, "AWS refuses a second update while one is under way"
         self.client.describe_endpoint_config(EndpointConfigName=request["EndpointConfigName"])
         self._pending[name] = request["EndpointConfigName"]
         self.updates.append(request)
-        self.strike("after update_endpoint")
+        self.strike("update_endpoint")
 
     def settle(self) -> None:
         """End all updates."""
@@ -70,6 +69,18 @@ class ChangingEndpoints:
                 backend = sagemaker_backends[ACCOUNT][VARIABLE["region"]]
                 backend.endpoints[name].endpoint_config_name = config
         self._pending.clear()
+
+
+def replace_tags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a tag take the place of one with its key, as on AWS: moto keeps both, and its pages of them never end."""
+
+    def add_tags(backend: SageMakerModelBackend, arn: str, tags: list[dict[str, str]]) -> list[dict[str, str]]:
+        resource = backend._get_resource_from_arn(arn)
+        given = {tag["Key"] for tag in tags}
+        resource.tags = [*(tag for tag in resource.tags if tag["Key"] not in given), *tags]
+        return list(resource.tags)
+
+    monkeypatch.setattr(SageMakerModelBackend, "add_tags", add_tags)
 
 
 def killed_at(place: int) -> Callable[[str], None]:

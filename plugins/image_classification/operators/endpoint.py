@@ -81,6 +81,7 @@ class EndpointOperator(WaitingOperator):
         `before` is what it served before.
         """
         from include.deployment.endpoint import DeploymentError, SupersededError, served
+        from include.deployment.previous import remove_previous
         from include.deployment.probation import end_probation
         from include.deployment.rollout import fired_alarms
         from include.promotion.champion import record_promotion
@@ -104,6 +105,9 @@ class EndpointOperator(WaitingOperator):
         self.log.info("Endpoint %s answers %d held-out images as it should.", name, len(test.images))
         record_promotion(sagemaker, deployment.version, endpoint=name, keep=deployment.keep)
         end_probation(sagemaker, name, deployment.config_name)
+        removed = remove_previous(sagemaker, name, keep=deployment.keep_previous)
+        if removed:
+            self.log.info("Removed %s: endpoint.keep_previous is %d.", ", ".join(removed), deployment.keep_previous)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"endpoint": name, **deployment.version.as_event()}
         return endpoint.model_dump(mode="json")

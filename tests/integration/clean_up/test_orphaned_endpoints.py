@@ -12,6 +12,7 @@ from include.clean_up.findings import Finding, carry_out
 from include.clean_up.orphans import forgotten_endpoints, unserved
 from include.deployment.endpoint import deploy, deployment_of, served
 from include.deployment.hosting import Hosting
+from include.deployment.probation import end_probation
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
@@ -61,6 +62,7 @@ def deployed(hosting: Hosting, deployment: Any) -> str:
         lambda: hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] in ("InService", "Failed")
     )
     served(hosting.sagemaker, deployment)
+    end_probation(hosting.sagemaker, name, deployment.config_name)
     return name
 
 
@@ -117,9 +119,11 @@ def test_an_endpoint_that_a_later_run_wants_to_keep_stays(hosting: Hosting, s3: 
 def test_what_nothing_serves_is_deleted_and_what_serves_stays(hosting: Hosting, s3: Any, run: Run) -> None:
     old = make_deployment(s3, run, keep=True)
     name = deployed(hosting, old)
-    new = make_deployment(s3, run, keep=True, name=name)
+    previous, new = (make_deployment(s3, run, keep=True, name=name) for _ in range(2))
+    deployed(hosting, previous)
     deployed(hosting, new)
-    names = [one.config_name for one in (old, new)] + [str(one.model["ModelName"]) for one in (old, new)]
+    deployments = (old, previous, new)
+    names = [one.config_name for one in deployments] + [str(one.model["ModelName"]) for one in deployments]
 
     assert outcomes(unserved(hosting.sagemaker, older_than=timedelta(days=30)), names) == {}
     assert outcomes(unserved(hosting.sagemaker, older_than=NOW), names) == {

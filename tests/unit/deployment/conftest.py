@@ -7,6 +7,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from tests.support.changing_endpoints import replace_tags
 from tests.unit.evaluation.conftest import clients, runtime, world
 
 __all__ = ["clients", "runtime", "world"]  # fixtures: shades of grey, and an endpoint that tells them apart
@@ -21,6 +22,7 @@ def client() -> Any:
 
 
 @pytest.fixture
-def sagemaker(client: Any) -> Iterator[Any]:
+def sagemaker(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    replace_tags(monkeypatch)
     with mock_aws():
         yield client

@@ -14,7 +14,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.version import held_out_images
 from include.deployment.registry import RegisteredModel
 from include.deployment.smoke_test import IMAGES, smoke_test_of
-from include.evaluation.held_out_answers import HeldOutAnswers
+from include.evaluation.held_out_answers import HeldOutAnswers, Sent
 from tests.support.documents import VARIABLE
 from tests.unit.evaluation.conftest import World, classify
 
@@ -38,7 +38,9 @@ def registered(world: World, *, accuracy: float = 0.9, report: str | None = REPO
     )
 
 
-def evaluated(world: World, *, model: str = "job", off_by: float = 0.0, swapped: bool = False) -> None:
+def evaluated(
+    world: World, *, model: str = "job", off_by: float = 0.0, swapped: bool = False, sent: Sent = "packed"
+) -> None:
     """Keep answers of an evaluation: the endpoint's own, with every probability off a little, or classes swapped."""
     images, answers = [], []
     for image in held_out_images(world.s3, world.dataset):
@@ -46,9 +48,8 @@ def evaluated(world: World, *, model: str = "job", off_by: float = 0.0, swapped:
         first, *rest = values
         answers.append([*rest, first] if swapped else [value + off_by for value in values])
         images.append((image.id, image.key, image.labels))
-    kept = HeldOutAnswers.of(
-        images, answers, model=model, dataset=world.dataset.uri, labels=world.dataset.labels, multi_label=False
-    )
+    labels, uri = world.dataset.labels, world.dataset.uri
+    kept = HeldOutAnswers.of(images, answers, model=model, dataset=uri, labels=labels, multi_label=False, sent=sent)
     world.s3.put_object(Bucket=VARIABLE["output_bucket"], Key="reports/run/predictions.parquet", Body=kept.to_parquet())
 
 
@@ -122,12 +123,14 @@ def test_an_answer_of_another_number_of_classes_is_a_difference(world: World) ->
     assert "answered 2 probabilities, the dataset has 3 classes" in first
 
 
-@pytest.mark.parametrize("known", ["nothing", "another model", "no report"])
+@pytest.mark.parametrize("known", ["nothing", "another model", "source images", "no report"])
 def test_without_its_answers_the_right_labels_are_counted(
     world: World, runtime: Any, known: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     if known == "another model":
         evaluated(world, model="another-job", swapped=True)
+    if known == "source images":
+        evaluated(world, swapped=True, sent="source")
     model = registered(world, report=None if known == "no report" else REPORT)
     with caplog.at_level(logging.WARNING):
         test = smoke_test_of(world.s3, model, world.dataset)

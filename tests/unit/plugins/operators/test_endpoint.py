@@ -21,11 +21,12 @@ from include.deployment.registry import RegisteredModel
 from include.promotion.champion import PROMOTED_TAG
 from include.run_conf import RunConf
 from include.sagemaker.naming import tags_of
-from tests.support.changing_endpoints import ChangingEndpoints, KilledError, killed_at
+from tests.support.changing_endpoints import ChangingEndpoints, KilledError, killed_at, replace_tags
 from tests.support.documents import VARIABLE, settings
 
 GROUP = "image-classification-pets"
 SEEDS = 20
+MOST_KILLS = 8
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +95,25 @@ class Chain:
         test: Any = SimpleNamespace(images=(), differences=lambda *_: differences)
         return EndpointOperator(task_id="deploy", deployment=deployment, smoke_test=lambda *_: test, inputs={})
 
-    def config(self, version: int, **conf: Any) -> str:
-        return self._operator(version, conf).deployment(self.running, {}).config_name
+    def config(self, version: int) -> str:
+        return self.deployment(version).config_name
+
+    def deployment(self, version: int) -> Deployment:
+        return self._operator(version, {}).deployment(self.running, {})
 
     @property
     def running(self) -> RunningTask:
         return RunningTask({"ti": SimpleNamespace(dag_id="", run_id="", task_id="")}, settings(), self.access)  # type: ignore[typeddict-item]
+
+    def kept(self) -> dict[str, set[int]]:
+        """The versions of which there is a configuration, and a model."""
+        configs = {each["EndpointConfigName"] for each in self.sagemaker.list_endpoint_configs()["EndpointConfigs"]}
+        models = {each["ModelName"] for each in self.sagemaker.list_models()["Models"]}
+        versions = range(1, 5)
+        return {
+            "configs": {version for version in versions if self.config(version) in configs},
+            "models": {version for version in versions if self.deployment(version).model["ModelName"] in models},
+        }
 
     def state(self) -> dict[str, Any]:
         """Which version serves and which one was promoted; None if there is no endpoint, or no promotion."""
@@ -107,7 +121,7 @@ class Chain:
         promoted = tags_of(self.sagemaker, group).get(PROMOTED_TAG)  # type: ignore[arg-type]
         endpoints = self.sagemaker.list_endpoints()["Endpoints"]
         described = self.sagemaker.describe_endpoint(EndpointName="pets") if endpoints else {}
-        configs = {self.config(version): version for version in range(1, 4)}
+        configs = {self.config(version): version for version in range(1, 5)}
         return {
             "status": described.get("EndpointStatus"),
             "serves": configs.get(described.get("EndpointConfigName", "")),
@@ -133,6 +147,7 @@ def registered(version: int) -> RegisteredModel:
 
 @pytest.fixture
 def chain(clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Chain]]:
+    replace_tags(monkeypatch)
     with mock_aws():
         clients["sagemaker"].create_model_package_group(ModelPackageGroupName=GROUP)
 
@@ -178,6 +193,41 @@ def test_a_model_that_has_passed_before_is_not_taken_away(chain: Callable[..., C
     assert pets.state() == {"status": "InService", "serves": 1, "promoted": 1}
 
 
+@pytest.mark.parametrize(("keep", "kept"), [(1, {3, 4}), (2, {2, 3, 4}), (9, {1, 2, 3, 4})])
+def test_so_many_earlier_models_stay_as_are_to_be_kept(chain: Callable[..., Chain], keep: int, kept: set[int]) -> None:
+    pets = chain()
+    for version in range(1, 5):
+        assert pets.deploy(version, **{"endpoint.keep_previous": keep}) == "promoted"
+    assert pets.kept() == {"configs": kept, "models": kept}
+
+
+def test_a_model_that_serves_again_is_none_of_the_earlier_ones(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    for version in (1, 2):
+        pets.deploy(version)
+    assert pets.deploy(1, run="rollback") == "promoted"
+    assert pets.kept() == {"configs": {1, 2}, "models": {1, 2}}
+    assert pets.deploy(3) == "promoted"
+    assert pets.kept() == {"configs": {1, 3}, "models": {1, 3}}
+
+
+def test_a_refused_model_takes_no_place_among_the_earlier_ones(chain: Callable[..., Chain]) -> None:
+    pets = chain(3)
+    for version in (1, 2, 3, 4):
+        pets.deploy(version)
+    assert pets.state()["promoted"] == 4
+    assert {2, 4} <= pets.kept()["configs"] <= {2, 3, 4}
+
+
+def test_an_earlier_model_that_another_endpoint_serves_stays(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1)
+    pets.sagemaker.create_endpoint(EndpointName="beside", EndpointConfigName=pets.config(1))
+    for version in (2, 3):
+        pets.deploy(version)
+    assert pets.kept() == {"configs": {1, 2, 3}, "models": {1, 2, 3}}
+
+
 def test_a_model_whose_run_was_killed_before_the_test_is_not_what_the_next_one_goes_back_to(
     chain: Callable[..., Chain],
 ) -> None:
@@ -197,7 +247,7 @@ def test_a_model_whose_run_was_killed_before_the_test_is_not_what_the_next_one_g
 
 def killed_after(name: str) -> Callable[[str], None]:
     def strike(call: str) -> None:
-        if call == f"after {name}":
+        if call == name:
             raise KilledError(call)
 
     return strike
@@ -218,6 +268,7 @@ OUTCOMES = {
     "the first model": ((1,), (), {"status": "InService", "serves": 1, "promoted": 1}),
     "a first model that answers wrongly": ((1,), (1,), {"status": None, "serves": None, "promoted": None}),
     "a better model": ((1, 2), (), {"status": "InService", "serves": 2, "promoted": 2}),
+    "a third model": ((1, 2, 3), (), {"status": "InService", "serves": 3, "promoted": 3}),
     "a model that answers wrongly": ((1, 2), (2,), {"status": "InService", "serves": 1, "promoted": 1}),
 }
 
@@ -233,6 +284,7 @@ def test_a_task_that_is_killed_at_any_call_ends_as_one_that_is_not(story: str, c
         pets.sagemaker.strike = killed_at(place)
         pets.deploy(versions[-1])
         assert pets.state() == expected, place
+        assert len(pets.kept()["configs"]) <= 2, place
         assert len(updates_to(pets, versions[-1])) <= 1, place
         if not pets.kills:
             assert place > 4
@@ -248,7 +300,7 @@ def test_a_task_that_is_killed_again_and_again_ends_as_one_that_is_not(seed: int
         pets.deploy(version)
 
     def strike(call: str) -> None:
-        if dice.random() < 0.2:
+        if pets.kills < MOST_KILLS and dice.random() < 0.3:
             raise KilledError(call)
 
     pets.sagemaker.strike = strike
@@ -256,6 +308,7 @@ def test_a_task_that_is_killed_again_and_again_ends_as_one_that_is_not(seed: int
     pets.sagemaker.strike = lambda _: None
 
     assert pets.state() == expected
+    assert len(pets.kept()["configs"]) <= 2
 
 
 def updates_to(pets: Chain, version: int) -> list[Any]:
