@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -22,6 +23,7 @@ from include.datasets.version import DatasetVersion, VersionPlan
 from include.run_conf import DatasetConf
 from local_aws.moto_backend import AnyCharacter
 from local_aws.server import QuietRequestHandler
+from tests.support.direct_requests import answer_directly
 from tests.support.pictures import jpeg
 
 if TYPE_CHECKING:
@@ -30,31 +32,39 @@ if TYPE_CHECKING:
 RUN_AFTER = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 
-@pytest.fixture(scope="session")
-def endpoint() -> Iterator[str]:
-    """Moto's S3 alone, without its search for the service of each request and its line in the log."""
+@cache
+def application() -> Any:
+    """Moto's S3 alone, without its search for the service of each request."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(werkzeug_app, "RegexConverter", AnyCharacter)
-        application = werkzeug_app.create_backend_app("s3")
-        server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietRequestHandler)
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        return werkzeug_app.create_backend_app("s3")
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """The address at which any client, obstore's too, reaches the S3 server; it writes no line for each request."""
+    server = make_server("127.0.0.1", 0, application(), threaded=True, request_handler=QuietRequestHandler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture(scope="session")
 def s3(endpoint: str) -> S3Client:
-    return boto3.client(
+    """A client of the server at `endpoint` that calls it directly: most requests of these tests are its."""
+    client = boto3.client(
         "s3",
         endpoint_url=endpoint,
         region_name="us-east-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",
     )
+    answer_directly(client, application())
+    return client
 
 
 @dataclass(frozen=True)
