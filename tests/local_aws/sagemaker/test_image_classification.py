@@ -11,6 +11,7 @@ import pytest
 from tests.local_aws.sagemaker.conftest import BUCKET, Scripted, unique, wait_for
 from tests.local_aws.sagemaker.tuning.test_job import OBJECTIVE, training_jobs, tuned
 from tests.support.local_aws import ALGORITHM_IMAGE, ROLE, channel_of
+from tests.support.pictures import png
 from tests.support.squares import jpeg, records
 
 ROOT = Path(__file__).parents[3]
@@ -59,6 +60,35 @@ def tuning_request(scripted: Scripted) -> dict[str, Any]:
     }
 
 
+def answered_asynchronously(scripted: Scripted, model: str, image: bytes) -> list[float]:
+    """What an asynchronous endpoint of a model answers to an image."""
+    control, name = scripted.client("sagemaker"), unique("async")
+    variant = {"VariantName": "all", "ModelName": model, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    control.create_endpoint_config(
+        EndpointConfigName=name,
+        ProductionVariants=[variant],
+        AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": f"s3://{BUCKET}/squares/async"}},
+    )
+    control.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    assert scripted.settled(name)["EndpointStatus"] == "InService"
+    accepted = scripted.client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName=name, InputLocation=scripted.put("large.png", image), ContentType="image/png"
+    )
+    found = stored(scripted, accepted["OutputLocation"])
+    control.delete_endpoint(EndpointName=name)
+    answer: list[float] = json.loads(found)
+    return answer
+
+
+def stored(scripted: Scripted, uri: str) -> bytes:
+    """The content of an object, once it is there."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    s3 = scripted.client("s3")
+    s3.get_waiter("object_exists").wait(Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    content: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    return content
+
+
 def test_the_best_of_two_tuned_models_classifies_images(scripted: Scripted, control: Any, runtime: Any) -> None:
     description = tuned(control, tuning_request(scripted))
     assert description["HyperParameterTuningJobStatus"] == "Completed", description.get("FailureReason")
@@ -79,6 +109,10 @@ def test_the_best_of_two_tuned_models_classifies_images(scripted: Scripted, cont
     assert 400 <= refusal.value.response["OriginalStatusCode"] < 500
     control.delete_endpoint(EndpointName=endpoint)
 
+    large = png(2000, 2200)
+    assert len(large) > 6_291_456
+    assert len(answered_asynchronously(scripted, model, large)) == 2
+
     s3 = scripted.client("s3")
     for number in range(3):
         s3.put_object(Bucket=BUCKET, Key=f"squares/test/{number}.jpg", Body=jpeg(number % 2, 6000 + number))
@@ -96,7 +130,7 @@ def test_the_best_of_two_tuned_models_classifies_images(scripted: Scripted, cont
         lambda said: said["TransformJobStatus"] != "InProgress",
     )
     assert job["TransformJobStatus"] == "Completed", job
-    stored = s3.list_objects_v2(Bucket=BUCKET, Prefix="squares/answers/")["Contents"]
-    assert [entry["Key"] for entry in stored] == [f"squares/answers/{number}.jpg.out" for number in range(3)]
-    for entry in stored:
+    answers = s3.list_objects_v2(Bucket=BUCKET, Prefix="squares/answers/")["Contents"]
+    assert [entry["Key"] for entry in answers] == [f"squares/answers/{number}.jpg.out" for number in range(3)]
+    for entry in answers:
         assert len(json.loads(s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read())) == 2
