@@ -5,7 +5,7 @@ The plan is what planning hands to packing and publishing. A version is read thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -321,6 +321,22 @@ def lineage(s3: S3Client, version: DatasetVersion) -> Iterator[DatasetVersion]:
         found = find(s3, VersionLayout.of_uri(found.parent)) if found.parent else None
 
 
+def learned_test_images(s3: S3Client, version: DatasetVersion, other: str) -> set[int]:
+    """The record ids of the test images that a model of the version at the address `other` has learned from.
+
+    They are recognised by their content. None are if that version was deleted.
+    """
+    known = find(s3, VersionLayout.of_uri(other))
+    if known is None:
+        return set()
+    content = ["etag", "size"]
+    learned = _packed_rows(s3, known, content, ("train", "validation"))
+    contents = set(zip(*(learned[name] for name in content), strict=True))
+    held_out = manifest_of_test_images(s3, version, [*content, "record_id"])
+    rows = zip(*(held_out[name] for name in (*content, "record_id")), strict=True)
+    return {record_id for etag, size, record_id in rows if (etag, size) in contents}
+
+
 def held_out_images(s3: S3Client, version: DatasetVersion, limit: int | None = None) -> Iterator[HeldOutImage]:
     """Stream the packed images of the test split with the keys they came from; memory holds one at a time."""
     version.channel_uri("test")
@@ -338,6 +354,13 @@ def held_out_images(s3: S3Client, version: DatasetVersion, limit: int | None = N
 
 def manifest_of_test_images(s3: S3Client, version: DatasetVersion, columns: list[str]) -> dict[str, list[Any]]:
     """Columns of the manifest, of the rows whose images are in the test split."""
+    test: Split = "test"
+    return _packed_rows(s3, version, columns, [test])
+
+
+def _packed_rows(
+    s3: S3Client, version: DatasetVersion, columns: list[str], splits: Collection[Split]
+) -> dict[str, list[Any]]:
     # Every room reads versions; only who reads their images should pay half a second for pyarrow.
     import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -346,5 +369,5 @@ def manifest_of_test_images(s3: S3Client, version: DatasetVersion, columns: list
 
     layout = version.layout
     table = read_manifest(s3, layout.bucket, layout.manifest, [*columns, "split", "status"])
-    packed_for_test = (pc.field("split") == "test") & (pc.field("status") == Status.PACKED)
-    return table.filter(packed_for_test).select(columns).to_pydict()
+    packed = pc.field("split").isin(list(splits)) & (pc.field("status") == Status.PACKED)
+    return table.filter(packed).select(columns).to_pydict()

@@ -102,7 +102,8 @@ class Comparison(_Document):
     """The document `comparison.json`: champion and challenger on the test images of one dataset version.
 
     `new_images` are the figures on the images that the champion's dataset version did not have, `earlier_images` those
-    on all others; both are None if one of them has no image. `worse_classes` begin with the largest loss.
+    on all others; both are None if one of them has no image. `worse_classes` begin with the largest loss. `left_out`
+    test images do not count: the champion has learned from them.
     """
 
     champion: str
@@ -113,6 +114,7 @@ class Comparison(_Document):
     new_images: PairedFigures | None = None
     earlier_images: PairedFigures | None = None
     worse_classes: tuple[ClassChange, ...] = ()
+    left_out: int = 0
     verdict: Verdict | None = None
 
 
@@ -139,17 +141,22 @@ def compare(
     challenger: HeldOutAnswers,
     *,
     new_images: Collection[int] = (),
+    without: Collection[int] = (),
     figure: Figure | None = None,
 ) -> Comparison:
     """Compare the answers of two models for the same images.
 
-    `new_images` are record ids: the figures are given once more on these, and on the others. `figure` is the one to
-    compare multi-label models by, the mean average precision if it is not given; single-label models are compared by
-    accuracy.
-    Raises ComparisonError for answers of other images, of other classes or of another dataset version, and for a
-    figure that single-label models do not have.
+    `new_images` are record ids: the figures are given once more on these, and on the others. Those in `without` do not
+    count. `figure` is the one to compare multi-label models by, the mean average precision if it is not given;
+    single-label models are compared by accuracy.
+    Raises ComparisonError for answers of other images, of other classes or of another dataset version, if no image
+    counts, and for a figure that single-label models do not have.
     """
     champion = same_images(champion, challenger)
+    counts = ~np.isin(challenger.record_ids, np.fromiter(without, dtype=np.int64))
+    if not counts.any():
+        raise ComparisonError(f"{champion.model} has learned from all images on which it would be compared.")
+    champion, challenger = champion.of_images(counts), challenger.of_images(counts)
     chosen: Figure = figure or ("mean_average_precision" if challenger.multi_label else "accuracy")
     if not challenger.multi_label and chosen != "accuracy":
         raise ComparisonError(f"Models with one label for each image are compared by accuracy, not by {chosen}.")
@@ -165,6 +172,7 @@ def compare(
         new_images=_paired_figures(champion, challenger, chosen, new) if both else None,
         earlier_images=_paired_figures(champion, challenger, chosen, ~new) if both else None,
         worse_classes=_worse_classes(champion, challenger),
+        left_out=int((~counts).sum()),
     )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.datasets.packed_test_images import record_id_of
 from include.datasets.source_test_images import UnsentImage, unsent_images
-from include.datasets.version import held_out_images
+from include.datasets.version import held_out_images, learned_test_images
 from include.evaluation import comparison as compared
 from include.evaluation import held_out_answers
 from include.evaluation.comparison import PromotionRule
@@ -55,6 +55,7 @@ EXAMPLES = 12
 LARGEST_EXAMPLE = 200_000
 """Bytes of an image that the page still shows."""
 NOT_WORSE = PromotionRule()
+LEARNED_ALL = "it has learned from all test images of this dataset version"
 RESULTS = "results.tar.gz"
 CONTENT_TYPES = {
     ".csv": "text/csv",
@@ -72,13 +73,15 @@ class ChampionAnswers:
     `predictions` is the address at which its answers for the same dataset version are kept. If the run has asked it
     for them, `transform_job` is the job that did, and they are kept there now; `model` is the champion's training job.
     Images of a record id from `first_new_record` on are new to it: that is `next_record_id` of the dataset version it
-    learned from.
+    learned from. `learned_from` is the address of that version if the evaluated one did not grow from it: test images
+    that it was trained with do not count then.
     """
 
     predictions: str
     model: str = ""
     transform_job: str = ""
     first_new_record: int | None = None
+    learned_from: str = ""
 
 
 def evaluate(
@@ -130,7 +133,7 @@ def evaluate(
         accuracy=measured.accuracy,
         rule=rule,
         chance=measured.chance,
-        uncompared=uncompared,
+        uncompared=LEARNED_ALL if champion and beside is None else uncompared,
     )
     contents = ReportContents(
         dataset=dataset,
@@ -280,7 +283,8 @@ def _beside_the_champion(
     dataset: DatasetVersion,
     settings: Settings,
     top_k: int | None,
-) -> ComparedChampion:
+) -> ComparedChampion | None:
+    """The comparison; None if the champion has learned from all of the images."""
     if champion.transform_job:
         values = _answers_of(s3, champion.transform_job, settings, dataset)
         theirs = answers.of_another(champion.model, values)
@@ -289,7 +293,10 @@ def _beside_the_champion(
         theirs = compared.same_images(HeldOutAnswers.load(s3, champion.predictions), answers)
     since = champion.first_new_record
     new = [] if since is None else answers.record_ids[answers.record_ids >= since].tolist()
-    comparison = compared.compare(theirs, answers, new_images=new)
+    learned = learned_test_images(s3, dataset, champion.learned_from) if champion.learned_from else set()
+    if learned.issuperset(answers.record_ids.tolist()):
+        return None
+    comparison = compared.compare(theirs, answers, new_images=new, without=learned)
     return ComparedChampion(theirs, measured_answers(theirs, dataset, top_k), comparison)
 
 

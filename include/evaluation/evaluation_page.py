@@ -254,6 +254,8 @@ def _compared(champion: ComparedChampion | None) -> tuple[Markup, ...]:
         f"the same images. p, by {comparison.all_images.test}, is the chance that two equally good models "
         "differ this much."
     )
+    if comparison.left_out:
+        about += f" {comparison.left_out:,} test images do not count: the champion has learned from them."
     return (
         section("Champion and challenger", note(about), table(head, rows)),
         section("Classes that got worse", *_worse_classes(comparison.worse_classes)),

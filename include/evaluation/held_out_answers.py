@@ -212,6 +212,16 @@ class HeldOutAnswers:
         rows = [probabilities[int(record_id)] for record_id in self.record_ids]
         return replace(self, model=model, probabilities=np.asarray(rows, dtype=np.float32))
 
+    def of_images(self, chosen: npt.NDArray[np.bool_]) -> HeldOutAnswers:
+        """The answers for some of the images."""
+        return replace(
+            self,
+            record_ids=self.record_ids[chosen],
+            keys=tuple(key for key, is_chosen in zip(self.keys, chosen, strict=True) if is_chosen),
+            truth=self.truth[chosen],
+            probabilities=self.probabilities[chosen],
+        )
+
     def by_record(self) -> dict[int, list[float]]:
         """The probabilities of each image by its record id."""
         return dict(zip(self.record_ids.tolist(), self.probabilities.tolist(), strict=True))

@@ -163,6 +163,7 @@ def evaluate(
             model=theirs.job,
             transform_job=_job(answered[CHAMPION]) or "",
             first_new_record=found.first_new_record,
+            learned_from=theirs.dataset_uri if found.first_new_record is None else "",
         )
     rule = run_conf.promotion
     measured = evaluation_of_answers.evaluate(

@@ -299,3 +299,17 @@ def test_the_document_is_read_again() -> None:
     found = compared()
     decided = found.model_copy(update={"verdict": verdict(found, accuracy=0.8, rule=PromotionRule())})
     assert Comparison.model_validate_json(decided.model_dump_json()) == decided
+
+
+def test_images_that_the_champion_has_learned_from_do_not_count() -> None:
+    champion = single("cccccdddoo", "cccccdddoo", model="champion")
+    challenger = single("dddddddddo", "cccccdddoo", model="challenger")
+
+    found = compare(champion, challenger, without=[0, 1, 2, 3, 4], new_images=[4, 9])
+
+    assert (found.left_out, found.all_images.images) == (5, 5)
+    assert found.all_images.pairs.only_champion == 1
+    assert found.new_images is not None
+    assert found.new_images.images == 1, "of the two new ones one does not count"
+    with pytest.raises(ComparisonError, match="champion has learned from all images"):
+        compare(champion, challenger, without=range(10))

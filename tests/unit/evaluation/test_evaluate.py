@@ -6,19 +6,24 @@ import re
 import tarfile
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from include.datasets.packed_test_images import record_id_of, write_packed_test_images
+from include.datasets.packing.shard import pack_shard
+from include.datasets.planning.plan import plan_version
+from include.datasets.publishing.publish import publish_version
+from include.datasets.version import DatasetVersion, learned_test_images, manifest_of_test_images
 from include.evaluation.comparison import Comparison, Pairs, PromotionRule
 from include.evaluation.evaluate import ChampionAnswers, evaluate
 from include.evaluation.held_out_answers import HeldOutAnswers, is_kept, keep, kept_at
 from include.evaluation.leaderboard import read_leaderboard
 from include.evaluation.metrics import Evaluation
 from include.evaluation.transform import TransformError, write_manifest
-from include.run_conf import RunConf
+from include.run_conf import DatasetConf, RunConf, SplitConf
 from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
@@ -360,3 +365,66 @@ def test_an_evaluation_without_a_champion_has_a_verdict_too(world: Any, evaluati
     )
     assert (evaluation.comparison_uri, evaluation.verdict.accepted) == ("", True)
     assert "Accepted" in ReadPage(world.read(evaluation.report_uri).decode()).text
+
+
+def another_split(world: Any, name: str, seed: int) -> DatasetVersion:
+    """The same images in another version, which did not grow from the first and splits them by another seed."""
+    plan = plan_version(
+        world.s3,
+        DatasetConf(name=name, split=SplitConf(train=0.4, validation=0.2, test=0.4, seed=seed)),
+        data_bucket="images-of-acme",
+        run_id=name,
+        run_after=datetime(2026, 1, 3, tzinfo=UTC),
+    )
+    return publish_version(world.s3, plan, [pack_shard(world.s3, plan, shard) for shard in plan.shards])
+
+
+def test_test_images_that_the_champion_was_trained_with_do_not_count(world: Any, evaluation: Evaluation) -> None:
+    before = another_split(world, "shades-before", 5)
+    learned = learned_test_images(world.s3, world.dataset, before.uri)
+    held_out_before = set(manifest_of_test_images(world.s3, before, ["key"])["key"])
+    mine = manifest_of_test_images(world.s3, world.dataset, ["record_id", "key"])
+    assert learned == {record_id for record_id, key in zip(*mine.values(), strict=True) if key not in held_out_before}
+    assert 0 < len(learned) < evaluation.images
+    assert learned_test_images(world.s3, world.dataset, world.dataset.uri) == set()
+    assert learned_test_images(world.s3, world.dataset, before.uri.replace("shades-before", "gone")) == set()
+
+    measured = evaluate(
+        world.s3,
+        world.client("logs"),
+        job=JobResult.of_training_job(described_training_job("next-job", InputDataConfig=CHANNELS)),
+        best=BEST,
+        transform_job="transform-1",
+        dataset=world.dataset,
+        settings=settings(),
+        run=Run("train_model", "another_split"),
+        champion=ChampionAnswers(evaluation.predictions_uri, learned_from=before.uri),
+    )
+
+    comparison = Comparison.model_validate_json(world.read(measured.comparison_uri))
+    assert (comparison.left_out, comparison.all_images.images) == (len(learned), evaluation.images - len(learned))
+    page = ReadPage(world.read(measured.report_uri).decode()).text
+    assert f"{len(learned)} test images do not count: the champion has learned from them." in page
+
+
+def test_a_champion_that_has_learned_from_all_test_images_is_not_compared(
+    world: Any, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = set(manifest_of_test_images(world.s3, world.dataset, ["record_id"])["record_id"])
+    monkeypatch.setattr("include.evaluation.evaluate.learned_test_images", lambda *_: everything)
+
+    measured = evaluate(
+        world.s3,
+        world.client("logs"),
+        job=JobResult.of_training_job(described_training_job("next-job", InputDataConfig=CHANNELS)),
+        best=BEST,
+        transform_job="transform-1",
+        dataset=world.dataset,
+        settings=settings(),
+        run=Run("train_model", "learned_all"),
+        champion=ChampionAnswers(evaluation.predictions_uri, learned_from="s3://images-of-acme/datasets/all/1/"),
+    )
+
+    assert measured.verdict is not None
+    assert measured.verdict.reason.startswith("It was not compared with the champion: it has learned from all test")
+    assert measured.comparison_uri == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from typing import Any
 
 from include.evaluation.evaluate import ChampionAnswers, evaluate
@@ -18,7 +19,8 @@ from tests.unit.evaluation.test_evaluate import BEST, CHANNELS, answer_the_trans
 
 def test_whenever_it_is_killed_the_next_try_completes_it(world: Any) -> None:
     logs = world.client("logs")
-    logs.create_log_group(logGroupName=TRAINING_LOGS)
+    with suppress(logs.exceptions.ResourceAlreadyExistsException):  # the tests of one process share it
+        logs.create_log_group(logGroupName=TRAINING_LOGS)
     for job in ("base-job", "killed-job"):
         write_epochs(logs, job, [0.5])
     answer_the_transform(world, "of-the-model", {0: 0.7})
