@@ -175,3 +175,19 @@ def test_after_a_rollback_the_next_retraining_starts_from_the_model_rolled_back_
     assert grown.parent == retraining.returned["dataset.publish"]["uri"], "the newest version with its classes"
     assert served(world, "digits-live") == (after_rollback.registered["artifact"], "ml.c5.large")
     assert world.endpoints().keys() == {"digits-live"}, "the rollback named no endpoint"
+
+
+@pytest.mark.usefixtures("after_rollback")
+def test_a_new_class_is_trained_with_the_run_conf_of_the_run_that_a_look_starts(run_dag: Test, world: World) -> None:
+    world.drop(digits("3", count=12))
+
+    look = run_dag("retrain_on_new_images", {"retraining.new_classes": "train"})
+
+    (started,) = look.returned["find_grown_datasets"]
+    assert (look.state, look.tasks["start_retraining"]) == ("success", "success")
+    assert (started["trigger_dag_id"], started["note"]) == ("image_classification", "New classes of digits: 3")
+    run = run_dag(started["trigger_dag_id"], started["conf"])
+    assert run.state == "success"
+    assert run.returned["dataset.publish"]["labels"] == [*DIGITS, "3"]
+    assert served(world, "digits-live") == (run.registered["artifact"], "ml.c5.large")
+    assert run_dag("retrain_on_new_images", {}).returned["find_grown_datasets"] == []
