@@ -1,5 +1,8 @@
 """Stops and deletes what no task waits for and nothing uses any more, with a table in each task's log.
 
+`show_what_runs` lists endpoints and running jobs with their machines and what they cost an hour: by the setting
+`prices`, else by AWS's price list.
+
 - **Jobs that no task waits for.** When a waiting task is marked or cleared, Airflow asks its trigger to stop the job,
   but not in the moment before the trigger has started, and not when a run is deleted. A job that runs although its
   task has ended is stopped here. A job that a task may still wait for is never stopped: its name must follow from its
@@ -9,9 +12,12 @@
 - **Endpoint configurations and models** that nothing serves, older than `unserved_older_than_days`. Artifacts in S3 and
   the model registry are never touched; a run that needs a model again makes it again.
 - **Unfinished uploads** of builds that died, older than `uploads_older_than_hours`: S3 bills them.
+- **Packed images** that a failed run of `predict_images` has left, as old.
 - **Dataset versions**, only if `keep_versions` says how many of each dataset to keep, and older than
   `versions_older_than_days`. Versions of registered models, of running jobs, and the parents of all that stay are kept
   too.
+- **One endpoint**, only if `delete_endpoint` names it and `confirm_deletion` repeats the name: it is deleted although
+  it serves, with its configurations, models and alarms.
 
 Jobs that write to another output bucket, and endpoints whose models are in one, belong to another installation in the
 same account and are never touched.
@@ -30,9 +36,12 @@ from image_classification.form import form_params
 from image_classification.notify import announce_failure
 from image_classification.tasks.clean_up import (
     abort_unfinished_uploads,
+    delete_endpoint,
+    delete_failed_predictions,
     delete_forgotten_endpoints,
     delete_old_versions,
     delete_unserved_models,
+    show_what_runs,
     stop_orphaned_jobs,
 )
 from include.clean_up.conf import CleanUpConf
@@ -50,7 +59,10 @@ with DAG(
 ) as dag:
     stop_orphaned_jobs()
     delete_forgotten_endpoints() >> delete_unserved_models()
+    show_what_runs()
+    delete_endpoint()
     abort_unfinished_uploads()
+    delete_failed_predictions()
     delete_old_versions()
 
 dag.params.update(form_params(CleanUpConf))

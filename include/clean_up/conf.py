@@ -7,9 +7,9 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, Field
 
-from include.problems import ProblemsError
+from include.problems import Problem, ProblemsError
 from include.run_conf.reading import Reading
-from include.run_conf.section import Section
+from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Section
 
 
 class CleanUpConfError(ProblemsError):
@@ -34,7 +34,8 @@ class CleanUpConf(Section):
         48,
         ge=1,
         title="Unfinished uploads (h)",
-        description="Age from which unfinished uploads of builds are given up.",
+        description="Age from which unfinished uploads of builds are given up, and packed images are deleted that a "
+        "failed run of `predict_images` has left.",
     )
     unserved_older_than_days: int = Field(
         30,
@@ -57,10 +58,30 @@ class CleanUpConf(Section):
         description="Age from which a dataset version may be deleted: a run may be about to train with a younger one.",
     )
 
+    delete_endpoint: str = Field(
+        "",
+        max_length=63,
+        pattern=rf"^({NAME_PATTERN[1:-1]})?$",
+        json_schema_extra=NAME_PARTS,
+        title="Delete an endpoint",
+        description="This endpoint is deleted, with its configurations, models and alarms, although it may serve. "
+        "Artifacts in S3 and the model registry stay.",
+    )
+    confirm_deletion: str = Field(
+        "",
+        title="Its name once more",
+        description="The name of the endpoint to delete, once more. Another one deletes nothing.",
+    )
+
     @classmethod
     def from_conf(cls, conf: Mapping[str, Any] | None) -> Self:
         """Read the conf of a run. Raises CleanUpConfError with everything that is wrong with it."""
         reading = Reading.of(cls, conf or {})
-        if reading.problems:
-            raise CleanUpConfError(reading.problems)
-        return cls.model_validate(reading.document())
+        read = cls.model_validate(reading.document())
+        problems = list(reading.problems)
+        if not problems and read.delete_endpoint != read.confirm_deletion:
+            remedy = f"must be the name of the endpoint to delete, {read.delete_endpoint or 'which is empty'}"
+            problems.append(Problem(field="confirm_deletion", value=read.confirm_deletion, remedy=remedy))
+        if problems:
+            raise CleanUpConfError(problems)
+        return read

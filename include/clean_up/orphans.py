@@ -114,6 +114,16 @@ def forgotten_endpoints(
             yield Finding("endpoint", name, why, take_down if unknown_runs else None)
 
 
+def endpoint_to_delete(hosting: Hosting, name: str) -> Finding:
+    """The endpoint that a person wants to have deleted. Raises ValueError if there is none of this name."""
+    endpoint = existing(hosting.sagemaker.describe_endpoint, EndpointName=name)
+    if endpoint is None:
+        raise ValueError(f"delete_endpoint = {name}: there is no such endpoint; show_what_runs lists those there are")
+    if endpoint["EndpointStatus"] in CHANGING:
+        raise ValueError(f"delete_endpoint = {name}: it is {endpoint['EndpointStatus']}; try again when that has ended")
+    return Finding("endpoint", name, "a person asked for it", partial(tear_down, hosting, name))
+
+
 def unserved(sagemaker: SageMakerClient, *, older_than: timedelta) -> Iterator[Finding]:
     """Configurations that no endpoint serves, then models that neither a configuration nor a transform job names.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from include.settings import Settings
 
+PREDICTIONS = "predictions/"
 BUILT = ("datasets/", "unpacked/")
 
 
@@ -40,6 +41,22 @@ def unfinished_uploads(s3: S3Client, bucket: str, *, older_than: timedelta) -> I
                 if touched < before:
                     abort = partial(s3.abort_multipart_upload, Bucket=bucket, Key=key, UploadId=upload["UploadId"])
                     yield Finding("unfinished upload", key, f"not added to since {touched:%Y-%m-%d %H:%M} UTC", abort)
+
+
+def failed_predictions(s3: S3Client, bucket: str, *, older_than: timedelta) -> Iterator[Finding]:
+    """The packed images that a run of `predict_images` has left behind, which removes them when it succeeds.
+
+    The newest of them has to be so old that no run goes on with them.
+    """
+    before = datetime.now(UTC) - older_than
+    for run in _folders(s3, bucket, PREDICTIONS):
+        prefix = f"{PREDICTIONS}{run}/images/"
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        images = [(entry["Key"], entry["LastModified"]) for page in pages for entry in page.get("Contents", [])]
+        if images and max(written for _, written in images) < before:
+            why = f"{len(images)} packed images of predictions that did not succeed"
+            delete = partial(_delete_objects, s3, bucket, [key for key, _ in images])
+            yield Finding("packed images", prefix, why, delete)
 
 
 def old_versions(
@@ -126,6 +143,11 @@ def _of_running_jobs(sagemaker: SageMakerClient, settings: Settings) -> set[str]
     return {f"s3://{settings.data_bucket}/datasets/{version}/" for version in versions if version}
 
 
+def _delete_objects(s3: S3Client, bucket: str, keys: list[str]) -> None:
+    for key in keys:
+        s3.delete_object(Bucket=bucket, Key=key)
+
+
 def _delete(s3: S3Client, settings: Settings, version: DatasetVersion) -> None:
     """Delete dataset.json first: without it the version does not exist, whatever is left of it.
 
@@ -136,5 +158,4 @@ def _delete(s3: S3Client, settings: Settings, version: DatasetVersion) -> None:
     answers = f"{KEPT_ANSWERS}{version.name}/{version.version}/"
     for bucket, prefix in ((layout.bucket, layout.prefix), (settings.output_bucket, answers)):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        for key in [entry["Key"] for page in pages for entry in page.get("Contents", [])]:
-            s3.delete_object(Bucket=bucket, Key=key)
+        _delete_objects(s3, bucket, [entry["Key"] for page in pages for entry in page.get("Contents", [])])

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
 
@@ -37,6 +37,53 @@ class RunningAirflow:
         if self.task_states(dag_id, run_id) is None:
             return None
         return self.running.airflow["ti"].get_dagrun_state(dag_id, run_id) in RUN_IS_OVER
+
+
+@task
+def show_what_runs() -> list[dict[str, Any]]:
+    """Show what runs now and what it costs an hour; nothing is stopped."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from include.clean_up.running_costs import costs_table, running_machines
+    from include.preflight.cost import PRICE_LIST_REGION, NotOfferedError, PriceList
+
+    running = RunningTask.current()
+    settings, clients = running.settings, running.access.quick_clients()
+    prices = PriceList(own=settings.prices, region=settings.region, client=clients("pricing", PRICE_LIST_REGION))
+
+    def price(machine: str, use: Any) -> float | None:
+        try:
+            return prices.price(machine, use)
+        except (NotOfferedError, ClientError, BotoCoreError) as error:
+            log.debug("No price of %s: %s", machine, error)
+            return None
+
+    found = list(running_machines(running.client("sagemaker"), price))
+    for line in costs_table(found):
+        log.info("%s", line)
+    return [each.model_dump(mode="json") for each in found]
+
+
+@task
+def delete_endpoint() -> list[dict[str, str]]:
+    """Delete the endpoint that a person named twice; without a name nothing is deleted."""
+    from include.clean_up.orphans import endpoint_to_delete
+    from include.deployment.hosting import Hosting
+
+    conf, running = _asked(), RunningTask.current()
+    wanted = [endpoint_to_delete(Hosting.of(running.client), conf.delete_endpoint)] if conf.delete_endpoint else []
+    return _carry_out(wanted, "deleted", conf)
+
+
+@task
+def delete_failed_predictions() -> list[dict[str, str]]:
+    """Delete the packed images that failed predictions have left."""
+    from include.clean_up.stored_data import failed_predictions
+
+    conf, running = _asked(), RunningTask.current()
+    age = timedelta(hours=conf.uploads_older_than_hours)
+    found = failed_predictions(running.client("s3"), running.settings.output_bucket, older_than=age)
+    return _carry_out(found, "deleted", conf)
 
 
 @task

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from include.clean_up.findings import carry_out
-from include.clean_up.stored_data import old_versions, unfinished_uploads
+from include.clean_up.findings import Finding, carry_out
+from include.clean_up.stored_data import failed_predictions, old_versions, unfinished_uploads
 from include.settings import Settings
 from tests.support.documents import dataset_version
 from tests.support.local_aws import BUCKET, ROLE, training_request
@@ -105,3 +105,24 @@ def test_uploads_that_no_build_finishes_are_given_up(s3: Any) -> None:
     assert [(row.name, row.outcome) for row in carry_out(found, done="given up", dry_run=False)] == [(old, "given up")]
     left = s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
     assert {one["Key"] for one in left} == {fresh, growing, "elsewhere/by/hand"}
+
+
+def test_packed_images_of_failed_predictions_are_deleted_when_no_run_continues_with_them(s3: Any) -> None:
+    run = f"manual-{uuid4().hex[:8]}"
+    left = [f"predictions/{run}/images/{number:010d}.jpg" for number in range(3)]
+    for key in (*left, f"predictions/{run}/plan/00000.parquet"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"bytes")
+
+    def found(older_than: timedelta) -> list[Finding]:
+        mine = failed_predictions(s3, BUCKET, older_than=older_than)
+        return [finding for finding in mine if run in finding.name]
+
+    assert found(timedelta(hours=48)) == [], "a run may still go on with them"
+    (finding,) = found(timedelta(seconds=-5))
+    assert (finding.name, finding.why) == (
+        f"predictions/{run}/images/",
+        "3 packed images of predictions that did not succeed",
+    )
+    (outcome,) = carry_out([finding], done="deleted", dry_run=False)
+    assert outcome.outcome == "deleted"
+    assert keys(s3, f"predictions/{run}/") == [f"predictions/{run}/plan/00000.parquet"]

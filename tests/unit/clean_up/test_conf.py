@@ -23,7 +23,7 @@ def test_all_that_is_wrong_comes_in_one_message() -> None:
 
     assert str(wrong.value).splitlines()[1:] == [
         "  dry = True: no such field; there are dry_run, unknown_runs, uploads_older_than_hours, "
-        "unserved_older_than_days, keep_versions, versions_older_than_days",
+        "unserved_older_than_days, keep_versions, versions_older_than_days, delete_endpoint, confirm_deletion",
         "  unknown_run = 1: no such field; did you mean unknown_runs?",
         "  keep_versions = 0: must be a whole number of at least 1, or empty",
         "  versions_older_than_days = soon: must be a whole number of at least 1",
@@ -34,6 +34,17 @@ def test_a_clean_up_is_read_like_a_run() -> None:
     conf = CleanUpConf.from_conf({"dry_run": " TRUE ", "keep_versions": '"3"', "uploads_older_than_hours": ""})
 
     assert (conf.dry_run, conf.keep_versions, conf.uploads_older_than_hours) == (True, 3, 48)
+
+
+def test_an_endpoint_is_deleted_only_if_its_name_is_given_twice() -> None:
+    assert CleanUpConf.from_conf({"delete_endpoint": "pets", "confirm_deletion": " pets "}).delete_endpoint == "pets"
+    for confirmed in ("", "pet", None):
+        with pytest.raises(
+            CleanUpConfError, match=r"confirm_deletion = .*: must be the name of the endpoint to delete, p"
+        ):
+            CleanUpConf.from_conf({"delete_endpoint": "pets", "confirm_deletion": confirmed})
+    with pytest.raises(CleanUpConfError, match="the endpoint to delete, which is empty"):
+        CleanUpConf.from_conf({"confirm_deletion": "pets"})
 
 
 def test_what_was_done_is_a_table() -> None:
