@@ -5,6 +5,7 @@ import json
 import re
 import tarfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -44,6 +45,14 @@ BEST = BestModel(
 CHANNELS = [{"ChannelName": name, "DataSource": {}} for name in ("train", "model")]
 
 
+def logs_of(world: Any) -> Any:
+    """The client of the logs, with the group of training jobs; the worlds of one process share it."""
+    logs = world.client("logs")
+    with suppress(logs.exceptions.ResourceAlreadyExistsException):
+        logs.create_log_group(logGroupName=TRAINING_LOGS)
+    return logs
+
+
 def write_epochs(logs: Any, job: str, accuracies: list[float]) -> None:
     logs.create_log_stream(logGroupName=TRAINING_LOGS, logStreamName=f"{job}/algo-1")
     events = [
@@ -70,8 +79,7 @@ def answer_the_transform(world: Any, job: str, mistakes: dict[int, float]) -> No
 @pytest.fixture(scope="module")
 def evaluation(world: Any) -> Evaluation:
     """An evaluation of a model that is wrong about one image."""
-    logs = world.client("logs")
-    logs.create_log_group(logGroupName=TRAINING_LOGS)
+    logs = logs_of(world)
     write_epochs(logs, "base-job", [0.25, 0.5, 0.375])
     write_epochs(logs, "next-job", [0.75, 0.875])
     answer_the_transform(world, "transform-1", {0: 0.7})

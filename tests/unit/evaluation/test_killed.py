@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import suppress
 from typing import Any
 
 from include.evaluation.evaluate import ChampionAnswers, evaluate
 from include.evaluation.held_out_answers import kept_at
 from include.evaluation.metrics import Evaluation
-from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
 from tests.support.documents import described_training_job, settings
 from tests.support.killed import KilledError, kill_after
-from tests.unit.evaluation.test_evaluate import BEST, CHANNELS, answer_the_transform, write_epochs
+from tests.unit.evaluation.test_evaluate import BEST, CHANNELS, answer_the_transform, logs_of, write_epochs
 
 
 def test_whenever_it_is_killed_the_next_try_completes_it(world: Any) -> None:
-    logs = world.client("logs")
-    with suppress(logs.exceptions.ResourceAlreadyExistsException):  # the tests of one process share it
-        logs.create_log_group(logGroupName=TRAINING_LOGS)
-    for job in ("base-job", "killed-job"):
+    logs = logs_of(world)
+    for job in ("killed-base", "killed-job"):
         write_epochs(logs, job, [0.5])
     answer_the_transform(world, "of-the-model", {0: 0.7})
     answer_the_transform(world, "of-the-champion", {1: 0.7})
@@ -34,7 +30,7 @@ def test_whenever_it_is_killed_the_next_try_completes_it(world: Any) -> None:
             s3,
             logs,
             job=job.model_copy(update={"artifact": f"s3://models-of-acme/{step}/model.tar.gz"}),
-            best=BEST,
+            best=BEST.model_copy(update={"job": "killed-base"}),
             transform_job="of-the-model",
             dataset=world.dataset,
             settings=settings(),
