@@ -1,8 +1,7 @@
-"""The tuning jobs that a search starts from.
+"""The tuning jobs that a search starts from, checked before the run starts.
 
-Source: developer guide, "Run a Warm Start Hyperparameter Tuning Job": parents have ended and have the same objective;
-a range keeps its kind; of static and tunable hyperparameters together there are as many as in each parent, and at most
-ten turn from one into the other. What a parent learned of its own parents is not learned again.
+Source: developer guide, "Run a Warm Start Hyperparameter Tuning Job": what a parent learned of its own parents is not
+learned again. The rules for parents are those of `include/training/warm_start.py`, which holds when the job starts.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from include.preflight.questions import Findings
 from include.problems import Problem
 from include.run_conf.tuning import LATEST
 from include.training.job_requests import tuning_request
-from include.training.warm_start import ENDED, FIELD, hyperparameters_of, kinds_of
+from include.training.warm_start import FIELD, Child, kinds_of, search_problems, state_problems
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from include.run_conf import RunConf
     from include.settings import Settings
 
-MOST_CHANGES = 10
 SAME = "IdenticalDataAndAlgorithm"
 
 
@@ -67,7 +65,11 @@ def _parent_findings(
 ) -> Findings:
     problems = [
         Problem(field=FIELD, value=name, remedy=remedy)
-        for remedy in (*_state(parent), *_search(parent, child), *_sameness(parent, child, conf, with_data=with_data))
+        for remedy in (
+            *state_problems(parent),
+            *search_problems(parent, _child(child)),
+            *_sameness(parent, child, conf, with_data=with_data),
+        )
     ]
     notes: tuple[str, ...] = ()
     if grandparents := (parent.get("WarmStartConfig") or {}).get("ParentHyperParameterTuningJobs"):
@@ -76,36 +78,9 @@ def _parent_findings(
     return Findings(problems=tuple(problems), notes=notes)
 
 
-def _state(parent: Mapping[str, Any]) -> Iterator[str]:
-    status = parent["HyperParameterTuningJobStatus"]
-    if status not in ENDED:
-        yield f"is {status}: wait until it has ended, or name another"
-
-
-def _search(parent: Mapping[str, Any], child: Mapping[str, Any]) -> Iterator[str]:
-    theirs, ours = parent["HyperParameterTuningJobConfig"], child["HyperParameterTuningJobConfig"]
-    objective, wanted = (part.get("HyperParameterTuningJobObjective", {}) for part in (theirs, ours))
-    if (objective.get("MetricName"), objective.get("Type")) != (wanted["MetricName"], wanted["Type"]):
-        yield (
-            f"aims at {objective.get('Type')} {objective.get('MetricName')}, and this run at {wanted['Type']} "
-            f"{wanted['MetricName']}: name a tuning job with the same objective"
-        )
-    known, kinds = (kinds_of(part.get("ParameterRanges") or {}) for part in (theirs, ours))
-    turned = sorted(name for name in known.keys() & kinds.keys() if known[name] != kinds[name])
-    if turned:
-        yield f"has ranges of another kind for {', '.join(turned)}: give tuning.ranges of the same kind"
-    changed = sorted(known.keys() ^ kinds.keys())
-    if len(changed) > MOST_CHANGES:
-        yield (
-            f"differs in what is tuned by {len(changed)} hyperparameters ({', '.join(changed)}), and {MOST_CHANGES} "
-            "may: give tuning.ranges closer to its own"
-        )
-    before, now = hyperparameters_of(parent), hyperparameters_of(child)
-    if len(before) != len(now):
-        yield (
-            f"has {len(before)} hyperparameters, and this run {len(now)} ({', '.join(sorted(before ^ now))} "
-            "stand in one of them only): send the same, tuned or not"
-        )
+def _child(request: Mapping[str, Any]) -> Child:
+    ranges = request["HyperParameterTuningJobConfig"].get("ParameterRanges") or {}
+    return Child(kinds_of(ranges), frozenset(request["TrainingJobDefinition"]["StaticHyperParameters"]))
 
 
 def _sameness(parent: Mapping[str, Any], child: Mapping[str, Any], conf: RunConf, *, with_data: bool) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""Which earlier tuning jobs a search starts with.
+"""Which earlier tuning jobs a search starts with, and which it cannot start with.
 
-Sources: SageMaker developer guide, "Run a Warm Start Hyperparameter Tuning Job" (types, restrictions); API reference of
-HyperParameterTuningJobWarmStartConfig.
+Sources: SageMaker developer guide, "Run a Warm Start Hyperparameter Tuning Job": parents have ended and have the same
+objective; a range keeps its kind; of static and tunable hyperparameters together there are as many as in each parent,
+and at most ten turn from one into the other. API reference of HyperParameterTuningJobWarmStartConfig.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 FIELD = "tuning.warm_start.from"
 FINISHED = ("Completed", "Stopped")
 ENDED = (*FINISHED, "Failed")
+DIRECTION = "Maximize"
+MOST_CHANGES = 10
 MOST_LOOKED_AT = 100
 """Tuning jobs among which the latest of a dataset is looked for, the newest first."""
 
@@ -45,9 +48,9 @@ class Child:
     static: frozenset[str]
 
     @property
-    def hyperparameters(self) -> int:
-        """How many it has in all."""
-        return len(self.static | set(self.kinds))
+    def hyperparameters(self) -> frozenset[str]:
+        """Every hyperparameter, tuned or static."""
+        return self.static | self.kinds.keys()
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def _latest(sagemaker: SageMakerClient, dataset: DatasetVersion, child: Child) -
             HyperParameterTuningJobName=summary["HyperParameterTuningJobName"]
         )
         learned_from = dataset_uri(job.get("TrainingJobDefinition") or {}) or ""
-        if learned_from.startswith(family) and not _misfit(job, child):
+        if learned_from.startswith(family) and not any(search_problems(job, child)):
             yield job
             return
 
@@ -134,8 +137,8 @@ def _named(sagemaker: SageMakerClient, names: Sequence[str], child: Child) -> li
         job = existing(sagemaker.describe_hyper_parameter_tuning_job, HyperParameterTuningJobName=name)
         if job is None:
             problems.append(Problem(field=FIELD, value=name, remedy="there is no tuning job of this name here"))
-        elif remedy := _unfinished(job) or _misfit(job, child):
-            problems.append(Problem(field=FIELD, value=name, remedy=remedy))
+        elif remedies := [*state_problems(job), *search_problems(job, child)]:
+            problems += (Problem(field=FIELD, value=name, remedy=remedy) for remedy in remedies)
         else:
             parents.append(job)
     if problems:
@@ -143,26 +146,40 @@ def _named(sagemaker: SageMakerClient, names: Sequence[str], child: Child) -> li
     return parents
 
 
-def _unfinished(job: Mapping[str, Any]) -> str:
+def state_problems(job: Mapping[str, Any]) -> Iterator[str]:
+    """What of a tuning job's state forbids to learn from it."""
     status = job["HyperParameterTuningJobStatus"]
     if status not in ENDED:
-        return f"is {status}: only a tuning job that has ended can be learned from"
-    return "" if job["ObjectiveStatusCounters"].get("Succeeded") else f"none of its jobs reached a {OBJECTIVE}"
+        yield f"is {status}: wait until it has ended, or name another"
+    elif not job.get("ObjectiveStatusCounters", {"Succeeded": 1}).get("Succeeded"):
+        yield f"none of its jobs reached a {OBJECTIVE}: name another"
 
 
-def _misfit(job: Mapping[str, Any], child: Child) -> str:
+def search_problems(job: Mapping[str, Any], child: Child) -> Iterator[str]:
+    """What of a tuning job's search forbids that `child` learns from it."""
     config = job["HyperParameterTuningJobConfig"]
-    objective = (config.get("HyperParameterTuningJobObjective") or {}).get("MetricName")
-    if objective != OBJECTIVE:
-        return f"its objective is {objective}, and this one's is {OBJECTIVE}"
-    before = kinds_of(config.get("ParameterRanges") or {})
-    changed = sorted(name for name, kind in child.kinds.items() if before.get(name, kind) != kind)
-    if changed:
-        return f"tuned {', '.join(changed)} with another kind of range: a parent has lists or bounds for the same ones"
-    known = hyperparameters_of(job)
-    if len(known) != child.hyperparameters:
-        return f"has {len(known)} hyperparameters, and this one {child.hyperparameters}: both need as many in all"
-    return ""
+    objective = config.get("HyperParameterTuningJobObjective") or {}
+    if (objective.get("MetricName"), objective.get("Type")) != (OBJECTIVE, DIRECTION):
+        yield (
+            f"aims at {objective.get('Type')} {objective.get('MetricName')}, and this run at {DIRECTION} {OBJECTIVE}: "
+            "name a tuning job with the same objective"
+        )
+    known, kinds = kinds_of(config.get("ParameterRanges") or {}), child.kinds
+    turned = sorted(name for name in known.keys() & kinds.keys() if known[name] != kinds[name])
+    if turned:
+        yield f"has ranges of another kind for {', '.join(turned)}: give tuning.ranges of the same kind"
+    changed = sorted(known.keys() ^ kinds.keys())
+    if len(changed) > MOST_CHANGES:
+        yield (
+            f"differs in what is tuned by {len(changed)} hyperparameters ({', '.join(changed)}), and {MOST_CHANGES} "
+            "may: give tuning.ranges closer to its own"
+        )
+    before, now = hyperparameters_of(job), child.hyperparameters
+    if len(before) != len(now):
+        yield (
+            f"has {len(before)} hyperparameters, and this run {len(now)} ({', '.join(sorted(before ^ now))} "
+            "stand in one of them only): send the same, tuned or not"
+        )
 
 
 def _type_of(parents: Sequence[Mapping[str, Any]], dataset: DatasetVersion, image: str) -> WarmStartType:
