@@ -13,7 +13,7 @@ from tests.support.local_aws import BUCKET, finished_job, training_request
 
 TRAINING_IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.8.0-cpu-py312-ubuntu22.04-sagemaker"
 INFERENCE_IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
-JOB_SECONDS = 120.0
+JOB_SECONDS = 300.0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from tests.local_aws.framework_images.conftest import INFERENCE_IMAGE, TRAINING_IMAGE, Scripts
 from tests.support.local_aws import BUCKET, ROLE, eventually
 
-SECONDS = 120.0
+SECONDS = 300.0
 DOUBLES = """
 import json, os, torch
 
@@ -37,13 +37,16 @@ def output_fn(prediction, accept):
 """
 
 
-def create_model(scripts: Scripts, files: dict[str, bytes], **environment: str) -> str:
+def serving(sagemaker: Any, artifact: str, **environment: str) -> str:
+    """Create a model of an archive in S3 in the inference image; return its name."""
     name = f"model-{uuid4().hex[:8]}"
-    container = {"Image": INFERENCE_IMAGE, "ModelDataUrl": scripts.put(files, "model.tar.gz")}
-    scripts.sagemaker.create_model(
-        ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer={**container, "Environment": environment}
-    )
+    container = {"Image": INFERENCE_IMAGE, "ModelDataUrl": artifact, "Environment": environment}
+    sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
     return name
+
+
+def create_model(scripts: Scripts, files: dict[str, bytes], **environment: str) -> str:
+    return serving(scripts.sagemaker, scripts.put(files, "model.tar.gz"), **environment)
 
 
 def create_endpoint(sagemaker: Any, model: str) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def test_a_script_that_ignores_sigterm_is_killed_with_all_that_it_started(tmp_pa
 
 
 def test_a_tuning_job_tunes_a_script_and_one_that_prints_no_metric_has_no_objective(
-    scripts: Scripts, sagemaker: Any
+    scripts: Scripts, sagemaker: Any, s3: Any
 ) -> None:
     script = "import sys; print('loss=0.5' if 'talk' in sys.argv else 'nothing')"
     name = f"tuned-{uuid4().hex[:8]}"
@@ -225,7 +225,11 @@ def test_a_tuning_job_tunes_a_script_and_one_that_prints_no_metric_has_no_object
     assert described["HyperParameterTuningJobStatus"] == "Completed", described.get("FailureReason")
     assert described["TrainingJobStatusCounters"]["Completed"] == 2
     assert described["ObjectiveStatusCounters"] == {"Succeeded": 1, "Pending": 0, "Failed": 1}
-    assert described["BestTrainingJob"]["TunedHyperParameters"] == {"mode": '"talk"'}
+    best = described["BestTrainingJob"]
+    assert best["TunedHyperParameters"] == {"mode": '"talk"'}
+    # A script that writes no model completes, with an empty archive.
+    artifacts = sagemaker.describe_training_job(TrainingJobName=best["TrainingJobName"])["ModelArtifacts"]
+    assert files_of(s3, artifacts["S3ModelArtifacts"]) == {}
 
 
 def _tuned(sagemaker: Any, name: str) -> dict[str, Any] | None:
