@@ -1,0 +1,210 @@
+"""New images start retrainings through a running Airflow: one for each dataset, whatever becomes of the messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.airflow_client import DagRun
+from include.datasets.packing.shard import pack_shard
+from include.datasets.planning.plan import plan_version
+from include.datasets.publishing.publish import publish_version
+from include.datasets.version import DatasetVersion
+from include.deployment.registry import register_model
+from include.evaluation.metrics import Evaluation
+from include.promotion.kept_conf import keep_run_conf
+from include.run_conf import RunConf
+from include.sagemaker.job_results import describe_training_job
+from include.sagemaker.naming import Run
+from include.settings import Settings
+from include.training.job_requests import training_request
+from tests.support.live_airflow import PAUSE, LiveAirflow, Operator
+from tests.support.local_aws import eventually
+from tests.support.world import SMALL, World, digits, gated_image, running_world
+
+pytestmark = pytest.mark.end_to_end
+
+DAG = "retrain_on_new_images"
+TRAIN = "training.train_incremental"
+WAIT_SECONDS = 180.0
+DATASETS = {"digits": ["0", "1", "7"], "first-two": ["0", "1"]}
+"""Two datasets of the same images, so that a new image can be new to both."""
+
+
+@pytest.fixture(scope="module")
+def gates(module_path: Path) -> Path:
+    """The folder in which `open-after` lets training jobs end."""
+    folder = module_path / "gates"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(module_path: Path, gates: Path) -> Iterator[World]:
+    """Two datasets, each with a version and a champion that was never deployed."""
+    with running_world(module_path / "aws", "--jobs", "4", "--image", gated_image(gates)) as world:
+        world.drop(digits("0", "1", "7", count=12))
+        (gates / "open-after").write_text("0")
+        for name in DATASETS:
+            put_champion(world, name)
+        (gates / "open-after").unlink()
+        yield world
+
+
+def put_champion(world: World, dataset: str) -> None:
+    conf = RunConf.from_conf(
+        {
+            **SMALL,
+            "dataset.name": dataset,
+            "dataset.labels": DATASETS[dataset],
+            "training.hyperparameters.mini_batch_size": 4,
+            "endpoint.deploy": False,
+        }
+    )
+    settings, run = Settings.from_variable(world.settings.to_json()), Run("image_classification", f"manual__{dataset}")
+    version = build(world, conf, run)
+    request = training_request(f"champion-{dataset}", conf=conf, settings=settings, dataset=version, run=run)
+    world.sagemaker.create_training_job(**request)
+    waiter = world.sagemaker.get_waiter("training_job_completed_or_stopped")
+    waiter.wait(TrainingJobName=request["TrainingJobName"], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    report = f"s3://{world.settings.output_bucket}/reports/{run.name}/"
+    register_model(
+        world.sagemaker,
+        job=describe_training_job(world.sagemaker, request["TrainingJobName"]),
+        evaluation=Evaluation(
+            job=request["TrainingJobName"],
+            images=20,
+            accuracy=0.5,
+            classes={},
+            report_uri=f"{report}report.html",
+            metrics_uri=f"{report}metrics.json",
+        ),
+        dataset=version,
+        settings=settings,
+        run=run,
+        run_conf=keep_run_conf(world.s3, conf, settings=settings, run=run),
+    )
+
+
+def build(world: World, conf: RunConf, run: Run) -> DatasetVersion:
+    bucket = world.settings.data_bucket
+    plan = plan_version(world.s3, conf.dataset, data_bucket=bucket, run_id=run.run_id, run_after=datetime.now(UTC))
+    return publish_version(world.s3, plan, [pack_shard(world.s3, plan, shard) for shard in plan.shards])
+
+
+@pytest.fixture(scope="module")
+def operator(module_path: Path, world: World, migrated_database: Path) -> Iterator[Operator]:
+    """A person before an Airflow that reads its DAG files as often as it does by default."""
+    seconds = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30"}
+    airflow = LiveAirflow(module_path, world, migrated_database, **seconds)
+    try:
+        airflow.start()
+        with airflow.operator() as operator:
+            operator.wait_for_dag(DAG, WAIT_SECONDS)
+            yield operator
+    finally:
+        airflow.end()
+
+
+@pytest.fixture(scope="module")
+def first_look(world: World, operator: Operator) -> DagRun:
+    """While the DAG is paused images arrive, S3 announces some of them twice, and somebody sends nonsense."""
+    world.drop(digits("0", "1", first=12, count=3))
+    sqs = world.aws.client("sqs")
+    url = world.settings.queue_url
+    again = '{"Records": [{"eventName": "ObjectCreated:Put", "s3": {"object": {"key": "images/0/012.png"}}}]}'
+    for body in (again, again, "{half a mess", "[]"):
+        sqs.send_message(QueueUrl=url, MessageBody=body)
+    operator.unpause(DAG)
+    looks: list[DagRun] = eventually(lambda: event_runs(operator), WAIT_SECONDS, pause=PAUSE)
+    return operator.finished(DAG, looks[0].run_id)
+
+
+@pytest.fixture(scope="module")
+def training(first_look: DagRun, operator: Operator) -> dict[str, str]:
+    """The retrainings that the first look started, by dataset, while both wait for their training jobs."""
+    runs = retrainings(operator)
+    for run_id in runs.values():
+        waits = lambda run_id=run_id: operator.task(DAG, run_id, TRAIN).state == "deferred"  # noqa: E731
+        eventually(waits, WAIT_SECONDS, pause=PAUSE)
+    return runs
+
+
+def event_runs(operator: Operator) -> list[DagRun]:
+    """The runs that messages started, the latest first."""
+    return [run for run in operator.dag_runs(DAG) if run.run_id.startswith("asset_triggered__")]
+
+
+def retrainings(operator: Operator) -> dict[str, str]:
+    """The latest retraining of each dataset, of those that looks started."""
+    runs = [run.run_id for run in reversed(operator.dag_runs(DAG)) if run.run_id.startswith("retrain__")]
+    return {run_id.split("__")[1]: run_id for run_id in runs}
+
+
+def states(operator: Operator, run_id: str) -> dict[str, set[str]]:
+    """The states of each task of a run."""
+    found: dict[str, set[str]] = {}
+    for task in operator.task_runs(DAG, run_id):
+        found.setdefault(task.task_id, set()).add(str(task.state))
+    return found
+
+
+def incremental_jobs(world: World) -> list[str]:
+    return [name for name in world.training_jobs() if not name.startswith("champion-")]
+
+
+def test_all_that_arrived_while_the_dag_was_paused_is_one_look(first_look: DagRun, operator: Operator) -> None:
+    assert [run.run_id for run in event_runs(operator)] == [first_look.run_id]
+    found = states(operator, first_look.run_id)
+    assert first_look.state == "success"
+    assert [found.pop(task) for task in ("find_grown_datasets", "start_retraining", "find_new_images")] == [
+        {"success"}
+    ] * 3
+    assert set.union(*found.values()) == {"skipped"}
+
+
+def test_two_datasets_that_have_grown_are_retrained_side_by_side(
+    training: dict[str, str], operator: Operator, world: World
+) -> None:
+    assert training.keys() == DATASETS.keys()
+    assert [operator.dag_run(DAG, run_id).state for run_id in training.values()] == ["running", "running"]
+    assert [operator.dag_run(DAG, run_id).conf for run_id in training.values()] == [
+        {"dataset": {"name": name}} for name in training
+    ]
+    assert len(incremental_jobs(world)) == 2
+
+
+def test_images_that_arrive_meanwhile_start_no_second_retraining(
+    training: dict[str, str], operator: Operator, world: World
+) -> None:
+    world.drop(digits("0", "1", first=15, count=2))
+    looks: list[DagRun] = eventually(lambda: event_runs(operator)[:-1], WAIT_SECONDS, pause=PAUSE)
+
+    assert operator.finished(DAG, looks[0].run_id).state == "success"
+    assert states(operator, looks[0].run_id)["start_retraining"] == {"skipped"}
+    by_hand = operator.trigger(DAG, {"dataset.name": "digits"})
+    assert operator.finished(DAG, by_hand).state == "success"
+    assert states(operator, by_hand)["dataset.plan"] == {"skipped"}
+    assert retrainings(operator) == training
+    assert len(incremental_jobs(world)) == 2
+
+
+def test_a_look_takes_what_the_retrainings_before_it_had_not(
+    training: dict[str, str], operator: Operator, world: World
+) -> None:
+    """A person ends one retraining, and the other one trains to its end."""
+    for run_id in training.values():
+        operator.abandon(DAG, run_id)
+
+    look = operator.trigger(DAG, {})
+
+    assert operator.finished(DAG, look).state == "success"
+    after: dict[str, Any] = retrainings(operator)
+    assert after.keys() == DATASETS.keys()
+    assert not set(after.values()) & set(training.values())
+    for run_id in after.values():
+        operator.abandon(DAG, run_id)
