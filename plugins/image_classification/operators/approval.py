@@ -15,6 +15,7 @@ from airflow.sdk import Param
 
 from image_classification.context import RunningTask
 from image_classification.links import s3_page
+from image_classification.notify import announce
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -84,18 +85,23 @@ class ModelApprovalOperator(ApprovalOperator):
             self.log.info("It was decided elsewhere meanwhile: %s. %s", model.approval, model.reason)
             return model.model_dump(mode="json")
         if event.get("timedout"):
-            still_pending = decided(sagemaker, model, model.approval, not_answered(conf, model))
-            self.log.warning("%s", still_pending.reason)
-            return still_pending.model_dump(mode="json")
+            return self._hand_on(running, decided(sagemaker, model, model.approval, not_answered(conf, model)))
         who = (answer.get("responded_by_user") or {}).get("name") or ""
         said = (answer.get("params_input") or {}).get(REASON) or ""
         decision = Decision(answer["chosen_options"] == [self.APPROVE], who, str(said).strip())
         compared = Evaluation.model_validate(self.inputs["evaluation"]).champion
         changed = changed_champion(sagemaker, settings, model.dataset, compared)
         if decision.approved and changed and conf.promotion.compare != "off":
-            self.log.warning("%s But %s.", decision, changed)
-            return decided(sagemaker, model, model.approval, f"{decision} But {changed}.").model_dump(mode="json")
-        return write_decision(sagemaker, model, decision, settings=settings).model_dump(mode="json")
+            return self._hand_on(running, decided(sagemaker, model, model.approval, f"{decision} But {changed}."))
+        return self._hand_on(running, write_decision(sagemaker, model, decision, settings=settings))
+
+    def _hand_on(self, running: RunningTask, model: RegisteredModel) -> dict[str, Any]:
+        """The model as it is after a person was asked; people hear of one that is not deployed."""
+        if not model.approved:
+            self.log.warning("It is %s and is not deployed: %s", model.approval, model.reason)
+            links = {"Report": model.report, "Model": model.artifact}
+            announce(running, "refused", f"{model.dataset} v{model.version}: {model.reason}", links=links)
+        return model.model_dump(mode="json")
 
     def _model(self, running: RunningTask) -> RegisteredModel:
         """The version as it is now: an earlier try, or `review_model`, may have decided."""

@@ -173,6 +173,34 @@ def test_without_an_answer_in_time_the_model_stays_pending(aws: RunningLocalAws,
     assert model.reason == (f"Nobody answered within 6 h. It waits for a person, as promotion.approval asks. {REASON}")
 
 
+@pytest.mark.parametrize(
+    ("choice", "timed_out", "told"),
+    [
+        ("Approve", False, []),
+        ("Reject", False, ["Rejected by Ada: No."]),
+        ("Reject", True, ["Nobody answered within 6 h."]),
+    ],
+)
+def test_people_hear_of_a_model_that_a_person_did_not_approve(
+    aws: RunningLocalAws,
+    settings: Settings,
+    pets: str,
+    monkeypatch: pytest.MonkeyPatch,
+    choice: str,
+    *,
+    timed_out: bool,
+    told: list[str],
+) -> None:
+    said: list[str] = []
+    place = "image_classification.operators.approval.announce"
+    monkeypatch.setattr(place, lambda _, occasion, text, **__: said.append(f"{occasion}: {text}"))
+
+    Waiting(aws, settings, pets, **ASKS).answer(choice, "No.", timed_out=timed_out)
+
+    assert len(said) == len(told)
+    assert all(text.startswith(f"refused: {pets} v1: {why}") for text, why in zip(said, told, strict=True))
+
+
 def test_a_task_that_is_tried_again_after_the_decision_asks_nobody_again(
     aws: RunningLocalAws, settings: Settings, pets: str, asked: list[Any]
 ) -> None:
