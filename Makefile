@@ -123,6 +123,12 @@ bench-training: setup ## measure preflight, overhead, API calls and CPU of train
 chaos: setup ## kill parts of Airflow at random while 40 runs train (ARGS="--runs 40 --seed 1 --write")
 	@PYTHONPATH=.:plugins $(AIRFLOW) -m tests.end_to_end.chaos $(ARGS)
 
+# torchvision has versions that fit a torch of their own only, several GB on Linux x86: hence an environment for it alone.
+bench-pytorch-reader:
+	@test -x .venv-torchvision/bin/torchrun || { "$(PYTHON)" -m venv .venv-torchvision && \
+		.venv-torchvision/bin/pip install -q --disable-pip-version-check torch==2.14.1 torchvision==0.29.1; }
+	@PYTHONPATH=.:algorithms/pytorch .venv-torchvision/bin/python -m benchmarks.pytorch_reader
+
 # A benchmark runs in the environment that its own first lines name.
 bench-%: setup
 	@module=benchmarks.$(subst -,_,$*); \

@@ -45,6 +45,27 @@ def test_the_log_tells_every_epoch() -> None:
     assert (second.epoch, second.seconds, second.validation_accuracy) == (1, 7.0, 1e-05)
 
 
+def test_the_loss_of_an_epoch_is_read_where_an_algorithm_prints_it() -> None:
+    """As algorithms/pytorch does."""
+    lines = [
+        f"{PREFIX} Epoch[0] Speed: 412.3 images/s, 3 % of the time waiting for images",
+        f"{PREFIX} Epoch[0] Train-loss=0.714617",
+        f"{PREFIX} Epoch[0] Train-accuracy=0.764844",
+        f"{PREFIX} Epoch[0] Time cost=20.160",
+        f"{PREFIX} Epoch[0] Validation-loss=0.304867",
+        f"{PREFIX} Epoch[0] Validation-accuracy=0.932000",
+    ]
+    (epoch,) = parse_epochs(lines)
+
+    assert epoch.metrics == {
+        "train:loss": 0.714617,
+        "train:accuracy": 0.764844,
+        "validation:loss": 0.304867,
+        "validation:accuracy": 0.932,
+    }
+    assert epoch.seconds == 20.16
+
+
 def test_an_epoch_that_a_restarted_job_repeats_counts_once() -> None:
     repeated = [*LINES, f"{PREFIX} Epoch[1] Validation-accuracy=0.75"]
     assert [epoch.validation_accuracy for epoch in parse_epochs(repeated)] == [0.253906, 0.75]
