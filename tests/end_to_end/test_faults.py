@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,9 +57,33 @@ def version(world: World) -> DatasetVersion:
     return publish_version(world.s3, plan, [pack_shard(world.s3, plan, shard) for shard in plan.shards])
 
 
+@dataclass(frozen=True)
+class People:
+    """A topic, and the queue of somebody who is subscribed to it."""
+
+    topic: str
+    queue: str
+    sqs: Any
+
+    def heard(self) -> list[str]:
+        """The subjects that have come since."""
+        found = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages", [])
+        return [json.loads(message["Body"])["Subject"] for message in found]
+
+
 @pytest.fixture(scope="module")
-def airflow(module_path: Path, world: World, migrated_database: Path) -> Iterator[LiveAirflow]:
-    airflow = LiveAirflow(module_path, world, migrated_database)
+def people(world: World) -> People:
+    sns, sqs = world.aws.client("sns"), world.aws.client("sqs")
+    topic, queue = sns.create_topic(Name="people")["TopicArn"], sqs.create_queue(QueueName="people")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    return People(topic, queue, sqs)
+
+
+@pytest.fixture(scope="module")
+def airflow(module_path: Path, world: World, people: People, migrated_database: Path) -> Iterator[LiveAirflow]:
+    variable = json.dumps({**json.loads(world.settings.to_json()), "notify": people.topic})
+    airflow = LiveAirflow(module_path, world, migrated_database, AIRFLOW_VAR_IMAGE_CLASSIFICATION=variable)
     try:
         airflow.start()
         yield airflow
@@ -138,6 +163,17 @@ def log_of(operator: Operator, run: Waiting) -> str:
 @pytest.mark.usefixtures("operator")
 def test_the_demos_airflow_listens_on_loopback_alone(airflow: LiveAirflow) -> None:
     assert airflow.listening_on() == {"127.0.0.1"}
+
+
+def test_people_hear_of_a_failed_run_from_the_dag_processor(operator: Operator, people: People) -> None:
+    operator.wait_for_dag("evaluate_endpoint", WAIT_SECONDS)
+    operator.unpause("evaluate_endpoint")
+    assert eventually(lambda: operator.begin("evaluate_endpoint", "told", {"dataset.name": "nothing"}), 60)
+
+    assert operator.finished("evaluate_endpoint", "told").state == "failed"
+
+    told = "[failed] evaluate_endpoint of nothing failed at choose_endpoints"
+    assert eventually(lambda: told in people.heard(), 60, pause=PAUSE)
 
 
 def test_an_airflow_killed_while_a_job_runs_finds_its_job_again_when_it_is_back(
