@@ -22,6 +22,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -211,6 +212,8 @@ def make_stale(environments: tuple[Environment, ...]) -> None:
         return
     if any(environment.path.name == ".venv-mxnet" for environment in stale):
         require_system_libraries()
+    if any(environment.torch for environment in stale):
+        require_compiler()
     install_uv()
     for environment in stale:
         make(environment)
@@ -261,6 +264,16 @@ def require_system_libraries() -> None:
         raise SetupError(
             f"MXNet needs the system libraries {', '.join(missing)}: install them "
             f"(Debian, Ubuntu: apt-get install {packages})."
+        )
+
+
+def require_compiler() -> None:
+    """Check the C compiler that `sagemaker-training` needs, which is published as source alone."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    if not shutil.which("cc") or not headers.exists():
+        raise SetupError(
+            "sagemaker-training is compiled when it is installed: install a C compiler and the headers of this Python "
+            "(Debian, Ubuntu: apt-get install gcc libc6-dev python3-dev)."
         )
 
 

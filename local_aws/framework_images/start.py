@@ -42,14 +42,15 @@ def main(words: list[str]) -> None:
 
 def make_environment(folder: Path) -> None:
     """Make a virtual environment over the one that runs this: with its packages, and its scripts."""
-    packages = folder / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
-    scripts = folder / "bin"
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    packages = part / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
+    scripts = part / "bin"
     for made in (packages, scripts):
         made.mkdir(parents=True)
     (packages / "image.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", folder / "pyvenv.cfg")
-    python = scripts / "python"
-    python.symlink_to(os.path.realpath(sys.executable))
+    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", part / "pyvenv.cfg")
+    (scripts / "python").symlink_to(os.path.realpath(sys.executable))
     for name in ("python3", f"python{sysconfig.get_python_version()}"):
         (scripts / name).symlink_to("python")
     line = f"#!{sys.prefix}/bin/python"
@@ -57,8 +58,9 @@ def make_environment(folder: Path) -> None:
         if script.is_file() and not script.is_symlink() and script.read_bytes().startswith(line.encode()):
             copy = scripts / script.name
             first, _, rest = script.read_text().partition("\n")
-            copy.write_text(first.replace(line, f"#!{python}") + "\n" + rest)
+            copy.write_text(first.replace(line, f"#!{folder}/bin/python") + "\n" + rest)
             copy.chmod(0o755)
+    part.rename(folder)
 
 
 def variables(folder: Path) -> dict[str, str]:

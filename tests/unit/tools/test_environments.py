@@ -82,3 +82,12 @@ def test_an_environment_with_another_pytorch_is_another(tmp_path: Path) -> None:
         return environments.Environment(tmp_path, (), torch=torch).fingerprint()
 
     assert len({fingerprint(""), fingerprint("2.13.0"), fingerprint("2.12.0")}) == 3
+
+
+def test_without_a_compiler_the_environment_of_pytorch_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(SetupError, match=r"install a C compiler and the headers .*apt-get install gcc"):
+        environments.make_stale((environments.Environment(tmp_path / "venv", (), torch="2.13.0"),))
