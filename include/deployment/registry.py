@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from include.sagemaker.answers import existing, is_absent
 from include.sagemaker.image_uris import image_uri
 from include.sagemaker.job_results import OBJECTIVE, describe_training_job
-from include.sagemaker.naming import tag_value, tags
+from include.sagemaker.naming import pages_of, tag_value, tags
 from include.training.best_model import BestModel, label_set_fingerprint
 from include.training.run_jobs import epochs_of_attempt
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 Approval = Literal["Approved", "Rejected", "PendingManualApproval"]
 REQUEST_TYPES = ["image/jpeg", "image/png", "application/x-image"]
 LONGEST_DESCRIPTION = 1024
+NEWEST, A_DAY = 10, timedelta(days=1)
+"""How far back a version of the same model is searched for: so many, and all that are younger."""
 RESPONSE_TYPES = ["application/json", "application/jsonlines"]
 
 
@@ -224,11 +227,19 @@ def _ensure_group(sagemaker: SageMakerClient, group: str, *, tags: list[dict[str
 
 
 def _of_job(sagemaker: SageMakerClient, group: str, job: JobResult) -> RegisteredModel | None:
-    """The version with the model of `job`, searched among the newest ones: a retry follows soon.
+    """The version with the model of `job`, searched among the newest ones and all of a day: a retry follows soon.
 
     The artifact has to be the job's own: two deployments in one account may call their jobs alike.
     """
-    for arn in _versions(sagemaker, group, MaxResults=10):
+    since = datetime.now(UTC) - A_DAY
+    newest_first = {"SortBy": "CreationTime", "SortOrder": "Descending"}
+    found = pages_of(
+        sagemaker, "list_model_packages", "ModelPackageSummaryList", ModelPackageGroupName=group, **newest_first
+    )
+    for place, summary in enumerate(found):
+        if place >= NEWEST and summary["CreationTime"] < since:
+            return None
+        arn = summary["ModelPackageArn"]
         properties = sagemaker.describe_model_package(ModelPackageName=arn).get("CustomerMetadataProperties") or {}
         if properties.get("training-job") == job.name:
             model = read_model(sagemaker, arn)

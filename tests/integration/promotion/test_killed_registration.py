@@ -16,7 +16,7 @@ from include.settings import Settings
 from tests.support.documents import dataset_version, described_training_job
 from tests.support.killed import KilledError, kill_after
 from tests.support.local_aws import BUCKET, RunningLocalAws
-from tests.support.served_models import RUN
+from tests.support.served_models import RUN, registered
 
 REASON = "Not worse than the champion."
 
@@ -77,3 +77,13 @@ def test_a_decision_that_is_killed_and_taken_again_is_taken_once(aws: RunningLoc
             assert (again.approval, again.reason) == ("Approved", "Approved by Ada: good enough.")
         else:
             break
+
+
+def test_a_registration_is_found_again_behind_many_that_came_after_it(aws: RunningLocalAws, settings: Settings) -> None:
+    dataset = f"pets-{uuid4().hex[:8]}"
+    first = register(aws.client("sagemaker"), settings, dataset, "")
+    for _ in range(12):
+        registered(aws, settings, dataset)
+
+    assert register(aws.client("sagemaker"), settings, dataset, "").arn == first.arn
+    assert versions(aws, first.group) == 13
