@@ -137,7 +137,7 @@ def take_opt_ml(base: str) -> None:
     else:
         cover_opt(base)
     hosts = Path(base, "tmp", "hosts")
-    if hosts.parent.is_dir():
+    if hosts.parent.is_dir() and HOSTS.is_file():
         hosts.write_text(HOSTS.read_text() + HOSTS_OF_THE_JOB)
         mount(str(hosts), HOSTS, MS_BIND)
 

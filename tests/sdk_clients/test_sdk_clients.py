@@ -138,3 +138,32 @@ def test_a_script_through_the_model_trainer_of_sdk_v3_trains_with_what_it_requir
     assert model["channel"] == "/opt/ml/input/data/train"
     assert model["required"].startswith("/opt/ml/environment/")
     assert "loss=0.25" in log_lines(local_aws.client("logs"), result["name"])
+
+
+INFERENCE = """
+import json, os
+
+def model_fn(model_dir):
+    with open(os.path.join(model_dir, "model.json")) as model:
+        return json.load(model)["epochs"]
+
+def predict_fn(numbers, epochs):
+    return [float(number) * epochs for number in numbers]
+"""
+
+
+def test_script_mode_of_sdk_v2_trains_deploys_and_predicts(local_aws: RunningLocalAws, tmp_path: Path) -> None:
+    s3 = local_aws.client("s3")
+    s3.create_bucket(Bucket="notebooks")
+    s3.put_object(Bucket="notebooks", Key="train/data", Body=b"data")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "train.py").write_text(SCRIPT.replace("import required", "import json as required"))
+    (source / "inference.py").write_text(INFERENCE)
+    script, written = Path(__file__).with_name("sdk_v2_script_mode.py"), tmp_path / "result.json"
+    run_script(SDK_V2, script, written, source, "notebooks", url=local_aws.url, home=tmp_path)
+    result: dict[str, Any] = json.loads(written.read_text())
+
+    assert result["answer"] == [2.0, 4.0]
+    job = local_aws.client("sagemaker").describe_training_job(TrainingJobName=result["job"])
+    assert {metric["MetricName"]: metric["Value"] for metric in job["FinalMetricDataList"]} == {"loss": 0.25}
