@@ -306,9 +306,9 @@ def test_the_endpoints_of_all_datasets_are_measured_beside_their_registered_figu
     """As the schedule runs it: without a conf."""
     run = run_dag("evaluate_endpoint", {})
 
-    assert run.note.startswith("Endpoint digits: accuracy ")
-    assert retraining.run.note.startswith(f"digits v{retraining.run.registered['version']}: ")
-    assert retraining.run.note.endswith(", serving at digits")
+    said = retraining.run.returned["summarise"]["note"]
+    assert said.startswith(f"digits v{retraining.run.registered['version']}: ")
+    assert said.endswith(", serving at digits")
     measured = run.returned["measure_endpoint"]
     known = measured["registered"]
     assert run.state == "success"

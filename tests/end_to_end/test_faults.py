@@ -176,6 +176,16 @@ def test_people_hear_of_a_failed_run_from_the_dag_processor(operator: Operator, 
     assert eventually(lambda: told in people.heard(), 60, pause=PAUSE)
 
 
+def test_the_scheduler_writes_the_note_of_a_run(operator: Operator) -> None:
+    operator.wait_for_dag("evaluate_endpoint", WAIT_SECONDS)
+    operator.unpause("evaluate_endpoint")
+    assert eventually(lambda: operator.begin("evaluate_endpoint", "noted", {}), 60)
+
+    assert operator.finished("evaluate_endpoint", "noted").state == "success"
+
+    assert operator.note("evaluate_endpoint", "noted") == "No dataset has an endpoint: nothing was measured"
+
+
 def test_an_airflow_killed_while_a_job_runs_finds_its_job_again_when_it_is_back(
     airflow: LiveAirflow, begin: Begin, world: World, version: DatasetVersion
 ) -> None:

@@ -11,13 +11,12 @@ from tests.support.airflow_home import ROOT
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its state, its tasks' states, what they handed on, where their link `Report` leads; its note."""
+    """A finished run: its state, its tasks' states, what they handed on, and where their link `Report` leads."""
 
     state: str
     tasks: dict[str, str]
     returned: dict[str, Any]
     reports: dict[str, str]
-    note: str
 
     @property
     def registered(self) -> dict[str, Any]:
@@ -45,7 +44,6 @@ def runner() -> Test:
                 instance.task_id: instance.xcom_pull(instance.task_id, map_indexes=instance.map_index)
                 for instance in instances
             },
-            note=_note(dag_run.dag_id, dag_run.run_id),
             reports={
                 instance.task_id: instance.xcom_pull(
                     instance.task_id, key="_link_report", map_indexes=instance.map_index
@@ -55,14 +53,3 @@ def runner() -> Test:
         )
 
     return run
-
-
-def _note(dag_id: str, run_id: str) -> str:
-    """The note of a run, as the database has it: the run itself was read before its end."""
-    from airflow.models.dagrun import DagRun  # noqa: PLC0415  (the home comes first)
-    from airflow.utils.session import create_session  # noqa: PLC0415
-    from sqlalchemy import select  # noqa: PLC0415
-
-    with create_session() as session:
-        found = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
-        return str(found.note or "") if found else ""

@@ -93,6 +93,11 @@ class Operator(AirflowClient):
         noted = self._call("GET", "/api/v2/eventLogs", params=asked)["event_logs"]
         return [f"{note['event']}: {note['extra'] or ''}" for note in noted]
 
+    def note(self, dag_id: str, run_id: str) -> str | None:
+        """The note of a run."""
+        found: str | None = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["note"]
+        return found
+
     def finished(self, dag_id: str, run_id: str) -> DagRun:
         """Wait until a run is over, and return it."""
         run: DagRun = eventually(lambda: self._over(dag_id, run_id), RUN_SECONDS, pause=PAUSE)

@@ -41,7 +41,10 @@ def choose_endpoints() -> list[dict[str, Any]]:
         raise RunConfError(problems)
     running = RunningTask.current()
     checks = endpoint_checks(running.client("sagemaker"), running.client("s3"), conf=asked, settings=running.settings)
-    log.info("To measure: %s.", ", ".join(check.endpoint for check in checks) or "nothing, no dataset has an endpoint")
+    if checks:
+        log.info("To measure: %s.", ", ".join(check.endpoint for check in checks))
+    else:
+        running.note("No dataset has an endpoint: nothing was measured")
     wanted = {
         "evaluation": asked.evaluation.model_dump(mode="json"),
         "minimum_accuracy": asked.promotion.minimum_accuracy,
