@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.deployment.hosting import Hosting
     from include.deployment.registry import RegisteredModel
-    from include.run_conf import RolloutConf, RunConf
+    from include.run_conf import EndpointConf, RolloutConf, RunConf
     from include.settings import Settings
 
 
@@ -277,18 +277,37 @@ def served_model(sagemaker: SageMakerClient, endpoint: str) -> ServedModel:
 
 
 def _config_request(model: str, conf: RunConf, settings: Settings, labelled: list[dict[str, str]]) -> dict[str, Any]:
-    variant = {
-        "VariantName": VARIANT,
-        "ModelName": model,
-        "InstanceType": conf.endpoint.instance_type,
-        "InitialInstanceCount": conf.endpoint.instance_count,
-        "InitialVariantWeight": 1.0,
-    }
+    variant = {"VariantName": VARIANT, "ModelName": model, **_capacity(conf.endpoint), "InitialVariantWeight": 1.0}
     content = {
         "ProductionVariants": [variant],
         **encryption(settings),
+        **_capture(conf, settings),
     }
     return {"EndpointConfigName": content_name(conf.endpoint_name, content), **content, "Tags": labelled}
+
+
+def _capacity(conf: EndpointConf) -> dict[str, Any]:
+    """What answers: machines, or memory by the request."""
+    serverless = conf.serverless
+    if serverless.enabled:
+        return {"ServerlessConfig": {"MemorySizeInMB": serverless.memory_mb, "MaxConcurrency": serverless.concurrency}}
+    return {"InstanceType": conf.instance_type, "InitialInstanceCount": conf.instance_count}
+
+
+def _capture(conf: RunConf, settings: Settings) -> dict[str, Any]:
+    """`DataCaptureConfig`: which share of requests and answers is kept, and where; empty if none is."""
+    percent = conf.endpoint.capture_percent
+    if not percent:
+        return {}
+    config = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": percent,
+        "DestinationS3Uri": f"s3://{settings.output_bucket}/captured/{conf.endpoint_name}",
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
+        **encryption(settings),
+    }
+    return {"DataCaptureConfig": config}
 
 
 def _variant(variant: Mapping[str, Any]) -> EndpointVariant:

@@ -13,7 +13,14 @@ from include.preflight.access import bucket_problems, bucket_questions, key_find
 from include.preflight.conf_checks import ignored_notes, packing_problems, request_problems
 from include.preflight.cost import PRICE_LIST_REGION, PriceList, charges, cost_findings
 from include.preflight.dataset_checks import dataset_notes, dataset_problems
-from include.preflight.machines import machine_problems, needs, quota_findings, region_problems
+from include.preflight.machines import (
+    conversion_findings,
+    machine_problems,
+    needs,
+    quota_findings,
+    region_problems,
+    serverless_problems,
+)
 from include.preflight.questions import WHOLE_CHAIN, Clients, Findings, PreflightError, Question, Remembered, Stage, ask
 from include.preflight.source_checks import finished_version, record_findings, source_problems
 from include.preflight.warm_start_checks import warm_start_findings
@@ -130,6 +137,7 @@ class _Questions:
         yield from contradictions(self.conf)
         yield from as_far_as_known(self._about_packing())
         yield from machine_problems(self.conf, self.stages)
+        yield from as_far_as_known(serverless_problems(self.conf, self.settings, self.stages))
         yield from as_far_as_known(self._about_requests())
 
     def _about_packing(self) -> Iterator[Problem]:
@@ -178,6 +186,12 @@ class _Questions:
             yield "network", partial(network_findings, clients("ec2"), settings)
         yield from as_far_as_known(self._parents(clients))
         yield from as_far_as_known(self._classes(clients))
+        yield from as_far_as_known(self._conversion(clients))
+
+    def _conversion(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+        asked = "endpoint" in self.stages and self.conf.endpoint.deploy and self.conf.endpoint.serverless.enabled
+        if asked and not list(region_problems(self.settings)):
+            yield "endpoint", partial(conversion_findings, clients("sagemaker"), self.conf)
 
     def _classes(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         """Whether what serves has the classes of each base job; those of a version to be built may not be known yet."""

@@ -114,7 +114,7 @@ def charges(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goe
     if "training" in stages or "prediction" in stages:
         compared = "training" in stages and conf.promotion.compare != "off"
         found.append(_transform_charge(conf, jobs=2 if compared else 1))
-    if "endpoint" in stages and conf.endpoint.deploy:
+    if "endpoint" in stages and conf.endpoint.deploy and not conf.endpoint.serverless.enabled:
         endpoint = conf.endpoint
         machine, count = endpoint.instance_type, endpoint.instance_count
         found.append(Charge("endpoint", "endpoint.instance_type", machine, "hosting", count, None))

@@ -17,6 +17,7 @@ from include.preflight.questions import Findings, Remembered, Stage
 from include.problems import Problem, did_you_mean
 from include.run_conf.meaning import meant_machine
 from include.run_conf.section import as_far_as_known
+from include.sagemaker.answers import existing
 from include.sagemaker.image_uris import registry_accounts
 from include.sagemaker.instance_types import GPUS, OWN_DISK_GB, Purpose, instance_types, transform_instance_type
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SERVICE = "sagemaker"
 LISTING_SECONDS = 2.5
+MEMORY = "endpoint.serverless.memory_mb"
 PARALLEL_JOBS = "parallel training jobs per hyperparameter tuning job"
 
 
@@ -66,10 +68,35 @@ def machine_problems(conf: RunConf, stages: Collection[Stage]) -> Iterator[Probl
         yield from as_far_as_known(_offered("resources", conf, "TrainingInstanceType"))
         yield from as_far_as_known(_disk(conf))
         yield from as_far_as_known(_gpus(conf))
-    if "endpoint" in stages:
+    if "endpoint" in stages and not conf.endpoint.serverless.enabled:
         yield from as_far_as_known(_offered("endpoint", conf, "ProductionVariantInstanceType"))
     if "prediction" in stages:
         yield from as_far_as_known(_offered("endpoint", conf, "TransformInstanceType"))
+
+
+def serverless_problems(conf: RunConf, settings: Settings, stages: Collection[Stage]) -> Iterator[Problem]:
+    """Settings of the installation that a serverless endpoint cannot have."""
+    if "endpoint" not in stages or not conf.endpoint.deploy or not conf.endpoint.serverless.enabled:
+        return
+    for setting, value in (("subnets", settings.subnets), ("network_isolation", settings.network_isolation)):
+        if value:
+            remedy = (
+                f"a serverless endpoint has no network of its own, and settings.{setting} asks for one: leave it empty"
+            )
+            yield Problem(field=MEMORY, value=conf.endpoint.serverless.memory_mb, remedy=remedy)
+
+
+def conversion_findings(sagemaker: Any, conf: RunConf) -> Findings:
+    """Whether the endpoint that a run makes serverless has machines: SageMaker does not change one into the other."""
+    described = existing(sagemaker.describe_endpoint, EndpointName=conf.endpoint_name)
+    config = described and existing(
+        sagemaker.describe_endpoint_config, EndpointConfigName=described["EndpointConfigName"]
+    )
+    variants = config["ProductionVariants"] if config else ()
+    if not any("InstanceType" in variant for variant in variants):
+        return Findings()
+    remedy = f"the endpoint {conf.endpoint_name} has machines and cannot become serverless: set another endpoint.name"
+    return Findings.of([Problem(field=MEMORY, value=conf.endpoint.serverless.memory_mb, remedy=remedy)])
 
 
 def needs(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_on: bool = False) -> list[Need]:
@@ -80,7 +107,7 @@ def needs(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_
     if "training" in stages or "prediction" in stages:
         transform = transform_instance_type(conf.endpoint.instance_type)
         found.append(Need("endpoint.instance_type", transform, f"{transform} for transform job usage", 1))
-    if "endpoint" in stages and conf.endpoint.deploy:
+    if "endpoint" in stages and conf.endpoint.deploy and not conf.endpoint.serverless.enabled:
         found.append(_endpoint_need(conf))
     return found
 

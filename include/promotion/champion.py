@@ -60,7 +60,7 @@ class LiveEndpoint:
     """An endpoint that serves, how it does, and the registered version behind it.
 
     `keep` is `endpoint.keep` of the run that deployed to it last. The machine and the count are None if the endpoint
-    has none of its own, as a serverless one.
+    has none of its own, the memory (MB) and the concurrency if it is not serverless.
     """
 
     name: str
@@ -69,12 +69,23 @@ class LiveEndpoint:
     instance_type: str | None
     instance_count: int | None
     keep: bool
+    memory_mb: int | None = None
+    concurrency: int | None = None
+    capture_percent: int = 0
 
     def as_conf(self) -> dict[str, Any]:
         """The fields of `endpoint` in a run conf that leave it as it is."""
         machine = {"instance_type": self.instance_type, "instance_count": self.instance_count}
         known = {name: value for name, value in machine.items() if value is not None}
-        return {"name": self.name, "deploy": True, "keep": self.keep, **known}
+        serverless: dict[str, Any] = {"serverless": {"memory_mb": self.memory_mb}}
+        if self.memory_mb is not None:
+            serverless = {
+                "instance_count": 1,
+                "serverless": {"memory_mb": self.memory_mb, "concurrency": self.concurrency},
+                "rollout": {"kind": "all_at_once", "wait_seconds": None},
+            }
+        captured = {"capture_percent": self.capture_percent}
+        return {"name": self.name, "deploy": True, "keep": self.keep, **known, **captured, **serverless}
 
 
 @dataclass(frozen=True)
@@ -168,7 +179,8 @@ def live_endpoint(sagemaker: SageMakerClient, name: str, *, settings: Settings, 
     if endpoint is None or endpoint["EndpointStatus"] in SERVES_NOTHING:
         return None
     config = endpoint["EndpointConfigName"]
-    variants = (existing(sagemaker.describe_endpoint_config, EndpointConfigName=config) or {}).get("ProductionVariants")
+    described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config) or {}
+    variants = described.get("ProductionVariants")
     models = sorted({variant["ModelName"] for variant in variants or () if "ModelName" in variant})
     if len(models) != 1:
         without = "no model of its own" if variants else "a configuration that was deleted"
@@ -182,6 +194,7 @@ def live_endpoint(sagemaker: SageMakerClient, name: str, *, settings: Settings, 
             f"{settings.registry_group(dataset)}: {_remedy(dataset)}",
         )
     variant: Mapping[str, Any] = variants[0]  # type: ignore[index]
+    serverless, capture = variant.get("ServerlessConfig") or {}, described.get("DataCaptureConfig") or {}
     return LiveEndpoint(
         name=name,
         config=config,
@@ -189,6 +202,9 @@ def live_endpoint(sagemaker: SageMakerClient, name: str, *, settings: Settings, 
         instance_type=variant.get("InstanceType"),
         instance_count=variant.get("InitialInstanceCount"),
         keep=tags_of(sagemaker, endpoint["EndpointArn"]).get(KEEP_TAG) != "false",
+        memory_mb=serverless.get("MemorySizeInMB"),
+        concurrency=serverless.get("MaxConcurrency"),
+        capture_percent=int(capture.get("InitialSamplingPercentage", 0)) if capture.get("EnableCapture") else 0,
     )
 
 

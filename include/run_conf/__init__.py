@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from include.problems import Problem, ProblemsError
 from include.run_conf.dataset import DatasetConf, PackingConf, SplitConf
-from include.run_conf.endpoint import EndpointConf, RolloutConf
+from include.run_conf.endpoint import EndpointConf, RolloutConf, ServerlessConf
 from include.run_conf.fields import FormField, form_fields
 from include.run_conf.hyperparameters import Choices, Range
 from include.run_conf.reading import Reading, is_nothing
@@ -47,6 +47,7 @@ __all__ = [
     "RunConf",
     "RunConfError",
     "SampleConf",
+    "ServerlessConf",
     "SharedHyperparameters",
     "SplitConf",
     "TrainingConf",

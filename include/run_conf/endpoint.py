@@ -75,6 +75,30 @@ class RolloutConf(Section):
         return math.ceil(100 / self.size_percent) if self.in_steps else 1
 
 
+class ServerlessConf(Section):
+    """An endpoint without machines of its own: it is paid for by the request, and starts when one comes."""
+
+    model_config = ConfigDict(title="Endpoint: serverless")
+
+    memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] | None = Field(
+        None,
+        title="Memory (MB)",
+        description="Empty: the endpoint has machines. An endpoint that has some cannot become serverless.",
+    )
+    concurrency: int = Field(
+        5,
+        ge=1,
+        le=200,
+        title="Concurrency",
+        description="So many requests are answered at a time; further are refused.",
+    )
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the endpoint is serverless."""
+        return self.memory_mb is not None
+
+
 class EndpointConf(Section):
     """Where the model answers."""
 
@@ -97,6 +121,13 @@ class EndpointConf(Section):
         description="CPU or GPU.",
     )
     instance_count: int = Field(1, ge=1, le=100, title="Machines", description="Machines behind the endpoint.")
+    capture_percent: int = Field(
+        0,
+        ge=0,
+        le=100,
+        title="Captured requests (%)",
+        description="So many of the requests and answers are kept under `s3://OUTPUT/captured/ENDPOINT/`. 0: none.",
+    )
     keep_previous: int = Field(
         1,
         ge=1,
@@ -108,3 +139,4 @@ class EndpointConf(Section):
     keep: bool = Field(True, title="Keep", description="Off: the endpoint is deleted at the end of the run.")
     deploy: bool = Field(True, title="Deploy", description="Off: the run ends with the registered model.")
     rollout: RolloutConf = Field(RolloutConf(), description="How an update moves the traffic.")
+    serverless: ServerlessConf = Field(ServerlessConf(), description="An endpoint without machines of its own.")

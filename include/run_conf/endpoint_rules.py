@@ -1,7 +1,8 @@
-"""What a run conf may not say of its endpoint: rollouts that SageMaker would refuse.
+"""What a run conf may not say of its endpoint: what SageMaker would refuse.
 
 Sources: API reference of TrafficRoutingConfig, BlueGreenUpdatePolicy (at most 28,800 seconds in all) and
-RollingUpdatePolicy; developer guide, "Deployment guardrails" and its page "Exclusions".
+RollingUpdatePolicy; developer guide, "Deployment guardrails" (not for serverless endpoints) with its page "Exclusions",
+and "Deploy models with Amazon SageMaker Serverless Inference" (feature exclusions).
 """
 
 from __future__ import annotations
@@ -37,3 +38,22 @@ def rollout_is_allowed(conf: RunSections) -> Iterator[Problem]:
             f"{longest // rollout.steps}, or take larger steps"
         )
         yield Problem(field=WAIT, value=rollout.wait, remedy=remedy)
+
+
+def serverless_has_no_machines(conf: RunSections) -> Iterator[Problem]:
+    """A serverless endpoint has neither machines to replace one by one, nor data capture."""
+    endpoint = conf.endpoint
+    if not endpoint.serverless.enabled:
+        return
+    without = "a serverless endpoint has no"
+    if endpoint.instance_count > 1:
+        remedy = f"{without} machines: set it to 1, or leave endpoint.serverless.memory_mb empty"
+        yield Problem(field="endpoint.instance_count", value=endpoint.instance_count, remedy=remedy)
+    if endpoint.rollout.in_steps:
+        remedy = f"{without} machines to move traffic between: set it to all_at_once"
+        yield Problem(field="endpoint.rollout.kind", value=endpoint.rollout.kind, remedy=remedy)
+    elif endpoint.rollout.wait:
+        yield Problem(field=WAIT, value=endpoint.rollout.wait, remedy=f"{without} old machines to keep: leave it empty")
+    if endpoint.capture_percent:
+        remedy = f"{without} data capture: set it to 0"
+        yield Problem(field="endpoint.capture_percent", value=endpoint.capture_percent, remedy=remedy)

@@ -48,6 +48,10 @@ FIELDS_BY_OTHER_NAMES: Mapping[str, str] = {
     "canary_percent",
     "endpoint.rollout.wait_seconds": "wait_interval_in_seconds bake_time baking_period wait_interval termination_wait "
     "termination_wait_in_seconds",
+    "endpoint.serverless.memory_mb": "memory_size_in_mb memory memory_size serverless_memory",
+    "endpoint.serverless.concurrency": "max_concurrency concurrent_requests serverless_concurrency",
+    "endpoint.capture_percent": "data_capture data_capture_config capture sampling_percentage "
+    "initial_sampling_percentage",
     "endpoint.keep": "keep_endpoint delete_endpoint tear_down teardown",
     "endpoint.deploy": "deploy_endpoint auto_deploy deploy_model",
     # data
@@ -86,6 +90,7 @@ FIELDS_BY_OTHER_NAMES: Mapping[str, str] = {
     "incremental": "incremental_training finetuning fine_tuning",
     "promotion": "promote gate approval",
     "endpoint": "deployment hosting serving",
+    "endpoint.serverless": "serverless_config serverless_inference",
     "endpoint.rollout": "deployment_config roll_out traffic blue_green",
     "dataset.split": "splits split_ratio",
     "dataset.packing": "pack packaging recordio",

@@ -41,6 +41,25 @@ def live(**changes: Any) -> LiveEndpoint:
     return LiveEndpoint(**{**fields, "version": CHAMPION, "keep": True, **changes})
 
 
+SERVERLESS = {"instance_type": None, "instance_count": None, "memory_mb": 2048, "concurrency": 7}
+
+
+def test_a_serverless_endpoint_stays_one_whatever_the_champions_run_had() -> None:
+    kept = RunConf.from_conf({"endpoint": {"instance_count": 3, "rollout": {"kind": "canary"}}})
+    champion = Champion(CHAMPION, live(**SERVERLESS), "which serves")
+    endpoint = retraining_conf(champion, kept, {}, RunConf.read_changes({})[0]).endpoint
+    assert (endpoint.serverless.memory_mb, endpoint.serverless.concurrency) == (2048, 7)
+    assert (endpoint.instance_count, endpoint.rollout.kind) == (1, "all_at_once")
+
+
+def test_an_endpoint_with_machines_and_capture_stays_one_whatever_the_champions_run_had() -> None:
+    kept = RunConf.from_conf({"endpoint.serverless.memory_mb": 1024})
+    champion = Champion(CHAMPION, live(capture_percent=20), "which serves")
+    endpoint = retraining_conf(champion, kept, {}, RunConf.read_changes({})[0]).endpoint
+    assert not endpoint.serverless.enabled
+    assert (endpoint.instance_type, endpoint.instance_count, endpoint.capture_percent) == ("ml.c5.xlarge", 2, 20)
+
+
 @pytest.fixture
 def pets(bucket: Bucket) -> DatasetVersion:
     bucket.put_images({"cat": 12, "dog": 12})

@@ -156,6 +156,36 @@ def test_two_models_behind_the_endpoint_are_named(
         found(aws, settings, pets)
 
 
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        (
+            {"endpoint.serverless": {"memory_mb": 2048, "concurrency": 3}},
+            {"serverless": {"memory_mb": 2048, "concurrency": 3}, "instance_count": 1, "capture_percent": 0},
+        ),
+        (
+            {"endpoint.capture_percent": 25, "endpoint.instance_count": 2},
+            {"serverless": {"memory_mb": None}, "instance_count": 2, "capture_percent": 25},
+        ),
+    ],
+)
+def test_how_an_endpoint_serves_is_read_from_it(
+    *,
+    aws: RunningLocalAws,
+    settings: Settings,
+    pets: str,
+    two_versions: tuple[RegisteredModel, RegisteredModel],
+    asked: dict[str, Any],
+    kept: dict[str, Any],
+) -> None:
+    deployed(aws, settings, two_versions[0], **asked)
+
+    live = found(aws, settings, pets).live
+
+    assert live is not None
+    assert kept.items() <= live.as_conf().items()
+
+
 def test_a_model_of_another_dataset_behind_the_endpoint_is_named(
     aws: RunningLocalAws, settings: Settings, pets: str, two_versions: tuple[RegisteredModel, RegisteredModel]
 ) -> None:

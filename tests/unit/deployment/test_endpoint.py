@@ -20,6 +20,7 @@ from include.deployment.endpoint import (
 )
 from include.deployment.hosting import Hosting, tear_down
 from include.deployment.registry import RegisteredModel
+from include.preflight.conf_checks import violations
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
 from tests.support.documents import dataset_version, settings
@@ -128,6 +129,35 @@ def test_what_serves_otherwise_is_called_otherwise() -> None:
 
 def content(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if not name.endswith("Name") and name != "Tags"}
+
+
+def test_a_serverless_endpoint_has_memory_in_the_place_of_machines() -> None:
+    asked = {"endpoint.serverless": {"memory_mb": "2048", "concurrency": 7}}
+    (variant,) = deployment(**asked).config["ProductionVariants"]
+    assert variant == {
+        "VariantName": "champion",
+        "ModelName": deployment().model["ModelName"],
+        "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 7},
+        "InitialVariantWeight": 1.0,
+    }
+
+
+def test_a_share_of_requests_and_answers_is_kept_in_the_output_bucket() -> None:
+    config = deployment(given={"kms_key_id": "alias/models"}, **{"endpoint.capture_percent": 20}).config
+    assert config["DataCaptureConfig"] == {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 20,
+        "DestinationS3Uri": "s3://models-of-acme/captured/pets",
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
+        "KmsKeyId": "alias/models",
+    }
+    assert "DataCaptureConfig" not in deployment().config
+
+
+@pytest.mark.parametrize("asked", [{}, {"endpoint.serverless.memory_mb": 1024}, {"endpoint.capture_percent": 100}])
+def test_the_api_takes_every_kind_of_configuration(asked: dict[str, Any]) -> None:
+    assert violations("sagemaker", "CreateEndpointConfig", deployment(**asked).config) == []
 
 
 def test_a_deployment_that_serves_otherwise_updates_the_endpoint(sagemaker: Any) -> None:

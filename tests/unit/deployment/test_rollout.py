@@ -103,6 +103,41 @@ def test_a_rollout_that_sagemaker_refuses_is_refused_before_the_run(fields: dict
         RunConf.from_conf({"endpoint": {"rollout": fields}})
 
 
+SERVERLESS = {"endpoint.serverless.memory_mb": 1024}
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        (
+            {"endpoint.instance_count": 2},
+            "endpoint.instance_count = 2: a serverless endpoint has no machines: set it to 1, or leave "
+            "endpoint.serverless.memory_mb empty",
+        ),
+        (
+            {"endpoint.rollout.kind": "canary"},
+            "endpoint.rollout.kind = canary: a serverless endpoint has no machines to move traffic between: set it to "
+            "all_at_once",
+        ),
+        (
+            {"endpoint.rollout.wait_seconds": 60},
+            "endpoint.rollout.wait_seconds = 60: a serverless endpoint has no old machines to keep: leave it empty",
+        ),
+        (
+            {"endpoint.capture_percent": 10},
+            "endpoint.capture_percent = 10: a serverless endpoint has no data capture: set it to 0",
+        ),
+        (
+            {"endpoint.serverless.memory_mb": 1500},
+            "endpoint.serverless.memory_mb = 1500: must be one of 1024, 2048, 3072, 4096, 5120, 6144",
+        ),
+    ],
+)
+def test_what_a_serverless_endpoint_cannot_have_is_refused(conf: dict[str, Any], message: str) -> None:
+    with pytest.raises(RunConfError, match=re.escape(message)):
+        RunConf.from_conf({**SERVERLESS, **conf})
+
+
 @pytest.mark.parametrize(
     "fields", [{"size_percent": 51}, {"size_percent": 0}, {"wait_seconds": 3601}, {"kind": "blue_green"}]
 )

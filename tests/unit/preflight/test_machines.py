@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from include.preflight.machines import Need, needs, quota_findings
-from include.preflight.questions import WHOLE_CHAIN, Remembered
+from include.preflight.cost import charges
+from include.preflight.machines import (
+    Need,
+    conversion_findings,
+    machine_problems,
+    needs,
+    quota_findings,
+    serverless_problems,
+)
+from include.preflight.questions import WHOLE_CHAIN, Findings, Remembered
 from include.run_conf import RunConf
 from tests.support.documents import settings
 from tests.unit.preflight.services import quotas
@@ -95,6 +104,43 @@ def test_an_update_runs_old_and_new_machines_side_by_side(s3: Any, kind: str, mo
     assert found.problems == ()
     (note,) = found.notes
     assert f"is 4, and an endpoint that serves already runs {most} while it is updated: ask for more" in note
+
+
+SERVERLESS = {"endpoint.serverless.memory_mb": 2048}
+
+
+def test_a_serverless_endpoint_needs_no_machines_and_is_not_charged_by_the_hour() -> None:
+    conf = RunConf.from_conf({**SERVERLESS, "endpoint.instance_type": "ml.none.large"})
+    assert needs(conf, settings(), {"endpoint"}) == []
+    assert charges(conf, settings(), {"endpoint"}) == []
+    assert list(machine_problems(conf, {"endpoint"})) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "setting"),
+    [
+        ({"subnets": ["subnet-a"], "security_group_ids": ["sg-1"]}, "subnets"),
+        ({"network_isolation": True}, "network_isolation"),
+    ],
+)
+def test_a_serverless_endpoint_has_no_network_of_its_own(given: dict[str, Any], setting: str) -> None:
+    (problem,) = serverless_problems(RunConf.from_conf(SERVERLESS), settings(**given), {"endpoint"})
+    assert problem.field == "endpoint.serverless.memory_mb"
+    assert f"settings.{setting} asks for one" in problem.remedy
+    assert list(serverless_problems(RunConf(), settings(**given), {"endpoint"})) == []
+
+
+def test_an_endpoint_with_machines_cannot_become_serverless() -> None:
+    def sagemaker(**variant: Any) -> Any:
+        return SimpleNamespace(
+            describe_endpoint=lambda **_: {"EndpointConfigName": "config"},
+            describe_endpoint_config=lambda **_: {"ProductionVariants": [variant]},
+        )
+
+    conf = RunConf.from_conf({**SERVERLESS, "endpoint.name": "live"})
+    (problem,) = conversion_findings(sagemaker(InstanceType="ml.m5.large"), conf).problems
+    assert problem.remedy == ("the endpoint live has machines and cannot become serverless: set another endpoint.name")
+    assert conversion_findings(sagemaker(ServerlessConfig={}), conf) == Findings()
 
 
 def test_a_quota_that_nobody_lists_is_a_note(s3: Any) -> None:

@@ -114,5 +114,6 @@ def test_fields_of_one_section_stand_together() -> None:
         "Promotion",
         "Endpoint",
         "Endpoint: rollout",
+        "Endpoint: serverless",
         "Retraining",
     ]
