@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import airflow_home
+from tests.support.airflow_once import spare_repetitions
 from tests.support.boto_definitions import read_definitions_once
 
 read_definitions_once()
@@ -18,7 +19,8 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def airflow_database(migrated_database: Path) -> None:
-    """The database of this test process."""
+    """The database of this test process, for DAGs that run in it."""
+    spare_repetitions()
 
 
 @pytest.fixture(scope="module")

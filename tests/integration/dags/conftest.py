@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.airflow_home import ROOT, migrated_database
+from tests.support.airflow_once import spare_repetitions
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> None:
     migrated_database(tmp_path_factory)
+    spare_repetitions()
 
 
 @pytest.fixture(scope="session")

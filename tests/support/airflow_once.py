@@ -1,0 +1,51 @@
+"""What Airflow does again and again, or for clients that the tests do not have, done once for each test process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+NEWEST_VERSIONS = 3
+"""Some routes of the newest version stand in for those of the two before it, and are made with them."""
+
+
+@cache
+def spare_repetitions() -> None:
+    """Once the tests' Airflow has its home: what a run of a DAG costs in a test process, less a fifth."""
+    _serve_newest_tasks_only()
+    _check_schemas_once()
+
+
+def _serve_newest_tasks_only() -> None:
+    """Make the routes of the task API for tasks of this Airflow, and not for those of the seven releases before it."""
+    from airflow.api_fastapi.execution_api import versions  # noqa: PLC0415  (the home comes first)
+    from cadwyn import HeadVersion, Version, VersionBundle  # noqa: PLC0415
+
+    *newer, oldest = versions.bundle.versions[:NEWEST_VERSIONS]
+    for version in versions.bundle.versions:
+        for change in version.changes:
+            change._bound_version_bundle = None
+    versions.bundle = VersionBundle(HeadVersion(), *newer, Version(oldest.value))
+
+
+def _check_schemas_once() -> None:
+    """Check each schema of a form's field once, and not once for each field whenever a task starts."""
+    from jsonschema import validators  # noqa: PLC0415
+
+    validator = validators.validator_for({})
+    validator.check_schema = remembering(validator.check_schema)  # type: ignore[method-assign]
+
+
+def remembering(check: Callable[..., None]) -> Callable[..., None]:
+    """The check, which is passed over for a schema that has passed it."""
+    passed: set[str] = set()
+
+    def check_once(schema: Any, *arguments: Any, **named: Any) -> None:
+        written = json.dumps(schema, sort_keys=True, default=repr)
+        if written not in passed:
+            check(schema, *arguments, **named)
+            passed.add(written)
+
+    return check_once
