@@ -3,10 +3,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, sync_playwright
 
 from demo.services import USER
 from tests.browser.trigger_form import DAG_ID, opened_form
@@ -30,6 +29,7 @@ CHROMIUM_FLAGS = (
 )
 
 PAGE_MILLISECONDS = 60_000.0
+VIEWPORT: ViewportSize = {"width": 1400, "height": 1000}
 
 
 @pytest.fixture(scope="session")
@@ -87,29 +87,28 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def signed_in(browser: Browser, installation: LiveAirflow, switched_on: Operator) -> Any:
-    """What the browser keeps of a person who has signed in."""
-    page = browser.new_page()
-    page.goto(installation.url, timeout=PAGE_MILLISECONDS)
+def signed_in(browser: Browser, installation: LiveAirflow, switched_on: Operator) -> Iterator[Page]:
+    """The one page of a person who has signed in: loading the UI costs far more than what a test does with it."""
+    context = browser.new_context(viewport=VIEWPORT)
+    page = context.new_page()
+    page.set_default_timeout(PAGE_MILLISECONDS)
+    page.goto(installation.url)
     page.get_by_label("Username").fill(USER)
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
-    page.wait_for_url(lambda url: "login" not in url, timeout=PAGE_MILLISECONDS)
-    kept = page.context.storage_state()
-    page.close()
-    return kept
-
-
-@pytest.fixture
-def page(browser: Browser, signed_in: Any) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, storage_state=signed_in)
-    page = context.new_page()
-    page.set_default_timeout(PAGE_MILLISECONDS)
+    page.wait_for_url(lambda url: "login" not in url)
     yield page
     context.close()
 
 
 @pytest.fixture
-def form(page: Page, installation: LiveAirflow, airflow: Operator) -> Locator:
+def page(signed_in: Page) -> Page:
+    """The page, as large as it is at first, where the test before left it."""
+    signed_in.set_viewport_size(VIEWPORT)
+    return signed_in
+
+
+@pytest.fixture
+def form(page: Page, airflow: Operator) -> Locator:
     """The trigger form, opened by somebody who has signed in."""
-    return opened_form(page, installation.url, DAG_ID)
+    return opened_form(page, DAG_ID)

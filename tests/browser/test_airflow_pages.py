@@ -16,8 +16,8 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from demo.airflow_client import AirflowError, TaskRun
 from include.run_conf import RunConf, form_fields
 from include.sagemaker.naming import Run, job_name
-from tests.browser.trigger_form import DAG_ID, choose, field_of, open_section, opened_form, trigger
-from tests.support.live_airflow import LiveAirflow, Operator
+from tests.browser.trigger_form import DAG_ID, choose, field_of, open_section, opened_form, trigger, visit
+from tests.support.live_airflow import Operator
 from tests.support.world import World, digits
 
 LABELS = ("0", "1", "7")
@@ -57,12 +57,10 @@ def test_a_changed_form_starts_a_run_with_what_was_entered(form: Locator, page: 
     assert asked.training.hyperparameters.epochs == 7
 
 
-def test_a_form_changes_of_a_retraining_only_what_was_entered(
-    page: Page, installation: LiveAirflow, airflow: Operator
-) -> None:
+def test_a_form_changes_of_a_retraining_only_what_was_entered(page: Page, airflow: Operator) -> None:
     airflow.wait_for_dag(RETRAINING, 120)
-    untouched = trigger(opened_form(page, installation.url, RETRAINING), airflow, RETRAINING)
-    form = opened_form(page, installation.url, RETRAINING)
+    untouched = trigger(opened_form(page, RETRAINING), airflow, RETRAINING)
+    form = opened_form(page, RETRAINING)
     open_section(form, "Endpoint")
     field_of(form, "endpoint.instance_count").fill("2")
     touched = trigger(form, airflow, RETRAINING)
@@ -91,11 +89,12 @@ def test_the_form_sends_what_was_typed_and_the_first_task_judges_it(form: Locato
         open_section(form, section)
         for name, text in fields.items():
             field = field_of(form, name)
-            field.click()
-            field.press("Control+End")  # after what the form shows
             if name in ("dataset.name", "training.hyperparameters.image_shape", "tuning.max_jobs"):
-                field.clear()
-            field.press_sequentially(text)
+                field.fill(text)  # in the place of what the form shows
+            else:
+                field.click()
+                field.press("Control+End")  # after it
+                field.press_sequentially(text)
             field.press("Tab")
 
     sent = trigger(form, airflow).conf
@@ -117,14 +116,12 @@ def test_the_form_sends_what_was_typed_and_the_first_task_judges_it(form: Locato
     }
 
 
-def test_what_is_wrong_is_named_on_the_page_of_the_run(
-    form: Locator, page: Page, airflow: Operator, installation: LiveAirflow
-) -> None:
+def test_what_is_wrong_is_named_on_the_page_of_the_run(form: Locator, page: Page, airflow: Operator) -> None:
     open_section(form, "Dataset")
     field_of(form, "dataset.name").fill("two words")
     run = airflow.finished(DAG_ID, trigger(form, airflow).run_id)
 
-    page.goto(f"{installation.url}/dags/{DAG_ID}/runs/{run.run_id}/tasks/check_conf")
+    visit(page, f"/dags/{DAG_ID}/runs/{run.run_id}/tasks/check_conf")
 
     assert run.state == "failed"
     expect(page.get_by_text("dataset.name").and_(page.get_by_text("two words")).first).to_be_visible()
@@ -169,21 +166,20 @@ def keep(page: Page, name: str) -> None:
 def test_a_waiting_task_shows_its_jobs_own_log_and_leads_to_its_pages(
     run_id: str,
     page: Page,
-    installation: LiveAirflow,
     airflow: Operator,
 ) -> None:
     wait_until_deferred(airflow, run_id, TRAIN)
     page.set_viewport_size({"width": 1640, "height": 980})
-    task = f"{installation.url}/dags/{DAG_ID}/runs/{run_id}/tasks/{TRAIN}/mapped/0"
+    task = f"/dags/{DAG_ID}/runs/{run_id}/tasks/{TRAIN}/mapped/0"
 
-    page.goto(task)
+    visit(page, task)
     expect(page.get_by_text("Deferred").first).to_be_visible(timeout=LOG_MILLISECONDS)
     find_in_log(page, re.compile(r"Epoch\[\d+\] Validation-accuracy="))
     summary = re.compile(r"==> epoch \d+ of 300, train accuracy .*, validation accuracy .* left, \d+ s billable so far")
     find_in_log(page, summary)
     keep(page, "live-log.png")
 
-    page.goto(f"{task}/details")
+    visit(page, f"{task}/details")
     job = job_name(dag_id=DAG_ID, run_id=run_id, task_id=TRAIN, map_index=0)
     for name in ("SageMaker console", "CloudWatch logs"):
         link = page.get_by_role("link", name=name)
