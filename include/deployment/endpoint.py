@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from include.deployment.autoscaling import RETAINED, VARIANT, Scaling, live_scaling, pause
 from include.deployment.hosting import VERSION_TAG, with_version
 from include.deployment.previous import KEEP_PREVIOUS_TAG, target_of
 from include.deployment.probation import last_proven, probation_tags
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from include.settings import Settings
 
 
-VARIANT = "champion"
 KEEP_TAG = "keep"
 """Tag of an endpoint: `endpoint.keep` of the run that deployed to it last."""
 CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack"})
@@ -95,13 +95,15 @@ class Deployment:
     """Request bodies of CreateModel, CreateEndpointConfig and CreateEndpoint, with names that follow from content.
 
     `version` is the registered version that they serve, `keep` whether the endpoint outlives its run, `rollout` how an
-    endpoint that serves already changes to them, `keep_previous` how many configurations stay for a rollback.
+    endpoint that serves already changes to them, `keep_previous` how many configurations stay for a rollback,
+    `scaling` how the number of machines follows the requests.
     """
 
     version: RegisteredModel
     keep: bool
     rollout: RolloutConf
     keep_previous: int
+    scaling: Scaling | None
     model: dict[str, Any]
     config: dict[str, Any]
     endpoint: dict[str, Any]
@@ -138,6 +140,7 @@ def deployment_of(
         keep=conf.endpoint.keep,
         rollout=conf.endpoint.rollout,
         keep_previous=conf.endpoint.keep_previous,
+        scaling=Scaling.of(conf.endpoint.autoscaling),
         model=model_body,
         config=config,
         endpoint=endpoint,
@@ -201,8 +204,25 @@ def deploy(hosting: Hosting, deployment: Deployment) -> Action:
     moved = deployment_config(deployment.rollout, name)
     if moved:
         put_alarms(hosting.cloudwatch, name, config=config, variant=VARIANT, tags=deployment.config["Tags"])
-    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **moved)
+    retained = _retained(hosting, deployment, endpoint)
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **moved, **retained)
     return "updated"
+
+
+def _retained(hosting: Hosting, deployment: Deployment, endpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What keeps the live count of an endpoint that is scaled. To change its machine, scaling is paused."""
+    name, sagemaker = deployment.endpoint_name, hosting.sagemaker
+    if live_scaling(hosting.autoscaling, name) is None:
+        return {}
+    served = existing(sagemaker.describe_endpoint_config, EndpointConfigName=endpoint["EndpointConfigName"]) or {}
+    machines = [
+        [variant.get("InstanceType") for variant in config.get("ProductionVariants", ())]
+        for config in (served, deployment.config)
+    ]
+    if machines[0] == machines[1]:
+        return RETAINED
+    pause(hosting.autoscaling, sagemaker, name, endpoint["EndpointArn"])
+    return {}
 
 
 def _tag_model(sagemaker: SageMakerClient, deployment: Deployment) -> None:

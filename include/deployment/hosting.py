@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from include.deployment.autoscaling import stop_scaling
 from include.deployment.previous import is_named_elsewhere, remove_previous, target_of
 from include.deployment.rollout import delete_alarms
 from include.sagemaker.answers import existing
@@ -24,11 +25,12 @@ class Hosting:
 
     sagemaker: SageMakerClient
     cloudwatch: Any
+    autoscaling: Any
 
     @classmethod
     def of(cls, client: Callable[[str], Any]) -> Self:
         """The clients that `client` makes by a service's name."""
-        return cls(client("sagemaker"), client("cloudwatch"))
+        return cls(client("sagemaker"), client("cloudwatch"), client("application-autoscaling"))
 
 
 def with_version(sagemaker: SageMakerClient, config: str) -> str:
@@ -55,6 +57,7 @@ def tear_down(hosting: Hosting, endpoint_name: str, *, config: str | None = None
     config_name = endpoint["EndpointConfigName"]
     described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config_name)
     models = sorted({variant["ModelName"] for variant in described["ProductionVariants"]}) if described else []
+    stop_scaling(hosting.autoscaling, endpoint_name)
     gone = [*delete_alarms(hosting.cloudwatch, endpoint_name), *remove_previous(sagemaker, endpoint_name, keep=0)]
     if endpoint["EndpointStatus"] != "Deleting":
         sagemaker.delete_endpoint(EndpointName=endpoint_name)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from include.deployment.autoscaling import RETAINED, live_scaling
 from include.deployment.hosting import Hosting, tear_down, with_version
 from include.deployment.previous import PREVIOUS_TAG, note_replaced, target_of
 from include.sagemaker.answers import existing
@@ -99,7 +100,8 @@ def go_back(hosting: Hosting, endpoint: str, *, config: str, run: str, reason: s
         return GoneBack(
             config, f"{failed} {gone}: deploy another version with deploy_endpoint, or delete the endpoint."
         )
-    sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=probation.previous)
+    retained = RETAINED if live_scaling(hosting.autoscaling, endpoint) else {}
+    sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=probation.previous, **retained)
     return GoneBack(
         probation.previous, f"{failed} It serves {with_version(sagemaker, probation.previous)} again.", waits=True
     )

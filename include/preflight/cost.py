@@ -116,7 +116,7 @@ def charges(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goe
         found.append(_transform_charge(conf, jobs=2 if compared else 1))
     if "endpoint" in stages and conf.endpoint.deploy and not conf.endpoint.serverless.enabled:
         endpoint = conf.endpoint
-        machine, count = endpoint.instance_type, endpoint.instance_count
+        machine, count = endpoint.instance_type, endpoint.most_machines
         found.append(Charge("endpoint", "endpoint.instance_type", machine, "hosting", count, None))
     return found
 

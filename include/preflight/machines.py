@@ -180,7 +180,7 @@ def _training_needs(conf: RunConf, settings: Settings, *, from_scratch: bool) ->
 def _endpoint_need(conf: RunConf) -> Need:
     """The machines of the endpoint; an update runs old and new ones side by side, a rolling one a batch of them."""
     endpoint, rollout = conf.endpoint, conf.endpoint.rollout
-    machine, count = endpoint.instance_type, endpoint.instance_count
+    machine, count = endpoint.instance_type, endpoint.most_machines
     rolls = rollout.kind == "rolling"
     most = count + (math.ceil(count * rollout.size_percent / 100) if rolls else count)
     remedy = "ask for more" if rolls else "ask for more, or set endpoint.rollout.kind to rolling"

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
 from include.datasets.version import lineage, load
+from include.deployment.autoscaling import SCALING_TAG, Scaling
 from include.deployment.endpoint import KEEP_TAG
 from include.deployment.hosting import VERSION_TAG
 from include.deployment.registry import NoModelError, RegisteredModel, base_of, last_approved, numbered, read_model
@@ -72,10 +73,13 @@ class LiveEndpoint:
     memory_mb: int | None = None
     concurrency: int | None = None
     capture_percent: int = 0
+    scaling: Scaling | None = None
 
     def as_conf(self) -> dict[str, Any]:
         """The fields of `endpoint` in a run conf that leave it as it is."""
-        machine = {"instance_type": self.instance_type, "instance_count": self.instance_count}
+        machine: dict[str, Any] = {"instance_type": self.instance_type, "instance_count": self.instance_count}
+        if self.scaling and self.instance_count:
+            machine["instance_count"] = min(max(self.instance_count, self.scaling.minimum), self.scaling.maximum)
         known = {name: value for name, value in machine.items() if value is not None}
         serverless: dict[str, Any] = {"serverless": {"memory_mb": self.memory_mb}}
         if self.memory_mb is not None:
@@ -84,7 +88,12 @@ class LiveEndpoint:
                 "serverless": {"memory_mb": self.memory_mb, "concurrency": self.concurrency},
                 "rollout": {"kind": "all_at_once", "wait_seconds": None},
             }
-        captured = {"capture_percent": self.capture_percent}
+        scaling = self.scaling
+        scaled = {"minimum": scaling.minimum, "maximum": scaling.maximum, "target": scaling.target} if scaling else {}
+        captured = {
+            "capture_percent": self.capture_percent,
+            "autoscaling": scaled or {"minimum": 1, "maximum": None, "target": None},
+        }
         return {"name": self.name, "deploy": True, "keep": self.keep, **known, **captured, **serverless}
 
 
@@ -194,6 +203,7 @@ def live_endpoint(sagemaker: SageMakerClient, name: str, *, settings: Settings, 
             f"{settings.registry_group(dataset)}: {_remedy(dataset)}",
         )
     variant: Mapping[str, Any] = variants[0]  # type: ignore[index]
+    noted = tags_of(sagemaker, endpoint["EndpointArn"])
     serverless, capture = variant.get("ServerlessConfig") or {}, described.get("DataCaptureConfig") or {}
     return LiveEndpoint(
         name=name,
@@ -201,7 +211,8 @@ def live_endpoint(sagemaker: SageMakerClient, name: str, *, settings: Settings, 
         version=version,
         instance_type=variant.get("InstanceType"),
         instance_count=variant.get("InitialInstanceCount"),
-        keep=tags_of(sagemaker, endpoint["EndpointArn"]).get(KEEP_TAG) != "false",
+        keep=noted.get(KEEP_TAG) != "false",
+        scaling=Scaling.of_tag(noted.get(SCALING_TAG)),
         memory_mb=serverless.get("MemorySizeInMB"),
         concurrency=serverless.get("MaxConcurrency"),
         capture_percent=int(capture.get("InitialSamplingPercentage", 0)) if capture.get("EnableCapture") else 0,

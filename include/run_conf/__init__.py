@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from include.problems import Problem, ProblemsError
 from include.run_conf.dataset import DatasetConf, PackingConf, SplitConf
-from include.run_conf.endpoint import EndpointConf, RolloutConf, ServerlessConf
+from include.run_conf.endpoint import AutoscalingConf, EndpointConf, RolloutConf, ServerlessConf
 from include.run_conf.fields import FormField, form_fields
 from include.run_conf.hyperparameters import Choices, Range
 from include.run_conf.reading import Reading, is_nothing
@@ -29,6 +29,7 @@ from include.run_conf.sections import (
 from include.run_conf.tuning import CompletionConf, TuningConf, WarmStartConf
 
 __all__ = [
+    "AutoscalingConf",
     "Choices",
     "CompletionConf",
     "DatasetConf",

@@ -99,6 +99,29 @@ class ServerlessConf(Section):
         return self.memory_mb is not None
 
 
+class AutoscalingConf(Section):
+    """As many machines as the requests need, within bounds."""
+
+    model_config = ConfigDict(title="Endpoint: autoscaling")
+
+    minimum: int = Field(1, ge=1, le=100, title="Fewest machines", description="So many always run.")
+    maximum: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        examples=[4],
+        title="Most machines",
+        description="So many run at most. Empty: the number of machines is fixed.",
+    )
+    target: int | None = Field(
+        None,
+        ge=1,
+        examples=[600],
+        title="Requests for each machine",
+        description="Machines are added from so many requests a minute for each of them on, and removed below.",
+    )
+
+
 class EndpointConf(Section):
     """Where the model answers."""
 
@@ -140,3 +163,9 @@ class EndpointConf(Section):
     deploy: bool = Field(True, title="Deploy", description="Off: the run ends with the registered model.")
     rollout: RolloutConf = Field(RolloutConf(), description="How an update moves the traffic.")
     serverless: ServerlessConf = Field(ServerlessConf(), description="An endpoint without machines of its own.")
+    autoscaling: AutoscalingConf = Field(AutoscalingConf(), description="As many machines as the requests need.")
+
+    @property
+    def most_machines(self) -> int:
+        """How many machines answer at most."""
+        return max(self.instance_count, self.autoscaling.maximum or 0)

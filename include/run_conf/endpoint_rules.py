@@ -15,6 +15,8 @@ from include.run_conf.sections import RunSections
 
 SIZE = "endpoint.rollout.size_percent"
 WAIT = "endpoint.rollout.wait_seconds"
+MAXIMUM = "endpoint.autoscaling.maximum"
+TARGET = "endpoint.autoscaling.target"
 
 
 def rollout_is_allowed(conf: RunSections) -> Iterator[Problem]:
@@ -54,6 +56,28 @@ def serverless_has_no_machines(conf: RunSections) -> Iterator[Problem]:
         yield Problem(field="endpoint.rollout.kind", value=endpoint.rollout.kind, remedy=remedy)
     elif endpoint.rollout.wait:
         yield Problem(field=WAIT, value=endpoint.rollout.wait, remedy=f"{without} old machines to keep: leave it empty")
+    if endpoint.autoscaling.maximum:
+        remedy = f"{without} machines to add: leave it empty"
+        yield Problem(field=MAXIMUM, value=endpoint.autoscaling.maximum, remedy=remedy)
     if endpoint.capture_percent:
         remedy = f"{without} data capture: set it to 0"
         yield Problem(field="endpoint.capture_percent", value=endpoint.capture_percent, remedy=remedy)
+
+
+def autoscaling_has_bounds(conf: RunSections) -> Iterator[Problem]:
+    """An endpoint that is scaled has a most and a target, and begins between its bounds."""
+    scaling, count = conf.endpoint.autoscaling, conf.endpoint.instance_count
+    if scaling.maximum is None:
+        if scaling.target is not None:
+            remedy = f"nothing is scaled without {MAXIMUM}: set it, or leave both empty"
+            yield Problem(field=TARGET, value=scaling.target, remedy=remedy)
+        return
+    if scaling.target is None:
+        remedy = f"say from how many requests a minute machines are added, or leave {MAXIMUM} empty"
+        yield Problem(field=TARGET, remedy=remedy)
+    if scaling.minimum > scaling.maximum:
+        remedy = f"must be at least endpoint.autoscaling.minimum ({scaling.minimum})"
+        yield Problem(field=MAXIMUM, value=scaling.maximum, remedy=remedy)
+    elif not scaling.minimum <= count <= scaling.maximum:
+        remedy = f"must lie between the bounds of endpoint.autoscaling, {scaling.minimum} and {scaling.maximum}"
+        yield Problem(field="endpoint.instance_count", value=count, remedy=remedy)

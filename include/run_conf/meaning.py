@@ -52,6 +52,9 @@ FIELDS_BY_OTHER_NAMES: Mapping[str, str] = {
     "endpoint.serverless.concurrency": "max_concurrency concurrent_requests serverless_concurrency",
     "endpoint.capture_percent": "data_capture data_capture_config capture sampling_percentage "
     "initial_sampling_percentage",
+    "endpoint.autoscaling.minimum": "min_capacity min_instances minimum_instances autoscaling_min",
+    "endpoint.autoscaling.maximum": "max_capacity max_instances maximum_instances autoscaling_max",
+    "endpoint.autoscaling.target": "target_value invocations_per_instance target_invocations autoscaling_target",
     "endpoint.keep": "keep_endpoint delete_endpoint tear_down teardown",
     "endpoint.deploy": "deploy_endpoint auto_deploy deploy_model",
     # data
@@ -90,6 +93,7 @@ FIELDS_BY_OTHER_NAMES: Mapping[str, str] = {
     "incremental": "incremental_training finetuning fine_tuning",
     "promotion": "promote gate approval",
     "endpoint": "deployment hosting serving",
+    "endpoint.autoscaling": "auto_scaling scaling autoscale scaling_policy",
     "endpoint.serverless": "serverless_config serverless_inference",
     "endpoint.rollout": "deployment_config roll_out traffic blue_green",
     "dataset.split": "splits split_ratio",

@@ -23,7 +23,7 @@ from include.run_conf.dataset_rules import (
     splits_add_up,
     splits_come_from_one_place,
 )
-from include.run_conf.endpoint_rules import rollout_is_allowed, serverless_has_no_machines
+from include.run_conf.endpoint_rules import autoscaling_has_bounds, rollout_is_allowed, serverless_has_no_machines
 from include.run_conf.hyperparameters import (
     IMAGENET_LAYERS,
     SMALL_IMAGE_LAYERS,
@@ -347,5 +347,6 @@ RULES: tuple[Rule, ...] = (
     something_is_trained_further,
     tuning_is_possible,
     rollout_is_allowed,
+    autoscaling_has_bounds,
     serverless_has_no_machines,
 )

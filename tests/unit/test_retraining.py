@@ -12,6 +12,7 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
+from include.deployment.autoscaling import Scaling
 from include.promotion.champion import Champion, LiveEndpoint, UnknownChampionError
 from include.retraining import (
     FullTraining,
@@ -58,6 +59,15 @@ def test_an_endpoint_with_machines_and_capture_stays_one_whatever_the_champions_
     endpoint = retraining_conf(champion, kept, {}, RunConf.read_changes({})[0]).endpoint
     assert not endpoint.serverless.enabled
     assert (endpoint.instance_type, endpoint.instance_count, endpoint.capture_percent) == ("ml.c5.xlarge", 2, 20)
+
+
+def test_an_endpoint_that_is_scaled_stays_so_whatever_the_champions_run_had() -> None:
+    champion = Champion(CHAMPION, live(scaling=Scaling(1, 4, 600)), "which serves")
+    endpoint = retraining_conf(champion, RunConf(), {}, RunConf.read_changes({})[0]).endpoint
+    assert endpoint.autoscaling.model_dump() == {"minimum": 1, "maximum": 4, "target": 600}
+    fixed = Champion(CHAMPION, live(), "which serves")
+    kept = RunConf.from_conf({"endpoint.autoscaling": {"maximum": 4, "target": 600}})
+    assert retraining_conf(fixed, kept, {}, RunConf.read_changes({})[0]).endpoint.autoscaling.maximum is None
 
 
 @pytest.fixture

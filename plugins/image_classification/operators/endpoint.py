@@ -80,6 +80,7 @@ class EndpointOperator(WaitingOperator):
 
         `before` is what it served before.
         """
+        from include.deployment.autoscaling import resume, scale
         from include.deployment.endpoint import DeploymentError, SupersededError, served
         from include.deployment.previous import remove_previous
         from include.deployment.probation import end_probation
@@ -94,6 +95,7 @@ class EndpointOperator(WaitingOperator):
         except SupersededError as superseded:
             raise AirflowSkipException(str(superseded)) from superseded
         except DeploymentError as error:
+            resume(running.client("application-autoscaling"), sagemaker, name)
             watched = deployment.rollout.in_steps or deployment.rollout.wait
             fired = fired_alarms(running.client("cloudwatch"), name) if watched else []
             alarms = f" In alarm: {'; '.join(fired)}." if fired else ""
@@ -105,6 +107,7 @@ class EndpointOperator(WaitingOperator):
         self.log.info("Endpoint %s answers %d held-out images as it should.", name, len(test.images))
         record_promotion(sagemaker, deployment.version, endpoint=name, keep=deployment.keep)
         end_probation(sagemaker, name, deployment.config_name)
+        scale(running.client("application-autoscaling"), sagemaker, name, deployment.scaling)
         removed = remove_previous(sagemaker, name, keep=deployment.keep_previous)
         if removed:
             self.log.info("Removed %s: endpoint.keep_previous is %d.", ", ".join(removed), deployment.keep_previous)
@@ -140,11 +143,13 @@ class EndpointOperator(WaitingOperator):
 
     def execute_gone_back(self, context: Context, event: Mapping[str, Any], config: str, message: str) -> NoReturn:
         """Fail, now that the endpoint serves what it served before."""
+        from include.deployment.autoscaling import resume
         from include.deployment.endpoint import describe_endpoint
 
         running, name = RunningTask.of(context), self.check_event(event)
         self.point_at(running, name)
         endpoint = describe_endpoint(running.client("sagemaker"), name)
+        resume(running.client("application-autoscaling"), running.client("sagemaker"), name)
         if (endpoint.status, endpoint.config) == ("InService", config):
             self.announce_return(running, self.deployment(running, self.inputs), message)
             raise AirflowFailException(message)

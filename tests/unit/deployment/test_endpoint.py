@@ -57,12 +57,17 @@ def deployment(
 
 def hosting(client: Any) -> Hosting:
     """A SageMaker client beside a CloudWatch that has no alarm and takes none."""
-    return Hosting(client, NoAlarms())
+    return Hosting(client, NoAlarms(), NoScaling())
 
 
 class NoAlarms:
     def describe_alarms(self, **_: Any) -> Any:
         return {"MetricAlarms": []}
+
+
+class NoScaling:
+    def describe_scalable_targets(self, **_: Any) -> Any:
+        return {"ScalableTargets": []}
 
 
 class FailingEndpoint:

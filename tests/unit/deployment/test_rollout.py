@@ -139,6 +139,37 @@ def test_what_a_serverless_endpoint_cannot_have_is_refused(conf: dict[str, Any],
 
 
 @pytest.mark.parametrize(
+    ("scaling", "message"),
+    [
+        ({"target": 600}, "endpoint.autoscaling.target = 600: nothing is scaled without endpoint.autoscaling.maximum"),
+        (
+            {"maximum": 4},
+            "endpoint.autoscaling.target = nothing: say from how many requests a minute machines are added",
+        ),
+        (
+            {"minimum": 5, "maximum": 4, "target": 600},
+            "endpoint.autoscaling.maximum = 4: must be at least endpoint.autoscaling.minimum (5)",
+        ),
+        (
+            {"minimum": 2, "maximum": 4, "target": 600},
+            "endpoint.instance_count = 1: must lie between the bounds of endpoint.autoscaling, 2 and 4",
+        ),
+    ],
+)
+def test_bounds_that_do_not_fit_each_other_are_refused(scaling: dict[str, Any], message: str) -> None:
+    with pytest.raises(RunConfError, match=re.escape(message)):
+        RunConf.from_conf({"endpoint.autoscaling": scaling})
+
+
+def test_a_serverless_endpoint_is_not_scaled() -> None:
+    scaling = {"endpoint.autoscaling": {"maximum": 4, "target": 600}}
+    with pytest.raises(
+        RunConfError, match=r"endpoint\.autoscaling\.maximum = 4: a serverless endpoint has no machines"
+    ):
+        RunConf.from_conf({**SERVERLESS, **scaling})
+
+
+@pytest.mark.parametrize(
     "fields", [{"size_percent": 51}, {"size_percent": 0}, {"wait_seconds": 3601}, {"kind": "blue_green"}]
 )
 def test_values_beyond_every_kind_are_refused(fields: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ PREFIXES = {
     "s3": "s3",
     "logs": "logs",
     "cloudwatch": "cloudwatch",
+    "application-autoscaling": "application-autoscaling",
     "iam": "iam",
     "service-quotas": "servicequotas",
     "pricing": "pricing",

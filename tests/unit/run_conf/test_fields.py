@@ -115,5 +115,6 @@ def test_fields_of_one_section_stand_together() -> None:
         "Endpoint",
         "Endpoint: rollout",
         "Endpoint: serverless",
+        "Endpoint: autoscaling",
         "Retraining",
     ]

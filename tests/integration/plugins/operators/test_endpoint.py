@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from image_classification.context import RunningTask
 from image_classification.operators.endpoint import EndpointOperator
+from include.deployment.autoscaling import Scaling, live_scaling
 from include.deployment.endpoint import Deployment, EndpointBusyError, deployment_of
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
@@ -153,6 +154,15 @@ async def test_an_alarm_undoes_a_canary_and_is_named(aws: RunningLocalAws, name:
     alarm = rf"image-classification-{name}-(server|model)-errors"
     with pytest.raises(AirflowFailException, match=rf"{alarm} is in .*{served['config']} .*still serves.*In alarm: "):
         faulty.execute_complete(CONTEXT, {"name": name, "status": "InService"}, **(updating.value.kwargs or {}))
+
+
+async def test_an_endpoint_that_is_scaled_is_updated_and_stays_so(aws: RunningLocalAws, name: str) -> None:
+    scaled = {"endpoint.autoscaling": {"maximum": 4, "target": 600}}
+    for machine in ("ml.m5.large", "ml.m5.large", "ml.c5.xlarge"):
+        operator = make_operator(aws, name, **scaled, **{"endpoint.instance_type": machine})
+        served = operator.execute_complete(CONTEXT, await wait_for(operator))
+        assert served["variants"][0]["instance_type"] == machine
+        assert live_scaling(aws.client("application-autoscaling"), name) == Scaling(1, 4, 600)
 
 
 async def test_of_two_runs_at_once_the_last_one_wins(aws: RunningLocalAws, name: str) -> None:

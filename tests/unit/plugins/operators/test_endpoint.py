@@ -16,7 +16,9 @@ from moto import mock_aws
 
 from image_classification.context import AwsAccess, RunningTask
 from image_classification.operators.endpoint import EndpointOperator
+from include.deployment.autoscaling import DIMENSION, Scaling, live_scaling, stop_scaling
 from include.deployment.endpoint import Deployment, deployment_of
+from include.deployment.hosting import Hosting, tear_down
 from include.deployment.registry import RegisteredModel
 from include.promotion.champion import PROMOTED_TAG
 from include.run_conf import RunConf
@@ -33,7 +35,9 @@ MOST_KILLS = 8
 def clients() -> dict[str, Any]:
     """One client of each service for all tests: reading SageMaker's model takes half a second."""
     known = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": VARIABLE["region"]}
-    return {service: boto3.client(service, **known) for service in ("sagemaker", "cloudwatch")}  # type: ignore[call-overload]
+    return {
+        service: boto3.client(service, **known) for service in ("sagemaker", "cloudwatch", "application-autoscaling")
+    }  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,9 @@ class Chain:
             "configs": {version for version in versions if self.config(version) in configs},
             "models": {version for version in versions if self.deployment(version).model["ModelName"] in models},
         }
+
+    def scaling(self) -> Scaling | None:
+        return live_scaling(self.access.client("application-autoscaling"), "pets")
 
     def state(self) -> dict[str, Any]:
         """Which version serves and which one was promoted; None if there is no endpoint, or no promotion."""
@@ -228,6 +235,83 @@ def test_an_earlier_model_that_another_endpoint_serves_stays(chain: Callable[...
     assert pets.kept() == {"configs": {1, 2, 3}, "models": {1, 2, 3}}
 
 
+SCALED = {"endpoint.autoscaling": {"minimum": 1, "maximum": 4, "target": 600}}
+OTHER_MACHINE = {**SCALED, "endpoint.instance_type": "ml.c5.xlarge"}
+
+
+def test_an_endpoint_is_scaled_once_its_model_is_promoted_and_keeps_its_count(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1, **SCALED)
+    assert pets.scaling() == Scaling(1, 4, 600)
+    pets.deploy(2, **SCALED)
+    assert pets.sagemaker.updates[-1]["RetainAllVariantProperties"] is True
+    assert pets.scaling() == Scaling(1, 4, 600)
+
+
+def test_other_bounds_change_no_machine_and_none_end_the_scaling(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1, **SCALED)
+    pets.deploy(1, run="more", **{"endpoint.autoscaling": {"minimum": 1, "maximum": 8, "target": 300}})
+    assert (pets.scaling(), pets.sagemaker.updates) == (Scaling(1, 8, 300), [])
+    pets.deploy(1, run="fixed")
+    assert (pets.scaling(), pets.sagemaker.updates) == (None, [])
+
+
+def test_what_a_person_scaled_by_hand_stays_until_something_else_is_asked(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1, **SCALED)
+    where = {"ServiceNamespace": "sagemaker", "ScalableDimension": DIMENSION}
+    pets.access.client("application-autoscaling").register_scalable_target(
+        **where, ResourceId="endpoint/pets/variant/champion", MinCapacity=2, MaxCapacity=9
+    )
+    pets.deploy(2, **SCALED)
+    assert pets.scaling() == Scaling(2, 9, 600)
+    pets.deploy(3, **{"endpoint.autoscaling": {"minimum": 1, "maximum": 5, "target": 600}})
+    assert pets.scaling() == Scaling(1, 5, 600)
+
+
+def test_scaling_pauses_while_the_machine_changes(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1, **SCALED)
+    registered_while_updating = []
+    pets.sagemaker.strike = lambda call: (
+        registered_while_updating.append(pets.scaling()) if call == "update_endpoint" else None
+    )
+    assert pets.deploy(2, **OTHER_MACHINE) == "promoted"
+    assert registered_while_updating == [None]
+    assert pets.scaling() == Scaling(1, 4, 600)
+
+
+@pytest.mark.parametrize("fault", ["wrong answers", "an alarm"])
+def test_scaling_comes_back_with_the_machine(chain: Callable[..., Chain], fault: str) -> None:
+    pets = chain(*([2] if fault == "wrong answers" else []))
+    pets.deploy(1, **SCALED)
+    if fault == "an alarm":
+        pets.sagemaker.undone = lambda _: "an alarm"
+    assert pets.deploy(2, **OTHER_MACHINE) != "promoted"
+    assert pets.scaling() == Scaling(1, 4, 600)
+    assert pets.state()["promoted"] == 1
+
+
+def test_a_task_that_is_killed_at_any_call_leaves_the_scaling_as_asked(chain: Callable[..., Chain]) -> None:
+    for place in count():
+        pets = chain()
+        cleared(pets)
+        pets.deploy(1, **SCALED)
+        pets.sagemaker.strike = killed_at(place)
+        assert pets.deploy(2, **OTHER_MACHINE) == "promoted"
+        assert pets.scaling() == Scaling(1, 4, 600), place
+        if not pets.kills:
+            return
+
+
+def test_an_endpoint_that_is_taken_down_is_scaled_no_more(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1, **SCALED)
+    tear_down(Hosting.of(pets.access.client), "pets")
+    assert pets.scaling() is None
+
+
 def test_a_model_whose_run_was_killed_before_the_test_is_not_what_the_next_one_goes_back_to(
     chain: Callable[..., Chain],
 ) -> None:
@@ -317,6 +401,7 @@ def updates_to(pets: Chain, version: int) -> list[Any]:
 
 def cleared(pets: Chain) -> None:
     """Take away what an earlier pass of the same test left."""
+    stop_scaling(pets.access.client("application-autoscaling"), "pets")
     for endpoint in pets.sagemaker.client.list_endpoints()["Endpoints"]:
         pets.sagemaker.client.delete_endpoint(EndpointName=endpoint["EndpointName"])
     for config in pets.sagemaker.client.list_endpoint_configs()["EndpointConfigs"]:
