@@ -10,13 +10,13 @@ import pytest
 
 from include.clean_up.stored_data import _delete
 from include.datasets.errors import DatasetError
-from include.datasets.layout import VersionLayout
 from include.datasets.objects import ObjectWriter
 from include.datasets.packed_test_images import record_id_of, write_packed_test_images
 from include.datasets.version import DatasetVersion, held_out_images
 from include.recordio.format import decode_image_record, read_records
 from include.recordio.images import decode_image
 from tests.support.dataset_bucket import RUN_AFTER, Bucket
+from tests.support.documents import settings
 from tests.support.pictures import jpeg
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def test_they_go_with_the_version(s3: S3Client, bucket: Bucket) -> None:
     bucket.put_images({"cat": 8, "dog": 8})
     version = bucket.build(bucket.conf(split=HALF))
     write_packed_test_images(s3, version)
-    _delete(s3, VersionLayout.of_uri(version.uri))
+    _delete(s3, settings(data_bucket=bucket.name, output_bucket=bucket.name), version)
     assert bucket.listing(version.layout.prefix) == []
 
 
