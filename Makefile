@@ -25,7 +25,7 @@ PYTORCH := .venv-pytorch/bin/python
 environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, but $(PYTHON) is %d.%d: install it, or name one with make PYTHON=/path/to/python3.11" % v)' \
 	&& "$(PYTHON)" tools/environments.py
 
-.PHONY: help setup demo local down test test-python test-mwaa sagemaker pytorch image-uris fuzz lint format lock up compose-down test-compose bench-datasets bench-training chaos clean
+.PHONY: help setup demo demo-retrain local down test test-python test-mwaa sagemaker pytorch image-uris fuzz lint format lock up compose-down test-compose bench-datasets bench-training chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ setup: ## make the two environments, .venv and .venv-mxnet (done by itself where
 
 demo: setup ## run the whole chain on this machine: local AWS, Airflow, training, endpoint
 	@$(AIRFLOW) -m demo run
+
+demo-retrain: setup ## after `make demo`: new images retrain the model that serves, and bad ones do not
+	@$(AIRFLOW) -m demo retrain
 
 local: setup ## start the local AWS and Airflow, and leave them to you
 	@$(AIRFLOW) -m demo up

@@ -1,4 +1,7 @@
-"""The commands behind `make demo`, `make local` and `make down`: `python -m demo run`, `up` and `down`."""
+"""The commands behind `make demo`, `make demo-retrain`, `make local` and `make down`.
+
+They are `python -m demo run`, `retrain`, `up` and `down`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,11 @@ def main(arguments: list[str]) -> int:
             from demo.run import main as run  # noqa: PLC0415
 
             return run()
+        if arguments == ["retrain"]:
+            from demo.retrain import retrain  # noqa: PLC0415
+            from demo.run import main as show  # noqa: PLC0415
+
+            return show(retrain)
         from demo.services import main as services  # noqa: PLC0415
 
         return services(arguments)

@@ -73,6 +73,7 @@ def stages(tasks: Sequence[TaskRun], order: Mapping[str, int]) -> list[Stage]:
 class Snapshot:
     """A run at one moment; `seconds` since it was triggered."""
 
+    dag_id: str
     seconds: float
     stages: Sequence[Stage]
     jobs: Sequence[TrainingJob]
@@ -149,7 +150,7 @@ class LiveTable:
 
     def show(self, snapshot: Snapshot) -> None:
         """Redraw both tables."""
-        title = Text(f"image_classification  {snapshot.seconds:.0f} s", style="bold")
+        title = Text(f"{snapshot.dag_id}  {snapshot.seconds:.0f} s", style="bold")
         jobs = [_job_table(snapshot.jobs)] if snapshot.jobs else []
         self._live.update(Group(title, _stage_table(snapshot.stages), *jobs))
 

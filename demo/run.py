@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,11 @@ class RunFailedError(Exception):
     """The run ended without success; the message holds the end of each failed task's log."""
 
 
-def main() -> int:
-    """Run the demo; what can go wrong ends as a message and exit code 1."""
+def main(show: Callable[[Console, Path, int, int], object] | None = None) -> int:
+    """Run the demo, or what else is to be shown; what can go wrong ends as a message and exit code 1."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LINE_WIDTH)
     try:
-        demo(console, STATE, *requested_ports())
+        (show or demo)(console, STATE, *requested_ports())
     except (ServicesError, AirflowError, RunFailedError, SummaryError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -53,7 +53,7 @@ def main() -> int:
     return 0
 
 
-def demo(console: Console, state: Path, aws_port: int, airflow_port: int) -> None:
+def demo(console: Console, state: Path, aws_port: int, airflow_port: int) -> Services:
     """Start the services unless they are up, run the chain once, and write the summary into the `state` folder."""
     services = up(state, aws_port, airflow_port, lambda line: console.print(line, markup=False))
     console.print(services.sign_in_hint(), markup=False)
@@ -71,9 +71,9 @@ def demo(console: Console, state: Path, aws_port: int, airflow_port: int) -> Non
         run_id = airflow.trigger(DAG_ID, json.loads(RUN_CONF.read_text()))
         console.print(f"Run: {services.airflow_url}/dags/{DAG_ID}/runs/{run_id}\n", markup=False, soft_wrap=True)
         watch = TrainingJobWatch(session, services.aws_url, since)
-        run = follow(console, airflow, run_id, watch)
+        run = follow(console, airflow, DAG_ID, run_id, watch)
         if run.state != "success":
-            raise RunFailedError(failure(airflow, run_id, services))
+            raise RunFailedError(failure(airflow, DAG_ID, run_id, services))
         jobs: list[TrainingJob] = watch.look()
         summary = read_summary(airflow, session, services, run_id, jobs)
 
@@ -86,31 +86,32 @@ def demo(console: Console, state: Path, aws_port: int, airflow_port: int) -> Non
     shown = f"Dataset page: {page.relative_to(state.parent)}   All figures: {file.relative_to(state.parent)}"
     console.print(f"{shown}   `make down` ends the services.", markup=False)
     console.print(COMMANDS_HINT, markup=False)
+    return services
 
 
-def follow(console: Console, airflow: AirflowClient, run_id: str, watch: TrainingJobWatch) -> DagRun:
+def follow(console: Console, airflow: AirflowClient, dag_id: str, run_id: str, watch: TrainingJobWatch) -> DagRun:
     """Show the run until it is over, and return it."""
-    order: Mapping[str, int] = airflow.task_order(DAG_ID)
+    order: Mapping[str, int] = airflow.task_order(dag_id)
     started = time.monotonic()
     with display_for(console) as display:
         while True:
-            run = airflow.dag_run(DAG_ID, run_id)
-            tasks = stages(airflow.task_runs(DAG_ID, run_id), order)
+            run = airflow.dag_run(dag_id, run_id)
+            tasks = stages(airflow.task_runs(dag_id, run_id), order)
             seconds = run.wall_seconds or time.monotonic() - started
-            display.show(Snapshot(seconds, tasks, watch.look()))
+            display.show(Snapshot(dag_id, seconds, tasks, watch.look()))
             if run.is_over:
                 return run
             time.sleep(LOOK_SECONDS)
 
 
-def failure(airflow: AirflowClient, run_id: str, services: Services) -> str:
+def failure(airflow: AirflowClient, dag_id: str, run_id: str, services: Services) -> str:
     """Which tasks failed and the end of their logs."""
-    failed = [task for task in airflow.task_runs(DAG_ID, run_id) if task.state in BROKEN - {"upstream_failed"}]
+    failed = [task for task in airflow.task_runs(dag_id, run_id) if task.state in BROKEN - {"upstream_failed"}]
     parts: list[Any] = [f"The run {run_id} failed."]
     for task in failed:
         parts.append(f"{task.task_id}, try {task.try_number}:")
-        parts += [f"  {line}" for line in reason(airflow.log_lines(DAG_ID, run_id, task))]
-    parts.append(f"The whole run: {services.airflow_url}/dags/{DAG_ID}/runs/{run_id}")
+        parts += [f"  {line}" for line in reason(airflow.log_lines(dag_id, run_id, task))]
+    parts.append(f"The whole run: {services.airflow_url}/dags/{dag_id}/runs/{run_id}")
     return "\n".join(parts)
 
 

@@ -1,4 +1,7 @@
-"""The sample images: scikit-learn's 1,797 scanned handwritten digits, as JPEG files in class folders."""
+"""The sample images: scikit-learn's 1,797 scanned handwritten digits, as JPEG files in class folders.
+
+Two more batches are made of them for a retraining: one that is right, and one whose labels are mixed up.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ SIDE = 32
 SCAN_LEVELS = 16
 JPEG_QUALITY = 95
 
+Pixels = cv2.typing.MatLike
+
 
 @dataclass(frozen=True)
 class SampleImage:
@@ -26,6 +31,12 @@ class SampleImage:
 
     key: str
     jpeg: bytes
+
+    @classmethod
+    def of(cls, key: str, pixels: Pixels) -> SampleImage:
+        """The image of grey pixels."""
+        _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        return cls(key=key, jpeg=encoded.tobytes())
 
     @property
     def etag(self) -> str:
@@ -38,12 +49,34 @@ def digit_images() -> Iterator[SampleImage]:
 
     The scans have 8 x 8 pixels of 17 grey levels (UCI's Optical Recognition of Handwritten Digits).
     """
+    for number, (label, paper) in enumerate(_papers()):
+        yield SampleImage.of(f"{label}/{number:04d}.jpg", paper)
+
+
+def turned_digits(degrees: float = 15, every: int = 2) -> Iterator[SampleImage]:
+    """Every second digit, turned to the left: `7/turned-0042.jpg`."""
+    turn = cv2.getRotationMatrix2D(((SIDE - 1) / 2, (SIDE - 1) / 2), degrees, 1)
+    for number, (label, paper) in enumerate(_papers()):
+        if number % every == 0:
+            turned = cv2.warpAffine(paper, turn, (SIDE, SIDE), flags=cv2.INTER_CUBIC)
+            yield SampleImage.of(f"{label}/turned-{number:04d}.jpg", turned)
+
+
+def mislabelled_digits(seed: int = 1) -> Iterator[SampleImage]:
+    """Every digit twice, one pixel further left and right, with the label of any other one: `3/mixed-up-0042.jpg`."""
+    papers = list(_papers())
+    moved = [(label, np.roll(paper, pixels, axis=1)) for pixels in (-1, 1) for label, paper in papers]
+    labels = np.random.default_rng(seed).permutation([label for label, _ in moved])
+    for number, (label, (_, paper)) in enumerate(zip(labels, moved, strict=True)):
+        yield SampleImage.of(f"{label}/mixed-up-{number:04d}.jpg", paper)
+
+
+def _papers() -> Iterator[tuple[int, Pixels]]:
+    """Every digit and its picture: grey, of shape (32, 32)."""
     digits = load_digits()
-    for number, (scan, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+    for scan, label in zip(digits.images, digits.target, strict=True):
         ink = np.clip(scan * (255 / SCAN_LEVELS), 0, 255).astype(np.uint8)
-        paper = cv2.resize(ink, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-        _, encoded = cv2.imencode(".jpg", paper, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        yield SampleImage(key=f"{label}/{number:04d}.jpg", jpeg=encoded.tobytes())
+        yield int(label), cv2.resize(ink, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
 
 
 def upload(client: S3Client, bucket: str, prefix: str, images: Iterable[SampleImage]) -> int:

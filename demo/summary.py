@@ -71,7 +71,7 @@ def read_summary(
 
     s3 = session.client("s3", endpoint_url=services.aws_url, config=client_config())
     runtime = session.client("sagemaker-runtime", endpoint_url=services.aws_url, config=client_config())
-    version = _read_json(s3, returned(PUBLISH)["uri"] + "dataset.json")
+    version = read_json(s3, returned(PUBLISH)["uri"] + "dataset.json")
     best = str(returned(SELECT_BEST)["job"])
     endpoint = str(returned(DEPLOY)["name"])
     prediction = returned(PREDICT)["predictions"][0]
@@ -112,7 +112,7 @@ def read_summary(
 
 def dataset_page(s3: S3Client, summary: Summary) -> bytes:
     """The page that the dataset version has in S3."""
-    return _read(s3, summary.dataset["uri"] + "report.html")
+    return read_bytes(s3, summary.dataset["uri"] + "report.html")
 
 
 def _incremental(jobs: Sequence[TrainingJob], best: str) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def endpoint_accuracy(s3: S3Client, runtime: SageMakerRuntimeClient, endpoint: s
     The evaluation wrote each of them to an object that is named by the number of its record.
     """
     labels = version["labels"]
-    manifest = BytesIO(_read(s3, version["uri"] + "manifest.parquet"))
+    manifest = BytesIO(read_bytes(s3, version["uri"] + "manifest.parquet"))
     rows = pq.read_table(manifest, columns=["record_id", "split", "status", "labels"]).to_pylist()
     expected = {row["record_id"]: row["labels"][0] for row in rows if (row["split"], row["status"]) == TESTED}
     bucket, _, prefix = f"{version['uri']}images/test/".removeprefix("s3://").partition("/")
@@ -158,12 +158,14 @@ def endpoint_accuracy(s3: S3Client, runtime: SageMakerRuntimeClient, endpoint: s
         return sum(pool.map(is_right, expected)) / len(expected)
 
 
-def _read_json(s3: S3Client, uri: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(_read(s3, uri))
+def read_json(s3: S3Client, uri: str) -> dict[str, Any]:
+    """A JSON document in S3."""
+    document: dict[str, Any] = json.loads(read_bytes(s3, uri))
     return document
 
 
-def _read(s3: S3Client, uri: str) -> bytes:
+def read_bytes(s3: S3Client, uri: str) -> bytes:
+    """An object in S3."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
 

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from demo.airflow_client import DagRun
 from demo.bootstrap import client_config
+from demo.retrain import retrain
 from demo.run import LINE_WIDTH, demo
 from demo.services import Services, down
 from include.deployment import predict
@@ -159,6 +160,29 @@ def test_the_endpoint_of_the_demo_is_asked_without_setting_a_variable(
     labels = [json.loads(line)["label"] for line in out.getvalue().splitlines()]
     assert len(labels) > 100
     assert labels.count("7") / len(labels) > 0.9
+
+
+def test_the_demo_of_a_retraining_promotes_the_better_model_and_refuses_the_worse(
+    services: Services, airflow: Operator, state: Path
+) -> None:
+    """It ends without an error only if the right model serves at the end, and no request of its client failed."""
+    terminal = io.StringIO()
+
+    retrain(Console(file=terminal, highlight=False, width=LINE_WIDTH), state, 0, 0)
+
+    summary = json.loads((state / "demo-retrain-summary.json").read_text())
+    assert summary["verdict"]["accepted"]
+    assert summary["accuracy_new_images"]["challenger"] > summary["accuracy_new_images"]["champion"]
+    assert (summary["client"]["failed"], set(summary["client"]["answered_by"])) == (
+        0,
+        {"champion_before", "challenger"},
+    )
+    assert "worse than the champion" in summary["refused"]["reason"]
+    assert summary["refused"]["endpoint_unchanged"]
+    for page, word in (("demo-promoted.html", "Accepted"), ("demo-refused.html", "Refused")):
+        assert word in (state / page).read_text()
+    (line,) = [line for line in terminal.getvalue().splitlines() if line.strip().startswith("Client ")]
+    assert f"{summary['client']['requests']:,} requests, 0 failed" in line
 
 
 def wait_for_check(airflow: Operator, run: DagRun) -> None:

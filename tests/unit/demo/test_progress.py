@@ -55,7 +55,9 @@ def test_without_a_terminal_each_change_is_one_line() -> None:
     with display_for(Console(file=output, width=40)) as display:
         for accuracies in ({}, {0: 0.5}, {0: 0.5}, {0: 0.5, 1: 0.75}):
             job.accuracies = dict(accuracies)
-            display.show(Snapshot(7, stages([task("check_conf", "success", 0, 1)], ORDER), [job]))
+            display.show(
+                Snapshot("image_classification", 7, stages([task("check_conf", "success", 0, 1)], ORDER), [job])
+            )
 
     assert output.getvalue().splitlines() == [
         "[   7 s] check_conf: success (1 s)",
@@ -79,7 +81,9 @@ def test_a_terminal_shows_stages_and_jobs() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True, record=True)
     job = TrainingJob("train-1", "base", "Completed", {"epochs": "4"}, accuracies={3: 0.9812})
     with display_for(console) as display:
-        display.show(Snapshot(42, stages([task("dataset.plan", "success", 0, 3)], ORDER), [job]))
+        display.show(
+            Snapshot("image_classification", 42, stages([task("dataset.plan", "success", 0, 3)], ORDER), [job])
+        )
 
     text = console.export_text()
     assert "dataset" in text

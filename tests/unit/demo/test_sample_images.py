@@ -5,7 +5,7 @@ from collections import Counter
 import cv2
 import numpy as np
 
-from demo.sample_images import SIDE, digit_images
+from demo.sample_images import SIDE, digit_images, mislabelled_digits, turned_digits
 
 
 def test_every_scanned_digit_is_a_jpeg_in_the_folder_of_its_class() -> None:
@@ -18,3 +18,25 @@ def test_every_scanned_digit_is_a_jpeg_in_the_folder_of_its_class() -> None:
         assert pixels.shape == (SIDE, SIDE, 3)
         assert pixels.max() > 200
         assert pixels.min() < 30
+
+
+def test_turned_digits_keep_their_labels() -> None:
+    plain = {image.key: image for image in digit_images()}
+    turned = list(turned_digits())
+
+    assert len(turned) == 899
+    for image in turned:
+        original = plain[image.key.replace("turned-", "")]
+        assert original.jpeg != image.jpeg
+
+
+def test_labels_are_mixed_up_but_as_frequent_as_before() -> None:
+    right = [image.key.partition("/")[0] for image in digit_images()] * 2
+    mixed = [image.key for image in mislabelled_digits()]
+    labels = [key.partition("/")[0] for key in mixed]
+
+    assert len(set(mixed)) == len(right)
+    assert Counter(labels) == Counter(right)
+    assert sum(label == true for label, true in zip(labels, right, strict=True)) / len(right) < 0.15
+    assert len({image.jpeg for image in mislabelled_digits()}) > 0.98 * len(right)
+    assert mixed == [image.key for image in mislabelled_digits()]
