@@ -25,6 +25,7 @@ from include.evaluation.evaluation_page import ReportContents
 from include.evaluation.held_out_answers import Sent
 from include.evaluation.metrics import ClassScore, Interval
 from include.evaluation.prediction import LARGEST_BODY, PredictionError, fits_endpoint, probabilities
+from include.pages.elements import NO_PAGES, WebPages
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -207,10 +208,11 @@ class MeasuredEndpoint:
 
 @dataclass(frozen=True)
 class Report:
-    """Where the report of a measurement is written: `s3://OUTPUT/reports/RUN/ENDPOINT/`."""
+    """Where the report of a measurement is written, `s3://OUTPUT/reports/RUN/ENDPOINT/`, and what it links to."""
 
     settings: Settings
     run: Run
+    web_pages: WebPages = NO_PAGES
 
 
 def endpoint_evaluation(
@@ -273,7 +275,9 @@ def endpoint_evaluation(
         unsent=unsent,
         served=MeasuredEndpoint(found),
     )
-    folder = write_report(s3, contents, settings=report.settings, run=report.run, folder=endpoint)
+    folder = write_report(
+        s3, contents, settings=report.settings, run=report.run, folder=endpoint, web_pages=report.web_pages
+    )
     return found.model_copy(update={"report_uri": f"{folder}report.html"})
 
 

@@ -33,6 +33,7 @@ from include.evaluation.evaluation_page import (
 from include.evaluation.held_out_answers import HeldOutAnswers, Sent
 from include.evaluation.metrics import Evaluation, Measurement, measure
 from include.evaluation.transform import TransformError, read_answers, read_manifest
+from include.pages.elements import NO_PAGES, WebPages
 from include.sagemaker.epochs import epochs_of_job
 
 if TYPE_CHECKING:
@@ -101,14 +102,15 @@ def evaluate(
     sent: Sent = "packed",
     rule: PromotionRule = NOT_WORSE,
     uncompared: str = "",
+    web_pages: WebPages = NO_PAGES,
 ) -> Evaluation:
     """Measure the model of `job` and write the run's report; `best` is the model it trained further, or itself.
 
     The answers are those of `transform_job`, and are kept for later runs; without a job they are those that an earlier
     run has kept. `sent` is what both models were asked about. Epochs that the `leaderboard` has are not read from the
     logs again. With a `champion` the report also has the comparison with it; `uncompared` is why there is a champion
-    and no comparison. The verdict is by the `rule`. Raises TransformError for images without an answer, and
-    ComparisonError for a champion that answered other images or knows other classes.
+    and no comparison. The verdict is by the `rule`. The page links to `web_pages`. Raises TransformError for images
+    without an answer, and ComparisonError for a champion that answered other images or knows other classes.
     """
     kept = held_out_answers.kept_at(settings, dataset, job=job.name, artifact=str(job.artifact), sent=sent)
     if transform_job:
@@ -152,7 +154,7 @@ def evaluate(
         champion=beside,
         verdict=decided,
     )
-    folder = write_report(s3, contents, settings=settings, run=run, run_conf=run_conf)
+    folder = write_report(s3, contents, settings=settings, run=run, run_conf=run_conf, web_pages=web_pages)
     return Evaluation(
         job=job.name,
         images=measured.images,
@@ -308,6 +310,7 @@ def write_report(
     run: Run,
     run_conf: RunConf | None = None,
     folder: str = "",
+    web_pages: WebPages = NO_PAGES,
 ) -> str:
     """Write the report's folder, `s3://OUTPUT/reports/RUN/`, or `folder/` in it; returns its address.
 
@@ -322,7 +325,7 @@ def write_report(
         "classification_report.json": _json(measured.report),
         "confusion_matrix.csv": confusion_csv(measured, contents.dataset.labels),
         "classes.csv": classes_csv(measured),
-        "report.html": evaluation_page(contents, folder=uri, run_id=run.run_id),
+        "report.html": evaluation_page(contents, folder=uri, run_id=run.run_id, web_pages=web_pages),
     }
     if contents.champion:
         comparison = contents.champion.comparison.model_copy(update={"verdict": contents.verdict})

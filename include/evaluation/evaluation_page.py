@@ -13,11 +13,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from include.evaluation.leaderboard import accuracy_curves, first_epochs_table, leaderboard_sections
+from include.evaluation.leaderboard import PAGE, accuracy_curves, first_epochs_table, leaderboard_sections
 from include.evaluation.metrics import ClassFigures, Interval, Measurement
 from include.evaluation.prediction import content_type
 from include.pages.charts import MeasuredShare, heat_map, histogram, measured_shares, svg_file
-from include.pages.elements import Markup, joined, listed, note, page, section, shown, table, verdict
+from include.pages.elements import (
+    NO_PAGES,
+    Markup,
+    WebPages,
+    joined,
+    link,
+    listed,
+    note,
+    page,
+    section,
+    shown,
+    table,
+    verdict,
+)
 from include.sagemaker.epochs import kept_weights
 
 if TYPE_CHECKING:
@@ -122,8 +135,8 @@ class ReportContents:
         return self.trained.curves if self.trained else []
 
 
-def evaluation_page(contents: ReportContents, *, folder: str, run_id: str) -> str:
-    """The page as HTML; `folder` is the address of the report's folder."""
+def evaluation_page(contents: ReportContents, *, folder: str, run_id: str, web_pages: WebPages = NO_PAGES) -> str:
+    """The page as HTML; `folder` is the address of the report's folder, `web_pages` is what it links to."""
     dataset = contents.dataset
     sections = (
         *_compared(contents.champion),
@@ -137,7 +150,7 @@ def evaluation_page(contents: ReportContents, *, folder: str, run_id: str) -> st
         section("Right answers", _examples(contents, contents.right)),
         section("Classes", _classes(contents)),
         *(_training(contents.trained) if contents.trained else ()),
-        section("Where to find more", _places(contents, folder, run_id)),
+        section("Where to find more", _places(contents, folder, run_id, web_pages)),
     )
     return page(
         title=f"{dataset.name}: {contents.measurement.accuracy:.2%} on held-out images",
@@ -480,15 +493,19 @@ def _first_epochs(trained: TrainedModel) -> Markup:
     return first_epochs_table((*curve, weights) for curve, weights in zip(trained.curves, kept, strict=True))
 
 
-def _places(contents: ReportContents, folder: str, run_id: str) -> Markup:
+def _places(contents: ReportContents, folder: str, run_id: str, web_pages: WebPages) -> Markup:
     layout, trained = contents.dataset.layout, contents.trained
-    return listed(
-        [
-            ("Run", run_id),
-            *([("Training job", trained.job.name), ("Model", trained.job.artifact or "")] if trained else []),
-            *(contents.served.places() if contents.served else []),
-            ("Dataset page", f"s3://{layout.bucket}/{layout.report}"),
-            ("This folder", folder),
-            ("All in one file", f"{folder}results.tar.gz"),
+    names: list[tuple[str, str]] = [("Run", link(run_id, web_pages.run))]
+    if trained:
+        names += [
+            ("Training job", link(trained.job.name, web_pages.job(trained.job.name))),
+            ("Model", trained.job.artifact or ""),
+            ("Leaderboard", f"{folder}{PAGE}" if trained.leaderboard else ""),
         ]
-    )
+    names += contents.served.places() if contents.served else []
+    names += [
+        ("Dataset page", f"s3://{layout.bucket}/{layout.report}"),
+        ("This folder", folder),
+        ("All in one file", f"{folder}results.tar.gz"),
+    ]
+    return listed((name, web_pages.linked(value)) for name, value in names)

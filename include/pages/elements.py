@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
+
+from include.web_addresses import is_web_address
 
 _FRAME = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
 
@@ -23,6 +26,37 @@ class Markup(str):
 def shown(text: str) -> Markup:
     """Text as HTML: escaped, in one line, control characters visible; Markup stays as it is."""
     return text if isinstance(text, Markup) else Markup(escape(text.translate(_VISIBLE)))
+
+
+def link(text: str, address: str) -> Markup:
+    """A text that leads to a web page; the text alone if the address is not one of the web."""
+    if not is_web_address(address):
+        return shown(text)
+    return Markup(f'<a href="{escape(address.translate(_VISIBLE))}" rel="noreferrer">{shown(text)}</a>')
+
+
+def _no_page(_: str) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class WebPages:
+    """Web pages that a page links to; where an address is empty, there is no link.
+
+    `run` is the address of the run's page in Airflow, `job` finds that of a training job, `stored` that of an object
+    or a folder in S3.
+    """
+
+    run: str = ""
+    job: Callable[[str], str] = _no_page
+    stored: Callable[[str], str] = _no_page
+
+    def linked(self, text: str) -> Markup:
+        """A text that leads to its page if it is an address in S3."""
+        return link(text, self.stored(text)) if text.startswith("s3://") else shown(text)
+
+
+NO_PAGES = WebPages()
 
 
 def joined(parts: Iterable[str]) -> Markup:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
+from include.sagemaker.job_kinds import TRAINING
+
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
+    from image_classification.context import RunningTask
+    from include.pages.elements import WebPages
     from include.settings import Settings
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -104,14 +109,35 @@ def with_links(result: Any, *links: WrittenLink) -> Any:
 
 def s3_page(settings: Settings, uri: str) -> str:
     """A page for people of an object or a folder: in the S3 console, or as a local AWS answers a browser."""
-    from image_classification.context import AwsAccess
-
-    endpoint = AwsAccess.of(settings).endpoint("s3").rstrip("/")
-    if urlsplit(endpoint).hostname not in LOOPBACK:
+    if not (endpoint := _local_endpoint(settings, "s3")):
         return s3_url(settings.region, uri)
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     is_folder = not key or key.endswith("/")
     return f"{endpoint}/{bucket}?prefix={quote(key)}" if is_folder else f"{endpoint}/{bucket}/{quote(key)}?{UNSIGNED}"
+
+
+def web_pages(running: RunningTask) -> WebPages:
+    """What a report of the running task's run links to; a local AWS has no pages of jobs."""
+    from include.pages.elements import WebPages
+
+    settings = running.settings
+
+    def job_page(name: str) -> str:
+        if _local_endpoint(settings, "sagemaker"):
+            return ""
+        return console_url(settings.region, TRAINING.console_page, name)
+
+    return WebPages(
+        run=run_page(running.run.dag_id, running.run.run_id), job=job_page, stored=partial(s3_page, settings)
+    )
+
+
+def run_page(dag_id: str, run_id: str) -> str:
+    """The address of a run's page in Airflow."""
+    from airflow.sdk.configuration import conf
+
+    base = str(conf.get("api", "base_url", fallback="http://localhost:8080")).rstrip("/")
+    return f"{base}/dags/{dag_id}/runs/{quote(run_id)}"
 
 
 def console_url(region: str, page: str, name: str) -> str:
@@ -131,6 +157,14 @@ def s3_url(region: str, uri: str) -> str:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     page = "buckets" if key.endswith("/") else "object"
     return f"https://{_console(region)}/s3/{page}/{bucket}?region={region}&prefix={quote(key)}"
+
+
+def _local_endpoint(settings: Settings, service: str) -> str:
+    """The address of a service of a local AWS; empty for AWS itself."""
+    from image_classification.context import AwsAccess
+
+    endpoint = AwsAccess.of(settings).endpoint(service).rstrip("/")
+    return endpoint if urlsplit(endpoint).hostname in LOOPBACK else ""
 
 
 def _console(region: str) -> str:

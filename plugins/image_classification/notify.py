@@ -9,10 +9,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from image_classification.context import RunningTask
-from image_classification.links import s3_page
+from image_classification.links import run_page, s3_page
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -42,7 +41,7 @@ def announce(
         from include.notice import Notice
 
         pages = [(name, s3_page(running.settings, uri)) for name, uri in (links or {}).items() if uri]
-        of_airflow = [("Run", _run_page(run.dag_id, run.run_id))] if run else _links_to_airflow(running.airflow)
+        of_airflow = [("Run", run_page(run.dag_id, run.run_id))] if run else _links_to_airflow(running.airflow)
         told = Notice(occasion, sentence, lines, [*pages, *of_airflow])
         _send(running, told)
         log.info("Told through %s: %s", running.settings.notify, told.subject)
@@ -88,11 +87,4 @@ def _links_to_airflow(airflow: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [("Run", page.partition("/tasks/")[0]), ("Task", page)]
     if "dag" not in airflow or "run_id" not in airflow:
         return []
-    return [("Run", _run_page(airflow["dag"].dag_id, str(airflow["run_id"])))]
-
-
-def _run_page(dag_id: str, run_id: str) -> str:
-    from airflow.sdk.configuration import conf
-
-    base = str(conf.get("api", "base_url", fallback="http://localhost:8080")).rstrip("/")
-    return f"{base}/dags/{dag_id}/runs/{quote(run_id)}"
+    return [("Run", run_page(airflow["dag"].dag_id, str(airflow["run_id"])))]

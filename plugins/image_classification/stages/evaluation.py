@@ -11,7 +11,7 @@ from airflow.sdk import task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from image_classification.context import RunningTask
-from image_classification.links import WrittenLink, with_links
+from image_classification.links import WrittenLink, web_pages, with_links
 from image_classification.operators.sagemaker_job import TransformJobOperator
 from image_classification.stages.training import base_model, final_model
 
@@ -182,6 +182,7 @@ def evaluate(
         sent=run_conf.evaluation.images,
         rule=PromotionRule(rule.compare, rule.margin, rule.minimum_accuracy),
         uncompared=found.unlike if found else "",
+        web_pages=web_pages(running),
     )
     interval = measured.accuracy_interval
     certain = f" (95 %: {interval.low:.4f} to {interval.high:.4f})" if interval else ""

@@ -9,7 +9,7 @@ from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException
 
 from image_classification.context import RunningTask, asked_conf, hide_queries
-from image_classification.links import WrittenLink, with_links
+from image_classification.links import WrittenLink, web_pages, with_links
 from image_classification.notify import announce
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def measure_endpoint(check: dict[str, Any]) -> dict[str, Any]:
         dataset=DatasetVersion.model_validate(check["version"]),
         evaluation=EvaluationConf.model_validate(check["evaluation"]),
         registered=RegisteredFigure.model_validate(check["registered"]) if check["registered"] else None,
-        report=Report(running.settings, running.run),
+        report=Report(running.settings, running.run, web_pages(running)),
     )
     document = measured.model_dump(mode="json")
     running.hand_on(MEASURED, document)

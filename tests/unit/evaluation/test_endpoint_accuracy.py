@@ -22,6 +22,7 @@ from include.evaluation.endpoint_accuracy import (
 )
 from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.metrics import Interval
+from include.pages.elements import WebPages
 from include.run_conf import EvaluationConf, SampleConf
 from include.sagemaker.naming import Run
 from tests.support.documents import VARIABLE, settings
@@ -62,7 +63,7 @@ def measured(world: Any, runtime: Any) -> EndpointEvaluation:
         endpoint="shades-live",
         dataset=world.dataset,
         registered=figure(0.975, 0.955, 0.986),
-        report=Report(settings(), RUN),
+        report=Report(settings(), RUN, WebPages(stored=lambda uri: uri.replace("s3://", "https://console/"))),
     )
 
 
@@ -92,6 +93,11 @@ def test_no_figure_stands_without_the_number_of_images_or_requests(world: Any, m
     assert "job" not in metrics
     answers = HeldOutAnswers.from_parquet(read(world, measured, "predictions.parquet"))
     assert (answers.model, len(answers.keys)) == ("image-classification-shades version 5", images)
+
+
+def test_the_page_leads_to_the_report_of_the_registered_version(world: Any, measured: EndpointEvaluation) -> None:
+    addresses = ReadPage(read(world, measured, "report.html").decode()).addresses
+    assert "https://console/models-of-acme/reports/run/report.html" in addresses
 
 
 def test_the_page_begins_with_the_comparison_and_shows_latency(world: Any, measured: EndpointEvaluation) -> None:
@@ -188,7 +194,7 @@ def handed_on(world: Any, runtime: Any, monkeypatch: pytest.MonkeyPatch) -> dict
 
 def answered_by(monkeypatch: pytest.MonkeyPatch, world: Any, runtime: Any) -> None:
     clients = {"s3": world.s3, "sagemaker-runtime": runtime}
-    monkeypatch.setattr(AwsAccess, "of", lambda _: SimpleNamespace(client=clients.__getitem__))
+    monkeypatch.setattr(AwsAccess, "of", lambda _: SimpleNamespace(client=clients.__getitem__, endpoint=lambda _: ""))
 
 
 def test_the_task_fails_if_the_endpoint_has_dropped_and_still_leads_to_the_report(

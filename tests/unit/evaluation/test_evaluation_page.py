@@ -9,7 +9,9 @@ import numpy as np
 from include.evaluation.comparison import compare
 from include.evaluation.evaluation_page import ComparedChampion, ReportContents, TrainedModel, evaluation_page
 from include.evaluation.held_out_answers import HeldOutAnswers
+from include.evaluation.leaderboard import Leaderboard
 from include.evaluation.metrics import Measurement, measure
+from include.pages.elements import NO_PAGES, WebPages
 from include.sagemaker.job_results import JobResult
 from include.training.best_model import BestModel
 from tests.support.documents import BEST_MODEL, dataset_version, described_training_job
@@ -24,6 +26,16 @@ def measured(answers: HeldOutAnswers) -> Measurement:
 
 
 def page_of(answers: HeldOutAnswers, champion: HeldOutAnswers | None = None, **changes: Any) -> str:
+    return ReadPage(html_of(answers, champion, **changes)).text
+
+
+def html_of(
+    answers: HeldOutAnswers,
+    champion: HeldOutAnswers | None = None,
+    web_pages: WebPages = NO_PAGES,
+    leaderboard: Leaderboard | None = None,
+    **changes: Any,
+) -> str:
     contents = ReportContents(
         dataset=dataset_version(labels=list(answers.labels), multi_label=answers.multi_label),
         answers=answers,
@@ -33,14 +45,14 @@ def page_of(answers: HeldOutAnswers, champion: HeldOutAnswers | None = None, **c
             best=BestModel.model_validate(BEST_MODEL),
             job_epochs=[],
             base_epochs=[],
+            leaderboard=leaderboard,
         ),
         mistakes=[],
         right=[],
         champion=ComparedChampion(champion, measured(champion), compare(champion, answers)) if champion else None,
         **changes,
     )
-    page = evaluation_page(contents, folder="s3://models-of-acme/reports/run/", run_id="run")
-    return ReadPage(page).text
+    return evaluation_page(contents, folder="s3://models-of-acme/reports/run/", run_id="run", web_pages=web_pages)
 
 
 def after(text: str, title: str) -> list[str]:
@@ -62,6 +74,27 @@ def test_a_comparison_shows_pairs_and_the_classes_that_got_worse() -> None:
     assert after(text, "dog")[:3] == ["3", "100.0%", "66.7%"]
     alike = page_of(single("ccddo", "ccddd"), single("ccddo", "ccddd"))
     assert "None: of every class the challenger answers at least as many images rightly." in alike
+
+
+def test_the_page_leads_to_dataset_job_model_leaderboard_and_run() -> None:
+    pages = WebPages(
+        run="https://airflow/runs/run",
+        job=lambda name: f"https://console/jobs/{name}",
+        stored=lambda uri: uri.replace("s3://", "https://console/"),
+    )
+    job = JobResult.of_training_job(described_training_job())
+    board = Leaderboard(objective="validation:accuracy", best=job.name, billable_seconds=0, cost=None, jobs=())
+    version = dataset_version()
+    assert ReadPage(html_of(single("cdo", "cdo"), web_pages=pages, leaderboard=board)).addresses == [
+        "https://airflow/runs/run",
+        f"https://console/jobs/{job.name}",
+        str(job.artifact).replace("s3://", "https://console/"),
+        "https://console/models-of-acme/reports/run/leaderboard.html",
+        version.uri.replace("s3://", "https://console/") + "report.html",
+        "https://console/models-of-acme/reports/run/",
+        "https://console/models-of-acme/reports/run/results.tar.gz",
+    ]
+    assert ReadPage(html_of(single("cdo", "cdo"))).addresses == []
 
 
 def test_without_a_mistake_the_page_says_so() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.pages.elements import Markup, joined, listed, note, page, section, shown, table
+from include.pages.elements import Markup, WebPages, joined, link, listed, note, page, section, shown, table
 from tests.unit.pages.reading import ReadPage
 
 ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>$title"
@@ -26,6 +26,20 @@ def test_finished_markup_stays_as_it_is() -> None:
 def test_control_characters_of_a_key_are_seen() -> None:
     assert shown("a\tb\nc\x00") == r"a\tb\nc\x00"
     assert shown("\u202egpj.exe") == r"\u202egpj.exe"
+
+
+def test_a_link_leads_to_the_web_and_its_text_and_address_are_escaped() -> None:
+    read = ReadPage(page(title="t", lead="", figures=[], sections=[link(ATTACK, f"https://a/{ATTACK}")]))
+    assert read.addresses == [f"https://a/{ATTACK}"]
+    assert (read.handlers, {"script", "img"} & set(read.tags)) == ([], set())
+    for address in ("", "javascript:alert(1)", "s3://models/report.html"):
+        assert link("report", address) == "report"
+
+
+def test_an_address_in_s3_leads_to_the_page_that_is_known_of_it() -> None:
+    pages = WebPages(stored=lambda uri: uri.replace("s3://", "https://console/"))
+    assert 'href="https://console/b/a.html"' in pages.linked("s3://b/a.html")
+    assert (pages.linked("pets version 5"), WebPages().linked("s3://b/a.html")) == ("pets version 5", "s3://b/a.html")
 
 
 def test_what_has_nothing_to_show_is_left_out() -> None:

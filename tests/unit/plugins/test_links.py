@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time.xcom import XCom
 
-from image_classification.links import WrittenLink, console_url, log_url, s3_page, s3_url
+from image_classification.links import WrittenLink, console_url, log_url, s3_page, s3_url, web_pages
 from include.settings import Settings
-from tests.support.running_task import SETTINGS
+from tests.support.running_task import DAG, RUN, SETTINGS, running_task
 
 
 @pytest.fixture
@@ -79,3 +79,20 @@ def test_an_endpoint_that_no_browser_reaches_is_not_linked_to(endpoint: str, mon
 
     settings = Settings.from_variable(SETTINGS)
     assert s3_page(settings, "s3://b/k").startswith("https://us-east-1.console.aws.amazon.com/s3/")
+
+
+@pytest.mark.usefixtures("installation")
+def test_a_report_leads_to_its_run_in_airflow_and_to_the_aws_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.acme.org/team/")
+    pages = web_pages(running_task(Settings.from_variable(SETTINGS)))
+    assert pages.run == f"https://airflow.acme.org/team/dags/{DAG}/runs/{RUN}"
+    assert pages.job("digits-1") == console_url("us-east-1", "jobs", "digits-1")
+    assert pages.stored("s3://b/a run/report.html") == s3_url("us-east-1", "s3://b/a run/report.html")
+
+
+@pytest.mark.usefixtures("installation")
+def test_in_a_local_aws_a_report_leads_to_objects_and_to_no_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
+    pages = web_pages(running_task(Settings.from_variable(SETTINGS)))
+    assert pages.job("digits-1") == ""
+    assert pages.stored("s3://b/k") == "http://127.0.0.1:4566/b/k?Signature=none"
