@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from include.evaluation.endpoint_accuracy import EndpointEvaluation, Latency
 from include.evaluation.prediction import Prediction
 from include.sagemaker.answers import existing
 from include.sagemaker.job_results import JobRole
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.deployment.registry import RegisteredModel
     from include.evaluation.comparison import Comparison
-    from include.evaluation.endpoint_accuracy import EndpointEvaluation
     from include.evaluation.leaderboard import Leaderboard, LeaderboardJob
     from include.evaluation.metrics import Evaluation
     from include.sagemaker.naming import Run
@@ -71,7 +71,10 @@ class IncrementalSummary(_Document):
 
 
 class Summary(_Document):
-    """The run in figures. `test_accuracy` was measured through the endpoint; without one, by the transform job."""
+    """The run in figures. `test_accuracy` was measured through the endpoint; without one, by the transform job.
+
+    `latency` is how fast the endpoint answered.
+    """
 
     dataset: DatasetSummary
     training_jobs: tuple[TrainingJobSummary, ...]
@@ -83,6 +86,7 @@ class Summary(_Document):
     reason: str | None = None
     endpoint: str | None = None
     endpoint_status: str | None = None
+    latency: Latency | None = None
     prediction: Prediction | None = None
     report: str | None = None
     note: str = ""
@@ -100,6 +104,8 @@ class Summary(_Document):
             lines.append(f"Registered as {self.model_package}: {self.approval}.")
         if self.endpoint:
             lines.append(f"Endpoint {self.endpoint}: {self.endpoint_status}.")
+            if self.latency:
+                lines.append(f"Latency of the endpoint: {self.latency}.")
         elif self.approval not in (None, "Approved"):
             why = f": {self.reason.rstrip('.')}" if self.reason else ""
             lines.append(f"Not deployed: the model is {self.approval}{why}.")
@@ -149,6 +155,7 @@ def summarise(
         reason=registered.reason if registered and not registered.approved else None,
         endpoint=endpoint,
         endpoint_status=status,
+        latency=endpoint_evaluation.latency if endpoint_evaluation else None,
         prediction=predictions[0] if predictions else None,
         report=evaluation.report_uri if evaluation else None,
         note=f"{subject}: {', '.join(filter(None, (reached, became)))}",

@@ -83,6 +83,10 @@ class Latency(_Document):
         )
 
 
+SERVING = "serving.json"
+"""The measurement of the endpoint to which a run has deployed, beside the run's report."""
+
+
 class RegisteredFigure(_Document):
     """The accuracy with which the served version was registered.
 
@@ -279,6 +283,14 @@ def endpoint_evaluation(
         s3, contents, settings=report.settings, run=report.run, folder=endpoint, web_pages=report.web_pages
     )
     return found.model_copy(update={"report_uri": f"{folder}report.html"})
+
+
+def write_serving(s3: S3Client, measured: EndpointEvaluation, *, settings: Settings, run: Run) -> str:
+    """Keep a measurement beside the run's report, which is older than the endpoint; returns its address."""
+    key = f"{settings.report_prefix(run.name)}{SERVING}"
+    body = measured.model_dump_json(indent=2, exclude_none=True).encode()
+    s3.put_object(Bucket=settings.output_bucket, Key=key, Body=body, ContentType="application/json")
+    return f"s3://{settings.output_bucket}/{key}"
 
 
 def drawn_places(images: int, sample: SampleConf | None) -> frozenset[int] | None:

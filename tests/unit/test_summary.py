@@ -11,7 +11,7 @@ from moto import mock_aws
 
 from include.deployment.registry import RegisteredModel
 from include.evaluation.comparison import Comparison, PairedFigures, Pairs
-from include.evaluation.endpoint_accuracy import EndpointEvaluation
+from include.evaluation.endpoint_accuracy import EndpointEvaluation, Latency
 from include.evaluation.leaderboard import Leaderboard, read_leaderboard
 from include.evaluation.metrics import Evaluation, Interval, Verdict
 from include.evaluation.prediction import Prediction
@@ -33,6 +33,7 @@ BASE = BestModel(
     artifact="s3://models-of-acme/jobs/base-job/output/model.tar.gz",
     hyperparameters={"num_layers": "20", "image_shape": "3,28,28", "num_classes": "3"},
 )
+LATENCY = Latency.of([10.0, 20.0, 30.0], seconds=0.03, concurrent=2)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_run_is_told_from_what_the_services_say(aws: Any) -> None:
         base_job="base-job",
         incremental_job="next-job",
         endpoint="pets",
-        endpoint_evaluation=EndpointEvaluation(endpoint="pets", images=20, accuracy=0.95),
+        endpoint_evaluation=EndpointEvaluation(endpoint="pets", images=20, accuracy=0.95, latency=LATENCY),
         predictions=[prediction],
     )
     assert summary.dataset.model_dump() == {
@@ -92,7 +93,8 @@ def test_a_run_is_told_from_what_the_services_say(aws: Any) -> None:
         "base_first_epoch_validation_accuracy": 0.25,
     }
     assert (summary.best_job, summary.test_accuracy, summary.prediction) == ("base-job", 0.95, prediction)
-    assert (summary.endpoint, summary.endpoint_status) == ("pets", "Deleted")
+    assert (summary.endpoint, summary.endpoint_status, summary.latency) == ("pets", "Deleted", LATENCY)
+    assert summary.lines()[-2:] == ["Endpoint pets: Deleted.", f"Latency of the endpoint: {LATENCY}."]
 
 
 def test_a_run_that_only_built_a_dataset_has_a_summary_too(aws: Any) -> None:

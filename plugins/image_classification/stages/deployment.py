@@ -79,10 +79,11 @@ def known_answers(running: RunningTask, inputs: Mapping[str, Any]) -> SmokeTest:
 def predict(conf: dict[str, Any], dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]:
     """Ask the endpoint about test images: a few predictions to read, its accuracy, and how fast it answers.
 
-    That is measured on a sample: `evaluation.sample`, or up to a thousand images.
+    That is measured on a sample: `evaluation.sample`, or up to a thousand images. `serving.json` beside the run's
+    report keeps it.
     """
     from include.datasets.version import DatasetVersion
-    from include.evaluation.endpoint_accuracy import endpoint_evaluation
+    from include.evaluation.endpoint_accuracy import endpoint_evaluation, write_serving
     from include.evaluation.prediction import predict_held_out
     from include.run_conf import RunConf
 
@@ -104,6 +105,8 @@ def predict(conf: dict[str, Any], dataset: dict[str, Any], endpoint: dict[str, A
     log.info("Latency: %s", measured.latency)
     if measured.not_sent:
         log.warning("Not sent: %d images, such as %s.", measured.not_sent, measured.unsent[0])
+    uri = write_serving(s3, measured, settings=running.settings, run=running.run)
+    log.info("All figures of the endpoint: %s", uri)
     return {
         "predictions": [prediction.model_dump(mode="json") for prediction in predictions],
         "evaluation": measured.model_dump(mode="json"),

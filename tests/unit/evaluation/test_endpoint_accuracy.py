@@ -11,6 +11,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from image_classification.context import AwsAccess
+from image_classification.stages import deployment
 from image_classification.tasks import endpoint_check
 from include.evaluation.endpoint_accuracy import (
     EndpointEvaluation,
@@ -23,7 +24,7 @@ from include.evaluation.endpoint_accuracy import (
 from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.metrics import Interval
 from include.pages.elements import WebPages
-from include.run_conf import EvaluationConf, SampleConf
+from include.run_conf import EvaluationConf, RunConf, SampleConf
 from include.sagemaker.naming import Run
 from tests.support.documents import VARIABLE, settings
 from tests.support.running_task import run_as_task
@@ -195,6 +196,18 @@ def handed_on(world: Any, runtime: Any, monkeypatch: pytest.MonkeyPatch) -> dict
 def answered_by(monkeypatch: pytest.MonkeyPatch, world: Any, runtime: Any) -> None:
     clients = {"s3": world.s3, "sagemaker-runtime": runtime}
     monkeypatch.setattr(AwsAccess, "of", lambda _: SimpleNamespace(client=clients.__getitem__, endpoint=lambda _: ""))
+
+
+def test_a_run_that_deploys_keeps_how_fast_its_endpoint_answers_beside_its_report(
+    world: Any, runtime: Any, handed_on: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, conf = world.dataset.model_dump(mode="json"), RunConf().model_dump(mode="json")
+    documents = deployment.predict.function(conf, version, {"name": "shades-live"})
+    kept = json.loads(world.read(f"s3://models-of-acme/reports/{RUN.name}/serving.json"))
+    assert kept["latency"] == documents["evaluation"]["latency"]
+    assert 0 < kept["latency"]["p50"] <= kept["latency"]["p90"] <= kept["latency"]["p99"]
+    assert kept["latency"]["images_per_second"] > 0
+    assert kept["images"] == world.dataset.counts.test
 
 
 def test_the_task_fails_if_the_endpoint_has_dropped_and_still_leads_to_the_report(
