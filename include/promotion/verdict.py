@@ -54,18 +54,37 @@ def refusal(
     reasons = [f"{change.found}, and promotion.allow_label_change is off"] if change else []
     if not decided.accepted:
         reasons.append(decided.reason)
-    elif not change and conf.promotion.compare != "off":
-        reasons.append(changed_champion(sagemaker, settings, dataset.name, evaluation.champion))
+    elif not change:
+        reasons.append(
+            changed_champion(
+                sagemaker, conf=conf, settings=settings, dataset=dataset.name, compared=evaluation.champion
+            )
+        )
     return "; ".join(filter(None, reasons))
 
 
-def changed_champion(sagemaker: SageMakerClient, settings: Settings, dataset: str, compared: str | None) -> str:
-    """What took the champion's place since the evaluation, which says nothing of it; empty if nothing did."""
+def changed_champion(
+    sagemaker: SageMakerClient,
+    *,
+    conf: RunConf,
+    settings: Settings,
+    dataset: str,
+    compared: str | None,
+    own: str | None = None,
+) -> str:
+    """What took the champion's place since the evaluation, which says nothing of it; empty if nothing did.
+
+    `compared` is the ARN of the version that was the champion then, `own` that of the model itself. Empty too if
+    `promotion.compare` is off. What is not a registered version may be replaced if `promotion.allow_label_change` is
+    on.
+    """
+    if conf.promotion.compare == "off":
+        return ""
     try:
         champion = champion_of(sagemaker, settings=settings, dataset=dataset)
-    except UnknownChampionError:
-        return ""
-    if champion is None or champion.version.arn == compared:
+    except UnknownChampionError as error:
+        return "" if conf.promotion.allow_label_change else str(error).rstrip(".")
+    if champion is None or champion.version.arn in (compared, own):
         return ""
     before = f"with version {compared.rpartition('/')[2]}" if compared else "with none"
     return f"it was compared {before}, and version {champion.version.version} is the champion by now: run again"

@@ -90,8 +90,8 @@ class ModelApprovalOperator(ApprovalOperator):
         said = (answer.get("params_input") or {}).get(REASON) or ""
         decision = Decision(answer["chosen_options"] == [self.APPROVE], who, str(said).strip())
         compared = Evaluation.model_validate(self.inputs["evaluation"]).champion
-        changed = changed_champion(sagemaker, settings, model.dataset, compared)
-        if decision.approved and changed and conf.promotion.compare != "off":
+        changed = changed_champion(sagemaker, conf=conf, settings=settings, dataset=model.dataset, compared=compared)
+        if decision.approved and changed:
             return self._hand_on(running, decided(sagemaker, model, model.approval, f"{decision} But {changed}."))
         return self._hand_on(running, write_decision(sagemaker, model, decision, settings=settings))
 

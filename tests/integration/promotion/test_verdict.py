@@ -11,7 +11,7 @@ from include.datasets.version import DatasetVersion
 from include.evaluation.metrics import Evaluation, Verdict
 from include.preflight import label_change_problems
 from include.promotion.champion import champion_beside, champion_of
-from include.promotion.verdict import label_change, refusal
+from include.promotion.verdict import changed_champion, label_change, refusal
 from include.run_conf import RunConf
 from include.settings import Settings
 from tests.support.documents import dataset_version
@@ -155,6 +155,23 @@ def test_a_model_that_was_compared_with_an_earlier_champion_is_not_approved(
         "it was compared with none, and version 2 is the champion by now: run again"
     )
     assert why_not(aws, settings, ten_classes, TEN, conf={"promotion.compare": "off"}) == ""
+
+
+def test_a_model_that_a_person_put_behind_the_endpoint_since_is_not_replaced(
+    aws: RunningLocalAws, settings: Settings, ten_classes: str
+) -> None:
+    sagemaker = aws.client("sagemaker")
+    package = registered(aws, settings, ten_classes, labels=TEN)
+    deployment = deployed(aws, settings, package)
+    sagemaker.delete_model_package(ModelPackageName=package.arn)
+
+    def changed(**conf: Any) -> str:
+        asked = conf_of(ten_classes, **conf)
+        return changed_champion(sagemaker, conf=asked, settings=settings, dataset=ten_classes, compared="the one before")
+
+    assert changed().startswith(f"Endpoint {ten_classes} serves model {deployment.model['ModelName']}")
+    assert changed(**{"promotion.compare": "off"}) == ""
+    assert changed(**{"promotion.allow_label_change": True}) == ""
 
 
 def test_the_champion_of_other_classes_is_not_compared(
