@@ -51,7 +51,7 @@ with DAG(
     used, trained_on = models["conf"], models["dataset"]
     measured = evaluation(used, trained_on, models)
     registered = promotion(used, trained_on, models, measured)
-    deployed = deployment(used, trained_on, registered)
+    deployed = deployment(used, trained_on, registered, measured)
     summarise(trained_on, models, measured, registered, deployed)
 
 # After the tasks: Airflow copies what is set before into every one of them, a megabyte for this DAG.

@@ -71,7 +71,7 @@ with DAG(
     used, trained_on = models["conf"], models["dataset"]
     measured = evaluation(used, trained_on, models)
     registered = promotion(used, trained_on, models, measured)
-    deployed = deployment(used, trained_on, registered)
+    deployed = deployment(used, trained_on, registered, measured)
     summarise(trained_on, models, measured, registered, deployed)
 
 dag.params.update(

@@ -231,6 +231,14 @@ def _tag_model(sagemaker: SageMakerClient, deployment: Deployment) -> None:
     sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": VERSION_TAG, "Value": deployment.version.arn}])
 
 
+def is_served_already(sagemaker: SageMakerClient, deployment: Deployment) -> bool:
+    """Whether the endpoint serves a deployment, or is changing to it, so that `deploy` changes nothing."""
+    endpoint = existing(sagemaker.describe_endpoint, EndpointName=deployment.endpoint_name)
+    if endpoint is None or endpoint["EndpointStatus"] in ("Failed", "Deleting"):
+        return False
+    return target_of(endpoint) == deployment.config_name
+
+
 def configs_before(sagemaker: SageMakerClient, deployment: Deployment) -> list[str]:
     """The configuration that an endpoint serves before it is changed to the deployment; none if there is none."""
     endpoint = existing(sagemaker.describe_endpoint, EndpointName=deployment.endpoint_name)

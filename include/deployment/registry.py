@@ -178,6 +178,16 @@ def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
     )
 
 
+def as_it_is_now(sagemaker: SageMakerClient, model: RegisteredModel) -> RegisteredModel | None:
+    """The version with what was decided about it since it was read; None if it was deleted."""
+    try:
+        return read_model(sagemaker, model.arn)
+    except ClientError as error:
+        if not is_absent(error):
+            raise
+        return None
+
+
 def last_approved(sagemaker: SageMakerClient, *, settings: Settings, dataset: str) -> RegisteredModel | None:
     """The newest approved model of a dataset; None if there is none yet."""
     arns = _versions(sagemaker, settings.registry_group(dataset), ModelApprovalStatus="Approved", MaxResults=1)

@@ -23,14 +23,15 @@ class EndpointOperator(WaitingOperator):
     """Serves a model at an endpoint, tests it, notes it as its dataset's champion, and hands on the EndpointResult.
 
     An endpoint that serves this model as asked already is left alone, so a retried task changes nothing. If another
-    run is changing it, the task waits for that first; if another run changes it afterwards, the task is skipped: the
-    last one wins. If the answers are not the model's own, the endpoint serves again what it served before, and the task
-    fails. A killed task leaves the endpoint to finish its change, as AWS can stop neither a creation nor an update; the
-    next attempt continues from there.
+    run is changing it, the task waits for that first; if another run changes it afterwards, the task is skipped. Right
+    before the task changes the endpoint, `check` decides whether it still may. If the answers are not the model's own,
+    the endpoint serves again what it served before, and the task fails. A killed task leaves the endpoint to finish its
+    change, as AWS can stop neither a creation nor an update; the next attempt continues from there.
 
     :param deployment: makes the Deployment of the running task and its inputs; raising AirflowSkipException skips the
         task
     :param smoke_test: makes the SmokeTest of the running task and its inputs
+    :param check: takes the running task and its inputs; raises if the model may not be deployed any more
     """
 
     kind = ENDPOINT
@@ -40,15 +41,17 @@ class EndpointOperator(WaitingOperator):
         *,
         deployment: Callable[[RunningTask, Mapping[str, Any]], Deployment],
         smoke_test: Callable[[RunningTask, Mapping[str, Any]], SmokeTest],
+        check: Callable[[RunningTask, Mapping[str, Any]], None],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.deployment = deployment
         self.smoke_test = smoke_test
+        self.check = check
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create or update the endpoint, then wait deferred."""
-        from include.deployment.endpoint import EndpointBusyError, configs_before, deploy
+        from include.deployment.endpoint import EndpointBusyError, configs_before, deploy, is_served_already
         from include.deployment.hosting import Hosting
         from include.deployment.probation import refusal_by
 
@@ -59,6 +62,8 @@ class EndpointOperator(WaitingOperator):
         if refusal := refusal_by(hosting.sagemaker, name, config=config, run=running.run.name):
             self.go_back(running, deployment, refusal)
         self.smoke_test(running, self.inputs)  # what cannot be tested changes nothing
+        if not is_served_already(hosting.sagemaker, deployment):
+            self.check(running, self.inputs)
         before = configs_before(hosting.sagemaker, deployment)
         try:
             self.log.info("Endpoint %s: %s.", name, deploy(hosting, deployment))

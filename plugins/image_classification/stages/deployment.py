@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, task, task_group
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from image_classification.context import RunningTask
+from image_classification.notify import announce
 from image_classification.operators.endpoint import EndpointOperator
 
 if TYPE_CHECKING:
@@ -26,18 +27,22 @@ MOST_IMAGES = 1000
 
 
 @task_group(group_id="deployment", tooltip="A registered model -> an endpoint that answers")
-def deployment(conf: Any, dataset: Any, model: Any) -> Any:
+def deployment(conf: Any, dataset: Any, model: Any, evaluation: Any = None) -> Any:
     """The deployment stage: returns its tasks' documents by name.
+
+    A model with an `evaluation` is not deployed if another champion than the one it was compared with serves by now.
+    Without one a person chose the model, whatever serves.
 
     The endpoint is taken down at the end if `endpoint.keep` is off, also when deployment or prediction failed. That is
     a teardown, which Airflow runs too when a person ends the run early. Airflow does not count the failure of a
     teardown: a DAG has to end with a task that takes the documents of all three.
     """
-    inputs = {"conf": conf, "dataset": dataset, "model": model}
+    inputs = {"conf": conf, "dataset": dataset, "model": model, "evaluation": evaluation}
     endpoint = EndpointOperator(
         task_id="deploy",
         deployment=approved_deployment,
         smoke_test=known_answers,
+        check=check_again,
         inputs=inputs,
         outlets=[ENDPOINT],
         execution_timeout=timedelta(hours=9),
@@ -63,6 +68,38 @@ def approved_deployment(running: RunningTask, inputs: Mapping[str, Any]) -> Depl
         raise AirflowSkipException(f"{model.group} version {model.version} is {model.approval}{why}")
     dataset = DatasetVersion.model_validate(inputs["dataset"])
     return deployment_of(model, conf=conf, settings=running.settings, run=running.run, dataset=dataset)
+
+
+def check_again(running: RunningTask, inputs: Mapping[str, Any]) -> None:
+    """Read the registry and the champion again, which may have changed since the model was approved.
+
+    The task is skipped for a version that is not approved any more, and for one that was compared with another champion
+    than today's: that version becomes pending, with this reason. Fails if a person chose the model.
+    """
+    from include.deployment.registry import RegisteredModel, as_it_is_now, decided
+    from include.evaluation.metrics import Evaluation
+    from include.promotion.verdict import changed_champion
+    from include.run_conf import RunConf
+
+    conf, sagemaker = RunConf.from_conf(inputs["conf"]), running.client("sagemaker")
+    known, evaluation = RegisteredModel.model_validate(inputs["model"]), inputs["evaluation"]
+    model, named = as_it_is_now(sagemaker, known), f"{known.group} version {known.version}"
+    refused = AirflowSkipException if evaluation else AirflowFailException
+    if model is None:
+        raise refused(f"{named} was deleted from the model registry: deploy another version with deploy_endpoint.")
+    if not model.approved:
+        raise refused(f"{named} is {model.approval} by now: {model.reason or 'without a reason'}")
+    if evaluation is None:
+        return
+    compared = Evaluation.model_validate(evaluation).champion
+    changed = changed_champion(
+        sagemaker, conf=conf, settings=running.settings, dataset=model.dataset, compared=compared, own=model.arn
+    )
+    if changed:
+        pending = decided(sagemaker, model, "PendingManualApproval", f"Not deployed: {changed}.")
+        links = {"Report": model.report, "Model": model.artifact}
+        announce(running, "refused", f"{model.dataset} v{model.version}: {pending.reason}", links=links)
+        raise AirflowSkipException(f"{named} is {pending.approval}. {pending.reason}")
 
 
 def known_answers(running: RunningTask, inputs: Mapping[str, Any]) -> SmokeTest:

@@ -39,7 +39,7 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
     """
     from include import summary
     from include.datasets.version import DatasetVersion
-    from include.deployment.registry import RegisteredModel
+    from include.deployment.registry import RegisteredModel, as_it_is_now
     from include.evaluation.comparison import load_comparison
     from include.evaluation.endpoint_accuracy import EndpointEvaluation
     from include.evaluation.leaderboard import load_leaderboard
@@ -47,7 +47,8 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
     from include.evaluation.prediction import Prediction
 
     running = RunningTask.current()
-    s3 = running.client("s3")
+    s3, sagemaker = running.client("s3"), running.client("sagemaker")
+    model = RegisteredModel.model_validate(registered) if registered else None
     endpoint = deployed["deploy"] if deployed else None
     answers = (deployed["predict"] if deployed else None) or {"predictions": [], "evaluation": None}
     jobs: dict[str, Any] = {}
@@ -60,13 +61,13 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
     measured = Evaluation.model_validate(evaluation) if evaluation else None
     rollout = (models or {}).get("conf", {}).get("endpoint", {}).get("rollout") or {}
     figures = summary.summarise(
-        running.client("sagemaker"),
+        sagemaker,
         dataset=DatasetVersion.model_validate(dataset),
         **jobs,
         evaluation=measured,
         comparison=load_comparison(s3, measured.comparison_uri) if measured and measured.comparison_uri else None,
         rollout=rollout.get("kind", ""),
-        registered=RegisteredModel.model_validate(registered) if registered else None,
+        registered=(as_it_is_now(sagemaker, model) or model) if model else None,
         endpoint=endpoint["name"] if endpoint else None,
         endpoint_evaluation=EndpointEvaluation.model_validate(answers["evaluation"]) if answers["evaluation"] else None,
         predictions=[Prediction.model_validate(prediction) for prediction in answers["predictions"]],

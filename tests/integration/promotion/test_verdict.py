@@ -167,7 +167,9 @@ def test_a_model_that_a_person_put_behind_the_endpoint_since_is_not_replaced(
 
     def changed(**conf: Any) -> str:
         asked = conf_of(ten_classes, **conf)
-        return changed_champion(sagemaker, conf=asked, settings=settings, dataset=ten_classes, compared="the one before")
+        return changed_champion(
+            sagemaker, conf=asked, settings=settings, dataset=ten_classes, compared="the one before"
+        )
 
     assert changed().startswith(f"Endpoint {ten_classes} serves model {deployment.model['ModelName']}")
     assert changed(**{"promotion.compare": "off"}) == ""

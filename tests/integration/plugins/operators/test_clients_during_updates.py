@@ -88,7 +88,9 @@ class Line:
             return deployment_of(version, conf=asked, settings=settings, run=running.run)
 
         test = SmokeTest((HeldOutImage(1, "cat.jpg", (0.0,), PICTURE),), LABELS, False, {1: evaluated}, accuracy=0.9)
-        return EndpointOperator(task_id="deploy", deployment=deployment, smoke_test=lambda *_: test, inputs={})
+        return EndpointOperator(
+            task_id="deploy", deployment=deployment, smoke_test=lambda *_: test, check=lambda *_: None, inputs={}
+        )
 
 
 async def test_a_thousand_predictions_during_updates_fail_nowhere_and_no_refused_model_answers_on(

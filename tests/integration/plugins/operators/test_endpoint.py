@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -40,7 +40,13 @@ class Answers:
 
 
 def make_operator(
-    aws: RunningLocalAws, name: str, file: str = "answer.txt", *, differences: list[str] | None = None, **conf: Any
+    aws: RunningLocalAws,
+    name: str,
+    file: str = "answer.txt",
+    *,
+    differences: list[str] | None = None,
+    check: Callable[..., None] | None = None,
+    **conf: Any,
 ) -> EndpointOperator:
     model = RegisteredModel(
         arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/pets/1",
@@ -62,7 +68,9 @@ def make_operator(
         return deployment_of(model, conf=asked, settings=settings, run=running.run)
 
     test: Any = Answers(differences or [])
-    return EndpointOperator(task_id="deploy", deployment=deployment, smoke_test=lambda *_: test, inputs={})
+    return EndpointOperator(
+        task_id="deploy", deployment=deployment, smoke_test=lambda *_: test, check=check or (lambda *_: None), inputs={}
+    )
 
 
 async def wait_for(operator: EndpointOperator) -> dict[str, Any]:
@@ -165,7 +173,31 @@ async def test_an_endpoint_that_is_scaled_is_updated_and_stays_so(aws: RunningLo
         assert live_scaling(aws.client("application-autoscaling"), name) == Scaling(1, 4, 600)
 
 
-async def test_of_two_runs_at_once_the_last_one_wins(aws: RunningLocalAws, name: str) -> None:
+async def test_a_model_is_checked_right_before_each_change_and_not_while_it_serves(
+    aws: RunningLocalAws, name: str
+) -> None:
+    allowed = True
+
+    def check(*_: Any) -> None:
+        if not allowed:
+            raise AirflowSkipException("another champion")
+
+    operator = make_operator(aws, name, check=check)
+    served = operator.execute_complete(CONTEXT, await wait_for(operator))
+    allowed = False
+
+    assert operator.execute_complete(CONTEXT, await wait_for(operator)) == served
+    refused = make_operator(aws, name, check=check)
+    for execute in (
+        lambda: refused.execute(CONTEXT),
+        lambda: refused.execute_when_free(CONTEXT, {"status": "Unknown"}),
+    ):
+        with pytest.raises(AirflowSkipException, match="another champion"):
+            execute()
+    assert aws.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointConfigName"] == served["config"]
+
+
+async def test_a_run_whose_endpoint_was_changed_by_another_one_is_skipped(aws: RunningLocalAws, name: str) -> None:
     first, second = make_operator(aws, name), make_operator(aws, name)
     with pytest.raises(TaskDeferred) as creating:
         first.execute(CONTEXT)

@@ -97,7 +97,9 @@ class Chain:
 
         differences = ["dog.jpg is cat 90.0%, and was dog 99.0% in the evaluation"] if version in self.wrong else []
         test: Any = SimpleNamespace(images=(), differences=lambda *_: differences)
-        return EndpointOperator(task_id="deploy", deployment=deployment, smoke_test=lambda *_: test, inputs={})
+        return EndpointOperator(
+            task_id="deploy", deployment=deployment, smoke_test=lambda *_: test, check=lambda *_: None, inputs={}
+        )
 
     def config(self, version: int) -> str:
         return self.deployment(version).config_name
