@@ -5,7 +5,7 @@ The plan is what planning hands to packing and publishing. A version is read thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -337,7 +337,9 @@ def learned_test_images(s3: S3Client, version: DatasetVersion, other: str) -> se
     return {record_id for etag, size, record_id in rows if (etag, size) in contents}
 
 
-def held_out_images(s3: S3Client, version: DatasetVersion, limit: int | None = None) -> Iterator[HeldOutImage]:
+def held_out_images(
+    s3: S3Client, version: DatasetVersion, limit: int | None = None
+) -> Generator[HeldOutImage, None, None]:
     """Stream the packed images of the test split with the keys they came from; memory holds one at a time."""
     version.channel_uri("test")
     layout = version.layout

@@ -103,13 +103,20 @@ def check_again(running: RunningTask, inputs: Mapping[str, Any]) -> None:
 
 
 def known_answers(running: RunningTask, inputs: Mapping[str, Any]) -> SmokeTest:
-    """What the endpoint has to answer before its model is promoted."""
+    """What the endpoint has to answer before its model is promoted.
+
+    The task fails if no test image can be sent.
+    """
     from include.datasets.version import DatasetVersion
     from include.deployment.registry import RegisteredModel
     from include.deployment.smoke_test import smoke_test_of
+    from include.evaluation.prediction import PredictionError
 
     model, dataset = RegisteredModel.model_validate(inputs["model"]), DatasetVersion.model_validate(inputs["dataset"])
-    return smoke_test_of(running.client("s3"), model, dataset)
+    try:
+        return smoke_test_of(running.client("s3"), model, dataset)
+    except PredictionError as error:
+        raise AirflowFailException(str(error)) from error
 
 
 @task

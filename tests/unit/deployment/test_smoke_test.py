@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
+from image_classification.stages.deployment import known_answers
 from include.datasets.errors import DatasetError
-from include.datasets.version import held_out_images
+from include.datasets.source_test_images import write_source_test_images
+from include.datasets.version import HeldOutImage, held_out_images
 from include.deployment.registry import RegisteredModel
-from include.deployment.smoke_test import IMAGES, smoke_test_of
+from include.deployment.smoke_test import IMAGES, SmokeTest, smoke_test_of
 from include.evaluation.held_out_answers import HeldOutAnswers, Sent
+from include.evaluation.prediction import LARGEST_BODY, PredictionError
 from tests.support.documents import VARIABLE
 from tests.unit.evaluation.conftest import World, classify
 
@@ -140,6 +145,76 @@ def test_without_its_answers_the_right_labels_are_counted(
     right = sum(image.label == 0 for image in test.images)
     assert difference == f"{right} of {len(test.images)} images are right, and the model has an accuracy of 0.9000"
     assert ("counts right labels" in caplog.text) is (known != "no report")
+
+
+@pytest.fixture
+def copied_sources(world: World) -> Iterator[dict[str, bytes]]:
+    """The source images as an evaluation copies them, by key; the sources themselves are replaced afterwards."""
+    layout, bucket = world.dataset.layout, VARIABLE["data_bucket"]
+    write_source_test_images(world.s3, world.dataset, largest=LARGEST_BODY)
+    sources = {}
+    for image in held_out_images(world.s3, world.dataset):
+        sources[image.key] = world.read(f"s3://{bucket}/{image.key}")
+        world.s3.put_object(Bucket=bucket, Key=image.key, Body=b"another picture")
+    yield sources
+    for key, body in sources.items():
+        world.s3.put_object(Bucket=bucket, Key=key, Body=body)
+    for prefix in (layout.source_test_images, layout.unsent_test_images):
+        for entry in world.s3.list_objects_v2(Bucket=layout.bucket, Prefix=prefix)["Contents"]:
+            world.s3.delete_object(Bucket=layout.bucket, Key=entry["Key"])
+
+
+def test_a_model_that_was_asked_about_source_images_gets_the_same_bytes(
+    world: World, runtime: Any, copied_sources: dict[str, bytes]
+) -> None:
+    evaluated(world, off_by=0.04, sent="source")
+    test = smoke_test_of(world.s3, registered(world), world.dataset)
+    assert 0 < len(test.images) == len(test.answers)
+    assert [image.image_bytes for image in test.images] == [copied_sources[image.key] for image in test.images]
+    assert test.differences(runtime, "shades") == []
+    evaluated(world, swapped=True, sent="source")
+    swapped = smoke_test_of(world.s3, registered(world), world.dataset)
+    assert swapped.differences(runtime, "shades")[0].endswith(" in the evaluation")
+
+
+def several_labels(accuracy: float) -> SmokeTest:
+    """Eight images of four classes, of which each shows two; what a model answered is not known."""
+    shown = ((1.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 1.0))
+    images = tuple(HeldOutImage(place, f"{place}.jpg", shown[place % 2], b"\xff\xd8") for place in range(8))
+    return SmokeTest(images, ("a", "b", "c", "d"), multi_label=True, answers={}, accuracy=accuracy)
+
+
+def test_without_its_answers_right_ones_of_a_multi_label_model_are_counted() -> None:
+    everything, half = Constant([0.9, 0.9, 0.9, 0.9]), Constant([0.9, 0.9, 0.2, 0.2])
+    for wrong in (everything, half):
+        assert several_labels(0.95).differences(wrong, "scenes") == [  # type: ignore[arg-type]
+            "50.0% of the answers to 8 images, one for each class, are right, and the model has an accuracy of 0.9500"
+        ]
+        assert several_labels(0.6).differences(wrong, "scenes") == []  # type: ignore[arg-type]
+    nearly = SmokeTest(several_labels(0.95).images[::2], ("a", "b", "c", "d"), True, {}, 0.95)
+    assert nearly.differences(Constant([0.9, 0.9, 0.2, 0.7]), "scenes") == []  # type: ignore[arg-type]
+
+
+def test_an_endpoint_to_which_no_image_can_be_sent_is_not_deployed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.deployment.smoke_test.fits_endpoint", lambda _: False)
+    with pytest.raises(PredictionError, match=r"None of the \d+ test images .* is not changed: set dataset\.packing"):
+        smoke_test_of(world.s3, registered(world), world.dataset)
+    running: Any = SimpleNamespace(client=lambda _: world.s3)
+    documents = {"model": registered(world).model_dump(), "dataset": world.dataset.model_dump()}
+    with pytest.raises(AirflowFailException, match="an endpoint cannot be tested"):
+        known_answers(running, documents)
+
+
+def test_images_that_can_be_sent_are_found_behind_many_that_cannot(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, last = (image.image_bytes for image in held_out_images(world.s3, world.dataset))
+    monkeypatch.setattr("include.deployment.smoke_test.MOST_READ", 1)
+    monkeypatch.setattr("include.deployment.smoke_test.fits_endpoint", lambda image: image == last)
+    test = smoke_test_of(world.s3, registered(world), world.dataset)
+    assert [image.image_bytes for image in test.images] == [last]
 
 
 def test_a_model_that_was_never_good_is_not_failed_for_it(world: World) -> None:
