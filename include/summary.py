@@ -132,13 +132,13 @@ def summarise(
     """Read what became of the run's model and endpoint; the jobs are those of the `leaderboard`.
 
     `base_job` is the job whose model went on, of this run or of an earlier one. An endpoint that was taken down again
-    is shown as `Deleted`. `comparison` is that with the champion, and `rollout` the kind that the run conf asks for.
+    is shown as `Deleted`. `comparison` is that with the champion, and `rollout` is `EndpointResult.rollout`.
     """
     jobs = [job for job in leaderboard.jobs if job.part != "parent"] if leaderboard else []
     measured = endpoint_evaluation or evaluation
     counts, status = dataset.counts, _endpoint_status(sagemaker, endpoint)
     reached = reached_beside_the_champion(evaluation, comparison) if evaluation else ""
-    became = _became(registered, endpoint, status, rollout if comparison else "") if registered else "not registered"
+    became = _became(registered, endpoint, status, rollout) if registered else "not registered"
     subject = f"{registered.dataset} v{registered.version}" if registered else dataset.name
     return Summary(
         dataset=DatasetSummary(
@@ -175,7 +175,7 @@ def reached_beside_the_champion(evaluation: Evaluation, comparison: Comparison |
 
 def _became(registered: RegisteredModel, endpoint: str | None, status: str | None, rollout: str) -> str:
     if endpoint and status == "InService":
-        done = f"{rollout.replace('_', ' ')} done, " if rollout and rollout != "all_at_once" else ""
+        done = f"{rollout} done, " if rollout else ""
         return f"{done}serving at {endpoint}"
     if endpoint:
         return f"endpoint {endpoint} is {status}"

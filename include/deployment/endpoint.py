@@ -68,7 +68,10 @@ class EndpointVariant(BaseModel):
 
 
 class EndpointResult(BaseModel):
-    """An endpoint as AWS describes it; `target` is the configuration that it serves, or is changing to."""
+    """An endpoint as AWS describes it; `target` is the configuration that it serves, or is changing to.
+
+    `rollout` is the kind of rollout with which a deployment moved its traffic in steps; empty if none did.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -78,6 +81,7 @@ class EndpointResult(BaseModel):
     target: str = ""
     variants: tuple[EndpointVariant, ...] = ()
     failure_reason: str | None = None
+    rollout: str = ""
 
 
 class ServedModel(BaseModel):

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from include.deployment.autoscaling import RETAINED, live_scaling
 from include.deployment.hosting import Hosting, tear_down, with_version
 from include.deployment.previous import PREVIOUS_TAG, note_replaced, target_of
+from include.deployment.rollout import last_rollout
 from include.sagemaker.answers import existing
 from include.sagemaker.naming import tag_value, tags_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
+
+    from include.run_conf import RolloutConf
 
 PROBATION_TAG = "on-probation"
 """Tag of an endpoint: the configuration of the last deployment that has not passed the smoke test; empty: none."""
@@ -118,6 +121,18 @@ def end_probation(sagemaker: SageMakerClient, endpoint: str, config: str) -> Non
         if previous := tags.get(PREVIOUS_TAG):
             note_replaced(sagemaker, endpoint, previous)
         sagemaker.add_tags(ResourceArn=arn, Tags=_as_tags({PROBATION_TAG: ""}))  # type: ignore[arg-type]
+
+
+def moved_by(sagemaker: SageMakerClient, endpoint: str, *, config: str, rollout: RolloutConf) -> str:
+    """The kind of rollout that moved the traffic to a configuration on probation.
+
+    It is empty if all traffic moved at once, if the endpoint was created with the configuration, and if it has passed
+    with it before.
+    """
+    described = sagemaker.describe_endpoint(EndpointName=endpoint)
+    probation, kind = _probation(sagemaker, described), last_rollout(described)
+    moved = probation.is_new and probation.config == config and rollout.in_steps
+    return kind if moved and kind == rollout.kind else ""
 
 
 def _probation(sagemaker: SageMakerClient, endpoint: Mapping[str, Any]) -> Probation:

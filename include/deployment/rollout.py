@@ -76,6 +76,15 @@ def deployment_config(rollout: RolloutConf, endpoint: str) -> dict[str, Any]:
     return {"DeploymentConfig": {**policy, "AutoRollbackConfiguration": {"Alarms": alarms}}}
 
 
+def last_rollout(endpoint: Mapping[str, Any]) -> str:
+    """The kind of rollout with which a described endpoint was updated last; empty if that update had none."""
+    last = endpoint.get("LastDeploymentConfig") or {}
+    if "RollingUpdatePolicy" in last:
+        return "rolling"
+    routing = (last.get("BlueGreenUpdatePolicy") or {}).get("TrafficRoutingConfiguration") or {}
+    return str(routing.get("Type", "")).lower()
+
+
 def longest_seconds(rollout: RolloutConf) -> int:
     """After how long SageMaker gives the update up: the waits, and an hour for the machines to start."""
     return min(LONGEST_ROLLOUT, max(LEAST_TIMEOUT, rollout.steps * rollout.wait + START_OF_MACHINES))

@@ -30,6 +30,7 @@ class ChangingEndpoints:
     undone: Callable[[str], str | None] = lambda _: None
     updates: list[dict[str, Any]] = field(default_factory=list)
     _pending: dict[str, str] = field(default_factory=dict)
+    _rollouts: dict[str, Any] = field(default_factory=dict)
     _reasons: dict[str, str | None] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
@@ -46,6 +47,8 @@ class ChangingEndpoints:
 
     def describe_endpoint(self, *, EndpointName: str) -> dict[str, Any]:
         described = {**self.client.describe_endpoint(EndpointName=EndpointName)}
+        if rollout := self._rollouts.get(EndpointName):
+            described["LastDeploymentConfig"] = rollout
         if EndpointName in self._pending:
             pending = {"EndpointConfigName": self._pending[EndpointName]}
             described |= {"EndpointStatus": "Updating", "PendingDeploymentSummary": pending}
@@ -58,6 +61,7 @@ class ChangingEndpoints:
         assert name not in self._pending, "AWS refuses a second update while one is under way"
         self.client.describe_endpoint_config(EndpointConfigName=request["EndpointConfigName"])
         self._pending[name] = request["EndpointConfigName"]
+        self._rollouts[name] = request.get("DeploymentConfig")
         self.updates.append(request)
         self.strike("update_endpoint")
 

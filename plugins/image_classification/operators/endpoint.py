@@ -88,7 +88,7 @@ class EndpointOperator(WaitingOperator):
         from include.deployment.autoscaling import resume, scale
         from include.deployment.endpoint import DeploymentError, SupersededError, served
         from include.deployment.previous import remove_previous
-        from include.deployment.probation import end_probation
+        from include.deployment.probation import end_probation, moved_by
         from include.deployment.rollout import fired_alarms
         from include.promotion.champion import record_promotion
 
@@ -111,6 +111,7 @@ class EndpointOperator(WaitingOperator):
             self.go_back(running, deployment, "; ".join(differences))
         self.log.info("Endpoint %s answers %d held-out images as it should.", name, len(test.images))
         record_promotion(sagemaker, deployment.version, endpoint=name, keep=deployment.keep)
+        moved = moved_by(sagemaker, name, config=deployment.config_name, rollout=deployment.rollout)
         end_probation(sagemaker, name, deployment.config_name)
         scale(running.client("application-autoscaling"), sagemaker, name, deployment.scaling)
         removed = remove_previous(sagemaker, name, keep=deployment.keep_previous)
@@ -118,7 +119,7 @@ class EndpointOperator(WaitingOperator):
             self.log.info("Removed %s: endpoint.keep_previous is %d.", ", ".join(removed), deployment.keep_previous)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"endpoint": name, **deployment.version.as_event()}
-        return endpoint.model_dump(mode="json")
+        return endpoint.model_copy(update={"rollout": moved}).model_dump(mode="json")
 
     def go_back(self, running: RunningTask, deployment: Deployment, reason: str) -> NoReturn:
         """Let the endpoint serve what it served before; wait for that, then fail with the reason."""

@@ -59,14 +59,13 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
             "incremental_job": (models["train_incremental"] or {}).get("name"),
         }
     measured = Evaluation.model_validate(evaluation) if evaluation else None
-    rollout = (models or {}).get("conf", {}).get("endpoint", {}).get("rollout") or {}
     figures = summary.summarise(
         sagemaker,
         dataset=DatasetVersion.model_validate(dataset),
         **jobs,
         evaluation=measured,
         comparison=load_comparison(s3, measured.comparison_uri) if measured and measured.comparison_uri else None,
-        rollout=rollout.get("kind", ""),
+        rollout=endpoint.get("rollout", "") if endpoint else "",
         registered=(as_it_is_now(sagemaker, model) or model) if model else None,
         endpoint=endpoint["name"] if endpoint else None,
         endpoint_evaluation=EndpointEvaluation.model_validate(answers["evaluation"]) if answers["evaluation"] else None,

@@ -64,6 +64,8 @@ class Chain:
     access: Access
     wrong: frozenset[int] = frozenset()
     kills: int = 0
+    rollout: str = ""
+    """That of the endpoint which the last task handed on."""
 
     def deploy(self, version: int, *, run: str = "", **conf: Any) -> str:
         """How the task of a run ends, however often it is killed: `promoted`, or the message of its failure."""
@@ -80,7 +82,7 @@ class Chain:
         method, arguments = operator.execute, {}
         while True:
             try:
-                method(context, **arguments)  # type: ignore[arg-type]
+                self.rollout = method(context, **arguments)["rollout"]  # type: ignore[arg-type]
             except TaskDeferred as deferred:
                 self.sagemaker.settle()
                 event = {"name": "pets", "status": "InService"}
@@ -348,6 +350,29 @@ def test_an_update_that_an_alarm_undid_fails_the_run_and_promotes_nothing(chain:
     assert "image-classification-pets-latency is in the ALARM state" in message
     assert message.endswith(f"; {pets.config(1)} (image-classification-pets version 1) still serves.")
     assert pets.state() == {"status": "InService", "serves": 1, "promoted": 1}
+
+
+@pytest.mark.parametrize("kind", ["canary", "linear", "rolling"])
+def test_a_rollout_in_steps_is_reported_where_it_has_happened(kind: str, chain: Callable[..., Chain]) -> None:
+    pets, asked = chain(), {"endpoint.rollout.kind": kind}
+    reported = {}
+    for story, version, conf in (
+        ("created", 1, asked),
+        ("updated", 2, asked),
+        ("unchanged", 2, asked),
+        ("all at once", 3, {}),
+    ):
+        assert pets.deploy(version, **conf) == "promoted"
+        reported[story] = pets.rollout
+    assert reported == {"created": "", "updated": kind, "unchanged": "", "all at once": ""}
+
+
+def test_the_rollout_of_a_killed_task_is_reported_by_the_next_attempt(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1)
+    pets.sagemaker.strike = killed_after("update_endpoint")
+    assert pets.deploy(2, **{"endpoint.rollout.kind": "canary"}) == "promoted"
+    assert (pets.kills, pets.rollout) == (1, "canary")
 
 
 OUTCOMES = {
