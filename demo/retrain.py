@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 from rich.console import Console
-from rich.table import Table
 
 from demo.airflow_client import AirflowClient, DagRun
 from demo.bootstrap import IMAGES_PREFIX, client_config, local_session
@@ -25,7 +24,7 @@ from demo.endpoint_client import Asked, EndpointClient
 from demo.run import RunFailedError, demo, failure, follow
 from demo.sample_images import SampleImage, mislabelled_digits, turned_digits, upload
 from demo.services import Services, write_private
-from demo.summary import read_bytes, read_json
+from demo.summary import print_rows, read_bytes, read_json
 from demo.training_jobs import TrainingJobWatch
 
 if TYPE_CHECKING:
@@ -282,10 +281,4 @@ def print_summary(console: Console, summary: Summary) -> None:
         "Endpoint": f"{unchanged} by the refused model",
         "Time": f"{summary.seconds:.0f} s",
     }
-    table = Table(box=None, padding=(0, 2), show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in rows.items():
-        table.add_row(name, text)
-    console.print()
-    console.print(table)
+    print_rows(console, rows)

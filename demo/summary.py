@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -189,6 +189,11 @@ def print_summary(console: Console, summary: Summary, jobs: Sequence[TrainingJob
         f"expected {prediction['expected']}",
         "Run": f"{summary.wall_seconds:.0f} s",
     }
+    print_rows(console, rows)
+
+
+def print_rows(console: Console, rows: Mapping[str, str]) -> None:
+    """Names and what they stand for, side by side."""
     table = Table(box=None, padding=(0, 2), show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
