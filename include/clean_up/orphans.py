@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.clean_up.findings import FINISHED, Airflow, Finding, StillNeededError
-from include.deployment.endpoint import CHANGING, KEEP_TAG
-from include.deployment.hosting import Hosting, tear_down
+from include.deployment.endpoint import CHANGING
+from include.deployment.hosting import KEEP_TAG, Hosting, tear_down
 from include.deployment.previous import configs_in_use, kept_for_rollback, models_of_transform_jobs
 from include.sagemaker.answers import existing
 from include.sagemaker.job_kinds import TRAINING, TRANSFORM, TUNING, JobKind
@@ -105,7 +105,7 @@ def forgotten_endpoints(
         config = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
         if _buckets_of_models(sagemaker, config) - {output_bucket}:
             continue
-        take_down = partial(tear_down, hosting, name, config=config)
+        take_down = partial(tear_down, hosting, name, config=config, unkept_only=True)
         run = f"{tags['dag']}, {tags['run']}"
         if is_over:
             yield Finding("endpoint", name, f"endpoint.keep is off and its run is over: {run}", take_down)

@@ -7,9 +7,13 @@ the endpoint is registered.
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from include.sagemaker.answers import existing
 from include.sagemaker.naming import tags_of
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
     from include.run_conf.endpoint import AutoscalingConf
+
+log = logging.getLogger(__name__)
 
 VARIANT = "champion"
 """The one variant of every endpoint of this project."""
@@ -87,6 +93,21 @@ def stop_scaling(client: Any, endpoint: str) -> bool:
     return True
 
 
+def lost_by_pause(client: Any, endpoint: str) -> list[str]:
+    """The policies of an endpoint that `pause` deletes and `resume` cannot make again: a person made them."""
+    where = {"ServiceNamespace": NAMESPACE, "ScalableDimension": DIMENSION}
+    policies = client.describe_scaling_policies(**where, ResourceId=_resource(endpoint))["ScalingPolicies"]
+    return sorted(str(policy["PolicyName"]) for policy in policies if not _is_ours(endpoint, policy))
+
+
+def _is_ours(endpoint: str, policy: Mapping[str, Any]) -> bool:
+    tracked = {**(policy.get("TargetTrackingScalingPolicyConfiguration") or {})}
+    if tracked.get("DisableScaleIn") is False:
+        del tracked["DisableScaleIn"]
+    target = tracked.get("TargetValue", 0)
+    return policy["PolicyName"] == _policy_name(endpoint) and target == int(target) and tracked == _tracking(target)
+
+
 def pause(client: Any, sagemaker: SageMakerClient, endpoint: str, arn: str) -> None:
     """Stop scaling until `resume`; a second call changes nothing."""
     live = live_scaling(client, endpoint)
@@ -96,15 +117,23 @@ def pause(client: Any, sagemaker: SageMakerClient, endpoint: str, arn: str) -> N
 
 
 def resume(client: Any, sagemaker: SageMakerClient, endpoint: str) -> None:
-    """Scale an endpoint as before `pause`; one that was not paused stays as it is."""
+    """Scale an endpoint as before `pause`; one that was not paused, or is changing, stays as it is."""
     described = existing(sagemaker.describe_endpoint, EndpointName=endpoint)
-    if described is None:
+    if described is None or described["EndpointStatus"] != "InService":
         return
     arn = described["EndpointArn"]
     paused = Scaling.of_tag(tags_of(sagemaker, arn).get(PAUSED_TAG))
     if paused is not None:
         _put(client, endpoint, paused)
         _note(sagemaker, arn, PAUSED_TAG, "")
+
+
+def resume_or_log(client: Any, sagemaker: SageMakerClient, endpoint: str) -> None:
+    """`resume` on the way to another error, which it must not hide: its own errors are logged."""
+    try:
+        resume(client, sagemaker, endpoint)
+    except (BotoCoreError, ClientError) as error:
+        log.error("Endpoint %s is not scaled until the next deployment to it: %s", endpoint, error)
 
 
 def scale(client: Any, sagemaker: SageMakerClient, endpoint: str, wanted: Scaling | None) -> None:
@@ -130,13 +159,18 @@ def _put(client: Any, endpoint: str, scaling: Scaling) -> None:
     if scaling.target is not None:
         client.put_scaling_policy(
             **where,
-            PolicyName=f"image-classification-{endpoint}",
+            PolicyName=_policy_name(endpoint),
             PolicyType="TargetTrackingScaling",
-            TargetTrackingScalingPolicyConfiguration={
-                "TargetValue": float(scaling.target),
-                "PredefinedMetricSpecification": {"PredefinedMetricType": METRIC},
-            },
+            TargetTrackingScalingPolicyConfiguration=_tracking(scaling.target),
         )
+
+
+def _policy_name(endpoint: str) -> str:
+    return f"image-classification-{endpoint}"
+
+
+def _tracking(target: float) -> dict[str, Any]:
+    return {"TargetValue": float(target), "PredefinedMetricSpecification": {"PredefinedMetricType": METRIC}}
 
 
 def _resource(endpoint: str) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from include.deployment.autoscaling import RETAINED, VARIANT, Scaling, live_scaling, pause
-from include.deployment.hosting import VERSION_TAG, with_version
+from include.deployment.autoscaling import RETAINED, VARIANT, Scaling, live_scaling, pause, resume_or_log
+from include.deployment.hosting import KEEP_TAG, VERSION_TAG, change_problems, with_version
 from include.deployment.previous import KEEP_PREVIOUS_TAG, target_of
 from include.deployment.probation import last_proven, probation_tags
 from include.deployment.rollout import deployment_config, put_alarms
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from include.settings import Settings
 
 
-KEEP_TAG = "keep"
-"""Tag of an endpoint: `endpoint.keep` of the run that deployed to it last."""
 CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack"})
 Action = Literal["created", "updated", "unchanged"]
 
@@ -118,6 +116,12 @@ class Deployment:
         return str(self.endpoint["EndpointName"])
 
     @property
+    def variant(self) -> Mapping[str, Any]:
+        """The one production variant of the configuration."""
+        variant: Mapping[str, Any] = self.config["ProductionVariants"][0]
+        return variant
+
+    @property
     def config_name(self) -> str:
         """The configuration's name."""
         return str(self.config["EndpointConfigName"])
@@ -175,12 +179,15 @@ def ensure_model(sagemaker: SageMakerClient, request: dict[str, Any]) -> str:
 def deploy(hosting: Hosting, deployment: Deployment) -> Action:
     """Start serving a deployment; wait for the endpoint afterwards, then ask `served`.
 
-    An endpoint that serves, or is about to serve, this very configuration is left alone but for its tags, which show
-    the last run that deployed to it. One that failed to be created is deleted first, which is all AWS allows with it.
-    What is served anew is on probation until `end_probation`. Raises EndpointBusyError while another change is under
-    way.
+    An endpoint that serves, or is about to serve, this very configuration is left alone. One that failed to be created
+    is deleted first, which is all AWS allows with it. What is served anew is on probation until `end_probation`, which
+    writes the tags of this run. Raises DeploymentError for a change that an endpoint which serves cannot take,
+    EndpointBusyError while another change is under way.
     """
     sagemaker, name, config = hosting.sagemaker, deployment.endpoint_name, deployment.config_name
+    problems = list(change_problems(hosting, name, keep=deployment.keep, variant=deployment.variant))
+    if problems:
+        raise DeploymentError(f"Endpoint {name} was not changed. {'; '.join(map(str, problems))}.")
     ensure_model(sagemaker, deployment.model)
     _tag_model(sagemaker, deployment)
     if existing(sagemaker.describe_endpoint_config, EndpointConfigName=config) is None:
@@ -196,7 +203,6 @@ def deploy(hosting: Hosting, deployment: Deployment) -> Action:
         return "created"
     arn = endpoint["EndpointArn"]
     if target_of(endpoint) == config:
-        sagemaker.add_tags(ResourceArn=arn, Tags=tags)
         return "unchanged"
     if endpoint["EndpointStatus"] in CHANGING:
         raise EndpointBusyError(
@@ -204,12 +210,16 @@ def deploy(hosting: Hosting, deployment: Deployment) -> Action:
             f"deploy {config} when that has ended."
         )
     probation: list[Any] = probation_tags(config, last_proven(sagemaker, endpoint))
-    sagemaker.add_tags(ResourceArn=arn, Tags=[*tags, *probation])
+    sagemaker.add_tags(ResourceArn=arn, Tags=probation)
     moved = deployment_config(deployment.rollout, name)
     if moved:
         put_alarms(hosting.cloudwatch, name, config=config, variant=VARIANT, tags=deployment.config["Tags"])
     retained = _retained(hosting, deployment, endpoint)
-    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **moved, **retained)
+    try:
+        sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **moved, **retained)
+    except Exception:
+        resume_or_log(hosting.autoscaling, sagemaker, name)
+        raise
     return "updated"
 
 
@@ -309,7 +319,7 @@ def served_model(sagemaker: SageMakerClient, endpoint: str) -> ServedModel:
 
 
 def _config_request(model: str, conf: RunConf, settings: Settings, labelled: list[dict[str, str]]) -> dict[str, Any]:
-    variant = {"VariantName": VARIANT, "ModelName": model, **_capacity(conf.endpoint), "InitialVariantWeight": 1.0}
+    variant = {"VariantName": VARIANT, "ModelName": model, **capacity(conf.endpoint), "InitialVariantWeight": 1.0}
     content = {
         "ProductionVariants": [variant],
         **encryption(settings),
@@ -318,8 +328,8 @@ def _config_request(model: str, conf: RunConf, settings: Settings, labelled: lis
     return {"EndpointConfigName": content_name(conf.endpoint_name, content), **content, "Tags": labelled}
 
 
-def _capacity(conf: EndpointConf) -> dict[str, Any]:
-    """What answers: machines, or memory by the request."""
+def capacity(conf: EndpointConf) -> dict[str, Any]:
+    """Members of a production variant: the machines that answer, or the memory for each request."""
     serverless = conf.serverless
     if serverless.enabled:
         return {"ServerlessConfig": {"MemorySizeInMB": serverless.memory_mb, "MaxConcurrency": serverless.concurrency}}
@@ -345,7 +355,7 @@ def _capture(conf: RunConf, settings: Settings) -> dict[str, Any]:
 def _variant(variant: Mapping[str, Any]) -> EndpointVariant:
     return EndpointVariant(
         name=variant["VariantName"],
-        model=variant["ModelName"],
+        model=variant.get("ModelName", ""),
         instance_type=variant.get("InstanceType"),
         instance_count=variant.get("InitialInstanceCount"),
         weight=variant.get("InitialVariantWeight", 1.0),

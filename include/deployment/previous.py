@@ -118,7 +118,7 @@ def _removed(sagemaker: SageMakerClient, configs: list[str]) -> Iterator[str]:
         described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config)
         if described is None:
             continue
-        for name in {variant["ModelName"] for variant in described["ProductionVariants"]} - transformed:
+        for name in _models(described) - transformed:
             model = existing(sagemaker.describe_model, ModelName=name)
             if model is None or is_named_elsewhere(sagemaker, model, config):
                 continue
@@ -127,3 +127,8 @@ def _removed(sagemaker: SageMakerClient, configs: list[str]) -> Iterator[str]:
                 yield name
         sagemaker.delete_endpoint_config(EndpointConfigName=config)
         yield config
+
+
+def _models(config: Mapping[str, Any]) -> set[str]:
+    """The models of a described configuration; variants of inference components name none."""
+    return {variant["ModelName"] for variant in config["ProductionVariants"] if "ModelName" in variant}

@@ -5,7 +5,7 @@ The endpoint's tags keep what is known of the probation, so that a task that was
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,17 +110,23 @@ def go_back(hosting: Hosting, endpoint: str, *, config: str, run: str, reason: s
     )
 
 
-def end_probation(sagemaker: SageMakerClient, endpoint: str, config: str) -> None:
-    """Note that a configuration has passed its test; one that another run has put on probation stays there."""
+def end_probation(
+    sagemaker: SageMakerClient, endpoint: str, config: str, tags: Collection[Mapping[str, str]] = ()
+) -> None:
+    """Note that a configuration has passed its test, with the `tags` of the run that deployed it.
+
+    An endpoint that another run is changing, or has changed, keeps its tags.
+    """
     described = existing(sagemaker.describe_endpoint, EndpointName=endpoint)
     if described is None:
         return
-    arn = described["EndpointArn"]
-    tags = tags_of(sagemaker, arn)
-    if tags.get(PROBATION_TAG) == config:
-        if previous := tags.get(PREVIOUS_TAG):
-            note_replaced(sagemaker, endpoint, previous)
-        sagemaker.add_tags(ResourceArn=arn, Tags=_as_tags({PROBATION_TAG: ""}))  # type: ignore[arg-type]
+    noted = tags_of(sagemaker, described["EndpointArn"])
+    if target_of(described) != config:
+        return
+    if noted.get(PROBATION_TAG) == config and (previous := noted.get(PREVIOUS_TAG)):
+        note_replaced(sagemaker, endpoint, previous)
+    passed = [*tags, *_as_tags({PROBATION_TAG: ""})]
+    sagemaker.add_tags(ResourceArn=described["EndpointArn"], Tags=passed)  # type: ignore[arg-type]
 
 
 def moved_by(sagemaker: SageMakerClient, endpoint: str, *, config: str, rollout: RolloutConf) -> str:

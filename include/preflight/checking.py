@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from include.deployment.hosting import Hosting
 from include.preflight.access import bucket_problems, bucket_questions, key_findings, network_findings, role_findings
 from include.preflight.conf_checks import ignored_notes, packing_problems, request_problems
 from include.preflight.cost import PRICE_LIST_REGION, PriceList, charges, cost_findings
 from include.preflight.dataset_checks import dataset_notes, dataset_problems
 from include.preflight.machines import (
-    conversion_findings,
+    endpoint_findings,
     machine_problems,
     needs,
     quota_findings,
@@ -186,12 +187,12 @@ class _Questions:
             yield "network", partial(network_findings, clients("ec2"), settings)
         yield from as_far_as_known(self._parents(clients))
         yield from as_far_as_known(self._classes(clients))
-        yield from as_far_as_known(self._conversion(clients))
+        yield from as_far_as_known(self._endpoint(clients))
 
-    def _conversion(self, clients: Clients) -> Iterator[tuple[str, Question]]:
-        asked = "endpoint" in self.stages and self.conf.endpoint.deploy and self.conf.endpoint.serverless.enabled
+    def _endpoint(self, clients: Clients) -> Iterator[tuple[str, Question]]:
+        asked = "endpoint" in self.stages and self.conf.endpoint.deploy
         if asked and not list(region_problems(self.settings)):
-            yield "endpoint", partial(conversion_findings, clients("sagemaker"), self.conf)
+            yield "endpoint", partial(endpoint_findings, Hosting.of(clients), self.conf)
 
     def _classes(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         """Whether what serves has the classes of each base job; those of a version to be built may not be known yet."""

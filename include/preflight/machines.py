@@ -13,15 +13,17 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from include.deployment.endpoint import capacity
+from include.deployment.hosting import change_problems
 from include.preflight.questions import Findings, Remembered, Stage
 from include.problems import Problem, did_you_mean
 from include.run_conf.meaning import meant_machine
 from include.run_conf.section import as_far_as_known
-from include.sagemaker.answers import existing
 from include.sagemaker.image_uris import registry_accounts
 from include.sagemaker.instance_types import GPUS, OWN_DISK_GB, Purpose, instance_types, transform_instance_type
 
 if TYPE_CHECKING:
+    from include.deployment.hosting import Hosting
     from include.run_conf import RunConf
     from include.settings import Settings
 
@@ -86,17 +88,10 @@ def serverless_problems(conf: RunConf, settings: Settings, stages: Collection[St
             yield Problem(field=MEMORY, value=conf.endpoint.serverless.memory_mb, remedy=remedy)
 
 
-def conversion_findings(sagemaker: Any, conf: RunConf) -> Findings:
-    """Whether the endpoint that a run makes serverless has machines: SageMaker does not change one into the other."""
-    described = existing(sagemaker.describe_endpoint, EndpointName=conf.endpoint_name)
-    config = described and existing(
-        sagemaker.describe_endpoint_config, EndpointConfigName=described["EndpointConfigName"]
-    )
-    variants = config["ProductionVariants"] if config else ()
-    if not any("InstanceType" in variant for variant in variants):
-        return Findings()
-    remedy = f"the endpoint {conf.endpoint_name} has machines and cannot become serverless: set another endpoint.name"
-    return Findings.of([Problem(field=MEMORY, value=conf.endpoint.serverless.memory_mb, remedy=remedy)])
+def endpoint_findings(hosting: Hosting, conf: RunConf) -> Findings:
+    """What the run would change of an endpoint that serves already, and may not."""
+    variant = capacity(conf.endpoint)
+    return Findings.of(change_problems(hosting, conf.endpoint_name, keep=conf.endpoint.keep, variant=variant))
 
 
 def needs(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goes_on: bool = False) -> list[Need]:

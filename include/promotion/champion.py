@@ -20,8 +20,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
 from include.datasets.version import lineage, load
 from include.deployment.autoscaling import SCALING_TAG, Scaling
-from include.deployment.endpoint import KEEP_TAG
-from include.deployment.hosting import VERSION_TAG
+from include.deployment.hosting import KEEP_TAG, VERSION_TAG
 from include.deployment.registry import NoModelError, RegisteredModel, base_of, last_approved, numbered, read_model
 from include.problems import Problem, ProblemsError
 from include.sagemaker.answers import existing, is_absent

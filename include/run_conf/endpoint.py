@@ -159,7 +159,11 @@ class EndpointConf(Section):
         description="So many configurations that the endpoint served before are kept for a rollback, with their "
         "models; older ones are deleted. Artifacts and the model registry stay.",
     )
-    keep: bool = Field(True, title="Keep", description="Off: the endpoint is deleted at the end of the run.")
+    keep: bool = Field(
+        True,
+        title="Keep",
+        description="Off: the endpoint is deleted at the end of the run. Refused for an endpoint that is to be kept.",
+    )
     deploy: bool = Field(True, title="Deploy", description="Off: the run ends with the registered model.")
     rollout: RolloutConf = Field(RolloutConf(), description="How an update moves the traffic.")
     serverless: ServerlessConf = Field(ServerlessConf(), description="An endpoint without machines of its own.")

@@ -7,6 +7,7 @@ and "Deploy models with Amazon SageMaker Serverless Inference" (feature exclusio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from include.problems import Problem
@@ -17,6 +18,7 @@ SIZE = "endpoint.rollout.size_percent"
 WAIT = "endpoint.rollout.wait_seconds"
 MAXIMUM = "endpoint.autoscaling.maximum"
 TARGET = "endpoint.autoscaling.target"
+BURSTABLE = re.compile(r"ml\.t\d")
 
 
 def rollout_is_allowed(conf: RunSections) -> Iterator[Problem]:
@@ -65,13 +67,16 @@ def serverless_has_no_machines(conf: RunSections) -> Iterator[Problem]:
 
 
 def autoscaling_has_bounds(conf: RunSections) -> Iterator[Problem]:
-    """An endpoint that is scaled has a most and a target, and begins between its bounds."""
+    """An endpoint that is scaled has a most and a target, begins between its bounds, and is not burstable."""
     scaling, count = conf.endpoint.autoscaling, conf.endpoint.instance_count
     if scaling.maximum is None:
         if scaling.target is not None:
             remedy = f"nothing is scaled without {MAXIMUM}: set it, or leave both empty"
             yield Problem(field=TARGET, value=scaling.target, remedy=remedy)
         return
+    if BURSTABLE.match(conf.endpoint.instance_type):
+        remedy = f"SageMaker does not scale burstable machines: take another one, or leave {MAXIMUM} empty"
+        yield Problem(field="endpoint.instance_type", value=conf.endpoint.instance_type, remedy=remedy)
     if scaling.target is None:
         remedy = f"say from how many requests a minute machines are added, or leave {MAXIMUM} empty"
         yield Problem(field=TARGET, remedy=remedy)

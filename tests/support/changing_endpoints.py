@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
 
 from tests.support.documents import VARIABLE
@@ -22,12 +23,14 @@ class KilledError(BaseException):
 class ChangingEndpoints:
     """A SageMaker client on moto. An update is under way until `settle`; `undone` of them go back, with a reason.
 
-    `strike` is asked after each call that changes something, by its name; it may raise KilledError.
+    With `refuses_updates` there is none. `strike` is asked after each call that changes something, by its name; it may
+    raise KilledError.
     """
 
     client: Any
     strike: Callable[[str], None] = lambda _: None
     undone: Callable[[str], str | None] = lambda _: None
+    refuses_updates: bool = False
     updates: list[dict[str, Any]] = field(default_factory=list)
     _pending: dict[str, str] = field(default_factory=dict)
     _rollouts: dict[str, Any] = field(default_factory=dict)
@@ -59,11 +62,18 @@ class ChangingEndpoints:
     def update_endpoint(self, **request: Any) -> None:
         name = request["EndpointName"]
         assert name not in self._pending, "AWS refuses a second update while one is under way"
+        if self.refuses_updates:
+            error = {"Code": "ResourceLimitExceeded", "Message": "no machines are left"}
+            raise ClientError({"Error": error}, "UpdateEndpoint")
         self.client.describe_endpoint_config(EndpointConfigName=request["EndpointConfigName"])
         self._pending[name] = request["EndpointConfigName"]
         self._rollouts[name] = request.get("DeploymentConfig")
         self.updates.append(request)
         self.strike("update_endpoint")
+
+    def aim(self, name: str, config: str) -> None:
+        """Let the update under way end at another configuration: another run has asked for it since."""
+        self._pending[name] = config
 
     def settle(self) -> None:
         """End all updates."""

@@ -51,7 +51,13 @@ class EndpointOperator(WaitingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create or update the endpoint, then wait deferred."""
-        from include.deployment.endpoint import EndpointBusyError, configs_before, deploy, is_served_already
+        from include.deployment.endpoint import (
+            DeploymentError,
+            EndpointBusyError,
+            configs_before,
+            deploy,
+            is_served_already,
+        )
         from include.deployment.hosting import Hosting
         from include.deployment.probation import refusal_by
 
@@ -70,6 +76,8 @@ class EndpointOperator(WaitingOperator):
         except EndpointBusyError as busy:
             self.log.info("%s", busy)
             return self.wait_for(running, name, "execute_when_free")
+        except DeploymentError as refused:
+            raise AirflowFailException(str(refused)) from refused
         return self.wait_for(running, name, "execute_complete", before=before)
 
     def execute_when_free(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +93,7 @@ class EndpointOperator(WaitingOperator):
 
         `before` is what it served before.
         """
-        from include.deployment.autoscaling import resume, scale
+        from include.deployment.autoscaling import resume_or_log, scale
         from include.deployment.endpoint import DeploymentError, SupersededError, served
         from include.deployment.previous import remove_previous
         from include.deployment.probation import end_probation, moved_by
@@ -98,9 +106,10 @@ class EndpointOperator(WaitingOperator):
         try:
             endpoint = served(sagemaker, deployment, before=before)
         except SupersededError as superseded:
+            resume_or_log(running.client("application-autoscaling"), running.client("sagemaker"), name)
             raise AirflowSkipException(str(superseded)) from superseded
         except DeploymentError as error:
-            resume(running.client("application-autoscaling"), sagemaker, name)
+            resume_or_log(running.client("application-autoscaling"), running.client("sagemaker"), name)
             watched = deployment.rollout.in_steps or deployment.rollout.wait
             fired = fired_alarms(running.client("cloudwatch"), name) if watched else []
             alarms = f" In alarm: {'; '.join(fired)}." if fired else ""
@@ -112,7 +121,7 @@ class EndpointOperator(WaitingOperator):
         self.log.info("Endpoint %s answers %d held-out images as it should.", name, len(test.images))
         record_promotion(sagemaker, deployment.version, endpoint=name, keep=deployment.keep)
         moved = moved_by(sagemaker, name, config=deployment.config_name, rollout=deployment.rollout)
-        end_probation(sagemaker, name, deployment.config_name)
+        end_probation(sagemaker, name, deployment.config_name, deployment.endpoint["Tags"])
         scale(running.client("application-autoscaling"), sagemaker, name, deployment.scaling)
         removed = remove_previous(sagemaker, name, keep=deployment.keep_previous)
         if removed:
@@ -149,13 +158,13 @@ class EndpointOperator(WaitingOperator):
 
     def execute_gone_back(self, context: Context, event: Mapping[str, Any], config: str, message: str) -> NoReturn:
         """Fail, now that the endpoint serves what it served before."""
-        from include.deployment.autoscaling import resume
+        from include.deployment.autoscaling import resume_or_log
         from include.deployment.endpoint import describe_endpoint
 
         running, name = RunningTask.of(context), self.check_event(event)
         self.point_at(running, name)
         endpoint = describe_endpoint(running.client("sagemaker"), name)
-        resume(running.client("application-autoscaling"), running.client("sagemaker"), name)
+        resume_or_log(running.client("application-autoscaling"), running.client("sagemaker"), name)
         if (endpoint.status, endpoint.config) == ("InService", config):
             self.announce_return(running, self.deployment(running, self.inputs), message)
             raise AirflowFailException(message)

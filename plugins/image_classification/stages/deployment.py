@@ -169,6 +169,7 @@ def tear_down(conf: dict[str, Any] | None, dataset: dict[str, Any] | None, model
         raise AirflowSkipException("endpoint.keep is on")
     running = RunningTask.current()
     mine = approved_deployment(running, {"conf": conf, "dataset": dataset, "model": model})
-    deleted = hosting.tear_down(hosting.Hosting.of(running.client), mine.endpoint_name, config=mine.config_name)
+    services, name = hosting.Hosting.of(running.client), mine.endpoint_name
+    deleted = hosting.tear_down(services, name, config=mine.config_name, unkept_only=True)
     log.info("Deleted %s.", ", ".join(deleted) or "nothing: the endpoint is gone, or serves what another run deployed")
     return deleted

@@ -62,7 +62,7 @@ def deployed(hosting: Hosting, deployment: Any) -> str:
         lambda: hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] in ("InService", "Failed")
     )
     served(hosting.sagemaker, deployment)
-    end_probation(hosting.sagemaker, name, deployment.config_name)
+    end_probation(hosting.sagemaker, name, deployment.config_name, deployment.endpoint["Tags"])
     return name
 
 

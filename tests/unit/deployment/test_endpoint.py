@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.sagemaker.models import sagemaker_backends
 
 from include.deployment.endpoint import (
     Deployment,
@@ -267,6 +268,38 @@ def test_taking_down_leaves_nothing_behind(sagemaker: Any) -> None:
     assert sagemaker.list_endpoints()["Endpoints"] == []
     assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
     assert sagemaker.list_models()["Models"] == []
+
+
+def test_taking_down_leaves_the_model_of_a_running_transform_job(
+    sagemaker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = deployment()
+    deploy(hosting(sagemaker), first)
+    start_transform_job(sagemaker, first.model["ModelName"], monkeypatch)
+    assert tear_down(hosting(sagemaker), "pets") == ["pets", first.config_name]
+    assert [model["ModelName"] for model in sagemaker.list_models()["Models"]] == [first.model["ModelName"]]
+
+
+def start_transform_job(sagemaker: Any, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sagemaker.create_transform_job(
+        TransformJobName="predict",
+        ModelName=model,
+        TransformInput={"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://images-of-acme/"}}},
+        TransformOutput={"S3OutputPath": "s3://models-of-acme/"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+    job = sagemaker_backends["123456789012"]["eu-central-1"].transform_jobs["predict"]
+    monkeypatch.setattr(job, "transform_job_status", "InProgress")
+
+
+def test_an_endpoint_of_inference_components_is_described_and_taken_down(sagemaker: Any) -> None:
+    deploy(hosting(sagemaker), deployment())
+    client = FailingEndpoint(sagemaker)
+    described = sagemaker.describe_endpoint_config(EndpointConfigName=deployment().config_name)
+    components = {**described, "ProductionVariants": [{"VariantName": "AllTraffic", "InstanceType": "ml.g5.xlarge"}]}
+    client.describe_endpoint_config = lambda **_: components  # type: ignore[attr-defined]
+    assert [variant.model for variant in describe_endpoint(client, "pets").variants] == [""]
+    assert tear_down(hosting(client), "pets") == ["pets", deployment().config_name]
 
 
 def test_taking_down_twice_is_no_error(sagemaker: Any) -> None:

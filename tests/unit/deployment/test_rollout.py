@@ -161,6 +161,18 @@ def test_bounds_that_do_not_fit_each_other_are_refused(scaling: dict[str, Any], 
         RunConf.from_conf({"endpoint.autoscaling": scaling})
 
 
+def test_burstable_machines_are_not_scaled() -> None:
+    scaled = {"endpoint.autoscaling": {"maximum": 4, "target": 600}}
+    message = (
+        "endpoint.instance_type = ml.t2.medium: SageMaker does not scale burstable machines: take another one, or "
+        "leave endpoint.autoscaling.maximum empty"
+    )
+    with pytest.raises(RunConfError, match=re.escape(message)):
+        RunConf.from_conf({"endpoint.instance_type": "ml.t2.medium", **scaled})
+    for conf in ({"endpoint.instance_type": "ml.t2.medium"}, {"endpoint.instance_type": "ml.trn1.2xlarge", **scaled}):
+        RunConf.from_conf(conf)
+
+
 def test_a_serverless_endpoint_is_not_scaled() -> None:
     scaling = {"endpoint.autoscaling": {"maximum": 4, "target": 600}}
     with pytest.raises(

@@ -44,8 +44,11 @@ S3_ACTIONS = {
 }
 """Operations of S3 that are allowed by an action of another name."""
 
-WITHOUT_A_CALL = {"sagemaker:AddTags"}
-"""What AWS asks for when something is created with tags."""
+WITHOUT_A_CALL = {"sagemaker:AddTags", "sagemaker:UpdateEndpointWeightsAndCapacities"}
+"""What AWS asks for when something is created with tags, and of who registers an endpoint to be scaled.
+
+Source: SageMaker developer guide, "Auto scaling prerequisites".
+"""
 
 
 class Template(yaml.SafeLoader):

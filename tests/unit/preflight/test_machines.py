@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 
+from include.deployment.hosting import Hosting
 from include.preflight.cost import charges
 from include.preflight.machines import (
     Need,
-    conversion_findings,
+    endpoint_findings,
     machine_problems,
     needs,
     quota_findings,
     serverless_problems,
 )
-from include.preflight.questions import WHOLE_CHAIN, Findings, Remembered
+from include.preflight.questions import WHOLE_CHAIN, Remembered
 from include.run_conf import RunConf
 from tests.support.documents import settings
 from tests.unit.preflight.services import quotas
@@ -130,17 +131,80 @@ def test_a_serverless_endpoint_has_no_network_of_its_own(given: dict[str, Any], 
     assert list(serverless_problems(RunConf(), settings(**given), {"endpoint"})) == []
 
 
-def test_an_endpoint_with_machines_cannot_become_serverless() -> None:
-    def sagemaker(**variant: Any) -> Any:
-        return SimpleNamespace(
-            describe_endpoint=lambda **_: {"EndpointConfigName": "config"},
-            describe_endpoint_config=lambda **_: {"ProductionVariants": [variant]},
-        )
+MACHINES = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+MEMORY = {"ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}}
 
-    conf = RunConf.from_conf({**SERVERLESS, "endpoint.name": "live"})
-    (problem,) = conversion_findings(sagemaker(InstanceType="ml.m5.large"), conf).problems
-    assert problem.remedy == ("the endpoint live has machines and cannot become serverless: set another endpoint.name")
-    assert conversion_findings(sagemaker(ServerlessConfig={}), conf) == Findings()
+
+def on_live(variant: dict[str, Any], conf: dict[str, Any], *policies: dict[str, Any], keep: str = "true") -> list[str]:
+    """What is wrong with a run that deploys to the endpoint `live`, which has this variant and these policies."""
+    sagemaker = SimpleNamespace(
+        describe_endpoint=lambda **_: {
+            "EndpointConfigName": "config",
+            "EndpointStatus": "InService",
+            "EndpointArn": "arn",
+        },
+        describe_endpoint_config=lambda **_: {"ProductionVariants": [variant]},
+        get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [{"Tags": [{"Key": "keep", "Value": keep}]}]),
+    )
+    scaling = SimpleNamespace(describe_scaling_policies=lambda **_: {"ScalingPolicies": policies})
+    live = RunConf.from_conf({**conf, "endpoint.name": "live"})
+    return [str(problem) for problem in endpoint_findings(Hosting(sagemaker, None, scaling), live).problems]  # type: ignore[arg-type]
+
+
+def test_an_endpoint_with_machines_cannot_become_serverless() -> None:
+    assert on_live(MACHINES, SERVERLESS) == [
+        "endpoint.serverless.memory_mb = 2048: endpoint live has machines and cannot become serverless: "
+        "give another endpoint.name"
+    ]
+    assert on_live(MEMORY, SERVERLESS) == []
+
+
+def test_a_serverless_endpoint_that_serves_does_not_get_machines() -> None:
+    assert on_live(MEMORY, {}) == [
+        "endpoint.serverless.memory_mb = nothing: endpoint live is serverless and could not go back from machines to "
+        "that: give another endpoint.name, or the memory that it has"
+    ]
+    assert on_live(MACHINES, {}) == []
+
+
+def test_a_run_that_deletes_its_endpoint_does_not_deploy_to_one_that_serves_others() -> None:
+    trial = {"endpoint.keep": False}
+    assert on_live(MACHINES, trial) == [
+        "endpoint.keep = False: endpoint live serves config and is to be kept, and this run would delete it at its "
+        "end: give another endpoint.name, or leave endpoint.keep on"
+    ]
+    assert on_live(MACHINES, trial, keep="false") == []
+
+
+OURS = {
+    "PolicyName": "image-classification-live",
+    "TargetTrackingScalingPolicyConfiguration": {
+        "TargetValue": 600.0,
+        "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+        "DisableScaleIn": False,
+    },
+}
+STEPS = {"PolicyName": "nights", "StepScalingPolicyConfiguration": {}}
+SLOWER = {
+    "PolicyName": "image-classification-live",
+    "TargetTrackingScalingPolicyConfiguration": {
+        **OURS["TargetTrackingScalingPolicyConfiguration"],  # type: ignore[dict-item]
+        "ScaleInCooldown": 900,
+    },
+}
+
+
+@pytest.mark.parametrize(("policies", "lost"), [([STEPS], "nights"), ([OURS, SLOWER], "image-classification-live")])
+def test_another_machine_is_refused_if_it_ends_a_policy_that_a_person_made(
+    policies: list[dict[str, Any]], lost: str
+) -> None:
+    larger = {"endpoint.instance_type": "ml.c5.xlarge"}
+    assert on_live(MACHINES, larger, *policies) == [
+        "endpoint.instance_type = ml.c5.xlarge: endpoint live has ml.m5.large, and another machine ends the scaling "
+        f"policies that were made by hand: {lost}. Keep the machine, delete these policies, or give another "
+        "endpoint.name"
+    ]
+    assert on_live(MACHINES, larger, OURS) == on_live(MACHINES, {}, *policies) == []
 
 
 def test_a_quota_that_nobody_lists_is_a_note(s3: Any) -> None:

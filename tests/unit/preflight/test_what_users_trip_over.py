@@ -170,4 +170,4 @@ def test_an_endpoint_that_sees_other_images_than_the_training(s3: Any) -> None:
 def test_services_that_do_not_answer_stop_no_run(images: Any) -> None:
     found = passes(images, {}, clients=clients(kms=client("kms")))
     assert found.problems == ()
-    assert [note.partition(":")[0] for note in found.notes] == ["role", "quotas", "prices"]
+    assert [note.partition(":")[0] for note in found.notes] == ["role", "quotas", "prices", "endpoint"]

@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from image_classification.context import AwsAccess, RunningTask
@@ -122,6 +123,10 @@ class Chain:
             "configs": {version for version in versions if self.config(version) in configs},
             "models": {version for version in versions if self.deployment(version).model["ModelName"] in models},
         }
+
+    def tags(self) -> dict[str, str]:
+        described = self.sagemaker.describe_endpoint(EndpointName="pets")
+        return tags_of(self.sagemaker, described["EndpointArn"])  # type: ignore[arg-type]
 
     def scaling(self) -> Scaling | None:
         return live_scaling(self.access.client("application-autoscaling"), "pets")
@@ -239,6 +244,58 @@ def test_an_earlier_model_that_another_endpoint_serves_stays(chain: Callable[...
     assert pets.kept() == {"configs": {1, 2, 3}, "models": {1, 2, 3}}
 
 
+TRIAL = {"endpoint.keep": False}
+
+
+def test_a_trial_changes_nothing_of_an_endpoint_that_serves_others(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1)
+    message = pets.deploy(2, **TRIAL)
+    assert message == (
+        f"Endpoint pets was not changed. endpoint.keep = False: endpoint pets serves {pets.config(1)} "
+        "(image-classification-pets version 1) and is to be kept, and this run would delete it at its end: give "
+        "another endpoint.name, or leave endpoint.keep on."
+    )
+    assert (pets.sagemaker.updates, pets.kept()) == ([], {"configs": {1}, "models": {1}})
+    assert pets.tags()["keep"] == "true"
+    assert tear_down(Hosting.of(pets.access.client), "pets", config=pets.config(1), unkept_only=True) == []
+
+
+@pytest.mark.parametrize("fault", ["wrong answers", "an alarm", "refused"])
+def test_a_deployment_that_fails_leaves_the_endpoint_the_tags_of_the_run_before(
+    chain: Callable[..., Chain], fault: str
+) -> None:
+    pets = chain(*([2] if fault == "wrong answers" else []))
+    pets.deploy(1, **TRIAL)
+    if fault == "an alarm":
+        pets.sagemaker.undone = lambda _: "an alarm"
+    if fault == "refused":
+        pets.sagemaker.refuses_updates = True
+        with pytest.raises(ClientError, match="no machines are left"):
+            pets.deploy(2)
+    else:
+        pets.deploy(2)
+    assert (pets.tags()["keep"], pets.tags()["run"]) == ("false", "run-1")
+
+
+def test_a_model_that_has_passed_writes_the_tags_of_its_run(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1, **TRIAL)
+    pets.deploy(1, run="again", **TRIAL)
+    assert (pets.tags()["keep"], pets.tags()["run"]) == ("false", "again")
+    pets.deploy(2)
+    assert (pets.tags()["keep"], pets.tags()["run"]) == ("true", "run-2")
+
+
+def test_a_trial_does_not_take_down_what_a_later_run_keeps(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1, **TRIAL)
+    pets.deploy(1, run="kept")
+    services = Hosting.of(pets.access.client)
+    assert tear_down(services, "pets", config=pets.config(1), unkept_only=True) == []
+    assert pets.state()["serves"] == 1
+
+
 SCALED = {"endpoint.autoscaling": {"minimum": 1, "maximum": 4, "target": 600}}
 OTHER_MACHINE = {**SCALED, "endpoint.instance_type": "ml.c5.xlarge"}
 
@@ -295,6 +352,74 @@ def test_scaling_comes_back_with_the_machine(chain: Callable[..., Chain], fault:
     assert pets.deploy(2, **OTHER_MACHINE) != "promoted"
     assert pets.scaling() == Scaling(1, 4, 600)
     assert pets.state()["promoted"] == 1
+
+
+def test_scaling_comes_back_if_aws_refuses_the_update(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1, **SCALED)
+    pets.sagemaker.refuses_updates = True
+    with pytest.raises(ClientError, match="no machines are left"):
+        pets.deploy(2, **OTHER_MACHINE)
+    assert pets.scaling() == Scaling(1, 4, 600)
+
+
+def test_scaling_comes_back_if_another_run_has_changed_the_endpoint(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    for version in (3, 1):
+        pets.deploy(version, **SCALED)
+
+    def overtaken(call: str) -> None:
+        if call == "update_endpoint":
+            pets.sagemaker.aim("pets", pets.config(3))
+
+    pets.sagemaker.strike = overtaken
+    assert "Another run has changed endpoint pets" in pets.deploy(2, **OTHER_MACHINE)
+    assert pets.scaling() == Scaling(1, 4, 600)
+
+
+FAILURES = {"wrong answers": "dog.jpg is cat 90.0%", "an alarm": "(an alarm)"}
+
+
+@pytest.mark.parametrize("fault", FAILURES)
+def test_a_scaling_that_cannot_come_back_hides_no_other_failure(
+    chain: Callable[..., Chain], fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pets = chain(*([2] if fault == "wrong answers" else []))
+    pets.deploy(1, **SCALED)
+    if fault == "an alarm":
+        pets.sagemaker.undone = lambda _: "an alarm"
+
+    def throttled(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow"}}, "RegisterScalableTarget")
+
+    scaling = pets.access.client("application-autoscaling")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scaling, "register_scalable_target", throttled)
+        assert FAILURES[fault] in pets.deploy(2, **OTHER_MACHINE)
+    assert "Endpoint pets is not scaled until the next deployment to it" in caplog.text
+    pets.sagemaker.undone = lambda _: None
+    pets.deploy(1, run="again", **SCALED)
+    assert pets.scaling() == Scaling(1, 4, 600)
+
+
+def test_policies_that_a_person_made_are_not_lost_to_another_machine(chain: Callable[..., Chain]) -> None:
+    pets = chain()
+    pets.deploy(1, **SCALED)
+    where = {"ServiceNamespace": "sagemaker", "ScalableDimension": DIMENSION}
+    steps = {"AdjustmentType": "ChangeInCapacity", "StepAdjustments": [{"ScalingAdjustment": 2}]}
+    scaling = pets.access.client("application-autoscaling")
+    scaling.put_scaling_policy(
+        **where,
+        ResourceId="endpoint/pets/variant/champion",
+        PolicyName="nights",
+        PolicyType="StepScaling",
+        StepScalingPolicyConfiguration=steps,
+    )
+    message = pets.deploy(2, **OTHER_MACHINE)
+    assert "another machine ends the scaling policies that were made by hand: nights" in message
+    kept = scaling.describe_scaling_policies(**where)["ScalingPolicies"]
+    assert {policy["PolicyName"] for policy in kept} == {"image-classification-pets", "nights"}
+    assert pets.deploy(2, **SCALED) == "promoted"
 
 
 def test_a_task_that_is_killed_at_any_call_leaves_the_scaling_as_asked(chain: Callable[..., Chain]) -> None:
