@@ -24,7 +24,8 @@ its name, its machine and how many there are. The settings' `lines` change field
 form changes it for one run; a field that is left empty does not. Source, labels, split and packing are the version's.
 
 A new class folder is named in the log, with the run conf of a full training, and left out: classes cannot be added to
-a trained model. With `retraining.new_classes: train` a look starts that run of `image_classification`.
+a trained model. With `retraining.new_classes: train` a look starts that run of `image_classification`; its model waits
+for a person.
 
 One run at a time for each dataset, several datasets side by side. Images that arrive while their dataset's run has not
 ended are found by a later look. A run that failed before its grown dataset was published is run again by the next look.

@@ -82,9 +82,24 @@ class FullTraining:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """The run conf as a person would write it."""
-        document: dict[str, Any] = self.conf.model_dump(mode="json", exclude_defaults=True)
-        return document
+        """The run conf as a person would write it, to let the model replace the champion."""
+        promotion = self.conf.promotion.model_copy(update={"allow_label_change": True})
+        return _written(self.conf.model_copy(update={"promotion": promotion}))
+
+    @property
+    def unattended(self) -> dict[str, Any]:
+        """The run conf of a run that nobody started: no comparison says that its model may replace the champion.
+
+        The model waits for a person.
+        """
+        promotion = self.conf.promotion.model_copy(update={"allow_label_change": False})
+        endpoint = self.conf.endpoint.model_copy(update={"deploy": False})
+        return _written(self.conf.model_copy(update={"promotion": promotion, "endpoint": endpoint}))
+
+
+def _written(conf: RunConf) -> dict[str, Any]:
+    document: dict[str, Any] = conf.model_dump(mode="json", exclude_defaults=True)
+    return document
 
 
 def line_of(
@@ -218,8 +233,7 @@ def _full_training_of(s3: S3Client, growth: _Growth) -> FullTraining:
     conf, new_labels = growth.line.conf, growth.new.new_labels
     grown = _grown_conf(s3, conf, growth.version)
     dataset = grown.model_copy(update={"labels": [*growth.version.labels, *new_labels]})
-    promotion = conf.promotion.model_copy(update={"allow_label_change": True})
-    return FullTraining(conf.model_copy(update={"dataset": dataset, "promotion": promotion}), new_labels)
+    return FullTraining(conf.model_copy(update={"dataset": dataset}), new_labels)
 
 
 def _is_to_start(full: FullTraining, was_started: Callable[[FullTraining], bool]) -> bool:
@@ -228,7 +242,10 @@ def _is_to_start(full: FullTraining, was_started: Callable[[FullTraining], bool]
     if full.conf.retraining.new_classes == "train":
         if not was_started(full):
             log.warning(
-                "%s has new classes: %s. A full training with all %d starts.", dataset.name, shown, len(dataset.labels)
+                "%s has new classes: %s. A full training with all %d starts; its model will wait for a person.",
+                dataset.name,
+                shown,
+                len(dataset.labels),
             )
             return True
         log.info("%s has new classes: %s. The run %s was started for them.", dataset.name, shown, full.run_id)

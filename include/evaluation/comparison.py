@@ -322,12 +322,14 @@ def verdict(
     rule: PromotionRule,
     chance: Chance | None = None,
     uncompared: str = "",
+    incomparable: str = "",
 ) -> Verdict:
     """Judge a challenger by a rule.
 
-    `comparison` is None for a dataset's first model, which only has to reach the minimum, and for one that cannot be
-    compared, for the reason `uncompared`. `accuracy` is the challenger's on the test images, `chance` what guessing
-    reaches on them. "Significantly" is at the level of 5 %, in the direction that is asked for.
+    `comparison` is None for a dataset's first model, which only has to reach the minimum, and for one that is not to be
+    compared, for the reason `uncompared`. A model that should be compared and cannot be, for the reason `incomparable`,
+    is refused: whether it is worse is not known. `accuracy` is the challenger's on the test images, `chance` what
+    guessing reaches on them. "Significantly" is at the level of 5 %, in the direction that is asked for.
     """
     limit = _minimum(rule, chance)
     too_low = _below_the_minimum(accuracy, rule, chance)
@@ -336,6 +338,10 @@ def verdict(
     elif rule.compare == "off":
         accepted = True
         reason = f"It was not compared with the champion, as asked. Its accuracy is {accuracy:.2%}, {limit}."
+    elif comparison is None and incomparable:
+        accepted = False
+        why = f"It could not be compared with the champion: {incomparable}"
+        reason = f"{why}. Its accuracy is {accuracy:.2%}, {limit}."
     elif comparison is None:
         accepted = True
         why = "There is no champion to compare with"

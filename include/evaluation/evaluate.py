@@ -109,8 +109,8 @@ def evaluate(
     The answers are those of `transform_job`, and are kept for later runs; without a job they are those that an earlier
     run has kept. `sent` is what both models were asked about. Epochs that the `leaderboard` has are not read from the
     logs again. With a `champion` the report also has the comparison with it; `uncompared` is why there is a champion
-    and no comparison. The verdict is by the `rule`. The page links to `web_pages`. Raises TransformError for images
-    without an answer, and ComparisonError for a champion that answered other images or knows other classes.
+    and no comparison is asked for. The verdict is by the `rule`. The page links to `web_pages`. Raises TransformError
+    for images without an answer, and ComparisonError for a champion that answered other images or knows other classes.
     """
     kept = held_out_answers.kept_at(settings, dataset, job=job.name, artifact=str(job.artifact), sent=sent)
     if transform_job:
@@ -135,7 +135,8 @@ def evaluate(
         accuracy=measured.accuracy,
         rule=rule,
         chance=measured.chance,
-        uncompared=LEARNED_ALL if champion and beside is None else uncompared,
+        uncompared=uncompared,
+        incomparable=LEARNED_ALL if champion and beside is None else "",
     )
     contents = ReportContents(
         dataset=dataset,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
     from include.datasets.version import DatasetVersion
-    from include.run_conf import RunConf, TrialConf
+    from include.run_conf import DatasetConf, RunConf, TrialConf
     from include.settings import Settings
     from include.training.best_model import BestModel
 
@@ -91,22 +91,28 @@ def label_change_problems(
 
     What SageMaker does not answer in time is left to the registration, which asks again.
     """
-    question = partial(_label_change_findings, sagemaker, s3, conf, settings, dataset.labels)
+    question = partial(_label_change_findings, sagemaker, s3, conf, settings, dataset)
     found = ask({"classes": question})["classes"]
     _log_notes(found)
     return found.problems
 
 
 def _label_change_findings(
-    sagemaker: SageMakerClient, s3: S3Client, conf: RunConf, settings: Settings, labels: Sequence[str]
+    sagemaker: SageMakerClient,
+    s3: S3Client,
+    conf: RunConf,
+    settings: Settings,
+    dataset: DatasetVersion | DatasetConf,
 ) -> Findings:
-    change = label_change(sagemaker, s3, conf=conf, settings=settings, labels=labels)
+    change = label_change(
+        sagemaker, s3, conf=conf, settings=settings, labels=dataset.labels, multi_label=dataset.multi_label
+    )
     if change is None:
         return Findings()
     if not conf.endpoint.deploy:
         return Findings.note(f"{change.found}: the model will be registered and wait for approval")
     remedy = f"{change.found}: give {change.renamed} another name, or set promotion.allow_label_change"
-    return Findings.of([Problem(field="dataset.labels", value=f"{len(labels)} classes", remedy=remedy)])
+    return Findings.of([Problem(field=change.field, value=change.value, remedy=remedy)])
 
 
 def _beside(known: Collection[Problem], found: Findings) -> Findings:
@@ -217,15 +223,14 @@ class _Questions:
         return [*confs, *others.values()]
 
     def _label_change(self, sagemaker: SageMakerClient, conf: RunConf) -> Findings:
-        labels = self.dataset.labels if self.dataset else conf.dataset.labels
-        if not labels or (conf is not self.conf and self.dataset is None):
+        known: DatasetVersion | DatasetConf = self.dataset or conf.dataset
+        if not known.labels or (conf is not self.conf and self.dataset is None):
             wanted, bucket = conf.dataset, self.settings.data_bucket
             try:
-                version = finished_version(self.s3, bucket, name=wanted.name, version=wanted.version, field="")
+                known = finished_version(self.s3, bucket, name=wanted.name, version=wanted.version, field="")
             except ProblemsError:
                 return Findings()  # reported with the version itself
-            labels = version.labels
-        return _label_change_findings(sagemaker, self.s3, conf, self.settings, labels)
+        return _label_change_findings(sagemaker, self.s3, conf, self.settings, known)
 
     def _parents(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         settings = self.settings

@@ -27,10 +27,15 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class LabelChange:
-    """What a run with other classes would replace, and the name that has to be another one to replace nothing."""
+    """What a run with other classes would replace, and the name that has to be another one to replace nothing.
+
+    `field` of the run conf is what differs, and `value` what the run has there.
+    """
 
     found: str
     renamed: str
+    field: str
+    value: object
 
 
 def refusal(
@@ -50,7 +55,9 @@ def refusal(
     decided = evaluation.verdict
     if decided is None:
         return "it was evaluated by an earlier release, which compared no models: run again"
-    change = label_change(sagemaker, s3, conf=conf, settings=settings, labels=dataset.labels)
+    change = label_change(
+        sagemaker, s3, conf=conf, settings=settings, labels=dataset.labels, multi_label=dataset.multi_label
+    )
     reasons = [f"{change.found}, and promotion.allow_label_change is off"] if change else []
     if not decided.accepted:
         reasons.append(decided.reason)
@@ -91,23 +98,38 @@ def changed_champion(
 
 
 def label_change(
-    sagemaker: SageMakerClient, s3: S3Client, *, conf: RunConf, settings: Settings, labels: Sequence[str]
+    sagemaker: SageMakerClient,
+    s3: S3Client,
+    *,
+    conf: RunConf,
+    settings: Settings,
+    labels: Sequence[str],
+    multi_label: bool,
 ) -> LabelChange | None:
     """What a run with these classes would replace that is not known to have the same ones, in the same order.
 
-    That is the champion of the dataset, and what serves at the endpoint that the run would deploy to. None if
+    Nor may one of the two name several classes for each image (`multi_label`) and the other one class. What is replaced
+    is the champion of the dataset, and what serves at the endpoint that the run would deploy to. None if
     `promotion.allow_label_change` is on.
     """
     if conf.promotion.allow_label_change:
         return None
     dataset, wanted = conf.dataset.name, label_set_fingerprint(labels)
+    field, value = "dataset.labels", f"{len(labels)} classes"
     try:
         for subject, version, renamed in _replaced(sagemaker, conf, settings):
-            known = version.label_set or label_set_fingerprint(_labels_of(s3, version))
-            if known != wanted:
-                return LabelChange(_difference(subject, version, _labels_of(s3, version), labels), renamed)
+            learned_from = _learned_from(s3, version)
+            theirs = learned_from.labels if learned_from else []
+            if (version.label_set or label_set_fingerprint(theirs)) != wanted:
+                return LabelChange(_difference(subject, version, theirs, labels), renamed, field, value)
+            if learned_from and learned_from.multi_label != multi_label:
+                before, after = ("several", "one") if learned_from.multi_label else ("one", "several")
+                plural = "classes" if learned_from.multi_label else "class"
+                found = f"{subject} {before} {plural} for each image, this run has {after}"
+                return LabelChange(found, renamed, "dataset.multi_label", multi_label)
     except UnknownChampionError as error:
-        return LabelChange(str(error).rstrip("."), "the dataset" if conf.endpoint_name == dataset else "the endpoint")
+        renamed = "the dataset" if conf.endpoint_name == dataset else "the endpoint"
+        return LabelChange(str(error).rstrip("."), renamed, field, value)
     return None
 
 
@@ -147,9 +169,9 @@ def _named(labels: Sequence[str]) -> str:
     return f"{' and '.join(labels) if len(labels) < 3 else ', '.join(labels[:MOST_NAMED])}{more}"
 
 
-def _labels_of(s3: S3Client, version: RegisteredModel) -> list[str]:
-    """The classes of a version, as its dataset version has them; none if that was deleted."""
+def _learned_from(s3: S3Client, version: RegisteredModel) -> DatasetVersion | None:
+    """The dataset version that a model learned from; None if that was deleted."""
     try:
-        return load(s3, version.dataset_uri).labels
+        return load(s3, version.dataset_uri)
     except DatasetError:
-        return []
+        return None

@@ -321,7 +321,7 @@ class RetrainingConf(Section):
         "report",
         title="New classes",
         description="Classes that have appeared in the source since: `report` names them in the log; `train` starts a "
-        "full training with them, once for each set of classes, whose model may replace the champion.",
+        "full training with them, once for each set of classes, whose model waits for a person.",
     )
     deadline_hours: float | None = Field(
         None,

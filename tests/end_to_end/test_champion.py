@@ -178,8 +178,11 @@ def test_after_a_rollback_the_next_retraining_starts_from_the_model_rolled_back_
 
 
 @pytest.mark.usefixtures("after_rollback")
-def test_a_new_class_is_trained_with_the_run_conf_of_the_run_that_a_look_starts(run_dag: Test, world: World) -> None:
+def test_a_new_class_is_trained_by_the_run_that_a_look_starts_and_deployed_by_a_person(
+    run_dag: Test, world: World
+) -> None:
     world.drop(digits("3", count=12))
+    before = served(world, "digits-live")
 
     look = run_dag("retrain_on_new_images", {"retraining.new_classes": "train"})
 
@@ -189,5 +192,13 @@ def test_a_new_class_is_trained_with_the_run_conf_of_the_run_that_a_look_starts(
     run = run_dag(started["trigger_dag_id"], started["conf"])
     assert run.state == "success"
     assert run.returned["dataset.publish"]["labels"] == [*DIGITS, "3"]
+    assert served(world, "digits-live") == before, "no endpoint gets worse by itself"
+    assert (run.registered["approval"], run.registered["reason"]) == (
+        "PendingManualApproval",
+        "the endpoint digits-live serves 3 classes, this run has 4, and promotion.allow_label_change is off",
+    )
+    chosen = {"dataset.name": "digits", "model_version": run.registered["version"]}
+    assert run_dag("review_model", {**chosen, "decision": "approve", "reason": "All four are good."}).state == "success"
+    assert run_dag("deploy_endpoint", chosen).state == "success"
     assert served(world, "digits-live") == (run.registered["artifact"], "ml.c5.large")
     assert run_dag("retrain_on_new_images", {}).returned["find_grown_datasets"] == []

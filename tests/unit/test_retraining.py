@@ -195,11 +195,13 @@ def test_new_classes_are_trained_once_if_the_run_conf_asks_for_it(
 
     assert isinstance(full, FullTraining)
     assert full.new_labels == ("owl",)
-    conf = RunConf.from_conf(full.asked)
-    assert conf == full.conf
-    assert conf.dataset.labels == ["cat", "dog", "owl"]
-    assert (conf.resources.instance_type, conf.promotion.allow_label_change) == ("ml.g5.xlarge", True)
-    assert "pets has new classes: owl. A full training with all 3 starts." in caplog.text
+    by_hand, by_itself = RunConf.from_conf(full.asked), RunConf.from_conf(full.unattended)
+    assert by_itself.dataset == by_hand.dataset == full.conf.dataset
+    assert by_itself.dataset.labels == ["cat", "dog", "owl"]
+    assert (by_itself.resources.instance_type, by_hand.resources.instance_type) == ("ml.g5.xlarge",) * 2
+    assert (by_hand.promotion.allow_label_change, by_hand.endpoint.deploy) == (True, True)
+    assert (by_itself.promotion.allow_label_change, by_itself.endpoint.deploy) == (False, False)
+    assert "pets has new classes: owl. A full training with all 3 starts; its model will wait" in caplog.text
     assert isinstance(retraining, Retraining), "the images of the known classes are not held up"
     assert retraining.new_images == 2
     assert f"The run {full.run_id} was started for them." in caplog.text

@@ -70,7 +70,7 @@ def _full_start(found: FullTraining) -> dict[str, Any]:
         "dataset": found.conf.dataset.name,
         "trigger_dag_id": WHOLE_CHAIN,
         "trigger_run_id": found.run_id,
-        "conf": found.asked,
+        "conf": found.unattended,
         "note": f"New classes of {found.conf.dataset.name}: {', '.join(found.new_labels)}",
         "once": True,
     }

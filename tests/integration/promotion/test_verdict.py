@@ -27,7 +27,14 @@ def conf_of(dataset: str, **conf: Any) -> RunConf:
 
 
 def found(aws: RunningLocalAws, settings: Settings, labels: Sequence[str], conf: RunConf) -> str:
-    change = label_change(aws.client("sagemaker"), aws.client("s3"), conf=conf, settings=settings, labels=labels)
+    change = label_change(
+        aws.client("sagemaker"),
+        aws.client("s3"),
+        conf=conf,
+        settings=settings,
+        labels=labels,
+        multi_label=conf.dataset.multi_label,
+    )
     return f"{change.found} -> {change.renamed}" if change else ""
 
 
@@ -51,6 +58,29 @@ def test_other_classes_than_those_that_serve_are_counted_or_named(
     )
     assert found(aws, settings, FIVE, conf_of(ten_classes, **{"promotion.allow_label_change": True})) == ""
     assert found(aws, settings, FIVE, conf_of(f"other-{ten_classes}")) == "", "another name replaces nothing"
+
+
+def test_a_model_that_names_several_classes_does_not_replace_one_that_names_one(
+    aws: RunningLocalAws, settings: Settings, ten_classes: str
+) -> None:
+    several, serves = conf_of(ten_classes, **{"dataset.multi_label": True}), f"the endpoint {ten_classes} serves"
+    one_class = f"{serves} one class for each image, this run has several"
+
+    assert found(aws, settings, TEN, several) == f"{one_class} -> the dataset"
+    assert why_not(aws, settings, ten_classes, TEN, multi_label=True) == (
+        f"{one_class}, and promotion.allow_label_change is off"
+    )
+    version = dataset_version(name=ten_classes, labels=TEN, multi_label=True)
+    (problem,) = label_change_problems(
+        several, settings, dataset=version, s3=aws.client("s3"), sagemaker=aws.client("sagemaker")
+    )
+    assert str(problem).startswith(f"dataset.multi_label = True: {one_class}: give the dataset another name")
+
+    deployed(aws, settings, registered(aws, settings, ten_classes, labels=TEN, multi_label=True))
+    assert found(aws, settings, TEN, several) == ""
+    assert found(aws, settings, TEN, conf_of(ten_classes)) == (
+        f"{serves} several classes for each image, this run has one -> the dataset"
+    )
 
 
 def test_an_endpoint_of_another_dataset_is_not_replaced_by_other_classes(
@@ -112,7 +142,7 @@ def test_a_run_that_deploys_is_refused_and_one_that_does_not_is_told(
 def why_not(aws: RunningLocalAws, settings: Settings, dataset: str, labels: Sequence[str], **evaluated: Any) -> str:
     """Why a model of these classes is not approved by itself; what was found of it is in `evaluated`."""
     conf = evaluated.pop("conf", {})
-    accepted = evaluated.pop("accepted", True)
+    accepted, multi_label = evaluated.pop("accepted", True), evaluated.pop("multi_label", False)
     verdict = Verdict(accepted=accepted, reason="The verdict.", compare="not_worse", margin=0.01, minimum_accuracy=None)
     found = {"job": "job", "images": 20, "accuracy": 0.9, "classes": {}, "metrics_uri": "", "verdict": verdict}
     return refusal(
@@ -120,7 +150,7 @@ def why_not(aws: RunningLocalAws, settings: Settings, dataset: str, labels: Sequ
         aws.client("s3"),
         conf=conf_of(dataset, **conf),
         settings=settings,
-        dataset=dataset_version(name=dataset, labels=list(labels)),
+        dataset=dataset_version(name=dataset, labels=list(labels), multi_label=multi_label),
         evaluation=Evaluation.model_validate({**found, "report_uri": f"s3://{BUCKET}/r", **evaluated}),
     )
 

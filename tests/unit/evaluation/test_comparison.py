@@ -16,7 +16,7 @@ from include.evaluation.comparison import (
     mcnemar,
     verdict,
 )
-from include.evaluation.metrics import Chance, Figure
+from include.evaluation.metrics import Chance, Compare, Figure, Verdict
 from tests.unit.evaluation.answered import LABELS, multi, single
 
 TRUTH = "cccccdddoo"
@@ -285,6 +285,18 @@ def test_a_champion_that_cannot_be_compared_is_named() -> None:
         "It was not compared with the champion: the champion has other classes. Its accuracy is 90.00%, without a "
         "minimum."
     )
+
+
+def test_a_model_that_cannot_be_compared_with_the_champion_is_refused() -> None:
+    def decided(compare: Compare) -> Verdict:
+        return verdict(None, accuracy=0.9, rule=PromotionRule(compare=compare), incomparable="it has seen all")
+
+    assert (decided("not_worse").accepted, decided("not_worse").reason) == (
+        False,
+        "It could not be compared with the champion: it has seen all. Its accuracy is 90.00%, without a minimum.",
+    )
+    assert not decided("better").accepted
+    assert decided("off").accepted
 
 
 @pytest.mark.parametrize("rule", ["not_worse", "better", "off"])

@@ -415,7 +415,7 @@ def test_test_images_that_the_champion_was_trained_with_do_not_count(world: Any,
     assert f"{len(learned)} test images do not count: the champion has learned from them." in page
 
 
-def test_a_champion_that_has_learned_from_all_test_images_is_not_compared(
+def test_a_model_beside_a_champion_that_has_learned_from_all_test_images_is_refused(
     world: Any, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything = set(manifest_of_test_images(world.s3, world.dataset, ["record_id"])["record_id"])
@@ -434,5 +434,8 @@ def test_a_champion_that_has_learned_from_all_test_images_is_not_compared(
     )
 
     assert measured.verdict is not None
-    assert measured.verdict.reason.startswith("It was not compared with the champion: it has learned from all test")
+    assert not measured.verdict.accepted
+    assert measured.verdict.reason.startswith(
+        "It could not be compared with the champion: it has learned from all test"
+    )
     assert measured.comparison_uri == ""

@@ -98,7 +98,7 @@ def test_a_look_starts_a_run_for_each_dataset_that_has_grown(monkeypatch: pytest
         "dataset": "flowers",
         "trigger_dag_id": "image_classification",
         "trigger_run_id": full.run_id,
-        "conf": {"dataset": {"name": "flowers", "labels": ["aster", "rose"]}},
+        "conf": {"dataset": {"name": "flowers", "labels": ["aster", "rose"]}, "endpoint": {"deploy": False}},
         "note": "New classes of flowers: rose",
         "once": True,
     }
