@@ -140,7 +140,7 @@ def _explained(
 
 def decided(sagemaker: SageMakerClient, model: RegisteredModel, approval: Approval, reason: str) -> RegisteredModel:
     """The version once it has this approval, for this reason."""
-    said = reason[:LONGEST_DESCRIPTION]
+    said = _in_one_line(reason)
     changed = {} if approval == model.approval else {"ModelApprovalStatus": approval}
     sagemaker.update_model_package(ModelPackageArn=model.arn, ApprovalDescription=said, **changed)  # type: ignore[arg-type]
     return model.model_copy(update={"approval": approval, "reason": said})
@@ -273,7 +273,12 @@ def _versions(sagemaker: SageMakerClient, group: str, **filters: Any) -> list[st
 
 def _description(dataset: DatasetVersion, evaluation: Evaluation, refusal: str) -> str:
     reached = f"{dataset.name} {dataset.version}, accuracy {evaluation.accuracy:.4f}"
-    return f"{reached}. Waits for approval: {refusal}"[:LONGEST_DESCRIPTION] if refusal else reached
+    return _in_one_line(f"{reached}. Waits for approval: {refusal}") if refusal else reached
+
+
+def _in_one_line(text: str) -> str:
+    """A text as descriptions in the registry allow it: without line breaks, and not longer."""
+    return " ".join(text.split())[:LONGEST_DESCRIPTION]
 
 
 def _lineage(

@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from include.deployment.registry import RegisteredModel, base_of, last_approved, read_model, register_model
+from include.deployment.registry import (
+    RegisteredModel,
+    base_of,
+    decided,
+    last_approved,
+    read_model,
+    register_model,
+)
 from include.evaluation.metrics import Evaluation
 from include.sagemaker.epochs import EpochMetrics
 from include.sagemaker.job_results import JobResult
@@ -83,6 +90,21 @@ def test_a_refused_model_waits_for_a_person_and_keeps_the_reason(sagemaker: Any)
         "pets 20260102T030405Z-0a1b2c3d, accuracy 0.9000. Waits for approval: the endpoint pets serves 10 classes, "
         "this run has 5"
     )
+
+
+def test_reasons_of_several_lines_are_kept_as_one_line_that_the_registry_takes(sagemaker: Any) -> None:
+    """The patterns of ApprovalDescription and ModelPackageDescription allow no line break, and both 1,024 letters."""
+    model = register(sagemaker, refusal="Two reasons:\n- worse\r\n- other classes")
+    assert model.reason == "Two reasons: - worse - other classes"
+    package = sagemaker.describe_model_package(ModelPackageName=model.arn)
+    assert package["ModelPackageDescription"].endswith("Waits for approval: Two reasons: - worse - other classes")
+
+    rejected = decided(sagemaker, model, "Rejected", "Rejected by Ada: wrong\n\n  labels.\t" + "x" * 2000)
+
+    kept = sagemaker.describe_model_package(ModelPackageName=model.arn)["ApprovalDescription"]
+    assert rejected.reason == kept
+    assert (rejected.reason or "")[:36] == "Rejected by Ada: wrong labels. xxxxx"
+    assert len(rejected.reason or "") == 1024
 
 
 def test_a_retried_registration_makes_no_second_version(sagemaker: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -166,3 +167,18 @@ async def test_of_two_runs_at_once_the_later_one_is_not_deployed_without_a_compa
     assert champion is not None
     assert champion.version.arn == models[0].arn
     assert pets.now(models[1])[0] == "PendingManualApproval"
+
+
+def test_an_endpoint_whose_version_was_rejected_after_it_was_deployed_is_taken_down_all_the_same(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pets = Line(aws)
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps({**SETTINGS, "image_uri": IMAGE}))
+    trial = {"endpoint.keep": False, "endpoint.name": f"{pets.dataset}-trial"}
+    model = pets.registered()
+    deployed(aws, pets.settings, model, **trial)
+    decided(aws.client("sagemaker"), model, "Rejected", "Rejected by Ada.")
+    inputs = pets.inputs(model, **trial)
+    inputs.pop("evaluation")
+
+    assert f"{pets.dataset}-trial" in tear_down.function(**inputs)
