@@ -73,6 +73,7 @@ def _full_start(found: FullTraining) -> dict[str, Any]:
         "conf": found.unattended,
         "note": f"New classes of {found.conf.dataset.name}: {', '.join(found.new_labels)}",
         "once": True,
+        "deadline_hours": found.conf.retraining.deadline_hours,
     }
 
 

@@ -79,7 +79,7 @@ def test_a_look_starts_a_run_for_each_dataset_that_has_grown(monkeypatch: pytest
         champion = Champion(CHAMPION, None, "which was promoted last")
         return Retraining(conf, champion, parent=f"s3://{BUCKET}/datasets/{name}/v1/", new_images=3, fingerprint="1a")
 
-    labels = {"dataset.name": "flowers", "dataset.labels": ["aster", "rose"]}
+    labels = {"dataset.name": "flowers", "dataset.labels": ["aster", "rose"], "retraining.deadline_hours": 6}
     full = FullTraining(RunConf.from_conf(labels), ("rose",))
     monkeypatch.setattr("include.retraining.find_retrainings", lambda *_, **__: [grown("birds"), grown("pets"), full])
     asked = {"promotion.minimum_accuracy": 0.4, "dataset.max_bad_fraction": 0.2, "endpoint.keep": None}
@@ -98,9 +98,14 @@ def test_a_look_starts_a_run_for_each_dataset_that_has_grown(monkeypatch: pytest
         "dataset": "flowers",
         "trigger_dag_id": "image_classification",
         "trigger_run_id": full.run_id,
-        "conf": {"dataset": {"name": "flowers", "labels": ["aster", "rose"]}, "endpoint": {"deploy": False}},
+        "conf": {
+            "dataset": {"name": "flowers", "labels": ["aster", "rose"]},
+            "endpoint": {"deploy": False},
+            "retraining": {"deadline_hours": 6.0},
+        },
         "note": "New classes of flowers: rose",
         "once": True,
+        "deadline_hours": 6.0,
     }
     assert [each["dataset"] for each in by_hand] == ["birds", "pets", "flowers"]
     assert by_hand[0]["conf"] == {

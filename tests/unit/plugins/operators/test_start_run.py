@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
 from image_classification.context import AwsAccess
 from image_classification.operators.start_run import StartRunOperator
+from include.retraining_turn import Turn
 from tests.support.dataset_bucket import Bucket, bucket, endpoint, s3
 from tests.support.running_task import SETTINGS
 
@@ -67,11 +69,14 @@ class Look:
     s3: Any
     bucket: str
 
-    def start(self, dataset: str, found: str = "1a2b", *, once: bool = False) -> str:
+    def start(
+        self, dataset: str, found: str = "1a2b", *, once: bool = False, deadline_hours: float | None = None
+    ) -> str:
         operator = StartRunOperator(
             task_id="start_retraining",
             dataset=dataset,
             once=once,
+            deadline_hours=deadline_hours,
             trigger_dag_id=DAG,
             trigger_run_id=f"retrain__{dataset}__v1__{found}",
             conf={"dataset": {"name": dataset}},
@@ -89,6 +94,10 @@ class Look:
         except AirflowSkipException as skipped:
             return str(skipped)
         raise AssertionError("it neither starts a run nor skips")
+
+    def late_at(self, dataset: str) -> datetime | None:
+        turn = self.s3.get_object(Bucket=self.bucket, Key=f"datasets/{dataset}/turn.json")["Body"].read()
+        return Turn.model_validate_json(turn).late_at
 
 
 @pytest.fixture
@@ -141,6 +150,19 @@ def test_what_is_to_be_run_once_is_not_run_again(look: Look, airflow: Airflow) -
 
     assert look.start("pets", once=True) == "pets: retrain__pets__v1__1a2b was started already."
     assert look.start("pets", "3c4d") == "started", "another run is not held up"
+
+
+def test_a_run_that_has_not_ended_by_its_deadline_is_late(look: Look, airflow: Airflow) -> None:
+    assert look.start("birds") == "started"
+    assert look.start("pets", once=True, deadline_hours=6) == "started"
+
+    soon, late = (look.late_at(dataset) for dataset in DATASETS)
+    assert soon is None
+    assert late is not None
+    assert timedelta(hours=5.9) < late - datetime.now(UTC) <= timedelta(hours=6)
+    airflow.states["retrain__pets__v1__1a2b"] = "failed"
+    assert look.start("pets", once=True, deadline_hours=9).endswith("was started already.")
+    assert look.late_at("pets") == late
 
 
 @pytest.mark.parametrize("steps", range(8))
