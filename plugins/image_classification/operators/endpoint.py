@@ -122,6 +122,8 @@ class EndpointOperator(WaitingOperator):
         record_promotion(sagemaker, deployment.version, endpoint=name, keep=deployment.keep)
         moved = moved_by(sagemaker, name, config=deployment.config_name, rollout=deployment.rollout)
         end_probation(sagemaker, name, deployment.config_name, deployment.endpoint["Tags"])
+        if deployment.keep:
+            self.announce_promotion(running, deployment)
         scale(running.client("application-autoscaling"), sagemaker, name, deployment.scaling)
         removed = remove_previous(sagemaker, name, keep=deployment.keep_previous)
         if removed:
@@ -144,6 +146,17 @@ class EndpointOperator(WaitingOperator):
             raise AirflowFailException(gone.message)
         self.log.error("%s", gone.message)
         self.wait_for(running, name, "execute_gone_back", config=gone.config, message=gone.message)
+
+    def announce_promotion(self, running: RunningTask, deployment: Deployment) -> None:
+        """Tell people that the model serves, whatever becomes of the run's later tasks."""
+        version, name = deployment.version, deployment.endpoint_name
+        announce(
+            running,
+            "promoted",
+            f"{version.dataset} v{version.version}: accuracy {version.accuracy:.1%}, serving at {name}",
+            lines=[version.reason] if version.reason else [],
+            links={"Report": version.report, "Model": version.artifact},
+        )
 
     def announce_return(self, running: RunningTask, deployment: Deployment, reason: str) -> None:
         """Tell people that the model does not serve, and why."""

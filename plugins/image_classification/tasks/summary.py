@@ -9,7 +9,6 @@ from airflow.sdk import task
 
 from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
-from image_classification.notify import announce
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +76,4 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
     for line in figures.lines():
         log.info("%s", line)
     log.info("All figures: %s", uri)
-    if registered and figures.endpoint_status == "InService":
-        links = {"Report": figures.report, "Summary": uri}
-        announce(running, "promoted", figures.note, lines=figures.lines()[:-1], links=links)
     return figures.model_dump(mode="json")

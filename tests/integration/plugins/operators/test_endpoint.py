@@ -93,6 +93,22 @@ async def test_an_endpoint_is_created_and_handed_on_when_it_serves(aws: RunningL
     assert operator.console_url.endswith(f"#/endpoints/{name}")
 
 
+@pytest.mark.parametrize(("keep", "occasions"), [(True, ["promoted"]), (False, [])])
+async def test_people_are_told_of_a_promotion_by_the_task_that_notes_it(
+    aws: RunningLocalAws, name: str, monkeypatch: pytest.MonkeyPatch, *, keep: bool, occasions: list[str]
+) -> None:
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        "image_classification.operators.endpoint.announce",
+        lambda _, occasion, sentence, **__: told.append((occasion, sentence)),
+    )
+    operator = make_operator(aws, name, **{"endpoint.keep": keep})
+
+    operator.execute_complete(CONTEXT, await wait_for(operator))
+
+    assert told == [(occasion, f"pets v1: accuracy 90.0%, serving at {name}") for occasion in occasions]
+
+
 async def test_a_retried_task_changes_nothing_and_another_model_updates_the_endpoint(
     aws: RunningLocalAws, name: str
 ) -> None:
@@ -139,7 +155,7 @@ async def test_a_model_that_answers_wrongly_gives_way_to_the_one_before(
 
     with pytest.raises(AirflowFailException, match=rf"cat\.jpg is dog\. It serves {served['config']} .* again\."):
         wrong.execute_gone_back(CONTEXT, event, **(going_back.value.kwargs or {}))
-    assert told == [("rolled back", f"pets v1 does not serve at {name}")]
+    assert told[1:] == [("rolled back", f"pets v1 does not serve at {name}")]
     assert aws.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointConfigName"] == served["config"]
 
 

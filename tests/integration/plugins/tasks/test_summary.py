@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from image_classification.context import NOTE
 from image_classification.tasks import summary
 from tests.support.documents import dataset_version, deployment_inputs
 from tests.support.local_aws import BUCKET, RunningLocalAws
@@ -46,23 +45,3 @@ def test_a_dag_without_training_has_a_summary_of_its_deployment(
     assert (figures["approval"], figures["training_jobs"], figures["report"]) == (approval, [], None)
     assert [line for line in caplog.messages if line != f"All figures: {pushed[summary.SUMMARY]}"][-1] == last
     assert max(len(line) for line in caplog.messages) < 200
-
-
-@pytest.mark.parametrize(("status", "occasions"), [("InService", ["promoted"]), ("Deleted", [])])
-def test_people_are_told_of_a_model_that_serves(
-    aws: RunningLocalAws,
-    pushed: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    status: str,
-    occasions: list[str],
-) -> None:
-    told: list[tuple[str, str]] = []
-    monkeypatch.setattr(summary, "announce", lambda _, occasion, sentence, **__: told.append((occasion, sentence)))
-    monkeypatch.setattr("include.summary._endpoint_status", lambda *_: status)
-    model = deployment_inputs({}, "Approved")["model"]
-    deployed = {"deploy": {"name": "pets"}, "predict": None, "tear_down": None}
-
-    summary.sum_up.function(dataset_version().model_dump(mode="json"), None, None, model, deployed)
-
-    assert [occasion for occasion, _ in told] == occasions
-    assert {sentence for _, sentence in told} <= {pushed[NOTE]}
