@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from include.preflight.checking import check, label_change_problems
 from include.preflight.dataset_checks import dataset_problems
-from include.preflight.questions import CLIENT_CONFIG, WHOLE_CHAIN, Clients, Findings, PreflightError, Stage
+from include.preflight.questions import (
+    CLIENT_CONFIG,
+    ONLY_DEPLOYS,
+    WHOLE_CHAIN,
+    Clients,
+    Findings,
+    PreflightError,
+    Stage,
+)
 
 __all__ = [
     "CLIENT_CONFIG",
+    "ONLY_DEPLOYS",
     "WHOLE_CHAIN",
     "Clients",
     "Findings",

@@ -161,8 +161,8 @@ class _Questions:
 
     def about_data(self) -> Iterator[tuple[str, Question]]:
         """Questions to S3: source and finished versions, or the records of the version in hand."""
-        if self.stages == {"prediction"}:
-            return  # which model predicts, and with it which version, is chosen before
+        if self.stages in ({"prediction"}, {"endpoint"}):
+            return  # which model predicts or serves, and with it which version, is chosen before
         if self.dataset is not None:
             yield "records", partial(record_findings, self.s3, self.dataset)
             return

@@ -26,6 +26,7 @@ Stage = Literal["dataset", "training", "endpoint", "prediction"]
 """`dataset`: a version is built or grown; `training`: jobs train, tune and measure; `endpoint`: one is deployed;
 `prediction`: a batch transform of images by a model that is there."""
 WHOLE_CHAIN: tuple[Stage, ...] = ("dataset", "training", "endpoint")
+ONLY_DEPLOYS: tuple[Stage, ...] = ("endpoint",)
 PATIENCE = 3.5
 """Seconds that all services together are waited for."""
 CLIENT_CONFIG: dict[str, Any] = {

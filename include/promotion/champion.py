@@ -21,6 +21,7 @@ from include.datasets.layout import parse_s3_uri
 from include.datasets.version import lineage, load
 from include.deployment.autoscaling import SCALING_TAG, Scaling
 from include.deployment.hosting import KEEP_TAG, VERSION_TAG
+from include.deployment.previous import KEEP_PREVIOUS_TAG
 from include.deployment.registry import NoModelError, RegisteredModel, base_of, last_approved, numbered, read_model
 from include.problems import Problem, ProblemsError
 from include.sagemaker.answers import existing, is_absent
@@ -59,8 +60,9 @@ class UnknownChampionError(ValueError):
 class LiveEndpoint:
     """An endpoint that serves, how it does, and the registered version behind it.
 
-    `keep` is `endpoint.keep` of the run that deployed to it last. The machine and the count are None if the endpoint
-    has none of its own, the memory (MB) and the concurrency if it is not serverless.
+    `keep` and `keep_previous` are those of the run that deployed to it last; the latter is None if that was an earlier
+    release. The count is how many machines it is to have now. Machine and count are None if the endpoint has none of
+    its own, the memory (MB) and the concurrency if it is not serverless.
     """
 
     name: str
@@ -73,12 +75,14 @@ class LiveEndpoint:
     concurrency: int | None = None
     capture_percent: int = 0
     scaling: Scaling | None = None
+    keep_previous: int | None = None
 
     def as_conf(self) -> dict[str, Any]:
         """The fields of `endpoint` in a run conf that leave it as it is."""
         machine: dict[str, Any] = {"instance_type": self.instance_type, "instance_count": self.instance_count}
         if self.scaling and self.instance_count:
             machine["instance_count"] = min(max(self.instance_count, self.scaling.minimum), self.scaling.maximum)
+        machine["keep_previous"] = self.keep_previous
         known = {name: value for name, value in machine.items() if value is not None}
         serverless: dict[str, Any] = {"serverless": {"memory_mb": self.memory_mb}}
         if self.memory_mb is not None:
@@ -209,13 +213,23 @@ def live_endpoint(sagemaker: SageMakerClient, name: str, *, settings: Settings, 
         config=config,
         version=version,
         instance_type=variant.get("InstanceType"),
-        instance_count=variant.get("InitialInstanceCount"),
+        instance_count=_count(endpoint, variant),
         keep=noted.get(KEEP_TAG) != "false",
+        keep_previous=int(noted.get(KEEP_PREVIOUS_TAG) or 0) or None,
         scaling=Scaling.of_tag(noted.get(SCALING_TAG)),
         memory_mb=serverless.get("MemorySizeInMB"),
         concurrency=serverless.get("MaxConcurrency"),
         capture_percent=int(capture.get("InitialSamplingPercentage", 0)) if capture.get("EnableCapture") else 0,
     )
+
+
+def _count(endpoint: Mapping[str, Any], variant: Mapping[str, Any]) -> int | None:
+    """The machines that a described endpoint is to have: a person or its scaling may have changed the first count."""
+    if "InstanceType" not in variant:
+        return None
+    live: Mapping[str, Any] = next(iter(endpoint.get("ProductionVariants", ())), {})
+    count: int | None = live.get("DesiredInstanceCount") or variant.get("InitialInstanceCount")
+    return count
 
 
 def record_promotion(sagemaker: SageMakerClient, version: RegisteredModel, *, endpoint: str, keep: bool) -> None:

@@ -521,6 +521,7 @@ def test_a_live_endpoint_keeps_its_name_and_its_machines() -> None:
     assert (changed.keep, changed.deploy) == (True, True)
     assert (serverless.instance_type, serverless.instance_count) == ("ml.c5.large", 1)
     assert about_to_go.keep is False
+    assert [of_line(keep_previous=kept).endpoint.keep_previous for kept in (3, None)] == [3, 1]
 
 
 def test_the_settings_change_a_line_and_what_a_person_asks_changes_one_run() -> None:

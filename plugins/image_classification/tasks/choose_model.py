@@ -26,11 +26,12 @@ def choose_model() -> dict[str, Any]:
     """The run conf, the chosen model and the dataset version it was trained on.
 
     What the conf does not say of the endpoint is as the dataset's endpoint is now: its name, and its machines. Raises
-    RunConfError for a wrong conf and if `endpoint.deploy` is off, and NoModelError for a dataset without an approved
-    model or for a named model that is not approved.
+    RunConfError for a wrong conf and if `endpoint.deploy` is off, NoModelError for a dataset without an approved model
+    or for a named model that is not approved, and PreflightError for what would keep the endpoint from serving it.
     """
     from include.datasets.version import load
     from include.deployment.registry import NoModelError, last_approved, numbered
+    from include.preflight import ONLY_DEPLOYS, check
     from include.problems import Problem
     from include.run_conf import RunConf, RunConfError
     from include.run_conf.reading import Reading
@@ -60,6 +61,8 @@ def choose_model() -> dict[str, Any]:
     log.info("%s version %d, accuracy %.4f.", model.group, model.version, model.accuracy)
     serving = {"endpoint": _serving(running, dataset)}
     conf = RunConf().changed_by(serving, changes.model_dump(mode="json", exclude_unset=True))
+    clients = running.access.quick_clients()
+    check(conf, settings, s3=clients("s3"), clients=clients, stages=ONLY_DEPLOYS)
     return {
         "conf": sealed_conf(s3, conf, settings.data_bucket).model_dump(mode="json"),
         "model": model.model_dump(mode="json"),

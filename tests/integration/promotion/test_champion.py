@@ -164,8 +164,8 @@ def test_two_models_behind_the_endpoint_are_named(
             {"serverless": {"memory_mb": 2048, "concurrency": 3}, "instance_count": 1, "capture_percent": 0},
         ),
         (
-            {"endpoint.capture_percent": 25, "endpoint.instance_count": 2},
-            {"serverless": {"memory_mb": None}, "instance_count": 2, "capture_percent": 25},
+            {"endpoint.capture_percent": 25, "endpoint.instance_count": 2, "endpoint.keep_previous": 4},
+            {"serverless": {"memory_mb": None}, "instance_count": 2, "capture_percent": 25, "keep_previous": 4},
         ),
     ],
 )
@@ -184,6 +184,22 @@ def test_how_an_endpoint_serves_is_read_from_it(
 
     assert live is not None
     assert kept.items() <= live.as_conf().items()
+
+
+def test_the_machines_that_a_person_has_added_stay(
+    aws: RunningLocalAws, settings: Settings, pets: str, two_versions: tuple[RegisteredModel, RegisteredModel]
+) -> None:
+    deployed(aws, settings, two_versions[0])
+    more = [{"VariantName": "champion", "DesiredInstanceCount": 2}]
+    aws.client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName=pets,
+        DesiredWeightsAndCapacities=more,  # type: ignore[arg-type]
+    )
+
+    live = found(aws, settings, pets).live
+
+    assert live is not None
+    assert live.as_conf()["instance_count"] == 2
 
 
 def test_a_model_of_another_dataset_behind_the_endpoint_is_named(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -84,6 +85,31 @@ def test_a_rollback_goes_to_the_endpoint_of_the_dataset_and_leaves_its_machines(
     assert chosen["conf"]["endpoint"].items() >= kept.items()
     assert larger["conf"]["endpoint"].items() >= {**kept, "instance_type": "ml.c5.xlarge"}.items()
     assert elsewhere["conf"]["endpoint"].items() >= {**kept, "name": "pets-trial", "keep": False}.items()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"endpoint.instance_type": "ml.none.large"},
+            r"endpoint\.instance_type = ml\.none\.large: ",
+        ),
+        ({"endpoint.serverless.memory_mb": 1024}, "has machines and cannot become serverless"),
+        ({"endpoint.keep": False}, r"endpoint\.keep = False: endpoint .* is to be kept"),
+    ],
+)
+def test_what_the_endpoint_cannot_become_is_refused_before_anything_is_deployed(
+    aws: RunningLocalAws,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any],
+    message: str,
+) -> None:
+    dataset = f"pets-{uuid4().hex[:8]}"
+    deployed(aws, settings, registered(aws, settings, dataset))
+
+    with pytest.raises(PreflightError, match=message):
+        choose({"dataset.name": dataset, **asked}, monkeypatch)
 
 
 def test_a_model_is_deployed_again_where_somebody_elses_model_has_taken_its_place(
