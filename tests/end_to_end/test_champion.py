@@ -1,7 +1,7 @@
 """What a retraining continues from and how it runs, through Airflow, with a quick container.
 
 A person trains on three digits and deploys. Somebody trains on two of them under the same name. New images arrive, a
-person rolls back, and new images arrive again.
+person rolls back, and new images arrive again. A person changes the endpoint by hand, and then a fourth digit arrives.
 """
 
 from __future__ import annotations
@@ -177,7 +177,55 @@ def test_after_a_rollback_the_next_retraining_starts_from_the_model_rolled_back_
     assert world.endpoints().keys() == {"digits-live"}, "the rollback named no endpoint"
 
 
-@pytest.mark.usefixtures("after_rollback")
+@pytest.fixture(scope="module")
+def changed_by_hand(world: World, retraining: Run, after_rollback: Run) -> str:
+    """A person puts another model on two machines, with a model and a configuration of their own.
+
+    The value is the artifact that the endpoint serves then.
+    """
+    artifact: str = retraining.registered["artifact"]
+    described = world.sagemaker.describe_endpoint(EndpointName="digits-live")
+    config = world.sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
+    (variant,) = config["ProductionVariants"]
+    model = world.sagemaker.describe_model(ModelName=variant["ModelName"])
+    container = {"Image": model["PrimaryContainer"]["Image"], "ModelDataUrl": artifact}
+    world.sagemaker.create_model(
+        ModelName="by-hand", PrimaryContainer=container, ExecutionRoleArn=model["ExecutionRoleArn"]
+    )
+    by_hand = {
+        "VariantName": "AllTraffic",
+        "ModelName": "by-hand",
+        "InstanceType": "ml.c5.large",
+        "InitialInstanceCount": 2,
+        "InitialVariantWeight": 1.0,
+    }
+    world.sagemaker.create_endpoint_config(EndpointConfigName="by-hand", ProductionVariants=[by_hand])
+    world.sagemaker.update_endpoint(EndpointName="digits-live", EndpointConfigName="by-hand")
+    waiter = world.sagemaker.get_waiter("endpoint_in_service")
+    waiter.wait(EndpointName="digits-live", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    return artifact
+
+
+@pytest.fixture(scope="module")
+def after_change_by_hand(world: World, run_dag: Test, changed_by_hand: str) -> Run:
+    """New images arrive then."""
+    world.drop(digits(*DIGITS, first=20, count=4))
+    return run_dag("retrain_on_new_images", {"dataset.name": "digits"})
+
+
+def test_after_a_change_by_hand_a_retraining_continues_from_what_serves_and_keeps_its_machines(
+    changed_by_hand: str, after_change_by_hand: Run, world: World
+) -> None:
+    run = after_change_by_hand
+    assert run.state == "success"
+    assert base_of(world, run) == changed_by_hand
+    (variant,) = run.returned["deployment.deploy"]["variants"]
+    assert (variant["instance_type"], variant["instance_count"]) == ("ml.c5.large", 2)
+    assert served(world, "digits-live") == (run.registered["artifact"], "ml.c5.large")
+    assert world.endpoints().keys() == {"digits-live"}
+
+
+@pytest.mark.usefixtures("after_change_by_hand")
 def test_a_new_class_is_trained_by_the_run_that_a_look_starts_and_deployed_by_a_person(
     run_dag: Test, world: World
 ) -> None:
