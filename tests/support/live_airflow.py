@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,7 @@ class LiveAirflow:
         passwords = Path(self._environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
         passwords.write_text(json.dumps({USER: PASSWORD}) + "\n")
         self._started: list[BackgroundProcess] = []
+        self._database = home / "airflow.db"
 
     def start(self, *command: str) -> None:
         """Start all components, or the named one, on the same database."""
@@ -177,6 +180,15 @@ class LiveAirflow:
             for connection in process.net_connections()
             if connection.status == psutil.CONN_LISTEN
         }
+
+    def let_be_due(self, dag_id: str, tick: datetime) -> None:
+        """Let a time of a DAG's schedule be the next one, as if it had been until now: the scheduler starts its run."""
+        columns = ("next_dagrun", "next_dagrun_create_after")
+        columns += ("next_dagrun_data_interval_start", "next_dagrun_data_interval_end")
+        values = ", ".join(f"{column} = :tick" for column in columns)
+        moment = tick.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        with closing(sqlite3.connect(self._database, timeout=60)) as database, database:
+            database.execute(f"UPDATE dag SET {values} WHERE dag_id = :dag", {"tick": moment, "dag": dag_id})
 
     def end(self) -> None:
         """End everything: at once, for nothing of it is needed any more."""
