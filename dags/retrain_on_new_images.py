@@ -1,8 +1,8 @@
 """The endpoint improves as images arrive, without anyone asking.
 
-Starts when S3 announces new images in the queue of the installation's settings, and every hour in case such a message
-was lost. All messages that wait, and those of an upload that is under way, become one event of two numbers: how many
-messages, and about how many images.
+Starts when S3 announces new images in the queue of the installation's settings, and every hour (the setting
+`retraining_cron`) in case such a message was lost. All messages that wait, and those of an upload that is under way,
+become one event of two numbers: how many messages, and about how many images.
 
 Such a run is a **look**: `find_grown_datasets` compares the images of each dataset with its version, `start_retraining`
 starts a run for each one that has enough new images (`retraining.min_new_images`), and all else is skipped. It ends in
@@ -55,7 +55,7 @@ with DAG(
     "retrain_on_new_images",
     description="New images -> grown dataset -> the champion trained further -> evaluate -> register -> deploy",
     doc_md=__doc__,
-    schedule=on_new_images("17 * * * *"),
+    schedule=on_new_images(),
     catchup=False,
     max_active_runs=8,
     default_args=DEFAULT_ARGS,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_network
 from typing import Any, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from include.problems import Problem, ProblemsError, did_you_mean
 from include.run_conf import RunConf
@@ -16,6 +16,7 @@ from include.run_conf.reading import Reading, is_unicode, parsed
 from include.run_conf.section import NAME_PATTERN, Known
 
 VARIABLE = "image_classification"
+RETRAINING_CRON = "17 * * * *"
 LINE_SECTIONS = ("training", "resources", "incremental", "evaluation", "promotion", "endpoint", "retraining")
 """Sections of the run conf that the settings may change for a dataset's retraining."""
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
@@ -50,6 +51,12 @@ class Settings(Known):
     )
     queue_url: str = Field(
         "", description="SQS queue that hears of new images. Empty: only the schedule looks for them."
+    )
+    retraining_cron: str = Field(
+        RETRAINING_CRON,
+        examples=[RETRAINING_CRON],
+        description="When `retrain_on_new_images` looks for new images by itself, in case a message was lost: a cron "
+        "expression, in UTC.",
     )
     endpoint_check_cron: str = Field(
         "",
@@ -125,10 +132,10 @@ class Settings(Known):
             ip_network(network)
         return networks
 
-    @field_validator("endpoint_check_cron")
+    @field_validator("endpoint_check_cron", "retraining_cron")
     @classmethod
-    def _is_a_cron_expression(cls, expression: str) -> str:
-        if expression and not is_cron(expression):
+    def _is_a_cron_expression(cls, expression: str, field: ValidationInfo) -> str:
+        if not is_cron(expression) and (expression or field.field_name == "retraining_cron"):
             raise ValueError("no cron expression")
         return expression
 

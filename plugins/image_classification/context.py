@@ -220,11 +220,25 @@ def queue_settings() -> dict[str, Any]:
 
 def endpoint_check_schedule() -> CronTriggerTimetable | None:
     """When `evaluate_endpoint` runs by itself; None if the settings name no time, or none that can be read."""
+    return _cron("endpoint_check_cron", without="endpoints are measured by hand only")
+
+
+def retraining_schedule() -> CronTriggerTimetable:
+    """When `retrain_on_new_images` looks for new images by itself: as the settings say, or every hour."""
+    from airflow.sdk import CronTriggerTimetable
+
+    from include.settings import RETRAINING_CRON
+
+    asked = _cron("retraining_cron", without="new images are looked for every hour")
+    return asked or CronTriggerTimetable(RETRAINING_CRON, timezone="UTC")
+
+
+def _cron(setting: str, *, without: str) -> CronTriggerTimetable | None:
     from airflow.sdk import CronTriggerTimetable
 
     from include.settings import is_cron
 
-    expression = _settings_of_dag_files("endpoints are measured by hand only").get("endpoint_check_cron")
+    expression = _settings_of_dag_files(without).get(setting)
     if not isinstance(expression, str) or not expression or not is_cron(expression):
         return None
     return CronTriggerTimetable(expression, timezone="UTC")

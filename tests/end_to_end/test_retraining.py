@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from demo.airflow_client import DagRun
+from demo.bootstrap import SETTINGS_VARIABLE
 from include.datasets.packing.shard import pack_shard
 from include.datasets.planning.plan import plan_version
 from include.datasets.publishing.publish import publish_version
@@ -32,6 +34,8 @@ pytestmark = pytest.mark.end_to_end
 DAG = "retrain_on_new_images"
 TRAIN = "training.train_incremental"
 WAIT_SECONDS = 180.0
+NO_LOOK_BY_ITSELF = (datetime.now(UTC) + timedelta(minutes=40)).minute
+"""The minute of the hourly look: not while these tests run, where it would take images before their event's look."""
 DATASETS = {"digits": ["0", "1", "7"], "first-two": ["0", "1"]}
 """Two datasets of the same images, so that a new image can be new to both."""
 
@@ -100,8 +104,9 @@ def build(world: World, conf: RunConf, run: Run) -> DatasetVersion:
 @pytest.fixture(scope="module")
 def airflow(module_path: Path, world: World, migrated_database: Path) -> Iterator[LiveAirflow]:
     """An Airflow that reads its DAG files as often as it does by default."""
-    seconds = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30"}
-    airflow = LiveAirflow(module_path, world, migrated_database, **seconds)
+    settings = {**json.loads(world.settings.to_json()), "retraining_cron": f"{NO_LOOK_BY_ITSELF} * * * *"}
+    own = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30", SETTINGS_VARIABLE: json.dumps(settings)}
+    airflow = LiveAirflow(module_path, world, migrated_database, **own)
     try:
         airflow.start()
         yield airflow
@@ -260,7 +265,7 @@ def test_the_schedule_finds_images_whose_message_was_lost(
     airflow: LiveAirflow, operator: Operator, next_retrainings: dict[str, str]
 ) -> None:
     looks_before = [run.run_id for run in event_runs(operator)]
-    tick = (datetime.now(UTC) - timedelta(hours=2)).replace(minute=17, second=0, microsecond=0)
+    tick = (datetime.now(UTC) - timedelta(hours=2)).replace(minute=NO_LOOK_BY_ITSELF, second=0, microsecond=0)
 
     def scheduled() -> list[str]:
         runs = [run.run_id for run in operator.dag_runs(DAG) if run.run_id.startswith(f"scheduled__{tick:%Y-%m-%dT%H}")]

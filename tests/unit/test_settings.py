@@ -63,6 +63,13 @@ def test_the_time_of_the_endpoint_check_is_a_cron_expression() -> None:
         Settings.from_variable({**VARIABLE, "endpoint_check_cron": "daily"})
 
 
+@pytest.mark.parametrize("cron", ["hourly", ""])
+def test_new_images_are_looked_for_at_some_time(cron: str) -> None:
+    assert Settings.from_variable(VARIABLE).retraining_cron == "17 * * * *"
+    with pytest.raises(SettingsError, match=r"retraining_cron = .*must look like 17 \* \* \* \*"):
+        Settings.from_variable({**VARIABLE, "retraining_cron": cron})
+
+
 def test_lines_are_fields_of_the_run_conf_and_checked_as_such() -> None:
     lines = {"pets": {"endpoint": {"instance_type": "ml.c5.large"}, "promotion.minimum_accuracy": "0.9"}}
     assert Settings.from_variable({**VARIABLE, "lines": lines}).lines == lines

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable
+from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from image_classification.context import AwsAccess, queue_settings
+from image_classification.context import AwsAccess, queue_settings, retraining_schedule
 from include.sagemaker.answers import Backoff, passing_fault
 
 MESSAGES_AT_ONCE = 10
@@ -26,12 +26,12 @@ LONGEST_UPLOAD_SECONDS = 600.0
 TEST_EVENT = "s3:TestEvent"
 
 
-def on_new_images(cron: str) -> Any:
-    """The schedule: start on `cron` (UTC), and on messages in the queue that the installation's settings name, if any.
+def on_new_images() -> Any:
+    """The schedule: start as the settings' cron says, and on messages in the queue that they name, if any.
 
     The watcher deletes a message before Airflow has stored the event, so that one can be lost: hence the cron.
     """
-    timetable = CronTriggerTimetable(cron, timezone="UTC")
+    timetable = retraining_schedule()
     queue = queue_settings()
     if not queue:
         return timetable

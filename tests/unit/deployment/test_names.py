@@ -62,6 +62,7 @@ SETTINGS_ALIKE: dict[str, Any] = {
     "notify": "arn:aws:sns:eu-central-1:123456789012:models",
     "notify_arguments": {},
     "endpoint_check_cron": "30 5 * * *",
+    "retraining_cron": "30 5 * * *",
     "registry_group_prefix": "other",
 }
 

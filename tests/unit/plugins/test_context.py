@@ -10,8 +10,15 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from image_classification import context
-from image_classification.context import AwsAccess, endpoint_check_schedule, load_settings, queue_settings
+from image_classification.context import (
+    AwsAccess,
+    endpoint_check_schedule,
+    load_settings,
+    queue_settings,
+    retraining_schedule,
+)
 from image_classification.tasks import check_conf, choose_model
+from include import preflight
 from include.datasets import version
 from include.deployment import registry
 from include.promotion import champion
@@ -74,6 +81,19 @@ def test_without_a_readable_time_the_endpoint_check_has_no_schedule(
     assert endpoint_check_schedule() is None
 
 
+def test_new_images_are_looked_for_at_the_time_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, json.dumps({**CONTENT, "retraining_cron": "30 5 * * *"}))
+    assert retraining_schedule().expression == "30 5 * * *"
+
+
+@pytest.mark.parametrize("content", ["{", json.dumps(CONTENT), json.dumps({**CONTENT, "retraining_cron": "daily"})])
+def test_without_a_readable_time_new_images_are_looked_for_every_hour(
+    monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, content)
+    assert retraining_schedule().expression == "17 * * * *"
+
+
 def test_access_survives_the_way_through_json() -> None:
     access = AwsAccess("aws_team", "eu-west-1", "/etc/ca.pem", {"retries": {"max_attempts": 2}})
 
@@ -91,7 +111,7 @@ class Store:
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     store = Store()
-    access = SimpleNamespace(client=lambda _: store)
+    access = SimpleNamespace(client=lambda _: store, quick_clients=lambda: lambda _: store)
     monkeypatch.setattr(AwsAccess, "of", lambda _: access)
     return store
 
@@ -133,6 +153,7 @@ def test_the_conf_beside_a_chosen_model_has_none_either(
     monkeypatch.setattr(registry, "last_approved", lambda *_, **__: model)
     monkeypatch.setattr(champion, "champion_of", lambda *_, **__: None)
     monkeypatch.setattr(version, "load", lambda *_: dataset_version())
+    monkeypatch.setattr(preflight, "check", lambda *_, **__: None)
 
     document = choose_model.choose_model.function()
 
