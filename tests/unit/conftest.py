@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+import croniter  # type: ignore[import-untyped]  # noqa: F401  (when it is loaded it starts a process)
 import pytest
 
 from tests.support import airflow_home  # noqa: F401  (it comes before any import of Airflow)

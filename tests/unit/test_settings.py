@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 
-import croniter  # type: ignore[import-untyped]  # noqa: F401  (when loaded it starts a process, which no unit test may)
 import pytest
 
 from include.run_conf.section import UnknownValueError
