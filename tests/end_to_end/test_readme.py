@@ -97,7 +97,7 @@ def run(command: str, state: Path, folder: Path, **environment: str) -> str:
 
 def test_the_demo_shows_what_the_readme_says(shown: str, state: Path) -> None:
     """Figures differ from run to run; stages, kinds of jobs and the names of figures do not."""
-    (block,) = re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    block, _ = text_blocks()
     stages = re.findall(r"^  (\w+) +success ", block, re.MULTILINE)
     figures = re.findall(r"^  ([A-Z][a-z]+(?: [a-z]+)?)  ", block.partition("\n\n")[2], re.MULTILINE)
     assert (len(stages), len(figures)) == (7, 8)
@@ -181,8 +181,19 @@ def test_the_demo_of_a_retraining_promotes_the_better_model_and_refuses_the_wors
     assert summary["refused"]["endpoint_unchanged"]
     for page, word in (("demo-promoted.html", "Accepted"), ("demo-refused.html", "Refused")):
         assert word in (state / page).read_text()
-    (line,) = [line for line in terminal.getvalue().splitlines() if line.strip().startswith("Client ")]
+    printed = terminal.getvalue()
+    (line,) = [line for line in printed.splitlines() if line.strip().startswith("Client ")]
     assert f"{summary['client']['requests']:,} requests, 0 failed" in line
+    _, block = text_blocks()
+    for words in re.findall(r"^(?:  )?([A-Z][a-z]+(?: images)?) (?: |serves|digits)", block, re.MULTILINE):
+        assert words in printed
+    for batch in re.findall(r"^\d+ digits [a-z -]+", block, re.MULTILINE):
+        assert batch in printed
+
+
+def text_blocks() -> list[str]:
+    """What the README shows of a terminal: the demo, and the demo of a retraining."""
+    return re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
 def wait_for_check(airflow: Operator, run: DagRun) -> None:
