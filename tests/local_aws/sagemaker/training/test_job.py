@@ -198,7 +198,7 @@ def test_checkpoints_are_laid_down_and_kept(sagemaker: Any, s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="checkpoints/epoch-7", Body=b"before")
     request = training_request(
         "checkpoints",
-        HyperParameters={"checkpoint": "from this job"},
+        HyperParameters={"checkpoint": "from this job", "epochs": "2"},
         CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints/"},
         EnableManagedSpotTraining=True,
         StoppingCondition={"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 120},
@@ -208,7 +208,7 @@ def test_checkpoints_are_laid_down_and_kept(sagemaker: Any, s3: Any) -> None:
     assert job["TrainingJobStatus"] == "Completed"
     assert job["EnableManagedSpotTraining"] is True
     assert job["BillableTimeInSeconds"] <= job["TrainingTimeInSeconds"]
-    assert s3.get_object(Bucket=BUCKET, Key="checkpoints/epoch-0")["Body"].read() == b"from this job"
+    assert s3.get_object(Bucket=BUCKET, Key="checkpoints/epoch-1")["Body"].read() == b"from this job"
     assert s3.get_object(Bucket=BUCKET, Key="checkpoints/epoch-7")["Body"].read() == b"before"
 
 
