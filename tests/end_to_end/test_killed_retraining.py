@@ -26,7 +26,7 @@ from tests.support.world import DIGITS, SMALL, World, digits, running_world
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("airflow_database")]
 
 CLASSIFIER = Path(__file__).parents[1] / "support" / "scripted_classifier.py"
-SEEDS = int(os.environ.get("KILLED_RETRAININGS", "3"))
+SEEDS = int(os.environ.get("KILLED_RETRAININGS", "1"))
 """So many retrainings, each with a seed of its own: few in `make test`, as each takes ten seconds."""
 KILLS_OF_A_TASK = 2
 CONF = {

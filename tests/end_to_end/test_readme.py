@@ -18,14 +18,13 @@ from rich.console import Console
 
 from demo.airflow_client import DagRun
 from demo.bootstrap import client_config
-from demo.retrain import retrain
 from demo.run import LINE_WIDTH, demo
 from demo.services import Services, down
 from include.deployment import predict
 from tests.support.live_airflow import Operator
 from tests.support.pictures import jpeg
 from tests.support.ports import free_port
-from tests.unit.docs.commands import ROOT, readme_commands
+from tests.unit.docs.commands import ROOT, readme_commands, terminals_of_the_readme
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.enable_socket, pytest.mark.timeout(1800)]
 
@@ -97,7 +96,7 @@ def run(command: str, state: Path, folder: Path, **environment: str) -> str:
 
 def test_the_demo_shows_what_the_readme_says(shown: str, state: Path) -> None:
     """Figures differ from run to run; stages, kinds of jobs and the names of figures do not."""
-    block, _ = text_blocks()
+    block, _ = terminals_of_the_readme()
     stages = re.findall(r"^  (\w+) +success ", block, re.MULTILINE)
     figures = re.findall(r"^  ([A-Z][a-z]+(?: [a-z]+)?)  ", block.partition("\n\n")[2], re.MULTILINE)
     assert (len(stages), len(figures)) == (7, 8)
@@ -160,40 +159,6 @@ def test_the_endpoint_of_the_demo_is_asked_without_setting_a_variable(
     labels = [json.loads(line)["label"] for line in out.getvalue().splitlines()]
     assert len(labels) > 100
     assert labels.count("7") / len(labels) > 0.9
-
-
-def test_the_demo_of_a_retraining_promotes_the_better_model_and_refuses_the_worse(
-    services: Services, airflow: Operator, state: Path
-) -> None:
-    """It ends without an error only if the right model serves at the end, and no request of its client failed."""
-    terminal = io.StringIO()
-
-    retrain(Console(file=terminal, highlight=False, width=LINE_WIDTH), state, 0, 0)
-
-    summary = json.loads((state / "demo-retrain-summary.json").read_text())
-    assert summary["verdict"]["accepted"]
-    assert summary["accuracy_new_images"]["challenger"] > summary["accuracy_new_images"]["champion"]
-    assert (summary["client"]["failed"], set(summary["client"]["answered_by"])) == (
-        0,
-        {"champion_before", "challenger"},
-    )
-    assert "worse than the champion" in summary["refused"]["reason"]
-    assert summary["refused"]["endpoint_unchanged"]
-    for page, word in (("demo-promoted.html", "Accepted"), ("demo-refused.html", "Refused")):
-        assert word in (state / page).read_text()
-    printed = terminal.getvalue()
-    (line,) = [line for line in printed.splitlines() if line.strip().startswith("Client ")]
-    assert f"{summary['client']['requests']:,} requests, 0 failed" in line
-    _, block = text_blocks()
-    for words in re.findall(r"^(?:  )?([A-Z][a-z]+(?: images)?) (?: |serves|digits)", block, re.MULTILINE):
-        assert words in printed
-    for batch in re.findall(r"^\d+ digits [a-z -]+", block, re.MULTILINE):
-        assert batch in printed
-
-
-def text_blocks() -> list[str]:
-    """What the README shows of a terminal: the demo, and the demo of a retraining."""
-    return re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
 def wait_for_check(airflow: Operator, run: DagRun) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from rich.console import Console
 
 from demo.retrain import Summary, both, print_summary
+from demo.sample_images import mislabelled_digits, turned_digits
+from tests.unit.docs.commands import terminals_of_the_readme
 
 GOOD = Summary(
     champion_before={"version": 1, "accuracy": 0.98, "dataset_version": "v1"},
@@ -56,6 +59,18 @@ def test_the_summary_shows_both_models_on_both_kinds_of_images() -> None:
     assert "champion 0.9100, challenger 0.9700" in shown
     assert "900 requests, 0 failed, answered 400 by champion before, 500 by challenger" in shown
     assert "unchanged by the refused model" in shown
+
+
+def test_the_readme_shows_what_is_printed() -> None:
+    _, shown = terminals_of_the_readme()
+    terminal = io.StringIO()
+    print_summary(Console(file=terminal, width=120), GOOD)
+    rows = re.findall(r"^  ([A-Z][a-z]+(?: images)?)  ", shown, re.MULTILINE)
+    assert len(rows) == 4
+    for row in rows:
+        assert re.search(rf"^ *{row}  ", terminal.getvalue(), re.MULTILINE)
+    batches = re.findall(r"^(\d+) digits", shown, re.MULTILINE)
+    assert batches == [str(len(list(turned_digits()))), str(len(list(mislabelled_digits())))]
 
 
 def test_accuracies_are_those_of_the_paired_comparison() -> None:
