@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,12 +24,11 @@ from include.evaluation.held_out_answers import HeldOutAnswers, kept_at
 from include.evaluation.prediction import LARGEST_BODY, PredictionError
 from include.evaluation.transform import write_manifest
 from include.run_conf import DatasetConf, EvaluationConf, PackingConf
-from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
 from tests.support.documents import VARIABLE, described_training_job, settings
 from tests.unit.evaluation.conftest import LEVELS, classify, square
-from tests.unit.evaluation.test_evaluate import BEST, CHANNELS
+from tests.unit.evaluation.test_evaluate import BEST, CHANNELS, logs_of
 from tests.unit.pages.reading import ReadPage
 
 BUCKET = VARIABLE["data_bucket"]
@@ -192,9 +190,6 @@ def _artifact(job: str) -> str:
 
 
 @pytest.fixture
-def logs_of_training(world: Any) -> Iterator[None]:
+def logs_of_training(world: Any) -> None:
     """The log group of training jobs, which an evaluation reads epochs from; moto's state outlives its server."""
-    logs = world.client("logs")
-    logs.create_log_group(logGroupName=TRAINING_LOGS)
-    yield
-    logs.delete_log_group(logGroupName=TRAINING_LOGS)
+    logs_of(world)
