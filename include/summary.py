@@ -132,7 +132,8 @@ def summarise(
     """Read what became of the run's model and endpoint; the jobs are those of the `leaderboard`.
 
     `base_job` is the job whose model went on, of this run or of an earlier one. An endpoint that was taken down again
-    is shown as `Deleted`. `comparison` is that with the champion, and `rollout` is `EndpointResult.rollout`.
+    is shown as `Deleted`, also while AWS still does it. `comparison` is that with the champion, and `rollout` is
+    `EndpointResult.rollout`.
     """
     jobs = [job for job in leaderboard.jobs if job.part != "parent"] if leaderboard else []
     measured = endpoint_evaluation or evaluation
@@ -223,4 +224,5 @@ def _endpoint_status(sagemaker: SageMakerClient, endpoint: str | None) -> str | 
     if not endpoint:
         return None
     description = existing(sagemaker.describe_endpoint, EndpointName=endpoint)
-    return str(description["EndpointStatus"]) if description else "Deleted"
+    status = str(description["EndpointStatus"]) if description else "Deleting"
+    return "Deleted" if status == "Deleting" else status

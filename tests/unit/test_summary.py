@@ -97,6 +97,20 @@ def test_a_run_is_told_from_what_the_services_say(aws: Any) -> None:
     assert summary.lines()[-2:] == ["Endpoint pets: Deleted.", f"Latency of the endpoint: {LATENCY}."]
 
 
+@pytest.mark.parametrize(
+    ("status", "shown"), [("InService", "InService"), ("Failed", "Failed"), ("Deleting", "Deleted")]
+)
+def test_an_endpoint_is_shown_as_deleted_while_aws_deletes_it(aws: Any, status: str, shown: str) -> None:
+    class Answering:
+        """SageMaker, of which only the endpoint is asked."""
+
+        def describe_endpoint(self, EndpointName: str) -> dict[str, str]:
+            return {"EndpointName": EndpointName, "EndpointStatus": status}
+
+    sagemaker: Any = Answering()
+    assert summarise(sagemaker, dataset=dataset_version(), endpoint="pets").endpoint_status == shown
+
+
 def test_a_run_that_only_built_a_dataset_has_a_summary_too(aws: Any) -> None:
     summary = summarise(aws("sagemaker"), dataset=dataset_version())
     assert (summary.training_jobs, summary.incremental, summary.test_accuracy) == ((), None, None)

@@ -71,6 +71,14 @@ class EndedRun:
     def has_clearly_failed(self) -> bool:
         return self.run.state == "failed" and bool(self.reasons) and all(self.reasons.values())
 
+    def tasks_not_over(self) -> dict[str, str | None]:
+        """The states of the tasks that have begun and have not ended."""
+        return {
+            task.task_id: task.state
+            for task in self.tasks
+            if task.state not in (None, "success", "failed", "skipped", "upstream_failed", "removed")
+        }
+
     def state_of(self, intended: IntendedJob) -> str | None:
         """The state of the task that starts a job, None where it was never made."""
         places = {intended.map_index, -1}
@@ -92,7 +100,11 @@ class Outcome:
 
     def faults(self) -> list[str]:
         """Everything that must not be, one line each; empty where the ordeal was survived."""
-        found = [f"{ended.run.run_id} is {ended.run.state}" for ended in self.runs if not ended.run.is_over]
+        found = [
+            f"{ended.run.run_id} is {ended.run.state}, with {ended.tasks_not_over()}"
+            for ended in self.runs
+            if not ended.run.is_over
+        ]
         for ended in self.runs:
             found += [
                 f"{ended.run.run_id} {task} failed and nothing says why"

@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psutil
@@ -84,8 +85,21 @@ class Killer:
 
 
 def is_busy(process: psutil.Process, strike: Strike) -> bool:
-    """Whether a process does what the strike is about: a task's own process is none of its worker's."""
-    command = command_of(process)
+    """Whether a process does what the strike is about: a task's own process is none of its worker's.
+
+    A worker is busy once its task runs. Airflow does not notice that a worker is gone which has taken a task and not
+    begun it: the task stays queued until the scheduler is started again.
+    """
     if strike.part == TASK.part:
-        return "LocalExecutor" not in command
-    return IDLE not in command
+        return is_a_task(process)
+    if "LocalExecutor" in strike.part:
+        with suppress(psutil.NoSuchProcess):
+            return any(map(is_a_task, process.children()))
+        return False
+    return IDLE not in command_of(process)
+
+
+def is_a_task(process: psutil.Process) -> bool:
+    """Whether a process is that of a running task."""
+    command = command_of(process)
+    return TASK.part in command and "LocalExecutor" not in command

@@ -195,21 +195,21 @@ def test_uncompressed_output_is_a_folder(sagemaker: Any, s3: Any) -> None:
 
 
 def test_checkpoints_are_laid_down_and_kept(sagemaker: Any, s3: Any) -> None:
-    s3.put_object(Bucket=BUCKET, Key="checkpoints/epoch-7", Body=b"before")
+    s3.put_object(Bucket=BUCKET, Key="laid-down/epoch-7", Body=b"before")
     request = training_request(
         "checkpoints",
         HyperParameters={"checkpoint": "from this job", "epochs": "2"},
-        CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints/"},
+        CheckpointConfig={"S3Uri": f"s3://{BUCKET}/laid-down/"},
         EnableManagedSpotTraining=True,
         StoppingCondition={"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 120},
     )
     sagemaker.create_training_job(**request)
     job = finished_job(sagemaker, "checkpoints")
-    assert job["TrainingJobStatus"] == "Completed"
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert job["EnableManagedSpotTraining"] is True
     assert job["BillableTimeInSeconds"] <= job["TrainingTimeInSeconds"]
-    assert s3.get_object(Bucket=BUCKET, Key="checkpoints/epoch-1")["Body"].read() == b"from this job"
-    assert s3.get_object(Bucket=BUCKET, Key="checkpoints/epoch-7")["Body"].read() == b"before"
+    assert s3.get_object(Bucket=BUCKET, Key="laid-down/epoch-1")["Body"].read() == b"from this job"
+    assert s3.get_object(Bucket=BUCKET, Key="laid-down/epoch-7")["Body"].read() == b"before"
 
 
 def test_jobs_beyond_the_slots_wait_in_order(sagemaker: Any) -> None:
@@ -219,7 +219,7 @@ def test_jobs_beyond_the_slots_wait_in_order(sagemaker: Any) -> None:
     jobs = [finished_job(sagemaker, name) for name in names]
     starts = [job["TrainingStartTime"] for job in jobs]
     ends = sorted(job["TrainingEndTime"] for job in jobs)
-    assert starts == sorted(starts)
+    assert max(starts[:2]) <= min(starts[2:])  # two begin at once, in either order
     assert starts[2] >= ends[0]
     assert starts[3] >= ends[1]
 
