@@ -1,6 +1,6 @@
 """moto, which answers for every service but SageMaker.
 
-Only `moto_cloudwatch` and `moto_sqs` lean on its private parts too.
+Only `moto_cloudwatch`, `moto_ecr` and `moto_sqs` lean on its private parts too.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from local_aws.aws_errors import AwsError, not_implemented
 from local_aws.callers import checked_account
 from local_aws.calls import ACCOUNT_HEADER, AwsCall, check_call
 from local_aws.moto_cloudwatch import mend_cloudwatch
+from local_aws.moto_ecr import mend_ecr
 from local_aws.moto_sqs import mend_sqs
 from local_aws.service import AwsRequest, Service
 
@@ -160,6 +161,7 @@ LogsResponse.filter_log_events = _filter_log_events_by_prefix  # type: ignore[me
 
 
 mend_cloudwatch()
+mend_ecr()
 mend_sqs()
 
 

@@ -8,6 +8,7 @@ import socket
 import uuid
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, make_server
@@ -19,7 +20,9 @@ from local_aws.callers import Access, check_caller, close_to_pages
 from local_aws.calls import WSGIEnvironment, content_length, form_of, unpack_body
 from local_aws.control import CallCounts, Control
 from local_aws.iam import PolicySimulation
+from local_aws.image_registry import ImageRegistry
 from local_aws.moto_backend import Moto, MotoRequestHandler
+from local_aws.moto_ecr import serve_registry_at
 from local_aws.responses import error_response
 from local_aws.sagemaker.autoscaling import ApplicationAutoScaling
 from local_aws.sagemaker.control_plane import SageMakers
@@ -28,12 +31,16 @@ from local_aws.service import AwsRequest, NotHeldHere, Service
 
 log = logging.getLogger(__name__)
 
+TLS_GREETING = b"\x16\x03"
+
 
 def service_table(server: Server, counts: CallCounts) -> tuple[Service, ...]:
     """The table: a request is answered by the first service that owns it and does not leave it to the next."""
     sagemakers = SageMakers(server)
+    serve_registry_at(urlsplit(server.endpoint_url).netloc)
     return (
         Control(server, counts, sagemakers),
+        ImageRegistry(server.state_dir / "images"),
         sagemakers,
         SageMakerRuntime(sagemakers),
         ApplicationAutoScaling(sagemakers),
@@ -107,6 +114,11 @@ class QuietRequestHandler(MotoRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing: clients log their own requests."""
+
+    def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class has it
+        """Say nothing of a TLS greeting: Docker tries TLS first with a registry on loopback, then plain HTTP."""
+        if not self.raw_requestline.startswith(TLS_GREETING):
+            super().log_error(format, *args)
 
 
 def listen(host: str, port: int) -> socket.socket:
