@@ -7,7 +7,7 @@ shards, and published as a version that never changes:
 
 - `train.rec`, `validation.rec`, `test.rec` with their `.idx`
 - `manifest.parquet`: what became of every image, the bad ones too, and why
-- `report.html`: the page to look at, with figures and thumbnails
+- `report.html`: the page for people, with figures and thumbnails
 - `dataset.json`, written last: counts, classes, and all that training needs to know
 
 The version is announced as an event of the asset `image-dataset-version`, with its name, address and counts. Train

@@ -61,7 +61,7 @@ class LocalSettings:
 
 
 def client_config() -> Config:
-    """The configuration of a client of the local AWS: bucket names are no host names there."""
+    """The configuration of a client of the local AWS: bucket names are not host names there."""
     return Config(s3={"addressing_style": "path"}, retries={"max_attempts": 3}, max_pool_connections=32)
 
 

@@ -48,7 +48,7 @@ def main(show: Callable[[Console, Path, int, int], object] | None = None) -> int
         print(f"The local AWS failed: {error}. Its log: {STATE / 'logs' / 'local-aws.log'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted. Services that were up go on: `make down` ends them.", file=sys.stderr)
+        print("Interrupted. Services that were up keep running: `make down` ends them.", file=sys.stderr)
         return 130
     return 0
 

@@ -98,7 +98,7 @@ def up(state: Path, aws_port: int, airflow_port: int, say: Callable[[str], None]
             return running
         _end(state)
         if aws_port == airflow_port:
-            raise ServicesError(f"PORT and AIRFLOW_PORT are both {aws_port}: give the two services a port each.")
+            raise ServicesError(f"PORT and AIRFLOW_PORT are both {aws_port}: give each service a port of its own.")
         for port, variable in ((aws_port, "PORT"), (airflow_port, "AIRFLOW_PORT")):
             require_free(port, variable)
         return _start(state, aws_port, airflow_port, say)
@@ -332,7 +332,7 @@ def requested_ports() -> tuple[int, int]:
 def _port(variable: str, default: int) -> int:
     text = os.environ.get(variable) or str(default)
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise ServicesError(f"{variable}={text} is no port: give a number from 1 to 65535.")
+        raise ServicesError(f"{variable}={text} is not a port: give a number from 1 to 65535.")
     return int(text)
 
 

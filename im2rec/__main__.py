@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit status, which `--help` explains."""
     parsed = parse_arguments(arguments)
     if not Path(parsed.root).is_dir():
-        _say(f"{parsed.root}: the root is no folder")
+        _say(f"{parsed.root}: the root is not a folder")
         return FAILED
     try:
         return _make_lists(parsed) if parsed.list else _pack_lists(parsed)

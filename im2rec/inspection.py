@@ -148,7 +148,7 @@ def check_index(lines: Iterable[bytes], offsets: Sequence[int], ids: Sequence[in
     for number, line in enumerate(lines, start=1):
         key, tab, offset = line.rstrip(b"\r\n").partition(b"\t")
         if not (tab and _NUMBER.fullmatch(key.strip()) and _NUMBER.fullmatch(offset.strip())):
-            check.complain(f"line {number}: {line[:60]!r} is no key and byte offset")
+            check.complain(f"line {number}: {line[:60]!r} is not a key and byte offset")
             continue
         check.lines += 1
         ids_at.append(int(key.strip().lstrip(b"0") or 0))

@@ -77,7 +77,7 @@ def _pack(path: Path, survey: ListSurvey, parsed: argparse.Namespace, progress: 
             counts = packer.pack(records, index, threads=max(parsed.num_thread, 1), progress=progress)
         except TooManyBadError:
             raise _NothingWrittenError(
-                f"{MOST_BAD:,} of its first {progress.images:,} images are bad, the others were not looked at; is "
+                f"{MOST_BAD:,} of its first {progress.images:,} images are bad, the others were not read; is "
                 f"{parsed.root} the root of its paths?"
             ) from None
         bad = counts.bad + len(survey.bad)
@@ -268,7 +268,7 @@ def _read_file(path: str, limit: int | None) -> bytes:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError("missing", "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file")
+            raise ImageError("missing", "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is not a file")
         if limit is not None and status.st_size > limit:
             raise ImageError("too_large", f"its {status.st_size} bytes are over RecordIO's limit of {limit}")
         source = os.read(descriptor, min(status.st_size + 1, _READ_AT_ONCE))

@@ -171,7 +171,7 @@ def find_retrainings(
             if growth is not None:
                 found += _training_of(s3, growth, was_started)
         except (DatasetError, UnknownChampionError, RunConfError) as error:
-            log.warning("Whether %s has grown cannot be told: %s", name, error)
+            log.warning("It is not known whether %s has grown: %s", name, error)
             errors.append(error)
     if not found and errors:
         raise errors[0]

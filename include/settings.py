@@ -23,7 +23,7 @@ BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 
 
 class SettingsError(ProblemsError):
-    """The Airflow Variable `image_classification` is missing, is no JSON object, or lacks something."""
+    """The Airflow Variable `image_classification` is missing, is not a JSON object, or lacks something."""
 
     title = f"The Airflow Variable `{VARIABLE}` needs attention"
 
@@ -69,7 +69,7 @@ class Settings(Known):
         pattern=r"^(arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+|[A-Za-z_]\w*(\.[A-Za-z_]\w*)+)?$",
         examples=["arn:aws:sns:eu-central-1:123456789012:image-classification"],
         description="Who hears of promoted, refused and pending models, roll-backs and failed runs: an SNS topic, or "
-        "the import path of an Airflow notifier. Empty: nobody.",
+        "the import path of an Airflow notifier. Empty: no one.",
     )
     notify_arguments: dict[str, Any] = Field(
         {},
@@ -84,7 +84,7 @@ class Settings(Known):
     subnets: tuple[str, ...] = Field((), description="VPC subnets of jobs and models.")
     security_group_ids: tuple[str, ...] = Field((), description="VPC security groups of jobs and models.")
     network_isolation: bool = Field(False, description="Containers without network access.")
-    poll_seconds: int = Field(30, ge=1, description="Seconds between two looks at a waiting job.")
+    poll_seconds: int = Field(30, ge=1, description="Seconds between two polls of a waiting job.")
     keep_alive_seconds: int = Field(
         0,
         ge=0,
@@ -223,7 +223,7 @@ def _content(value: Mapping[str, Any] | str | None) -> Mapping[str, Any]:
 
 
 def _line_problems(lines: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
-    """What is no run conf field of a retraining; whether fields fit each other depends on the champion's run conf."""
+    """Fields that a retraining's run conf does not have; whether fields fit each other depends on the champion's."""
     for dataset, line in lines.items():
         where = f"lines.{dataset}"
         if not re.match(NAME_PATTERN, dataset):

@@ -43,7 +43,7 @@ class S3Location:
         scheme, _, rest = uri.partition("://")
         bucket, _, key = rest.partition("/")
         if scheme != "s3" or not bucket:
-            raise DataError(f"{uri!r} is no S3 URI: s3://bucket/prefix is expected")
+            raise DataError(f"{uri!r} is not an S3 URI: s3://bucket/prefix is expected")
         return cls(bucket, key)
 
     def under(self, *parts: str) -> S3Location:
@@ -100,7 +100,7 @@ def files_of_manifest(s3: S3Client, manifest: S3Location) -> list[StoredFile]:
     except ClientError as error:
         raise DataError(f"manifest {manifest.uri}: {error.response['Error']['Message']}") from error
     except ValueError as error:
-        raise DataError(f"manifest {manifest.uri} is no JSON: {error}") from error
+        raise DataError(f"manifest {manifest.uri} is not JSON: {error}") from error
     if not (isinstance(entries, list) and entries and isinstance(entries[0], dict) and "prefix" in entries[0]):
         raise DataError(f'manifest {manifest.uri} does not begin with [{{"prefix": "s3://..."}}, ...]')
     prefix = str(entries[0]["prefix"])
@@ -109,7 +109,7 @@ def files_of_manifest(s3: S3Client, manifest: S3Location) -> list[StoredFile]:
 
 def _manifest_entry(s3: S3Client, manifest: S3Location, prefix: str, entry: Any) -> StoredFile:
     if not isinstance(entry, str):
-        raise DataError(f"manifest {manifest.uri}: entry {entry!r} is no key")
+        raise DataError(f"manifest {manifest.uri}: entry {entry!r} is not a key")
     location = S3Location.parse(prefix + entry)
     try:
         head = s3.head_object(Bucket=location.bucket, Key=location.key)
@@ -123,8 +123,8 @@ def download(
 ) -> None:
     """Copy objects into a folder, a few at once, until done or cancelled.
 
-    Raises DataError for a path that would leave the folder, that two objects claim, or that is no gzip where `gunzip`
-    asks for it; OSError for a disk that is full.
+    Raises DataError for a path that would leave the folder or that two objects claim, and for bytes that are not gzip
+    if `gunzip` asks for it; OSError for a disk that is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     targets = {file: _target(folder, file) for file in files}

@@ -16,7 +16,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as broken:
-        raise CustomerError([f"{path.name} is no JSON: {broken}"]) from broken
+        raise CustomerError([f"{path.name} is not JSON: {broken}"]) from broken
     if not isinstance(content, dict):
         raise CustomerError([f"{path.name} must hold a JSON object"])
     return content

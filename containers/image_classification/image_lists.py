@@ -31,7 +31,7 @@ def read_image_list(list_file: Path, images: Path) -> tuple[list[ListedImage], l
     try:
         text = list_file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as foreign:
-        return [], [f"{list_file.name} is no UTF-8 text from byte {foreign.start} on: save it as UTF-8"]
+        return [], [f"{list_file.name} is not UTF-8 text from byte {foreign.start} on: save it as UTF-8"]
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue

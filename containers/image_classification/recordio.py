@@ -23,7 +23,7 @@ WHOLE, FIRST, MIDDLE, LAST = range(4)
 
 
 class RecordFormatError(ValueError):
-    """The bytes are no RecordIO file, or end too early."""
+    """The bytes are not RecordIO file, or end too early."""
 
 
 class LabelledImage(NamedTuple):

@@ -120,18 +120,18 @@ def _listed(uri: str, body: bytes) -> list[str]:
     try:
         document = parse_json(body.decode("utf-8-sig"))
     except ValueError as error:
-        raise DatasetError(f"{FIELD} {uri} is no JSON document: {error}") from error
+        raise DatasetError(f"{FIELD} {uri} is not a JSON document: {error}") from error
     return _names(uri, listed(document, one_line=True) if isinstance(document, list) else document)
 
 
 def _names(uri: str, names: object) -> list[str]:
     if isinstance(names, list) and all(isinstance(name, str) and is_unicode(name) for name in names):
         return names
-    raise DatasetError(f'{FIELD} {uri} is no list of names: write ["cat", "dog"], or a class per line')
+    raise DatasetError(f'{FIELD} {uri} is not a list of names: write ["cat", "dog"], or a class per line')
 
 
 def _with_nearest(label: str, classes: Sequence[str]) -> str:
-    """Quote a name that is no class, and the class whose name is nearest to it."""
+    """Quote a name that is not a class, and the class whose name is nearest to it."""
     if system_name(label) is not None:
         return f"{label!r} (a hidden or system folder, which no source has)"
     near = get_close_matches(label, classes, n=1)

@@ -45,7 +45,7 @@ def parse_s3_uri(uri: str) -> tuple[str, str]:
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not bucket:
-        raise DatasetError(f"{uri!r} is no S3 address: write s3://bucket/prefix/")
+        raise DatasetError(f"{uri!r} is not an S3 address: write s3://bucket/prefix/")
     return bucket, key
 
 

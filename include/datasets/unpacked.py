@@ -117,7 +117,7 @@ class Fingerprint(BaseModel):
         return bool(self.etag or self.last_modified)
 
     def differs(self, other: Fingerprint) -> bool:
-        """Whether the two cannot be of the same content; what only one of them says is no difference."""
+        """Whether the two cannot be of the same content; what only one of them says is not a difference."""
         mine, others = self.model_dump(), other.model_dump()
         return any(mine[name] != others[name] for name in mine if mine[name] and others[name])
 

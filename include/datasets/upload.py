@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None, stream: TextIO | None = None) -
         s3 = open_bucket(bucket, asked.endpoint_url)
         return FolderUpload(s3, bucket, prefix, LocalFolder(asked.folder), dry_run=asked.dry_run, out=out).run()
     except KeyboardInterrupt:
-        out.write("\nstopped: what was uploaded stays; the same command goes on from here\n")
+        out.write("\nstopped: what was uploaded stays; the same command continues it\n")
         return INTERRUPTED
     except (DatasetError, BotoCoreError, Boto3Error, ClientError, BaseError, OSError) as error:
         out.write(f"{_one_line(error)}\n")
@@ -245,7 +245,7 @@ class LocalFolder:
             if system_name(entry.name):
                 self.left_out[HIDDEN] += 1
             elif not _is_text(entry.name):
-                self.refuse(name, "its name is no UTF-8")
+                self.refuse(name, "its name is not UTF-8")
             else:
                 yield from self._entry(entry, name, (*above, identity))
 

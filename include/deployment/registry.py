@@ -152,7 +152,7 @@ def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
     properties = description.get("CustomerMetadataProperties") or {}
     absent = [key for key in ("training-job", "dataset", "dataset-version", "dataset-uri") if key not in properties]
     if absent:
-        raise NoModelError(f"Model package {arn} tells no {', '.join(absent)}: it was not registered by this project.")
+        raise NoModelError(f"Model package {arn} has no {', '.join(absent)}: it was not registered by this project.")
     container = description["InferenceSpecification"]["Containers"][0]
     return RegisteredModel(
         arn=description["ModelPackageArn"],

@@ -28,7 +28,7 @@ SHOWN_FROM = 0.5
 
 
 class PredictionError(ValueError):
-    """An image the endpoint cannot take, or an answer that is no list of probabilities, one for each class."""
+    """An image the endpoint cannot take, or an answer that is not a list of probabilities, one for each class."""
 
 
 class Prediction(BaseModel):

@@ -290,9 +290,9 @@ def _log_findings(findings: Findings, seconds: float) -> None:
     for line in findings.table:
         log.info("%s", line)
     _log_notes(findings)
-    log.info("Looked at the run in %.1f s: %d problems.", seconds, len(findings.problems))
+    log.info("Checked the run in %.1f s: %d problems.", seconds, len(findings.problems))
 
 
 def _log_notes(findings: Findings) -> None:
     if findings.notes:
-        log.info("Not looked at, or good to know: %s.", "; ".join(findings.notes))
+        log.info("Not checked, or good to know: %s.", "; ".join(findings.notes))

@@ -221,6 +221,4 @@ def _parent_problems(dataset: DatasetVersion, parent: BestModel) -> Iterator[Pro
         )
     absent = [name for name in ("num_layers", "image_shape") if name not in parent.hyperparameters]
     if absent:
-        yield Problem(
-            field="incremental", value=parent.job, remedy=f"tells no {', '.join(absent)}: run a full training"
-        )
+        yield Problem(field="incremental", value=parent.job, remedy=f"has no {', '.join(absent)}: run a full training")

@@ -140,7 +140,7 @@ def _first_record(s3: S3Client, dataset: DatasetVersion, bucket: str, key: str) 
         record = decode_image_record(next(read_records(head)).payload)
     except (RecordError, StopIteration) as error:
         if len(head) < FIRST_BYTES:
-            remedy = f"is no RecordIO ({error or 'no record in it'}): {REBUILD}"
+            remedy = f"is not RecordIO ({error or 'no record in it'}): {REBUILD}"
             yield Problem(field="dataset.version", value=uri, remedy=remedy)
         return
     width, wanted = len(record.labels), dataset.num_classes if dataset.multi_label else 1

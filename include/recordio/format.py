@@ -28,7 +28,7 @@ FRAME_SIZE = _FRAME.size
 
 
 class RecordError(ValueError):
-    """Bytes that are no RecordIO, or a payload that RecordIO cannot hold."""
+    """Bytes that are not RecordIO, or a payload that RecordIO cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,13 +155,13 @@ def _parse_line(number: int, text: str) -> ListedImage | BadLine:
     try:
         record_id = int(fields[0])
     except ValueError:
-        return BadLine(number, f"the index {fields[0]!r} is no whole number")
+        return BadLine(number, f"the index {fields[0]!r} is not a whole number")
     if not 0 <= record_id <= _LARGEST_ID:
         return BadLine(number, f"the index {record_id} is not between 0 and 2^64 - 1")
     labels = []
     for text_label in fields[1:-1]:
         label = label_number(text_label)
         if label is None:
-            return BadLine(number, f"the label {text_label!r} is no finite number of 32 bits")
+            return BadLine(number, f"the label {text_label!r} is not a finite number of 32 bits")
         labels.append(label)
     return ListedImage(number, record_id, tuple(labels), fields[-1])

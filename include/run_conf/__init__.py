@@ -60,7 +60,7 @@ __all__ = [
 
 
 class RunConfError(ProblemsError):
-    """What arrived is no run conf; `problems` names every field, its value and what to do."""
+    """What arrived is not a run conf; `problems` names every field, its value and what to do."""
 
     title = "The run conf has problems"
 

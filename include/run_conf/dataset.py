@@ -78,7 +78,7 @@ class GroundTruthConf(Section):
         ge=0,
         le=1,
         title="Least confidence",
-        description="Labels with less are left out. Ground Truth writes 0 where one worker labelled an image. Empty: "
+        description="Labels with less are left out. Ground Truth writes 0 if one worker labelled an image. Empty: "
         "all labels count.",
     )
     human_annotated_only: bool = Field(
@@ -180,7 +180,7 @@ class DatasetConf(Section):
         [],
         title="Source",
         description="`s3://bucket/prefix/` of the images; or archives (`.zip`, `.tar`, `.tar.gz`, `.tgz`) or finished "
-        "`.rec` files, in S3 or at `https://`, a line each. Empty: `images/` in the data bucket.",
+        "`.rec` files, in S3 or at `https://`, one per line. Empty: `images/` in the data bucket.",
     )
     layout: SourceLayout = Field(
         "class_folders",
@@ -192,7 +192,7 @@ class DatasetConf(Section):
         [],
         title="Label tables",
         description="CSV, Parquet or JSON Lines with a row for each image: `path`, then `label` or a 0/1 column for "
-        "each class, and `split` where it is given; or im2rec's `.lst`; or Ground Truth's `output.manifest`. Empty: "
+        "each class, and `split` if it is given; or im2rec's `.lst`; or Ground Truth's `output.manifest`. Empty: "
         "folders are the labels.",
     )
     image_list: str = Field(
@@ -214,7 +214,7 @@ class DatasetConf(Section):
         [],
         json_schema_extra=COMMA_SEPARATED,
         title="Labels",
-        description="Classes in class order, a line each. Empty: all, folders sorted, columns as they stand.",
+        description="Classes in class order, one per line. Empty: all, folders sorted, columns as they stand.",
     )
     labels_file: str = Field(
         "",

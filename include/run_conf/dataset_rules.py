@@ -38,7 +38,7 @@ def source_is_of_one_kind(conf: RunSections) -> Iterator[Problem]:
         elif USER.match(address):
             yield Problem(field="dataset.source", value=USER.sub(r"\1...@", address), remedy=NO_PASSWORDS)
         elif reason := _no_web_address(address):
-            remedy = f"is no web address: {reason}; write https://host/path/file.zip"
+            remedy = f"is not a web address: {reason}; write https://host/path/file.zip"
             yield Problem(field="dataset.source", value=address, remedy=remedy)
         elif source_kind(address) == "prefix" and address.lower().endswith(OTHER_FILES):
             remedy = (

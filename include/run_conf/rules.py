@@ -315,7 +315,7 @@ def _choices(field: str, name: str, span: Choices) -> Iterator[Problem]:
         try:
             Hyperparameters.model_validate({name: value})
         except ValueError:
-            yield Problem(field=field, value=value, remedy=f"is no valid {name}")
+            yield Problem(field=field, value=value, remedy=f"is not a valid {name}")
 
 
 def _shown(span: Range | Choices) -> str:

@@ -140,12 +140,12 @@ class TrainingConf(Section):
         "the model of `incremental.from` is trained further.",
     )
     continue_with: Literal["best", "train", "tune"] = Field(
-        "best", title="Continue with", description="Which model goes on: the `best` of all, or that of one mode."
+        "best", title="Continue with", description="Which model is selected: the `best` of all, or that of one mode."
     )
     trials: list[TrialConf] = Field(
         [],
         title="Trials",
-        description='Base jobs to train side by side, the best goes on: `[{"name": "deep", "hyperparameters": '
+        description='Base jobs to train side by side; the best is selected: `[{"name": "deep", "hyperparameters": '
         '{"num_layers": 50}, "dataset": "NAME/VERSION"}]`, where a trial says only what differs. Empty: one base job.',
     )
     hyperparameters: Hyperparameters = Field(Hyperparameters(), description="Hyperparameters of the algorithm.")
@@ -305,7 +305,7 @@ class PromotionConf(Section):
         False,
         title="Allow other classes",
         description="A model with other classes than the dataset's champion may replace it. Off: such a run is refused "
-        "before it trains; where it does not deploy, its model is registered as pending.",
+        "before it trains; if it does not deploy, its model is registered as pending.",
     )
 
 

@@ -19,7 +19,7 @@ from include.sagemaker.naming import by_machine
 
 SHOWN = ("Train-accuracy", "Validation-accuracy", "Time cost")
 """What is shown of an epoch, by the names in the log."""
-RESTART = "the spot machine was taken back: the job goes on from its checkpoint as soon as it has another"
+RESTART = "the spot machine was taken back: the job continues from its checkpoint as soon as it has another"
 UNBILLED = frozenset(
     {"Pending", "Starting", "LaunchingMLInstances", "PreparingTrainingStack", "Interrupted", "Restarting"}
 )

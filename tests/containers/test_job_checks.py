@@ -292,10 +292,10 @@ def test_a_model_channel_without_a_model_is_refused(job: JobFolder, content: byt
 
 def test_configuration_that_is_no_json_is_refused(job: JobFolder) -> None:
     (job.base / "input" / "config" / "hyperparameters.json").write_text("{")
-    assert "hyperparameters.json is no JSON" in refusal(job)
+    assert "hyperparameters.json is not JSON" in refusal(job)
     job.write_config("hyperparameters", {})
     (job.base / "input" / "config" / "inputdataconfig.json").write_text("{'train': {}}")
-    assert "inputdataconfig.json is no JSON" in refusal(job)
+    assert "inputdataconfig.json is not JSON" in refusal(job)
     job.write_config("inputdataconfig", {"train": "application/x-recordio"})
     assert "channel 'train' must be a JSON object in inputdataconfig.json" in refusal(job)
 
@@ -304,7 +304,7 @@ def test_a_list_of_another_encoding_is_refused(tmp_path: Path) -> None:
     job = image_job(tmp_path, "0\t1\ta.jpg")
     list_file = job.channel("train_lst") / "list.lst"
     list_file.write_bytes("0\t1\tä.jpg".encode("latin-1"))
-    assert "channel 'train_lst': list.lst is no UTF-8 text from byte 4 on: save it as UTF-8" in refusal(job)
+    assert "channel 'train_lst': list.lst is not UTF-8 text from byte 4 on: save it as UTF-8" in refusal(job)
 
 
 def test_resize_is_for_images_as_files_only(make_job: JobMaker, tmp_path: Path) -> None:

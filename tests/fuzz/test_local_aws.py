@@ -48,7 +48,7 @@ class Target:
     tracebacks: Tracebacks = field(default_factory=Tracebacks)
 
     def answer(self, request: bytes) -> bytes:
-        """Send bytes and no more, and return everything that comes back; asserts that it is no server error."""
+        """Send bytes and no more, and return everything that comes back; asserts that it is not a server error."""
         self.server.faults.forget()
         with within(seconds=SECONDS, megabytes=MEGABYTES):
             answer = exchange(self.port, request)

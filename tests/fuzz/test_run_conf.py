@@ -100,7 +100,7 @@ def test_only_a_run_conf_error_comes_out_of_damaged_json(body: bytes) -> None:
     try:
         conf = json.loads(body)
     except (ValueError, RecursionError):
-        return  # Airflow refuses what is no JSON
+        return  # Airflow refuses what is not JSON
     if isinstance(conf, dict):
         hold(conf)
 

@@ -70,7 +70,7 @@ def test_what_is_wrong_on_the_command_line_is_said(
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--jobs", "0"], "'0' is no positive number"), (["--port", "70000"], "'70000' is no port: 0 to 65535")],
+    [(["--jobs", "0"], "'0' is not a positive number"), (["--port", "70000"], "'70000' is not a port: 0 to 65535")],
 )
 def test_numbers_out_of_range_are_refused(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

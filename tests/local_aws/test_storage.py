@@ -69,10 +69,10 @@ def test_a_manifest_names_its_objects(s3: Any, prefix: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"{", "is no JSON"),
+        (b"{", "is not JSON"),
         (b'["a"]', "does not begin with"),
         (b'[{"prefix": "s3://local-aws-tests/"}, "absent"]', "which S3 does not hold"),
-        (b'[{"prefix": "s3://local-aws-tests/"}, 3]', "entry 3 is no key"),
+        (b'[{"prefix": "s3://local-aws-tests/"}, 3]', "entry 3 is not a key"),
     ],
 )
 def test_a_broken_manifest_is_refused(s3: Any, prefix: str, body: bytes, said: str) -> None:
@@ -129,5 +129,5 @@ def test_an_archive_holds_the_folder_but_no_links_out_of_it(s3: Any, prefix: str
 
 @pytest.mark.parametrize("uri", ["bucket/key", "https://bucket/key", "s3://", "s3:///key"])
 def test_what_is_no_s3_uri_is_refused(uri: str) -> None:
-    with pytest.raises(DataError, match="is no S3 URI"):
+    with pytest.raises(DataError, match="is not an S3 URI"):
         S3Location.parse(uri)

@@ -63,7 +63,7 @@ def train() -> int:
 
 
 def serve() -> None:
-    from equal_odds import Handler, serve  # noqa: PLC0415  (it lies beside this script, whose folder is no package here)
+    from equal_odds import Handler, serve  # noqa: PLC0415  (it lies beside this script, whose folder is not a package here)
 
     means = np.load(MODEL)
 

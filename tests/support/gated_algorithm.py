@@ -44,7 +44,7 @@ def train(gates: Path) -> None:
 if __name__ == "__main__":
     folder, verb = sys.argv[1:]
     if verb == "serve":
-        from equal_odds import serve  # it lies beside this script, whose folder is no package here
+        from equal_odds import serve  # it lies beside this script, whose folder is not a package here
 
         serve()
     train(Path(folder))

@@ -207,7 +207,7 @@ def _pngs() -> dict[str, bytes]:
         },
         "png/12 bytes": PNG + struct.pack(">I", HUGE),
         "png/16 bytes": PNG + struct.pack(">I", HUGE) + b"IHDR",
-        "png/chunk whose name is no text": head + struct.pack(">I", HUGE) + b"\n\x1b[\xff",
+        "png/chunk whose name is not a text": head + struct.pack(">I", HUGE) + b"\n\x1b[\xff",
         "png/half a chunk": png()[:-12] + b"\x7f\xff\xff\xff\0\0",
         "png/claims 60000 x 60000": png(60_000, 60_000, pixels=False),
         "png/claims no width": png(0, 8, pixels=False),

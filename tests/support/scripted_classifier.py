@@ -34,7 +34,7 @@ def train() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        from equal_odds import serve  # it lies beside this script, whose folder is no package here
+        from equal_odds import serve  # it lies beside this script, whose folder is not a package here
 
         serve()
     sys.exit(train())

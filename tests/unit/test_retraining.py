@@ -343,7 +343,7 @@ def test_a_source_that_cannot_be_read_holds_up_no_other_dataset(
 
     assert found is not None
     assert found.conf.dataset.name == "pets"
-    assert "Whether birds has grown cannot be told" in caplog.text
+    assert "It is not known whether birds has grown" in caplog.text
 
 
 def test_a_dataset_without_a_champion_holds_up_no_other(bucket: Bucket, pets: DatasetVersion) -> None:

@@ -139,7 +139,8 @@ def read_image_list(s3: S3Client, uri: str, source: str) -> ImageList:
     relative to it.
 
     Empty lines do not matter, nor a line that is there again. A key may hold spaces, but not begin or end with one.
-    Raises DatasetError, naming lines, for a text that names no image, images of several buckets, or what is no address.
+    Raises DatasetError, which names the lines, for a text without an image, with images of several buckets, or with a
+    line that is not an address.
     """
     own_bucket, prefix = bucket_and_prefix(source)
     lines: dict[str, int] = {}

@@ -185,7 +185,7 @@ def newest_report(s3: S3Client, uri: str) -> str:
             if newer > uri and REPORT.fullmatch(newer) and listed["KeyCount"]:
                 return newer
     except ClientError as error:
-        log.warning("Whether there is a newer report than %s cannot be told: %s", uri, error)
+        log.warning("It is not known whether there is a newer report than %s: %s", uri, error)
     return uri
 
 
@@ -196,7 +196,7 @@ def _read_manifest(s3: S3Client, uri: str) -> InventoryManifest:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
         raise DatasetError(
-            f"{FIELD} {uri} is no manifest of an S3 Inventory ({wrong}): name its manifest.json"
+            f"{FIELD} {uri} is not a manifest of an S3 Inventory ({wrong}): name its manifest.json"
         ) from error
     repeated = sorted({column for column in manifest.columns if manifest.columns.count(column) > 1})
     if repeated:

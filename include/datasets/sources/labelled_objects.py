@@ -296,7 +296,7 @@ def _keys_as_written(
             batch.append(key)
         keys.append(pa.array(batch, pa.large_string()))
     if strange:
-        raise _wrong_rows(table, strange, "name what is no S3 address", "write s3://bucket/key, or a key")
+        raise _wrong_rows(table, strange, "name what is not an S3 address", "write s3://bucket/key, or a key")
     _check_one_bucket(table, buckets, image_list)
     if ambiguous:
         shown = ((row, f"{row.path!r} is {' or '.join(map(repr, keys[:3]))}") for row, keys in ambiguous)

@@ -216,7 +216,7 @@ def _system_members(s3: S3Client, place: UnpackedLayout) -> Iterator[LeftOut]:
 def _archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> tuple[Listing, str]:
     """The address under which an archive's folders begin, and a listing of its bucket.
 
-    A folder that holds all others is stepped into, and the next one; files beside it that are no images, such as a
+    A folder that holds all others is stepped into, and the next one; files beside it that are not images, such as a
     licence, do not hold that up.
     """
     load_unpacked(s3, place)
@@ -271,7 +271,7 @@ def _open_records(
 def _records_of(s3: S3Client, place: UnpackedLayout) -> UnpackedRecords:
     records = load_unpacked(s3, place).records
     if records is None:
-        raise DatasetError(f"dataset.source: {place.shown} is no record file: name one that ends in .rec")
+        raise DatasetError(f"dataset.source: {place.shown} is not a record file: name one that ends in .rec")
     return records
 
 

@@ -160,7 +160,7 @@ def _csv_lines(uri: str, body: bytes) -> Lines:
 
 def _parquet(uri: str, body: bytes) -> tuple[list[str], Lines]:
     def no_parquet(reason: str) -> LabelTableError:
-        return LabelTableError(f"{FIELD} {uri} is no Parquet document that can be read: {reason}")
+        return LabelTableError(f"{FIELD} {uri} is not a Parquet document that can be read: {reason}")
 
     with reading_foreign_bytes(no_parquet):
         file = open_parquet(io.BytesIO(body))
@@ -204,7 +204,7 @@ def _json_objects(uri: str, body: bytes) -> Iterator[tuple[int, dict[str, Any]]]
         except ValueError as error:
             raise LabelTableError(f"{FIELD} {uri}, line {line}: {error}") from error
         if not isinstance(document, dict):
-            raise LabelTableError(f"{FIELD} {uri}, line {line}: {text[:80]} is no JSON object")
+            raise LabelTableError(f"{FIELD} {uri}, line {line}: {text[:80]} is not a JSON object")
         yield line, document
 
 

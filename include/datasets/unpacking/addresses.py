@@ -256,7 +256,7 @@ class WebSource:
             before, after = urlsplit(address).scheme, urlsplit(there).scheme
         except ValueError:
             raise DatasetError(
-                f"dataset.source = {self.shown}: it redirects to {masked(target)[:100]!r}, which is no web address: "
+                f"dataset.source = {self.shown}: it redirects to {masked(target)[:100]!r}, which is not a web address: "
                 "name the address it should lead to"
             ) from None
         if after not in ("http", "https") or (before, after) == ("https", "http"):
@@ -271,7 +271,7 @@ class WebSource:
             url = urlsplit(address)
             host, _ = url.hostname, url.port
         except ValueError as error:
-            raise DatasetError(f"dataset.source = {self.shown} is no web address ({error}): correct it") from None
+            raise DatasetError(f"dataset.source = {self.shown} is not a web address ({error}): correct it") from None
         if url.scheme not in ("http", "https") or not host:
             raise DatasetError(f"dataset.source = {self.shown}: write http://, https:// or s3://")
         if url.username is not None:
@@ -354,7 +354,7 @@ def _failures(shown: str, what: str) -> Iterator[None]:
         ):
             yield
     except LocationParseError:  # its text is the address with its signature
-        raise DatasetError(f"dataset.source = {shown} is no web address: correct it") from None
+        raise DatasetError(f"dataset.source = {shown} is not a web address: correct it") from None
     except HTTPError as error:
         raise BrokenOffError(f"{what} ({_reason(error)})") from error
 

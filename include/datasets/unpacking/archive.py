@@ -113,7 +113,7 @@ class Member:
     """Bytes the archive declares, None if they are known only behind the data."""
     read: Callable[[int], bytes | None]
     refusal: Refusal | None = None
-    """Why it is no file that can be unpacked, whatever its path."""
+    """Why it is not a file that can be unpacked, whatever its path."""
 
 
 def member_path(name: str) -> str | Refusal:

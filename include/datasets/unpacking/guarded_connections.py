@@ -197,7 +197,7 @@ def _context(pace: Pace) -> ssl.SSLContext:
 def refuse_internal_address(host: str, ip: str, allowed: Sequence[Network] = ()) -> None:
     """Raise DatasetError for an IP address that is not one of the public internet, nor of an allowed network.
 
-    `host` is what the address was written as. Raises ValueError where `ip` is no IP address.
+    `host` is what the address was written as. Raises ValueError where `ip` is not an IP address.
     """
     address = _meant(ip_address(ip.partition("%")[0]))
     if _in(address, METADATA) or (_in(address, ENDING_IN_IPV4) and _in(_last_four_bytes(address), METADATA)):

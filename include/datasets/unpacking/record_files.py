@@ -158,7 +158,7 @@ class RecordsUnpacker:
         else:
             wrong = next((label for label in labels if not 0 <= label <= LARGEST_INDEX or label % 1), None)
             indices = [] if wrong is not None else [int(labels[0])]
-            what = "a label that is no class index"
+            what = "a label that is not a class index"
         if wrong is not None:
             raise DamagedRecordError(framed.offset, f"{_name(number, record)} has {what}: {wrong!r}")
         known = len(self._names)

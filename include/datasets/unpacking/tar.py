@@ -87,7 +87,7 @@ class TarMembers:
     def _check_end(self) -> None:
         last = self._blocks.last
         if len(last) < tarfile.BLOCKSIZE or any(last):
-            raise self._damaged("what follows is no header" if any(last) else "the archive is cut off: it has no end")
+            raise self._damaged("what follows is not a header" if any(last) else "the archive is cut off")
         reader = self._blocks.reader
         zeros = bytes(CHUNK)
         for _ in range(LARGEST_EXPANSION // CHUNK):
@@ -196,7 +196,7 @@ def _refusal(info: tarfile.TarInfo) -> Refusal | None:
 
 
 def _readable(name: str) -> str:
-    # tarfile keeps bytes that are no UTF-8 as lone surrogates, which no key can hold.
+    # tarfile keeps bytes that are not UTF-8 as lone surrogates, which no key can hold.
     raw = name.encode("utf-8", "surrogateescape")
     try:
         return raw.decode()

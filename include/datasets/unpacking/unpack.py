@@ -167,7 +167,7 @@ def _unpack(
 def _class_names(s3: S3Client, conf: DatasetConf) -> list[str]:
     """The names behind the class indices of record files: `labels_file`, else `labels`; none for numbers.
 
-    A version whose classes have no names calls them by their index: such labels are no names.
+    A version whose classes have no names calls them by their index: such labels are not names.
     """
     if conf.source_kind != "records":
         return []

@@ -123,7 +123,7 @@ class ZipMembers:
             self._exactly(20)
             signature = self._reader.peek(4)
         if signature != END:
-            raise self._damaged("the archive is cut off" if len(signature) < 4 else "what follows is no header")
+            raise self._damaged("the archive is cut off" if len(signature) < 4 else "what follows is not a header")
         count = count_of_end(self._exactly(END_SIZE))
         absent = met.find(0)
         if absent >= 0 or count not in (len(met) & 0xFFFF, 0xFFFF):

@@ -71,7 +71,7 @@ def _channels(request: Request) -> Iterator[str]:
         yield f"Channel names must be unique: {name} is given {names[name]} times"
     for channel in channels:
         if channel["ChannelName"] in (".", ".."):
-            yield f"Channel name {channel['ChannelName']!r} is no folder name"
+            yield f"Channel name {channel['ChannelName']!r} is not a folder name"
         source = channel["DataSource"].get("S3DataSource")
         if source is None:
             yield f"DataSource of channel {channel['ChannelName']} must have an S3DataSource"

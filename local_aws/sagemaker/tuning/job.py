@@ -73,7 +73,7 @@ class TunedJob:
 
     @property
     def value(self) -> float | None:
-        """The final objective of a job that did not fail; None where its metric never came, or is no number."""
+        """The final objective of a job that did not fail; None where its metric never came, or is not a number."""
         if self.job.status not in ("Completed", "Stopped"):
             return None
         last = self.job.metrics.last(self.definition.metric)

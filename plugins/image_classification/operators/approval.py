@@ -56,7 +56,7 @@ class ModelApprovalOperator(ApprovalOperator):
         if conf.promotion.approval == "automatic":
             self.log.info("promotion.approval is automatic: %s is %s.", named, model.approval)
         elif model.verdict == "refused":
-            self.log.warning("%s was refused, so nobody is asked: %s", named, model.reason)
+            self.log.warning("%s was refused, so no one is asked: %s", named, model.reason)
             self.log.warning("review_model approves it all the same.")
         elif model.approval != "PendingManualApproval":
             self.log.info("%s is decided: %s. %s", named, model.approval, model.reason)

@@ -66,7 +66,7 @@ class WaitingOperator(BaseOperator):
         name = str(event["name"])
         if event["status"] == "TimedOut":
             limit = self.execution_timeout
-            raise AirflowFailException(f"The {self.kind.noun} {name} took longer than {limit} and was told to stop.")
+            raise AirflowFailException(f"The {self.kind.noun} {name} took longer than {limit} and is being stopped.")
         if event["status"] == "Unknown":
             raise self.forgotten(name)
         if event["status"] == "Unreachable":

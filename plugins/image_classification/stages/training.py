@@ -113,7 +113,7 @@ def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[st
     from include.run_conf import RunConf
 
     if champion:
-        log.info("The run goes on from %s: nothing is trained from scratch.", champion["job"])
+        log.info("The run trains %s further: nothing is trained from scratch.", champion["job"])
         return []
     running = RunningTask.current()
     run_conf, version = RunConf.from_conf(conf), DatasetVersion.model_validate(dataset)
@@ -153,7 +153,7 @@ def tuning(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[s
 
     conf, dataset = _conf_and_dataset(inputs)
     if champion := inputs["champion"]:
-        raise AirflowSkipException(f"this run goes on from {champion['job']}")
+        raise AirflowSkipException(f"this run trains further {champion['job']}")
     if not conf.training.tunes:
         raise AirflowSkipException(f"training.mode is {conf.training.mode}")
     learned = warm_start(

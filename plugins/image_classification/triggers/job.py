@@ -127,7 +127,7 @@ class SageMakerJobTrigger(BaseTrigger):
             except Exception as error:  # noqa: BLE001  (whatever it is, the task is over: say that the job continues)
                 self.log.warning("%s %s could not be stopped: %s", self.kind.noun.capitalize(), self.name, error)
         else:
-            self.log.warning("An %s cannot be stopped while it changes: %s goes on.", self.kind.noun, self.name)
+            self.log.warning("An %s cannot be stopped while it changes: %s keeps running.", self.kind.noun, self.name)
 
     def _event(self, status: str, message: str = "") -> TriggerEvent:
         return TriggerEvent({"name": self.name, "status": status, "message": message})

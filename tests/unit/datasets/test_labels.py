@@ -161,12 +161,12 @@ def test_labels_choose_among_the_names_of_the_file(bucket: Bucket) -> None:
     [
         ("a.txt", "\n", "names no class: write a class a line"),
         ("a.txt", "cat\ndog\ncat\n", "names 'cat' more than once: a class has one index"),
-        ("a.json", "[", "is no JSON document"),
-        ("a.json", '"cats"', r'is no list of names: write \["cat", "dog"\]'),
-        ("a.json", '["cat", {}]', "is no list of names"),
-        ("a.json", "[" * 100_000, "is no JSON document: "),
-        ("a.txt", '["cat", "dog"', "is no list of names"),
-        ("a.json", b'["caf\xe9"]', "is no JSON document"),
+        ("a.json", "[", "is not a JSON document"),
+        ("a.json", '"cats"', r'is not a list of names: write \["cat", "dog"\]'),
+        ("a.json", '["cat", {}]', "is not a list of names"),
+        ("a.json", "[" * 100_000, "is not a JSON document: "),
+        ("a.txt", '["cat", "dog"', "is not a list of names"),
+        ("a.json", b'["caf\xe9"]', "is not a JSON document"),
     ],
 )
 def test_a_wrong_file_says_what_to_do(bucket: Bucket, name: str, body: str | bytes, message: str) -> None:

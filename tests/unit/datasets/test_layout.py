@@ -49,7 +49,7 @@ def test_an_address_leads_back_to_its_layout() -> None:
 
 @pytest.mark.parametrize("uri", ["data/datasets/pets/v1/", "https://data/x", "s3://", "s3:///key"])
 def test_what_is_no_s3_address_is_refused_by_its_value(uri: str) -> None:
-    with pytest.raises(DatasetError, match="is no S3 address"):
+    with pytest.raises(DatasetError, match="is not an S3 address"):
         parse_s3_uri(uri)
 
 

@@ -31,7 +31,7 @@ def test_records(bucket: Bucket, version: DatasetVersion) -> dict[int, bytes]:
     return {image.id: image.image for image in (decode_image_record(record.payload) for record in records)}
 
 
-test_records.__test__ = False  # type: ignore[attr-defined]  # its name is no test's
+test_records.__test__ = False  # type: ignore[attr-defined]  # its name is not a test's
 
 
 def sent(bucket: Bucket, version: DatasetVersion) -> dict[int, bytes]:

@@ -103,7 +103,7 @@ def test_what_cannot_be_uploaded_is_named_and_counted(run: Run, bucket: Bucket, 
     assert "6 sent, 0 there already, 1 hidden or system files and folders left out" in said
     assert "not uploaded: cat/loop/: a symbolic link to a folder above it\n" in said
     assert "not uploaded: cat/gone.jpg: No such file or directory\n" in said
-    assert "not uploaded: cat/\\udcff.jpg: its name is no UTF-8\n" in said
+    assert "not uploaded: cat/\\udcff.jpg: its name is not UTF-8\n" in said
     assert "not uploaded: cat/pipe: no file" in said
     assert len(bucket.listing("")) == 6
 
@@ -124,7 +124,7 @@ def test_a_file_that_goes_away_on_the_way_is_named(run: Run, folder: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("target", "said"), [("s3://there-is-none-of-it/", "there is no such bucket"), ("bucket/x", "is no S3 address")]
+    ("target", "said"), [("s3://there-is-none-of-it/", "there is no such bucket"), ("bucket/x", "is not an S3 address")]
 )
 def test_mistakes_are_one_line(run: Run, folder: Path, target: str, said: str) -> None:
     code, text = run(folder, target=target)
@@ -151,7 +151,7 @@ def test_after_an_interrupt_the_same_command_goes_on(
     monkeypatch.setattr(Path, "read_bytes", interrupted)
     code, said = run(folder)
     assert code == 130
-    assert "the same command goes on from here" in said
+    assert "the same command continues it" in said
     monkeypatch.undo()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")

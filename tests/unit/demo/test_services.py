@@ -40,7 +40,7 @@ def test_two_services_on_one_port_are_refused_before_either_starts(tmp_path: Pat
 def test_what_is_no_port_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_PORT", value)
 
-    with pytest.raises(ServicesError, match=f"AIRFLOW_PORT={value} is no port"):
+    with pytest.raises(ServicesError, match=f"AIRFLOW_PORT={value} is not a port"):
         requested_ports()
 
 

@@ -73,7 +73,7 @@ def test_folders_and_pipes_are_no_images(root: Path, capsys: pytest.CaptureFixtu
     assert main([str(prefix), str(root)]) == 1
     told = capsys.readouterr().err
     assert "train.lst:1: folder.jpg: it is a folder" in told
-    assert "train.lst:2: pipe.jpg: it is no regular file" in told
+    assert "train.lst:2: pipe.jpg: it is not a file" in told
 
 
 def test_a_file_over_the_limit_of_a_record_is_refused_unread(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,12 +90,12 @@ def test_a_file_over_the_limit_of_a_record_is_refused_unread(root: Path, capsys:
         ("1 0 1.jpg", "1 field(s) between tabs"),
         ("1\t1.jpg", "2 field(s) between tabs"),
         ("1\t0\t", "2 field(s) between tabs"),
-        ("one\t0\t1.jpg", "the index 'one' is no whole number"),
+        ("one\t0\t1.jpg", "the index 'one' is not a whole number"),
         ("-1\t0\t1.jpg", "the index -1 is not between"),
         ("18446744073709551616\t0\t1.jpg", "is not between 0 and 2^64 - 1"),
-        ("1\tcat\t1.jpg", "the label 'cat' is no finite number"),
-        ("1\tnan\t1.jpg", "the label 'nan' is no finite number"),
-        ("1\t1e39\t1.jpg", "the label '1e39' is no finite number of 32 bits"),
+        ("1\tcat\t1.jpg", "the label 'cat' is not a finite number"),
+        ("1\tnan\t1.jpg", "the label 'nan' is not a finite number"),
+        ("1\t1e39\t1.jpg", "the label '1e39' is not a finite number of 32 bits"),
     ],
 )
 def test_a_malformed_line_is_named(line: str, reason: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,7 +250,7 @@ def test_listing_no_image_is_an_error(root: Path, capsys: pytest.CaptureFixture[
     assert main([str(root.parent / "train"), str(root), "--list", "--exts", ".tif"]) == 1
     assert "no image with the extension .tif" in capsys.readouterr().err
     assert main([str(root.parent / "train"), str(root / "gone"), "--list"]) == 1
-    assert "the root is no folder" in capsys.readouterr().err
+    assert "the root is not a folder" in capsys.readouterr().err
     assert files(root.parent) == set()
 
 

@@ -163,7 +163,7 @@ def test_two_widths_of_labels_are_not_sound_and_repeated_ids_are_told(
         (lambda lines: lines[1:], "the record at byte 0 is not in it"),
         (lambda lines: [*lines, b"9\t3\n"], "key 9: no record begins at byte 3"),
         (lambda lines: [lines[0], *lines], "key 0: no record begins at byte 0, or a key before leads there"),
-        (lambda lines: [*lines, b"nine 3\n"], "line 4: b'nine 3\\n' is no key and byte offset"),
+        (lambda lines: [*lines, b"nine 3\n"], "line 4: b'nine 3\\n' is not a key and byte offset"),
     ],
 )
 def test_an_index_that_leads_astray_is_not_sound(
@@ -262,5 +262,5 @@ def test_a_file_of_headers_alone_is_not_sound(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize("number", [b"9" * 5000, b"18446744073709551616", b"\xc2\xb2"])
 def test_an_index_with_numbers_that_are_none_is_wrong_and_no_error(number: bytes) -> None:
     for line in (number + b"\t0\n", b"0\t" + number + b"\n"):
-        assert "is no key and byte offset" in check_index([line], [0], [0]).faults[0]
+        assert "is not a key and byte offset" in check_index([line], [0], [0]).faults[0]
     assert not check_index([b"00\t" + b"0" * 5000 + b"\n"], [0], [0]).faults

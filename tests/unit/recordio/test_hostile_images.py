@@ -54,7 +54,7 @@ def test_a_hostile_image_is_bad_for_a_reason_and_costs_little(name: str) -> None
     [
         ("png/12 bytes", "the first chunk of the PNG is not its header"),
         ("png/eXIf of 2 GB", "its chunk eXIf at byte 33 claims 2147483647 bytes, but 11 follow"),
-        ("png/chunk whose name is no text", "its chunk 0x0a1b5bff at byte 33 claims"),
+        ("png/chunk whose name is not a text", "its chunk 0x0a1b5bff at byte 33 claims"),
         ("png/frame larger than the animation", "a frame of 60000 x 60000 pixels at 0, 0 lies beyond"),
         ("jpeg/segment beyond the file", "its segment E1 at byte 2 claims 65535 bytes"),
         ("jpeg/2000 scans", "the JPEG has more than 64 scans"),

@@ -190,7 +190,7 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {"dataset.source": "http://[bad/x.zip?token=hidden"},
-            "dataset.source = http://[bad/x.zip?...: is no web address: Invalid IPv6 URL; write "
+            "dataset.source = http://[bad/x.zip?...: is not a web address: Invalid IPv6 URL; write "
             "https://host/path/file.zip",
         ),
         (
@@ -343,7 +343,7 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {**TUNE, "tuning.ranges.optimizer": ["sgd", "lion"]},
-            "tuning.ranges.optimizer = lion: is no valid optimizer",
+            "tuning.ranges.optimizer = lion: is not a valid optimizer",
         ),
         (
             {**TUNE, "tuning.ranges.optimizer": ["sgd", "sgd"]},

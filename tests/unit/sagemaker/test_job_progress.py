@@ -136,7 +136,7 @@ def test_a_spot_interruption_is_said_and_what_becomes_of_the_job() -> None:
 
     (line,) = StatusProgress().read({"SecondaryStatusTransitions": [interrupted]}, "InProgress")
 
-    assert "the spot machine was taken back: the job goes on from its checkpoint" in line
+    assert "the spot machine was taken back: the job continues from its checkpoint" in line
 
 
 def test_a_job_without_stages_tells_its_status_once() -> None:

@@ -204,7 +204,7 @@ def test_a_manifest_of_an_inventory_that_leads_nowhere_is_named(bucket: MemoryS3
 
 def test_a_manifest_nested_a_thousand_deep_is_named(bucket: MemoryS3) -> None:
     bucket.put("inventory/manifest.json", f'{{"sourceBucket": {DEEP}}}'.encode())
-    with pytest.raises(DatasetError, match="is no manifest of an S3 Inventory") as error:
+    with pytest.raises(DatasetError, match="is not a manifest of an S3 Inventory") as error:
         Inventory(bucket.client, f"s3://{bucket.name}/inventory/manifest.json", bucket.name)
     assert len(str(error.value)) < 1000
 

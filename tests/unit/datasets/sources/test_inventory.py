@@ -144,5 +144,5 @@ def test_a_file_that_is_not_the_one_s3_wrote_is_refused(s3: S3Client, bucket: Bu
 @pytest.mark.parametrize("body", [b"no json", b"[]", b'{"sourceBucket": "b"}'])
 def test_what_is_no_manifest_is_refused(bucket: Bucket, body: bytes) -> None:
     bucket.put("inventory/manifest.json", body)
-    with pytest.raises(DatasetError, match=r"is no manifest of an S3 Inventory .* name its manifest\.json"):
+    with pytest.raises(DatasetError, match=r"is not a manifest of an S3 Inventory .* name its manifest\.json"):
         bucket.plan(bucket.conf(inventory=f"s3://{bucket.name}/inventory/manifest.json"))

@@ -95,7 +95,7 @@ def test_what_im2rec_and_s3_tools_write_is_read(bucket: Bucket, kind: str) -> No
     put(bucket)
     inventory = {"inventory": Report(bucket).write()} if kind == "inventory" else {}
     found, wanted = {}, dict(WRITTEN)
-    if kind == "list and folders":  # the folder is no class of the source
+    if kind == "list and folders":  # the folder is not a class of the source
         wanted = {written: key for written, key in WRITTEN.items() if key != OUTSIDE}
     for written, key in wanted.items():
         path = written.replace("BUCKET", bucket.name)
@@ -160,7 +160,7 @@ def test_a_path_out_of_the_bucket_and_an_address_elsewhere_are_told(bucket: Buck
     assert not [key for key in readings("../../../etc/passwd", "photos/set/") if ".." not in key.split("/")]
     assert split_address("https://example.com/photos/1.jpg") is None
     with pytest.raises(
-        DatasetError, match=r"1 rows name what is no S3 address \(line 2: 'https://example\.com/1\.jpg'\)"
+        DatasetError, match=r"1 rows name what is not an S3 address \(line 2: 'https://example\.com/1\.jpg'\)"
     ):
         bucket.plan(conf(bucket, **write_table(bucket, "csv", ["https://example.com/1.jpg"])))
 

@@ -108,7 +108,7 @@ def test_a_server_that_is_not_there_is_named(web: WebServer) -> None:
 @pytest.mark.parametrize("address", ["http://[bad/x.zip", "http://a.b:99999999/x.zip", "https://[::1/x.zip?sig=hidden"])
 def test_an_address_that_cannot_be_read_as_one_is_an_error_and_never_shown_whole(address: str) -> None:
     with pytest.raises(
-        DatasetError, match=r"dataset\.source = https?://.* is no web address \(.*\): correct it"
+        DatasetError, match=r"dataset\.source = https?://.* is not a web address \(.*\): correct it"
     ) as error:
         WebSource(address)
     assert "hidden" not in str(error.value)

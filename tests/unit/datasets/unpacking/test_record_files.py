@@ -105,9 +105,9 @@ def with_many_labels() -> bytes:
     ("body", "reason"),
     [
         (broken(3, (0, 1), IMAGES[3]), "has 2 labels, those before it 1"),
-        (broken(3, (1.5,), IMAGES[3]), "no class index: 1.5"),
-        (broken(3, (-1,), IMAGES[3]), "no class index: -1.0"),
-        (broken(3, (float("nan"),), IMAGES[3]), "no class index: nan"),
+        (broken(3, (1.5,), IMAGES[3]), "not a class index: 1.5"),
+        (broken(3, (-1,), IMAGES[3]), "not a class index: -1.0"),
+        (broken(3, (float("nan"),), IMAGES[3]), "not a class index: nan"),
         (broken(3, (0,), b"no image at all"), "the image of record 3 (id 103) is not_an_image"),
         (broken(3, (0,), IMAGES[3][:-40]), "the image of record 3 (id 103) is corrupt"),
         (without_header(), "record 3 holds no image"),

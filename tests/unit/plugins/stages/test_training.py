@@ -164,7 +164,7 @@ def test_a_run_that_goes_on_from_a_champion_trains_nothing_from_scratch() -> Non
     _, _, inputs = asked(conf)
 
     assert plan_trials.function(inputs["conf"], inputs["dataset"], BEST_MODEL) == []
-    with pytest.raises(AirflowSkipException, match="goes on from base-job"):
+    with pytest.raises(AirflowSkipException, match="trains further base-job"):
         tuning(*asked(conf, champion=BEST_MODEL))
 
 
