@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from include.promotion.champion import Champion
 from include.retraining import Retraining
 from include.run_conf import RunConf
 from include.sagemaker.naming import job_name
+from tests.support import docker_stand_in
 from tests.support.archives import zip_of
 from tests.support.lines import CHAMPION
 from tests.support.local_aws import BUCKET, ROLE, RunningLocalAws, start_local_aws, training_request
@@ -165,3 +167,21 @@ def test_a_clean_up_asks_airflow_whether_a_task_still_waits_for_its_job(
     stopped, left = (sagemaker.describe_training_job(TrainingJobName=name) for name in jobs.values())
     assert stopped["TrainingJobStatus"] in ("Stopping", "Stopped")
     assert left["TrainingJobStatus"] == "InProgress"
+
+
+def test_a_folder_is_published_by_a_run_that_notes_the_address_of_the_image(
+    dag_bag: DagBag, local_aws: RunningLocalAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "algorithms" / "flowers").mkdir(parents=True)
+    (tmp_path / "algorithms" / "flowers" / "Dockerfile").write_text("FROM scratch\n")
+    docker_stand_in.install(tmp_path)
+    monkeypatch.setattr("include.algorithms.publish.PROJECT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    dag_run = dag_bag.dags["publish_training_image"].test(run_conf={"folder": "algorithms/flowers"})
+
+    [image] = local_aws.client("ecr").describe_images(repositoryName="image-classification/flowers")["imageDetails"]
+    published = dag_run.get_task_instances()[0].xcom_pull(task_ids="publish_image")
+    assert dag_run.state == DagRunState.SUCCESS
+    assert published["uri"].endswith(f"/image-classification/flowers@{image['imageDigest']}")
+    assert image["imageTags"] == [published["tag"]]

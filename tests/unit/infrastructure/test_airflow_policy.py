@@ -24,6 +24,7 @@ PREFIXES = {
     "service-quotas": "servicequotas",
     "pricing": "pricing",
     "ec2": "ec2",
+    "ecr": "ecr",
     "kms": "kms",
 }
 """What the actions of a service begin with."""
@@ -48,6 +49,25 @@ WITHOUT_A_CALL = {"sagemaker:AddTags", "sagemaker:UpdateEndpointWeightsAndCapaci
 """What AWS asks for when something is created with tags, and of who registers an endpoint to be scaled.
 
 Source: SageMaker developer guide, "Auto scaling prerequisites".
+"""
+
+
+OF_ANOTHER_SERVICE = {"ec2:DescribeImages"}
+"""Actions whose method has the name of one that the code calls: images of machines, not of containers."""
+
+PUSHES = {
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:InitiateLayerUpload",
+    "ecr:UploadLayerPart",
+    "ecr:CompleteLayerUpload",
+    "ecr:PutImage",
+    "ecr:BatchGetImage",
+    "ecr:GetDownloadUrlForLayer",
+    "ecr:TagResource",
+}
+"""What ECR asks of who pushes with Docker and makes a repository with tags.
+
+Source: Amazon ECR user guide, "IAM permissions for pushing an image".
 """
 
 
@@ -86,7 +106,8 @@ def called() -> set[str]:
     words = set(re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", "\n".join(sources)))
     for kind in KINDS.values():
         words |= {kind.describe, kind.create} | ({kind.list, kind.stop} if kind.listed else set())
-    return {f"{prefix}:{action}" for service, prefix in PREFIXES.items() for action in _actions(service, words)}
+    found = {f"{prefix}:{action}" for service, prefix in PREFIXES.items() for action in _actions(service, words)}
+    return found - OF_ANOTHER_SERVICE
 
 
 def _actions(service: str, words: set[str]) -> set[str]:
@@ -104,6 +125,17 @@ def test_airflow_may_call_all_that_the_code_calls(called: set[str], allowed: set
 def test_airflow_may_call_no_more_of_sagemaker_than_the_code_calls(called: set[str], allowed: set[str]) -> None:
     of_sagemaker = {action for action in allowed if action.startswith("sagemaker:")}
     assert sorted(of_sagemaker - called - WITHOUT_A_CALL) == []
+
+
+def test_airflow_may_do_no_more_with_images_than_publish_them_below_the_name_of_the_stack(
+    statements: list[dict[str, Any]], called: set[str], allowed: set[str]
+) -> None:
+    of_ecr = {action for action in allowed if action.startswith("ecr:")}
+    resources = {str(each["Resource"]) for each in statements if "ecr:PutImage" in each["Action"]}
+
+    assert "ecr:CreateRepository" in called
+    assert sorted(of_ecr - called - PUSHES) == []
+    assert [resource.partition("AccountId}:")[2] for resource in resources] == ["repository/${AWS::StackName}/*"]
 
 
 def test_airflow_may_publish_to_the_topic_of_the_stack_alone(statements: list[dict[str, Any]]) -> None:
