@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ADDRESSES = Path("include", "sagemaker", "image_uris.json")
 ACCOUNTS = Path("local_aws", "framework_images", "images.json")
 ALGORITHM = "image-classification"
+RULES = "sagemaker-debugger-rules"
+"""The repository of the image that evaluates the rules of SageMaker Debugger."""
 RUNNABLE = {
     "pytorch-training": "train",
     "pytorch-inference": "serve",
@@ -36,22 +38,23 @@ def main(arguments: list[str]) -> None:
     """Write the tables below the folder that the first argument names."""
     root = Path(arguments[0]) if arguments else ROOT
     source = f"sagemaker-core {version('sagemaker-core')}"
-    addresses = {"source": source, "images": {ALGORITHM: algorithm(ALGORITHM)}}
+    images = {ALGORITHM: image(ALGORITHM, repository=ALGORITHM), RULES: image("debugger", repository=RULES)}
+    addresses = {"source": source, "images": images}
     accounts = {"source": source, "repositories": {name: repository(name) for name in RUNNABLE}}
     for path, table in ((ADDRESSES, addresses), (ACCOUNTS, accounts)):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(json.dumps(table, indent=2) + "\n")
 
 
-def algorithm(name: str) -> dict[str, Any]:
-    """A built-in algorithm: the newest tag of its image, and the host of the registry that holds it, by region."""
+def image(name: str, *, repository: str) -> dict[str, Any]:
+    """An image that the SDK knows by name: its newest tag, and the host of the registry that holds it, by region."""
     versions = image_uris.config_for_framework(name)["versions"]
-    tag = max(versions, key=int)
+    tag = "latest" if "latest" in versions else max(versions, key=int)
     hosts = {}
     for region in sorted(versions[tag]["registries"]):
-        hosts[region], _, image = image_uris.retrieve(name, region=region, version=tag).partition("/")
-        if image != f"{name}:{tag}":
-            raise SystemExit(f"The SDK names the image {image!r} in {region}, where {name}:{tag} was expected.")
+        hosts[region], _, found = image_uris.retrieve(name, region=region, version=tag).partition("/")
+        if found != f"{repository}:{tag}":
+            raise SystemExit(f"The SDK names the image {found!r} in {region}, where {repository}:{tag} was expected.")
     return {"tag": tag, "registries": hosts}
 
 

@@ -14,7 +14,7 @@ from include.pages.charts import Point, curves, scatter
 from include.pages.elements import Markup, joined, note, page, section, shown, table
 from include.run_conf.hyperparameters import DERIVED
 from include.sagemaker.epochs import EpochMetrics, KeptWeights, first_epoch_accuracy
-from include.sagemaker.job_results import OBJECTIVE, JobResult, Part
+from include.sagemaker.job_results import OBJECTIVE, JobResult, Part, RuleStatus
 from include.training.best_model import better_of
 from include.training.run_jobs import RunJob, rank, unusable, with_epochs
 
@@ -39,7 +39,7 @@ class LeaderboardJob(BaseModel):
     `objective` is the validation accuracy of the weights in the artifact, and `kept_epoch` the epoch they are of,
     counted from 1. `dataset` is NAME/VERSION, `metrics` holds the last value of each, as AWS reports it, `epochs` what
     the log shows if it was read. `seconds` and `billable_seconds` are those of one machine, `cost` is in USD for all
-    of them; `reason` says why a job's model cannot be used.
+    of them; `reason` says why a job's model cannot be used, `rules` are those of SageMaker Debugger.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +62,7 @@ class LeaderboardJob(BaseModel):
     billable_seconds: int | None = None
     cost: float | None = None
     reason: str = ""
+    rules: tuple[RuleStatus, ...] = ()
 
     @property
     def first_epoch(self) -> float | None:
@@ -218,6 +219,7 @@ def leaderboard_sections(leaderboard: Leaderboard) -> tuple[Markup, ...]:
         section("Leaderboard", _table(leaderboard), *_remarks(leaderboard)),
         section("Learning curves", _curves(leaderboard)),
         section(f"Hyperparameters against {leaderboard.objective}", _scatters(leaderboard)),
+        section("Rules of SageMaker Debugger", _rules(leaderboard)),
     )
 
 
@@ -242,6 +244,7 @@ def _entry(job: RunJob, place: int | None, prices: Mapping[str, float]) -> Leade
         billable_seconds=result.billable_seconds,
         cost=cost_of(result, prices),
         reason=unusable(result),
+        rules=result.rules,
     )
 
 
@@ -328,6 +331,12 @@ def _remarks(leaderboard: Leaderboard) -> list[Markup]:
         told = ", ".join(f"{name} {value}" for name, value in sorted(shared.items()))
         remarks.append(note(f"All of them: {told}."))
     return remarks
+
+
+def _rules(leaderboard: Leaderboard) -> Markup:
+    """The rules of SageMaker Debugger as they stood when all jobs had ended; a rule may take longer than its job."""
+    rows = [(job.job, rule.rule, rule.status, rule.details) for job in leaderboard.jobs for rule in job.rules]
+    return table(("job", "rule", "status", "details"), rows) if rows else Markup()
 
 
 def _curves(leaderboard: Leaderboard) -> Markup:

@@ -15,6 +15,7 @@ from include.preflight.conf_checks import ignored_notes, packing_problems, reque
 from include.preflight.cost import PRICE_LIST_REGION, PriceList, charges, cost_findings
 from include.preflight.dataset_checks import dataset_notes, dataset_problems
 from include.preflight.machines import (
+    debugger_region_problems,
     endpoint_findings,
     machine_problems,
     needs,
@@ -153,7 +154,7 @@ class _Questions:
             yield from packing_problems(self.conf)
 
     def _about_requests(self) -> Iterator[Problem]:
-        region = list(region_problems(self.settings))
+        region = [*region_problems(self.settings), *debugger_region_problems(self.conf, self.settings, self.stages)]
         yield from region
         counts = self.dataset.counts if self.dataset else None
         if not region and (counts is None or (counts.train and counts.validation)):

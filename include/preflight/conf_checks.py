@@ -21,6 +21,7 @@ from include.datasets.version import DatasetVersion, SplitCounts
 from include.preflight.questions import Stage
 from include.problems import Problem
 from include.run_conf import PromotionConf
+from include.run_conf.debugger import DEBUGGER, debugger_notes
 from include.run_conf.hyperparameters import BY_NAME, algorithm_default
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS
 from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME, Run, job_name, tags
@@ -57,6 +58,13 @@ FIELDS = {
     "HyperParameterTuningJobConfig.ParameterRanges": "tuning.ranges",
     "HyperParameterTuningJobConfig.TuningJobCompletionCriteria": "tuning.completion",
     "WarmStartConfig": "tuning.warm_start.from",
+    "DebugHookConfig.HookParameters": f"{DEBUGGER}.hook",
+    "DebugHookConfig.CollectionConfigurations": f"{DEBUGGER}.collections",
+    "DebugHookConfig.S3OutputPath": "settings.output_bucket",
+    "DebugRuleConfigurations": f"{DEBUGGER}.rules",
+    "ProfilerConfig.S3OutputPath": "settings.output_bucket",
+    "ProfilerConfig": f"{DEBUGGER}.profiler",
+    "ProfilerRuleConfigurations": f"{DEBUGGER}.rules",
     "ModelPackageGroupName": "settings.registry_group_prefix",
     "EndpointName": "endpoint.name",
 }
@@ -97,6 +105,7 @@ def ignored_notes(conf: RunConf) -> Iterator[str]:
         changed = conf.incremental.hyperparameters.as_strings()
         if "optimizer" in changed or any(BY_NAME[name].read_by for name in changed):
             yield from _unread("incremental.hyperparameters", base | changed)
+    yield from debugger_notes(conf, emits_tensors=False)
     yield from _unused_promotion(conf)
 
 

@@ -17,9 +17,10 @@ from include.deployment.endpoint import capacity
 from include.deployment.hosting import change_problems
 from include.preflight.questions import Findings, Remembered, Stage
 from include.problems import Problem, did_you_mean
+from include.run_conf.debugger import DEBUGGER
 from include.run_conf.meaning import meant_machine
 from include.run_conf.section import as_far_as_known
-from include.sagemaker.image_uris import registry_accounts
+from include.sagemaker.image_uris import RULES, images, registry_accounts
 from include.sagemaker.instance_types import GPUS, OWN_DISK_GB, Purpose, instance_types, transform_instance_type
 
 if TYPE_CHECKING:
@@ -62,6 +63,14 @@ def region_problems(settings: Settings) -> Iterator[Problem]:
             value=settings.region,
             remedy="AWS offers no image classification here: correct it, or name a container of your own as image_uri",
         )
+
+
+def debugger_region_problems(conf: RunConf, settings: Settings, stages: Collection[Stage]) -> Iterator[Problem]:
+    """Rules of Debugger in a region that evaluates none."""
+    if "training" in stages and conf.training.debugger.rules and settings.region not in images()[RULES]["registries"]:
+        names = ", ".join(conf.training.debugger.rules)
+        remedy = f"SageMaker Debugger evaluates no rules in region {settings.region}: leave them out"
+        yield Problem(field=f"{DEBUGGER}.rules", value=names, remedy=remedy)
 
 
 def machine_problems(conf: RunConf, stages: Collection[Stage]) -> Iterator[Problem]:

@@ -47,6 +47,12 @@ class ConfField:
         return self.kind in ("integer", "number") and "enum" not in self.schema
 
     @property
+    def has_lists(self) -> bool:
+        """Whether the entries of a JSON object may be lists."""
+        entry = self.schema.get("additionalProperties") or {}
+        return any(kind.get("type") == "array" for kind in entry.get("anyOf", ()))
+
+    @property
     def comma_separated(self) -> bool:
         """Whether commas stand between the values of one line."""
         return bool(self.schema.get("comma_separated"))

@@ -148,7 +148,8 @@ class Reading:
             self._complain(f"{table}.{key}", value, "is given twice: keep the nested key or the dotted one")
         else:
             entry = parsed_or_same(value)
-            entries[key] = listed(entry, one_line=True) if isinstance(entry, str) else entry
+            is_list = isinstance(entry, str) and self.fields[table].has_lists
+            entries[key] = listed(entry, one_line=True) if is_list else entry
 
     def _table_of(self, name: str) -> str | None:
         tables = (field.name for field in self.fields.values() if field.kind == "object")
@@ -167,7 +168,7 @@ class Reading:
         if field.kind == "object" and inner:
             entries = self.values[field.name]
             if inner[0] in entries:
-                remedy = 'must be a list of values or {"min": 0.001, "max": 0.1, "scaling": "Auto"}'
+                remedy = f"must be {field.schema['entry']}"
                 self._complain(f"{field.name}.{inner[0]}", entries.pop(inner[0]), remedy)
         elif field.name in self.values:
             value = self.values.pop(field.name)

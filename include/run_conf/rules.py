@@ -23,6 +23,7 @@ from include.run_conf.dataset_rules import (
     splits_add_up,
     splits_come_from_one_place,
 )
+from include.run_conf.debugger import debugger_fits_the_jobs, debugger_rules_are_known
 from include.run_conf.endpoint_rules import autoscaling_has_bounds, rollout_is_allowed, serverless_has_no_machines
 from include.run_conf.hyperparameters import (
     IMAGENET_LAYERS,
@@ -346,6 +347,8 @@ RULES: tuple[Rule, ...] = (
     mode_makes_what_goes_on,
     something_is_trained_further,
     tuning_is_possible,
+    debugger_rules_are_known,
+    debugger_fits_the_jobs,
     rollout_is_allowed,
     autoscaling_has_bounds,
     serverless_has_no_machines,

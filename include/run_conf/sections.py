@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 from pydantic import ConfigDict, Field, JsonValue, create_model
 
 from include.run_conf.dataset import BUCKET, DatasetConf
+from include.run_conf.debugger import DebuggerConf
 from include.run_conf.endpoint import EndpointConf
 from include.run_conf.hyperparameters import TABLE, Job, as_text
 from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Known, Section
@@ -149,6 +150,7 @@ class TrainingConf(Section):
         '{"num_layers": 50}, "dataset": "NAME/VERSION"}]`, where a trial says only what differs. Empty: one base job.',
     )
     hyperparameters: Hyperparameters = Field(Hyperparameters(), description="Hyperparameters of the algorithm.")
+    debugger: DebuggerConf = Field(DebuggerConf(), description="What SageMaker Debugger watches.")
 
     @property
     def tunes(self) -> bool:

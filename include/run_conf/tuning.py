@@ -110,6 +110,7 @@ class TuningConf(Section):
     )
     ranges: dict[str, Range | Choices] = Field(
         {},
+        json_schema_extra={"entry": 'a list of values or {"min": 0.001, "max": 0.1, "scaling": "Auto"}'},
         title="Ranges",
         description='Hyperparameter -> `{"min": 0.001, "max": 0.1, "scaling": "Logarithmic"}` or a list of values. '
         "Empty: the ranges AWS documents.",

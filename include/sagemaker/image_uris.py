@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from include.problems import did_you_mean, nearest
 
 ALGORITHM = "image-classification"
+RULES = "sagemaker-debugger-rules"
 TABLE = Path(__file__).with_name("image_uris.json")
 REGISTRY = re.compile(rf"(?P<account>\d{{12}})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[^/]+/{ALGORITHM}(?:[:@].*)?")
 METRIC_DEFINITIONS = tuple(
@@ -65,6 +66,14 @@ def is_aws_image(image: str) -> bool:
     """Whether the image is AWS's own, of which SageMaker knows the metrics and takes no definitions."""
     found = REGISTRY.fullmatch(image)
     return found is not None and registry_accounts().get(found["region"]) == found["account"]
+
+
+def rule_evaluator_image(region: str) -> str:
+    """The image that evaluates the rules of SageMaker Debugger in `region`; raises UnknownRegionError."""
+    image = images()[RULES]
+    if region not in image["registries"]:
+        raise UnknownRegionError(f"SageMaker Debugger evaluates no rules in region {region!r}.")
+    return f"{image['registries'][region]}/{RULES}:{image['tag']}"
 
 
 @cache

@@ -15,6 +15,7 @@ from typing import Any
 from include.sagemaker.epochs import EPOCH_LINE
 from include.sagemaker.job_kinds import INTERRUPTED
 from include.sagemaker.job_polling import LogLine
+from include.sagemaker.job_results import RuleStatus, rule_statuses
 from include.sagemaker.naming import by_machine
 
 SHOWN = ("Train-accuracy", "Validation-accuracy", "Time cost")
@@ -97,13 +98,20 @@ class EpochProgress:
 
 @dataclass
 class StatusProgress:
-    """Tells a job's changes of status, each once, and for a tuning job how its training jobs are doing."""
+    """Tells a job's changes of status, each once: its own, its rules' of Debugger, its training jobs' if it tunes."""
 
     _told: set[tuple[Any, ...]] = field(default_factory=set)
     _last: str = ""
+    _rules: set[RuleStatus] = field(default_factory=set)
 
     def read(self, description: Mapping[str, Any], status: str) -> list[str]:
         """A line for each change since the last description, in their order."""
+        rules = rule_statuses(description)
+        changed = [f"rule {rule}" for rule in rules if rule not in self._rules]
+        self._rules = {*rules}
+        return [*self._statuses(description, status), *changed]
+
+    def _statuses(self, description: Mapping[str, Any], status: str) -> list[str]:
         transitions = description.get("SecondaryStatusTransitions")
         if transitions:
             return [line for transition in transitions if (line := self._transition(transition))]

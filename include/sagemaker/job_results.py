@@ -28,6 +28,19 @@ TRAIN_CHANNEL = re.compile(r"(?P<version>s3://.+?/)(replay/[^/]+/)?train/")
 """The metric by which models are compared: the only one AWS tunes this algorithm by; more is better."""
 
 
+class RuleStatus(BaseModel):
+    """The status of one rule of SageMaker Debugger: InProgress, NoIssuesFound, IssuesFound, Error or Stopped."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rule: str
+    status: str
+    details: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.status}" + (f" ({self.details})" if self.details else "")
+
+
 class JobResult(BaseModel):
     """A training or tuning job as it ended.
 
@@ -35,8 +48,8 @@ class JobResult(BaseModel):
     `accuracy` is the validation accuracy of the weights in the artifact, and `kept_epoch` the epoch they are of,
     counted from 1; None if unknown. `metrics` holds the last value of each metric, as AWS reports it, which may belong
     to weights that were not kept. `dataset_uri` is the dataset version it learned from; `billable_seconds` those of one
-    machine. Of a tuning job, `best_job` is its best training job; accuracy, metrics and the tuned hyperparameters are
-    that job's.
+    machine; `rules` are those of SageMaker Debugger with their statuses. Of a tuning job, `best_job` is its best
+    training job; accuracy, metrics and the tuned hyperparameters are that job's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +69,7 @@ class JobResult(BaseModel):
     training_seconds: int | None = None
     billable_seconds: int | None = None
     failure_reason: str | None = None
+    rules: tuple[RuleStatus, ...] = ()
 
     @classmethod
     def of_training_job(cls, description: Mapping[str, Any]) -> JobResult:
@@ -72,6 +86,7 @@ class JobResult(BaseModel):
             training_seconds=description.get("TrainingTimeInSeconds"),
             billable_seconds=_billable_seconds(description),
             failure_reason=description.get("FailureReason"),
+            rules=rule_statuses(description),
         )
         return result.with_epochs(())
 
@@ -133,6 +148,20 @@ class JobResult(BaseModel):
 def describe_training_job(sagemaker: SageMakerClient, name: str) -> JobResult:
     """The result of a training job by name."""
     return JobResult.of_training_job(sagemaker.describe_training_job(TrainingJobName=name))
+
+
+def rule_statuses(description: Mapping[str, Any]) -> tuple[RuleStatus, ...]:
+    """The rules of Debugger in the answer of DescribeTrainingJob, in the order of the request."""
+    fields = ("DebugRuleEvaluationStatuses", "ProfilerRuleEvaluationStatuses")
+    return tuple(
+        RuleStatus(
+            rule=rule.get("RuleConfigurationName", ""),
+            status=rule.get("RuleEvaluationStatus", ""),
+            details=rule.get("StatusDetails") or "",
+        )
+        for field in fields
+        for rule in description.get(field) or ()
+    )
 
 
 def _role_of(description: Mapping[str, Any]) -> JobRole:

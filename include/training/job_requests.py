@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from include.sagemaker.image_uris import METRIC_DEFINITIONS, image_uri, is_aws_image
 from include.sagemaker.naming import readable_name, tags
 from include.sagemaker.network import encryption, network, volume_encryption
+from include.training.debugger import debugger_fields
 from include.training.job_hyperparameters import (
     base_hyperparameters,
     incremental_hyperparameters,
@@ -53,6 +54,7 @@ def training_request(
         "TrainingJobName": name,
         "HyperParameters": tuned_hyperparameters(base_hyperparameters(conf, dataset), tuned or {}),
         **_job_definition(conf, settings, [*_data_channels(dataset)]),
+        **debugger_fields(conf.training.debugger, settings),
         "Tags": tags(settings, run, dataset),
     }
     return {**request, **_checkpoints_of_task(request, settings, run)}
@@ -78,6 +80,7 @@ def incremental_request(
         "TrainingJobName": name,
         "HyperParameters": incremental_hyperparameters(base.hyperparameters, conf, seen),
         **_job_definition(conf, settings, channels),
+        **debugger_fields(conf.training.debugger, settings),
         "Tags": tags(settings, run, dataset),
     }
     return {**request, **_checkpoints_of_task(request, settings, run)}

@@ -52,6 +52,9 @@ ECHOED = (
 )
 
 
+NOT_EVALUATED = "The local AWS keeps the rules of SageMaker Debugger and evaluates none: only AWS can."
+
+
 @dataclass
 class Transition:
     """One secondary status and the time it lasted."""
@@ -226,11 +229,25 @@ class TrainingJob:
                 "TrainingTimeInSeconds": seconds,
                 "BillableTimeInSeconds": self._billable_seconds(seconds),
                 "ProfilingStatus": _profiling_status(self.request),
+                "DebugRuleEvaluationStatuses": self._rules("DebugRuleConfigurations"),
+                "ProfilerRuleEvaluationStatuses": self._rules("ProfilerRuleConfigurations"),
             }
 
     def _get_data(self) -> None:
         if not self.stopping.is_set():
             self.move("Downloading")
+
+    def _rules(self, field: str) -> list[Document] | None:
+        """What has become of each rule of Debugger: nothing. None without rules."""
+        return [
+            {
+                "RuleConfigurationName": rule["RuleConfigurationName"],
+                "RuleEvaluationStatus": "Stopped",
+                "StatusDetails": NOT_EVALUATED,
+                "LastModifiedTime": self.creation_time,
+            }
+            for rule in self.request.get(field, [])
+        ] or None
 
     def _billable_seconds(self, seconds: int | None) -> int | None:
         """The seconds without those between two instances."""

@@ -18,6 +18,8 @@ LONGEST_RUNTIME = 28 * 24 * 3600
 DEFAULT_RUNTIME = 24 * 3600
 CHECKPOINT_PATH = "/opt/ml/checkpoints"
 ML_ROOT = "/opt/ml/"
+PROFILING_INTERVALS = (100, 200, 500, 1000, 5000, 60000)
+RULES_OF_DEBUGGER = ("DebugRuleConfigurations", "ProfilerRuleConfigurations")
 RESERVED_FOLDERS = ("input", "model", "output", "code")
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -153,8 +155,24 @@ def _metrics(request: Request) -> Iterator[str]:
             yield f"The regular expression {definition['Regex']!r} of metric {definition['Name']} is not valid: {error}"
 
 
+def _debugger(request: Request) -> Iterator[str]:
+    """Names of rules, places and the interval, as the API reference of DebugHookConfig and ProfilerConfig has them."""
+    rules = [(field, rule) for field in RULES_OF_DEBUGGER for rule in request.get(field, [])]
+    names = Counter(rule["RuleConfigurationName"] for _, rule in rules)
+    for name in sorted(name for name, count in names.items() if count > 1):
+        yield f"RuleConfigurationName must be unique: {name} is given {names[name]} times"
+    configs = [(field, request[field]) for field in ("DebugHookConfig", "ProfilerConfig") if field in request]
+    for field, config in (*configs, *rules):
+        if "S3OutputPath" in config:
+            yield from _uri(config["S3OutputPath"], f"{field}.S3OutputPath")
+    interval = request.get("ProfilerConfig", {}).get("ProfilingIntervalInMilliseconds")
+    if interval is not None and interval not in PROFILING_INTERVALS:
+        allowed = ", ".join(map(str, PROFILING_INTERVALS))
+        yield f"ProfilerConfig.ProfilingIntervalInMilliseconds {interval} is not one of {allowed}"
+
+
 def _environment(request: Request) -> Iterator[str]:
     yield from steering_variables(request.get("Environment", {}), "Environment")
 
 
-RULES: tuple[Rule, ...] = (_image, _channels, _places, _resources, _stopping, _metrics, _environment)
+RULES: tuple[Rule, ...] = (_image, _channels, _places, _resources, _stopping, _metrics, _debugger, _environment)

@@ -266,6 +266,17 @@ def test_it_lies_beside_the_report_as_json_and_as_a_page(aws: Any, leaderboard: 
     assert "script" not in ReadPage(page).tags
 
 
+def test_the_page_shows_the_rules_of_debugger(logs: Any) -> None:
+    rules = [{"rule": "Overfit", "status": "IssuesFound", "details": "<at step 40>"}]
+    jobs = [trained(logs, "watched", [0.5], rules=rules), trained(logs, "unwatched", [0.4])]
+
+    page = leaderboard_page(read_leaderboard(logs, jobs, best=None, final=None, prices={}), RUN)
+    without = leaderboard_page(read_leaderboard(logs, jobs[1:], best=None, final=None, prices={}), RUN)
+
+    assert "<td>watched</td><td>Overfit</td><td>IssuesFound</td><td>&lt;at step 40&gt;</td>" in page
+    assert "Debugger" not in without
+
+
 def test_the_page_shows_jobs_curves_and_tuned_hyperparameters(leaderboard: Leaderboard) -> None:
     page = leaderboard_page(leaderboard, RUN)
 

@@ -399,6 +399,15 @@ def test_a_region_without_the_algorithm_is_told(s3: Any) -> None:
     check(RunConf(), settings(region="eu-centrl-1", image_uri="acme/image-classification:2"), s3=s3)
 
 
+def test_a_region_whose_debugger_evaluates_no_rules_is_told(s3: Any) -> None:
+    s3.put_object(Bucket="images-of-acme", Key="images/cat/1.jpg", Body=b"jpeg")
+    conf = {"training.debugger.rules": {"Overfit": {}, "ProfilerReport": {}}}
+    assert (
+        "training.debugger.rules = Overfit, ProfilerReport: SageMaker Debugger evaluates no rules in region "
+        "eu-central-2: leave them out"
+    ) in refused(s3, conf, given=settings(region="eu-central-2"))
+
+
 def test_a_machine_that_is_not_offered_is_told(s3: Any) -> None:
     s3.put_object(Bucket="images-of-acme", Key="images/cat/1.jpg", Body=b"jpeg")
     assert refused(s3, {"resources.instance_type": "ml.g5.3xlarge", "endpoint.instance_type": "ml.m5.small"}) == [

@@ -54,6 +54,26 @@ def test_what_the_optimizer_does_not_read_is_said(conf: dict[str, Any], notes: l
     assert list(ignored_notes(RunConf.from_conf(conf))) == notes
 
 
+def test_what_debugger_cannot_do_is_said() -> None:
+    def about(**debugger: Any) -> list[str]:
+        conf = {"training.mode": "both", "training.debugger": debugger}
+        return [note.partition(":")[0] for note in ignored_notes(RunConf.from_conf(conf))]
+
+    closed = "training.debugger is for accounts that used Debugger before"
+    tunes = "the jobs of a tuning job cannot have Debugger"
+    ends = "AWS ends the profiler of Debugger on 2027-06-30"
+
+    assert about() == []
+    assert about(rules={"ProfilerReport": {}}) == [closed, tunes, ends]
+    assert about(rules={"Overfit": {}}, profiler={"enabled": False}) == [
+        closed,
+        "the built-in algorithm emits no tensors",
+        tunes,
+    ]
+    (framework,) = set(about(profiler={"num_steps": 10})) - {closed, tunes, ends}
+    assert framework.startswith("training.debugger.profiler.num_steps profiles the framework, which PyTorch 2.0")
+
+
 EVERYTHING = {
     "training.mode": "both",
     "training.trials": [{"name": "a"}, {"name": "b", "hyperparameters": {"epochs": 2}}],
@@ -84,6 +104,22 @@ def test_the_requests_of_a_default_run_and_of_a_full_one_are_within_the_api_s_li
 def test_a_setting_that_the_api_would_refuse_is_told_by_its_name(installation: dict[str, Any], message: str) -> None:
     (problem,) = [line for line in told({}, **installation) if "CreateTrainingJob" in line]
     assert problem.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("debugger", "field"),
+    [
+        ({"rules": {"Overfit": {"tensor_regex": "x" * 300}}}, "training.debugger.rules"),
+        ({"hook": {"train.save_interval": "1" * 300}}, "training.debugger.hook"),
+        ({"hook": {f"parameter {n}": 1 for n in range(21)}}, "training.debugger.hook"),
+        ({"collections": {f"tensors {n}": {} for n in range(21)}}, "training.debugger.collections"),
+    ],
+)
+def test_settings_of_debugger_that_the_api_would_refuse_are_told_by_their_name(
+    debugger: dict[str, Any], field: str
+) -> None:
+    (problem,) = told({"training.debugger": debugger})
+    assert problem.startswith(f"{field} = ")
 
 
 def test_patterns_lengths_ranges_choices_and_absences_of_the_model_are_told() -> None:

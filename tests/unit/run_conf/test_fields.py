@@ -103,6 +103,7 @@ def test_fields_of_one_section_stand_together() -> None:
         "Dataset: packing",
         "Training",
         "Training: hyperparameters",
+        "Training: Debugger",
         "Resources",
         "Tuning",
         "Tuning: completion",

@@ -139,6 +139,33 @@ def test_a_spot_interruption_is_said_and_what_becomes_of_the_job() -> None:
     assert "the spot machine was taken back: the job continues from its checkpoint" in line
 
 
+def rule(name: str, status: str, details: str = "") -> dict[str, str]:
+    return {"RuleConfigurationName": name, "RuleEvaluationStatus": status, "StatusDetails": details}
+
+
+def test_a_rule_of_debugger_is_told_when_its_status_changes() -> None:
+    progress = StatusProgress()
+    begun = {"DebugRuleEvaluationStatuses": [rule("Overfit", "InProgress"), rule("ClassImbalance", "InProgress")]}
+    found = {
+        "DebugRuleEvaluationStatuses": [
+            rule("Overfit", "IssuesFound", "at step 40"),
+            rule("ClassImbalance", "InProgress"),
+        ],
+        "ProfilerRuleEvaluationStatuses": [rule("ProfilerReport", "InProgress")],
+    }
+
+    assert progress.read(begun, "InProgress") == [
+        "InProgress",
+        "rule Overfit: InProgress",
+        "rule ClassImbalance: InProgress",
+    ]
+    assert progress.read(begun, "InProgress") == []
+    assert progress.read(found, "InProgress") == [
+        "rule Overfit: IssuesFound (at step 40)",
+        "rule ProfilerReport: InProgress",
+    ]
+
+
 def test_a_job_without_stages_tells_its_status_once() -> None:
     progress = StatusProgress()
 

@@ -23,6 +23,7 @@ def test_a_training_job_is_a_small_document() -> None:
         "training_seconds": 120,
         "billable_seconds": 100,
         "failure_reason": None,
+        "rules": (),
     }
 
 

@@ -212,6 +212,22 @@ def test_an_incremental_job_with_other_classes_says_train_in_full() -> None:
     )
 
 
+def test_debugger_watches_full_jobs_and_no_jobs_of_a_search() -> None:
+    rules = {"ProfilerReport": {}, "VanishingGradient": {"threshold": 1e-7}}
+    conf = {"training.debugger": {"rules": rules, "hook": {"train.save_interval": 100}}}
+    fields = {"DebugHookConfig", "DebugRuleConfigurations", "ProfilerConfig", "ProfilerRuleConfigurations"}
+
+    base, further = request(training_request, conf), request(incremental_request, conf, base=BASE)
+
+    for body in (base, further):
+        assert_aws_takes("CreateTrainingJob", body)
+        assert body["DebugHookConfig"]["S3OutputPath"] == body["OutputDataConfig"]["S3OutputPath"]
+        assert body["DebugRuleConfigurations"][0]["RuleParameters"]["threshold"] == "1e-07"
+    assert fields <= base.keys() & further.keys()
+    assert not fields & request(training_request, {}).keys()
+    assert not fields & request(tuning_request, {**conf, "training.mode": "tune"})["TrainingJobDefinition"].keys()
+
+
 def test_a_tuning_job_without_ranges_takes_the_documented_ones_capped_by_the_data() -> None:
     body = request(tuning_request, {"training.mode": "tune", "tuning.seed": 7})
     assert_aws_takes("CreateHyperParameterTuningJob", body)

@@ -33,6 +33,18 @@ def said(lines: list[str], word: str) -> Any:
     return json.loads(next(line for line in lines if line.startswith(word)).partition(" ")[2])
 
 
+def rule(name: str) -> dict[str, Any]:
+    return {"RuleConfigurationName": name, "RuleEvaluatorImage": "rules:1", "RuleParameters": {"rule_to_invoke": name}}
+
+
+DEBUGGER: dict[str, Any] = {
+    "DebugHookConfig": {"S3OutputPath": f"s3://{BUCKET}/jobs", "HookParameters": {"train.save_interval": "100"}},
+    "DebugRuleConfigurations": [rule("VanishingGradient"), rule("Overfit")],
+    "ProfilerConfig": {"S3OutputPath": f"s3://{BUCKET}/jobs", "ProfilingIntervalInMilliseconds": 500},
+    "ProfilerRuleConfigurations": [rule("ProfilerReport")],
+}
+
+
 @pytest.fixture(scope="module")
 def completed(sagemaker: Any) -> dict[str, Any]:
     """A finished job with everything a request can ask of the container."""
@@ -47,9 +59,23 @@ def completed(sagemaker: Any) -> dict[str, Any]:
         InputDataConfig=[channel_of("train", "data/train", ContentType="application/x-recordio")],
         Environment={"MY_VARIABLE": "mine"},
         Tags=[{"Key": "team", "Value": "vision"}],
+        **DEBUGGER,
     )
     sagemaker.create_training_job(**request)
     return finished_job(sagemaker, "completed")
+
+
+def test_settings_of_debugger_are_kept_and_no_rule_pretends_to_be_evaluated(completed: dict[str, Any]) -> None:
+    assert {field: completed[field] for field in DEBUGGER} == DEBUGGER
+    assert completed["ProfilingStatus"] == "Enabled"
+    statuses = completed["DebugRuleEvaluationStatuses"] + completed["ProfilerRuleEvaluationStatuses"]
+    assert [status["RuleConfigurationName"] for status in statuses] == [
+        "VanishingGradient",
+        "Overfit",
+        "ProfilerReport",
+    ]
+    assert {status["RuleEvaluationStatus"] for status in statuses} == {"Stopped"}
+    assert all("evaluates none" in status["StatusDetails"] for status in statuses)
 
 
 def test_a_job_completes_through_every_status(completed: dict[str, Any]) -> None:

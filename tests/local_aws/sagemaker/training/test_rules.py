@@ -28,6 +28,10 @@ def metric(name: str, expression: str = "x=(.*)") -> dict[str, str]:
     return {"Name": name, "Regex": expression}
 
 
+def rule(name: str) -> dict[str, str]:
+    return {"RuleConfigurationName": name, "RuleEvaluatorImage": TOY_IMAGE}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -65,6 +69,18 @@ def metric(name: str, expression: str = "x=(.*)") -> dict[str, str]:
         (
             {"AlgorithmSpecification": {**ALGORITHM, "MetricDefinitions": [metric("a", "(")]}},
             "The regular expression '(' of metric a is not valid",
+        ),
+        (
+            {"DebugRuleConfigurations": [rule("Overfit")], "ProfilerRuleConfigurations": [rule("Overfit")]},
+            "RuleConfigurationName must be unique: Overfit is given 2 times",
+        ),
+        (
+            {"DebugHookConfig": {"S3OutputPath": "https://b/x"}},
+            "DebugHookConfig.S3OutputPath: 'https://b/x' is not an S3",
+        ),
+        (
+            {"ProfilerConfig": {"ProfilingIntervalInMilliseconds": 300}},
+            "ProfilingIntervalInMilliseconds 300 is not one of 100, 200, 500, 1000, 5000, 60000",
         ),
         ({"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}, "Duplicate tag keys found: a"),
         ({"Tags": [{"Key": "aws:x", "Value": "1"}]}, "Tag keys must not begin with aws:"),
