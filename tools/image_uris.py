@@ -25,6 +25,11 @@ ACCOUNTS = Path("local_aws", "framework_images", "images.json")
 ALGORITHM = "image-classification"
 RULES = "sagemaker-debugger-rules"
 """The repository of the image that evaluates the rules of SageMaker Debugger."""
+FRAMEWORK = "pytorch"
+USES = ("training", "inference")
+MACHINES = {"cpu": "ml.m5.large", "gpu": "ml.g5.xlarge"}
+OLDEST = (2,)
+"""Images of PyTorch before version 2 are no longer patched."""
 RUNNABLE = {
     "pytorch-training": "train",
     "pytorch-inference": "serve",
@@ -39,7 +44,7 @@ def main(arguments: list[str]) -> None:
     root = Path(arguments[0]) if arguments else ROOT
     source = f"sagemaker-core {version('sagemaker-core')}"
     images = {ALGORITHM: image(ALGORITHM, repository=ALGORITHM), RULES: image("debugger", repository=RULES)}
-    addresses = {"source": source, "images": images}
+    addresses = {"source": source, "images": {**images, **framework(FRAMEWORK)}}
     accounts = {"source": source, "repositories": {name: repository(name) for name in RUNNABLE}}
     for path, table in ((ADDRESSES, addresses), (ACCOUNTS, accounts)):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +61,36 @@ def image(name: str, *, repository: str) -> dict[str, Any]:
         if found != f"{repository}:{tag}":
             raise SystemExit(f"The SDK names the image {found!r} in {region}, where {repository}:{tag} was expected.")
     return {"tag": tag, "registries": hosts}
+
+
+def framework(name: str) -> dict[str, Any]:
+    """The repositories of a framework: Python's tag for each version, and the hosts of the newest one, by region."""
+    found = {}
+    for use in USES:
+        repository = f"{name}-{use}"
+        known = image_uris.config_for_framework(name)[use]["versions"]
+        tags = {
+            number: each["py_versions"][-1]
+            for number, each in known.items()
+            if each.get("repository") == repository and numbers(number) >= OLDEST
+        }
+        newest = max(tags, key=numbers)
+        for number, python in tags.items():
+            for processor, machine in MACHINES.items():
+                asked = {"version": number, "py_version": python, "instance_type": machine, "image_scope": use}
+                image = image_uris.retrieve(name, "us-east-1", **asked).partition("/")[2]
+                if image != f"{repository}:{number}-{processor}-{python}":
+                    raise SystemExit(f"The SDK names the image {image!r} for {asked}: its tag is made in another way.")
+        asked = {"version": newest, "py_version": tags[newest], "image_scope": use, "instance_type": MACHINES["cpu"]}
+        regions = sorted(known[newest]["registries"])
+        hosts = {region: image_uris.retrieve(name, region, **asked).partition("/")[0] for region in regions}
+        found[repository] = {"versions": tags, "registries": hosts}
+    return found
+
+
+def numbers(number: str) -> tuple[int, ...]:
+    """The numbers of a version, by which versions are sorted."""
+    return tuple(map(int, number.split(".")))
 
 
 def repository(name: str) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from include.algorithms.algorithm import Algorithm
+from include.algorithms.kinds import algorithm_of
 from include.deployment.autoscaling import RETAINED, VARIANT, Scaling, live_scaling, pause, resume_or_log
 from include.deployment.hosting import KEEP_TAG, VERSION_TAG, change_problems, with_version
 from include.deployment.previous import KEEP_PREVIOUS_TAG, target_of
 from include.deployment.probation import last_proven, probation_tags
 from include.deployment.rollout import deployment_config, put_alarms
 from include.sagemaker.answers import existing
-from include.sagemaker.image_uris import image_uri
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run, content_name, tags
 from include.sagemaker.network import encryption, network
@@ -131,7 +132,8 @@ def deployment_of(
     model: RegisteredModel, *, conf: RunConf, settings: Settings, run: Run, dataset: DatasetVersion | None = None
 ) -> Deployment:
     """What it takes to serve a registered model as the conf says."""
-    model_body = model_request(model.artifact, settings=settings, run=run, dataset=dataset, prefix=model.dataset)
+    algorithm = algorithm_of(conf, settings)
+    model_body = model_request(model.artifact, algorithm=algorithm, run=run, dataset=dataset, prefix=model.dataset)
     labelled = tags(settings, run, dataset)
     config = _config_request(str(model_body["ModelName"]), conf, settings, labelled)
     endpoint = {
@@ -156,11 +158,12 @@ def deployment_of(
 
 
 def model_request(
-    artifact: str, *, settings: Settings, run: Run, dataset: DatasetVersion | None = None, prefix: str = "model"
+    artifact: str, *, algorithm: Algorithm, run: Run, dataset: DatasetVersion | None = None, prefix: str = "model"
 ) -> dict[str, Any]:
     """The body of CreateModel; its name follows from everything else in it but the tags, which belong to one run."""
+    settings = algorithm.settings
     content = {
-        "PrimaryContainer": {"Image": image_uri(settings), "ModelDataUrl": artifact},
+        "PrimaryContainer": algorithm.container(artifact),
         "ExecutionRoleArn": settings.execution_role_arn,
         **network(settings),
     }

@@ -10,8 +10,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from include.sagemaker.answers import existing, is_absent
-from include.sagemaker.image_uris import image_uri
-from include.sagemaker.job_results import OBJECTIVE, describe_training_job
+from include.sagemaker.job_results import describe_training_job
 from include.sagemaker.naming import pages_of, tag_value, tags
 from include.training.best_model import BestModel, label_set_fingerprint
 from include.training.run_jobs import epochs_of_attempt
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sagemaker import SageMakerClient
 
+    from include.algorithms.algorithm import Algorithm
     from include.datasets.version import DatasetVersion
     from include.evaluation.metrics import Evaluation
     from include.sagemaker.job_results import JobResult
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     from include.settings import Settings
 
 Approval = Literal["Approved", "Rejected", "PendingManualApproval"]
-REQUEST_TYPES = ["image/jpeg", "image/png", "application/x-image"]
 LONGEST_DESCRIPTION = 1024
 NEWEST, A_DAY = 10, timedelta(days=1)
 """How far back a version of the same model is searched for: so many, and all that are younger."""
-RESPONSE_TYPES = ["application/json", "application/jsonlines"]
 
 
 class NoModelError(ValueError):
@@ -85,17 +83,18 @@ def register_model(
     sagemaker: SageMakerClient,
     *,
     job: JobResult,
+    algorithm: Algorithm,
     evaluation: Evaluation,
     dataset: DatasetVersion,
-    settings: Settings,
     run: Run,
     refusal: str = "",
     waits: str = "",
     base_job: str | None = None,
     run_conf: str | None = None,
 ) -> RegisteredModel:
-    """Register the model of `job` as the next version of its dataset's group, creating the group if needed.
+    """Register the model that the `algorithm` made in `job` as the next version of its dataset's group.
 
+    The group is created if needed.
     It is approved by the verdict of its evaluation. A `refusal` is the reason for which it is left pending instead, and
     `waits` the one for which a person has to approve what was accepted. A model that this job has registered already is
     not registered again, so a retried task makes no second version. `run_conf` is the address of the whole run conf,
@@ -103,6 +102,7 @@ def register_model(
     """
     if not job.artifact:
         raise ValueError(f"Training job {job.name} left no artifact: there is nothing to register.")
+    settings = algorithm.settings
     group = settings.registry_group(dataset.name)
     _ensure_group(sagemaker, group, tags=tags(settings, run))
     known = _of_job(sagemaker, group, job)
@@ -113,11 +113,7 @@ def register_model(
         ModelPackageGroupName=group,
         ModelPackageDescription=_description(dataset, evaluation, refusal or waits),
         ModelApprovalStatus=approval,
-        InferenceSpecification={
-            "Containers": [{"Image": image_uri(settings), "ModelDataUrl": job.artifact}],
-            "SupportedContentTypes": REQUEST_TYPES,
-            "SupportedResponseMIMETypes": RESPONSE_TYPES,
-        },
+        InferenceSpecification=algorithm.inference_specification(job.artifact),  # type: ignore[arg-type]
         ModelMetrics={
             "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": evaluation.metrics_uri}}
         },
@@ -217,8 +213,9 @@ def base_of(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, model: Regis
     result = describe_training_job(sagemaker, model.job).with_epochs(epochs_of_attempt(sagemaker, logs, model.job))
     return BestModel(
         job=model.job,
-        objective=OBJECTIVE,
-        value=result.accuracy,
+        algorithm=result.algorithm,
+        objective=result.objective,
+        value=result.value,
         artifact=model.artifact,
         hyperparameters=result.hyperparameters,
         billable_seconds=result.billable_seconds,

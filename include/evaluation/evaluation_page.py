@@ -31,7 +31,7 @@ from include.pages.elements import (
     table,
     verdict,
 )
-from include.sagemaker.epochs import kept_weights
+from include.sagemaker.job_results import weights_left
 
 if TYPE_CHECKING:
     from include.datasets.source_test_images import UnsentImage
@@ -487,8 +487,8 @@ def _first_epochs(trained: TrainedModel) -> Markup:
         return Markup()
     best, job = trained.best, trained.job
     kept = (
-        kept_weights(trained.base_epochs, best.hyperparameters, reported=best.value),
-        kept_weights(trained.job_epochs, job.hyperparameters, reported=job.accuracy),
+        weights_left(best, trained.base_epochs, reported=best.value),
+        weights_left(job, trained.job_epochs, reported=job.value),
     )
     return first_epochs_table((*curve, weights) for curve, weights in zip(trained.curves, kept, strict=True))
 

@@ -14,7 +14,8 @@ from include.pages.charts import Point, curves, scatter
 from include.pages.elements import Markup, joined, note, page, section, shown, table
 from include.run_conf.hyperparameters import DERIVED
 from include.sagemaker.epochs import EpochMetrics, KeptWeights, first_epoch_accuracy
-from include.sagemaker.job_results import OBJECTIVE, JobResult, Part, RuleStatus
+from include.sagemaker.job_results import JobResult, Part, RuleStatus
+from include.sagemaker.objective import Objective
 from include.training.best_model import better_of
 from include.training.run_jobs import RunJob, rank, unusable, with_epochs
 
@@ -36,10 +37,10 @@ MOST_LINES = 12
 class LeaderboardJob(BaseModel):
     """One training job; `place` counts from 1 among those whose model can be used.
 
-    `objective` is the validation accuracy of the weights in the artifact, and `kept_epoch` the epoch they are of,
-    counted from 1. `dataset` is NAME/VERSION, `metrics` holds the last value of each, as AWS reports it, `epochs` what
-    the log shows if it was read. `seconds` and `billable_seconds` are those of one machine, `cost` is in USD for all
-    of them; `reason` says why a job's model cannot be used, `rules` are those of SageMaker Debugger.
+    `objective` is its value with the weights in the artifact, and `kept_epoch` the epoch they are of, counted from 1.
+    `dataset` is NAME/VERSION, `metrics` holds the last value of each, as AWS reports it, `epochs` what the log shows if
+    it was read. `seconds` and `billable_seconds` are those of one machine, `cost` is in USD for all of them; `reason`
+    says why a job's model cannot be used, `rules` are those of SageMaker Debugger.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -157,7 +158,7 @@ def read_leaderboard(
     costs = [entry.cost for entry in own]
     known = [cost for cost in costs if cost is not None]
     return Leaderboard(
-        objective=OBJECTIVE,
+        objective=own_objective(jobs).metric,
         best=best.job if best else None,
         final=final,
         reason=best.reason if best else "",
@@ -165,6 +166,12 @@ def read_leaderboard(
         cost=round(sum(known), 4) if own and len(known) == len(costs) else None,
         jobs=tuple(entries),
     )
+
+
+def own_objective(jobs: Sequence[RunJob]) -> Objective:
+    """The objective of the run's own jobs, which all have the same one."""
+    own = [job.result.objective for job in jobs if job.part != "parent"]
+    return (own or [job.result.objective for job in jobs] or [Objective.VALIDATION_ACCURACY])[0]
 
 
 def cost_of(result: JobResult, prices: Mapping[str, float]) -> float | None:
@@ -233,7 +240,7 @@ def _entry(job: RunJob, place: int | None, prices: Mapping[str, float]) -> Leade
         tuning_job=job.tuning_job,
         dataset="/".join((result.dataset_uri or "").rstrip("/").split("/")[-2:]),
         status=result.status,
-        objective=result.accuracy,
+        objective=result.value,
         kept_epoch=result.kept_epoch,
         hyperparameters=result.hyperparameters,
         metrics=result.metrics,
@@ -279,7 +286,7 @@ def _percent(value: float | None) -> str:
 def _reached(kept: KeptWeights | None) -> str:
     if kept is None:
         return _percent(None)
-    return f"{kept.accuracy:.2%}" + (f", epoch {kept.epoch}" if kept.epoch else "")
+    return f"{kept.value:.2%}" + (f", epoch {kept.epoch}" if kept.epoch else "")
 
 
 def _table(leaderboard: Leaderboard) -> Markup:

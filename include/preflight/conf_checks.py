@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
 from botocore.session import get_session
 
+from include.algorithms.kinds import algorithm_of
 from include.datasets.layout import VersionLayout
 from include.datasets.version import DatasetVersion, SplitCounts
 from include.preflight.questions import Stage
 from include.problems import Problem
-from include.run_conf import PromotionConf
+from include.run_conf import PromotionConf, SharedHyperparameters
 from include.run_conf.debugger import DEBUGGER, debugger_notes
 from include.run_conf.hyperparameters import BY_NAME, algorithm_default
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS
@@ -36,6 +37,8 @@ WORDS = {1: "one channel", 3: "three channels"}
 SOME_RUN = Run(dag_id="image_classification", run_id="manual__2026-01-02T03:04:05+00:00")
 FIELDS = {
     "AlgorithmSpecification.TrainingImage": "settings.image_uri",
+    "AlgorithmSpecification.MetricDefinitions": "training.algorithm.metric_definitions",
+    "AlgorithmSpecification.ContainerArguments": "training.algorithm.train_arguments",
     "RoleArn": "settings.execution_role_arn",
     "InputDataConfig": "settings.data_bucket",
     "OutputDataConfig.KmsKeyId": "settings.kms_key_id",
@@ -87,6 +90,11 @@ class Violation:
 def ignored_notes(conf: RunConf) -> Iterator[str]:
     """Name what is set, or searched, and has no effect: with the optimizer of its job, or beside another field."""
     training = conf.training
+    yield from debugger_notes(conf, emits_tensors=not training.algorithm.is_builtin)
+    yield from _unused_promotion(conf)
+    if not training.algorithm.is_builtin:
+        yield from _unused_hyperparameters(conf)
+        return
     base = training.hyperparameters.as_strings()
     if training.mode != "tune":
         if not training.trials:
@@ -105,8 +113,20 @@ def ignored_notes(conf: RunConf) -> Iterator[str]:
         changed = conf.incremental.hyperparameters.as_strings()
         if "optimizer" in changed or any(BY_NAME[name].read_by for name in changed):
             yield from _unread("incremental.hyperparameters", base | changed)
-    yield from debugger_notes(conf, emits_tensors=False)
-    yield from _unused_promotion(conf)
+
+
+def _unused_hyperparameters(conf: RunConf) -> Iterator[str]:
+    """Hyperparameters of the built-in algorithm that somebody has set, where it does not train."""
+    usual, kind = type(conf)(), conf.training.algorithm.kind
+    sections: dict[str, tuple[SharedHyperparameters, SharedHyperparameters]] = {
+        HYPERPARAMETERS: (conf.training.hyperparameters, usual.training.hyperparameters),
+        "incremental.hyperparameters": (conf.incremental.hyperparameters, usual.incremental.hyperparameters),
+    }
+    for section, (given, default) in sections.items():
+        others = default.as_strings()
+        for name, value in given.as_strings().items():
+            if others.get(name) != value:
+                yield f"{section}.{name} = {value} has no effect: training.algorithm.kind is {kind}"
 
 
 def _unused_promotion(conf: RunConf) -> Iterator[str]:
@@ -136,7 +156,7 @@ def _why(name: str, optimizers: Collection[str]) -> str:
 def packing_problems(conf: RunConf) -> Iterator[Problem]:
     """Whether the images that a run packs have the channels that its jobs, the trials among them, ask for."""
     packing, training = conf.dataset.packing, conf.training
-    if packing.pass_through or conf.dataset.source_kind == "records":
+    if not training.algorithm.is_builtin or packing.pass_through or conf.dataset.source_kind == "records":
         return
     base = training.hyperparameters.image_shape
     own = [(index, trial) for index, trial in enumerate(training.trials) if not trial.dataset]
@@ -191,16 +211,19 @@ def some_version(conf: RunConf, settings: Settings) -> DatasetVersion:
 def _requests(
     conf: RunConf, settings: Settings, stages: Collection[Stage], dataset: DatasetVersion
 ) -> Iterator[tuple[str, Request]]:
-    common: dict[str, Any] = {"settings": settings, "dataset": dataset, "run": SOME_RUN}
+    common: dict[str, Any] = {"dataset": dataset, "run": SOME_RUN}
     if "training" in stages:
         mode = conf.training.mode
         trials = [conf.of_trial(trial) for trial in conf.training.trials] or [conf]
         for trial in trials if mode != "tune" else ():
             name = _name("training.train")
-            yield "CreateTrainingJob", training_request(name, conf=trial, **common)
+            yield "CreateTrainingJob", training_request(name, algorithm=algorithm_of(trial, settings), **common)
         if conf.training.tunes:
             name = _name("training.tune", longest=LONGEST_TUNING_NAME)
-            yield "CreateHyperParameterTuningJob", tuning_request(name, conf=conf, **common)
+            yield (
+                "CreateHyperParameterTuningJob",
+                tuning_request(name, algorithm=algorithm_of(conf, settings), **common),
+            )
         group = {"ModelPackageGroupName": settings.registry_group(conf.dataset.name)}
         yield "CreateModelPackageGroup", {**group, "Tags": tags(settings, SOME_RUN)}
     if "endpoint" in stages and conf.endpoint.deploy:

@@ -27,17 +27,23 @@ OTHER_ASPECT = 0.2
 
 def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestModel | None = None) -> list[Problem]:
     """What a dataset version and a run conf, or a parent model, do not agree on."""
+    problems = [*_content_problems(dataset), *_payload_problems(dataset)]
+    if conf.training.algorithm.is_builtin:
+        problems += _network_problems(conf, dataset, parent)
+    elif parent:
+        problems += _class_order_problems(dataset, parent)
+    return problems
+
+
+def _network_problems(conf: RunConf, dataset: DatasetVersion, parent: BestModel | None) -> Iterator[Problem]:
+    """What the built-in algorithm's hyperparameters and the images do not agree on."""
     network = parent.hyperparameters if parent else conf.training.hyperparameters.as_strings()
-    problems = [
-        *_content_problems(dataset),
-        *_image_problems(dataset, network, parent),
-        *_channel_problems(dataset, network, parent),
-        *_payload_problems(dataset),
-        *as_far_as_known(_label_problems(conf, dataset)),
-    ]
+    yield from _image_problems(dataset, network, parent)
+    yield from _channel_problems(dataset, network, parent)
+    yield from as_far_as_known(_label_problems(conf, dataset))
     if parent:
-        problems += _parent_problems(dataset, parent)
-    return [*problems, *as_far_as_known(_batch_problems(conf, dataset, parent))]
+        yield from _parent_problems(dataset, parent)
+    yield from as_far_as_known(_batch_problems(conf, dataset, parent))
 
 
 def dataset_notes(conf: RunConf, dataset: DatasetVersion) -> Iterator[str]:
@@ -213,12 +219,18 @@ def _parent_problems(dataset: DatasetVersion, parent: BestModel) -> Iterator[Pro
             value=dataset.multi_label,
             remedy=f"the parent model {parent.job} was trained otherwise: run a full training",
         )
-    elif parent.label_set and parent.label_set != label_set_fingerprint(dataset.labels):
+    else:
+        yield from _class_order_problems(dataset, parent)
+    absent = [name for name in ("num_layers", "image_shape") if name not in parent.hyperparameters]
+    if absent:
+        yield Problem(field="incremental", value=parent.job, remedy=f"has no {', '.join(absent)}: run a full training")
+
+
+def _class_order_problems(dataset: DatasetVersion, parent: BestModel) -> Iterator[Problem]:
+    """Other classes than those of `parent`, or in another order."""
+    if parent.label_set and parent.label_set != label_set_fingerprint(dataset.labels):
         yield Problem(
             field="dataset.labels",
             value=", ".join(dataset.labels),
             remedy=f"the parent model {parent.job} knows other classes, or in another order: run a full training",
         )
-    absent = [name for name in ("num_layers", "image_shape") if name not in parent.hyperparameters]
-    if absent:
-        yield Problem(field="incremental", value=parent.job, remedy=f"has no {', '.join(absent)}: run a full training")

@@ -155,7 +155,7 @@ def _disk(conf: RunConf) -> Iterator[Problem]:
 
 def _gpus(conf: RunConf) -> Iterator[Problem]:
     machine = conf.resources.instance_type
-    gpus = GPUS.get(machine, 1)
+    gpus = GPUS.get(machine, 1) if conf.training.algorithm.is_builtin else 1
     sections = (
         ("training.hyperparameters", conf.training.hyperparameters.mini_batch_size),
         ("incremental.hyperparameters", conf.incremental.hyperparameters.mini_batch_size),

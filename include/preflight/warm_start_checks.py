@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from include.algorithms.kinds import algorithm_of
 from include.preflight.conf_checks import SOME_RUN, some_version
 from include.preflight.questions import Findings
 from include.problems import Problem
 from include.run_conf.tuning import LATEST
 from include.training.job_requests import tuning_request
-from include.training.warm_start import FIELD, Child, kinds_of, search_problems, state_problems
+from include.training.warm_start import FIELD, Child, search_problems, state_problems
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -57,7 +58,7 @@ def _request(conf: RunConf, settings: Settings, dataset: DatasetVersion | None) 
     alone = conf.tuning.model_copy(update={"warm_start": type(conf.tuning.warm_start)()})
     version = dataset or some_version(conf, settings)
     conf = conf.model_copy(update={"tuning": alone})
-    return tuning_request("child", conf=conf, settings=settings, dataset=version, run=SOME_RUN)
+    return tuning_request("child", algorithm=algorithm_of(conf, settings), dataset=version, run=SOME_RUN)
 
 
 def _parent_findings(
@@ -67,7 +68,7 @@ def _parent_findings(
         Problem(field=FIELD, value=name, remedy=remedy)
         for remedy in (
             *state_problems(parent),
-            *search_problems(parent, _child(child)),
+            *search_problems(parent, Child.of_request(child)),
             *_sameness(parent, child, conf, with_data=with_data),
         )
     ]
@@ -76,11 +77,6 @@ def _parent_findings(
         named = ", ".join(each["HyperParameterTuningJobName"] for each in grandparents)
         notes = (f"warm start: what {name} learned of {named} is not learned again; name them too to use it",)
     return Findings(problems=tuple(problems), notes=notes)
-
-
-def _child(request: Mapping[str, Any]) -> Child:
-    ranges = request["HyperParameterTuningJobConfig"].get("ParameterRanges") or {}
-    return Child(kinds_of(ranges), frozenset(request["TrainingJobDefinition"]["StaticHyperParameters"]))
 
 
 def _sameness(parent: Mapping[str, Any], child: Mapping[str, Any], conf: RunConf, *, with_data: bool) -> Iterator[str]:

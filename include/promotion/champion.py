@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError, ParamValidationError
 from pydantic import BaseModel, ConfigDict
 
+from include.algorithms.algorithm import Algorithm
+from include.algorithms.kinds import algorithm_of
 from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
 from include.datasets.version import lineage, load
@@ -25,10 +27,9 @@ from include.deployment.previous import KEEP_PREVIOUS_TAG
 from include.deployment.registry import NoModelError, RegisteredModel, base_of, last_approved, numbered, read_model
 from include.problems import Problem, ProblemsError
 from include.sagemaker.answers import existing, is_absent
-from include.sagemaker.job_results import OBJECTIVE, JobResult
+from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import pages_of, tags_of
 from include.training.best_model import BestModel, label_set_fingerprint
-from include.training.job_hyperparameters import derived_hyperparameters
 from include.training.run_jobs import epochs_of_attempt
 
 if TYPE_CHECKING:
@@ -341,7 +342,7 @@ def starting_model(
         if start.isdecimal():
             return base_of(sagemaker, logs, numbered(sagemaker, settings=settings, dataset=name, version=int(start)))
         if start.startswith("s3://"):
-            return _model_at(sagemaker, logs, s3, conf, dataset)
+            return _model_at(sagemaker, logs, s3, algorithm_of(conf, settings), dataset)
         return _model_of_job(sagemaker, logs, s3, start)
     except (NoModelError, UnknownChampionError) as error:
         raise ProblemsError([Problem(field="incremental.from", value=start, remedy=str(error))]) from error
@@ -360,8 +361,9 @@ def _model_of_job(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, s3: S3
         learned_from = None
     return BestModel(
         job=name,
-        objective=OBJECTIVE,
-        value=job.accuracy,
+        algorithm=job.algorithm,
+        objective=job.objective,
+        value=job.value,
         artifact=job.artifact,
         hyperparameters=job.hyperparameters,
         billable_seconds=job.billable_seconds,
@@ -371,10 +373,14 @@ def _model_of_job(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, s3: S3
 
 
 def _model_at(
-    sagemaker: SageMakerClient, logs: CloudWatchLogsClient, s3: S3Client, conf: RunConf, dataset: DatasetVersion | None
+    sagemaker: SageMakerClient,
+    logs: CloudWatchLogsClient,
+    s3: S3Client,
+    algorithm: Algorithm,
+    dataset: DatasetVersion | None,
 ) -> BestModel:
     """The model at an address: of the job that the address names, if that is its artifact."""
-    uri = conf.incremental.start
+    uri = algorithm.conf.incremental.start
     bucket, key = parse_s3_uri(uri)
     try:
         s3.head_object(Bucket=bucket, Key=key)
@@ -389,6 +395,11 @@ def _model_at(
             found = None
         if found is not None and found.artifact == uri:
             return found
-    network = conf.training.hyperparameters.as_strings()
-    derived = derived_hyperparameters(dataset) if dataset else {}
-    return BestModel(job=uri, objective=OBJECTIVE, value=None, artifact=uri, hyperparameters={**network, **derived})
+    return BestModel(
+        job=uri,
+        algorithm=algorithm.kind,
+        objective=algorithm.objective,
+        value=None,
+        artifact=uri,
+        hyperparameters=algorithm.base_hyperparameters(dataset),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from include.problems import Problem, ProblemsError
+from include.run_conf.algorithm import AlgorithmConf
 from include.run_conf.dataset import DatasetConf, PackingConf, SplitConf
 from include.run_conf.endpoint import AutoscalingConf, EndpointConf, RolloutConf, ServerlessConf
 from include.run_conf.fields import FormField, form_fields
@@ -29,6 +30,7 @@ from include.run_conf.sections import (
 from include.run_conf.tuning import CompletionConf, TuningConf, WarmStartConf
 
 __all__ = [
+    "AlgorithmConf",
     "AutoscalingConf",
     "Choices",
     "CompletionConf",

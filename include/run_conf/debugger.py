@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from include.problems import Problem, did_you_mean, nearest
-from include.run_conf.section import Section
+from include.run_conf.section import ENTRY_IS_SCALAR, Scalar, Section
 
 if TYPE_CHECKING:
     from include.run_conf.sections import RunSections
 
-Scalar = str | bool | int | float
 Parameters = dict[str, Scalar]
 Type = Literal["text", "number", "whole number", "true or false"]
 
 DEBUGGER = "training.debugger"
 PROFILER_REPORT = "ProfilerReport"
 ENTRY_IS_PARAMETERS: dict[str, JsonValue] = {"entry": "a JSON object of parameters and their values"}
-ENTRY_IS_SCALAR: dict[str, JsonValue] = {"entry": "a text, a number, or true or false"}
 
 
 @dataclass(frozen=True)

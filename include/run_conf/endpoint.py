@@ -170,6 +170,11 @@ class EndpointConf(Section):
     autoscaling: AutoscalingConf = Field(AutoscalingConf(), description="As many machines as the requests need.")
 
     @property
+    def machine(self) -> str:
+        """The type of machine that answers; empty if none is chosen, as the endpoint is serverless."""
+        return "" if self.serverless.enabled else self.instance_type
+
+    @property
     def most_machines(self) -> int:
         """How many machines answer at most."""
         return max(self.instance_count, self.autoscaling.maximum or 0)

@@ -49,8 +49,17 @@ class ConfField:
     @property
     def has_lists(self) -> bool:
         """Whether the entries of a JSON object may be lists."""
+        return "array" in self._entry_types
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether the entries of a JSON object may be texts, which then stay as they are."""
+        return "string" in self._entry_types
+
+    @property
+    def _entry_types(self) -> set[str]:
         entry = self.schema.get("additionalProperties") or {}
-        return any(kind.get("type") == "array" for kind in entry.get("anyOf", ()))
+        return {str(kind.get("type")) for kind in entry.get("anyOf", [entry])}
 
     @property
     def comma_separated(self) -> bool:

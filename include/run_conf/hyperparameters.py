@@ -40,6 +40,9 @@ class Range(BaseModel):
     min: float = Field(description="Smallest value.")
     max: float = Field(description="Largest value.")
     scaling: ScalingType = Field("Auto", description="Scale on which values are drawn.")
+    kind: Literal["integer", "continuous"] | None = Field(
+        None, description="Of a script's or container's hyperparameter; else as the value it has without a search."
+    )
 
 
 @dataclass(frozen=True)

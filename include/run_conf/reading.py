@@ -147,7 +147,7 @@ class Reading:
         elif key in entries:
             self._complain(f"{table}.{key}", value, "is given twice: keep the nested key or the dotted one")
         else:
-            entry = parsed_or_same(value)
+            entry = value if self.fields[table].has_texts else parsed_or_same(value)
             is_list = isinstance(entry, str) and self.fields[table].has_lists
             entries[key] = listed(entry, one_line=True) if is_list else entry
 

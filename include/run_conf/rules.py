@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 
 from include.problems import Problem, did_you_mean
+from include.run_conf.algorithm_rules import ALGORITHM_RULES, free_range, shown_range
 from include.run_conf.dataset_rules import (
     ground_truth_has_a_manifest,
     labels_come_from_one_place,
@@ -82,6 +83,8 @@ def each_base_job_can_work(conf: RunSections) -> Iterator[Problem]:
 
 
 def _base_job_problems(conf: RunSections) -> Iterator[Problem]:
+    if not conf.training.algorithm.is_builtin:
+        return iter(())
     return (problem for rule in BASE_JOB_RULES for problem in as_far_as_known(rule(conf)))
 
 
@@ -233,13 +236,14 @@ def tuning_is_possible(conf: RunSections) -> Iterator[Problem]:
         yield Problem(field="tuning.early_stopping", value=True, remedy="Hyperband stops jobs itself: switch it off")
     for rule in (_epochs, _completion, _warm_start, _grid):
         yield from as_far_as_known(rule(conf))
+    builtin = conf.training.algorithm.is_builtin
     for name, span in tuning.ranges.items():
-        yield from _range(name, span)
+        yield from _range(name, span) if builtin else free_range(name, span)
 
 
 def _epochs(conf: RunSections) -> Iterator[Problem]:
     epochs, frequency = conf.tuning.epochs, conf.training.hyperparameters.checkpoint_frequency
-    if epochs and frequency and frequency > epochs:
+    if conf.training.algorithm.is_builtin and epochs and frequency and frequency > epochs:
         remedy = f"must be at least training.hyperparameters.checkpoint_frequency ({frequency}), or empty"
         yield Problem(field="tuning.epochs", value=epochs, remedy=remedy)
 
@@ -270,7 +274,8 @@ def _grid(conf: RunSections) -> Iterator[Problem]:
         yield Problem(field="tuning.ranges", remedy="Grid needs lists of values to combine")
     for name, span in ranges.items():
         if isinstance(span, Range):
-            yield Problem(field=f"tuning.ranges.{name}", value=_shown(span), remedy="Grid needs a list of values here")
+            remedy = "Grid needs a list of values here"
+            yield Problem(field=f"tuning.ranges.{name}", value=shown_range(span), remedy=remedy)
     combinations = conf.tuning.combinations
     if combinations > 750:
         yield Problem(field="tuning.ranges", value=f"{combinations} combinations", remedy="Grid runs at most 750 jobs")
@@ -281,7 +286,7 @@ def _range(name: str, span: Range | Choices) -> Iterator[Problem]:
     if name not in TUNABLE:
         meant = did_you_mean(meant_field(name, TUNABLE))
         remedy = f"cannot be tuned; tunable are {', '.join(sorted(TUNABLE))}{meant}"
-        yield Problem(field=field, value=_shown(span), remedy=remedy)
+        yield Problem(field=field, value=shown_range(span), remedy=remedy)
     elif isinstance(span, Range):
         yield from _numeric_range(field, name, span)
     else:
@@ -292,35 +297,31 @@ def _numeric_range(field: str, name: str, span: Range) -> Iterator[Problem]:
     limits, whole = TUNABLE[name].tuned, TUNABLE[name].values.type is int
     if not isinstance(limits, Range):
         remedy = f"is a choice: list some of {_listed(limits or ())}"
-        yield Problem(field=field, value=_shown(span), remedy=remedy)
+        yield Problem(field=field, value=shown_range(span), remedy=remedy)
         return
     if span.min >= span.max:
-        yield Problem(field=field, value=_shown(span), remedy="min must be below max")
+        yield Problem(field=field, value=shown_range(span), remedy="min must be below max")
     elif span.min < min(limits.min, 1e-8) or span.max > limits.max:
-        yield Problem(field=field, value=_shown(span), remedy=f"must lie within {limits.min:g} to {limits.max:g}")
+        yield Problem(field=field, value=shown_range(span), remedy=f"must lie within {limits.min:g} to {limits.max:g}")
     if whole and not (span.min.is_integer() and span.max.is_integer()):
-        yield Problem(field=field, value=_shown(span), remedy="needs whole numbers")
+        yield Problem(field=field, value=shown_range(span), remedy="needs whole numbers")
     if span.scaling == "Logarithmic" and span.min <= 0:
-        yield Problem(field=field, value=_shown(span), remedy="Logarithmic scaling needs a min above 0")
+        yield Problem(field=field, value=shown_range(span), remedy="Logarithmic scaling needs a min above 0")
     if span.scaling == "ReverseLogarithmic" and (whole or span.max >= 1):
         remedy = "ReverseLogarithmic scaling is for continuous values of at least 0 and below 1"
-        yield Problem(field=field, value=_shown(span), remedy=remedy)
+        yield Problem(field=field, value=shown_range(span), remedy=remedy)
 
 
 def _choices(field: str, name: str, span: Choices) -> Iterator[Problem]:
     if not 1 <= len(span) <= 30:
-        yield Problem(field=field, value=_shown(span), remedy="list 1 to 30 values")
+        yield Problem(field=field, value=shown_range(span), remedy="list 1 to 30 values")
     if len(set(map(str, span))) < len(span):
-        yield Problem(field=field, value=_shown(span), remedy="lists a value twice")
+        yield Problem(field=field, value=shown_range(span), remedy="lists a value twice")
     for value in span:
         try:
             Hyperparameters.model_validate({name: value})
         except ValueError:
             yield Problem(field=field, value=value, remedy=f"is not a valid {name}")
-
-
-def _shown(span: Range | Choices) -> str:
-    return f"{span.min:g} to {span.max:g} ({span.scaling})" if isinstance(span, Range) else str(span)
 
 
 BASE_JOB_RULES: tuple[Rule, ...] = (
@@ -332,6 +333,7 @@ BASE_JOB_RULES: tuple[Rule, ...] = (
     several_labels_have_no_top_k,
 )
 RULES: tuple[Rule, ...] = (
+    *ALGORITHM_RULES,
     splits_add_up,
     packing_is_one_thing,
     source_is_of_one_kind,

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from include.problems import Problem
 
 NAME_PATTERN = r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$"
+Scalar = str | bool | int | float
+"""A JSON scalar."""
+ENTRY_IS_SCALAR: dict[str, JsonValue] = {"entry": "a text, a number, or true or false"}
+ENTRY_IS_TEXT: dict[str, JsonValue] = {"entry": "a text"}
+"""What stands for each name of a table, as a phrase that follows 'must be'."""
 COMMA_SEPARATED: dict[str, JsonValue] = {"comma_separated": True}
 NAME_PARTS: dict[str, JsonValue] = {"made_of": "of letters, digits and hyphens between them"}
 

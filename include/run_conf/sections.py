@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
-from pydantic import ConfigDict, Field, JsonValue, create_model
+from pydantic import ConfigDict, Field, create_model
 
+from include.run_conf.algorithm import AlgorithmConf
 from include.run_conf.dataset import BUCKET, DatasetConf
 from include.run_conf.debugger import DebuggerConf
 from include.run_conf.endpoint import EndpointConf
 from include.run_conf.hyperparameters import TABLE, Job, as_text
-from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Known, Section
+from include.run_conf.section import ENTRY_IS_SCALAR, NAME_PARTS, NAME_PATTERN, Known, Scalar, Section
 from include.run_conf.tuning import TuningConf
 
-GPU_FAMILIES: dict[str, JsonValue] = {"made_of": "of the families p2, p3, p3dn, g4dn or g5"}
 BEST_OF_RUN = "best"
 TWENTY_EIGHT_DAYS = 28 * 24 * 3600
 
@@ -116,6 +116,12 @@ class TrialConf(Section):
         description="Finished version that it learns from, `NAME/VERSION` or `NAME` for the newest. Empty: the run's.",
     )
     hyperparameters: TrialHyperparameters = Field(TrialHyperparameters(), description="What differs from the run's.")
+    algorithm_hyperparameters: dict[str, Scalar] = Field(
+        {},
+        json_schema_extra=ENTRY_IS_SCALAR,
+        title="Hyperparameters",
+        description="What differs from those of the run's script or container.",
+    )
 
     @property
     def dataset_name(self) -> str:
@@ -149,7 +155,10 @@ class TrainingConf(Section):
         description='Base jobs to train side by side; the best is selected: `[{"name": "deep", "hyperparameters": '
         '{"num_layers": 50}, "dataset": "NAME/VERSION"}]`, where a trial says only what differs. Empty: one base job.',
     )
-    hyperparameters: Hyperparameters = Field(Hyperparameters(), description="Hyperparameters of the algorithm.")
+    algorithm: AlgorithmConf = Field(AlgorithmConf(), description="Which code trains.")
+    hyperparameters: Hyperparameters = Field(
+        Hyperparameters(), description="Hyperparameters of the built-in algorithm."
+    )
     debugger: DebuggerConf = Field(DebuggerConf(), description="What SageMaker Debugger watches.")
 
     @property
@@ -165,11 +174,11 @@ class ResourcesConf(Section):
 
     instance_type: str = Field(
         "ml.g4dn.xlarge",
-        pattern=r"^ml\.(p2|p3|p3dn|g4dn|g5)\.[0-9]*(x?large)$",
-        json_schema_extra=GPU_FAMILIES,
+        pattern=r"^ml\.[a-z0-9-]+\.([0-9]*x?large|medium|metal)$",
         examples=["ml.g4dn.xlarge"],
         title="Instance type",
-        description="The algorithm trains on the GPU families P2, P3, G4dn and G5.",
+        description="The built-in algorithm trains on the GPU families P2, P3, G4dn and G5; a script or a container on "
+        "any.",
     )
     instance_count: int = Field(1, ge=1, le=100, title="Machines", description="More than one trains distributed.")
     volume_gb: int = Field(30, ge=1, le=16384, title="Volume (GB)", description="Disk for data and model.")
@@ -227,8 +236,14 @@ class IncrementalConf(Section):
         description="Share of the images it has learned from before that each epoch sees again, beside all new ones; "
         "the same share of each class. With 0 it may forget them.",
     )
+    algorithm_hyperparameters: dict[str, Scalar] = Field(
+        {},
+        json_schema_extra=ENTRY_IS_SCALAR,
+        title="Hyperparameters",
+        description='What differs from the base job of a script or a container: `{"epochs": 3, "lr": 0.001}`.',
+    )
     hyperparameters: IncrementalHyperparameters = Field(
-        IncrementalHyperparameters(), description="What differs from the base job."
+        IncrementalHyperparameters(), description="What differs from the base job of the built-in algorithm."
     )
 
 
@@ -439,7 +454,10 @@ class RunSections(Section):
 
         A trial that names a dataset without a version has an empty `dataset.version`, which stands for the newest.
         """
-        changed = self.training.hyperparameters.model_copy(update=trial.hyperparameters.model_dump(exclude_none=True))
-        training = self.training.model_copy(update={"hyperparameters": changed, "trials": []})
+        training = self.training
+        changed = training.hyperparameters.model_copy(update=trial.hyperparameters.model_dump(exclude_none=True))
+        free = {**training.algorithm.hyperparameters, **trial.algorithm_hyperparameters}
+        algorithm = training.algorithm.model_copy(update={"hyperparameters": free})
+        training = training.model_copy(update={"hyperparameters": changed, "algorithm": algorithm, "trials": []})
         named = {"name": trial.dataset_name, "version": trial.dataset_version} if trial.dataset else {}
         return self.model_copy(update={"training": training, "dataset": self.dataset.model_copy(update=named)})

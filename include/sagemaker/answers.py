@@ -66,9 +66,9 @@ def existing(describe: Callable[..., Mapping[str, Any]], **name: str) -> Mapping
 
 
 def is_absent(error: ClientError) -> bool:
-    """Whether an error says that something does not exist; SageMaker says so with a ValidationException."""
+    """Whether an error says that something does not exist, as SageMaker's ValidationException and S3's 404 do too."""
     code, message = error.response["Error"]["Code"], error.response["Error"]["Message"].lower()
-    return code in ("ResourceNotFound", "ResourceNotFoundException") or (
+    return code in ("ResourceNotFound", "ResourceNotFoundException", "404", "NoSuchKey") or (
         code == "ValidationException" and any(phrase in message for phrase in ABSENT)
     )
 

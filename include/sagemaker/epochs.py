@@ -30,7 +30,9 @@ EPOCH_LINE = re.compile(
     rf"Epoch\[(?P<epoch>\d+)\]\s+(?P<name>Train-[\w-]+|Validation-[\w-]+|Time cost)=(?P<value>{NUMBER})"
 )
 
-SECONDS = "Time cost"
+KEPT_LINE = re.compile(r"Epoch\[(?P<epoch>\d+)\] Kept\b")
+"""What a script or container prints when the weights of an epoch become its model; the last such line counts."""
+SECONDS, KEPT = "Time cost", "Kept"
 READ_AT_ONCE = 8
 """Logs that are read side by side."""
 
@@ -39,7 +41,7 @@ class EpochMetrics(BaseModel):
     """One epoch, counted from 0 as in the log.
 
     `metrics` go by SageMaker's names (`train:accuracy`, `validation:accuracy`, `train:top_k_accuracy_2`, ...);
-    `seconds` is the time the epoch took.
+    `seconds` is the time the epoch took; `kept` is whether the log shows that its weights became the job's model.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +49,7 @@ class EpochMetrics(BaseModel):
     epoch: int
     metrics: dict[str, float]
     seconds: float | None = None
+    kept: bool = False
 
     @property
     def validation_accuracy(self) -> float | None:
@@ -61,13 +64,25 @@ def first_epoch_accuracy(epochs: Sequence[EpochMetrics]) -> float | None:
 
 @dataclass(frozen=True)
 class KeptWeights:
-    """The weights in a job's artifact: of which epoch they are, counted from 1, and their validation accuracy.
+    """The weights in a job's artifact: of which epoch they are, counted from 1, and the objective's value with them.
 
     `epoch` is None if the log does not show it.
     """
 
     epoch: int | None
-    accuracy: float
+    value: float
+
+
+def marked_weights(epochs: Sequence[EpochMetrics], metric: str, *, reported: float | None = None) -> KeptWeights | None:
+    """The weights that the job of a script or container left; None if nothing shows the value of `metric` with them.
+
+    They are those of the last epoch that the log shows as kept. If it shows none, `reported` is all that is known:
+    AWS's value of the metric, the last one.
+    """
+    kept = next((epoch for epoch in reversed(epochs) if epoch.kept), None)
+    if kept is not None and metric in kept.metrics:
+        return KeptWeights(kept.epoch + 1, kept.metrics[metric])
+    return None if reported is None or not math.isfinite(reported) else KeptWeights(None, reported)
 
 
 def kept_weights(
@@ -77,9 +92,9 @@ def kept_weights(
     reported: float | None = None,
     completed: bool = True,
 ) -> KeptWeights | None:
-    """The weights that a job with these epochs and hyperparameters left; None if nothing shows their accuracy.
+    """The weights that a job of the built-in algorithm left; None if nothing shows their validation accuracy.
 
-    The algorithm keeps the epoch with the best validation accuracy, the first of equal ones. With
+    It keeps the epoch with the best validation accuracy, the first of equal ones. With
     `checkpoint_frequency` it keeps every so many epochs and the last one, and the last one is used; a job that was not
     `completed` has only the former. `reported` is AWS's value of the metric, which is the last epoch's: it stands in
     for an epoch whose lines are not in the log yet.
@@ -97,7 +112,7 @@ def kept_weights(
             return next((kept for kept in reversed(seen) if (kept.epoch or 0) % frequency == 0), None)
         newest = seen[-1] if seen else last
         return newest if last is None or newest is None or _is_equal(newest, last) else last
-    best = max([*seen, *([last] if last else [])], key=lambda kept: kept.accuracy, default=None)
+    best = max([*seen, *([last] if last else [])], key=lambda kept: kept.value, default=None)
     return next((kept for kept in seen if best and _is_equal(kept, best)), best)
 
 
@@ -107,8 +122,8 @@ def _checkpoint_frequency(hyperparameters: Mapping[str, str]) -> int:
 
 
 def _is_equal(one: KeptWeights, other: KeptWeights) -> bool:
-    """Whether two accuracies are the same: the log has six decimals, the API single-precision numbers."""
-    return math.isclose(one.accuracy, other.accuracy, rel_tol=0, abs_tol=2e-6)
+    """Whether two values are the same: the log has six decimals, the API single-precision numbers."""
+    return math.isclose(one.value, other.value, rel_tol=0, abs_tol=2e-6)
 
 
 def parse_epochs(lines: Iterable[str]) -> list[EpochMetrics]:
@@ -117,19 +132,27 @@ def parse_epochs(lines: Iterable[str]) -> list[EpochMetrics]:
     An epoch that begins again was lost with a spot machine, and all that followed it: the new lines count.
     """
     metrics: dict[int, dict[str, float]] = {}
-    for match in filter(None, map(EPOCH_LINE.search, lines)):
-        epoch, name, value = int(match["epoch"]), _metric(match["name"]), float(match["value"])
+    for epoch, name, value in filter(None, map(_logged, lines)):
         if name in metrics.get(epoch, ()):
             metrics = {earlier: entry for earlier, entry in metrics.items() if earlier < epoch}
         metrics.setdefault(epoch, {})[name] = value
     return [
         EpochMetrics(
             epoch=epoch,
-            metrics={name: value for name, value in entry.items() if name != SECONDS},
+            metrics={name: value for name, value in entry.items() if name not in (SECONDS, KEPT)},
             seconds=entry.get(SECONDS),
+            kept=KEPT in entry,
         )
         for epoch, entry in sorted(metrics.items())
     ]
+
+
+def _logged(line: str) -> tuple[int, str, float] | None:
+    """The epoch, the name and the value that a line of a log shows."""
+    if match := EPOCH_LINE.search(line):
+        return int(match["epoch"]), _metric(match["name"]), float(match["value"])
+    kept = KEPT_LINE.search(line)
+    return (int(kept["epoch"]), KEPT, 1.0) if kept else None
 
 
 def with_earlier(own: Sequence[EpochMetrics], earlier: Iterable[Sequence[EpochMetrics]]) -> list[EpochMetrics]:

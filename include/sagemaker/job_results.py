@@ -5,27 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from include.sagemaker.epochs import kept_weights
+from include.sagemaker.epochs import kept_weights, marked_weights
+from include.sagemaker.objective import AlgorithmKind, Objective, algorithm_kind
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
-    from include.sagemaker.epochs import EpochMetrics
+    from include.sagemaker.epochs import EpochMetrics, KeptWeights
 
 JobRole = Literal["base", "tuning", "incremental"]
 Part = Literal["base", "tuning", "tuned", "incremental", "parent"]
 """What a job was for: a base job, a search for hyperparameters, a full job with the best of them, further training of
 the best model, or the job of an earlier run whose model this run trains further."""
 
-OBJECTIVE = "validation:accuracy"
-TRAIN_CHANNEL = re.compile(r"(?P<version>s3://.+?/)(replay/[^/]+/)?train/")
-"""The channel of a whole dataset version, or of its new images and some old ones (include/datasets/replay.py)."""
-
-"""The metric by which models are compared: the only one AWS tunes this algorithm by; more is better."""
+LEARNED_FROM = re.compile(r"(?P<version>s3://.+?/)((replay/[^/]+/)?(folders/)?train/|manifest\.parquet)")
+"""What holds the training images of a dataset version: its channel, or that of its new images and some old ones
+(include/datasets/replay.py), as records or as class folders; or its table of images."""
+ADDED = ("_", "sagemaker_")
+"""How the names of hyperparameters begin that are not the algorithm's own."""
 
 
 class RuleStatus(BaseModel):
@@ -44,12 +45,12 @@ class RuleStatus(BaseModel):
 class JobResult(BaseModel):
     """A training or tuning job as it ended.
 
-    `role` is `tuning` for a tuning job and for the training jobs it started; `hyperparameters` are those sent.
-    `accuracy` is the validation accuracy of the weights in the artifact, and `kept_epoch` the epoch they are of,
-    counted from 1; None if unknown. `metrics` holds the last value of each metric, as AWS reports it, which may belong
-    to weights that were not kept. `dataset_uri` is the dataset version it learned from; `billable_seconds` those of one
-    machine; `rules` are those of SageMaker Debugger with their statuses. Of a tuning job, `best_job` is its best
-    training job; accuracy, metrics and the tuned hyperparameters are that job's.
+    `role` is `tuning` for a tuning job and for the training jobs it started; `hyperparameters` are those sent, as they
+    were sent. `value` is that of the `objective` with the weights in the artifact, and `kept_epoch` the epoch they are
+    of, counted from 1; None if unknown. `metrics` holds the last value of each metric, as AWS reports it, which may
+    belong to weights that were not kept. `dataset_uri` is the dataset version it learned from; `billable_seconds` those
+    of one machine; `rules` are those of SageMaker Debugger with their statuses. Of a tuning job, `best_job` is its best
+    training job; value, metrics and the tuned hyperparameters are that job's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,8 +58,10 @@ class JobResult(BaseModel):
     name: str
     status: str
     role: JobRole
+    algorithm: AlgorithmKind = "builtin"
+    objective: Objective = Objective.VALIDATION_ACCURACY
     hyperparameters: dict[str, str] = {}
-    accuracy: float | None = None
+    value: float | None = None
     kept_epoch: int | None = None
     metrics: dict[str, float] = {}
     artifact: str | None = None
@@ -78,6 +81,8 @@ class JobResult(BaseModel):
             name=description["TrainingJobName"],
             status=description["TrainingJobStatus"],
             role=_role_of(description),
+            algorithm=algorithm_kind(description),
+            objective=Objective.of_job(description),
             hyperparameters=_sent_hyperparameters(description),
             metrics=_final_metrics(description),
             artifact=_artifact_of(description),
@@ -100,9 +105,11 @@ class JobResult(BaseModel):
             name=description["HyperParameterTuningJobName"],
             status=description["HyperParameterTuningJobStatus"],
             role="tuning",
+            algorithm=algorithm_kind(description.get("TrainingJobDefinition") or {}),
+            objective=Objective.of_search(description),
             hyperparameters=best.get("TunedHyperParameters") or {},
             metrics={metric["MetricName"]: float(metric["Value"])} if metric else {},
-            accuracy=float(metric["Value"]) if metric else None,
+            value=float(metric["Value"]) if metric else None,
             best_job=best.get("TrainingJobName"),
             billable_seconds=consumed.get("RuntimeInSeconds"),
             failure_reason=description.get("FailureReason"),
@@ -120,7 +127,11 @@ class JobResult(BaseModel):
             name=summary["TrainingJobName"],
             status=summary["TrainingJobStatus"],
             role="tuning",
-            hyperparameters={**(definition.get("StaticHyperParameters") or {}), **summary["TunedHyperParameters"]},
+            algorithm=algorithm_kind(definition),
+            objective=Objective.of_job(definition),
+            hyperparameters=_without_added(
+                {**(definition.get("StaticHyperParameters") or {}), **summary["TunedHyperParameters"]}
+            ),
             metrics={metric["MetricName"]: float(metric["Value"])} if metric else {},
             dataset_uri=dataset_uri(definition),
             **_machines(definition),
@@ -131,18 +142,47 @@ class JobResult(BaseModel):
         return result.with_epochs(())
 
     def with_epochs(self, epochs: Sequence[EpochMetrics]) -> JobResult:
-        """The same job with the accuracy of the weights it kept, from what its log shows of each epoch.
+        """The same job with the objective's value of the weights it kept, from what its log shows of each epoch.
 
         Without epochs it is the last value that AWS reports. A job that failed left no weights.
         """
-        reported = self.metrics.get(OBJECTIVE)
-        if epochs and self.instance_count > 1:
+        reported = self.metrics.get(self.objective.metric)
+        if self.algorithm == "builtin" and epochs and self.instance_count > 1:
             reported = None  # any machine's: all of them log the metric
-        completed = self.status == "Completed"
-        kept = kept_weights(epochs, self.hyperparameters, reported=reported, completed=completed)
+        kept = weights_left(self, epochs, reported=reported, completed=self.status == "Completed")
         if kept is None or self.status == "Failed":
-            return self.model_copy(update={"accuracy": None, "kept_epoch": None})
-        return self.model_copy(update={"accuracy": kept.accuracy, "kept_epoch": kept.epoch})
+            return self.model_copy(update={"value": None, "kept_epoch": None})
+        return self.model_copy(update={"value": kept.value, "kept_epoch": kept.epoch})
+
+    @property
+    def distance(self) -> float:
+        """The smaller, the better the job's model is; infinite if its value is unknown."""
+        return self.objective.distance(self.value)
+
+
+class TrainedModel(Protocol):
+    """What is known of a model and of how it was trained."""
+
+    @property
+    def algorithm(self) -> AlgorithmKind:
+        """What trained it."""
+
+    @property
+    def objective(self) -> Objective:
+        """By what it is compared."""
+
+    @property
+    def hyperparameters(self) -> dict[str, str]:
+        """Those that its job was sent."""
+
+
+def weights_left(
+    model: TrainedModel, epochs: Sequence[EpochMetrics], *, reported: float | None, completed: bool = True
+) -> KeptWeights | None:
+    """The weights that the job of a model left, by its `epochs` and the value that AWS `reported` of its objective."""
+    if model.algorithm == "builtin":
+        return kept_weights(epochs, model.hyperparameters, reported=reported, completed=completed)
+    return marked_weights(epochs, model.objective.metric, reported=reported)
 
 
 def describe_training_job(sagemaker: SageMakerClient, name: str) -> JobResult:
@@ -173,9 +213,13 @@ def _role_of(description: Mapping[str, Any]) -> JobRole:
 
 
 def _sent_hyperparameters(description: Mapping[str, Any]) -> dict[str, str]:
-    """The job's hyperparameters without the ones SageMaker adds for itself (`_tuning_objective_metric`)."""
-    sent: Mapping[str, str] = description.get("HyperParameters") or {}
-    return {name: value for name, value in sent.items() if not name.startswith("_")}
+    """The job's own hyperparameters."""
+    return _without_added(description.get("HyperParameters") or {})
+
+
+def _without_added(sent: Mapping[str, str]) -> dict[str, str]:
+    """Hyperparameters without those that SageMaker adds (`_tuning_objective_metric`) or its toolkit is told by."""
+    return {name: value for name, value in sent.items() if not name.startswith(ADDED)}
 
 
 def _final_metrics(description: Mapping[str, Any]) -> dict[str, float]:
@@ -205,11 +249,11 @@ def is_of_installation(description: Mapping[str, Any], bucket: str) -> bool:
 
 
 def dataset_uri(description: Mapping[str, Any]) -> str | None:
-    """The dataset version behind the `train` channel, with a slash at the end; None if it is not ours."""
+    """The dataset version that a described job learned from, with a slash at the end; None if it is not ours."""
     for channel in description.get("InputDataConfig") or ():
-        if channel["ChannelName"] == "train":
+        if channel["ChannelName"] in ("train", "manifest"):
             uri: str = (channel["DataSource"].get("S3DataSource") or {}).get("S3Uri", "")
-            found = TRAIN_CHANNEL.fullmatch(uri)
+            found = LEARNED_FROM.fullmatch(uri)
             return found["version"] if found else None
     return None
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from include.sagemaker.job_results import OBJECTIVE, JobResult, Part
-from include.training.run_jobs import accuracy_of, billed_seconds, rank, unusable
+from include.sagemaker.job_results import JobResult, Part
+from include.sagemaker.objective import AlgorithmKind, Objective
+from include.training.run_jobs import billed_seconds, rank, unusable
 
 if TYPE_CHECKING:
     from include.run_conf import RunConf
@@ -26,15 +27,16 @@ FULL: tuple[Part, ...] = ("base", "tuned")
 class BestModel(BaseModel):
     """The model that is selected: its job, its artifact and everything its job was sent.
 
-    `value` is the objective of the weights in the artifact, None if nothing shows it. `reason` says why it is the best,
-    `trial` which trial it is, `dataset_uri` which dataset version it learned from.
-    `label_set` is the fingerprint of its classes, known of a model that comes from the registry.
+    `value` is that of the objective with the weights in the artifact, None if nothing shows it. `reason` says why it is
+    the best, `trial` which trial it is, `dataset_uri` which dataset version it learned from. `label_set` is the
+    fingerprint of its classes, known of a model that comes from the registry.
     """
 
     model_config = ConfigDict(frozen=True)
 
     job: str
-    objective: str
+    algorithm: AlgorithmKind = "builtin"
+    objective: Objective
     value: float | None
     artifact: str
     hyperparameters: dict[str, str]
@@ -70,10 +72,10 @@ class Selection:
 
 
 def select_best(jobs: Sequence[RunJob], conf: RunConf | None = None) -> Selection:
-    """The best of `jobs` by the validation accuracy of the weights in their artifacts.
+    """The best of `jobs` by the objective's value with the weights in their artifacts.
 
     With a `conf`, those compete that `contenders` names. Equal values: the job that cost fewer seconds, then the name.
-    Jobs that did not complete, or have no accuracy or artifact, are skipped and named. Raises NoUsableJobError if none
+    Jobs that did not complete, or have no value or artifact, are skipped and named. Raises NoUsableJobError if none
     is left.
     """
     considered = contenders(jobs, conf) if conf else list(jobs)
@@ -84,13 +86,14 @@ def select_best(jobs: Sequence[RunJob], conf: RunConf | None = None) -> Selectio
     best = next((job for job in ranked if job.result.artifact), None)
     if best is None:
         skipped += [SkippedJob(job=job.result.name, reason="left no artifact") for job in ranked]
-        raise NoUsableJobError(_nothing_left(skipped))
+        raise NoUsableJobError(_nothing_left(considered, skipped))
     result = best.result
     others = [job for job in jobs if job not in considered]
     model = BestModel(
         job=result.name,
-        objective=OBJECTIVE,
-        value=result.accuracy,
+        algorithm=result.algorithm,
+        objective=result.objective,
+        value=result.value,
         artifact=str(result.artifact),
         hyperparameters=result.hyperparameters,
         billable_seconds=result.billable_seconds,
@@ -105,18 +108,19 @@ def select_best(jobs: Sequence[RunJob], conf: RunConf | None = None) -> Selectio
 def better_of(base: BestModel, further: JobResult) -> BestModel:
     """The model that a run ends with: that of the job which trained the `base` further, or the base if it is better.
 
-    They are compared by the validation accuracy of the weights that each kept, not by the test images, which have to
-    stay unseen until the evaluation. The base is kept only if both learned from the same dataset version: others have
-    other validation images, and the evaluation compares a champion with what became of it.
+    They are compared by the objective's value of the weights that each kept, on the validation images: test images
+    have to stay unseen until the evaluation. The base is kept only if both learned from the same dataset version:
+    others have other validation images, and the evaluation compares a champion with what became of it.
     """
-    reached, before = further.accuracy, base.value
-    same_images = base.dataset_uri is not None and base.dataset_uri == further.dataset_uri
-    if same_images and reached is not None and before is not None and not reached >= before:
-        reason = f"{further.name} trained it further and reached {reached:.4f}, which is less than {before:.4f}"
+    reached, before, objective = further.value, base.value, further.objective
+    alike = base.dataset_uri is not None and base.dataset_uri == further.dataset_uri and base.objective == objective
+    if alike and reached is not None and before is not None and objective.is_worse(reached, before):
+        reason = f"{further.name} trained it further and reached {reached:.4f}, which is worse than {before:.4f}"
         return base.model_copy(update={"reason": reason})
     return BestModel(
         job=further.name,
-        objective=base.objective,
+        algorithm=further.algorithm,
+        objective=objective,
         value=reached,
         artifact=str(further.artifact),
         hyperparameters=further.hyperparameters,
@@ -150,14 +154,15 @@ def _is_usable(job: RunJob, parts: Collection[Part]) -> bool:
 
 def _reason(ranked: Sequence[RunJob], considered: int) -> str:
     usable = [job for job in ranked if job.result.artifact]
-    best, value = usable[0].result, accuracy_of(usable[0])
-    reached = f"{OBJECTIVE} {value:.4f}{_after(best)}"
+    best, metric, value = usable[0].result, usable[0].result.objective.metric, usable[0].result.value
+    reached = f"{metric} {value:.4f}{_after(best)}"
     if len(usable) == 1:
         return f"{reached}, " + ("the only job" if considered == 1 else f"the only usable one of {considered} jobs")
-    second, next_value = usable[1].result, accuracy_of(usable[1])
-    if next_value != value:
-        return f"the highest {OBJECTIVE}: {value:.4f}{_after(best)}, then {second.name} with {next_value:.4f}"
-    equal = sum(accuracy_of(job) == value for job in usable)
+    second = usable[1].result
+    if second.value != value:
+        first = f"the {best.objective.superlative} {metric}: {value:.4f}{_after(best)}"
+        return f"{first}, then {second.name} with {second.value:.4f}"
+    equal = sum(job.result.value == value for job in usable)
     if billed_seconds(best) < billed_seconds(second):
         return (
             f"{reached} as {equal} jobs have it, and the cheapest of them: {billed_seconds(best):.0f} billable "
@@ -187,8 +192,9 @@ def _shown_seconds(result: JobResult) -> str:
     return f"{seconds:.0f}" if math.isfinite(seconds) else "unknown"
 
 
-def _nothing_left(skipped: Sequence[SkippedJob]) -> str:
+def _nothing_left(considered: Sequence[RunJob], skipped: Sequence[SkippedJob]) -> str:
     if not skipped:
         return "There is no training job to choose from: check that the training tasks of this run ended."
     reasons = "\n".join(f"  {skip.job}: {skip.reason}" for skip in skipped)
-    return f"No training job completed with {OBJECTIVE}:\n{reasons}\nPut right what they failed on and run again."
+    metrics = ", ".join(sorted({job.result.objective.metric for job in considered}))
+    return f"No training job completed with {metrics}:\n{reasons}\nPut right what they failed on and run again."

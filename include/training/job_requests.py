@@ -1,7 +1,6 @@
 """Bodies of CreateTrainingJob and CreateHyperParameterTuningJob.
 
-Sources: API reference of both calls; developer guide, "Image Classification Algorithm" (channels, content types) and
-"Incremental Training in Amazon SageMaker" (the `model` channel).
+What depends on the algorithm, `include.algorithms` says. Source: API reference of both calls.
 """
 
 from __future__ import annotations
@@ -10,61 +9,40 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from include.sagemaker.image_uris import METRIC_DEFINITIONS, image_uri, is_aws_image
+from include.algorithms.algorithm import IncompatibleModelError
 from include.sagemaker.naming import readable_name, tags
 from include.sagemaker.network import encryption, network, volume_encryption
 from include.training.debugger import debugger_fields
-from include.training.job_hyperparameters import (
-    base_hyperparameters,
-    incremental_hyperparameters,
-    tuned_hyperparameters,
-    tuning_config,
-    tuning_hyperparameters,
-)
+from include.training.search import tuning_config
 
 if TYPE_CHECKING:
+    from include.algorithms.algorithm import Algorithm
     from include.datasets.replay import Replay
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
     from include.sagemaker.naming import Run
     from include.settings import Settings
     from include.training.best_model import BestModel
-    from include.training.warm_start import WarmStart
 
 Request = dict[str, Any]
 CHECKPOINT_PATH = "/opt/ml/checkpoints"
-RECORDIO = "application/x-recordio"
-MODEL = "application/x-sagemaker-model"
 
 
 def training_request(
-    name: str,
-    *,
-    conf: RunConf,
-    settings: Settings,
-    dataset: DatasetVersion,
-    run: Run,
-    tuned: Mapping[str, str] | None = None,
+    name: str, *, algorithm: Algorithm, dataset: DatasetVersion, run: Run, tuned: Mapping[str, str] | None = None
 ) -> Request:
-    """A training job from scratch, or from ImageNet weights if the conf says so.
+    """A training job from scratch, or from given weights if the conf says so.
 
     `tuned` are hyperparameters that a tuning job found, which go before the conf's.
     """
-    request = {
-        "TrainingJobName": name,
-        "HyperParameters": tuned_hyperparameters(base_hyperparameters(conf, dataset), tuned or {}),
-        **_job_definition(conf, settings, [*_data_channels(dataset)]),
-        **debugger_fields(conf.training.debugger, settings),
-        "Tags": tags(settings, run, dataset),
-    }
-    return {**request, **_checkpoints_of_task(request, settings, run)}
+    hyperparameters = algorithm.tuned_hyperparameters(dataset, tuned or {})
+    return _training_job(name, algorithm, hyperparameters, algorithm.channels(dataset), dataset=dataset, run=run)
 
 
 def incremental_request(
     name: str,
     *,
-    conf: RunConf,
-    settings: Settings,
+    algorithm: Algorithm,
     dataset: DatasetVersion,
     run: Run,
     base: BestModel,
@@ -72,64 +50,72 @@ def incremental_request(
 ) -> Request:
     """A training job that trains `base` further: its artifact is the `model` channel, its network is kept.
 
-    It sees all training images of the dataset version, or those of `replay`.
+    It sees all training images of the dataset version, or those of `replay`. Raises IncompatibleModelError for a base
+    of another algorithm.
     """
-    channels = [*_data_channels(dataset, replay), _channel("model", base.artifact, MODEL)]
+    if base.algorithm != algorithm.kind:
+        raise IncompatibleModelError(
+            f"{base.job} was trained by {base.algorithm}, and training.algorithm.kind is {algorithm.kind}: name a "
+            "model of the same kind, or train in full."
+        )
     seen = replay.as_version if replay else dataset
-    request = {
-        "TrainingJobName": name,
-        "HyperParameters": incremental_hyperparameters(base.hyperparameters, conf, seen),
-        **_job_definition(conf, settings, channels),
-        **debugger_fields(conf.training.debugger, settings),
-        "Tags": tags(settings, run, dataset),
-    }
-    return {**request, **_checkpoints_of_task(request, settings, run)}
+    hyperparameters = algorithm.incremental_hyperparameters(base.hyperparameters, seen)
+    channels = algorithm.channels(dataset, replay, base=base.artifact)
+    return _training_job(name, algorithm, hyperparameters, channels, dataset=dataset, run=run)
 
 
-def tuning_request(
-    name: str,
-    *,
-    conf: RunConf,
-    settings: Settings,
-    dataset: DatasetVersion,
-    run: Run,
-    warm_start: WarmStart | None = None,
-) -> Request:
-    """A tuning job over the conf's ranges, or over those AWS documents, capped by the data."""
-    definition = _job_definition(conf, settings, [*_data_channels(dataset)])
-    static = tuning_hyperparameters(conf, dataset)
-    checkpoints = _checkpoints_of_search(conf, settings, name)
+def tuning_request(name: str, *, algorithm: Algorithm, dataset: DatasetVersion, run: Run) -> Request:
+    """A tuning job over the conf's ranges, or over those of the algorithm; a warm start is added to it."""
+    settings = algorithm.settings
+    definition = _job_definition(algorithm, algorithm.channels(dataset))
+    static = {**algorithm.tuning_hyperparameters(dataset), **algorithm.added_hyperparameters(name)}
+    checkpoints = _checkpoints_of_search(algorithm.conf, settings, name)
     return {
         "HyperParameterTuningJobName": name,
-        "HyperParameterTuningJobConfig": tuning_config(conf, dataset),
+        "HyperParameterTuningJobConfig": tuning_config(algorithm, dataset),
         "TrainingJobDefinition": {"StaticHyperParameters": static, **definition, **checkpoints},
-        **({"WarmStartConfig": warm_start.as_request()} if warm_start else {}),
         "Tags": tags(settings, run, dataset),
     }
 
 
-def _job_definition(conf: RunConf, settings: Settings, channels: list[Request]) -> Request:
+def _training_job(
+    name: str,
+    algorithm: Algorithm,
+    hyperparameters: Mapping[str, str],
+    channels: list[Request],
+    *,
+    dataset: DatasetVersion,
+    run: Run,
+) -> Request:
+    settings = algorithm.settings
+    request = {
+        "TrainingJobName": name,
+        "HyperParameters": {**hyperparameters, **algorithm.added_hyperparameters(name)},
+        **_job_definition(algorithm, channels),
+        **debugger_fields(algorithm.conf.training.debugger, settings),
+        "Tags": tags(settings, run, dataset),
+    }
+    learned = [hyperparameters, channels, algorithm.image, *algorithm.content]
+    return {**request, **_checkpoints_of_task(learned, settings, run)}
+
+
+def _job_definition(algorithm: Algorithm, channels: list[Request]) -> Request:
+    conf, settings, environment = algorithm.conf, algorithm.settings, algorithm.environment()
     resources = conf.resources
     stopping = {"MaxRuntimeInSeconds": resources.max_runtime_seconds}
     if resources.spot:
         stopping["MaxWaitTimeInSeconds"] = resources.max_wait
     return {
-        "AlgorithmSpecification": _algorithm(settings),
+        "AlgorithmSpecification": algorithm.specification(),
         "RoleArn": settings.execution_role_arn,
         "InputDataConfig": channels,
         "OutputDataConfig": {"S3OutputPath": settings.jobs_uri, **encryption(settings)},
         "ResourceConfig": _resource_config(conf, settings),
         "StoppingCondition": stopping,
         "EnableManagedSpotTraining": resources.spot,
+        **({"Environment": environment} if environment else {}),
         **network(settings),
     }
-
-
-def _algorithm(settings: Settings) -> Request:
-    """The image; one that is not AWS's own with its metrics, without which AWS reports none and cannot tune."""
-    image = image_uri(settings)
-    metrics = {} if is_aws_image(image) else {"MetricDefinitions": [dict(metric) for metric in METRIC_DEFINITIONS]}
-    return {"TrainingImage": image, "TrainingInputMode": "File", **metrics}
 
 
 def _resource_config(conf: RunConf, settings: Settings) -> Request:
@@ -144,14 +130,13 @@ def _resource_config(conf: RunConf, settings: Settings) -> Request:
     }
 
 
-def _checkpoints_of_task(request: Request, settings: Settings, run: Run) -> Request:
+def _checkpoints_of_task(learned: list[Any], settings: Settings, run: Run) -> Request:
     """Where a job keeps its checkpoints: every attempt of a task in one place, so that the next takes up the last one.
 
-    A task that is cleared with other hyperparameters, data, base model or image starts from the beginning.
+    A task that is cleared with other hyperparameters, data, base model, image or code starts from the beginning.
     """
-    image = request["AlgorithmSpecification"]["TrainingImage"]
-    learned = json.dumps([request["HyperParameters"], request["InputDataConfig"], image], sort_keys=True)
-    name = readable_name(f"{run.dag_id}-{run.task}", run.dag_id, run.run_id, run.task, learned)
+    text = json.dumps(learned, sort_keys=True)
+    name = readable_name(f"{run.dag_id}-{run.task}", run.dag_id, run.run_id, run.task, text)
     return _checkpoints(f"s3://{settings.output_bucket}/checkpoints/{name}")
 
 
@@ -162,18 +147,3 @@ def _checkpoints_of_search(conf: RunConf, settings: Settings, name: str) -> Requ
 
 def _checkpoints(uri: str) -> Request:
     return {"CheckpointConfig": {"S3Uri": uri, "LocalPath": CHECKPOINT_PATH}}
-
-
-def _data_channels(dataset: DatasetVersion, replay: Replay | None = None) -> list[Request]:
-    train = replay.uri if replay else dataset.channel_uri("train")
-    return [_channel("train", train, RECORDIO), _channel("validation", dataset.channel_uri("validation"), RECORDIO)]
-
-
-def _channel(name: str, uri: str, content_type: str) -> Request:
-    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
-    return {
-        "ChannelName": name,
-        "ContentType": content_type,
-        "InputMode": "File",
-        "DataSource": {"S3DataSource": source},
-    }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from include.sagemaker.answers import existing
 from include.sagemaker.epochs import EpochMetrics, epochs_of_job, epochs_of_jobs, with_earlier
 from include.sagemaker.job_kinds import TRAINING, TUNING, JobKind
-from include.sagemaker.job_results import OBJECTIVE, JobResult, Part, describe_training_job, is_of_installation
+from include.sagemaker.job_results import JobResult, Part, describe_training_job, is_of_installation
 from include.sagemaker.naming import Run, attempts_of_task, job_name, tags_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def tuning_result(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, tuning
             "best_job": best.name,
             "hyperparameters": tuned,
             "metrics": best.metrics,
-            "accuracy": best.accuracy,
+            "value": best.value,
             "kept_epoch": best.kept_epoch,
         }
     )
@@ -102,8 +102,8 @@ def tuned_jobs(sagemaker: SageMakerClient, tuning: Mapping[str, Any], most: int 
     definition = tuning.get("TrainingJobDefinition") or {}
     summaries = listed_jobs(sagemaker, tuning["HyperParameterTuningJobName"])
     listed = {summary["TrainingJobName"]: JobResult.of_listed_job(summary, definition) for summary in summaries}
-    completed = [job for job in listed.values() if job.status == "Completed" and OBJECTIVE in job.metrics]
-    completed.sort(key=lambda job: (-job.metrics[OBJECTIVE], job.training_seconds or 0, job.name))
+    completed = [job for job in listed.values() if job.status == "Completed" and job.value is not None]
+    completed.sort(key=lambda job: (job.distance, job.training_seconds or 0, job.name))
     with ThreadPoolExecutor(THREADS) as pool:
         described = pool.map(lambda job: describe_training_job(sagemaker, job.name), completed[:most])
         listed |= {job.name: job for job in described}
@@ -119,15 +119,14 @@ def listed_jobs(sagemaker: SageMakerClient, tuning_job: str) -> Iterator[Mapping
 
 
 def with_epochs(logs: CloudWatchLogsClient, jobs: Sequence[RunJob]) -> list[RunJob]:
-    """The same jobs with what their logs show: every epoch, and the accuracy of the weights in the artifact.
+    """The same jobs with what their logs show: every epoch, and the value of the weights in the artifact.
 
     A job that took up the checkpoint of an earlier attempt has that one's epochs too; attempts come in their order. Of
     more than MOST_LOGS jobs the last ones stay as AWS reports them.
     """
 
-    def place(job: RunJob) -> tuple[bool, bool, float, str]:
-        accuracy = job.result.accuracy
-        return job.part == "tuning", accuracy is None, -(accuracy or 0.0), job.result.name
+    def place(job: RunJob) -> tuple[bool, float, str]:
+        return job.part == "tuning", job.result.distance, job.result.name
 
     read = [job.result.name for job in sorted(jobs, key=place)[:MOST_LOGS] if not job.epochs]
     epochs = epochs_of_jobs(logs, read)
@@ -160,21 +159,16 @@ def _earlier_attempts(sagemaker: SageMakerClient, job: str) -> list[str]:
 
 def rank(jobs: Iterable[RunJob]) -> list[RunJob]:
     """Usable jobs, the best first; of equal ones the cheapest."""
-    return sorted(jobs, key=lambda job: (-accuracy_of(job), billed_seconds(job.result), job.result.name))
+    return sorted(jobs, key=lambda job: (job.result.distance, billed_seconds(job.result), job.result.name))
 
 
 def unusable(result: JobResult) -> str:
     """Why a job's model cannot be selected, empty if it can."""
     if result.status != "Completed":
         return f"{result.status}: {result.failure_reason}" if result.failure_reason else result.status
-    if result.accuracy is None:
-        return f"reports no {OBJECTIVE}"
+    if result.value is None:
+        return f"reports no {result.objective.metric}"
     return "left no artifact" if result.role != "tuning" and not result.artifact else ""
-
-
-def accuracy_of(job: RunJob) -> float:
-    """The accuracy of the weights in the job's artifact, below all others if it is unknown."""
-    return -math.inf if job.result.accuracy is None else job.result.accuracy
 
 
 def billed_seconds(result: JobResult) -> float:

@@ -8,25 +8,25 @@ and at most ten turn from one into the other. API reference of HyperParameterTun
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.problems import Problem, ProblemsError
 from include.run_conf.tuning import LATEST, WarmStartType
 from include.sagemaker.answers import existing
-from include.sagemaker.job_results import OBJECTIVE, dataset_uri
+from include.sagemaker.job_results import dataset_uri
+from include.sagemaker.objective import Objective
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
+    from include.algorithms.algorithm import Algorithm
     from include.datasets.version import DatasetVersion
-    from include.run_conf import RunConf
 
 FIELD = "tuning.warm_start.from"
 FINISHED = ("Completed", "Stopped")
 ENDED = (*FINISHED, "Failed")
-DIRECTION = "Maximize"
 MOST_CHANGES = 10
 MOST_LOOKED_AT = 100
 """Tuning jobs among which the latest of a dataset is looked for, the newest first."""
@@ -42,10 +42,20 @@ class WarmStartError(ProblemsError):
 
 @dataclass(frozen=True)
 class Child:
-    """What the new tuning job has in common with its parents: the kind of range of what it tunes, and what it fixes."""
+    """What the new tuning job has in common with its parents: its objective, the kind of range of what it tunes, and
+    what it fixes.
+    """
 
+    objective: Objective
     kinds: Mapping[str, str]
     static: frozenset[str]
+
+    @classmethod
+    def of_request(cls, request: Mapping[str, Any]) -> Child:
+        """Read the body of CreateHyperParameterTuningJob."""
+        ranges = request["HyperParameterTuningJobConfig"].get("ParameterRanges") or {}
+        static = request["TrainingJobDefinition"]["StaticHyperParameters"]
+        return cls(Objective.of_search(request), kinds_of(ranges), frozenset(static))
 
     @property
     def hyperparameters(self) -> frozenset[str]:
@@ -60,29 +70,25 @@ class WarmStart:
     parents: Sequence[str]
     type: WarmStartType
 
-    def as_request(self) -> dict[str, Any]:
-        """`WarmStartConfig` of CreateHyperParameterTuningJob."""
+    def added_to(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of CreateHyperParameterTuningJob with its `WarmStartConfig`."""
         parents = [{"HyperParameterTuningJobName": name} for name in self.parents]
-        return {"ParentHyperParameterTuningJobs": parents, "WarmStartType": self.type}
+        config = {"ParentHyperParameterTuningJobs": parents, "WarmStartType": self.type}
+        return {**request, "WarmStartConfig": config}
 
 
 def warm_start(
-    sagemaker: SageMakerClient,
-    conf: RunConf,
-    *,
-    dataset: DatasetVersion,
-    ranges: Mapping[str, Sequence[Mapping[str, Any]]],
-    static: Collection[str],
-    image: str,
+    sagemaker: SageMakerClient, algorithm: Algorithm, dataset: DatasetVersion, request: Mapping[str, Any]
 ) -> WarmStart | None:
-    """The tuning jobs that `tuning.warm_start` means; None if it names none, or `latest` finds none.
+    """The tuning jobs that `tuning.warm_start` means for the search of this `request`; None if it names none, or
+    `latest` finds none.
 
     `latest` is the newest tuning job that is Completed or Stopped, of any version of the dataset, with the same
-    objective, whose ranges are of the same kinds as `ranges` and which has as many hyperparameters, `static` ones
-    included. Without one the search starts anew, so that the first run of a schedule works as the later ones do.
+    objective, whose ranges are of the same kinds and which has as many hyperparameters, fixed ones included. Without
+    one the search starts anew, so that the first run of a schedule works as the later ones do.
     Raises WarmStartError for a named job that is absent, unfinished, or found nothing.
     """
-    wanted, child = conf.tuning.warm_start, Child(kinds_of(ranges), frozenset(static))
+    wanted, child = algorithm.conf.tuning.warm_start, Child.of_request(request)
     if not wanted.parents:
         return None
     if list(wanted.parents) == [LATEST]:
@@ -92,7 +98,7 @@ def warm_start(
             return None
     else:
         parents = _named(sagemaker, wanted.parents, child)
-    kind = wanted.type or _type_of(parents, dataset, image)
+    kind = wanted.type or _type_of(parents, dataset, algorithm.image)
     names = [str(parent["HyperParameterTuningJobName"]) for parent in parents]
     log.info("The search starts with what %s found (%s).", ", ".join(names), kind)
     return WarmStart(names, kind)
@@ -152,18 +158,14 @@ def state_problems(job: Mapping[str, Any]) -> Iterator[str]:
     if status not in ENDED:
         yield f"is {status}: wait until it has ended, or name another"
     elif not job.get("ObjectiveStatusCounters", {"Succeeded": 1}).get("Succeeded"):
-        yield f"none of its jobs reached a {OBJECTIVE}: name another"
+        yield f"none of its jobs reached a {Objective.of_search(job).metric}: name another"
 
 
 def search_problems(job: Mapping[str, Any], child: Child) -> Iterator[str]:
     """What of a tuning job's search forbids that `child` learns from it."""
     config = job["HyperParameterTuningJobConfig"]
-    objective = config.get("HyperParameterTuningJobObjective") or {}
-    if (objective.get("MetricName"), objective.get("Type")) != (OBJECTIVE, DIRECTION):
-        yield (
-            f"aims at {objective.get('Type')} {objective.get('MetricName')}, and this run at {DIRECTION} {OBJECTIVE}: "
-            "name a tuning job with the same objective"
-        )
+    if (objective := Objective.of_search(job)) != child.objective:
+        yield f"aims at {objective}, and this run at {child.objective}: name a tuning job with the same objective"
     known, kinds = kinds_of(config.get("ParameterRanges") or {}), child.kinds
     turned = sorted(name for name in known.keys() & kinds.keys() if known[name] != kinds[name])
     if turned:

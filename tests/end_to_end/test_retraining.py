@@ -13,6 +13,7 @@ import pytest
 
 from demo.airflow_client import DagRun
 from demo.bootstrap import SETTINGS_VARIABLE
+from include.algorithms.kinds import algorithm_of
 from include.datasets.packing.shard import pack_shard
 from include.datasets.planning.plan import plan_version
 from include.datasets.publishing.publish import publish_version
@@ -72,7 +73,7 @@ def put_champion(world: World, dataset: str) -> None:
     )
     settings, run = Settings.from_variable(world.settings.to_json()), Run("image_classification", f"manual__{dataset}")
     version = build(world, conf, run)
-    request = training_request(f"champion-{dataset}", conf=conf, settings=settings, dataset=version, run=run)
+    request = training_request(f"champion-{dataset}", algorithm=algorithm_of(conf, settings), dataset=version, run=run)
     world.sagemaker.create_training_job(**request)
     waiter = world.sagemaker.get_waiter("training_job_completed_or_stopped")
     waiter.wait(TrainingJobName=request["TrainingJobName"], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
@@ -89,7 +90,7 @@ def put_champion(world: World, dataset: str) -> None:
             metrics_uri=f"{report}metrics.json",
         ),
         dataset=version,
-        settings=settings,
+        algorithm=algorithm_of(conf, settings),
         run=run,
         run_conf=keep_run_conf(world.s3, conf, settings=settings, run=run),
     )

@@ -7,6 +7,7 @@ import tarfile
 from typing import Any
 from uuid import uuid4
 
+from include.algorithms.kinds import algorithm_of
 from include.datasets.version import DatasetVersion
 from include.deployment.endpoint import Deployment, deploy, deployment_of, served
 from include.deployment.hosting import Hosting
@@ -55,7 +56,7 @@ def registered(
             metrics_uri=f"s3://{BUCKET}/reports/run/metrics.json",
         ),
         dataset=version,
-        settings=settings,
+        algorithm=algorithm_of(RunConf(), settings),
         run=RUN,
     )
 

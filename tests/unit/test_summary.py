@@ -9,6 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from include.algorithms.kinds import algorithm_of
 from include.deployment.registry import RegisteredModel
 from include.evaluation.comparison import Comparison, PairedFigures, Pairs
 from include.evaluation.endpoint_accuracy import EndpointEvaluation, Latency
@@ -45,7 +46,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def run_jobs(aws: Any) -> Leaderboard:
-    given = {"conf": RunConf(), "settings": settings(), "dataset": dataset_version(), "run": RUN}
+    given = {"algorithm": algorithm_of(RunConf(), settings()), "dataset": dataset_version(), "run": RUN}
     sagemaker, logs = aws("sagemaker"), aws("logs")
     sagemaker.create_training_job(**training_request("base-job", **given))
     sagemaker.create_training_job(**incremental_request("next-job", base=BASE, **given))

@@ -252,15 +252,15 @@ class TrainingJobOperator(SageMakerJobOperator):
     operator_extra_links = (*SageMakerJobOperator.operator_extra_links, MODEL_LINK)
 
     def result(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
-        """The JobResult of the description, with the accuracy of the weights that the job kept."""
-        from include.sagemaker.job_results import OBJECTIVE, JobResult
+        """The JobResult of the description, with the objective's value of the weights that the job kept."""
+        from include.sagemaker.job_results import JobResult
         from include.training.run_jobs import epochs_of_attempt
 
         job = JobResult.of_training_job(description)
         job = job.with_epochs(epochs_of_attempt(running.client("sagemaker"), running.client("logs"), job.name))
-        if job.accuracy is not None:
+        if job.value is not None:
             epoch = f", which is that of epoch {job.kept_epoch}" if job.kept_epoch else ""
-            self.log.info("%s of the model of %s%s: %.4f", OBJECTIVE, job.name, epoch, job.accuracy)
+            self.log.info("%s of the model of %s%s: %.4f", job.objective.metric, job.name, epoch, job.value)
         return job.model_dump(mode="json")
 
 

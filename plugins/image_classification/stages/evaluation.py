@@ -72,6 +72,7 @@ def _transform(
     name: str, running: RunningTask, inputs: Mapping[str, Any], *, job: str, artifact: str
 ) -> dict[str, Any]:
     """The batch transform of the test images by one model; skipped if its answers are kept."""
+    from include.algorithms.kinds import algorithm_of
     from include.datasets.packed_test_images import write_packed_test_images
     from include.datasets.source_test_images import write_source_test_images
     from include.datasets.version import DatasetVersion
@@ -83,11 +84,12 @@ def _transform(
 
     settings, run, s3 = running.settings, running.run, running.client("s3")
     dataset = DatasetVersion.model_validate(inputs["dataset"])
-    sent = RunConf.from_conf(inputs["conf"]).evaluation.images
+    conf = RunConf.from_conf(inputs["conf"])
+    sent = conf.evaluation.images
     kept = kept_at(settings, dataset, job=job, artifact=artifact, sent=sent)
     if is_kept(s3, kept):
         raise AirflowSkipException(f"the model of {job} has answered these images before: {kept}")
-    model = model_request(artifact, settings=settings, run=run, dataset=dataset)
+    model = model_request(artifact, algorithm=algorithm_of(conf, settings), run=run, dataset=dataset)
     if sent == "source":
         images, unsent = write_source_test_images(s3, dataset, largest=LARGEST_BODY)
         log.info("The source images of the test split are sent; %d of them cannot be.", len(unsent))
@@ -99,7 +101,7 @@ def _transform(
         model=ensure_model(running.client("sagemaker"), model),
         manifest=write_manifest(s3, images, settings=settings, job=name),
         largest=images.largest,
-        conf=RunConf.from_conf(inputs["conf"]),
+        conf=conf,
         settings=settings,
         dataset=dataset,
         run=run,

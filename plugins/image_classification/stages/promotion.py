@@ -47,6 +47,7 @@ def register_model(
     It is approved by the verdict of its evaluation, if it has the champion's classes and `promotion.approval` is
     automatic. Else it is pending, and nothing deploys it.
     """
+    from include.algorithms.kinds import algorithm_of
     from include.datasets.version import DatasetVersion
     from include.deployment import registry
     from include.evaluation.metrics import Evaluation
@@ -64,9 +65,9 @@ def register_model(
     model = registry.register_model(
         sagemaker,
         job=describe_training_job(sagemaker, final.job),
+        algorithm=algorithm_of(run_conf, settings),
         evaluation=measured,
         dataset=version,
-        settings=settings,
         run=running.run,
         refusal=why_not,
         waits=waiting_reason(run_conf, measured),

@@ -138,16 +138,17 @@ def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[st
 
 def base_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The training job of one trial, from scratch."""
+    from include.algorithms.kinds import algorithm_of
     from include.training.job_requests import training_request
 
     conf, dataset = _conf_and_dataset(inputs)
-    return training_request(name, conf=conf, settings=running.settings, dataset=dataset, run=running.run)
+    algorithm = algorithm_of(conf, running.settings).prepared(running.client("s3"), dataset)
+    return training_request(name, algorithm=algorithm, dataset=dataset, run=running.run)
 
 
 def tuning(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The tuning job; skipped if the run only trains, or trains a champion further."""
-    from include.sagemaker.image_uris import image_uri
-    from include.training.job_hyperparameters import parameter_ranges, tuning_hyperparameters
+    from include.algorithms.kinds import algorithm_of
     from include.training.job_requests import tuning_request
     from include.training.warm_start import warm_start
 
@@ -156,21 +157,15 @@ def tuning(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[s
         raise AirflowSkipException(f"this run trains further {champion['job']}")
     if not conf.training.tunes:
         raise AirflowSkipException(f"training.mode is {conf.training.mode}")
-    learned = warm_start(
-        running.client("sagemaker"),
-        conf,
-        dataset=dataset,
-        ranges=parameter_ranges(conf, dataset),
-        static=tuning_hyperparameters(conf, dataset),
-        image=image_uri(running.settings),
-    )
-    return tuning_request(
-        name, conf=conf, settings=running.settings, dataset=dataset, run=running.run, warm_start=learned
-    )
+    algorithm = algorithm_of(conf, running.settings).prepared(running.client("s3"), dataset)
+    request = tuning_request(name, algorithm=algorithm, dataset=dataset, run=running.run)
+    learned = warm_start(running.client("sagemaker"), algorithm, dataset, request)
+    return learned.added_to(request) if learned else request
 
 
 def tuned_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The full training job with the best hyperparameters of the tuning job."""
+    from include.algorithms.kinds import algorithm_of
     from include.sagemaker.job_results import JobResult
     from include.training.best_model import NoUsableJobError
     from include.training.job_requests import training_request
@@ -184,11 +179,13 @@ def tuned_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -
     found = tuning_job.hyperparameters
     shown = ", ".join(f"{name} {value}" for name, value in sorted(found.items()))
     log.info("A full job with the hyperparameters of %s: %s.", tuning_job.best_job, shown)
-    return training_request(name, conf=conf, settings=running.settings, dataset=dataset, run=running.run, tuned=found)
+    algorithm = algorithm_of(conf, running.settings).prepared(running.client("s3"), dataset)
+    return training_request(name, algorithm=algorithm, dataset=dataset, run=running.run, tuned=found)
 
 
 def incremental_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The training job that trains the best model of the run further, or the champion."""
+    from include.algorithms.kinds import algorithm_of
     from include.training.best_model import BestModel
     from include.training.job_requests import incremental_request
 
@@ -204,9 +201,8 @@ def incremental_training(name: str, running: RunningTask, inputs: Mapping[str, A
     _check(running, conf, replay.as_version if replay else dataset, parent=base)
     if replay:
         replay.write(running.client("s3"))
-    return incremental_request(
-        name, conf=conf, settings=running.settings, dataset=dataset, run=running.run, base=base, replay=replay
-    )
+    algorithm = algorithm_of(conf, running.settings).prepared(running.client("s3"), dataset, replay)
+    return incremental_request(name, algorithm=algorithm, dataset=dataset, run=running.run, base=base, replay=replay)
 
 
 @task(trigger_rule="all_done")
@@ -237,7 +233,7 @@ def select_best(
     selected = best_model.select_best(jobs, RunConf.from_conf(conf))
     best = selected.best
     for place, job in enumerate(selected.ranked[:SHOWN], start=1):
-        log.info("%d. %s %s: %.4f", place, _called(job), best.objective, job.result.accuracy)
+        log.info("%d. %s %s: %.4f", place, _called(job), best.objective.metric, job.result.value)
     if len(selected.ranked) > SHOWN:
         log.info("... and %d more, in the leaderboard.", len(selected.ranked) - SHOWN)
     for skipped in selected.skipped[:SHOWN]:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from include.algorithms.kinds import algorithm_of
 from include.deployment.hosting import Hosting, tear_down
 from include.deployment.registry import RegisteredModel, register_model
 from include.evaluation.metrics import Evaluation
@@ -300,7 +301,7 @@ def test_a_champion_and_a_registered_version_can_be_trained_further(
         job=JobResult.of_training_job(described),
         evaluation=evaluation,
         dataset=published(aws, pets),
-        settings=settings,
+        algorithm=algorithm_of(RunConf(), settings),
         run=RUN,
     )
 

@@ -8,9 +8,11 @@ from uuid import uuid4
 
 import pytest
 
+from include.algorithms.kinds import algorithm_of
 from include.deployment.registry import RegisteredModel, register_model
 from include.evaluation.metrics import Evaluation, Verdict
 from include.promotion.review import Decision, write_decision
+from include.run_conf import RunConf
 from include.sagemaker.job_results import JobResult
 from include.settings import Settings
 from tests.support.documents import dataset_version, described_training_job
@@ -36,7 +38,7 @@ def register(sagemaker: Any, settings: Settings, dataset: str, refusal: str) -> 
             verdict=verdict,
         ),
         dataset=dataset_version(name=dataset),
-        settings=settings,
+        algorithm=algorithm_of(RunConf(), settings),
         run=RUN,
         refusal=refusal,
     )

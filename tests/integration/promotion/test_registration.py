@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from include.algorithms.kinds import algorithm_of
 from include.deployment.registry import RegisteredModel, read_model, register_model
 from include.evaluation.metrics import Evaluation, Verdict
+from include.run_conf import RunConf
 from include.sagemaker.job_results import JobResult
 from include.settings import Settings
 from tests.support.documents import dataset_version, described_training_job
@@ -39,7 +41,7 @@ def register(sagemaker: Any, settings: Settings, dataset: str, *, accepted: bool
         job=JobResult.of_training_job(described_training_job(f"job-of-{dataset}")),
         evaluation=judged(accepted=accepted),
         dataset=dataset_version(name=dataset),
-        settings=settings,
+        algorithm=algorithm_of(RunConf(), settings),
         run=RUN,
         refusal="" if accepted else REASON,
     )

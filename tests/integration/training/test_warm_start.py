@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from include.algorithms.kinds import algorithm_of
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
-from include.training.job_hyperparameters import parameter_ranges, tuning_hyperparameters
 from include.training.job_requests import tuning_request
 from include.training.warm_start import WarmStart, WarmStartError, warm_start
 from tests.support.documents import dataset_version, settings
@@ -58,8 +58,7 @@ def tune(aws: RunningLocalAws, sagemaker: Any) -> Tune:
         for split in ("train", "validation"):
             key = f"datasets/{dataset.name}/{dataset.version}/{split}/{split}.rec"
             aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"records")
-        conf = RunConf.from_conf({**CONF, **changes})
-        request = tuning_request(name, conf=conf, settings=INSTALLATION, dataset=dataset, run=Run("d", "r"))
+        request = search(name, dataset, **changes)
         if not ends:
             request["TrainingJobDefinition"]["StaticHyperParameters"]["epoch_seconds"] = "60"
         sagemaker.create_hyper_parameter_tuning_job(**request)
@@ -74,15 +73,14 @@ def tune(aws: RunningLocalAws, sagemaker: Any) -> Tune:
 
 
 def resolved(sagemaker: Any, dataset: DatasetVersion, **changes: Any) -> WarmStart | None:
-    conf = RunConf.from_conf({**CONF, **changes})
-    return warm_start(
-        sagemaker,
-        conf,
-        dataset=dataset,
-        ranges=parameter_ranges(conf, dataset),
-        static=tuning_hyperparameters(conf, dataset),
-        image=IMAGE,
-    )
+    algorithm = algorithm_of(RunConf.from_conf({**CONF, **changes}), INSTALLATION)
+    return warm_start(sagemaker, algorithm, dataset, search("child", dataset, **changes))
+
+
+def search(name: str, dataset: DatasetVersion, **changes: Any) -> dict[str, Any]:
+    """The request of a tuning job."""
+    algorithm = algorithm_of(RunConf.from_conf({**CONF, **changes}), INSTALLATION)
+    return tuning_request(name, algorithm=algorithm, dataset=dataset, run=Run("d", "r"))
 
 
 def test_without_parents_the_search_starts_anew(sagemaker: Any) -> None:
@@ -143,11 +141,7 @@ def test_a_search_really_starts_with_its_parents(sagemaker: Any, tune: Tune) -> 
     start = resolved(sagemaker, dataset, **{"tuning.warm_start.from": "latest"})
 
     assert start is not None
-    conf = RunConf.from_conf(CONF)
-    request = tuning_request(
-        "cats-2", conf=conf, settings=INSTALLATION, dataset=dataset, run=Run("d", "r"), warm_start=start
-    )
-    sagemaker.create_hyper_parameter_tuning_job(**request)
+    sagemaker.create_hyper_parameter_tuning_job(**start.added_to(search("cats-2", dataset)))
     said = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="cats-2")
     assert said["WarmStartConfig"] == {
         "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "cats-1"}],

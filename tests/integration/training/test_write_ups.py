@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from include.algorithms.kinds import algorithm_of
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
 from include.sagemaker.job_results import JobResult, describe_training_job
@@ -96,10 +97,15 @@ def tuned(aws: RunningLocalAws, request: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
+def inputs(conf: RunConf, dataset: DatasetVersion) -> dict[str, Any]:
+    """What every request is made from."""
+    return {"algorithm": algorithm_of(conf, INSTALLATION), "dataset": dataset, "run": RUN}
+
+
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_the_base_job_of_an_example_runs_and_its_model_goes_on(aws: RunningLocalAws, name: str) -> None:
     conf = example(name)
-    given: dict[str, Any] = {"conf": conf, "settings": INSTALLATION, "dataset": version(aws, conf), "run": RUN}
+    given = inputs(conf, version(aws, conf))
 
     base = trained(aws, training_request(f"{name}-base", **given))
 
@@ -117,7 +123,7 @@ def test_the_base_job_of_an_example_runs_and_its_model_goes_on(aws: RunningLocal
 @pytest.mark.parametrize("name", TUNED)
 def test_the_tuning_job_of_an_example_runs_within_its_budget(aws: RunningLocalAws, name: str) -> None:
     conf = example(name)
-    given: dict[str, Any] = {"conf": conf, "settings": INSTALLATION, "dataset": version(aws, conf), "run": RUN}
+    given = inputs(conf, version(aws, conf))
 
     described = tuned(aws, tuning_request(f"{name[:20]}-tune", **given))
 
@@ -150,7 +156,7 @@ def test_every_strategy_and_scaling_searches_every_type_of_range(
             "tuning.ranges": ranges,
         }
     )
-    given: dict[str, Any] = {"conf": conf, "settings": INSTALLATION, "dataset": version(aws, conf), "run": RUN}
+    given = inputs(conf, version(aws, conf))
 
     described = tuned(aws, tuning_request(f"{strategy}-{scaling}", **given))
 
@@ -165,7 +171,7 @@ def test_every_strategy_and_scaling_searches_every_type_of_range(
 
 def test_cats_and_dogs_go_on_from_the_tuned_model_with_other_epochs_rate_and_batch(aws: RunningLocalAws) -> None:
     conf = example("cats-and-dogs")
-    given: dict[str, Any] = {"conf": conf, "settings": INSTALLATION, "dataset": version(aws, conf), "run": RUN}
+    given = inputs(conf, version(aws, conf))
     described = tuned(aws, tuning_request("pets-tune-then-on", **given))
     jobs = tuned_jobs(aws.client("sagemaker"), described)
 
@@ -190,7 +196,7 @@ def test_dog_breeds_are_tuned_and_then_trained_with_the_best_for_real(training_a
         tuning={"max_jobs": 2, "epochs": 1, "ranges": ranges, "seed": 1},
     )
     dataset = version(training_aws, conf, train=64, validation=32)
-    given: dict[str, Any] = {"conf": conf, "settings": INSTALLATION, "dataset": dataset, "run": RUN}
+    given = inputs(conf, dataset)
     request = tuning_request("dogs-tune", **given)
     request["TrainingJobDefinition"]["Environment"] = {"OMP_NUM_THREADS": "1"}
 

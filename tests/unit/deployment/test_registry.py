@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from include.algorithms.kinds import algorithm_of
 from include.deployment.registry import (
     RegisteredModel,
     base_of,
@@ -13,6 +14,7 @@ from include.deployment.registry import (
     register_model,
 )
 from include.evaluation.metrics import Evaluation
+from include.run_conf import RunConf
 from include.sagemaker.epochs import EpochMetrics
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
@@ -43,7 +45,7 @@ def register(sagemaker: Any, name: str = "the-job", *, refusal: str = "") -> Reg
         job=result(name),
         evaluation=evaluation(0.9),
         dataset=dataset_version(),
-        settings=settings(),
+        algorithm=algorithm_of(RunConf(), settings()),
         run=RUN,
         refusal=refusal,
         base_job="base-job",
@@ -118,7 +120,12 @@ def test_a_job_of_another_installation_that_is_called_alike_has_a_version_of_its
     theirs = result().model_copy(update={"artifact": "s3://models-of-others/jobs/the-job/output/model.tar.gz"})
 
     other = register_model(
-        sagemaker, job=theirs, evaluation=evaluation(0.9), dataset=dataset_version(), settings=settings(), run=RUN
+        sagemaker,
+        job=theirs,
+        evaluation=evaluation(0.9),
+        dataset=dataset_version(),
+        algorithm=algorithm_of(RunConf(), settings()),
+        run=RUN,
     )
 
     assert (mine.version, other.version, other.artifact) == (1, 2, theirs.artifact)
@@ -143,7 +150,7 @@ def test_a_job_without_an_artifact_is_not_registered(sagemaker: Any) -> None:
             job=empty,
             evaluation=evaluation(0.9),
             dataset=dataset_version(),
-            settings=settings(),
+            algorithm=algorithm_of(RunConf(), settings()),
             run=RUN,
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from include.algorithms.kinds import algorithm_of
 from include.deployment.registry import register_model
 from include.evaluation.batch_prediction import PredictingModel
 from include.evaluation.metrics import Evaluation
@@ -36,7 +37,7 @@ def account(s3: Any) -> Any:
                 job=job, images=20, accuracy=0.9, classes={}, report_uri="s3://a/b", metrics_uri="s3://a/c"
             ),
             dataset=version,
-            settings=settings(),
+            algorithm=algorithm_of(RunConf(), settings()),
             run=Run("image_classification", "run"),
         )
     kept = sagemaker.describe_model_package(ModelPackageName=model.arn)["CustomerMetadataProperties"]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from include.algorithms.kinds import algorithm_of
 from include.preflight.questions import Findings
 from include.preflight.warm_start_checks import warm_start_findings
 from include.run_conf import RunConf
@@ -26,8 +27,7 @@ class SageMaker:
     def __init__(self, conf: dict[str, Any] | None = None, **changes: Any) -> None:
         request = tuning_request(
             "earlier",
-            conf=RunConf.from_conf({**CONF, **(conf or {})}),
-            settings=settings(),
+            algorithm=algorithm_of(RunConf.from_conf({**CONF, **(conf or {})}), settings()),
             dataset=dataset_version(),
             run=Run("train_model", "manual__1"),
         )

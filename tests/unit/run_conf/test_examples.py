@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from include.algorithms.kinds import algorithm_of
 from include.preflight import dataset_problems
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
@@ -50,7 +51,7 @@ def test_an_example_is_valid_and_fits_a_dataset_of_its_kind(name: str) -> None:
 def sent(name: str, **changes: Any) -> dict[str, str]:
     conf = example(name)
     version = dataset_version(multi_label=conf.dataset.multi_label, **changes)
-    request = training_request("job", conf=conf, settings=settings(), dataset=version, run=RUN)
+    request = training_request("job", algorithm=algorithm_of(conf, settings()), dataset=version, run=RUN)
     hyperparameters: dict[str, str] = request["HyperParameters"]
     return hyperparameters
 
@@ -99,7 +100,7 @@ def test_50_labels_train_alike() -> None:
 def tuned(name: str) -> dict[str, Any]:
     counts = {"train": 1000, "validation": 400, "test": 400}
     version = dataset_version(counts=counts, multi_label=example(name).dataset.multi_label)
-    return tuning_request("tuning", conf=example(name), settings=settings(), dataset=version, run=RUN)
+    return tuning_request("tuning", algorithm=algorithm_of(example(name), settings()), dataset=version, run=RUN)
 
 
 def test_tuning_jobs_vary_what_the_write_ups_vary() -> None:

@@ -447,8 +447,8 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
         ),
         (
             {"resources.instance_type": "ml.m5.large"},
-            "resources.instance_type = ml.m5.large: must be a text such as ml.g4dn.xlarge, of the families p2, p3, "
-            "p3dn, g4dn or g5",
+            "resources.instance_type = ml.m5.large: the built-in algorithm trains on the families p2, p3, p3dn, g4dn "
+            "and g5: choose one of these",
         ),
         ({"tuning.ranges": "fast"}, "tuning.ranges = fast: must be a JSON object"),
         (

@@ -11,8 +11,10 @@ def test_a_training_job_is_a_small_document() -> None:
         "name": "base-job",
         "status": "Completed",
         "role": "base",
+        "algorithm": "builtin",
+        "objective": "Maximize validation:accuracy",
         "hyperparameters": {"epochs": "5"},
-        "accuracy": 0.5,
+        "value": 0.5,
         "kept_epoch": None,
         "metrics": {"validation:accuracy": 0.5},
         "artifact": "s3://models-of-acme/jobs/base-job/output/model.tar.gz",
@@ -59,7 +61,7 @@ def test_a_tuning_job_tells_its_best() -> None:
             },
         }
     )
-    assert (result.best_job, result.metrics, result.accuracy) == ("tune-1-002", {"validation:accuracy": 0.97}, 0.97)
+    assert (result.best_job, result.metrics, result.value) == ("tune-1-002", {"validation:accuracy": 0.97}, 0.97)
     assert result.hyperparameters == {"learning_rate": "0.03"}
 
 
@@ -88,8 +90,8 @@ def test_a_jobs_accuracy_is_that_of_the_weights_it_kept() -> None:
     frequent = described_training_job(HyperParameters={"checkpoint_frequency": "2"})
     last = JobResult.of_training_job(frequent).with_epochs(EPOCHS)
 
-    assert (best.accuracy, best.kept_epoch, best.metrics) == (0.8, 2, {"validation:accuracy": 0.5})
-    assert (last.accuracy, last.kept_epoch) == (0.5, 3)
+    assert (best.value, best.kept_epoch, best.metrics) == (0.8, 2, {"validation:accuracy": 0.5})
+    assert (last.value, last.kept_epoch) == (0.5, 3)
 
 
 def test_a_job_that_failed_kept_nothing_and_a_stopped_one_its_best_epoch() -> None:
@@ -97,8 +99,8 @@ def test_a_job_that_failed_kept_nothing_and_a_stopped_one_its_best_epoch() -> No
         JobResult.of_training_job(described_training_job(TrainingJobStatus=status)).with_epochs(EPOCHS)
         for status in ("Failed", "Stopped")
     )
-    assert (failed.accuracy, failed.kept_epoch) == (None, None)
-    assert (stopped.accuracy, stopped.kept_epoch) == (0.8, 2)
+    assert (failed.value, failed.kept_epoch) == (None, None)
+    assert (stopped.value, stopped.kept_epoch) == (0.8, 2)
 
 
 def test_of_several_machines_the_value_that_another_one_reported_does_not_count() -> None:
@@ -106,5 +108,5 @@ def test_of_several_machines_the_value_that_another_one_reported_does_not_count(
     metric = {"MetricName": "validation:accuracy", "Value": 0.99}
     described = described_training_job(ResourceConfig=pair, FinalMetricDataList=[metric])
 
-    assert JobResult.of_training_job(described).with_epochs(EPOCHS).accuracy == 0.8
-    assert JobResult.of_training_job(described).with_epochs([]).accuracy == 0.99
+    assert JobResult.of_training_job(described).with_epochs(EPOCHS).value == 0.8
+    assert JobResult.of_training_job(described).with_epochs([]).value == 0.99

@@ -16,7 +16,7 @@ def job(name: str, accuracy: float | None, *, part: Part = "base", **changes: An
         "name": name,
         "status": "Completed",
         "role": "tuning" if part == "tuning" else "base",
-        "accuracy": accuracy,
+        "value": accuracy,
         "metrics": {"validation:accuracy": 0.999},
         "artifact": f"s3://models-of-acme/jobs/{name}/output/model.tar.gz",
         "billable_seconds": 100,

@@ -10,11 +10,12 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
+from include.algorithms.algorithm import IncompatibleModelError
+from include.algorithms.kinds import algorithm_of
 from include.run_conf import RunConf
 from include.sagemaker.image_uris import image_uri
 from include.sagemaker.naming import Run
 from include.training.best_model import BestModel
-from include.training.job_hyperparameters import IncompatibleModelError
 from include.training.job_requests import incremental_request, training_request, tuning_request
 from include.training.warm_start import WarmStart
 from tests.support.documents import BEST_MODEL, dataset_version, settings
@@ -46,8 +47,7 @@ BASE = BestModel(
 def request(kind: Any, conf: Mapping[str, Any], *, data: Any = None, given: Any = None, **more: Any) -> dict[str, Any]:
     body: dict[str, Any] = kind(
         "the-job",
-        conf=RunConf.from_conf(conf),
-        settings=given or settings(),
+        algorithm=algorithm_of(RunConf.from_conf(conf), given or settings()),
         dataset=data or dataset_version(),
         run=RUN,
         **more,
@@ -144,7 +144,7 @@ def test_a_spot_job_keeps_checkpoints_and_waits() -> None:
 
 def test_every_attempt_of_a_task_keeps_its_checkpoints_in_one_place_and_what_learns_something_else_in_another() -> None:
     def place(conf: Mapping[str, Any], run: Run = RUN, kind: Any = training_request, **more: Any) -> str:
-        body = kind("the-job", conf=RunConf.from_conf(conf), settings=settings(), run=run, **more)
+        body = kind("the-job", algorithm=algorithm_of(RunConf.from_conf(conf), settings()), run=run, **more)
         assert_aws_takes("CreateTrainingJob", body)
         return str(body["CheckpointConfig"]["S3Uri"])
 
@@ -431,7 +431,7 @@ def test_a_tuning_job_may_have_fewer_epochs_than_the_base_job(strategy: str) -> 
 
 def test_earlier_tuning_jobs_are_named_in_the_request() -> None:
     start = WarmStart(["tune-1", "tune-2"], "TransferLearning")
-    body = request(tuning_request, {"training.mode": "tune"}, warm_start=start)
+    body = start.added_to(request(tuning_request, {"training.mode": "tune"}))
     assert_aws_takes("CreateHyperParameterTuningJob", body)
     assert body["WarmStartConfig"] == {
         "ParentHyperParameterTuningJobs": [

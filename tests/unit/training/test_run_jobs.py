@@ -199,7 +199,7 @@ def test_a_search_is_won_by_the_job_that_left_the_best_model(monkeypatch: pytest
     result = tuning_result(sagemaker, SimpleNamespace(), described)  # type: ignore[arg-type]
 
     assert JobResult.of_tuning_job(described).best_job == f"{TUNING}-004"
-    assert (result.best_job, result.accuracy, result.kept_epoch) == (f"{TUNING}-003", 0.97, 2)
+    assert (result.best_job, result.value, result.kept_epoch) == (f"{TUNING}-003", 0.97, 2)
     assert result.hyperparameters == {"learning_rate": "3"}
 
 
@@ -210,7 +210,7 @@ def test_a_search_that_found_nothing_has_no_best(monkeypatch: pytest.MonkeyPatch
 
     result = tuning_result(sagemaker, SimpleNamespace(), described)  # type: ignore[arg-type]
 
-    assert (result.best_job, result.accuracy, result.hyperparameters) == (None, None, {})
+    assert (result.best_job, result.value, result.hyperparameters) == (None, None, {})
 
 
 def test_of_many_jobs_the_logs_of_those_outside_the_search_and_of_the_best_are_read(

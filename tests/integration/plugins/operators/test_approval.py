@@ -12,6 +12,7 @@ from airflow.providers.standard.exceptions import HITLTriggerEventError
 from airflow.sdk.exceptions import TaskAwaitingInput
 
 from image_classification.operators.approval import ModelApprovalOperator
+from include.algorithms.kinds import algorithm_of
 from include.deployment.registry import RegisteredModel, decided, read_model, register_model
 from include.evaluation.metrics import Evaluation, Interval, Verdict
 from include.promotion.review import waiting_reason
@@ -75,7 +76,7 @@ class Waiting:
             job=JobResult.of_training_job(described_training_job(job, ModelArtifacts=artifact)),
             evaluation=self.evaluation,
             dataset=published(aws, dataset),
-            settings=settings,
+            algorithm=algorithm_of(RunConf(), settings),
             run=RUN,
             refusal=refusal,
             waits=waiting_reason(self.conf, self.evaluation),

@@ -178,7 +178,7 @@ async def test_the_next_attempt_takes_up_the_checkpoint_and_its_result_is_that_o
     result = operator.execute_complete(context(), second)
 
     assert second["name"] != event["name"]
-    assert (result["kept_epoch"], result["accuracy"]) == (4, pytest.approx(0.7))
+    assert (result["kept_epoch"], result["value"]) == (4, pytest.approx(0.7))
     sagemaker, logs = aws.client("sagemaker"), aws.client("logs")
     assert [epoch.epoch for epoch in epochs_of_job(logs, second["name"])] == [2, 3], "what it trained itself"
     assert [epoch.epoch for epoch in epochs_of_attempt(sagemaker, logs, second["name"])] == [0, 1, 2, 3]

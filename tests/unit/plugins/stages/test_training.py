@@ -184,7 +184,7 @@ def test_the_model_that_goes_on_is_the_incremental_one_where_there_is_one() -> N
     models = {"select_best": BEST_MODEL, "train_incremental": job}
 
     assert (final_model(models).job, final_model(models).value) == ("incremental-job", 0.5)
-    silent = {**models, "train_incremental": {**job, "accuracy": None, "metrics": {}}}
+    silent = {**models, "train_incremental": {**job, "value": None, "metrics": {}}}
     assert final_model(silent).value is None
     assert final_model({**models, "train_incremental": None}).job == "base-job"
     assert base_model(models).job == "base-job"

@@ -1,0 +1,84 @@
+"""By what the models of training jobs are compared, and how a later task reads it from the job itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+
+Direction = Literal["Maximize", "Minimize"]
+AlgorithmKind = Literal["builtin", "script", "container"]
+"""AWS's image classification, a script in one of AWS's framework containers, or a container of one's own."""
+
+VARIABLE = "IMAGE_CLASSIFICATION_OBJECTIVE"
+"""The variable in the environment of a job that is not the built-in algorithm's."""
+PROGRAM = "sagemaker_program"
+"""The hyperparameter by which a script's job is recognized."""
+
+
+class Objective(BaseModel):
+    """A metric, and whether more or less of it is better; `Maximize validation:accuracy` as text, in documents too."""
+
+    model_config = ConfigDict(frozen=True)
+
+    VALIDATION_ACCURACY: ClassVar[Objective]
+
+    metric: str
+    direction: Direction = "Maximize"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        direction, _, metric = value.partition(" ")
+        return {"direction": direction, "metric": metric} if direction in get_args(Direction) else {"metric": value}
+
+    @model_serializer
+    def __str__(self) -> str:
+        return f"{self.direction} {self.metric}"
+
+    @classmethod
+    def of_job(cls, description: Mapping[str, Any]) -> Objective:
+        """The objective of a described training job, or of a tuning job's definition; else the built-in algorithm's."""
+        named = (description.get("Environment") or {}).get(VARIABLE)
+        return cls.model_validate(named) if named else cls.VALIDATION_ACCURACY
+
+    @classmethod
+    def of_search(cls, tuning: Mapping[str, Any]) -> Objective:
+        """The objective of a described tuning job."""
+        found = (tuning.get("HyperParameterTuningJobConfig") or {}).get("HyperParameterTuningJobObjective")
+        return cls(metric=found["MetricName"], direction=found["Type"]) if found else cls.VALIDATION_ACCURACY
+
+    @property
+    def as_environment(self) -> dict[str, str]:
+        """What a job is given so that `of_job` finds it."""
+        return {VARIABLE: str(self)}
+
+    @property
+    def superlative(self) -> str:
+        """How the best value is called."""
+        return "highest" if self.direction == "Maximize" else "lowest"
+
+    def distance(self, value: float | None) -> float:
+        """A number that is the smaller the better the value is; infinite if it is unknown or not a number."""
+        if value is None or math.isnan(value):
+            return math.inf
+        return -value if self.direction == "Maximize" else value
+
+    def is_worse(self, value: float, other: float) -> bool:
+        """Whether a value is worse than another; one that is not a number is worse than any."""
+        return self.distance(value) > self.distance(other)
+
+
+Objective.VALIDATION_ACCURACY = Objective(metric="validation:accuracy")
+
+
+def algorithm_kind(description: Mapping[str, Any]) -> AlgorithmKind:
+    """What kind of algorithm a described training job, or a tuning job's definition, runs."""
+    sent = description.get("HyperParameters") or description.get("StaticHyperParameters") or {}
+    if PROGRAM in sent:
+        return "script"
+    return "container" if VARIABLE in (description.get("Environment") or {}) else "builtin"
