@@ -25,7 +25,7 @@ PYTORCH := .venv-pytorch/bin/python
 environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, but $(PYTHON) is %d.%d: install it, or name one with make PYTHON=/path/to/python3.11" % v)' \
 	&& "$(PYTHON)" tools/environments.py
 
-.PHONY: help setup demo demo-retrain local down test test-python test-mwaa sagemaker pytorch image-uris fuzz lint format lock up compose-down test-compose bench-datasets bench-training chaos clean
+.PHONY: help setup demo demo-retrain local down test test-python test-mwaa sagemaker pytorch image-uris fuzz lint format lock up compose-down test-compose test-docker bench-datasets bench-training chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,9 @@ compose-down: ## end it and remove its volumes
 
 test-compose: setup ## run the chain and a retraining in the docker compose installation, then remove it
 	@$(AIRFLOW) -m tests.compose.run
+
+test-docker: setup ## publish a container image, train and serve in it, on a Docker engine
+	@$(AIRFLOW) -m pytest tests/docker/on_an_engine.py
 
 bench-datasets: ## measure dataset builds beside im2rec and other writers (ARGS="--quick --only build")
 	$(environments) bench-setup

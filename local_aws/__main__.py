@@ -16,6 +16,7 @@ from pathlib import Path
 
 from local_aws.account import Server
 from local_aws.container_images import IMAGES_VARIABLE, ContainerImages, ImageMappingError, parse_mappings
+from local_aws.docker_engine import DockerEngine, EngineError
 from local_aws.job_slots import JobSlots
 from local_aws.server import LocalAws, listen, wsgi_server
 
@@ -31,10 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     os.umask(0o077)  # buckets, models and logs are for nobody else on the machine
     try:
-        images = ContainerImages(parse_mappings(options.image))
+        mappings = parse_mappings(options.image)
         listener = _listen(options.host, options.port)
+        images = ContainerImages(mappings, engine=_engine(listener) if options.docker else None)
         state_dir = _state_directory(options.state_dir)
-    except (CannotStart, ImageMappingError) as error:
+    except (CannotStart, EngineError, ImageMappingError) as error:
         sys.stderr.write(f"local AWS: {error}\n")
         return 2
     _forget_other_clients()
@@ -111,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="REPOSITORY=COMMAND",
         help=f"run the images of a repository as COMMAND train|serve; may be repeated (also {IMAGES_VARIABLE}, by ;)",
     )
+    parser.add_argument(
+        "--docker",
+        action="store_true",
+        help="run containers with Docker where its engine has their image, or this server's ECR",
+    )
     return parser
 
 
@@ -155,6 +162,11 @@ def _state_directory(given: Path | None) -> Path:
     except OSError as error:
         raise CannotStart(f"cannot keep state in {given}: {error.strerror}; choose another --state-dir") from error
     return given.resolve()
+
+
+def _engine(listener: socket.socket) -> DockerEngine:
+    host, port = listener.getsockname()[:2]
+    return DockerEngine.find(f"{_loopback(host)}:{port}")
 
 
 def _objects_directory(state_dir: Path) -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.aws_errors import validation_error
+from local_aws.docker_engine import DockerEngine, DockerImage
 
 IMAGES_VARIABLE = "LOCAL_AWS_IMAGES"
 ROOT = Path(__file__).resolve().parent.parent
@@ -159,11 +160,22 @@ class ContainerImages:
     registry) or with its registry; a tag or digest may follow to narrow it. What is given comes before AWS's images.
     """
 
-    def __init__(self, commands: Mapping[str, list[str]], *, root: Path = ROOT) -> None:
+    def __init__(
+        self, commands: Mapping[str, list[str]], *, root: Path = ROOT, engine: DockerEngine | None = None
+    ) -> None:
         """Read the `local.json` of every folder of `algorithms/`; raises ImageMappingError."""
         given = {name: self._given(words, root) for name, words in commands.items()}
         self._commands = {**algorithms_below(root / "algorithms"), **given}
         self._root = root
+        self._engine = engine
+
+    def runnable(self, image: str, verb: str, algorithm: Mapping[str, Any] | None = None) -> DockerImage | Command:
+        """What runs for an image: the image itself where a Docker engine has it, else the command that stands for it.
+
+        Raises ValidationException for an image that is neither.
+        """
+        in_docker = self._engine.image(image, verb, algorithm or {}) if self._engine is not None else None
+        return in_docker or self.command(image, verb, algorithm)
 
     def command(self, image: str, verb: str, algorithm: Mapping[str, Any] | None = None) -> Command:
         """The command line of `docker run IMAGE VERB` (verb: "train" or "serve"), or of the algorithm's entry point.
@@ -182,7 +194,7 @@ class ContainerImages:
         raise validation_error(
             f"Requested image {image} not found. The local AWS runs images as commands and knows: {known}. "
             f"Map this one with `python -m local_aws --image '{name}=COMMAND'` or {IMAGES_VARIABLE}; "
-            f"it is then run as COMMAND {verb}."
+            f"it is then run as COMMAND {verb}. An image that Docker has runs in Docker with `--docker`."
         )
 
     def metric_definitions(self, algorithm: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 
@@ -27,7 +28,13 @@ class ContainerProcess:
     """
 
     def __init__(
-        self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, on_line: Callable[[str], None]
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        on_line: Callable[[str], None],
+        afterwards: Sequence[str] = (),
     ) -> None:
         self._on_line = on_line
         self._ended = threading.Event()
@@ -48,17 +55,30 @@ class ContainerProcess:
             raise ContainerStartError(f"{command[0]} could not be started in {cwd}: {error.strerror}") from error
         finally:
             os.close(status_write)
-        self._hand_over(env)
+        self._hand_over(env, afterwards)
         self._status = os.fdopen(status_read, encoding="utf-8", errors="replace")
         self.pid = self._started(command)
         threading.Thread(target=self._follow, name=f"container-{self.pid}", daemon=True).start()
 
     @classmethod
     def start(
-        cls, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, on_line: Callable[[str], None]
-    ) -> ContainerProcess:
-        """Start a command with exactly this environment; raises ContainerStartError when there is nothing to run."""
-        return cls(command, env=env, cwd=cwd, on_line=on_line)
+        cls,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        on_line: Callable[[str], None],
+        afterwards: Sequence[str] = (),
+    ) -> Self:
+        """Start a command with exactly this environment; raises ContainerStartError when there is nothing to run.
+
+        The command `afterwards` runs when it has ended, however it did and whatever has become of this server.
+        """
+        return cls(command, env=env, cwd=cwd, on_line=on_line, afterwards=afterwards)
+
+    def pids(self) -> list[int]:
+        """The process to be measured, with all it started."""
+        return [self.pid] if self.returncode is None else []
 
     @property
     def returncode(self) -> int | None:
@@ -77,9 +97,9 @@ class ContainerProcess:
                 stdin.write(f"terminate {grace}\n".encode())
                 stdin.flush()
 
-    def _hand_over(self, environment: Mapping[str, str]) -> None:
+    def _hand_over(self, environment: Mapping[str, str], afterwards: Sequence[str]) -> None:
         """Send the command's environment to the supervisor, which runs without it: no variable of a job steers it."""
-        content = json.dumps(dict(environment)).encode()
+        content = json.dumps({"environment": dict(environment), "afterwards": [*afterwards]}).encode()
         with contextlib.suppress(OSError):
             if self._supervisor.stdin is not None:
                 self._supervisor.stdin.write(b"%08x" % len(content) + content)

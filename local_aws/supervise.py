@@ -1,9 +1,10 @@
 """The supervisor of one container process: `python supervise.py STATUS_FD COMMAND ...`.
 
-It stands alone (started with -I -S, so that it is up in milliseconds). Its standard input is the server's hold on it:
-first comes the command's environment, as eight hexadecimal digits of length and a JSON object; then a
-line `terminate SECONDS` asks the container to end, and when the pipe closes, because the server is gone, everything the
-container started is killed. On the status pipe it writes `started PID`, `failed REASON` or `exited RETURNCODE`.
+It stands alone (started with -I -S, so that it is up in milliseconds). Its standard input is the server's hold on it.
+First comes a JSON object after eight hexadecimal digits of its length: the command's environment, and a command that
+runs afterwards. A line `terminate SECONDS` asks the container to end, and when the pipe closes, because the server is
+gone, everything the container started is killed. On the status pipe it writes `started PID`, `failed REASON` or
+`exited RETURNCODE`.
 
 The folder that SAGEMAKER_BASE_DIR names is /opt/ml to the command and what it starts, where Linux lets a process have
 mounts of its own. A command that names /opt/ml itself is not started where it does not.
@@ -47,16 +48,19 @@ def main() -> None:
         signal.signal(ignored, signal.SIG_IGN)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
-        child = spawn(command, read_environment())
+        environment, afterwards = read_orders()
+        child = spawn(command, environment)
     except OSError as error:
         os.write(status, f"failed {error.strerror}: {error.filename or command[0]}\n".encode())
         return
-    guard(child)
+    guard(child, afterwards)
     os.write(status, f"started {child}\n".encode())
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(1, 2)
     returncode = watch(child, wake_read)
     kill_descendants(child)
+    if afterwards:
+        os.spawnvp(os.P_WAIT, afterwards[0], afterwards)  # noqa: S606
     os.write(status, f"exited {returncode}\n".encode())
 
 
@@ -66,11 +70,10 @@ def prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def read_environment() -> dict[str, str]:
-    """Read the command's environment from the server; raises OSError when the server is gone."""
-    content = read_exactly(int(read_exactly(8), 16))
-    environment: dict[str, str] = json.loads(content)
-    return environment
+def read_orders() -> tuple[dict[str, str], list[str]]:
+    """Read the command's environment and what runs afterwards; raises OSError when the server is gone."""
+    orders = json.loads(read_exactly(int(read_exactly(8), 16)))
+    return orders["environment"], orders["afterwards"]
 
 
 def read_exactly(size: int) -> bytes:
@@ -182,8 +185,10 @@ def check(result: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def guard(child: int) -> None:
-    """Start a shell that kills the child's process group should this supervisor be killed together with the server.
+def guard(child: int, afterwards: list[str]) -> None:
+    """Start a shell that does this supervisor's last work should it be killed together with the server.
+
+    It kills the child's process group, and runs what is to run afterwards.
 
     The kernel kills the child itself then, not what the child has started. The shell waits for the end of a pipe that
     this process alone holds, and ends with it as any other descendant.
@@ -195,7 +200,8 @@ def guard(child: int) -> None:
             os.dup2(held_read, 0)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(1, 2)
-            os.execve("/bin/sh", ["sh", "-c", 'read _; kill -s KILL -- "-$0"', str(child)], {})  # noqa: S606
+            last_work = 'read _; kill -s KILL -- "-$0"; "$@"'
+            os.execve("/bin/sh", ["sh", "-c", last_work, str(child), *afterwards], {})  # noqa: S606
         finally:
             os._exit(127)
     os.close(held_read)

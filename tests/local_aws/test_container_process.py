@@ -194,3 +194,24 @@ def test_a_command_that_names_opt_ml_needs_one_of_its_own(tmp_path: Path) -> Non
         ContainerProcess.start(["sh", "-c", "ls /opt/ml"], env=environment, cwd=ROOT, on_line=lambda _: None)
     # Others find their folder in the variable.
     assert ContainerProcess.start(["true"], env=environment, cwd=ROOT, on_line=lambda _: None).wait(20) == 0
+
+
+@pytest.mark.parametrize("ending", ["by itself", "terminated", "with its supervisor"])
+def test_what_is_to_run_afterwards_runs_however_the_process_ends(tmp_path: Path, ending: str) -> None:
+    removed = tmp_path / "removed"
+    process = ContainerProcess.start(
+        ["sleep", "0" if ending == "by itself" else "300"],
+        env=dict(os.environ),
+        cwd=ROOT,
+        on_line=print,
+        afterwards=["sh", "-c", 'echo done > "$0"', str(removed)],
+    )
+    if ending == "terminated":
+        process.terminate(0)
+    if ending == "with its supervisor":
+        os.kill(process._supervisor.pid, signal.SIGKILL)
+
+    assert process.wait(20) is not None
+    if ending == "with its supervisor":
+        eventually(removed.exists)
+    assert removed.exists()

@@ -43,6 +43,17 @@ def test_it_listens_on_loopback_alone(local_aws: RunningLocalAws) -> None:
     assert local_aws.url.startswith("http://127.0.0.1:")
 
 
+def test_without_docker_the_option_for_it_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert main(["--port", "0", "--docker"]) == 2
+    assert capsys.readouterr().err == (
+        "local AWS: --docker needs Docker, which is not installed: install it, or start without --docker\n"
+    )
+
+
 def test_a_taken_port_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -88,29 +88,38 @@ def _resources(resources: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def container_environment(aws: Aws, base: Path, given: Mapping[str, str], *, networked: bool = True) -> dict[str, str]:
-    """The environment of a container whose /opt/ml is `base`: the request's variables, and what AWS adds.
+def process_environment(aws: Aws, base: Path, given: Mapping[str, str], *, networked: bool = True) -> dict[str, str]:
+    """The environment of a process whose /opt/ml is `base`: the request's variables, and what AWS adds.
 
     Of the server's own environment only what programs need to start is passed on; a request does not change it.
     """
-    changeable = {name: os.environ[name] for name in INHERITED if name in os.environ} | {
+    fixed = {name: os.environ[name] for name in FIXED if name in os.environ} | {
+        "SAGEMAKER_BASE_DIR": str(base),
+        "TMPDIR": str(base / "tmp"),
+    }
+    passed = {name: value for name, value in given.items() if not is_steering(name)}
+    return _added_by_aws(aws, networked=networked) | passed | fixed
+
+
+def image_environment(aws: Aws, given: Mapping[str, str], *, networked: bool = True) -> dict[str, str]:
+    """The environment of a container in Docker, beside what its image sets: the same, but for what a process needs."""
+    return _added_by_aws(aws, networked=networked) | dict(given)
+
+
+def _added_by_aws(aws: Aws, *, networked: bool) -> dict[str, str]:
+    added = {name: os.environ[name] for name in INHERITED if name in os.environ} | {
         "SM_NUM_CPUS": str(aws.server.slots.cpus_per_job()),
         "PYTHONUNBUFFERED": "1",
         "AWS_REGION": aws.region,
         "AWS_DEFAULT_REGION": aws.region,
     }
-    fixed = {name: os.environ[name] for name in FIXED if name in os.environ} | {
-        "SAGEMAKER_BASE_DIR": str(base),
-        "TMPDIR": str(base / "tmp"),
-    }
     if networked:
-        changeable |= {
+        added |= {
             "AWS_ENDPOINT_URL": aws.server.endpoint_url,
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
         }
-    passed = {name: value for name, value in given.items() if not is_steering(name)}
-    return changeable | passed | fixed
+    return added
 
 
 def is_steering(name: str) -> bool:

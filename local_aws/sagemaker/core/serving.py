@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 from local_aws.account import Aws
 from local_aws.container_process import ContainerProcess, ContainerStartError
-from local_aws.sagemaker.core.container_files import container_environment
+from local_aws.docker_engine import DockerContainer
+from local_aws.sagemaker.core.container_start import start_container
 from local_aws.sagemaker.core.failures import signal_name, what_to_do
 from local_aws.sagemaker.core.model_artifacts import ModelArtifact
 
@@ -90,10 +91,9 @@ class ServingContainer:
         """Whether the process is up."""
         return self._process is not None and self._process.returncode is None
 
-    @property
-    def pid(self) -> int | None:
-        """The process, while it is up."""
-        return self._process.pid if self._process is not None and self.is_running else None
+    def pids(self) -> list[int]:
+        """The process to be measured, while it is up."""
+        return self._process.pids() if self._process is not None and self.is_running else []
 
     def install(self) -> None:
         """Bring the model into the container's root; raises ModelArtifactError."""
@@ -107,22 +107,16 @@ class ServingContainer:
     def start(self) -> None:
         """Start the process; raises NotHealthyError when there is nothing to run."""
         self._port = _free_port()
-        command = self._aws.server.images.command(self._container["Image"], "serve")
         try:
-            self._process = ContainerProcess.start(
-                command.words,
-                env={
-                    **container_environment(
-                        self._aws,
-                        self._root,
-                        {**(self._container.get("Environment") or {}), **self._environment},
-                        networked=self._networked,
-                    ),
-                    "SAGEMAKER_BIND_TO_PORT": str(self._port),
-                    "SAGEMAKER_BIND_TO_HOST": "127.0.0.1",
-                },
-                cwd=command.folder,
+            self._process = start_container(
+                self._aws,
+                self._container["Image"],
+                "serve",
+                base=self._root,
+                given={**(self._container.get("Environment") or {}), **self._environment},
+                networked=self._networked,
                 on_line=self._take_line,
+                port=self._port,
             )
         except ContainerStartError as error:
             raise NotHealthyError(f"{error}. {what_to_do(error)}") from error
@@ -162,7 +156,8 @@ class ServingContainer:
     def _send(self, method: str, path: str, body: Payload | None, headers: Mapping[str, str], timeout: float) -> Answer:
         # A connection for each request: one kept open may be closed by the container just when it is used again, and
         # waits 40 ms for every answer that is sent in two small packets.
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)
+        host, port = self._address()
+        connection = http.client.HTTPConnection(host, port, timeout=timeout)
         try:
             connection.request(method, path, body=body, headers={**headers, **_length(body), "Connection": "close"})
             response = connection.getresponse()
@@ -172,6 +167,15 @@ class ServingContainer:
         finally:
             connection.close()
         return Answer(response.status, content, response.headers.get("Content-Type", ""), response.headers)
+
+    def _address(self) -> tuple[str, int]:
+        """Where the container answers; raises ContainerUnreachableError while it has no address."""
+        if not isinstance(self._process, DockerContainer):
+            return "127.0.0.1", self._port
+        address = self._process.address()
+        if address is None:
+            raise ContainerUnreachableError("The container has no address yet")
+        return address
 
     def _ending(self) -> str:
         """Say how the process ended, after its last line has come in."""
@@ -206,7 +210,7 @@ class ServingModel:
 
     def pids(self) -> list[int]:
         """The processes of the containers that are up."""
-        return [container.pid for container in self._containers if container.pid is not None]
+        return [pid for container in self._containers for pid in container.pids()]
 
     @property
     def is_stopped(self) -> bool:

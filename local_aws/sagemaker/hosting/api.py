@@ -134,7 +134,7 @@ class Models(Area):
         resolved = self._from_package(container) if "ModelPackageName" in container else container
         if "Image" not in resolved:
             raise validation_error(f"Model package {container['ModelPackageName']} names no Image to run.")
-        self.aws.server.images.command(resolved["Image"], "serve")
+        self.aws.server.images.runnable(resolved["Image"], "serve")
         refuse(steering_variables(resolved.get("Environment", {}), "Environment of the container"))
         artifact = ModelArtifact.of(resolved)
         if artifact is not None:

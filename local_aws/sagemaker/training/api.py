@@ -62,7 +62,7 @@ class TrainingJobs(Area):
         """
         check_training_job(request)
         algorithm = request["AlgorithmSpecification"]
-        self.aws.server.images.command(algorithm["TrainingImage"], "train")
+        self.aws.server.images.runnable(algorithm["TrainingImage"], "train")
         definitions = self.aws.server.images.metric_definitions(algorithm)
         if definitions:
             request = {**request, "AlgorithmSpecification": {**algorithm, "MetricDefinitions": definitions}}

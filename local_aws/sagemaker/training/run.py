@@ -18,7 +18,8 @@ from local_aws.log_events import LogStream
 from local_aws.metric_feed import MetricDatum
 from local_aws.safe_paths import inside
 from local_aws.sagemaker.core import failures
-from local_aws.sagemaker.core.container_files import HOST, container_environment, write_training_inputs
+from local_aws.sagemaker.core.container_files import HOST, write_training_inputs
+from local_aws.sagemaker.core.container_start import start_container
 from local_aws.sagemaker.core.utilisation import Utilisation
 from local_aws.sagemaker.training.job import TrainingJob
 from local_aws.sagemaker.training.rules import CHECKPOINT_PATH, DEFAULT_RUNTIME, ML_ROOT
@@ -141,23 +142,24 @@ class TrainingRun:
         """Run the container to its end and return its exit code, negative for the signal that ended it."""
         request = self._job.request
         algorithm = request["AlgorithmSpecification"]
-        command = self._aws.server.images.command(algorithm["TrainingImage"], "train", algorithm)
         given = request.get("Environment", {})
         named = {"TRAINING_JOB_NAME": self._job.name, "TRAINING_JOB_ARN": self._job.arn}
-        networked = not request.get("EnableNetworkIsolation", False)
-        environment = container_environment(self._aws, self._base, {**given, **named}, networked=networked)
         self._job.move("Training")
         stream = LogStream(self._aws.logs, LOG_GROUP, f"{self._job.name}/{HOST}-{int(time.time())}")
         try:
-            container = ContainerProcess.start(
-                command.words,
-                env=environment,
-                cwd=command.folder,
+            container = start_container(
+                self._aws,
+                algorithm["TrainingImage"],
+                "train",
+                base=self._base,
+                given={**given, **named},
+                networked=not request.get("EnableNetworkIsolation", False),
                 on_line=lambda line: self._read(line, stream),
+                algorithm=algorithm,
             )
             self._job.run_in(container)
             host = {"Host": f"{self._job.name}/{HOST}"}
-            usage = Utilisation(self._aws.metrics, NAMESPACE, host, self._base, lambda: [container.pid])
+            usage = Utilisation(self._aws.metrics, NAMESPACE, host, self._base, container.pids)
             usage.start()
             if checkpoints is not None:
                 checkpoints.start()

@@ -140,7 +140,7 @@ class TuningJobs(Area):
         sample = training_request(f"{name}-001-00000000", document, {}, [])
         check_training_job(sample)
         image = sample["AlgorithmSpecification"]["TrainingImage"]
-        self.aws.server.images.command(image, "train")
+        self.aws.server.images.runnable(image, "train")
         built_in = self.aws.server.images.is_built_in_algorithm(image)
         rules.check_definition(document, space, built_in=built_in)
 

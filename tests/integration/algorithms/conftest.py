@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.local_aws import RunningLocalAws, start_local_aws
+from tests.support.local_aws import ROOT, RunningLocalAws, start_local_aws
 
 
 @pytest.fixture(scope="session")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
-    running = start_local_aws(tmp_path_factory.mktemp("local_aws"))
+    flowers = f"flowers={ROOT / 'tests' / 'docker' / 'flowers'}"
+    running = start_local_aws(tmp_path_factory.mktemp("local_aws"), "--image", flowers)
     try:
         yield running
     finally:

@@ -16,7 +16,9 @@ from include.algorithms.image_build import ImageBuildError
 from include.algorithms.image_repository import ImageRepository, ImageRepositoryError
 from include.algorithms.publish import main, publish
 from tests.support.docker_stand_in import install
-from tests.support.local_aws import BUCKET, RunningLocalAws, finished_job, log_lines, training_request
+from tests.support.local_aws import BUCKET, ROLE, ROOT, RunningLocalAws, eventually, finished_job, training_request
+
+FLOWERS = ROOT / "tests" / "docker" / "flowers"
 
 
 @pytest.fixture
@@ -194,15 +196,26 @@ def test_the_command_prints_the_address_or_one_line_of_what_is_wrong(
     assert f"{folder} has no file `Dockerfile`: add one" in capsys.readouterr().err
 
 
-def test_the_image_that_was_published_trains_as_the_process_that_its_repository_is_mapped_to(
-    local_aws: RunningLocalAws, ecr: Any, folder: Path, docker: Path
+def test_the_image_that_was_published_trains_and_serves_as_the_process_it_is_mapped_to(
+    local_aws: RunningLocalAws, ecr: Any, docker: Path
 ) -> None:
-    published = publish(ecr, folder, "image-classification/toy")
+    published = publish(ecr, FLOWERS, "image-classification/flowers")
     s3, sagemaker = local_aws.client("s3"), local_aws.client("sagemaker")
     s3.create_bucket(Bucket=BUCKET)
-    s3.put_object(Bucket=BUCKET, Key="data/train/train.rec", Body=b"records")
+    for key, content in {"daisy/1.jpg": b"\x10", "rose/1.jpg": b"\xf0"}.items():
+        s3.put_object(Bucket=BUCKET, Key=f"data/train/{key}", Body=content)
 
-    sagemaker.create_training_job(**training_request("own-container", published.uri))
+    sagemaker.create_training_job(**training_request("flowers", published.uri))
+    job = finished_job(sagemaker, "flowers")
+    model = {"Image": published.uri, "ModelDataUrl": job["ModelArtifacts"]["S3ModelArtifacts"]}
+    sagemaker.create_model(ModelName="flowers", ExecutionRoleArn=ROLE, PrimaryContainer=model)
+    variant = {"VariantName": "a", "ModelName": "flowers", "InstanceType": "ml.c5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName="flowers", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="flowers", EndpointConfigName="flowers")
+    eventually(lambda: sagemaker.describe_endpoint(EndpointName="flowers")["EndpointStatus"] == "InService")
+    answer = local_aws.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName="flowers", ContentType="image/jpeg", Body=b"\xf1"
+    )
 
-    assert finished_job(sagemaker, "own-container")["TrainingJobStatus"] == "Completed"
-    assert any(line.startswith("file train/train.rec") for line in log_lines(local_aws.client("logs"), "own-container"))
+    daisy, rose = json.load(answer["Body"])
+    assert rose > daisy

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from local_aws.account import Aws, Server
 from local_aws.container_images import ContainerImages
 from local_aws.job_slots import JobSlots
-from local_aws.sagemaker.core.container_files import container_environment, is_steering
+from local_aws.sagemaker.core.container_files import is_steering, process_environment
 from tests.support.local_aws import BUCKET, ROLE, TOY_IMAGE, training_request
 
 STEERING = [
@@ -68,7 +68,7 @@ def test_what_a_container_runs_with_is_not_changed_by_a_request(
     aws = Aws(Server("http://127.0.0.1:1", tmp_path, JobSlots(1), ContainerImages({})), "123456789012", "us-east-1")
     hostile = dict.fromkeys((*STEERING, "TMPDIR", "SAGEMAKER_BASE_DIR"), "hostile")
 
-    environment = container_environment(aws, tmp_path, {**hostile, "MINE": "1", "AWS_DEFAULT_REGION": "eu-west-1"})
+    environment = process_environment(aws, tmp_path, {**hostile, "MINE": "1", "AWS_DEFAULT_REGION": "eu-west-1"})
 
     assert "hostile" not in environment.values()
     assert environment["PATH"] == "/the/servers"
