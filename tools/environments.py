@@ -87,6 +87,7 @@ class Environment:
 
 
 CONTAINER = ROOT / "containers" / "image_classification"
+TEMPLATE = ROOT / "algorithms" / "container_template"
 SDK_CLIENTS = ROOT / "tests" / "sdk_clients"
 AIRFLOW = (ROOT / "requirements.txt", ROOT / "local_aws" / "requirements.txt", ROOT / "requirements-local.txt")
 ENVIRONMENTS = (
@@ -145,6 +146,7 @@ LOCKS = (
     Lock(ROOT / "local_aws" / "requirements.in"),
     Lock(ROOT / "requirements-local.in"),
     Lock(ROOT / "requirements-sagemaker.in"),
+    Lock(TEMPLATE / "requirements.in", every_python=False),
     Lock(ROOT / "requirements-pytorch.in", every_python=False),
     Lock(CONTAINER / "requirements.in", every_python=False),
     Lock(CONTAINER / "requirements-test.in", every_python=False),
