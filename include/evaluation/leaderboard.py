@@ -132,7 +132,7 @@ def final_job(jobs: Sequence[RunJob], best: BestModel | None, *, trains_further:
     """The job whose model a run ends with: if it `trains_further`, the better of both jobs, else the selected one."""
     if best is None or not trains_further:
         return best.job if best else None
-    done = [job.result for job in jobs if job.part == "incremental" and job.result.status == "Completed"]
+    done = [job.result for job in jobs if job.part == "incremental" and not unusable(job.result)]
     return better_of(best, done[-1]).job if done else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,12 +71,14 @@ class Selection:
     skipped: Sequence[SkippedJob]
 
 
-def select_best(jobs: Sequence[RunJob], conf: RunConf | None = None) -> Selection:
+def select_best(
+    jobs: Sequence[RunJob], conf: RunConf | None = None, *, holds_model: Callable[[str], bool] = lambda _: True
+) -> Selection:
     """The best of `jobs` by the objective's value with the weights in their artifacts.
 
     With a `conf`, those compete that `contenders` names. Equal values: the job that cost fewer seconds, then the name.
-    Jobs that did not complete, or have no value or artifact, are skipped and named. Raises NoUsableJobError if none
-    is left.
+    Jobs that did not complete, or have no value or artifact, are skipped and named; so are the best ones whose
+    artifact does not satisfy `holds_model`. Raises NoUsableJobError if none is left.
     """
     considered = contenders(jobs, conf) if conf else list(jobs)
     reasons = {job.result.name: unusable(job.result) for job in considered}
@@ -84,6 +86,10 @@ def select_best(jobs: Sequence[RunJob], conf: RunConf | None = None) -> Selectio
     ranked = rank(job for job in considered if not reasons[job.result.name])
     # The lower ranks of a large tuning job were listed and not described: they show no artifact.
     best = next((job for job in ranked if job.result.artifact), None)
+    while best and not holds_model(str(best.result.artifact)):
+        skipped.append(SkippedJob(job=best.result.name, reason=f"left no model: {best.result.artifact} holds no file"))
+        ranked.remove(best)
+        best = next((job for job in ranked if job.result.artifact), None)
     if best is None:
         skipped += [SkippedJob(job=job.result.name, reason="left no artifact") for job in ranked]
         raise NoUsableJobError(_nothing_left(considered, skipped))

@@ -22,7 +22,8 @@ def main() -> None:
     done = len(list((BASE / "checkpoints").glob("epoch-*")))
     for epoch in range(done, int(wanted.get("epochs", "1"))):
         say(f"Epoch[{epoch}] Train-accuracy={0.5 + 0.1 * epoch:.1f}")
-        say(f"Epoch[{epoch}] Validation-accuracy={0.4 + 0.1 * epoch:.1f}")
+        if "silent" not in wanted:
+            say(f"Epoch[{epoch}] Validation-accuracy={0.4 + 0.1 * epoch:.1f}")
         if "checkpoint" in wanted:
             (BASE / "checkpoints" / f"epoch-{epoch}").write_text(wanted["checkpoint"])
         time.sleep(float(wanted.get("seconds", "0")))
@@ -33,7 +34,8 @@ def main() -> None:
             (BASE / path).write_text(wanted[name])
     if "exit" in wanted:
         sys.exit(int(wanted["exit"]))
-    (BASE / "model/weights.params").write_bytes(b"weights")
+    if "forget_model" not in wanted:
+        (BASE / "model/weights.params").write_bytes(b"weights")
 
 
 def say(*words: object) -> None:

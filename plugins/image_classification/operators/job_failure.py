@@ -19,7 +19,7 @@ from include.sagemaker.job_kinds import JobKind
 from include.sagemaker.naming import by_machine, machine_of
 
 LAST_LINES = 20
-HOPELESS = ("ClientError", "AlgorithmError")
+HOPELESS = ("ClientError", "AlgorithmError", "No objective metrics found", "No training job succeeded")
 """How FailureReason starts when the same job would fail the same way again."""
 
 LIMITS = {
@@ -27,6 +27,29 @@ LIMITS = {
     "MaxWaitTimeExceeded": "resources.max_wait_seconds",
 }
 """Secondary statuses of a training job that reached a limit, and where the limit is set."""
+
+REMEDIES = {
+    "InstallRequirementsError": (
+        "pip could not install requirements.txt. Name versions that exist for the Python of the image, or put the "
+        "wheels beside the script and name them by their path; with network isolation pip downloads nothing"
+    ),
+    "exit code: 137": (
+        "A process that runs out of memory is killed like this: take a smaller batch, or a larger "
+        "resources.instance_type"
+    ),
+    "ExecuteUserScriptError": "The script ended with an error: its last lines show where. Correct the script",
+    "exit code: 139": "A library crashed: install other versions of what requirements.txt or the image brings",
+    "without writing output/failure": "The program ended with an error: its last lines show where. Correct it",
+}
+"""What to do about a failed job, by a word of its FailureReason; the first that occurs counts."""
+
+STOP_GRACE_SECONDS = 120
+"""How long after SIGTERM SageMaker waits for the container's end, which it then kills."""
+
+KILLED = (
+    f"It did not end within {STOP_GRACE_SECONDS} seconds of SIGTERM and was killed, so that what it had not written is "
+    "lost: let the program save its model and end when it gets SIGTERM"
+)
 
 REFUSED = frozenset(
     {
@@ -69,9 +92,19 @@ def job_failure(
         return AirflowFailException(
             f"The {kind.noun} {name} was stopped: {cause}. Clear the task to start another.{shown}"
         )
-    message = f"The {kind.noun} {name} ended as {status}: {reason or 'AWS gives no reason'}{shown}"
+    remedy = next((remedy for word, remedy in REMEDIES.items() if word in reason), "")
+    what_to_do = f"\n{remedy}, and clear the task." if remedy else ""
+    message = f"The {kind.noun} {name} ended as {status}: {reason or 'AWS gives no reason'}{what_to_do}{shown}"
     hopeless = any(text.startswith(HOPELESS) for text in (reason, *causes))
     return AirflowFailException(message) if hopeless else AirflowException(message)
+
+
+def unusable_job(kind: JobKind, name: str, flaws: Sequence[str], lines: Sequence[str]) -> AirflowFailException:
+    """The error of a job that completed and left nothing to continue with; `lines` are the last of its log."""
+    shown = "\n".join(["", "Its last lines:", *(f"  {line}" for line in lines)]) if lines else ""
+    return AirflowFailException(
+        f"The {kind.noun} {name} completed, and its model cannot be used. {' '.join(flaws)} Then clear the task.{shown}"
+    )
 
 
 def was_stopped_by_hand(kind: JobKind, description: Mapping[str, Any]) -> bool:
@@ -147,4 +180,15 @@ def last_log_lines(logs: Any, kind: JobKind, name: str) -> list[str]:
 
 def _why_stopped(description: Mapping[str, Any]) -> str:
     limit = LIMITS.get(str(description.get("SecondaryStatus")))
-    return f"it reached {limit}" if limit else "somebody stopped it"
+    cause = f"it reached {limit}" if limit else "somebody stopped it"
+    return f"{cause}. {KILLED}" if _was_killed(description) else cause
+
+
+def _was_killed(description: Mapping[str, Any]) -> bool:
+    """Whether the container outlived SIGTERM for as long as SageMaker waits."""
+    return any(
+        transition["Status"] == "Stopping"
+        and transition.get("EndTime") is not None
+        and (transition["EndTime"] - transition["StartTime"]).total_seconds() >= STOP_GRACE_SECONDS
+        for transition in description.get("SecondaryStatusTransitions") or ()
+    )

@@ -22,6 +22,7 @@ from image_classification.operators.job_failure import (
     last_log_lines,
     refused_request,
     seconds_to_wait,
+    unusable_job,
     was_stopped_by_hand,
 )
 from image_classification.operators.waiting import WaitingOperator
@@ -56,14 +57,23 @@ class SageMakerJobOperator(WaitingOperator):
         self.request = request
         self._started: tuple[RunningTask, str] | None = None
         self._done: Mapping[str, Any] | None = None
+        self._outcomes: dict[str, dict[str, Any] | AirflowFailException] = {}
 
     def result(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
         """The small JSON document that the task hands on."""
         raise NotImplementedError
 
+    def flaws(self, running: RunningTask, description: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:  # noqa: ARG002
+        """Why later tasks cannot use a job that completed, each as sentences that end in what to do."""
+        return []
+
     def failure(self, running: RunningTask, name: str, description: Mapping[str, Any]) -> AirflowException:
         """The error of a job that did not complete, with the end of its log."""
-        return job_failure(self.kind, name, description, last_log_lines(running.client("logs"), self.kind, name))
+        return job_failure(self.kind, name, description, self.last_lines(running, name))
+
+    def last_lines(self, running: RunningTask, name: str) -> list[str]:
+        """The end of the job's log."""
+        return last_log_lines(running.client("logs"), self.kind, name)
 
     def execute(self, context: Context, waited: float = 0.0) -> dict[str, Any]:
         """Attach or create, then wait deferred; a job that is done already is handed on at once.
@@ -134,8 +144,27 @@ class SageMakerJobOperator(WaitingOperator):
             self._stop(running.client("sagemaker"), name)
 
     def _hand_on(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
+        outcome = self._outcome(running, description)
+        if isinstance(outcome, AirflowFailException):
+            raise outcome
         self._done = description
-        return self.result(running, description)
+        return outcome
+
+    def _outcome(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any] | AirflowFailException:
+        """What a completed job is handed on as, or why it cannot be."""
+        name = description[self.kind.name_field]
+        if name not in self._outcomes:
+            result = self.result(running, description)
+            flaws = self.flaws(running, description, result)
+            lines = self.last_lines(running, name) if flaws else []
+            self._outcomes[name] = unusable_job(self.kind, name, flaws, lines) if flaws else result
+        return self._outcomes[name]
+
+    def _is_attachable(self, running: RunningTask, description: Mapping[str, Any]) -> bool:
+        """Whether a job lives, or has completed with what later tasks need."""
+        status = self.kind.status(description)
+        is_done = status == self.kind.done
+        return status in ACTIVE or (is_done and not isinstance(self._outcome(running, description), Exception))
 
     def _attach_or_create(self, running: RunningTask) -> tuple[str, Mapping[str, Any], bool]:
         """Name and description of the task's job, and whether this try has started it."""
@@ -158,8 +187,7 @@ class SageMakerJobOperator(WaitingOperator):
             if not is_of_installation(description, bucket):
                 self.log.info("The %s %s is another installation's: taking the next name.", self.kind.noun, name)
                 continue
-            status = self.kind.status(description)
-            if status in ACTIVE or status == self.kind.done:
+            if self._is_attachable(running, description):
                 self.log.info("Attaching to the %s %s, which an earlier try started.", self.kind.noun, name)
                 return name, description, False
             before = (name, description)
@@ -171,11 +199,12 @@ class SageMakerJobOperator(WaitingOperator):
         Airflow itself tries a task again whose end it did not hear of, also one that failed for good.
         """
         is_asked_for = _is_asked_for(running.airflow["ti"], self.retries or 0)
+        status = self.kind.status(description)
         if not is_asked_for and not was_stopped_by_hand(self.kind, description):
-            failure = self.failure(running, name, description)
+            is_done = status == self.kind.done
+            failure = self._outcome(running, description) if is_done else self.failure(running, name, description)
             if isinstance(failure, AirflowFailException):
                 raise failure
-        status = self.kind.status(description)
         self.log.info("The %s %s is %s: starting the next attempt.", self.kind.noun, name, status)
 
     def _create(self, sagemaker: Any, name: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -263,6 +292,13 @@ class TrainingJobOperator(SageMakerJobOperator):
             self.log.info("%s of the model of %s%s: %.4f", job.objective.metric, job.name, epoch, job.value)
         return job.model_dump(mode="json")
 
+    def flaws(self, running: RunningTask, description: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+        """An archive without a file, and a log without the objective."""
+        from include.sagemaker.job_results import JobResult
+        from include.training.job_flaws import job_flaws
+
+        return job_flaws(running.client("s3"), description, JobResult.model_validate(result))
+
 
 class TuningJobOperator(SageMakerJobOperator):
     """A hyperparameter tuning job; hands on its JobResult, with the training job that left the best model."""
@@ -282,16 +318,33 @@ class TuningJobOperator(SageMakerJobOperator):
             )
         return result.model_dump(mode="json")
 
+    def flaws(self, running: RunningTask, description: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+        """A best job that left no model; a tuning job without a best job has failed."""
+        from include.sagemaker.job_results import describe_training_job
+        from include.training.job_flaws import holds_files, no_model
+
+        if not result["best_job"]:
+            return []
+        artifact = describe_training_job(running.client("sagemaker"), result["best_job"]).artifact
+        if artifact and holds_files(running.client("s3"), artifact):
+            return []
+        return [no_model(description["TrainingJobDefinition"], artifact)]
+
     def failure(self, running: RunningTask, name: str, description: Mapping[str, Any]) -> AirflowException:
         """The error of a tuning job, with what became of its training jobs; their fault is its own."""
         from include.sagemaker.job_results import JobResult
+        from include.training.job_flaws import no_objective
         from include.training.run_jobs import listed_jobs
 
-        jobs = [JobResult.of_listed_job(job, {}) for job in listed_jobs(running.client("sagemaker"), name)]
+        definition = description["TrainingJobDefinition"]
+        jobs = [JobResult.of_listed_job(job, definition) for job in listed_jobs(running.client("sagemaker"), name)]
         details = [f"{job.name} {job.status}: {job.failure_reason or 'no reason given'}" for job in jobs]
         failed = next((job.name for job in jobs if job.status == "Failed"), None)
-        if failed:
-            details += [f"The log of {failed}:", *last_log_lines(running.client("logs"), TRAINING, failed)]
+        silent = next((job.name for job in jobs if job.status == "Completed" and not job.metrics), None)
+        if not failed and silent:
+            details.append(no_objective(definition, jobs[0].objective.metric))
+        if shown := failed or silent:
+            details += [f"The log of {shown}:", *last_log_lines(running.client("logs"), TRAINING, shown)]
         causes = [job.failure_reason or "" for job in jobs]
         return job_failure(self.kind, name, description, details, causes=causes)
 

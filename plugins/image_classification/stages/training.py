@@ -219,6 +219,7 @@ def select_best(
     from include.datasets.version import load
     from include.run_conf import RunConf
     from include.training import best_model
+    from include.training.job_flaws import holds_files
     from include.training.run_jobs import with_epochs
 
     if trials is None:
@@ -230,7 +231,8 @@ def select_best(
         running.hand_on(DATASET, dataset)
         return champion
     jobs = with_epochs(running.client("logs"), _run_jobs(running, trials))
-    selected = best_model.select_best(jobs, RunConf.from_conf(conf))
+    s3 = running.client("s3")
+    selected = best_model.select_best(jobs, RunConf.from_conf(conf), holds_model=lambda uri: holds_files(s3, uri))
     best = selected.best
     for place, job in enumerate(selected.ranked[:SHOWN], start=1):
         log.info("%d. %s %s: %.4f", place, _called(job), best.objective.metric, job.result.value)
@@ -244,7 +246,7 @@ def select_best(
     version = chosen[DATASET]
     if best.dataset_uri and best.dataset_uri != version["uri"]:
         # A cleared run finds its jobs again, which may have learned from what was the newest version then.
-        version = load(running.client("s3"), best.dataset_uri).model_dump(mode="json")
+        version = load(s3, best.dataset_uri).model_dump(mode="json")
     running.hand_on(CONF, chosen[CONF])
     running.hand_on(DATASET, version)
     return best.model_dump(mode="json")

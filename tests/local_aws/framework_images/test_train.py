@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 import tarfile
 from pathlib import Path
@@ -13,6 +14,11 @@ from uuid import uuid4
 
 import pytest
 
+import tests.support.airflow_home  # noqa: F401  (before anything imports airflow)
+from image_classification.operators.job_failure import job_failure, last_log_lines
+from include.sagemaker.job_kinds import TRAINING
+from include.sagemaker.job_results import JobResult
+from include.training.job_flaws import job_flaws
 from local_aws.container_images import ContainerImages
 from local_aws.container_process import ContainerProcess
 from local_aws.sagemaker.core.container_files import write_training_inputs
@@ -91,7 +97,13 @@ def test_a_script_trains_with_what_it_requires_and_leaves_model_output_checkpoin
     assert not list((ROOT / ".venv-pytorch").glob("lib/*/site-packages/required*"))
 
 
-def test_a_script_that_crashes_fails_with_the_toolkits_words(scripts: Scripts) -> None:
+def told_by_airflow(logs: Any, job: dict[str, Any]) -> str:
+    """The error of the task that waited for a failed job."""
+    name = job["TrainingJobName"]
+    return str(job_failure(TRAINING, name, job, last_log_lines(logs, TRAINING, name)))
+
+
+def test_a_script_that_crashes_fails_with_the_toolkits_words(scripts: Scripts, logs: Any) -> None:
     job = scripts.run("raise ValueError('labels.json has no classes')")
 
     assert job["TrainingJobStatus"] == "Failed"
@@ -101,6 +113,7 @@ def test_a_script_that_crashes_fails_with_the_toolkits_words(scripts: Scripts) -
     assert "labels.json has no classes" in reason
     assert '\nCommand "/opt/ml/environment/bin/python' in reason
     assert reason.endswith('train.py", exit code: 1')
+    assert "Correct the script, and clear the task." in told_by_airflow(logs, job)
 
 
 def test_requirements_that_cannot_be_installed_fail_the_job_and_pips_words_are_in_the_log(
@@ -126,6 +139,8 @@ def test_requirements_that_cannot_be_installed_fail_the_job_and_pips_words_are_i
     lines = log_lines(logs, name)
     assert any("No matching distribution found for no-such-package-of-ours==1.0" in line for line in lines)
     assert "never" not in lines
+    assert "pip could not install requirements.txt." in told_by_airflow(logs, job)
+    assert "No matching distribution found for no-such-package-of-ours==1.0" in told_by_airflow(logs, job)
 
 
 SAVES_ON_SIGTERM = """
@@ -196,22 +211,23 @@ def test_a_script_that_ignores_sigterm_is_killed_with_all_that_it_started(tmp_pa
     assert not Path("/proc", grandchild).exists() or sys.platform != "linux"
 
 
-def test_a_tuning_job_tunes_a_script_and_one_that_prints_no_metric_has_no_objective(
+def test_a_tuning_job_tunes_a_script_and_one_that_leaves_nothing_is_named(
     scripts: Scripts, sagemaker: Any, s3: Any
 ) -> None:
-    script = "import sys; print('loss=0.5' if 'talk' in sys.argv else 'nothing')"
+    script = "import sys; print('accuracy=0.5' if 'talk' in sys.argv else 'nothing')"
+    objective = {"Name": "validation:accuracy", "Regex": r"accuracy=(\S+)"}
     name = f"tuned-{uuid4().hex[:8]}"
     sagemaker.create_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=name,
         HyperParameterTuningJobConfig={
             "Strategy": "Grid",
-            "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": "loss"},
+            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:accuracy"},
             "ResourceLimits": {"MaxParallelTrainingJobs": 2, "MaxNumberOfTrainingJobs": 2},
             "ParameterRanges": {"CategoricalParameterRanges": [{"Name": "mode", "Values": ['"talk"', '"still"']}]},
         },
         TrainingJobDefinition={
             "AlgorithmSpecification": {
-                "TrainingImage": TRAINING_IMAGE, "TrainingInputMode": "File", "MetricDefinitions": METRICS
+                "TrainingImage": TRAINING_IMAGE, "TrainingInputMode": "File", "MetricDefinitions": [objective]
             },
             "RoleArn": ROLE,
             "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/tuning"},
@@ -228,8 +244,16 @@ def test_a_tuning_job_tunes_a_script_and_one_that_prints_no_metric_has_no_object
     best = described["BestTrainingJob"]
     assert best["TunedHyperParameters"] == {"mode": '"talk"'}
     # A script that writes no model completes, with an empty archive.
-    artifacts = sagemaker.describe_training_job(TrainingJobName=best["TrainingJobName"])["ModelArtifacts"]
-    assert files_of(s3, artifacts["S3ModelArtifacts"]) == {}
+    listed = sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+    (still,) = (
+        job["TrainingJobName"]
+        for job in listed["TrainingJobSummaries"]
+        if job["TrainingJobName"] != best["TrainingJobName"]
+    )
+    described = sagemaker.describe_training_job(TrainingJobName=still)
+    model, metric = job_flaws(s3, described, JobResult.of_training_job(described))
+    assert re.fullmatch(r"train\.py of s3://\S+ left no model in /opt/ml/model: s3://\S+ holds no file\. .+", model)
+    assert "printed no validation:accuracy: the regular expression accuracy=(\\S+) finds" in metric
 
 
 def _tuned(sagemaker: Any, name: str) -> dict[str, Any] | None:

@@ -220,6 +220,57 @@ async def test_a_retry_after_a_limit_pays_for_no_second_job_that_reaches_it(cont
         operator.execute(context(try_number=2))
 
 
+async def test_a_job_without_model_or_objective_is_refused_and_clearing_starts_the_next_attempt(
+    sagemaker: Any, context: Any
+) -> None:
+    useless = {"silent": "1", "forget_model": "1"}
+    event = await event_of(deferred(make_operator(**useless), context()))
+
+    with pytest.raises(AirflowFailException) as refused:
+        make_operator(**useless).execute_complete(context(), event)
+    before = sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]
+    with pytest.raises(AirflowFailException, match="completed, and its model cannot be used"):
+        make_operator(**useless).execute(context(try_number=2))
+
+    assert sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"] == before
+    assert f"{TOY_IMAGE} left no model in /opt/ml/model: s3://{BUCKET}/jobs/{event['name']}/" in str(refused.value)
+    assert "reports no validation:accuracy" in str(refused.value)
+    assert "Then clear the task.\nIts last lines:" in str(refused.value)
+    assert "  Epoch[0] Train-accuracy=0.5" in str(refused.value)
+    cleared = deferred(make_operator(), context(try_number=2, max_tries=3))
+    assert (await event_of(cleared))["name"] != event["name"]
+
+
+async def test_a_tuning_job_whose_jobs_print_no_objective_is_paid_for_once_and_says_what_to_print(context: Any) -> None:
+    def request(name: str, *_: Any) -> dict[str, Any]:
+        body = tuning_request(name)
+        body["TrainingJobDefinition"]["StaticHyperParameters"] = {"silent": "1"}
+        return body
+
+    operator = TuningJobOperator(task_id="tune", request=request, inputs={})
+    event = await event_of(deferred(operator, context()))
+
+    with pytest.raises(
+        AirflowFailException, match="No objective metrics found after running 1 training jobs"
+    ) as failed:
+        operator.execute_complete(context(), event)
+    assert "printed no validation:accuracy: the regular expression Validation-accuracy=(.*) finds" in str(failed.value)
+    assert "  Epoch[0] Train-accuracy=0.5" in str(failed.value)
+
+
+async def test_a_tuning_job_whose_best_job_left_no_model_is_refused(context: Any) -> None:
+    def request(name: str, *_: Any) -> dict[str, Any]:
+        body = tuning_request(name)
+        body["TrainingJobDefinition"]["StaticHyperParameters"] = {"forget_model": "1"}
+        return body
+
+    operator = TuningJobOperator(task_id="tune", request=request, inputs={})
+    event = await event_of(deferred(operator, context()))
+
+    with pytest.raises(AirflowFailException, match=r"left no model in /opt/ml/model: s3://\S+ holds no file"):
+        operator.execute_complete(context(), event)
+
+
 async def test_a_failed_tuning_job_tells_what_became_of_its_training_jobs(sagemaker: Any, context: Any) -> None:
     operator = TuningJobOperator(task_id="tune", request=tuning_request, inputs={})
     event = await event_of(deferred(operator, context()))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -61,6 +62,40 @@ def test_a_job_that_ran_into_its_limit_says_which_limit() -> None:
     description = {"TrainingJobStatus": "Stopped", "SecondaryStatus": "MaxRuntimeExceeded"}
 
     assert "resources.max_runtime_seconds" in str(job_failure(TRAINING, "digits-1", description, []))
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        (
+            'AlgorithmError: InstallRequirementsError:\nExitCode 1\nErrorMessage "", exit code: 1',
+            "pip could not install requirements.txt. Name versions that exist for the Python of the image",
+        ),
+        ("AlgorithmError: ExecuteUserScriptError:\nExitCode 1", "Correct the script, and clear the task."),
+        (
+            "AlgorithmError: killed by SIGKILL, exit code: 137",
+            "take a smaller batch, or a larger resources.instance_ty",
+        ),
+        ("AlgorithmError: ExecuteUserScriptError:\nExitCode -9, exit code: 137", "take a smaller batch, or a larger"),
+        ("AlgorithmError: the container ended without writing output/failure", "Correct it, and clear the task."),
+    ],
+)
+def test_a_failure_of_a_program_names_what_to_do(reason: str, remedy: str) -> None:
+    assert remedy in str(job_failure(TRAINING, "digits-1", failed(reason), LINES))
+
+
+def stopping(seconds: float) -> dict[str, Any]:
+    start = datetime(2026, 1, 2, tzinfo=UTC)
+    transition = {"Status": "Stopping", "StartTime": start, "EndTime": start + timedelta(seconds=seconds)}
+    status = {"TrainingJobStatus": "Stopped", "SecondaryStatus": "MaxRuntimeExceeded"}
+    return {**status, "SecondaryStatusTransitions": [transition, {"Status": "Stopped", "StartTime": start}]}
+
+
+def test_a_program_that_outlived_sigterm_is_named_and_one_that_ended_is_not() -> None:
+    killed = "It did not end within 120 seconds of SIGTERM and was killed"
+
+    assert killed in str(job_failure(TRAINING, "digits-1", stopping(121), []))
+    assert killed not in str(job_failure(TRAINING, "digits-1", stopping(20), []))
 
 
 def refusal(code: str) -> ClientError:

@@ -27,6 +27,7 @@ from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import job_name
 from include.training.best_model import NoUsableJobError
+from tests.support.archives import tar_of
 from tests.support.documents import BEST_MODEL, dataset_version, described_training_job
 from tests.support.local_aws import BUCKET
 from tests.support.running_task import SETTINGS, asked, run_as_task
@@ -65,7 +66,14 @@ class Services:
             for epoch, accuracy in enumerate(accuracies)
         ]
         self.logs.put_log_events(logGroupName=TRAINING_LOGS, logStreamName=stream, logEvents=events)
+        self.left(name, {"model-symbol.json": b"{}"})
         return name
+
+    def left(self, name: str, files: dict[str, bytes]) -> None:
+        """The files of a job's artifact, in the place of those before."""
+        description = self.sagemaker.describe_training_job(TrainingJobName=name)
+        key = description["ModelArtifacts"]["S3ModelArtifacts"].removeprefix(f"s3://{BUCKET}/")
+        self.s3.put_object(Bucket=BUCKET, Key=key, Body=tar_of(files))
 
     def leaderboard(self, uri: str) -> dict[str, Any]:
         key = uri.removeprefix(f"s3://{BUCKET}/")
@@ -125,6 +133,16 @@ def test_with_a_checkpoint_frequency_the_last_epoch_counts(services: Services) -
     services.trained(base(1), 0.5, 0.7)
 
     assert select_best.function(conf(), DATASET, None, TRIALS)["job"] == base(1)
+
+
+def test_a_job_with_an_empty_archive_is_not_selected(services: Services) -> None:
+    services.left(services.trained(base(0), 0.9), {})
+    services.trained(base(1), 0.7)
+
+    assert select_best.function(conf(), DATASET, None, TRIALS)["job"] == base(1)
+    services.left(base(1), {})
+    with pytest.raises(NoUsableJobError, match=rf"{base(1)}: left no model: s3://\S+/model\.tar\.gz holds no file"):
+        select_best.function(conf(), DATASET, None, TRIALS)
 
 
 def test_the_model_that_a_retraining_trains_further_is_the_parent(services: Services) -> None:
