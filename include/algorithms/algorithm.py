@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from include.run_conf.hyperparameters import Choices, Range, Value
+from include.sagemaker.model_container import ModelContainer
 from include.sagemaker.objective import AlgorithmKind, Objective
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 Request = dict[str, Any]
 INTEGER, CONTINUOUS, CATEGORICAL = "IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalParameterRanges"
 MODEL = "application/x-sagemaker-model"
-IMAGES = ("image/jpeg", "image/png", "application/x-image")
-RESPONSE_TYPES = ("application/json", "application/jsonlines")
 
 
 class IncompatibleModelError(ValueError):
@@ -166,17 +165,18 @@ class Algorithm(ABC):
             )
         return {kind: ranges for kind, ranges in kinds.items() if ranges}
 
-    def container(self, artifact: str) -> Request:
-        """`PrimaryContainer` of a model: what answers with an artifact."""
-        return {"Image": self.inference_image, "ModelDataUrl": artifact}
+    def serving_environment(self) -> dict[str, str]:
+        """Variables of the container that answers with its models."""
+        return {}
 
-    def inference_specification(self, artifact: str) -> Request:
-        """`InferenceSpecification` of a version in the model registry."""
-        return {
-            "Containers": [self.container(artifact)],
-            "SupportedContentTypes": [*self.content_types],
-            "SupportedResponseMIMETypes": [*RESPONSE_TYPES],
-        }
+    def container(self, artifact: str) -> ModelContainer:
+        """What answers with an artifact."""
+        return ModelContainer(
+            image=self.inference_image,
+            artifact=artifact,
+            environment=self.serving_environment(),
+            content_types=self.content_types,
+        )
 
 
 def channel(name: str, uri: str, content_type: str = "") -> Request:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from include.algorithms.algorithm import IMAGES, Algorithm, IncompatibleModelError, Request, channel, own
+from include.algorithms.algorithm import Algorithm, IncompatibleModelError, Request, channel, own
 from include.run_conf.algorithm_rules import GPU_FAMILIES
 from include.run_conf.hyperparameters import (
     BY_NAME,
@@ -22,6 +22,7 @@ from include.run_conf.hyperparameters import (
     as_text,
 )
 from include.sagemaker.image_uris import METRIC_DEFINITIONS, image_uri, is_aws_image
+from include.sagemaker.model_container import IMAGE_TYPES
 from include.sagemaker.objective import AlgorithmKind, Objective
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class BuiltIn(Algorithm):
     @property
     def content_types(self) -> tuple[str, ...]:
         """One image in a request."""
-        return IMAGES
+        return IMAGE_TYPES
 
     def data_channels(self, dataset: DatasetVersion, replay: Replay | None = None) -> list[Request]:
         """One record file in each channel."""

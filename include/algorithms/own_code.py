@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from include.algorithms.algorithm import IMAGES, Algorithm, Request, channel, own
+from include.algorithms.algorithm import Algorithm, Request, channel, own
 from include.algorithms.class_folders import folders_of, write_class_folders
 from include.run_conf.hyperparameters import Choices, Range
+from include.sagemaker.model_container import IMAGE_TYPES
 from include.sagemaker.objective import Objective
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class OwnCode(Algorithm):
     @property
     def content_types(self) -> tuple[str, ...]:
         """The conf's, else those that every model of this project takes."""
-        return tuple(self.asked.inference.content_types) or IMAGES
+        return tuple(self.asked.inference.content_types) or IMAGE_TYPES
 
     def environment(self) -> dict[str, str]:
         """The objective, so that later tasks read it from the job."""

@@ -12,11 +12,10 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from include.algorithms.algorithm import Request
 from include.algorithms.own_code import OwnCode
 from include.algorithms.source_code import pack_source
 from include.sagemaker.image_uris import framework_image
-from include.sagemaker.objective import PROGRAM, AlgorithmKind
+from include.sagemaker.objective import PROGRAM, SUBMIT_DIRECTORY, AlgorithmKind
 
 if TYPE_CHECKING:
     from typing import Self
@@ -75,19 +74,18 @@ class Script(OwnCode):
         """What the toolkit is told: where the code is, and where it begins."""
         told = {
             PROGRAM: self.asked.entry_point,
-            "sagemaker_submit_directory": self.packed or self.asked.source,
+            SUBMIT_DIRECTORY: self.packed or self.asked.source,
             "sagemaker_container_log_level": logging.INFO,
             "sagemaker_region": self.settings.region,
             "sagemaker_job_name": job,
         }
         return {name: json.dumps(value) for name, value in told.items()}
 
-    def container(self, artifact: str) -> Request:
+    def serving_environment(self) -> dict[str, str]:
         """With the code that the training left in the artifact."""
-        environment = {
+        return {
             "SAGEMAKER_PROGRAM": self.asked.inference_entry_point,
             "SAGEMAKER_SUBMIT_DIRECTORY": CODE_IN_MODEL,
             "SAGEMAKER_CONTAINER_LOG_LEVEL": str(logging.INFO),
             "SAGEMAKER_REGION": self.settings.region,
         }
-        return {**super().container(artifact), "Environment": environment}

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from include.algorithms.algorithm import Algorithm
-from include.algorithms.kinds import algorithm_of
 from include.deployment.autoscaling import RETAINED, VARIANT, Scaling, live_scaling, pause, resume_or_log
 from include.deployment.hosting import KEEP_TAG, VERSION_TAG, change_problems, with_version
 from include.deployment.previous import KEEP_PREVIOUS_TAG, target_of
@@ -21,6 +19,7 @@ from include.deployment.probation import last_proven, probation_tags
 from include.deployment.rollout import deployment_config, put_alarms
 from include.sagemaker.answers import existing
 from include.sagemaker.job_results import JobResult
+from include.sagemaker.model_container import ModelContainer
 from include.sagemaker.naming import Run, content_name, tags
 from include.sagemaker.network import encryption, network
 
@@ -84,12 +83,12 @@ class EndpointResult(BaseModel):
 
 
 class ServedModel(BaseModel):
-    """The model that an endpoint serves: its artifact, and the dataset version that it learned from."""
+    """The model that an endpoint serves: what answers with it, and the dataset version that it learned from."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    artifact: str
+    container: ModelContainer
     dataset_uri: str
 
 
@@ -132,8 +131,7 @@ def deployment_of(
     model: RegisteredModel, *, conf: RunConf, settings: Settings, run: Run, dataset: DatasetVersion | None = None
 ) -> Deployment:
     """What it takes to serve a registered model as the conf says."""
-    algorithm = algorithm_of(conf, settings)
-    model_body = model_request(model.artifact, algorithm=algorithm, run=run, dataset=dataset, prefix=model.dataset)
+    model_body = model_request(model.container, settings=settings, run=run, dataset=dataset, prefix=model.dataset)
     labelled = tags(settings, run, dataset)
     config = _config_request(str(model_body["ModelName"]), conf, settings, labelled)
     endpoint = {
@@ -158,12 +156,16 @@ def deployment_of(
 
 
 def model_request(
-    artifact: str, *, algorithm: Algorithm, run: Run, dataset: DatasetVersion | None = None, prefix: str = "model"
+    container: ModelContainer,
+    *,
+    settings: Settings,
+    run: Run,
+    dataset: DatasetVersion | None = None,
+    prefix: str = "model",
 ) -> dict[str, Any]:
     """The body of CreateModel; its name follows from everything else in it but the tags, which belong to one run."""
-    settings = algorithm.settings
     content = {
-        "PrimaryContainer": algorithm.container(artifact),
+        "PrimaryContainer": container.definition,
         "ExecutionRoleArn": settings.execution_role_arn,
         **network(settings),
     }
@@ -309,7 +311,8 @@ def served_model(sagemaker: SageMakerClient, endpoint: str) -> ServedModel:
     variants = describe_endpoint(sagemaker, endpoint).variants
     name = max(variants, key=lambda variant: variant.weight).model if variants else ""
     model = existing(sagemaker.describe_model, ModelName=name) if name else None
-    artifact = str(((model or {}).get("PrimaryContainer") or {}).get("ModelDataUrl", ""))
+    definition = (model or {}).get("PrimaryContainer") or {}
+    artifact = str(definition.get("ModelDataUrl", ""))
     job = artifact.rpartition("/output/")[0].rpartition("/")[2]
     described = existing(sagemaker.describe_training_job, TrainingJobName=job) if job else None
     result = JobResult.of_training_job(described) if described else None
@@ -318,7 +321,8 @@ def served_model(sagemaker: SageMakerClient, endpoint: str) -> ServedModel:
             f"Endpoint {endpoint} serves {name or 'a model without a name'}, of which no training job of this project "
             "is known: its classes are unknown. Name the dataset version that it learned from."
         )
-    return ServedModel(name=name, artifact=artifact, dataset_uri=result.dataset_uri)
+    container = ModelContainer.of_definition(definition)
+    return ServedModel(name=name, container=container, dataset_uri=result.dataset_uri)
 
 
 def _config_request(model: str, conf: RunConf, settings: Settings, labelled: list[dict[str, str]]) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from include.sagemaker.answers import existing, is_absent
 from include.sagemaker.job_results import describe_training_job
+from include.sagemaker.model_container import IMAGE_TYPES, ModelContainer
 from include.sagemaker.naming import pages_of, tag_value, tags
+from include.sagemaker.objective import AlgorithmKind
 from include.training.best_model import BestModel, label_set_fingerprint
 from include.training.run_jobs import epochs_of_attempt
 
@@ -39,6 +41,9 @@ class NoModelError(ValueError):
 class RegisteredModel(BaseModel):
     """A version in the model registry: where it came from and whether it may be deployed.
 
+    `image` and `environment` are those of the container that answers with it, `content_types` those of the images that
+    it takes. `source` is the address of the script that trained it, None if none did.
+
     `reason` is why it is approved, pending or rejected. `verdict` is what came out when it was registered, and
     `champion` the ARN of the version that it was compared with. `run_conf` is the address of the run conf it was
     trained with. These, except for `reason`, and `classes` and `packing` are None in versions that were registered
@@ -53,6 +58,10 @@ class RegisteredModel(BaseModel):
     approval: Approval
     artifact: str
     image: str
+    environment: dict[str, str] = {}
+    content_types: tuple[str, ...] = IMAGE_TYPES
+    algorithm: AlgorithmKind = "builtin"
+    source: str | None = None
     job: str
     base_job: str | None = None
     dataset: str
@@ -72,6 +81,16 @@ class RegisteredModel(BaseModel):
     def approved(self) -> bool:
         """Whether it may be deployed."""
         return self.approval == "Approved"
+
+    @property
+    def container(self) -> ModelContainer:
+        """What answers with the model."""
+        return ModelContainer(
+            image=self.image,
+            artifact=self.artifact,
+            environment=self.environment,
+            content_types=self.content_types,
+        )
 
     def as_event(self) -> dict[str, Any]:
         """What other teams' DAGs are told of it, beside the asset that it is a version of."""
@@ -94,11 +113,11 @@ def register_model(
 ) -> RegisteredModel:
     """Register the model that the `algorithm` made in `job` as the next version of its dataset's group.
 
-    The group is created if needed.
-    It is approved by the verdict of its evaluation. A `refusal` is the reason for which it is left pending instead, and
-    `waits` the one for which a person has to approve what was accepted. A model that this job has registered already is
-    not registered again, so a retried task makes no second version. `run_conf` is the address of the whole run conf,
-    which a later retraining takes up. Raises ValueError for a job without an artifact.
+    The group is created if needed. It is approved by the verdict of its evaluation. A `refusal` is the reason for which
+    it is left pending instead, and `waits` the one for which a person has to approve what was accepted. A model that
+    this job has registered already is not registered again, so a retried task makes no second version. `run_conf` is
+    the address of the whole run conf, which a later retraining takes up. Raises ValueError for a job without an
+    artifact.
     """
     if not job.artifact:
         raise ValueError(f"Training job {job.name} left no artifact: there is nothing to register.")
@@ -113,7 +132,7 @@ def register_model(
         ModelPackageGroupName=group,
         ModelPackageDescription=_description(dataset, evaluation, refusal or waits),
         ModelApprovalStatus=approval,
-        InferenceSpecification=algorithm.inference_specification(job.artifact),  # type: ignore[arg-type]
+        InferenceSpecification=algorithm.container(job.artifact).specification,  # type: ignore[arg-type]
         ModelMetrics={
             "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": evaluation.metrics_uri}}
         },
@@ -149,14 +168,18 @@ def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
     absent = [key for key in ("training-job", "dataset", "dataset-version", "dataset-uri") if key not in properties]
     if absent:
         raise NoModelError(f"Model package {arn} has no {', '.join(absent)}: it was not registered by this project.")
-    container = description["InferenceSpecification"]["Containers"][0]
+    container = ModelContainer.of_specification(description["InferenceSpecification"])
     return RegisteredModel(
         arn=description["ModelPackageArn"],
         group=description["ModelPackageGroupName"],
         version=description["ModelPackageVersion"],
         approval=description["ModelApprovalStatus"],
-        artifact=container["ModelDataUrl"],
-        image=container["Image"],
+        artifact=container.artifact,
+        image=container.image,
+        environment=container.environment,
+        content_types=container.content_types,
+        algorithm=properties.get("algorithm", "builtin"),
+        source=properties.get("source"),
         job=properties["training-job"],
         base_job=properties.get("base-job"),
         dataset=properties["dataset"],
@@ -283,6 +306,8 @@ def _lineage(
 ) -> dict[str, str]:
     facts = {
         "training-job": job.name,
+        "algorithm": job.algorithm,
+        "source": job.source,
         "base-job": base_job,
         "dataset": dataset.name,
         "dataset-version": dataset.version,

@@ -31,6 +31,7 @@ from include.datasets.version import DatasetVersion
 from include.evaluation.prediction import ranked
 from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE, read_answers
 from include.recordio.header import format_of
+from include.sagemaker.model_container import ModelContainer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -113,7 +114,7 @@ class PredictingModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    artifact: str
+    container: ModelContainer
     dataset: DatasetVersion
 
 

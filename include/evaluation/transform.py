@@ -76,6 +76,7 @@ def transform_request(
     model: str,
     manifest: str,
     largest: int,
+    content_type: str,
     conf: RunConf,
     settings: Settings,
     dataset: DatasetVersion,
@@ -83,7 +84,8 @@ def transform_request(
 ) -> dict[str, Any]:
     """The body of CreateTransformJob: one request an image, answered by a JSON list of probabilities.
 
-    `largest` is the size of the largest image in bytes. Raises TransformError for one that no request can hold.
+    `largest` is the size of the largest image in bytes, `content_type` that of all images. Raises TransformError for
+    one that no request can hold.
     """
     payload = payload_mb(largest)
     return {
@@ -94,7 +96,7 @@ def transform_request(
         "MaxConcurrentTransforms": min(CONCURRENT, LARGEST_PAYLOAD // payload),
         "TransformInput": {
             "DataSource": {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": manifest}},
-            "ContentType": "application/x-image",
+            "ContentType": content_type,
             "CompressionType": "None",
             "SplitType": "None",
         },

@@ -78,11 +78,11 @@ def predicting_model(
     try:
         if endpoint:
             served = served_model(sagemaker, endpoint)
-            name, artifact, uri = f"endpoint {endpoint}", served.artifact, served.dataset_uri
+            name, container, uri = f"endpoint {endpoint}", served.container, served.dataset_uri
         else:
             model = _registered(sagemaker, conf.dataset.name, number, settings)
-            name, artifact, uri = f"{model.group} version {model.version}", model.artifact, model.dataset_uri
-        return PredictingModel(name=name, artifact=artifact, dataset=load(s3, uri))
+            name, container, uri = f"{model.group} version {model.version}", model.container, model.dataset_uri
+        return PredictingModel(name=name, container=container, dataset=load(s3, uri))
     except (NoModelError, NoServedModelError, UnknownChampionError, DatasetError) as error:
         raise NoPredictingModelError([Problem(field=field, value=value, remedy=str(error))]) from None
 
@@ -101,13 +101,13 @@ def prediction_problems(s3: S3Client, asked: PredictionConf, model: PredictingMo
     yield from as_far_as_known(_source_problems(s3, asked))
     yield from as_far_as_known(_output_problems(s3, asked))
     if model is not None:
-        bucket, key = parse_s3_uri(model.artifact)
+        bucket, key = parse_s3_uri(model.container.artifact)
         try:
             s3.head_object(Bucket=bucket, Key=key)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
                 remedy = f"the artifact of {model.name} is not there any more: choose another model"
-                yield Problem(field=VERSION_FIELD, value=model.artifact, remedy=remedy)
+                yield Problem(field=VERSION_FIELD, value=model.container.artifact, remedy=remedy)
 
 
 def _source_problems(s3: S3Client, asked: PredictionConf) -> Iterator[Problem]:

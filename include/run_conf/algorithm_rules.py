@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.problems import Problem
 from include.run_conf.hyperparameters import Choices, Range
+from include.sagemaker.model_container import IMAGE_TYPES, packed_type
 
 if TYPE_CHECKING:
     from include.run_conf.sections import RunSections
@@ -74,6 +75,21 @@ def machines_can_train(conf: RunSections) -> Iterator[Problem]:
     if algorithm.kind == "script" and not algorithm.image and machine.startswith(OTHER_CHIPS):
         remedy = f"AWS's image of the framework is for CPUs and GPUs: choose such a machine, or give {ALGORITHM}.image"
         yield Problem(field="resources.instance_type", value=machine, remedy=remedy)
+
+
+def answers_to_images(conf: RunSections) -> Iterator[Problem]:
+    """A script's or a container's models take images as they are sent."""
+    algorithm, packing = conf.training.algorithm, conf.dataset.packing
+    taken = algorithm.inference.content_types
+    if algorithm.is_builtin or not taken:
+        return
+    as_they_are = packing.pass_through or conf.evaluation.images == "source"
+    sent = IMAGE_TYPES if as_they_are else (packed_type(f".{packing.encoding}"),)
+    missing = [each for each in sent if each not in taken]
+    if missing:
+        which = "images are sent as they are" if as_they_are else f"images are packed as {packing.encoding}"
+        remedy = f"{which}: add {', '.join(missing)}, or leave the list empty"
+        yield Problem(field=f"{ALGORITHM}.inference.content_types", value=", ".join(taken), remedy=remedy)
 
 
 def metrics_are_defined(conf: RunSections) -> Iterator[Problem]:
@@ -195,6 +211,7 @@ def shown_range(span: Range | Choices) -> str:
 ALGORITHM_RULES: tuple[Callable[[RunSections], Iterator[Problem]], ...] = (
     algorithm_is_whole,
     machines_can_train,
+    answers_to_images,
     metrics_are_defined,
     channels_can_be_made,
     free_hyperparameters_fit,

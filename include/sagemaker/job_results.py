@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from include.sagemaker.epochs import kept_weights, marked_weights
-from include.sagemaker.objective import AlgorithmKind, Objective, algorithm_kind
+from include.sagemaker.objective import SUBMIT_DIRECTORY, AlgorithmKind, Objective, algorithm_kind
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -48,9 +48,10 @@ class JobResult(BaseModel):
     `role` is `tuning` for a tuning job and for the training jobs it started; `hyperparameters` are those sent, as they
     were sent. `value` is that of the `objective` with the weights in the artifact, and `kept_epoch` the epoch they are
     of, counted from 1; None if unknown. `metrics` holds the last value of each metric, as AWS reports it, which may
-    belong to weights that were not kept. `dataset_uri` is the dataset version it learned from; `billable_seconds` those
-    of one machine; `rules` are those of SageMaker Debugger with their statuses. Of a tuning job, `best_job` is its best
-    training job; value, metrics and the tuned hyperparameters are that job's.
+    belong to weights that were not kept. `dataset_uri` is the dataset version it learned from, `source` the address of
+    the script that ran, None if none did; `billable_seconds` are those of one machine; `rules` are those of SageMaker
+    Debugger with their statuses. Of a tuning job, `best_job` is its best training job; value, metrics and the tuned
+    hyperparameters are that job's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +67,7 @@ class JobResult(BaseModel):
     metrics: dict[str, float] = {}
     artifact: str | None = None
     dataset_uri: str | None = None
+    source: str | None = None
     best_job: str | None = None
     instance_type: str | None = None
     instance_count: int = 1
@@ -87,6 +89,7 @@ class JobResult(BaseModel):
             metrics=_final_metrics(description),
             artifact=_artifact_of(description),
             dataset_uri=dataset_uri(description),
+            source=_source_of(description),
             **_machines(description),
             training_seconds=description.get("TrainingTimeInSeconds"),
             billable_seconds=_billable_seconds(description),
@@ -220,6 +223,12 @@ def _sent_hyperparameters(description: Mapping[str, Any]) -> dict[str, str]:
 def _without_added(sent: Mapping[str, str]) -> dict[str, str]:
     """Hyperparameters without those that SageMaker adds (`_tuning_objective_metric`) or its toolkit is told by."""
     return {name: value for name, value in sent.items() if not name.startswith(ADDED)}
+
+
+def _source_of(description: Mapping[str, Any]) -> str | None:
+    """The address of the archive of the job's script, which is sent as a JSON text."""
+    sent = (description.get("HyperParameters") or {}).get(SUBMIT_DIRECTORY)
+    return sent.strip('"') if sent else None
 
 
 def _final_metrics(description: Mapping[str, Any]) -> dict[str, float]:

@@ -16,6 +16,8 @@ VARIABLE = "IMAGE_CLASSIFICATION_OBJECTIVE"
 """The variable in the environment of a job that is not the built-in algorithm's."""
 PROGRAM = "sagemaker_program"
 """The hyperparameter by which a script's job is recognized."""
+SUBMIT_DIRECTORY = "sagemaker_submit_directory"
+"""The hyperparameter that holds the address of the script's archive."""
 
 
 class Objective(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
@@ -14,6 +14,9 @@ from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, web_pages, with_links
 from image_classification.operators.sagemaker_job import TransformJobOperator
 from image_classification.stages.training import base_model, final_model
+
+if TYPE_CHECKING:
+    from include.sagemaker.model_container import ModelContainer
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +55,12 @@ def evaluation(conf: Any, dataset: Any, models: Any) -> Any:
 
 def test_images_transform(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The batch transform of the test images by the selected model."""
-    model = final_model(inputs["models"])
-    return _transform(name, running, inputs, job=model.job, artifact=model.artifact)
+    from include.algorithms.kinds import algorithm_of
+    from include.run_conf import RunConf
+
+    model, conf = final_model(inputs["models"]), RunConf.from_conf(inputs["conf"])
+    container = algorithm_of(conf, running.settings).container(model.artifact)
+    return _transform(name, running, inputs, job=model.job, container=container)
 
 
 def champions_transform(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,14 +72,13 @@ def champions_transform(name: str, running: RunningTask, inputs: Mapping[str, An
     found = FoundChampion.model_validate(inputs["champion"])
     if found.unlike:
         raise AirflowSkipException(f"{found.version.group} version {found.version.version}: {found.unlike}")
-    return _transform(name, running, inputs, job=found.version.job, artifact=found.version.artifact)
+    return _transform(name, running, inputs, job=found.version.job, container=found.version.container)
 
 
 def _transform(
-    name: str, running: RunningTask, inputs: Mapping[str, Any], *, job: str, artifact: str
+    name: str, running: RunningTask, inputs: Mapping[str, Any], *, job: str, container: ModelContainer
 ) -> dict[str, Any]:
     """The batch transform of the test images by one model; skipped if its answers are kept."""
-    from include.algorithms.kinds import algorithm_of
     from include.datasets.packed_test_images import write_packed_test_images
     from include.datasets.source_test_images import write_source_test_images
     from include.datasets.version import DatasetVersion
@@ -86,10 +92,10 @@ def _transform(
     dataset = DatasetVersion.model_validate(inputs["dataset"])
     conf = RunConf.from_conf(inputs["conf"])
     sent = conf.evaluation.images
-    kept = kept_at(settings, dataset, job=job, artifact=artifact, sent=sent)
+    kept = kept_at(settings, dataset, job=job, artifact=container.artifact, sent=sent)
     if is_kept(s3, kept):
         raise AirflowSkipException(f"the model of {job} has answered these images before: {kept}")
-    model = model_request(artifact, algorithm=algorithm_of(conf, settings), run=run, dataset=dataset)
+    model = model_request(container, settings=settings, run=run, dataset=dataset)
     if sent == "source":
         images, unsent = write_source_test_images(s3, dataset, largest=LARGEST_BODY)
         log.info("The source images of the test split are sent; %d of them cannot be.", len(unsent))
@@ -101,6 +107,7 @@ def _transform(
         model=ensure_model(running.client("sagemaker"), model),
         manifest=write_manifest(s3, images, settings=settings, job=name),
         largest=images.largest,
+        content_type=container.transform_type(dataset.packing.encoding),
         conf=conf,
         settings=settings,
         dataset=dataset,

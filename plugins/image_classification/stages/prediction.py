@@ -67,7 +67,6 @@ def pack_images(model: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
 
 def images_transform(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The batch transform of the packed images by the chosen model."""
-    from include.algorithms.kinds import algorithm_of
     from include.deployment.endpoint import ensure_model, model_request
     from include.evaluation.batch_prediction import PackedShard, PredictingModel, PredictionLayout, packed_images
     from include.evaluation.transform import transform_request, write_manifest
@@ -78,12 +77,13 @@ def images_transform(name: str, running: RunningTask, inputs: Mapping[str, Any])
     shards = [PackedShard.model_validate(shard) for shard in inputs["packed"]]
     images = packed_images(s3, shards, PredictionLayout.of(settings, run))
     conf = RunConf.from_conf(inputs["conf"])
-    model = model_request(chosen.artifact, algorithm=algorithm_of(conf, settings), run=run, dataset=chosen.dataset)
+    model = model_request(chosen.container, settings=settings, run=run, dataset=chosen.dataset)
     return transform_request(
         name,
         model=ensure_model(running.client("sagemaker"), model),
         manifest=write_manifest(s3, images, settings=settings, job=name),
         largest=images.largest,
+        content_type=chosen.container.transform_type(chosen.dataset.packing.encoding),
         conf=conf,
         settings=settings,
         dataset=chosen.dataset,

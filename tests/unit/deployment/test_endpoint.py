@@ -44,11 +44,16 @@ def registered(job: str = "first") -> RegisteredModel:
 
 
 def deployment(
-    job: str = "first", *, run: str = "run-1", given: Mapping[str, Any] | None = None, **conf: Any
+    job: str = "first",
+    *,
+    run: str = "run-1",
+    given: Mapping[str, Any] | None = None,
+    version: Mapping[str, Any] | None = None,
+    **conf: Any,
 ) -> Deployment:
-    """What the conf asks for; `given` are settings of the installation that differ."""
+    """What the conf asks for; `given` are settings of the installation that differ, `version` what the version does."""
     return deployment_of(
-        registered(job),
+        registered(job).model_copy(update=dict(version or {})),
         conf=RunConf.from_conf({"dataset.name": "pets", **conf}),
         settings=settings(**(given or {})),
         run=Run("image_classification", run),
@@ -120,7 +125,6 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "a key": {"kms_key_id": "alias/models"},
     "another key": {"kms_key_id": "alias/others"},
     "another role": {"execution_role_arn": "arn:aws:iam::123456789012:role/other"},
-    "another image": {"image_uri": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/mine:2"},
     "nothing": {},
 }
 
@@ -131,6 +135,20 @@ def test_what_serves_otherwise_is_called_otherwise() -> None:
         assert old.config_name != new.config_name, (before, after)
         same = content(old.model) == content(new.model)
         assert (old.model["ModelName"] == new.model["ModelName"]) is same, (before, after)
+
+
+def test_a_version_is_served_with_the_container_that_it_was_registered_with() -> None:
+    script = {"image": "pytorch-inference:2.6", "environment": {"SAGEMAKER_PROGRAM": "inference.py"}}
+    images = {"image_uri": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/mine:2"}
+    bodies = [deployment(version=version).model for version in ({}, {"image": "mine:2"}, script)]
+
+    assert deployment(version=script, given=images).model["PrimaryContainer"] == {
+        "Image": "pytorch-inference:2.6",
+        "ModelDataUrl": "s3://models-of-acme/jobs/first/output/model.tar.gz",
+        "Environment": {"SAGEMAKER_PROGRAM": "inference.py"},
+    }
+    assert "Environment" not in bodies[0]["PrimaryContainer"]
+    assert len({body["ModelName"] for body in bodies}) == 3
 
 
 def content(body: Mapping[str, Any]) -> dict[str, Any]:

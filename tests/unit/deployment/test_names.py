@@ -38,14 +38,14 @@ SERVES_ALIKE: dict[str, Any] = {
 NETWORK = {"subnets": ["subnet-a"], "security_group_ids": ["sg-1"]}
 SETTINGS_OTHERWISE: dict[str, dict[str, Any]] = {
     "execution_role_arn": {"execution_role_arn": "arn:aws:iam::123456789012:role/other"},
-    "region": {"region": "us-east-1"},
     "kms_key_id": {"kms_key_id": "alias/models"},
     "subnets": NETWORK,
     "security_group_ids": {**NETWORK, "security_group_ids": ["sg-2"]},
     "network_isolation": {"network_isolation": True},
-    "image_uri": {"image_uri": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/mine:2"},
 }
 SETTINGS_ALIKE: dict[str, Any] = {
+    "region": "us-east-1",
+    "image_uri": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/mine:2",
     "data_bucket": "other-images",
     "output_bucket": "other-models",
     "queue_url": "https://sqs.eu-central-1.amazonaws.com/123456789012/queue",

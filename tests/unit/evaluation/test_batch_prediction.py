@@ -29,6 +29,7 @@ from include.evaluation.prediction import PredictionError
 from include.evaluation.transform import TransformError, read_manifest, write_manifest
 from include.recordio.images import pack_image
 from include.run_conf.sections import PredictionConf
+from include.sagemaker.model_container import ModelContainer
 from include.sagemaker.naming import Run
 from tests.support.documents import settings
 from tests.unit.evaluation.conftest import LEVELS, classify, square
@@ -86,7 +87,11 @@ def predict(
         packed,
         job=job,
         asked=PredictionConf(source=source, **asked),
-        model=PredictingModel(name="pets version 3", artifact="s3://models-of-acme/a.tar.gz", dataset=dataset),
+        model=PredictingModel(
+            name="pets version 3",
+            container=ModelContainer(image="image-classification:1", artifact="s3://models-of-acme/a.tar.gz"),
+            dataset=dataset,
+        ),
         settings=settings(),
         layout=layout,
     )

@@ -47,6 +47,7 @@ def request(world: Any, largest: int) -> dict[str, Any]:
         model="shades-0123456789",
         manifest="s3://models-of-acme/transform/transform-1/manifest.json",
         largest=largest,
+        content_type="application/x-image",
         conf=RunConf(),
         settings=settings(kms_key_id="key-1"),
         dataset=world.dataset,

@@ -77,7 +77,7 @@ def test_the_champion_of_the_dataset_predicts_with_the_version_it_learned_from(a
     model = check(account, s3, {})
 
     assert model.name == "image-classification-pets version 1"
-    assert (model.artifact, model.dataset) == (BEST_MODEL["artifact"], dataset_version())
+    assert (model.container.artifact, model.dataset) == (BEST_MODEL["artifact"], dataset_version())
 
 
 def test_a_version_may_be_named_that_nobody_approved_yet(account: Any, s3: Any) -> None:

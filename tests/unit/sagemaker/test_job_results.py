@@ -19,6 +19,7 @@ def test_a_training_job_is_a_small_document() -> None:
         "metrics": {"validation:accuracy": 0.5},
         "artifact": "s3://models-of-acme/jobs/base-job/output/model.tar.gz",
         "dataset_uri": None,
+        "source": None,
         "best_job": None,
         "instance_type": "ml.g4dn.xlarge",
         "instance_count": 1,
