@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 PORT ?= 4566
 AIRFLOW_PORT ?= 8080
 WORKERS ?= 2
+STACK ?= image-classification
 EXAMPLES ?= 2000
 SEED ?= 1
 # Two test processes more than there are cores: those that run Airflow wait for half of their time.
@@ -25,7 +26,7 @@ PYTORCH := .venv-pytorch/bin/python
 environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, but $(PYTHON) is %d.%d: install it, or name one with make PYTHON=/path/to/python3.11" % v)' \
 	&& "$(PYTHON)" tools/environments.py
 
-.PHONY: help setup demo demo-retrain local down test test-python test-mwaa sagemaker pytorch image-uris fuzz lint format lock up compose-down test-compose test-docker bench-datasets bench-training chaos clean
+.PHONY: help setup demo demo-retrain local down test test-python test-mwaa sagemaker pytorch stack image-uris fuzz lint format lock up compose-down test-compose test-docker bench-datasets bench-training chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +80,9 @@ sagemaker: ## make .venv-sagemaker: the SageMaker SDK v3 of notebooks and of exa
 
 pytorch: ## make .venv-pytorch: PyTorch and AWS's toolkits, for AWS's PyTorch images on this machine
 	$(environments) pytorch
+
+stack: setup ## make or update the AWS stack: buckets, queue, roles, repository (STACK=image-classification PARAMETERS="KeepDays=90" ARGS=--show)
+	@$(AIRFLOW) tools/stack.py $(STACK) $(PARAMETERS) $(ARGS)
 
 image-uris: sagemaker ## write the tables of image addresses from what the SageMaker SDK says
 	@.venv-sagemaker/bin/python tools/image_uris.py

@@ -1,6 +1,6 @@
 """moto, which answers for every service but SageMaker.
 
-Only `moto_cloudwatch`, `moto_ecr` and `moto_sqs` lean on its private parts too.
+Only `moto_cloudformation`, `moto_cloudwatch`, `moto_ecr` and `moto_sqs` lean on its private parts too.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from werkzeug.wrappers import Response
 from local_aws.aws_errors import AwsError, not_implemented
 from local_aws.callers import checked_account
 from local_aws.calls import ACCOUNT_HEADER, AwsCall, check_call
+from local_aws.moto_cloudformation import mend_cloudformation
 from local_aws.moto_cloudwatch import mend_cloudwatch
 from local_aws.moto_ecr import mend_ecr
 from local_aws.moto_sqs import mend_sqs
@@ -160,6 +161,7 @@ def _filter_log_events_by_prefix(response: LogsResponse) -> str:
 LogsResponse.filter_log_events = _filter_log_events_by_prefix  # type: ignore[method-assign, assignment]
 
 
+mend_cloudformation()
 mend_cloudwatch()
 mend_ecr()
 mend_sqs()
