@@ -44,9 +44,9 @@ def announce(
         of_airflow = [("Run", run_page(run.dag_id, run.run_id))] if run else _links_to_airflow(running.airflow)
         told = Notice(occasion, sentence, lines, [*pages, *of_airflow])
         _send(running, told)
-        log.info("Told through %s: %s", running.settings.notify, told.subject)
+        log.info("Sent through %s: %s", running.settings.notify, told.subject)
     except Exception as error:  # noqa: BLE001  (a notifier raises whatever it likes; the run has done its work)
-        log.warning("Nobody was told through %s: %s. The message: %s", running.settings.notify, error, sentence)
+        log.warning("No message could be sent through %s: %s. It was: %s", running.settings.notify, error, sentence)
 
 
 def announce_failure(context: Context) -> None:
@@ -54,7 +54,7 @@ def announce_failure(context: Context) -> None:
     try:
         running = RunningTask.of(context)
     except Exception as error:  # noqa: BLE001  (without settings nobody can be told)
-        log.warning("Nobody was told of the failure: %s", error)
+        log.warning("No message about the failure could be sent: %s", error)
         return
     dag, ti = context["dag"], context.get("ti")
     run_id = context.get("run_id") or (ti.run_id if ti else "")

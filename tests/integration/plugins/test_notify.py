@@ -75,8 +75,8 @@ def test_a_message_that_cannot_be_sent_fails_nothing_and_is_in_the_log(
     monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps({**SETTINGS, "notify": gone}))
     with caplog.at_level(logging.WARNING, logger=notify.__name__):
         notify.announce(RunningTask.of(context()), "promoted", "digits v5: serving")
-    assert f"Nobody was told through {gone}: " in caplog.text
-    assert "The message: digits v5: serving" in caplog.text
+    assert f"No message could be sent through {gone}: " in caplog.text
+    assert "It was: digits v5: serving" in caplog.text
 
 
 def test_without_the_setting_nobody_is_told(aws: RunningLocalAws, caplog: pytest.LogCaptureFixture) -> None:
