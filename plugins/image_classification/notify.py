@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Asset
+
 from image_classification.context import RunningTask
 from image_classification.links import run_page, s3_page
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from include.sagemaker.naming import Run
 
 log = logging.getLogger(__name__)
+
+MODEL = Asset(name="image-model", group="image-classification")
+"""A registered version, or one about which a person was asked; the event's extra is `RegisteredModel.as_event`."""
 
 
 def announce(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,7 +63,7 @@ def airflow_context(
     ti = SimpleNamespace(
         dag_id=dag_id, run_id=run_id, task_id="a_task", xcom_push=push, get_dr_count=lambda **_: int(bool(other_runs))
     )
-    return {"ti": ti, "dag_run": SimpleNamespace(conf=conf)}
+    return {"ti": ti, "dag_run": SimpleNamespace(conf=conf), "outlet_events": defaultdict(SimpleNamespace)}
 
 
 def running_task(settings: Settings) -> RunningTask:

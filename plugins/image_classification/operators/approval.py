@@ -11,11 +11,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
-from airflow.sdk import Param
+from airflow.sdk import AssetAlias, Param
 
 from image_classification.context import RunningTask
 from image_classification.links import s3_page
-from image_classification.notify import announce
+from image_classification.notify import MODEL, announce
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -29,7 +29,8 @@ class ModelApprovalOperator(ApprovalOperator):
     """Asks a person whether a registered model may be deployed, and hands the model on as it is then.
 
     Nobody is asked if `promotion.approval` is automatic, if the model was refused, or if it is decided already. A no is
-    an answer and fails nothing: the model that is handed on is not approved, so nothing deploys it.
+    an answer and fails nothing: the model that is handed on is not approved, so nothing deploys it. If a person was
+    asked, the model as it is then is an event of the asset `image-model`.
 
     :param inputs: the documents `conf`, `evaluation` and `model` of earlier tasks (templated)
     """
@@ -41,7 +42,15 @@ class ModelApprovalOperator(ApprovalOperator):
         reason = Param(
             "", type=["string", "null"], title="Reason", description="Kept with the version in the registry."
         )
-        super().__init__(subject="A model waits for approval", defaults=self.REJECT, params={REASON: reason}, **kwargs)
+        # An alias has an event only if the task adds one; an asset would have one each time the task succeeds.
+        self.decisions = AssetAlias(f"{MODEL.name}-decision", group=MODEL.group)
+        super().__init__(
+            subject="A model waits for approval",
+            defaults=self.REJECT,
+            params={REASON: reason},
+            outlets=[self.decisions],
+            **kwargs,
+        )
         self.inputs = inputs
 
     def execute(self, context: Context) -> Any:
@@ -85,19 +94,21 @@ class ModelApprovalOperator(ApprovalOperator):
             self.log.info("It was decided elsewhere meanwhile: %s. %s", model.approval, model.reason)
             return model.model_dump(mode="json")
         if event.get("timedout"):
-            return self._hand_on(running, decided(sagemaker, model, model.approval, not_answered(conf, model)))
+            return self._hand_on(context, decided(sagemaker, model, model.approval, not_answered(conf, model)))
         who = (answer.get("responded_by_user") or {}).get("name") or ""
         said = (answer.get("params_input") or {}).get(REASON) or ""
         decision = Decision(answer["chosen_options"] == [self.APPROVE], who, str(said).strip())
         compared = Evaluation.model_validate(self.inputs["evaluation"]).champion
         changed = changed_champion(sagemaker, conf=conf, settings=settings, dataset=model.dataset, compared=compared)
         if decision.approved and changed:
-            return self._hand_on(running, decided(sagemaker, model, model.approval, f"{decision} But {changed}."))
-        return self._hand_on(running, write_decision(sagemaker, model, decision, settings=settings))
+            return self._hand_on(context, decided(sagemaker, model, model.approval, f"{decision} But {changed}."))
+        return self._hand_on(context, write_decision(sagemaker, model, decision, settings=settings))
 
-    def _hand_on(self, running: RunningTask, model: RegisteredModel) -> dict[str, Any]:
+    def _hand_on(self, context: Context, model: RegisteredModel) -> dict[str, Any]:
         """The model as it is after a person was asked; people hear of one that is not deployed."""
+        context["outlet_events"][self.decisions].add(MODEL, extra=model.as_event())
         if not model.approved:
+            running = RunningTask.of(context)
             self.log.warning("It is %s and is not deployed: %s", model.approval, model.reason)
             links = {"Report": model.report, "Model": model.artifact}
             announce(running, "refused", f"{model.dataset} v{model.version}: {model.reason}", links=links)

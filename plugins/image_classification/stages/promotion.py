@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import Asset, task, task_group
+from airflow.sdk import task, task_group
 
 from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
-from image_classification.notify import announce
+from image_classification.notify import MODEL, announce
 from image_classification.operators.approval import ModelApprovalOperator
 from image_classification.stages.training import base_model, final_model
 
 log = logging.getLogger(__name__)
-
-MODEL = Asset(name="image-model", group="image-classification")
-"""A registered version; the event's extra is `RegisteredModel.as_event`: dataset, version, accuracy, verdict, ..."""
 
 
 @task_group(group_id="registration", tooltip="A measured model -> the model registry")

@@ -9,6 +9,7 @@ from airflow.sdk import task
 
 from image_classification.context import RunningTask, asked_conf, hide_queries
 from image_classification.links import WrittenLink, with_links
+from image_classification.notify import MODEL
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def review() -> Any:
     )
 
 
-@task
+@task(outlets=[MODEL])
 def review_model() -> dict[str, Any]:
     """Approve or reject a version of the model registry; returns it as it is then.
 
@@ -62,4 +63,5 @@ def review_model() -> dict[str, Any]:
     reviewed = write_decision(sagemaker, model, decision, settings=settings)
     if not reviewed.approved and (endpoint := where_it_serves(sagemaker, reviewed, settings)):
         log.warning("Endpoint %s serves it all the same: deploy another version with deploy_endpoint.", endpoint)
+    running.airflow["outlet_events"][MODEL].extra = reviewed.as_event()
     return reviewed.model_dump(mode="json")

@@ -263,12 +263,15 @@ def test_without_a_queue_the_retraining_keeps_its_schedule(monkeypatch: pytest.M
 def test_models_and_endpoints_are_announced_as_assets_beside_the_dataset(dag_bag: DagBag) -> None:
     announced = {
         task.task_id: [asset.name for asset in task.outlets]
-        for task in dag_bag.dags["image_classification"].tasks
+        for dag_id in ("image_classification", "review_model")
+        for task in dag_bag.dags[dag_id].tasks
         if task.outlets
     }
     assert announced == {
         "dataset.publish": ["image-dataset-version"],
         "registration.register_model": ["image-model"],
+        "registration.approve_model": ["image-model-decision"],
+        "review_model": ["image-model"],
         "deployment.deploy": ["image-endpoint"],
     }
 

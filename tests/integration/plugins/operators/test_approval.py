@@ -9,7 +9,9 @@ from uuid import uuid4
 
 import pytest
 from airflow.providers.standard.exceptions import HITLTriggerEventError
+from airflow.sdk.definitions.asset import AssetAliasEvent
 from airflow.sdk.exceptions import TaskAwaitingInput
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from image_classification.operators.approval import ModelApprovalOperator
 from include.algorithms.kinds import algorithm_of
@@ -55,6 +57,7 @@ class Waiting:
     def __init__(
         self, aws: RunningLocalAws, settings: Settings, dataset: str, *, refusal: str = "", **conf: Any
     ) -> None:
+        self.events: list[AssetAliasEvent] = []
         self.aws, self.conf = aws, RunConf.from_conf({"dataset.name": dataset, **conf})
         verdict = Verdict(
             accepted=not refusal, reason=refusal or REASON, compare="not_worse", margin=0.01, minimum_accuracy=None
@@ -105,14 +108,16 @@ class Waiting:
             "responded_by_user": None if timed_out else {"id": "1", "name": who},
             "timedout": timed_out,
         }
-        model = RegisteredModel.model_validate(self.operator.execute_complete(context(), event))
+        running, operator = context(), self.operator
+        model = RegisteredModel.model_validate(operator.execute_complete(running, event))
         assert model == read_model(self.aws.client("sagemaker"), self.model.arn)
+        self.events = running["outlet_events"][operator.decisions].asset_alias_events
         return model
 
 
 def context() -> Any:
     ti = type("TaskInstance", (), {"id": uuid4(), "dag_id": "train_model", "run_id": "run", "task_id": "approve_model"})
-    return {"ti": ti, "task_instance": ti}
+    return {"ti": ti, "task_instance": ti, "outlet_events": OutletEventAccessors()}
 
 
 def test_nobody_is_asked_if_the_approval_is_automatic(
@@ -156,9 +161,12 @@ def test_a_person_is_asked_with_the_verdict_the_figures_and_the_report(
 
 
 def test_a_yes_approves_and_says_who_and_why(aws: RunningLocalAws, settings: Settings, pets: str) -> None:
-    model = Waiting(aws, settings, pets, **ASKS).answer("Approve", "The new camera counts.")
+    waiting = Waiting(aws, settings, pets, **ASKS)
+    model = waiting.answer("Approve", "The new camera counts.")
 
     assert (model.approval, model.reason) == ("Approved", "Approved by Ada: The new camera counts.")
+    (event,) = waiting.events
+    assert (event.dest_asset_key.name, event.extra) == ("image-model", model.as_event())
 
 
 def test_a_no_rejects_and_fails_nothing(aws: RunningLocalAws, settings: Settings, pets: str) -> None:
@@ -221,6 +229,7 @@ def test_a_decision_that_was_taken_elsewhere_meanwhile_stands(
     model = waiting.answer("Approve")
 
     assert (model.approval, model.reason) == ("Rejected", "Rejected by Grace: wrong labels.")
+    assert waiting.events == []
 
 
 def test_a_yes_to_a_comparison_with_an_earlier_champion_approves_nothing(

@@ -33,7 +33,9 @@ def decide(monkeypatch: pytest.MonkeyPatch, who: str = "Ada", **conf: Any) -> Re
     context = airflow_context({name.replace("__", "."): value for name, value in conf.items()})
     context["dag_run"].triggering_user_name = who
     monkeypatch.setattr("image_classification.context.get_current_context", lambda: context)
-    return RegisteredModel.model_validate(review.review_model.function())
+    model = RegisteredModel.model_validate(review.review_model.function())
+    assert context["outlet_events"][review.MODEL].extra == model.as_event()
+    return model
 
 
 def test_a_decision_is_kept_with_who_took_it_and_why_and_may_be_changed(
