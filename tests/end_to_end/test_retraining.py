@@ -13,19 +13,8 @@ import pytest
 
 from demo.airflow_client import DagRun
 from demo.bootstrap import SETTINGS_VARIABLE
-from include.algorithms.kinds import algorithm_of
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
-from include.datasets.version import DatasetVersion
-from include.deployment.registry import register_model
-from include.evaluation.metrics import Evaluation
-from include.promotion.kept_conf import keep_run_conf
 from include.run_conf import RunConf
-from include.sagemaker.job_results import describe_training_job
-from include.sagemaker.naming import Run
-from include.settings import Settings
-from include.training.job_requests import training_request
+from tests.support.champions import register
 from tests.support.live_airflow import PAUSE, LiveAirflow, Operator
 from tests.support.local_aws import eventually
 from tests.support.world import SMALL, World, digits, gated_image, running_world
@@ -34,6 +23,9 @@ pytestmark = pytest.mark.end_to_end
 
 DAG = "retrain_on_new_images"
 TRAIN = "training.train_incremental"
+APPROVE = "registration.approve_model"
+ASKS_A_PERSON = {"promotion.approval": "person", "endpoint.deploy": True}
+"""What the settings' `lines` change for one dataset."""
 WAIT_SECONDS = 180.0
 NO_LOOK_BY_ITSELF = (datetime.now(UTC) + timedelta(minutes=40)).minute
 """The minute of the hourly look: not while these tests run, where it would take images before their event's look."""
@@ -62,50 +54,26 @@ def world(module_path: Path, gates: Path) -> Iterator[World]:
 
 
 def put_champion(world: World, dataset: str) -> None:
-    conf = RunConf.from_conf(
-        {
-            **SMALL,
-            "dataset.name": dataset,
-            "dataset.labels": DATASETS[dataset],
-            "training.hyperparameters.mini_batch_size": 4,
-            "endpoint.deploy": False,
-        }
-    )
-    settings, run = Settings.from_variable(world.settings.to_json()), Run("image_classification", f"manual__{dataset}")
-    version = build(world, conf, run)
-    request = training_request(f"champion-{dataset}", algorithm=algorithm_of(conf, settings), dataset=version, run=run)
-    world.sagemaker.create_training_job(**request)
-    waiter = world.sagemaker.get_waiter("training_job_completed_or_stopped")
-    waiter.wait(TrainingJobName=request["TrainingJobName"], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
-    report = f"s3://{world.settings.output_bucket}/reports/{run.name}/"
-    register_model(
-        world.sagemaker,
-        job=describe_training_job(world.sagemaker, request["TrainingJobName"]),
-        evaluation=Evaluation(
-            job=request["TrainingJobName"],
-            images=20,
-            accuracy=0.5,
-            classes={},
-            report_uri=f"{report}report.html",
-            metrics_uri=f"{report}metrics.json",
-        ),
-        dataset=version,
-        algorithm=algorithm_of(conf, settings),
-        run=run,
-        run_conf=keep_run_conf(world.s3, conf, settings=settings, run=run),
-    )
-
-
-def build(world: World, conf: RunConf, run: Run) -> DatasetVersion:
-    bucket = world.settings.data_bucket
-    plan = plan_version(world.s3, conf.dataset, data_bucket=bucket, run_id=run.run_id, run_after=datetime.now(UTC))
-    return publish_version(world.s3, plan, [pack_shard(world.s3, plan, shard) for shard in plan.shards])
+    """A dataset whose champion was never deployed."""
+    conf = {
+        **SMALL,
+        "dataset.name": dataset,
+        "dataset.labels": DATASETS[dataset],
+        "training.hyperparameters.mini_batch_size": 4,
+        "endpoint.deploy": False,
+    }
+    register(world, RunConf.from_conf(conf))
 
 
 @pytest.fixture(scope="module")
 def airflow(module_path: Path, world: World, migrated_database: Path) -> Iterator[LiveAirflow]:
     """An Airflow that reads its DAG files as often as it does by default."""
-    settings = {**json.loads(world.settings.to_json()), "retraining_cron": f"{NO_LOOK_BY_ITSELF} * * * *"}
+    cron = f"{NO_LOOK_BY_ITSELF} * * * *"
+    settings = {
+        **json.loads(world.settings.to_json()),
+        "retraining_cron": cron,
+        "lines": {"digits": ASKS_A_PERSON},
+    }
     own = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30", SETTINGS_VARIABLE: json.dumps(settings)}
     airflow = LiveAirflow(module_path, world, migrated_database, **own)
     try:
@@ -263,11 +231,18 @@ def unannounced(world: World, next_retrainings: dict[str, str]) -> Iterator[None
     world.s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=announced)
 
 
-@pytest.mark.usefixtures("unannounced")
-def test_the_schedule_finds_images_whose_message_was_lost(
-    airflow: LiveAirflow, operator: Operator, next_retrainings: dict[str, str]
-) -> None:
-    looks_before = [run.run_id for run in event_runs(operator)]
+@dataclass(frozen=True)
+class ScheduledLook:
+    """A look that the schedule started, and the looks that messages had started before it."""
+
+    run_id: str
+    after_messages: list[str]
+
+
+@pytest.fixture(scope="module")
+def scheduled_look(airflow: LiveAirflow, operator: Operator, unannounced: None) -> ScheduledLook:
+    """The schedule comes to its hour."""
+    before = [run.run_id for run in event_runs(operator)]
     tick = (datetime.now(UTC) - timedelta(hours=2)).replace(minute=NO_LOOK_BY_ITSELF, second=0, microsecond=0)
 
     def scheduled() -> list[str]:
@@ -277,12 +252,45 @@ def test_the_schedule_finds_images_whose_message_was_lost(
         return runs
 
     (look,) = eventually(scheduled, WAIT_SECONDS, pause=PAUSE)
+    return ScheduledLook(look, before)
 
-    assert operator.finished(DAG, look).state == "success"
-    assert states(operator, look)["start_retraining"] == {"success"}
+
+def test_the_schedule_finds_images_whose_message_was_lost(
+    scheduled_look: ScheduledLook, operator: Operator, next_retrainings: dict[str, str]
+) -> None:
+    assert operator.finished(DAG, scheduled_look.run_id).state == "success"
+    assert states(operator, scheduled_look.run_id)["start_retraining"] == {"success"}
     after = retrainings(operator)
     assert after["first-two"] == next_retrainings["first-two"], "it has no images of a 7"
     assert after["digits"] != next_retrainings["digits"]
     assert (operator.note(DAG, after["digits"]) or "").startswith("2 new images of digits since version ")
-    assert [run.run_id for run in event_runs(operator)] == looks_before
-    operator.abandon(DAG, after["digits"])
+    assert [run.run_id for run in event_runs(operator)] == scheduled_look.after_messages
+
+
+def test_a_retraining_waits_for_a_person_and_deploys_what_that_person_approves(
+    scheduled_look: ScheduledLook, operator: Operator, world: World, gates: Path
+) -> None:
+    assert operator.finished(DAG, scheduled_look.run_id).state == "success"
+    run_id = retrainings(operator)["digits"]
+    (gates / "open-after").write_text("0")
+
+    question = eventually(lambda: operator.question(DAG, run_id, APPROVE), WAIT_SECONDS, pause=PAUSE)
+
+    model = operator.returned(DAG, run_id, "registration.register_model")
+    assert question["subject"] == f"Approve {model['group']} version {model['version']}?"
+    assert question["body"].startswith("Not worse than the champion: ")
+    assert (question["options"], question["defaults"]) == (["Approve", "Reject"], ["Reject"])
+    assert model["approval"] == "PendingManualApproval"
+    assert world.endpoints() == {}, "nothing serves before the answer"
+
+    operator.answer(DAG, run_id, APPROVE, "Approve", reason="The new sevens look right.")
+
+    assert operator.finished_task(DAG, run_id, "deployment.deploy").state == "success"
+    assert operator.asset_events(DAG, run_id, APPROVE) == 1, "other teams hear of the decision"
+    described = world.sagemaker.describe_model_package(ModelPackageName=model["arn"])
+    assert described["ModelApprovalStatus"] == "Approved"
+    assert described["ApprovalDescription"] == "Approved by admin: The new sevens look right."
+    endpoint = world.sagemaker.describe_endpoint(EndpointName="digits")
+    config = world.sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+    served = world.sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+    assert (endpoint["EndpointStatus"], served["PrimaryContainer"]["ModelDataUrl"]) == ("InService", model["artifact"])

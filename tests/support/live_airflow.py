@@ -100,6 +100,32 @@ class Operator(AirflowClient):
         found: str | None = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["note"]
         return found
 
+    def question(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any] | None:
+        """What a task asks a person, as *Required Actions* shows it; None while it does not wait for an answer."""
+        if self.task(dag_id, run_id, task_id).state != "awaiting_input":
+            return None
+        asked: dict[str, Any] = self._call("GET", _question_path(dag_id, run_id, task_id))
+        return asked
+
+    def asking(self, dag_id: str) -> set[tuple[str, str]]:
+        """Run and task of each question of a DAG that nobody has answered."""
+        path, unanswered = f"/api/v2/dags/{dag_id}/dagRuns/~/hitlDetails", {"response_received": False, "limit": 100}
+        asked = [one["task_instance"] for one in self._call("GET", path, params=unanswered)["hitl_details"]]
+        return {(task["dag_run_id"], task["task_id"]) for task in asked if task["state"] == "awaiting_input"}
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str, **params: Any) -> None:
+        """Answer what a task asks; `params` are the fields of its form."""
+        body = {"chosen_options": [option], "params_input": params}
+        answer = self._answer("PATCH", _question_path(dag_id, run_id, task_id), json=body)
+        if answer.status_code != 409:  # answered by the request before this one, whose own answer was lost
+            self._content(answer)
+
+    def asset_events(self, dag_id: str, run_id: str, task_id: str) -> int:
+        """How many events of assets came from a task."""
+        source = {"source_dag_id": dag_id, "source_run_id": run_id, "source_task_id": task_id}
+        count: int = self._call("GET", "/api/v2/assets/events", params=source)["total_entries"]
+        return count
+
     def finished(self, dag_id: str, run_id: str) -> DagRun:
         """Wait until a run is over, and return it."""
         run: DagRun = eventually(lambda: self._over(dag_id, run_id), RUN_SECONDS, pause=PAUSE)
@@ -117,6 +143,11 @@ class Operator(AirflowClient):
     def _over(self, dag_id: str, run_id: str) -> DagRun | None:
         run = self.dag_run(dag_id, run_id)
         return run if run.is_over else None
+
+
+def _question_path(dag_id: str, run_id: str, task_id: str) -> str:
+    """Where Airflow keeps what an unmapped task asks."""
+    return f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
 
 
 class LiveAirflow:

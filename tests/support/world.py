@@ -63,11 +63,15 @@ class World:
 
     @cached_property
     def sagemaker(self) -> Any:
-        return boto3.client("sagemaker", endpoint_url=self.aws.url, **_credentials())
+        return self.client("sagemaker")
 
     @cached_property
     def runtime(self) -> Any:
-        return boto3.client("sagemaker-runtime", endpoint_url=self.aws.url, **_credentials())
+        return self.client("sagemaker-runtime")
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of any other service."""
+        return boto3.client(service, endpoint_url=self.aws.url, **_credentials())
 
     @property
     def environment(self) -> dict[str, str]:
