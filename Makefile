@@ -130,7 +130,7 @@ bench-datasets: ## measure dataset builds beside im2rec and other writers (ARGS=
 bench-training: setup ## measure preflight, overhead, API calls and CPU of training tasks (ARGS="--jobs 50 --write")
 	@$(AIRFLOW) -m benchmarks.training $(ARGS)
 
-chaos: setup ## kill parts of Airflow at random while 40 runs train (ARGS="--runs 40 --seed 1 --write")
+chaos: setup ## kill parts of Airflow at random while 40 runs train (ARGS="--dag retrain_on_new_images --runs 20 --seed 1")
 	@PYTHONPATH=.:plugins $(AIRFLOW) -m tests.end_to_end.chaos $(ARGS)
 
 # torchvision has versions that fit a torch of their own only, several GB on Linux x86: hence an environment for it alone.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.chaos.installation import Installation, installed
-from tests.end_to_end.chaos.ordeal import Ordeal, Outcome, conf_of_a_run
+from tests.end_to_end.chaos.ordeal import Ordeal, Outcome
 from tests.end_to_end.chaos.strikes import Killer
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
@@ -22,16 +22,15 @@ MOST_SECONDS = 420.0
 
 @pytest.fixture(scope="module")
 def installation(module_path: Path, migrated_database: Path) -> Iterator[Installation]:
-    with installed(module_path, migrated_database, job_seconds=0.5, retries_at_once=True) as installation:
+    with installed(module_path, migrated_database, runs=RUNS, job_seconds=0.5, retries_at_once=True) as installation:
         yield installation
 
 
 @pytest.fixture(scope="module")
 def outcome(installation: Installation) -> Outcome:
     killer = Killer(installation.airflow, SEED, MEAN_SECONDS, most=STRIKES)
-    conf = conf_of_a_run(installation.version)
-    ordeal = Ordeal(installation.airflow, installation.operator, installation.world, conf, killer, print)
-    return ordeal.undergo(RUNS, MOST_SECONDS)
+    ordeal = Ordeal(installation.airflow, installation.operator, installation.world, installation.trial, killer, print)
+    return ordeal.undergo(MOST_SECONDS)
 
 
 def test_whatever_is_killed_every_job_is_created_once_and_none_is_left_running(outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""The ordeal at full length: `python -m tests.end_to_end.chaos [--runs 40] [--seed 1] [--write]`.
+"""The ordeal at full length: `python -m tests.end_to_end.chaos [--dag train_model] [--runs 40] [--seed 1] [--write]`.
 
 Prints the figures, and every fault it finds; ends with 1 where there is one. `--write` keeps the figures in
 docs/reliability.md.
@@ -16,13 +16,14 @@ import time
 from pathlib import Path
 
 from tests.end_to_end.chaos.installation import installed
-from tests.end_to_end.chaos.ordeal import Ordeal, Outcome, conf_of_a_run
+from tests.end_to_end.chaos.ordeal import Ordeal, Outcome
 from tests.end_to_end.chaos.strikes import Killer
+from tests.end_to_end.chaos.trial import RETRAIN, TRAIN
 from tests.support.airflow_home import ROOT, migrate_once
 
 PAGE = ROOT / "docs" / "reliability.md"
-BEGIN, END = "<!-- figures of make chaos -->", "<!-- end of figures -->"
-SECONDS_A_RUN = 90.0
+BEGIN, END = "<!-- figures of make chaos, {dag} -->", "<!-- end of figures -->"
+SECONDS_A_RUN = {TRAIN: 90.0, RETRAIN: 240.0}
 STARTING_SECONDS = 600.0
 
 
@@ -38,35 +39,35 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         state = Path(folder)
-        with installed(state, migrate_once(state)) as installation:
+        with installed(state, migrate_once(state), runs=options.runs, dag_id=options.dag) as installation:
             killer = Killer(installation.airflow, options.seed, options.mean_seconds)
             ordeal = Ordeal(
                 installation.airflow,
                 installation.operator,
                 installation.world,
-                conf_of_a_run(installation.version),
+                installation.trial,
                 killer,
                 say,
             )
-            outcome = ordeal.undergo(options.runs, STARTING_SECONDS + SECONDS_A_RUN * options.runs)
-    return _tell(outcome, options.write)
+            outcome = ordeal.undergo(STARTING_SECONDS + SECONDS_A_RUN[options.dag] * options.runs)
+    return _tell(outcome, options.dag, options.write)
 
 
-def _tell(outcome: Outcome, write: bool) -> int:
+def _tell(outcome: Outcome, dag: str, write: bool) -> int:
     reasons = [f"{run.run.run_id} {task}: {why}" for run in outcome.runs for task, why in run.reasons.items()]
     faults = outcome.faults()
     lines = ["", outcome.table(), "", *(f"Failed: {reason}" for reason in reasons), *(f"FAULT: {it}" for it in faults)]
     sys.stdout.write("\n".join([*lines, f"{len(faults)} faults", ""]))
     if write and not faults:
         machine = f"{os.cpu_count()} cores {platform.machine()}, {time.strftime('%Y-%m-%d')}"
-        text = PAGE.read_text()
-        before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-        PAGE.write_text(f"{before}{BEGIN}\n\n{machine}:\n\n{outcome.table()}\n\n{END}{after}")
+        before, begin, rest = PAGE.read_text().partition(BEGIN.format(dag=dag))
+        PAGE.write_text(f"{before}{begin}\n\n{machine}:\n\n{outcome.table()}\n\n{END}{rest.partition(END)[2]}")
     return 1 if faults else 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.end_to_end.chaos")
+    parser.add_argument("--dag", choices=(TRAIN, RETRAIN), default=TRAIN)
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--mean-seconds", type=float, default=10.0, help="between two strikes")

@@ -1,23 +1,17 @@
-"""A local AWS, a dataset version and an Airflow to torment: the algorithm is a stand-in that trains for a moment."""
+"""A local AWS, datasets and an Airflow to torment: the algorithm is a stand-in that trains for a moment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
-from include.datasets.version import DatasetVersion
-from include.run_conf import RunConf
-from tests.end_to_end.chaos.ledger import DAG_ID
 from tests.end_to_end.chaos.ordeal import THRESHOLDS
+from tests.end_to_end.chaos.trial import TRAIN, Trial, trial_of
 from tests.support.gated_algorithm import OPEN_AFTER
 from tests.support.live_airflow import LiveAirflow, Operator
-from tests.support.world import SMALL, World, digits, gated_image, running_world
+from tests.support.world import World, gated_image, running_world
 
 DAG_SECONDS = 120.0
 
@@ -27,16 +21,23 @@ class Installation:
     """Everything that runs."""
 
     world: World
-    version: DatasetVersion
+    trial: Trial
     airflow: LiveAirflow
     operator: Operator
 
 
 @contextmanager
 def installed(
-    state: Path, database: Path, *, jobs_at_once: int = 8, job_seconds: float = 2.0, retries_at_once: bool = False
+    state: Path,
+    database: Path,
+    *,
+    runs: int,
+    dag_id: str = TRAIN,
+    jobs_at_once: int = 8,
+    job_seconds: float = 2.0,
+    retries_at_once: bool = False,
 ) -> Iterator[Installation]:
-    """Start it all, with every job training for `job_seconds`, and end it at the end.
+    """Start it all for so many runs of a DAG, with every job training for `job_seconds`, and end it at the end.
 
     Tasks are tried again after their own pauses, of 20 s and longer, or at once.
     """
@@ -44,22 +45,14 @@ def installed(
     gates.mkdir()
     (gates / OPEN_AFTER).write_text(str(job_seconds))
     with running_world(state / "aws", "--jobs", str(jobs_at_once), "--image", gated_image(gates)) as world:
-        version = publish_small_version(world)
+        trial = trial_of(dag_id, world, runs)
         airflow = LiveAirflow(state, world, database, retries_at_once=retries_at_once, **THRESHOLDS)
         try:
             airflow.start()
             operator = airflow.operator()
             with operator:
-                operator.wait_for_dag(DAG_ID, DAG_SECONDS)
-                operator.unpause(DAG_ID)
-                yield Installation(world, version, airflow, operator)
+                operator.wait_for_dag(dag_id, DAG_SECONDS)
+                operator.unpause(dag_id)
+                yield Installation(world, trial, airflow, operator)
         finally:
             airflow.end()
-
-
-def publish_small_version(world: World) -> DatasetVersion:
-    """Publish a dataset version of thirty digits, without Airflow."""
-    world.drop(digits("0", "1", count=15))
-    bucket, conf = world.settings.data_bucket, RunConf.from_conf(SMALL).dataset
-    plan = plan_version(world.s3, conf, data_bucket=bucket, run_id="by hand", run_after=datetime.now(UTC))
-    return publish_version(world.s3, plan, [pack_shard(world.s3, plan, shard) for shard in plan.shards])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME, job_name
+from include.sagemaker.naming import LONGEST_NAME, job_name
 from tests.support.world import World
 
-DAG_ID = "train_model"
 MOST_ATTEMPTS = 9
 MAY_BE_FOLLOWED = frozenset({"Failed", "Stopped"})
 OVER = frozenset({"Completed", "Failed", "Stopped"})
@@ -18,8 +17,9 @@ OVER = frozenset({"Completed", "Failed", "Stopped"})
 
 @dataclass(frozen=True)
 class IntendedJob:
-    """One job that every run intends: the task that starts it, and its place among the mapped ones."""
+    """One job that every run of a DAG intends: the task that starts it, and its place among the mapped ones."""
 
+    dag_id: str
     task_id: str
     map_index: int = -1
     longest: int = LONGEST_NAME
@@ -27,7 +27,7 @@ class IntendedJob:
     def name(self, run_id: str, attempt: int) -> str:
         """The name of an attempt."""
         return job_name(
-            dag_id=DAG_ID,
+            dag_id=self.dag_id,
             run_id=run_id,
             task_id=self.task_id,
             map_index=self.map_index,
@@ -36,13 +36,6 @@ class IntendedJob:
         )
 
 
-INTENDED = (
-    IntendedJob("training.train", map_index=0),
-    IntendedJob("training.tune", longest=LONGEST_TUNING_NAME),
-    IntendedJob("training.train_incremental"),
-    IntendedJob("evaluation.transform_test_images"),
-    IntendedJob("evaluation.transform_by_champion"),
-)
 TUNED_JOBS = 2
 """How many training jobs each tuning job is told to start."""
 
@@ -68,18 +61,18 @@ def jobs_on_record(world: World) -> dict[str, Job]:
     return {job.name: job for job in described}
 
 
-def versions_on_record(world: World) -> Counter[str]:
-    """How many versions each run registered."""
+def versions_on_record(world: World) -> dict[str, list[str]]:
+    """The ARNs of the versions that each run registered."""
     sagemaker = world.sagemaker
-    counts: Counter[str] = Counter()
+    found: dict[str, list[str]] = defaultdict(list)
     for groups in sagemaker.get_paginator("list_model_package_groups").paginate():
         for group in groups["ModelPackageGroupSummaryList"]:
             name = group["ModelPackageGroupName"]
             for page in sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=name):
                 for package in page["ModelPackageSummaryList"]:
                     described = sagemaker.describe_model_package(ModelPackageName=package["ModelPackageArn"])
-                    counts[described["CustomerMetadataProperties"]["run"]] += 1
-    return counts
+                    found[described["CustomerMetadataProperties"]["run"]].append(package["ModelPackageArn"])
+    return found
 
 
 def _tuning_jobs(world: World) -> Iterator[Job]:

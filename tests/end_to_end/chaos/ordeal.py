@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import httpx
 
 from demo.airflow_client import AirflowError, DagRun, TaskRun
 from tests.end_to_end.chaos.ledger import (
-    DAG_ID,
-    INTENDED,
-    TUNED_JOBS,
     Account,
     IntendedJob,
     Job,
@@ -25,8 +21,10 @@ from tests.end_to_end.chaos.ledger import (
     strays,
     versions_on_record,
 )
+from tests.end_to_end.chaos.promotions import DEPLOY, Promotion, promotion_of, updates
 from tests.end_to_end.chaos.strikes import Killer
-from tests.support.live_airflow import LiveAirflow, Operator, conf_of
+from tests.end_to_end.chaos.trial import Trial
+from tests.support.live_airflow import LiveAirflow, Operator
 from tests.support.local_aws import eventually
 from tests.support.world import World
 
@@ -41,18 +39,6 @@ LOOK_SECONDS = 0.5
 LAST_JOBS_SECONDS = 60.0
 TELLING = re.compile(r"error|exception|killed|terminat|signal|heartbeat|mismatch|exit|unreachable|lost", re.IGNORECASE)
 """A line that says why a task ended."""
-
-
-def conf_of_a_run(version: Any) -> dict[str, Any]:
-    """A run conf that trains, tunes, goes on from the best, and evaluates with a batch transform."""
-    return conf_of(
-        version,
-        training__mode="both",
-        tuning__strategy="Random",
-        tuning__max_jobs=TUNED_JOBS,
-        tuning__max_parallel_jobs=TUNED_JOBS,
-        incremental__enabled=True,
-    )
 
 
 @dataclass(frozen=True)
@@ -88,7 +74,7 @@ class EndedRun:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of everything."""
+    """What became of everything; `promotions` and `updates` are those of a DAG that deploys."""
 
     seed: int
     seconds: float
@@ -96,7 +82,10 @@ class Outcome:
     runs: Sequence[EndedRun]
     accounts: Sequence[Account]
     jobs: dict[str, Job]
-    versions: Counter[str]
+    versions: Mapping[str, Sequence[str]]
+    promotions: Sequence[Promotion] = ()
+    updates: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
 
     def faults(self) -> list[str]:
         """Everything that must not be, one line each; empty where the ordeal was survived."""
@@ -113,11 +102,15 @@ class Outcome:
             ]
             if ended.run.state == "failed" and not ended.reasons:
                 found.append(f"{ended.run.run_id} failed without a failed task")
-            registered = self.versions[ended.run.run_id]
+            registered = len(self.versions.get(ended.run.run_id, ()))
             if registered != 1 if ended.has_succeeded else registered > 1:
                 found.append(f"{ended.run.run_id} is {ended.run.state} and registered {registered} versions")
         for account in self.accounts:
             found += account.faults()
+        for promotion in self.promotions:
+            found += promotion.faults()
+        if self.updates != sum(promotion.is_done for promotion in self.promotions):
+            found.append(f"endpoints were changed {self.updates} times")
         return [*found, *strays(self.accounts, self.jobs)]
 
     def rows(self) -> Iterator[tuple[str, str]]:
@@ -160,10 +153,22 @@ class Outcome:
         yield "jobs created", str(attempts)
         yield "of them after an attempt that had failed or was stopped", str(attempts - len(begun))
         yield "created while another attempt lived", str(clashes)
-        yield "versions registered", str(self.versions.total())
-        yield "training jobs of the tuning jobs", str(sum(job.parent is not None for job in self.jobs.values()))
+        yield "versions registered", str(sum(len(self.versions.get(run, ())) for run in ended))
+        if self.promotions:
+            yield from self._rows_of_promotions()
+        else:
+            yield "training jobs of the tuning jobs", str(sum(job.parent is not None for job in self.jobs.values()))
         yield "longest time that a job outlived its run", f"{max(outlived, default=0.0):.0f} s"
         yield "left running", str(len(left))
+
+    def _rows_of_promotions(self) -> Iterator[tuple[str, str]]:
+        done = [promotion for promotion in self.promotions if promotion.is_done]
+        yield "dataset versions published", str(sum(promotion.dataset_versions for promotion in self.promotions))
+        yield "runs that a person approved, answers given", f"{len(self.answers)}, {self.answers.total()}"
+        yield "endpoints changed, and changes asked for", f"{len(done)}, {self.updates}"
+        half = sum(promotion.promoted != promotion.serves for promotion in self.promotions)
+        yield "that serve another version than is noted as promoted", str(half)
+        yield "promotions, as events of the asset", str(sum(promotion.announced for promotion in self.promotions))
 
     def table(self) -> str:
         """The figures as Markdown."""
@@ -172,22 +177,25 @@ class Outcome:
 
 @dataclass
 class Ordeal:
-    """Many runs of one conf on one Airflow."""
+    """Many runs of one DAG on one Airflow."""
 
     airflow: LiveAirflow
     operator: Operator
     world: World
-    conf: dict[str, Any]
+    trial: Trial
     killer: Killer
     say: Callable[[str], None] = lambda _: None
+    _answered: Counter[str] = field(default_factory=Counter)
 
-    def undergo(self, runs: int, seconds: float) -> Outcome:
+    def undergo(self, seconds: float) -> Outcome:
         """Start the runs, strike until all are over or the time is, and draw the account."""
-        started = time.monotonic()
-        run_ids = [self._begin(f"run-{number:02}") for number in range(1, runs + 1)]
+        started, jobs_before = time.monotonic(), jobs_on_record(self.world).keys()
+        run_ids = [self._begin(run_id) for run_id in self.trial.confs]
         waiting = list(run_ids)
         while waiting and time.monotonic() < started + seconds:
             self.killer.strike_when_due(self.say)
+            if self.trial.asked:
+                self._approve()
             over = [run_id for run_id in waiting if self._is_over(run_id)]
             waiting = [run_id for run_id in waiting if run_id not in over]
             for run_id in over:
@@ -197,7 +205,8 @@ class Ordeal:
         with suppress(AssertionError):  # what is left is in the figures
             eventually(lambda: not self._living_jobs(), LAST_JOBS_SECONDS)
         ended = [self._ended(run_id) for run_id in run_ids]
-        jobs = jobs_on_record(self.world)
+        jobs = {name: job for name, job in jobs_on_record(self.world).items() if name not in jobs_before}
+        versions = versions_on_record(self.world)
         return Outcome(
             seed=self.killer.seed,
             seconds=took,
@@ -206,19 +215,40 @@ class Ordeal:
             accounts=[
                 account_of(run.run.run_id, intended, run.state_of(intended), jobs)
                 for run in ended
-                for intended in INTENDED
+                for intended in self.trial.intended
             ],
             jobs=jobs,
-            versions=versions_on_record(self.world),
+            versions=versions,
+            promotions=[
+                promotion_of(
+                    self.world,
+                    self.trial.champions[run.run.run_id],
+                    run_id=run.run.run_id,
+                    state=run.run.state,
+                    registered=versions.get(run.run.run_id, ()),
+                    announced=self.operator.asset_events(self.trial.dag_id, run.run.run_id, DEPLOY),
+                )
+                for run in ended
+                if run.run.run_id in self.trial.champions
+            ],
+            updates=updates(self.world),
+            answers=self._answered,
         )
 
     def _begin(self, run_id: str) -> str:
-        eventually(lambda: self.operator.begin(DAG_ID, run_id, self.conf))
+        eventually(lambda: self.operator.begin(self.trial.dag_id, run_id, self.trial.confs[run_id]))
         return run_id
+
+    def _approve(self) -> None:
+        """Say yes to every question; Airflow may be gone just now, and a task that was killed then asks once more."""
+        with suppress(AirflowError, httpx.HTTPError):
+            for run_id, task_id in self.operator.asking(self.trial.dag_id):
+                self.operator.answer(self.trial.dag_id, run_id, task_id, "Approve", reason="It serves us well.")
+                self._answered[run_id] += 1
 
     def _is_over(self, run_id: str) -> bool:
         with suppress(AirflowError, httpx.HTTPError):
-            return self.operator.dag_run(DAG_ID, run_id).is_over
+            return self.operator.dag_run(self.trial.dag_id, run_id).is_over
         return False
 
     def _living_jobs(self) -> list[str]:
@@ -226,21 +256,21 @@ class Ordeal:
 
     def _ended(self, run_id: str) -> EndedRun:
         run: DagRun = eventually(lambda: self._run(run_id), LAST_JOBS_SECONDS)
-        tasks = self.operator.task_runs(DAG_ID, run_id)
+        tasks = self.operator.task_runs(self.trial.dag_id, run_id)
         return EndedRun(run, tasks, {it.task_id: self._reason(run_id, it) for it in tasks if it.state == "failed"})
 
     def _run(self, run_id: str) -> DagRun | None:
         with suppress(AirflowError, httpx.HTTPError):
-            return self.operator.dag_run(DAG_ID, run_id)
+            return self.operator.dag_run(self.trial.dag_id, run_id)
         return None
 
     def _reason(self, run_id: str, task: TaskRun) -> str:
         """The last telling line of a failed task: of its own log, or of what Airflow noted about it."""
-        lines = [*self._log(run_id, task), *self.operator.notes(DAG_ID, run_id, task.task_id)]
+        lines = [*self._log(run_id, task), *self.operator.notes(self.trial.dag_id, run_id, task.task_id)]
         told = [line for line in lines if TELLING.search(line)]
         return told[-1] if told else ""
 
     def _log(self, run_id: str, task: TaskRun) -> list[str]:
         with suppress(AirflowError):
-            return self.operator.log_lines(DAG_ID, run_id, task)
+            return self.operator.log_lines(self.trial.dag_id, run_id, task)
         return []
