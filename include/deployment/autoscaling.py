@@ -1,8 +1,8 @@
 """How many machines an endpoint has, by the requests that come: a target of Application Auto Scaling.
 
-Sources: API reference of RegisterScalableTarget, PutScalingPolicy and DeregisterScalableTarget (which deletes the
-policies too); developer guide, "Update endpoints that use auto scaling": an update to another machine is refused while
-the endpoint is registered.
+Sources: API reference of RegisterScalableTarget, PutScalingPolicy and DeregisterScalableTarget (which deletes policies
+and scheduled actions too); developer guide, "Update endpoints that use auto scaling": an update to another machine is
+refused while the endpoint is registered.
 """
 
 from __future__ import annotations
@@ -94,10 +94,14 @@ def stop_scaling(client: Any, endpoint: str) -> bool:
 
 
 def lost_by_pause(client: Any, endpoint: str) -> list[str]:
-    """The policies of an endpoint that `pause` deletes and `resume` cannot make again: a person made them."""
-    where = {"ServiceNamespace": NAMESPACE, "ScalableDimension": DIMENSION}
-    policies = client.describe_scaling_policies(**where, ResourceId=_resource(endpoint))["ScalingPolicies"]
-    return sorted(str(policy["PolicyName"]) for policy in policies if not _is_ours(endpoint, policy))
+    """The policies and scheduled actions that `pause` deletes and `resume` cannot make again: a person made them."""
+    where = {"ServiceNamespace": NAMESPACE, "ScalableDimension": DIMENSION, "ResourceId": _resource(endpoint)}
+    policies = client.describe_scaling_policies(**where)["ScalingPolicies"]
+    actions = client.describe_scheduled_actions(**where)["ScheduledActions"]
+    return sorted(
+        [str(policy["PolicyName"]) for policy in policies if not _is_ours(endpoint, policy)]
+        + [str(action["ScheduledActionName"]) for action in actions]
+    )
 
 
 def _is_ours(endpoint: str, policy: Mapping[str, Any]) -> bool:

@@ -87,9 +87,9 @@ def _machine_problems(
         yield Problem(field=field, value=memory, remedy=remedy)
     elif machines and machines != {machine} and (lost := lost_by_pause(hosting.autoscaling, name)):
         remedy = (
-            f"endpoint {name} has {', '.join(sorted(machines))}, and another machine ends the scaling policies that "
-            f"were made by hand: {', '.join(lost)}. Keep the machine, delete these policies, or give another "
-            "endpoint.name"
+            f"endpoint {name} has {', '.join(sorted(machines))}, and another machine ends the scaling policies and "
+            f"scheduled actions that were made by hand: {', '.join(lost)}. Keep the machine, delete these, or give "
+            "another endpoint.name"
         )
         yield Problem(field="endpoint.instance_type", value=machine, remedy=remedy)
 

@@ -203,6 +203,14 @@ SCALING: dict[str, dict[str, Any]] = {
         "MaxResults": 2,
     },
     "DescribeScalingPolicies": {**SCALED, "PolicyNames": ["p"], "NextToken": "x"},
+    "PutScheduledAction": {
+        **SCALED,
+        "ScheduledActionName": "p",
+        "Schedule": "rate(1 day)",
+        "ScalableTargetAction": {"MinCapacity": 1, "MaxCapacity": 2},
+    },
+    "DeleteScheduledAction": {**SCALED, "ScheduledActionName": "p"},
+    "DescribeScheduledActions": {**SCALED, "ScheduledActionNames": ["p"], "NextToken": "x"},
     "PutScalingPolicy": {
         **SCALED,
         "PolicyName": "p",

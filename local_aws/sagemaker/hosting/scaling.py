@@ -1,4 +1,4 @@
-"""Automatic scaling of variants: targets and policies are kept and described, and the instance counts stay as they are.
+"""Automatic scaling of variants: targets, policies and schedules are kept and described, and the counts stay.
 
 Sources: docs.aws.amazon.com/autoscaling/application/APIReference/ (each action), .../sagemaker/latest/dg/
 endpoint-auto-scaling.html and the pages below it.
@@ -32,6 +32,8 @@ CONFIGURATIONS = {
     "TargetTrackingScaling": "TargetTrackingScalingPolicyConfiguration",
     "StepScaling": "StepScalingPolicyConfiguration",
 }
+SCHEDULE = ("Schedule", "Timezone", "StartTime", "EndTime", "ScalableTargetAction")
+"""Members of PutScheduledAction that are kept."""
 LARGEST_PAGE = 50
 
 
@@ -62,8 +64,24 @@ class Policy:
 
 
 @dataclass
+class ScheduledAction:
+    """Other limits of a target from a time on, as they were asked for."""
+
+    name: str
+    arn: str
+    content: Document
+    creation_time: datetime = field(default_factory=now)
+    status: str = ""
+
+    @property
+    def last_modified_time(self) -> datetime:
+        """Scheduled actions are listed by the time at which they were made."""
+        return self.creation_time
+
+
+@dataclass
 class ScalableTarget:
-    """A variant registered for scaling between two instance counts, with its policies."""
+    """A variant registered for scaling between two instance counts, with its policies and schedules."""
 
     name: str
     scaled: Scaled
@@ -73,6 +91,7 @@ class ScalableTarget:
     maximum: int
     suspended: Document
     policies: dict[str, Policy] = field(default_factory=dict)
+    schedules: dict[str, ScheduledAction] = field(default_factory=dict)
     creation_time: datetime = field(default_factory=now)
     status: str = ""
 
@@ -110,6 +129,16 @@ class ScalableTarget:
             "CreationTime": policy.creation_time,
         }
 
+    def describe_schedule(self, action: ScheduledAction) -> Document:
+        """One of its schedules as DescribeScheduledActions gives it."""
+        return {
+            **self.identity,
+            "ScheduledActionName": action.name,
+            "ScheduledActionARN": action.arn,
+            **action.content,
+            "CreationTime": action.creation_time,
+        }
+
 
 class Scaling:
     """The targets and policies of one account and region; `find` gives a variant that serves, by its endpoint."""
@@ -130,6 +159,9 @@ class Scaling:
             "PutScalingPolicy": self.put_policy,
             "DeleteScalingPolicy": self.delete_policy,
             "DescribeScalingPolicies": self.describe_policies,
+            "PutScheduledAction": self.put_schedule,
+            "DeleteScheduledAction": self.delete_schedule,
+            "DescribeScheduledActions": self.describe_schedules,
             "DescribeScalingActivities": lambda _: {"ScalingActivities": []},
         }
 
@@ -153,7 +185,7 @@ class Scaling:
             return {"ScalableTargetARN": target.arn}
 
     def deregister(self, request: Document) -> Document:
-        """DeregisterScalableTarget: its policies go with it."""
+        """DeregisterScalableTarget: its policies and schedules go with it."""
         with self._lock:
             self._targets.pop(self._target(request, "No scalable target found").name)
             return {}
@@ -201,6 +233,47 @@ class Scaling:
             policies = [policy for _, policy in found]
             return _page(
                 policies, request, "ScalingPolicies", lambda policy: owners[policy.arn].describe_policy(policy)
+            )
+
+    def put_schedule(self, request: Document) -> Document:
+        """PutScheduledAction: a new schedule of a registered target, or another content of one that is there."""
+        with self._lock:
+            target = self._target(request, "No scalable target registered")
+            name, known = request["ScheduledActionName"], target.schedules.get(request["ScheduledActionName"])
+            given = {member: request[member] for member in SCHEDULE if member in request}
+            content = {**(known.content if known else {}), **given}
+            if not {"Schedule", "ScalableTargetAction"} <= content.keys():
+                raise validation_error("A new scheduled action needs a Schedule and a ScalableTargetAction.")
+            resource = f"resource/{NAMESPACE}/{target.name}:scheduledActionName/{name}"
+            arn = known.arn if known else f"{self._arn('autoscaling')}:scheduledAction:{uuid.uuid4()}:{resource}"
+            target.schedules[name] = ScheduledAction(name, arn, content)
+            return {}
+
+    def delete_schedule(self, request: Document) -> Document:
+        """DeleteScheduledAction."""
+        with self._lock:
+            target = self._targets.get(request["ResourceId"])
+            name = request["ScheduledActionName"]
+            if target is None or target.schedules.pop(name, None) is None:
+                raise _not_found("No scheduled action found", request, f", scheduled action name: {name}")
+            return {}
+
+    def describe_schedules(self, request: Document) -> Document:
+        """DescribeScheduledActions."""
+        _check_filter("ResourceId" in request, request)
+        resource, names = request.get("ResourceId"), request.get("ScheduledActionNames")
+        with self._lock:
+            found = [
+                (target, action)
+                for target in self._targets.values()
+                if resource in (None, target.name)
+                for action in target.schedules.values()
+                if names is None or action.name in names
+            ]
+            owners = {action.arn: target for target, action in found}
+            actions = [action for _, action in found]
+            return _page(
+                actions, request, "ScheduledActions", lambda action: owners[action.arn].describe_schedule(action)
             )
 
     def check_update(self, endpoint: str, instance_types: Mapping[str, str]) -> None:

@@ -109,6 +109,34 @@ def test_a_policy_is_kept_and_described(scaling: Any, endpoint: str) -> None:
     assert activities["ScalingActivities"] == []
 
 
+def schedules(scaling: Any, endpoint: str) -> list[dict[str, Any]]:
+    where = {"ServiceNamespace": "sagemaker", "ResourceId": target(endpoint)["ResourceId"]}
+    found: list[dict[str, Any]] = scaling.describe_scheduled_actions(**where)["ScheduledActions"]
+    return found
+
+
+def test_a_schedule_is_kept_until_it_or_its_target_goes(scaling: Any, endpoint: str) -> None:
+    where, nights = target(endpoint), {"ScheduledActionName": "nights"}
+    scaling.register_scalable_target(**where, MinCapacity=1, MaxCapacity=4)
+    with pytest.raises(ClientError, match="needs a Schedule and a ScalableTargetAction"):
+        scaling.put_scheduled_action(**where, **nights, Schedule="cron(0 22 * * ? *)")
+    limits = {"MinCapacity": 2, "MaxCapacity": 8}
+    scaling.put_scheduled_action(
+        **where, **nights, Schedule="cron(0 22 * * ? *)", Timezone="Europe/Berlin", ScalableTargetAction=limits
+    )
+    scaling.put_scheduled_action(**where, **nights, Schedule="cron(0 23 * * ? *)")
+
+    (found,) = schedules(scaling, endpoint)
+    assert (found["Schedule"], found["Timezone"]) == ("cron(0 23 * * ? *)", "Europe/Berlin")
+    assert found["ScalableTargetAction"] == limits
+
+    scaling.delete_scheduled_action(**where, **nights)
+    assert schedules(scaling, endpoint) == []
+    scaling.put_scheduled_action(**where, **nights, Schedule="rate(1 day)", ScalableTargetAction=limits)
+    scaling.deregister_scalable_target(**where)
+    assert schedules(scaling, endpoint) == []
+
+
 def test_a_deregistered_target_takes_its_policies_with_it(scaling: Any, endpoint: str) -> None:
     for _ in range(2):
         scaling.register_scalable_target(**target(endpoint), MinCapacity=1, MaxCapacity=4)

@@ -402,7 +402,7 @@ def test_a_scaling_that_cannot_come_back_hides_no_other_failure(
     assert pets.scaling() == Scaling(1, 4, 600)
 
 
-def test_policies_that_a_person_made_are_not_lost_to_another_machine(chain: Callable[..., Chain]) -> None:
+def test_policies_and_schedules_that_a_person_made_are_not_lost_to_another_machine(chain: Callable[..., Chain]) -> None:
     pets = chain()
     pets.deploy(1, **SCALED)
     where = {"ServiceNamespace": "sagemaker", "ScalableDimension": DIMENSION}
@@ -416,7 +416,7 @@ def test_policies_that_a_person_made_are_not_lost_to_another_machine(chain: Call
         StepScalingPolicyConfiguration=steps,
     )
     message = pets.deploy(2, **OTHER_MACHINE)
-    assert "another machine ends the scaling policies that were made by hand: nights" in message
+    assert "scaling policies and scheduled actions that were made by hand: nights, weekends" in message
     kept = scaling.describe_scaling_policies(**where)["ScalingPolicies"]
     assert {policy["PolicyName"] for policy in kept} == {"image-classification-pets", "nights"}
     assert pets.deploy(2, **SCALED) == "promoted"
@@ -437,6 +437,13 @@ def test_a_task_that_is_killed_at_any_call_leaves_the_scaling_as_asked(chain: Ca
 def test_an_endpoint_that_is_taken_down_is_scaled_no_more(chain: Callable[..., Chain]) -> None:
     pets = chain()
     pets.deploy(1, **SCALED)
+    scaling.put_scheduled_action(
+        **where,
+        ResourceId="endpoint/pets/variant/champion",
+        ScheduledActionName="weekends",
+        Schedule="cron(0 0 ? * SAT *)",
+        ScalableTargetAction={"MinCapacity": 0},
+    )
     tear_down(Hosting.of(pets.access.client), "pets")
     assert pets.scaling() is None
 
