@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task, task_group
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
@@ -32,6 +32,8 @@ BASE_TRIAL = "base"
 CONF, DATASET = "conf", "dataset"
 """What `select_best` hands on beside the model: the conf and the dataset version that it was trained with."""
 
+RETRAINS = "retrains"
+"""Input of the incremental training: whether it trains a dataset's champion further, which one run does at a time."""
 NOTHING_PLANNED = "an earlier task failed: no job was started"
 SHOWN = 20
 
@@ -44,6 +46,7 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
     document of a BestModel) nothing is trained from scratch: it is the base of the incremental training. Without it,
     the run conf may name an earlier model that is.
     """
+    retrains = champion is not None
     if champion is None:
         champion = find_start(conf, dataset)
     trials: Any = plan_trials(conf, dataset, champion)
@@ -59,7 +62,7 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
     incremental = TrainingJobOperator(
         task_id="train_incremental",
         request=incremental_training,
-        inputs={"conf": best[CONF], "dataset": best[DATASET], "best": best},
+        inputs={"conf": best[CONF], "dataset": best[DATASET], "best": best, RETRAINS: retrains},
         trigger_rule="none_failed",
     )
     page = WrittenLink("Leaderboard", lambda uri: uri.replace("leaderboard.json", "leaderboard.html"))
@@ -184,7 +187,10 @@ def tuned_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -
 
 
 def incremental_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The training job that trains the best model of the run further, or the champion."""
+    """The training job that trains the best model of the run further, or the champion.
+
+    The task fails if another run trains the champion further by now: a person may clear a run that has ended.
+    """
     from include.algorithms.kinds import algorithm_of
     from include.training.best_model import BestModel
     from include.training.job_requests import incremental_request
@@ -192,6 +198,8 @@ def incremental_training(name: str, running: RunningTask, inputs: Mapping[str, A
     conf, dataset = _conf_and_dataset(inputs)
     if not conf.incremental.enabled:
         raise AirflowSkipException("incremental.enabled is off")
+    if inputs.get(RETRAINS):
+        _require_turn(running, dataset.name)
     base, replay = BestModel.model_validate(inputs["best"]), None
     if conf.incremental.replay < 1:
         from include.datasets.replay import choose_replayed
@@ -203,6 +211,17 @@ def incremental_training(name: str, running: RunningTask, inputs: Mapping[str, A
         replay.write(running.client("s3"))
     algorithm = algorithm_of(conf, running.settings).prepared(running.client("s3"), dataset, replay)
     return incremental_request(name, algorithm=algorithm, dataset=dataset, run=running.run, base=base, replay=replay)
+
+
+def _require_turn(running: RunningTask, dataset: str) -> None:
+    from include.retraining_turn import take_turn
+
+    holder = take_turn(running.client("s3"), running.settings.data_bucket, dataset, running.run, running.run_state)
+    if holder != running.run:
+        raise AirflowFailException(
+            f"{dataset}: {holder.run_id} of {holder.dag_id} trains the champion further and has not ended. Clear this "
+            "task again when it has, or leave it: the other run has the newer images."
+        )
 
 
 @task(trigger_rule="all_done")

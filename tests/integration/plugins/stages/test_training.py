@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from image_classification.context import AwsAccess
 from image_classification.stages.training import (
@@ -18,7 +19,9 @@ from image_classification.stages.training import (
 from include.datasets.replay import Replay
 from include.datasets.version import DatasetVersion
 from include.preflight import PreflightError
+from include.retraining_turn import take_turn
 from include.sagemaker.job_results import JobResult
+from include.sagemaker.naming import Run
 from include.settings import Settings
 from include.training.best_model import BestModel
 from tests.support.documents import BEST_MODEL, dataset_version
@@ -151,6 +154,21 @@ def test_the_incremental_training_goes_on_from_the_best_model(aws: RunningLocalA
 
     channels = {channel["ChannelName"]: channel for channel in request["InputDataConfig"]}
     assert channels["model"]["DataSource"]["S3DataSource"]["S3Uri"] == BEST_MODEL["artifact"]
+
+
+def test_a_retraining_that_is_cleared_late_starts_no_job_while_a_newer_one_has_the_turn(aws: RunningLocalAws) -> None:
+    name, running, documents = asked({}, best=BEST_MODEL, retrains=True)
+    s3, bucket, dataset = aws.client("s3"), running.settings.data_bucket, documents["dataset"]["name"]
+    newer = Run("retrain_on_new_images", "newer")
+    take_turn(s3, bucket, dataset, newer, lambda _: "unfinished")
+    running.airflow["ti"].get_dr_count = lambda **_: 1  # type: ignore[method-assign]
+
+    with pytest.raises(AirflowFailException, match="newer of retrain_on_new_images trains the champion further"):
+        incremental_training(name, running, documents)
+
+    running.airflow["ti"].get_dr_count = lambda **asked: int("states" not in asked)  # type: ignore[method-assign]
+    assert incremental_training(name, running, documents)["TrainingJobName"] == name
+    assert take_turn(s3, bucket, dataset, newer, lambda _: "unfinished") == running.run
 
 
 def test_an_earlier_model_that_does_not_fit_the_data_is_refused_before_anything_costs_money(
