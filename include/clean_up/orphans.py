@@ -16,6 +16,7 @@ from include.clean_up.findings import FINISHED, Airflow, Finding, StillNeededErr
 from include.deployment.endpoint import CHANGING
 from include.deployment.hosting import KEEP_TAG, Hosting, tear_down
 from include.deployment.previous import configs_in_use, kept_for_rollback, models_of_transform_jobs
+from include.deployment.probation import deployed_by
 from include.sagemaker.answers import existing
 from include.sagemaker.job_kinds import TRAINING, TRANSFORM, TUNING, JobKind
 from include.sagemaker.job_results import is_of_installation
@@ -90,23 +91,25 @@ def forgotten_endpoints(
 ) -> Iterator[Finding]:
     """Endpoints that a run with `endpoint.keep` off deployed to last and did not take down, though it is over.
 
+    One to which a later run is deploying stays as long as that run: its tags become those of the later run at the end.
     Endpoints whose models lie in another bucket are another installation's, whose runs may be called alike.
     """
     sagemaker = hosting.sagemaker
     for summary in pages_of(sagemaker, "list_endpoints", "Endpoints"):
         name, tags = summary["EndpointName"], tags_of(sagemaker, summary["EndpointArn"])
-        if tags.get(KEEP_TAG) != "false" or not {"dag", "run"} <= tags.keys():
+        last = deployed_by(tags)
+        if tags.get(KEEP_TAG) != "false" or last is None:
             continue
         if summary["EndpointStatus"] in CHANGING or summary["EndpointStatus"] == "Deleting":
             continue
-        is_over = airflow.run_is_over(tags["dag"], tags["run"])
+        is_over = airflow.run_is_over(*last)
         if is_over is False:
             continue
         config = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
         if _buckets_of_models(sagemaker, config) - {output_bucket}:
             continue
         take_down = partial(tear_down, hosting, name, config=config, unkept_only=True)
-        run = f"{tags['dag']}, {tags['run']}"
+        run = ", ".join(last)
         if is_over:
             yield Finding("endpoint", name, f"endpoint.keep is off and its run is over: {run}", take_down)
         else:

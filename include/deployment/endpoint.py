@@ -204,7 +204,7 @@ def deploy(hosting: Hosting, deployment: Deployment) -> Action:
         sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name, WaiterConfig={"Delay": 5, "MaxAttempts": 60})
         endpoint = None
     if endpoint is None:
-        sagemaker.create_endpoint(**{**deployment.endpoint, "Tags": [*tags, *probation_tags(config, None)]})
+        sagemaker.create_endpoint(**{**deployment.endpoint, "Tags": [*tags, *probation_tags(config, None, tags)]})
         return "created"
     arn = endpoint["EndpointArn"]
     if target_of(endpoint) == config:
@@ -214,7 +214,7 @@ def deploy(hosting: Hosting, deployment: Deployment) -> Action:
             f"Endpoint {name} is {endpoint['EndpointStatus']} to configuration {target_of(endpoint)}: "
             f"deploy {config} when that has ended."
         )
-    probation: list[Any] = probation_tags(config, last_proven(sagemaker, endpoint))
+    probation: list[Any] = probation_tags(config, last_proven(sagemaker, endpoint), tags)
     sagemaker.add_tags(ResourceArn=arn, Tags=probation)
     moved = deployment_config(deployment.rollout, name)
     if moved:

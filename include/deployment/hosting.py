@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from include.deployment.autoscaling import lost_by_pause, stop_scaling
-from include.deployment.previous import is_named_elsewhere, models_of_transform_jobs, remove_previous, target_of
+from include.deployment.previous import (
+    PREVIOUS_TAG,
+    is_named_elsewhere,
+    models_of_transform_jobs,
+    note_replaced,
+    remove_previous,
+    target_of,
+)
 from include.deployment.rollout import delete_alarms
 from include.problems import Problem
 from include.sagemaker.answers import existing
@@ -107,8 +114,11 @@ def tear_down(
     endpoint = existing(sagemaker.describe_endpoint, EndpointName=endpoint_name)
     if endpoint is None or (config is not None and target_of(endpoint) != config):
         return []
-    if unkept_only and tags_of(sagemaker, endpoint["EndpointArn"]).get(KEEP_TAG) != "false":
+    tags = tags_of(sagemaker, endpoint["EndpointArn"])
+    if unkept_only and tags.get(KEEP_TAG) != "false":
         return []
+    if previous := tags.get(PREVIOUS_TAG):  # not noted yet as replaced, if the endpoint is on probation
+        note_replaced(sagemaker, endpoint_name, previous)
     config_name = endpoint["EndpointConfigName"]
     described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config_name)
     variants = described["ProductionVariants"] if described else []

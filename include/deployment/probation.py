@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from include.deployment.autoscaling import RETAINED, live_scaling
 from include.deployment.hosting import Hosting, tear_down, with_version
 from include.deployment.previous import PREVIOUS_TAG, note_replaced, target_of
@@ -23,9 +25,16 @@ if TYPE_CHECKING:
 
 PROBATION_TAG = "on-probation"
 """Tag of an endpoint: the configuration of the last deployment that has not passed the smoke test; empty: none."""
+PROBATION_DAG_TAG = "probation-dag"
+PROBATION_RUN_TAG = "probation-run"
+"""Tags of an endpoint: which run deployed what is on probation. The tags `dag` and `run` become its own at the end."""
 REFUSED_TAG = "refused"
 """Tag of an endpoint: the configuration that failed the smoke test last, and the name of the run."""
 REASON_TAG = "refused-because"
+
+
+class NoWayBackError(RuntimeError):
+    """AWS refuses to let an endpoint serve what it served before; it still serves the model that failed its test."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +62,18 @@ class GoneBack:
     waits: bool = False
 
 
-def probation_tags(config: str, previous: str | None) -> list[dict[str, str]]:
-    """The tags of an endpoint that is about to serve `config` on probation."""
-    return _as_tags({PROBATION_TAG: config, PREVIOUS_TAG: previous or ""})
+def probation_tags(config: str, previous: str | None, tags: Collection[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The tags of an endpoint that is about to serve `config` on probation; `tags` are those of the run."""
+    run = {tag["Key"]: tag["Value"] for tag in tags}
+    of_run = {PROBATION_DAG_TAG: run.get("dag", ""), PROBATION_RUN_TAG: run.get("run", "")}
+    return _as_tags({PROBATION_TAG: config, PREVIOUS_TAG: previous or "", **of_run})
+
+
+def deployed_by(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """DAG and run of the last deployment to an endpoint with these tags, also of one under way; None if unknown."""
+    if tags.get(PROBATION_TAG) and tags.get(PROBATION_RUN_TAG):
+        return tags[PROBATION_DAG_TAG], tags[PROBATION_RUN_TAG]
+    return (tags["dag"], tags["run"]) if {"dag", "run"} <= tags.keys() else None
 
 
 def last_proven(sagemaker: SageMakerClient, endpoint: Mapping[str, Any]) -> str | None:
@@ -80,7 +98,8 @@ def go_back(hosting: Hosting, endpoint: str, *, config: str, run: str, reason: s
     """Let an endpoint serve what it served before `config`, which failed the smoke test; wait for it if it `waits`.
 
     An endpoint that was created with the configuration is deleted. One that has passed with it before stays as it is,
-    and so does one that another run has changed since. A second call finishes what a first one began.
+    and so does one that another run has changed since. A second call finishes what a first one began. Raises
+    NoWayBackError if AWS refuses the update, for example because it has no machine for it.
     """
     sagemaker = hosting.sagemaker
     failed = f"Endpoint {endpoint} did not pass the smoke test with {with_version(sagemaker, config)}: {reason}."
@@ -104,10 +123,16 @@ def go_back(hosting: Hosting, endpoint: str, *, config: str, run: str, reason: s
             config, f"{failed} {gone}: deploy another version with deploy_endpoint, or delete the endpoint."
         )
     retained = RETAINED if live_scaling(hosting.autoscaling, endpoint) else {}
-    sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=probation.previous, **retained)
-    return GoneBack(
-        probation.previous, f"{failed} It serves {with_version(sagemaker, probation.previous)} again.", waits=True
-    )
+    before = with_version(sagemaker, probation.previous)
+    try:
+        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=probation.previous, **retained)
+    except ClientError as error:
+        raise NoWayBackError(
+            f"{failed} It serves this model still, because AWS refuses the update to {before}: "
+            f"{error.response['Error']['Message'].rstrip('.')}. The next try of this task asks again. If all fail, "
+            "clear the task later, deploy another version with deploy_endpoint, or delete the endpoint."
+        ) from error
+    return GoneBack(probation.previous, f"{failed} It serves {before} again.", waits=True)
 
 
 def end_probation(

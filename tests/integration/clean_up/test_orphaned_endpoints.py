@@ -58,12 +58,16 @@ def make_deployment(s3: Any, run: Run, *, keep: bool, name: str | None = None) -
 def deployed(hosting: Hosting, deployment: Any) -> str:
     deploy(hosting, deployment)
     name = str(deployment.endpoint_name)
-    eventually(
-        lambda: hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] in ("InService", "Failed")
-    )
+    in_service(hosting, name)
     served(hosting.sagemaker, deployment)
     end_probation(hosting.sagemaker, name, deployment.config_name, deployment.endpoint["Tags"])
     return name
+
+
+def in_service(hosting: Hosting, name: str) -> None:
+    eventually(
+        lambda: hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] in ("InService", "Failed")
+    )
 
 
 def forgotten(hosting: Hosting, airflow: KnownRuns, *, unknown_runs: bool) -> Any:
@@ -114,6 +118,26 @@ def test_an_endpoint_that_a_later_run_wants_to_keep_stays(hosting: Hosting, s3: 
     airflow.over |= set(airflow.states)
 
     assert outcomes(forgotten(hosting, airflow, unknown_runs=True), [name]) == {}
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_an_endpoint_to_which_a_later_run_is_deploying_stays_until_that_run_is_over(
+    hosting: Hosting, s3: Any, run: Run, keep: bool
+) -> None:
+    first = make_deployment(s3, run, keep=False)
+    name, later = deployed(hosting, first), Run("deploy_endpoint", f"run-{uuid4()}")
+    second = make_deployment(s3, later, keep=keep, name=name)
+    deploy(hosting, second)
+    in_service(hosting, name)  # its smoke test has not ended
+    airflow = KnownRuns({(one.dag_id, one.run_id): {"deployment.deploy": "running"} for one in (run, later)})
+    airflow.over.add((run.dag_id, run.run_id))
+
+    assert outcomes(forgotten(hosting, airflow, unknown_runs=True), [name]) == {}
+
+    airflow.over.add((later.dag_id, later.run_id))
+    assert outcomes(forgotten(hosting, airflow, unknown_runs=True), [name]) == {name: "deleted"}
+    left = {each["EndpointConfigName"] for each in hosting.sagemaker.list_endpoint_configs()["EndpointConfigs"]}
+    assert not left & {first.config_name, second.config_name}, "that of before goes too, though it was not replaced yet"
 
 
 def test_what_nothing_serves_is_deleted_and_what_serves_stays(hosting: Hosting, s3: Any, run: Run) -> None:

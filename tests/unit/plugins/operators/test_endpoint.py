@@ -20,6 +20,7 @@ from image_classification.operators.endpoint import EndpointOperator
 from include.deployment.autoscaling import DIMENSION, Scaling, live_scaling, stop_scaling
 from include.deployment.endpoint import Deployment, deployment_of
 from include.deployment.hosting import Hosting, tear_down
+from include.deployment.probation import NoWayBackError
 from include.deployment.registry import RegisteredModel
 from include.promotion.champion import PROMOTED_TAG
 from include.run_conf import RunConf
@@ -193,6 +194,27 @@ def test_a_model_that_answers_otherwise_gives_way_to_the_one_before(chain: Calla
     )
     assert pets.state() == {"status": "InService", "serves": 1, "promoted": 1}
     assert pets.sagemaker.updates[-1] == {"EndpointName": "pets", "EndpointConfigName": pets.config(1)}
+
+
+def test_a_wrong_model_for_which_aws_has_no_way_back_is_named_until_the_next_try_finds_one(
+    chain: Callable[..., Chain],
+) -> None:
+    pets = chain(2)
+    pets.deploy(1)
+
+    def full_from_now_on(call: str) -> None:
+        pets.sagemaker.refuses_updates |= call == "update_endpoint"
+
+    pets.sagemaker.strike = full_from_now_on
+    with pytest.raises(NoWayBackError) as refused:
+        pets.attempt(2, "run-2")
+    assert f"It serves this model still, because AWS refuses the update to {pets.config(1)}" in str(refused.value)
+    assert "no machines are left. The next try of this task asks again." in str(refused.value)
+    assert pets.state() == {"status": "InService", "serves": 2, "promoted": 1}
+
+    pets.sagemaker.refuses_updates, pets.sagemaker.strike = False, lambda _: None
+    assert pets.attempt(2, "run-2").endswith("(image-classification-pets version 1) again.")
+    assert pets.state() == {"status": "InService", "serves": 1, "promoted": 1}
 
 
 def test_an_endpoint_that_was_created_with_a_wrong_model_is_deleted(chain: Callable[..., Chain]) -> None:
@@ -415,6 +437,13 @@ def test_policies_and_schedules_that_a_person_made_are_not_lost_to_another_machi
         PolicyType="StepScaling",
         StepScalingPolicyConfiguration=steps,
     )
+    scaling.put_scheduled_action(
+        **where,
+        ResourceId="endpoint/pets/variant/champion",
+        ScheduledActionName="weekends",
+        Schedule="cron(0 0 ? * SAT *)",
+        ScalableTargetAction={"MinCapacity": 0},
+    )
     message = pets.deploy(2, **OTHER_MACHINE)
     assert "scaling policies and scheduled actions that were made by hand: nights, weekends" in message
     kept = scaling.describe_scaling_policies(**where)["ScalingPolicies"]
@@ -437,13 +466,6 @@ def test_a_task_that_is_killed_at_any_call_leaves_the_scaling_as_asked(chain: Ca
 def test_an_endpoint_that_is_taken_down_is_scaled_no_more(chain: Callable[..., Chain]) -> None:
     pets = chain()
     pets.deploy(1, **SCALED)
-    scaling.put_scheduled_action(
-        **where,
-        ResourceId="endpoint/pets/variant/champion",
-        ScheduledActionName="weekends",
-        Schedule="cron(0 0 ? * SAT *)",
-        ScalableTargetAction={"MinCapacity": 0},
-    )
     tear_down(Hosting.of(pets.access.client), "pets")
     assert pets.scaling() is None
 
