@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DOCUMENT = "comparison.json"
+WIDE = 0.1
+"""So wide is the interval of a difference that says little, which the verdict then says."""
+FEW_IMAGES = 38
+"""With fewer the interval is as wide even if both models give the same answers."""
 SPREADS = 1.959964
 """Standard deviations on either side of a mean that hold 95 %."""
 
@@ -394,9 +398,9 @@ def _better(comparison: Comparison, margin: float) -> tuple[bool, str]:
 
 def _not_worse(comparison: Comparison, margin: float) -> tuple[bool, str]:
     why = _loss(comparison, comparison.all_images, margin) or _lost_on_earlier_images(comparison, margin)
-    return (
-        (False, why) if why else (True, f"Not worse than the champion: {_figures(comparison, comparison.all_images)}.")
-    )
+    figures = comparison.all_images
+    said = f"Not worse than the champion: {_figures(comparison, figures)}.{_little_known(figures)}"
+    return (False, why) if why else (True, said)
 
 
 def _lost_on_earlier_images(comparison: Comparison, margin: float) -> str:
@@ -411,8 +415,17 @@ def _loss(comparison: Comparison, figures: PairedFigures, margin: float, which: 
         return f"Significantly worse than the champion ({_p_value(figures.p_worse)}): {said}."
     if figures.difference < -margin - ROUNDING:
         below = f"{-figures.difference * 100:.2f} points below, and {margin * 100:.2f} are allowed"
-        return f"Too far below the champion: {said}. That is {below}."
+        return f"Too far below the champion: {said}. That is {below}.{_little_known(figures)}"
     return ""
+
+
+def _little_known(figures: PairedFigures) -> str:
+    """That the images are too few to tell the models apart; empty if they are not."""
+    low, high = figures.difference_interval.low, figures.difference_interval.high
+    if high - low > WIDE:
+        between = f"{low * 100:+.1f} and {high * 100:+.1f} points"
+        return f" So few images say little: the true difference lies between {between} (95 %)."
+    return " So few images say little." if figures.images < FEW_IMAGES else ""
 
 
 def _p_value(p: float) -> str:

@@ -209,6 +209,24 @@ def test_a_model_below_the_margin_is_refused_though_it_may_be_chance() -> None:
     assert judged(3, 0, images=100, margin=0.03)[0]
 
 
+def test_a_verdict_on_few_images_says_how_little_is_known() -> None:
+    assert judged(0, 0, images=20) == (
+        True,
+        "Not worse than the champion: its accuracy is 100.00%, the champion's 100.00%, on the same 20 images. So few "
+        "images say little: the true difference lies between -8.9 and +8.9 points (95 %).",
+    )
+    accepted, reason = judged(1, 0, images=20)
+    assert not accepted, "a single image is more than the margin"
+    assert "That is 5.00 points below, and 1.00 are allowed. So few images say little: " in reason
+    assert "So few" not in judged(0, 0, images=38)[1]
+
+
+def test_a_multi_label_verdict_on_few_images_says_so_too() -> None:
+    right = multi([[0.9, 0.9, 0.1], [0.1, 0.9, 0.9]] * 6, [(1, 1, 0), (0, 1, 1)] * 6)
+    decided = verdict(compare(right, right), accuracy=1.0, rule=PromotionRule())
+    assert decided.reason.endswith("on the same 12 images. So few images say little.")
+
+
 def test_better_asks_for_a_significant_gain() -> None:
     assert judged(0, 5, compare="better")[1].startswith(
         "Significantly better than the champion (p = 0.031): its accuracy"
