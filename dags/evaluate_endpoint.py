@@ -8,9 +8,10 @@ evaluation's report; the task links to it. `evaluation.sample.images` sends a sa
 **Which endpoint:** `endpoint.name`, or that of `dataset.name`, or those of all datasets if both are empty. The version
 is `dataset.version`, or the newest with the classes of the served model.
 
-**The run fails** if the accuracy is lower than the one with which the served version was registered by more than chance
-explains (the 95 % interval of the difference lies below zero), or if it is below `promotion.minimum_accuracy`. All
-other endpoints are measured all the same.
+**The run fails** if the accuracy has dropped by more than chance explains, or if it is below
+`promotion.minimum_accuracy`. All other endpoints are measured all the same. If the served version has answered the same
+images in an evaluation, a drop shows in the pairs of answers (McNemar's exact test). Else its registered accuracy is
+compared: it has dropped if the 95 % interval of the difference lies below zero.
 
 **By itself:** the setting `endpoint_check_cron`, for example `30 5 * * *`, measures the endpoints of all datasets at
 that time. An alarm on failed runs then reports an endpoint that has become worse.

@@ -1,7 +1,8 @@
 """What a caller of the endpoint gets: held-out images through InvokeEndpoint, how good the answers are and how fast.
 
-The figures stand beside those with which the served version was registered. Source of the interval of a difference:
-Newcombe, Statistics in Medicine 17 (1998), method 10, from the intervals of the two figures.
+The figures stand beside those with which the served version was registered. If that version has answered the same
+images before, both answers to each image are compared, by which a small drop shows; else the two accuracies are. Source
+of the interval of their difference: Newcombe, Statistics in Medicine 17 (1998), method 10, from the intervals of both.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from pydantic import BaseModel, ConfigDict
 
 from include.datasets.source_test_images import UnsentImage, with_sources
 from include.datasets.version import HeldOutImage, held_out_images
+from include.evaluation.comparison import PairedFigures, compare
 from include.evaluation.evaluate import AnsweredImages, measured_answers, write_report
 from include.evaluation.evaluation_page import ReportContents
-from include.evaluation.held_out_answers import Sent
-from include.evaluation.metrics import ClassScore, Interval
+from include.evaluation.held_out_answers import HeldOutAnswers, Sent
+from include.evaluation.metrics import SIGNIFICANT, ClassScore, Interval
 from include.evaluation.prediction import LARGEST_BODY, PredictionError, fits_endpoint, probabilities
 from include.pages.elements import NO_PAGES, WebPages
 
@@ -91,7 +93,8 @@ class RegisteredFigure(_Document):
     """The accuracy with which the served version was registered.
 
     `images` and `interval` are None if the report of that evaluation is gone: such a figure is shown and compared with
-    nothing.
+    nothing. `answers` is the address of what the version answered for the test images that are measured now; None if it
+    was never asked about them.
     """
 
     group: str
@@ -102,6 +105,7 @@ class RegisteredFigure(_Document):
     interval: Interval | None = None
     sent: Sent = "packed"
     report: str | None = None
+    answers: str | None = None
 
     @property
     def model(self) -> str:
@@ -114,6 +118,8 @@ class EndpointEvaluation(_Document):
 
     `sampled_from` is the size of the test split if only some of it was asked for. `not_sent` of the images could not be
     sent; `unsent` names the first of them. `accuracy_change` is that since the registration, with its interval.
+    `paired` are the answers of an evaluation ("champion") and those of now ("challenger") to the same images; None if
+    the former were not kept.
     """
 
     endpoint: str
@@ -130,11 +136,14 @@ class EndpointEvaluation(_Document):
     latency: Latency | None = None
     registered: RegisteredFigure | None = None
     accuracy_change: Interval | None = None
+    paired: PairedFigures | None = None
     report_uri: str = ""
 
     @property
     def has_dropped(self) -> bool:
-        """Whether the accuracy is lower than the registered one by more than chance explains."""
+        """Whether the accuracy is lower than before by more than chance explains."""
+        if self.paired:
+            return self.paired.p_worse < SIGNIFICANT
         return self.accuracy_change is not None and self.accuracy_change.high < 0
 
     def beside_the_registered(self) -> str:
@@ -144,7 +153,9 @@ class EndpointEvaluation(_Document):
         if known is None:
             return f"{now}. There is no registered figure to compare it with."
         then = f"{known.model} was registered with {_figure(known.accuracy, known.interval, known.images)}"
-        if known.sent != self.sent:
+        if self.paired:
+            then += f", and reached {self.paired.champion:.2%} on the same {self.paired.images:,} images"
+        elif known.sent != self.sent:
             return f"{now}, of {self.sent} images. {then}, of {known.sent} ones: the two are not compared."
         if self.accuracy_change is None:
             return f"{now}. {then}; the report of that evaluation is gone, so the two cannot be compared."
@@ -195,6 +206,9 @@ class MeasuredEndpoint:
                 ("now", found.dataset_version, *_cells(found.accuracy, found.accuracy_interval, found.images)),
                 ("registered", known.dataset_version, *_cells(known.accuracy, known.interval, known.images)),
             ]
+            if found.paired:
+                before = (f"{found.paired.champion:.2%}", "", f"{found.paired.images:,}")
+                rows.insert(1, ("in its evaluation, on the same images", found.dataset_version, *before))
             head = ("", "dataset version", "accuracy", "95 % interval", "images")
             yield "Beside the registered figure", head, rows, self.said[0]
 
@@ -206,7 +220,7 @@ class MeasuredEndpoint:
 
     def facts(self) -> dict[str, Any]:
         """Its part of `metrics.json`."""
-        names = {"endpoint", "sampled_from", "latency", "registered", "accuracy_change"}
+        names = {"endpoint", "sampled_from", "latency", "registered", "accuracy_change", "paired"}
         return self.evaluation.model_dump(mode="json", include=names, exclude_none=True)
 
 
@@ -251,7 +265,8 @@ def endpoint_evaluation(
         raise PredictionError(_none_sent(endpoint, dataset, sent, unsent))
     answers = answered.answers()
     measured = measured_answers(answers, dataset)
-    interval = measured.intervals.get("accuracy")
+    interval, paired = measured.intervals.get("accuracy"), _paired(s3, registered, answers)
+    change = _change(measured.accuracy, interval, registered, sent)
     found = EndpointEvaluation(
         endpoint=endpoint,
         dataset_version=f"{dataset.name}/{dataset.version}",
@@ -266,7 +281,8 @@ def endpoint_evaluation(
         classes=measured.class_scores(),
         latency=Latency.of(milliseconds, seconds=seconds, concurrent=concurrent),
         registered=registered,
-        accuracy_change=_change(measured.accuracy, interval, registered, sent),
+        accuracy_change=paired.difference_interval if paired else change,
+        paired=paired,
     )
     if report is None:
         return found
@@ -329,6 +345,19 @@ def _change(
     if interval is None or registered is None or registered.interval is None or registered.sent != sent:
         return None
     return difference_interval(accuracy, interval, registered.accuracy, registered.interval)
+
+
+def _paired(s3: S3Client, registered: RegisteredFigure | None, answers: HeldOutAnswers) -> PairedFigures | None:
+    """The earlier answers of the served version beside those of now; None if none of the images was answered before."""
+    if registered is None or registered.answers is None:
+        return None
+    before = HeldOutAnswers.load(s3, registered.answers)
+    asked_again, known = (
+        np.isin(one.record_ids, other.record_ids) for one, other in ((before, answers), (answers, before))
+    )
+    if not known.any():
+        return None
+    return compare(before.of_images(asked_again), answers.of_images(known), figure="accuracy").all_images
 
 
 def _sendable(

@@ -14,6 +14,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.layout import VersionLayout, parse_s3_uri
 from include.datasets.version import DatasetVersion, latest, load
 from include.evaluation.endpoint_accuracy import RegisteredFigure
+from include.evaluation.held_out_answers import is_kept, kept_at
 from include.evaluation.metrics import Interval
 from include.promotion.champion import LiveEndpoint, UnknownChampionError, champion_of, live_endpoint
 from include.run_conf.reading import parsed
@@ -137,12 +138,12 @@ class _LookUp:
         return self._of_live(live, dataset or live.version.dataset)
 
     def _of_live(self, live: LiveEndpoint, dataset: str) -> EndpointCheck:
-        return EndpointCheck(
-            endpoint=live.name,
-            dataset=dataset,
-            version=self._version(dataset, live.version.label_set),
-            registered=registered_figure(self.s3, live.version),
-        )
+        version, served = self._version(dataset, live.version.label_set), live.version
+        figure, sent = registered_figure(self.s3, served), self.conf.evaluation.images
+        kept = kept_at(self.settings, version, job=served.job, artifact=served.artifact, sent=sent)
+        if is_kept(self.s3, kept):
+            figure = figure.model_copy(update={"answers": kept})
+        return EndpointCheck(endpoint=live.name, dataset=dataset, version=version, registered=figure)
 
     def _unregistered(self, error: UnknownChampionError, dataset: str) -> EndpointCheck:
         version = self._version(dataset, None)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from include.deployment.registry import RegisteredModel
+from include.evaluation.held_out_answers import kept_at
 from include.promotion.endpoint_checks import EndpointCheck, NoEndpointError, endpoint_checks, registered_figure
 from include.run_conf import RunConf
 from include.settings import Settings
@@ -68,6 +69,22 @@ def test_images_and_interval_of_the_registered_figure_come_from_its_report(
     found = registered_figure(s3, here)
     assert found.interval is not None
     assert (found.accuracy, found.images, found.interval.low) == (0.9, 20, 0.7)
+
+
+def test_the_answers_of_the_served_version_to_the_same_images_are_found_if_they_are_kept(
+    aws: RunningLocalAws, settings: Settings, pets: str, served: RegisteredModel
+) -> None:
+    def answers(**conf: Any) -> str | None:
+        (check,) = checks(aws, settings, **{"dataset.name": pets, **conf})
+        assert check.registered is not None
+        return check.registered.answers
+
+    (check,) = checks(aws, settings, **{"dataset.name": pets})
+    kept = kept_at(settings, check.version, job=served.job, artifact=served.artifact)
+    assert answers() is None
+    aws.client("s3").put_object(Bucket=BUCKET, Key=kept.removeprefix(f"s3://{BUCKET}/"), Body=b"")
+    assert answers() == kept
+    assert answers(**{"evaluation.images": "source"}) is None, "it has answered the packed images"
 
 
 def test_an_endpoint_that_serves_no_registered_version_is_measured_and_compared_with_nothing(

@@ -141,6 +141,31 @@ def test_an_endpoint_that_is_worse_by_more_than_chance_has_dropped(world: Any, r
     assert "97.50% (of an unknown number of images); the report" in beside(without_report).beside_the_registered()
 
 
+def test_an_endpoint_is_compared_with_its_own_answers_to_the_same_images_if_they_were_kept(
+    world: Any, runtime: Any, measured: EndpointEvaluation
+) -> None:
+    kept = f"{measured.report_uri.rpartition('/')[0]}/predictions.parquet"
+    known, images = figure(0.4, 0.3, 0.5).model_copy(update={"answers": kept}), world.dataset.counts.test
+
+    def asked(runtime: Any, **options: Any) -> EndpointEvaluation:
+        report = Report(settings(), Run("evaluate_endpoint", "manual__paired"))
+        return endpoint_evaluation(
+            runtime, world.s3, endpoint="e", dataset=world.dataset, registered=known, report=report, **options
+        )
+
+    same, wrong = asked(runtime), Mirrored(runtime)
+    assert same.paired is not None
+    assert (same.paired.images, same.paired.difference, same.has_dropped) == (images, 0.0, False)
+    worse = asked(wrong)
+    assert worse.has_dropped, "the two accuracies alone would not show it"
+    said = worse.beside_the_registered()
+    assert f"400 images), and reached 100.00% on the same {images} images. That is a drop beyond chance: the" in said
+    assert "in its evaluation, on the same images" in ReadPage(read(world, worse, "report.html").decode()).text
+    sampled = asked(wrong, evaluation=EvaluationConf(sample=SampleConf(images=2, seed=1)))
+    assert sampled.paired is not None
+    assert (sampled.paired.images, sampled.has_dropped) == (2, False), "two images prove nothing"
+
+
 def test_the_interval_of_a_difference_is_newcombes() -> None:
     """The published example: 56 of 70 against 48 of 80, Wilson intervals, gives 0.0524 to 0.3339."""
     low, high = Interval(low=0.691826, high=0.876960), Interval(low=0.490429, high=0.700414)
