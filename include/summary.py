@@ -139,6 +139,8 @@ def summarise(
     measured = endpoint_evaluation or evaluation
     counts, status = dataset.counts, _endpoint_status(sagemaker, endpoint)
     reached = reached_beside_the_champion(evaluation, comparison) if evaluation else ""
+    if evaluation and registered and evaluation.champion == registered.arn:
+        reached += ", stays the champion"
     became = _became(registered, endpoint, status, rollout) if registered else "not registered"
     subject = f"{registered.dataset} v{registered.version}" if registered else dataset.name
     return Summary(

@@ -154,6 +154,12 @@ def end_probation(
     sagemaker.add_tags(ResourceArn=described["EndpointArn"], Tags=passed)  # type: ignore[arg-type]
 
 
+def is_on_probation(sagemaker: SageMakerClient, endpoint: str, config: str) -> bool:
+    """Whether an endpoint serves a configuration that has not passed its test yet."""
+    probation = _probation(sagemaker, sagemaker.describe_endpoint(EndpointName=endpoint))
+    return probation.is_new and probation.config == config
+
+
 def moved_by(sagemaker: SageMakerClient, endpoint: str, *, config: str, rollout: RolloutConf) -> str:
     """The kind of rollout that moved the traffic to a configuration on probation.
 

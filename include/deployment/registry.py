@@ -115,16 +115,16 @@ def register_model(
 
     The group is created if needed. It is approved by the verdict of its evaluation. A `refusal` is the reason for which
     it is left pending instead, and `waits` the one for which a person has to approve what was accepted. A model that
-    this job has registered already is not registered again, so a retried task makes no second version. `run_conf` is
-    the address of the whole run conf, which a later retraining takes up. Raises ValueError for a job without an
-    artifact.
+    this job has registered already is not registered again: a retried task makes no second version, nor does a run
+    whose best model is the champion of `evaluation` still. `run_conf` is the address of the whole run conf, which a
+    later retraining takes up. Raises ValueError for a job without an artifact.
     """
     if not job.artifact:
         raise ValueError(f"Training job {job.name} left no artifact: there is nothing to register.")
     settings = algorithm.settings
     group = settings.registry_group(dataset.name)
     _ensure_group(sagemaker, group, tags=tags(settings, run))
-    known = _of_job(sagemaker, group, job)
+    known = _champion_itself(sagemaker, evaluation.champion, group, job) or _of_job(sagemaker, group, job)
     if known:
         return known if known.reason else _explained(sagemaker, known, evaluation, refusal or waits)
     approval: Approval = "PendingManualApproval" if refusal or waits else "Approved"
@@ -199,8 +199,12 @@ def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
 
 def as_it_is_now(sagemaker: SageMakerClient, model: RegisteredModel) -> RegisteredModel | None:
     """The version with what was decided about it since it was read; None if it was deleted."""
+    return _if_registered(sagemaker, model.arn)
+
+
+def _if_registered(sagemaker: SageMakerClient, arn: str) -> RegisteredModel | None:
     try:
-        return read_model(sagemaker, model.arn)
+        return read_model(sagemaker, arn)
     except ClientError as error:
         if not is_absent(error):
             raise
@@ -254,6 +258,16 @@ def _ensure_group(sagemaker: SageMakerClient, group: str, *, tags: list[dict[str
             ModelPackageGroupDescription="Image classifiers of one dataset, a version for each trained model.",
             Tags=tags,  # type: ignore[arg-type]
         )
+
+
+def _champion_itself(
+    sagemaker: SageMakerClient, champion: str | None, group: str, job: JobResult
+) -> RegisteredModel | None:
+    """The champion if it is the model of `job`, however many versions came after it."""
+    if champion is None:
+        return None
+    model = _if_registered(sagemaker, champion)
+    return model if model and (model.group, model.artifact) == (group, job.artifact) else None
 
 
 def _of_job(sagemaker: SageMakerClient, group: str, job: JobResult) -> RegisteredModel | None:

@@ -157,7 +157,9 @@ def paired(challenger: float, champion: float, images: int = 400) -> Comparison:
     return Comparison(champion="a", challenger="b", dataset="s3://x/", figure="accuracy", all_images=figures)
 
 
-def noted(aws: Any, approval: str = "Approved", *, accepted: bool = True, **documents: Any) -> str:
+def noted(
+    aws: Any, approval: str = "Approved", *, accepted: bool = True, champion: str | None = None, **documents: Any
+) -> str:
     """The note of a run that measured 390 of 400 images rightly and registered version 5."""
     verdict = Verdict(accepted=accepted, reason="because", compare="not_worse", margin=0.01, minimum_accuracy=None)
     evaluation = Evaluation(
@@ -168,6 +170,7 @@ def noted(aws: Any, approval: str = "Approved", *, accepted: bool = True, **docu
         report_uri="s3://b/report.html",
         metrics_uri="s3://b/metrics.json",
         verdict=verdict,
+        champion=champion,
     )
     model = {**deployment_inputs({}, approval)["model"], "version": 5, "dataset": "digits"}
     registered = RegisteredModel.model_validate(model)
@@ -188,6 +191,15 @@ def test_the_note_says_what_was_reached_beside_whom_and_what_became_of_it(
     first = "digits v5: 97.5% of 400 images"
     assert noted(aws, endpoint="digits", rollout="linear") == f"{first}, linear done, serving at digits"
     assert noted(aws) == f"{first}, approved, not deployed"
+
+
+def test_the_note_of_a_training_that_made_the_champion_no_better_says_that_it_stays(
+    aws: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.summary._endpoint_status", lambda *_: "InService")
+    itself = deployment_inputs({}, "Approved")["model"]["arn"]
+    note = noted(aws, champion=itself, endpoint="digits")
+    assert note == "digits v5: 97.5% of 400 images, stays the champion, serving at digits"
 
 
 def test_the_note_of_a_refused_model_says_so(aws: Any) -> None:

@@ -96,7 +96,7 @@ class EndpointOperator(WaitingOperator):
         from include.deployment.autoscaling import resume_or_log, scale
         from include.deployment.endpoint import DeploymentError, SupersededError, served
         from include.deployment.previous import remove_previous
-        from include.deployment.probation import end_probation, moved_by
+        from include.deployment.probation import end_probation, is_on_probation, moved_by
         from include.deployment.rollout import fired_alarms
         from include.promotion.champion import record_promotion
 
@@ -121,9 +121,9 @@ class EndpointOperator(WaitingOperator):
         self.log.info("Endpoint %s answers %d held-out images as it should.", name, len(test.images))
         record_promotion(sagemaker, deployment.version, endpoint=name, keep=deployment.keep)
         moved = moved_by(sagemaker, name, config=deployment.config_name, rollout=deployment.rollout)
+        if deployment.keep and is_on_probation(sagemaker, name, deployment.config_name):
+            self.announce_promotion(running, deployment)  # a task that is killed after this tells people twice
         end_probation(sagemaker, name, deployment.config_name, deployment.endpoint["Tags"])
-        if deployment.keep:
-            self.announce_promotion(running, deployment)
         scale(running.client("application-autoscaling"), sagemaker, name, deployment.scaling)
         removed = remove_previous(sagemaker, name, keep=deployment.keep_previous)
         if removed:

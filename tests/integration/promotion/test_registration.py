@@ -20,7 +20,7 @@ CHAMPION = "arn:aws:sagemaker:us-east-1:123456789012:model-package/image-classif
 REASON = "Significantly worse than the champion (p below 0.001): its accuracy is 10.00%, the champion's 96.00%."
 
 
-def judged(*, accepted: bool) -> Evaluation:
+def judged(*, accepted: bool, champion: str = CHAMPION) -> Evaluation:
     """An evaluation beside a champion."""
     return Evaluation(
         job="the-job",
@@ -30,16 +30,18 @@ def judged(*, accepted: bool) -> Evaluation:
         report_uri=f"s3://{BUCKET}/reports/run/report.html",
         metrics_uri=f"s3://{BUCKET}/reports/run/metrics.json",
         comparison_uri=f"s3://{BUCKET}/reports/run/comparison.json",
-        champion=CHAMPION,
+        champion=champion,
         verdict=Verdict(accepted=accepted, reason=REASON, compare="not_worse", margin=0.01, minimum_accuracy=None),
     )
 
 
-def register(sagemaker: Any, settings: Settings, dataset: str, *, accepted: bool = False) -> RegisteredModel:
+def register(
+    sagemaker: Any, settings: Settings, dataset: str, *, accepted: bool = False, champion: str = CHAMPION
+) -> RegisteredModel:
     return register_model(
         sagemaker,
         job=JobResult.of_training_job(described_training_job(f"job-of-{dataset}")),
-        evaluation=judged(accepted=accepted),
+        evaluation=judged(accepted=accepted, champion=champion),
         dataset=dataset_version(name=dataset),
         algorithm=algorithm_of(RunConf(), settings),
         run=RUN,
@@ -56,6 +58,18 @@ def test_a_version_has_the_champion_it_was_compared_with_the_verdict_and_its_rea
     assert (model.champion, model.approved, model.reason) == (CHAMPION, accepted, REASON)
     assert model.verdict == ("accepted" if accepted else "refused")
     assert model == read_model(sagemaker, model.arn)
+
+
+def test_a_champion_that_no_training_made_better_is_not_registered_again_however_old_it_is(
+    sagemaker: Any, settings: Settings, pets: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = register(sagemaker, settings, pets, accepted=True)
+    monkeypatch.setattr("include.deployment.registry._of_job", lambda *_: None)  # many came after it
+
+    again = register(sagemaker, settings, pets, accepted=True, champion=champion.arn)
+
+    assert again == champion
+    assert register(sagemaker, settings, pets, accepted=True).version == 2, "a deleted champion is no obstacle"
 
 
 def test_a_registration_that_ended_before_its_reason_was_written_is_finished_by_the_next_try(
