@@ -1,4 +1,4 @@
-"""The executor of the demo's Airflow, whose workers are forks of a process that has loaded what tasks load."""
+"""The demo's Airflow, whose parts, workers and tasks are forks of processes that have loaded what they need."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tests.support.airflow_home  # noqa: F401  (before anything imports airflow)
+from demo.airflow_standalone import LOADED_BY_PARTS
 from demo.bootstrap import LocalSettings
 from demo.local_executor import LOADED_BY_TASKS, WarmLocalExecutor
 from demo.services import ROOT, airflow_environment
@@ -23,9 +24,10 @@ def test_workers_are_forked_when_everything_is_loaded(monkeypatch: pytest.Monkey
     assert loaded_before_the_fork >= set(LOADED_BY_TASKS)
 
 
-def test_nothing_of_the_project_is_loaded_before_a_task_reads_it() -> None:
+def test_nothing_of_the_project_is_loaded_before_a_part_or_a_task_reads_it() -> None:
     own = {path.name for folder in (ROOT, ROOT / "plugins") for path in folder.iterdir() if path.is_dir()}
-    assert not {name.partition(".")[0] for name in LOADED_BY_TASKS} & own
+    assert not {name.partition(".")[0] for name in LOADED_BY_PARTS} & own
+    assert {*LOADED_BY_TASKS} <= {*LOADED_BY_PARTS}
 
 
 def test_the_services_run_with_it(tmp_path: Path) -> None:
