@@ -45,7 +45,11 @@ def list_archives(conf: dict[str, Any]) -> list[dict[str, str]]:
     return [{"address": address, "shown": shown_address(address)} for address in addresses]
 
 
-@task(map_index_template="{{ task.op_kwargs['archive']['shown'] }}", show_return_value_in_logs=False)
+@task(
+    map_index_template="{{ task.op_kwargs['archive']['shown'] }}",
+    show_return_value_in_logs=False,
+    multiple_outputs=False,
+)
 def unpack(conf: dict[str, Any], archive: dict[str, str]) -> dict[str, Any]:
     """Unpack an archive or a record file to objects; a retry writes only what is missing."""
     from include.datasets.unpacking.unpack import unpack_address
@@ -92,6 +96,7 @@ def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]
 @task(
     map_index_template="{{ task.op_kwargs['shard']['split'] }} {{ task.op_kwargs['shard']['index'] }}",
     show_return_value_in_logs=False,
+    multiple_outputs=False,
 )
 def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
     """Pack one shard; a retry returns the shard that an earlier try finished."""
@@ -107,7 +112,7 @@ def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
     return result.model_dump(mode="json")
 
 
-@task(trigger_rule="none_failed", outlets=[DATASET_VERSION])
+@task(trigger_rule="none_failed", outlets=[DATASET_VERSION], multiple_outputs=False)
 def publish(conf: dict[str, Any], plan: dict[str, Any], shards: list[dict[str, Any]] | None) -> dict[str, Any]:
     """Compose the shards into one record file a channel and publish the version, `dataset.json` last."""
     from include.datasets.packing.shard import ShardResult
@@ -146,7 +151,7 @@ def use_version(conf: Any) -> Any:
     return with_links(find_version(conf), *VERSION_LINKS)
 
 
-@task(task_id="use_version")
+@task(task_id="use_version", multiple_outputs=False)
 def find_version(conf: Any) -> dict[str, Any]:
     """The published version that `dataset.version` names, the newest if it is empty."""
     return finished_version(RunningTask.current(), conf)

@@ -119,7 +119,7 @@ def known_answers(running: RunningTask, inputs: Mapping[str, Any]) -> SmokeTest:
         raise AirflowFailException(str(error)) from error
 
 
-@task
+@task(multiple_outputs=False)
 def predict(conf: dict[str, Any], dataset: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]:
     """Ask the endpoint about test images: a few predictions to read, its accuracy, and how fast it answers.
 

@@ -141,7 +141,7 @@ def find_champion(conf: dict[str, Any], dataset: dict[str, Any], models: dict[st
     return found.model_dump(mode="json")
 
 
-@task(trigger_rule="none_failed")
+@task(trigger_rule="none_failed", multiple_outputs=False)
 def evaluate(
     conf: dict[str, Any],
     dataset: dict[str, Any],

@@ -49,7 +49,9 @@ def plan(asked: dict[str, Any]) -> list[dict[str, Any]]:
     return [shard.model_dump(mode="json") for shard in shards]
 
 
-@task(map_index_template="{{ task.op_kwargs['shard']['index'] }}", show_return_value_in_logs=False)
+@task(
+    map_index_template="{{ task.op_kwargs['shard']['index'] }}", show_return_value_in_logs=False, multiple_outputs=False
+)
 def pack_images(model: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
     """Pack the images of one shard as the model's training images were; a retry writes the same objects again."""
     from include.evaluation.batch_prediction import ImageShard, PredictingModel, PredictionLayout, pack_image_shard
@@ -91,7 +93,7 @@ def images_transform(name: str, running: RunningTask, inputs: Mapping[str, Any])
     )
 
 
-@task
+@task(multiple_outputs=False)
 def write_predictions(
     asked: dict[str, Any], model: dict[str, Any], packed: list[dict[str, Any]], transform: dict[str, Any]
 ) -> dict[str, Any]:

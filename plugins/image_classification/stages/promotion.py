@@ -35,7 +35,7 @@ def promotion(conf: Any, dataset: Any, models: Any, evaluation: Any) -> Any:
     return with_links(approval.output, *links)
 
 
-@task(trigger_rule="none_failed", outlets=[MODEL])
+@task(trigger_rule="none_failed", outlets=[MODEL], multiple_outputs=False)
 def register_model(
     conf: dict[str, Any], dataset: dict[str, Any], models: dict[str, Any], evaluation: dict[str, Any]
 ) -> dict[str, Any]:

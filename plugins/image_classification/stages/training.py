@@ -224,7 +224,7 @@ def _require_turn(running: RunningTask, dataset: str) -> None:
         )
 
 
-@task(trigger_rule="all_done")
+@task(trigger_rule="all_done", multiple_outputs=True)
 def select_best(
     conf: dict[str, Any],
     dataset: dict[str, Any],

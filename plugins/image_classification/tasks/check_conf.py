@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@task
+@task(multiple_outputs=False)
 def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) -> dict[str, Any]:
     """Read the run conf and check all that it needs; all problems come in one message, and nothing was started.
 

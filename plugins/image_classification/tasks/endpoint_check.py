@@ -52,7 +52,11 @@ def choose_endpoints() -> list[dict[str, Any]]:
     return [{**check.model_dump(mode="json"), **wanted} for check in checks]
 
 
-@task(map_index_template="{{ task.op_kwargs['check']['endpoint'] }}", show_return_value_in_logs=False)
+@task(
+    map_index_template="{{ task.op_kwargs['check']['endpoint'] }}",
+    show_return_value_in_logs=False,
+    multiple_outputs=False,
+)
 def measure_endpoint(check: dict[str, Any]) -> dict[str, Any]:
     """Measure an endpoint on held-out images and write the report.
 

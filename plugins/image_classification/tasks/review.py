@@ -23,7 +23,7 @@ def review() -> Any:
     )
 
 
-@task(outlets=[MODEL])
+@task(outlets=[MODEL], multiple_outputs=False)
 def review_model() -> dict[str, Any]:
     """Approve or reject a version of the model registry; returns it as it is then.
 

@@ -29,7 +29,7 @@ def summarise(
     )
 
 
-@task(task_id="summarise", trigger_rule="none_failed")
+@task(task_id="summarise", trigger_rule="none_failed", multiple_outputs=False)
 def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed: Any) -> dict[str, Any]:
     """Read jobs, model and endpoint back from the services, log the figures, and keep them beside the report.
 

@@ -58,6 +58,9 @@ LINKS = {
 }
 """The links of the tasks that make something a person looks at."""
 
+READ_IN_PARTS = {"choose_model", "find_new_images", "training.select_best"}
+"""Of what these tasks return Airflow also stores each entry: by default it does so for all tasks that return a dict."""
+
 HEAVY = ("boto3", "botocore", "aiobotocore", "sagemaker", "numpy", "cv2", "pyarrow", "sklearn", "obstore", "mxnet")
 OWN_FIELDS = {
     "deploy_endpoint": {*ModelConf.model_fields},
@@ -100,6 +103,12 @@ def test_a_dag_says_what_it_does_and_who_owns_it(dag: DAG) -> None:
     assert dag.catchup is False
     assert dag.max_active_runs <= 8
     assert dag.on_failure_callback is announce_failure
+
+
+@every_dag
+def test_a_document_is_handed_on_in_one_piece_unless_other_tasks_read_its_parts(dag: DAG) -> None:
+    in_parts = {task.task_id for task in dag.tasks if getattr(task, "multiple_outputs", False)}
+    assert in_parts == READ_IN_PARTS & {*dag.task_ids}
 
 
 @every_dag
