@@ -15,7 +15,8 @@ NEWEST_VERSIONS = 3
 def spare_repetitions() -> None:
     """Once the tests' Airflow has its home: what a run of a DAG costs in a test process, less a fifth."""
     _serve_newest_tasks_only()
-    _check_schemas_once()
+    check_schemas_once()
+    _store_dags_once()
 
 
 def _serve_newest_tasks_only() -> None:
@@ -30,12 +31,27 @@ def _serve_newest_tasks_only() -> None:
     versions.bundle = VersionBundle(HeadVersion(), *newer, Version(oldest.value))
 
 
-def _check_schemas_once() -> None:
+def check_schemas_once() -> None:
     """Check each schema of a form's field once, and not once for each field whenever a task starts."""
     from jsonschema import validators  # noqa: PLC0415
 
     validator = validators.validator_for({})
     validator.check_schema = remembering(validator.check_schema)  # type: ignore[method-assign]
+
+
+def _store_dags_once() -> None:
+    """Read the DAG files and write them to the database for the first run of a test process, and not for each."""
+    from airflow.dag_processing import dagbag  # noqa: PLC0415
+
+    store, stored = dagbag.sync_bag_to_db, set[str]()
+
+    def store_once(bag: Any, bundle: str, *arguments: Any, **named: Any) -> None:
+        if bundle not in stored:
+            store(bag, bundle, *arguments, **named)
+            stored.add(bundle)
+
+    dagbag.BundleDagBag = cache(dagbag.BundleDagBag)  # type: ignore[misc, assignment]
+    dagbag.sync_bag_to_db = store_once
 
 
 def remembering(check: Callable[..., None]) -> Callable[..., None]:

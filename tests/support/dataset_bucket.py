@@ -33,11 +33,11 @@ RUN_AFTER = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 
 @cache
-def application() -> Any:
-    """Moto's S3 alone, without its search for the service of each request."""
+def application(service: str = "s3") -> Any:
+    """Moto's S3, or another service, alone: without its search for the service of each request."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(werkzeug_app, "RegexConverter", AnyCharacter)
-        return werkzeug_app.create_backend_app("s3")
+        return werkzeug_app.create_backend_app(service)
 
 
 @pytest.fixture(scope="session")

@@ -25,13 +25,14 @@ from tests.support.world import World
 
 PASSWORD = "for-the-tests-only"
 START_SECONDS = 180.0
-RUN_SECONDS = 180.0
+RUN_SECONDS = 300.0
 PAUSE = 1.0
 """Seconds between two looks: Airflow shares the machine with what it is asked about."""
 
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 QUICK = {
+    "AIRFLOW__CORE__EXECUTOR": "tests.support.live_executor.LoadedLocalExecutor",
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
@@ -39,7 +40,7 @@ QUICK = {
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "12",
 }
 """How soon a triggerer and a scheduler take over from those that are gone; by default after 30 s and up to 5 minutes.
-DAG files are read once: none changes while a test runs.
+DAG files are read once, and a task finds this project loaded: nothing of it changes while a test runs.
 
 The 30 s after which a scheduler counts as gone stay: on a busy machine it would give up its own running tasks.
 """

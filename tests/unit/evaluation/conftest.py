@@ -14,13 +14,14 @@ import boto3
 import cv2
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from include.datasets.packing.shard import pack_shard
 from include.datasets.planning.plan import plan_version
 from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import DatasetConf, SplitConf
+from tests.support.dataset_bucket import application, endpoint  # noqa: F401  (a fixture)
+from tests.support.direct_requests import answer_directly
 from tests.support.documents import VARIABLE
 
 LEVELS = {"<b>dark": 40, "grey": 128, "light": 215}
@@ -43,23 +44,22 @@ def classify(image: bytes) -> list[float]:
     return [float(value) for value in closeness / closeness.sum()]
 
 
-@pytest.fixture(scope="module")
-def clients() -> Iterator[Client]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+@pytest.fixture(scope="session")
+def clients(endpoint: str) -> Client:  # noqa: F811
+    """Makes clients that call moto directly."""
 
     def client(service: str) -> Any:
-        return boto3.client(
+        made = boto3.client(
             service,
-            endpoint_url=f"http://{host}:{port}",
+            endpoint_url=endpoint,
             region_name="us-east-1",
             aws_access_key_id="testing",
             aws_secret_access_key="testing",
         )
+        answer_directly(made, application(service))
+        return made
 
-    yield client
-    server.stop()
+    return client
 
 
 @dataclass(frozen=True)
