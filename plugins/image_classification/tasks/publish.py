@@ -9,7 +9,7 @@ from airflow.sdk import task
 from image_classification.context import RunningTask, asked_conf
 
 
-@task
+@task(multiple_outputs=False)
 def publish_image() -> dict[str, Any]:
     """Build, push and check an image; returns its address by digest, its tag, and what the scan has found.
 
