@@ -245,7 +245,7 @@ class Training:
         """Save the model if it is the best, and the checkpoint; whether training ends here."""
         best = self._progress.best_accuracy
         if best is None or accuracy > best:
-            log.info("Storing the best model with validation accuracy: %f", accuracy)
+            log.info("Epoch[%d] Kept: the best validation accuracy so far, %f", epoch, accuracy)
             self._save_model(replace(self._description, epoch=epoch + 1, accuracy=accuracy))
             self._progress = Progress(epoch + 1, best_accuracy=accuracy)
         else:

@@ -43,8 +43,6 @@ class Algorithm(ABC):
     settings: Settings
 
     kind: ClassVar[AlgorithmKind]
-    families: ClassVar[tuple[str, ...]] = ()
-    """Families of machines that it trains on; empty: any."""
 
     @property
     @abstractmethod

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from include.algorithms.algorithm import Algorithm, IncompatibleModelError, Request, channel, own
-from include.run_conf.algorithm_rules import GPU_FAMILIES
 from include.run_conf.hyperparameters import (
     BY_NAME,
     TABLE,
@@ -39,7 +38,6 @@ class BuiltIn(Algorithm):
     """SageMaker's built-in image classification, or a container that does as it does (`settings.image_uri`)."""
 
     kind: ClassVar[AlgorithmKind] = "builtin"
-    families: ClassVar[tuple[str, ...]] = GPU_FAMILIES
 
     @property
     def image(self) -> str:

@@ -39,7 +39,8 @@ def write_class_folders(s3: S3Client, version: DatasetVersion, channel: str) -> 
     # obstore takes a while to load, and most jobs find all images there.
     from include.datasets.objects import ObjectWriter, StoredObjects  # noqa: PLC0415
 
-    check_folder_names(version)
+    if why := unfit_for_folders(version):
+        raise DatasetError(f"training.algorithm.channels = folders: {why}")
     target = folders_of(channel)
     bucket, prefix = parse_s3_uri(target)
     done = f"{prefix.rstrip('/')}.json"
@@ -59,16 +60,12 @@ def write_class_folders(s3: S3Client, version: DatasetVersion, channel: str) -> 
     return target
 
 
-def check_folder_names(version: DatasetVersion) -> None:
-    """Raise DatasetError if the classes of a version cannot be folders."""
+def unfit_for_folders(version: DatasetVersion) -> str:
+    """Why the classes of a version cannot be folders, and what to do; empty if they can."""
+    name = f"{version.name}/{version.version}"
     if version.multi_label:
-        raise DatasetError(
-            f"training.algorithm.channels = folders: an image of {version.name}/{version.version} has several labels "
-            "and cannot lie in one folder: choose recordio or manifest"
-        )
-    for label in version.labels:
-        if "/" in label or label in (".", ".."):
-            raise DatasetError(
-                f"training.algorithm.channels = folders: the label {label!r} of {version.name}/{version.version} "
-                "cannot name a folder: choose recordio or manifest, or give it another name"
-            )
+        return f"an image of {name} has several labels and cannot lie in one folder: choose recordio or manifest"
+    unfit = [label for label in version.labels if "/" in label or label in (".", "..")]
+    if unfit:
+        return f"the label {unfit[0]!r} of {name} cannot name a folder: choose recordio or manifest, or rename it"
+    return ""

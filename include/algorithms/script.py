@@ -12,8 +12,9 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from include.algorithms.algorithm import Request, channel
 from include.algorithms.own_code import OwnCode
-from include.algorithms.source_code import pack_source
+from include.algorithms.source_code import ARCHIVE, is_archive, pack_source
 from include.sagemaker.image_uris import framework_image
 from include.sagemaker.objective import PROGRAM, SUBMIT_DIRECTORY, AlgorithmKind
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
 
 CODE_IN_MODEL = "/opt/ml/model/code"
+CODE = "code"
+CODE_CHANNEL = f"/opt/ml/input/data/{CODE}/{ARCHIVE}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Script(OwnCode):
     @property
     def content(self) -> tuple[str, ...]:
         """Its source and where that begins."""
-        return (self.packed or self.asked.source, self.asked.entry_point)
+        return (self.submitted, self.asked.entry_point)
 
     def prepared(self, s3: S3Client, dataset: DatasetVersion, replay: Replay | None = None) -> Self:
         """The same once its source is packed, and the class folders are there if it reads them."""
@@ -70,11 +73,23 @@ class Script(OwnCode):
         """Any value as JSON, as the toolkit reads it: a text has quotes."""
         return json.dumps(value)
 
+    def data_channels(self, dataset: DatasetVersion, replay: Replay | None = None) -> list[Request]:
+        """With the code as a channel where the container reaches no network: the toolkit cannot download it there."""
+        code = [channel(CODE, self.submitted)] if self.settings.network_isolation else []
+        return [*super().data_channels(dataset, replay), *code]
+
+    @property
+    def submitted(self) -> str:
+        """The address of the archive; of one that is not packed yet, one that stands for it in checks."""
+        if self.packed or is_archive(self.asked.source):
+            return self.packed or self.asked.source
+        return f"s3://{self.settings.output_bucket}/code/not-packed-yet/{ARCHIVE}"
+
     def added_hyperparameters(self, job: str) -> dict[str, str]:
         """What the toolkit is told: where the code is, and where it begins."""
         told = {
             PROGRAM: self.asked.entry_point,
-            SUBMIT_DIRECTORY: self.packed or self.asked.source,
+            SUBMIT_DIRECTORY: CODE_CHANNEL if self.settings.network_isolation else self.submitted,
             "sagemaker_container_log_level": logging.INFO,
             "sagemaker_region": self.settings.region,
             "sagemaker_job_name": job,

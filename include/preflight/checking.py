@@ -7,10 +7,17 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from include.deployment.hosting import Hosting
 from include.preflight.access import bucket_problems, bucket_questions, key_findings, network_findings, role_findings
+from include.preflight.algorithm_checks import (
+    algorithm_notes,
+    hyperparameter_problems,
+    image_problems,
+    source_findings,
+)
 from include.preflight.conf_checks import ignored_notes, packing_problems, request_problems
 from include.preflight.cost import PRICE_LIST_REGION, PriceList, charges, cost_findings
 from include.preflight.dataset_checks import dataset_notes, dataset_problems
@@ -20,7 +27,6 @@ from include.preflight.machines import (
     machine_problems,
     needs,
     quota_findings,
-    region_problems,
     serverless_problems,
 )
 from include.preflight.questions import WHOLE_CHAIN, Clients, Findings, PreflightError, Question, Remembered, Stage, ask
@@ -73,7 +79,8 @@ def check(
     answers = ask({**(bucket_questions(s3, settings) if s3 else {}), **data, **services})
     buckets = Findings.of(bucket_problems(answers, settings) if s3 else ())
     heard = services if buckets.problems else {**data, **services}
-    ignored = tuple(as_far_as_known(ignored_notes(conf))) if "training" in stages and parent is None else ()
+    notes = chain(ignored_notes(conf), algorithm_notes(conf, settings))
+    ignored = tuple(as_far_as_known(notes)) if "training" in stages and parent is None else ()
     found = [Findings(tuple(questions.about_conf()), notes=ignored), buckets, *(answers[subject] for subject in heard)]
     if dataset is not None:
         problems = tuple(dataset_problems(conf, dataset, parent=parent))
@@ -146,6 +153,8 @@ class _Questions:
         yield from as_far_as_known(self._about_packing())
         yield from machine_problems(self.conf, self.stages)
         yield from as_far_as_known(serverless_problems(self.conf, self.settings, self.stages))
+        if "training" in self.stages:
+            yield from as_far_as_known(hyperparameter_problems(self.conf))
         yield from as_far_as_known(self._about_requests())
 
     def _about_packing(self) -> Iterator[Problem]:
@@ -154,11 +163,12 @@ class _Questions:
             yield from packing_problems(self.conf)
 
     def _about_requests(self) -> Iterator[Problem]:
-        region = [*region_problems(self.settings), *debugger_region_problems(self.conf, self.settings, self.stages)]
+        conf, settings = self.conf, self.settings
+        region = [*image_problems(conf, settings), *debugger_region_problems(conf, settings, self.stages)]
         yield from region
         counts = self.dataset.counts if self.dataset else None
         if not region and (counts is None or (counts.train and counts.validation)):
-            yield from request_problems(self.conf, self.settings, self.stages, dataset=self.dataset)
+            yield from request_problems(conf, settings, self.stages, dataset=self.dataset)
 
     def about_data(self) -> Iterator[tuple[str, Question]]:
         """Questions to S3: source and finished versions, or the records of the version in hand."""
@@ -167,6 +177,8 @@ class _Questions:
         if self.dataset is not None:
             yield "records", partial(record_findings, self.s3, self.dataset)
             return
+        if "training" in self.stages and self.conf.training.algorithm.kind == "script":
+            yield "source of the script", partial(source_findings, self.s3, self.conf, self.settings)
         own = "dataset.version" if self.conf.dataset.version else "dataset.name"
         builds = "dataset" in self.stages and not self.conf.dataset.version
         if builds:
@@ -198,13 +210,13 @@ class _Questions:
 
     def _endpoint(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         asked = "endpoint" in self.stages and self.conf.endpoint.deploy
-        if asked and not list(region_problems(self.settings)):
+        if asked and not list(image_problems(self.conf, self.settings)):
             yield "endpoint", partial(endpoint_findings, Hosting.of(clients), self.conf)
 
     def _classes(self, clients: Clients) -> Iterator[tuple[str, Question]]:
         """Whether what serves has the classes of each base job; those of a version to be built may not be known yet."""
         is_retraining = self.goes_on and self.conf.training.mode != "none"
-        if "training" not in self.stages or is_retraining or list(region_problems(self.settings)):
+        if "training" not in self.stages or is_retraining or list(image_problems(self.conf, self.settings)):
             return
         confs = self._base_confs()
         if confs:
@@ -237,7 +249,7 @@ class _Questions:
         settings = self.settings
         parents = [name for name in self.conf.tuning.warm_start.parents if name != LATEST]
         tunes = self.conf.training.tunes and not self.goes_on
-        if parents and tunes and not list(region_problems(settings)):
+        if parents and tunes and not list(image_problems(self.conf, settings)):
             client = clients("sagemaker")
             yield "warm start", partial(warm_start_findings, client, self.conf, settings, dataset=self.dataset)
 

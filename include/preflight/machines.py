@@ -20,7 +20,7 @@ from include.problems import Problem, did_you_mean
 from include.run_conf.debugger import DEBUGGER
 from include.run_conf.meaning import meant_machine
 from include.run_conf.section import as_far_as_known
-from include.sagemaker.image_uris import RULES, images, registry_accounts
+from include.sagemaker.image_uris import RULES, images
 from include.sagemaker.instance_types import GPUS, OWN_DISK_GB, Purpose, instance_types, transform_instance_type
 
 if TYPE_CHECKING:
@@ -53,16 +53,6 @@ class Need:
     def is_of(self, quota: str) -> bool:
         """Whether the quota of this name is the one that is needed."""
         return quota.lower().endswith(self.name.lower())
-
-
-def region_problems(settings: Settings) -> Iterator[Problem]:
-    """A region without the algorithm's container."""
-    if not settings.image_uri and settings.region not in registry_accounts():
-        yield Problem(
-            field="settings.region",
-            value=settings.region,
-            remedy="AWS offers no image classification here: correct it, or name a container of your own as image_uri",
-        )
 
 
 def debugger_region_problems(conf: RunConf, settings: Settings, stages: Collection[Stage]) -> Iterator[Problem]:

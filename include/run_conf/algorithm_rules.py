@@ -18,7 +18,7 @@ GPU_FAMILIES = ("p2", "p3", "p3dn", "g4dn", "g5")
 """Families on which the built-in algorithm trains."""
 OTHER_CHIPS = ("ml.trn", "ml.inf")
 CHANNEL_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-OWN_CHANNELS = ("train", "validation", "labels", "manifest", "model")
+OWN_CHANNELS = ("train", "validation", "labels", "manifest", "model", "code")
 MOST_CHOICES = 30
 
 
@@ -30,8 +30,22 @@ def algorithm_is_whole(conf: RunSections) -> Iterator[Problem]:
     if algorithm.train_arguments and algorithm.kind != "container":
         remedy = f"are a container's, and {ALGORITHM}.kind is {algorithm.kind}: leave them out"
         yield Problem(field=f"{ALGORITHM}.train_arguments", value=algorithm.train_arguments, remedy=remedy)
+    elif algorithm.train_arguments and conf.training.tunes:
+        remedy = (
+            f"training.mode is {conf.training.mode}, and AWS gives the jobs of a search no arguments: leave them out"
+        )
+        yield Problem(field=f"{ALGORITHM}.train_arguments", value=algorithm.train_arguments, remedy=remedy)
     if algorithm.is_builtin:
         yield from _foreign(conf)
+        return
+    for index, trial in enumerate(conf.training.trials):
+        if changed := trial.hyperparameters.as_strings():
+            field = f"training.trials.{index}"
+            remedy = (
+                f"are the built-in algorithm's, and {ALGORITHM}.kind is {algorithm.kind}: set "
+                f"{field}.algorithm_hyperparameters"
+            )
+            yield Problem(field=f"{field}.hyperparameters", value=", ".join(changed), remedy=remedy)
 
 
 def _foreign(conf: RunSections) -> Iterator[Problem]:

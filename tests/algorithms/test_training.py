@@ -41,6 +41,8 @@ def test_the_model_is_that_of_the_best_epoch(trained: Trained) -> None:
 
     assert description.accuracy == pytest.approx(max(accuracies), abs=1e-6)
     assert description.epoch == accuracies.index(max(accuracies)) + 1
+    kept = re.findall(r"Epoch\[(\d+)\] Kept", trained.ended.log)
+    assert int(kept[-1]) + 1 == description.epoch
 
 
 def test_a_model_is_weights_by_name_and_what_they_are_the_weights_of(trained: Trained) -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from include.sagemaker.epochs import EpochMetrics
+from typing import Any
+
+import pytest
+
+from include.sagemaker.epochs import EpochMetrics, parse_epochs
 from include.sagemaker.job_results import JobResult
 from tests.support.documents import described_training_job
 
@@ -111,3 +115,56 @@ def test_of_several_machines_the_value_that_another_one_reported_does_not_count(
 
     assert JobResult.of_training_job(described).with_epochs(EPOCHS).value == 0.8
     assert JobResult.of_training_job(described).with_epochs([]).value == 0.99
+
+
+OWN = {"Environment": {"IMAGE_CLASSIFICATION_OBJECTIVE": "Minimize validation:loss"}}
+
+
+def own_job(*lines: str, **changes: Any) -> JobResult:
+    """The job of a container whose last loss is 0.7, with these lines in its log."""
+    metric = {"MetricName": "validation:loss", "Value": 0.7}
+    described = described_training_job(**OWN, **{"FinalMetricDataList": [metric], **changes})
+    return JobResult.of_training_job(described).with_epochs(parse_epochs(lines))
+
+
+def test_a_job_of_ones_own_is_known_by_the_last_value_that_aws_reports() -> None:
+    job = own_job("Epoch[0] Validation-loss=0.3", "Epoch[1] Validation-loss=0.7")
+
+    assert (job.algorithm, str(job.objective)) == ("container", "Minimize validation:loss")
+    assert (job.value, job.kept_epoch) == (0.7, None)
+
+
+def test_a_job_of_ones_own_that_prints_what_it_kept_is_known_by_that() -> None:
+    lines = ["Epoch[0] Validation-loss=0.9", "Epoch[0] Kept", "Epoch[1] Validation-loss=0.3", "Epoch[1] Kept: better"]
+    job = own_job(*lines, "Epoch[2] Validation-loss=0.7")
+
+    assert (job.value, job.kept_epoch) == (0.3, 2)
+
+
+def test_a_restarted_job_of_ones_own_has_lost_what_it_kept_after_its_checkpoint() -> None:
+    before = [f"Epoch[{epoch}] {what}" for epoch in (0, 1) for what in (f"Validation-loss=0.{5 - epoch}", "Kept")]
+    job = own_job(*before, "Epoch[1] Validation-loss=0.6", "Epoch[2] Validation-loss=0.7")
+
+    assert (job.value, job.kept_epoch) == (0.5, 1)
+
+
+def test_what_the_toolkit_was_told_is_not_among_the_hyperparameters_of_a_script() -> None:
+    sent = {"lr": "0.1", "network": '"resnet34"', "sagemaker_program": '"train.py"', "sagemaker_job_name": '"a"'}
+    job = own_job(HyperParameters=sent)
+
+    assert (job.algorithm, job.hyperparameters) == ("script", {"lr": "0.1", "network": '"resnet34"'})
+
+
+@pytest.mark.parametrize(
+    ("channel", "key"),
+    [
+        ("train", "train/"),
+        ("train", "folders/train/"),
+        ("train", "replay/0.5-0a1b2c3d/folders/train/"),
+        ("manifest", "manifest.parquet"),
+    ],
+)
+def test_a_job_shows_its_dataset_version_however_it_got_the_images(channel: str, key: str) -> None:
+    uri = "s3://images-of-acme/datasets/pets/20260102T030405Z-0a1b2c3d/"
+    given = {"ChannelName": channel, "DataSource": {"S3DataSource": {"S3Uri": f"{uri}{key}"}}}
+    assert JobResult.of_training_job(described_training_job(InputDataConfig=[given])).dataset_uri == uri

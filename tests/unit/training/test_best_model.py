@@ -208,3 +208,25 @@ def test_a_base_that_learned_from_other_images_is_left_to_the_evaluation(learned
     champion = select_best([job("base", 0.9)]).best.model_copy(update={"dataset_uri": learned_from})
 
     assert better_of(champion, job("next", 0.1, part="incremental", dataset_uri=SAME).result).job == "next"
+
+
+def test_of_a_loss_the_lowest_is_the_best() -> None:
+    loss = {"objective": "Minimize validation:loss", "algorithm": "script"}
+    jobs = [job("first", 0.5, **loss), job("second", 0.1, **loss), job("third", None, **loss)]
+
+    selected = select_best(jobs)
+
+    assert (selected.best.job, selected.best.algorithm) == ("second", "script")
+    assert selected.best.reason == "the lowest validation:loss: 0.1000, then first with 0.5000"
+    assert selected.skipped[0].reason == "reports no validation:loss"
+    further = job("further", 0.2, dataset_uri="s3://d/", **loss).result
+    base = selected.best.model_copy(update={"dataset_uri": "s3://d/"})
+    assert better_of(base, further).job == "second"
+    assert better_of(base, further.model_copy(update={"value": 0.05})).job == "further"
+
+
+def test_models_of_different_objectives_are_left_to_the_evaluation() -> None:
+    base = select_best([job("base", 0.9, dataset_uri="s3://d/")]).best
+    further = job("further", 0.3, dataset_uri="s3://d/", objective="Minimize validation:loss").result
+
+    assert better_of(base, further).job == "further"

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from pydantic import BaseModel
+
+from include.sagemaker.objective import Objective, algorithm_kind
+
+LOSS = Objective(metric="validation:loss", direction="Minimize")
+
+
+class Document(BaseModel):
+    objective: Objective
+
+
+def test_an_objective_is_a_text_in_a_document_and_in_the_environment_of_a_job() -> None:
+    document = Document(objective=LOSS)
+
+    assert document.model_dump() == {"objective": "Minimize validation:loss"}
+    assert Document.model_validate_json(document.model_dump_json()) == document
+    assert Objective.of_job({"Environment": LOSS.as_environment}) == LOSS
+
+
+def test_a_document_from_before_names_the_metric_alone() -> None:
+    assert Document.model_validate({"objective": "validation:accuracy"}).objective == Objective.VALIDATION_ACCURACY
+
+
+def test_a_job_that_names_no_objective_is_the_built_in_algorithms() -> None:
+    assert Objective.of_job({"Environment": {"OMP_NUM_THREADS": "1"}}) == Objective.VALIDATION_ACCURACY
+    assert Objective.of_search({}) == Objective.VALIDATION_ACCURACY
+
+
+@pytest.mark.parametrize(
+    ("description", "kind"),
+    [
+        ({"HyperParameters": {"num_layers": "20"}}, "builtin"),
+        ({"HyperParameters": {"sagemaker_program": '"train.py"'}, "Environment": LOSS.as_environment}, "script"),
+        ({"StaticHyperParameters": {"sagemaker_program": '"train.py"'}}, "script"),
+        ({"HyperParameters": {"lr": "0.1"}, "Environment": LOSS.as_environment}, "container"),
+    ],
+)
+def test_the_kind_of_algorithm_is_seen_of_a_job(description: dict[str, object], kind: str) -> None:
+    assert algorithm_kind(description) == kind
+
+
+def test_less_of_a_loss_is_better_and_what_is_not_a_number_is_the_worst() -> None:
+    values = [0.5, None, 0.1, math.nan, 2.0]
+
+    assert sorted(values, key=LOSS.distance)[:3] == [0.1, 0.5, 2.0]
+    assert sorted(values, key=Objective.VALIDATION_ACCURACY.distance)[:3] == [2.0, 0.5, 0.1]
+    assert LOSS.is_worse(0.5, 0.4)
+    assert not LOSS.is_worse(0.4, 0.4)
+    assert LOSS.is_worse(math.nan, 5.0)
