@@ -226,7 +226,10 @@ def _without_added(sent: Mapping[str, str]) -> dict[str, str]:
 
 
 def _source_of(description: Mapping[str, Any]) -> str | None:
-    """The address of the archive of the job's script, which is sent as a JSON text."""
+    """The address of the archive of the job's script: its channel, or a hyperparameter, which is a JSON text."""
+    for channel in description.get("InputDataConfig") or ():
+        if channel["ChannelName"] == "code":
+            return str(channel["DataSource"]["S3DataSource"]["S3Uri"])
     sent = (description.get("HyperParameters") or {}).get(SUBMIT_DIRECTORY)
     return sent.strip('"') if sent else None
 

@@ -216,10 +216,10 @@ def test_a_model_of_a_script_is_served_by_the_code_in_it() -> None:
 
 
 def test_a_container_serves_with_its_own_image_unless_the_conf_names_another() -> None:
-    types = {"training.algorithm.inference.content_types": ["image/webp"]}
+    types = {"training.algorithm.inference.content_types": ["image/jpeg"]}
     registered = algorithm_of(RunConf.from_conf({**CONTAINER, **types}), settings()).container("s3://m").specification
     other = RunConf.from_conf({**CONTAINER, "training.algorithm.inference.image": "acme/serve:1"})
 
     assert registered["Containers"] == [{"Image": IMAGE, "ModelDataUrl": "s3://m"}]
-    assert registered["SupportedContentTypes"] == ["image/webp"]
+    assert registered["SupportedContentTypes"] == ["image/jpeg"]
     assert algorithm_of(other, settings()).container("s3://m").image == "acme/serve:1"
