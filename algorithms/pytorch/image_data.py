@@ -232,6 +232,7 @@ class ValidationOrder:
     def __init__(self, count: int, chosen: Hyperparameters, processes: Processes) -> None:
         self._numbers = processes.part_of(range(count))
         self._size = max(1, chosen.batch_size // processes.count)
+        self.shared_steps = math.ceil(count // processes.count / self._size)
 
     def __len__(self) -> int:
         return math.ceil(len(self._numbers) / self._size)

@@ -30,14 +30,15 @@ def read_start(folders: JobFolders) -> Start | None:
     """What the channels `model` and `weights` hold; None without them. Raises JobError.
 
     A model.tar.gz of these scripts in channel `model` is trained further. A file of weights, in either channel, is
-    where learning begins; so is a model.tar.gz in channel `weights`.
+    where learning begins; so is a model.tar.gz in channel `weights`. With both channels, `model` is read: a job that
+    trains further has the channels of the first job too.
     """
     given = [name for name in (MODEL_CHANNEL, WEIGHTS_CHANNEL) if name in folders.channels]
-    if len(given) == 2:
-        raise JobError("The job has both channels 'model' and 'weights': training starts from one. Remove the other.")
     if not given:
         return None
-    (channel,) = given
+    channel = given[0]
+    if len(given) > 1:
+        log.info("Channel '%s' is not read: training starts from channel '%s'", given[1], channel)
     folder = folders.channel(channel)
     if (folder / DESCRIPTION_FILE).is_file():
         model = load_model(folder)

@@ -131,6 +131,7 @@ def make_data(chosen: Hyperparameters, images: dict[str, Images], classes: int, 
         train=make_loader(shown["train"], order, workers, processes.device),
         order=order,
         validation=make_loader(shown["validation"], all_of, workers, processes.device),
+        shared_validation_steps=all_of.shared_steps,
     )
 
 

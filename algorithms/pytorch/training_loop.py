@@ -76,11 +76,15 @@ class Figures:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Loaders of both channels, and the order that the first one follows."""
+    """Loaders of both channels, and the order that the first one follows.
+
+    `shared_validation_steps` are those that every process has: the last one has no batch in some.
+    """
 
     train: Any
     order: TrainingOrder
     validation: Any
+    shared_validation_steps: int
 
 
 class Training:
@@ -123,6 +127,9 @@ class Training:
     def run(self) -> None:
         """Train, from the checkpoint where there is one."""
         self._resume()
+        if self._has_ended():
+            self._show_kept_model()
+            return
         try:
             for epoch in range(self._progress.epoch, self._chosen.epochs):
                 if self._train_and_validate(epoch):
@@ -233,8 +240,8 @@ class Training:
         self._network.eval()
         figures = Figures(self._processes)
         with torch.inference_mode():
-            for images, targets in readable(self._data.validation):
-                if self._processes.count == 1 and self._stop.came:
+            for step, (images, targets) in enumerate(readable(self._data.validation)):
+                if step < self._data.shared_validation_steps and self._is_asked_to_stop(step):
                     raise Stopped
                 there = targets.to(self._processes.device, non_blocking=True)
                 figures.add(*self._forward(self._network, images, there), there)
@@ -251,13 +258,24 @@ class Training:
         else:
             self._progress = Progress(epoch + 1, best_accuracy=best, epochs_without=self._progress.epochs_without + 1)
         self._save_checkpoint()
-        patience = self._chosen.early_stopping_patience
-        ends = 0 < patience <= self._progress.epochs_without and epoch + 1 >= max(
-            1, self._chosen.early_stopping_min_epochs
-        )
-        if ends and epoch + 1 < self._chosen.epochs:
-            log.info("Early stopping after epoch %d: %d epochs without a better accuracy", epoch, patience)
-        return ends
+        if self._has_ended() and epoch + 1 < self._chosen.epochs:
+            waited = self._progress.epochs_without
+            log.info("Early stopping after epoch %d: %d epochs without a better accuracy", epoch, waited)
+        return self._has_ended()
+
+    def _has_ended(self) -> bool:
+        """Whether all epochs are done, or enough of them were no better."""
+        progress, patience = self._progress, self._chosen.early_stopping_patience
+        is_early = 0 < patience <= progress.epochs_without and progress.epoch >= self._chosen.early_stopping_min_epochs
+        return progress.epoch >= self._chosen.epochs or is_early
+
+    def _show_kept_model(self) -> None:
+        """Print the figure of the checkpoint's model, so that a job with nothing left to do has an objective too."""
+        log.info("Nothing is left to train: the checkpoint is the end of the job")
+        best = self._checkpoints.best_model
+        kept = load_model(best).description if best is not None else None
+        if kept is not None and kept.epoch is not None:
+            log.info("Epoch[%d] Validation-accuracy=%f", kept.epoch - 1, kept.accuracy)
 
     def _diverged(self, epoch: int) -> bool:
         remedy = f"Lower lr={self._chosen.lr:g}, add warmup_epochs, or set clip_gradient_norm."

@@ -105,6 +105,17 @@ class Server(ThreadingHTTPServer):
     daemon_threads = False
 
 
+def install_requirements() -> None:
+    """Install the model's requirements.txt as the toolkit does; what pip says stands above the reason to end."""
+    try:
+        model_server._install_requirements()
+    except ValueError:
+        sys.exit(
+            "pip could not install code/requirements.txt of the model: name versions that exist for the Python of the "
+            "image, or put the wheels into code/ and name them by their path"
+        )
+
+
 def main() -> None:
     """Install what the script requires, load the model, and serve until SIGTERM."""
     place = os.environ.get(SUBMIT_DIRECTORY, CODE_DIRECTORY)
@@ -114,7 +125,7 @@ def main() -> None:
         )
     sys.path.insert(0, environment.code_dir)
     if os.path.exists(model_server.REQUIREMENTS_PATH):  # noqa: PTH110
-        model_server._install_requirements()
+        install_requirements()
     Handler.model = Model()
     address = (os.environ.get("SAGEMAKER_BIND_TO_HOST", "0.0.0.0"), int(os.environ["SAGEMAKER_BIND_TO_PORT"]))  # noqa: S104
     server = Server(address, Handler)

@@ -54,6 +54,13 @@ def test_processes_share_each_batch_and_all_validation_images() -> None:
     assert sorted(seen) == list(range(20))
 
 
+@pytest.mark.parametrize("count", [5, 6, 7, 12, 13, 20])
+def test_the_steps_that_processes_may_speak_in_are_those_that_all_of_them_have(count: int) -> None:
+    orders = [ValidationOrder(count, CHOSEN, Processes(rank, 2, 1, CPU)) for rank in range(2)]
+
+    assert {order.shared_steps for order in orders} == {min(len(order) for order in orders)}
+
+
 def test_workers_are_shared_among_the_processes_of_a_machine() -> None:
     assert loader_workers(0, 1) == 0
     assert loader_workers(3, 2) == 3

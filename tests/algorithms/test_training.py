@@ -185,14 +185,17 @@ def test_a_checkpoint_of_another_job_is_refused_by_name(job: Job, run: Run) -> N
     assert "optimizer=adamw (the checkpoint has sgd); batch_size=12 (the checkpoint has 6)" in ended.error
 
 
-def test_a_checkpoint_gives_back_the_best_model_also_if_the_job_had_ended(job: Job, run: Run) -> None:
+def test_a_checkpoint_gives_back_the_best_model_and_its_figure_also_if_the_job_had_ended(job: Job, run: Run) -> None:
     assert run(job.keep_checkpoints(), epochs=2, optimizer="sgd", momentum=0).code == 0
     best = job.trained()
     for file in (WEIGHTS_FILE, DESCRIPTION_FILE):
         (job.model / file).unlink()
 
-    assert run(job, epochs=2, optimizer="sgd", momentum=0).code == 0
+    ended = run(job, epochs=2, optimizer="sgd", momentum=0)
 
+    assert ended.code == 0, ended.error
+    assert "Nothing is left to train" in ended.log
+    assert f"Epoch[{best.description.epoch - 1}] Validation-accuracy={best.description.accuracy:f}" in ended.log
     assert job.trained().description == best.description
     assert len(equal_weights(best.weights, job.trained().weights)) == len(best.weights)
 

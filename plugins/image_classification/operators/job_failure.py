@@ -8,6 +8,7 @@ Instances."
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -19,6 +20,7 @@ from include.sagemaker.job_kinds import JobKind
 from include.sagemaker.naming import by_machine, machine_of
 
 LAST_LINES = 20
+LINES_READ = 100
 HOPELESS = ("ClientError", "AlgorithmError", "No objective metrics found", "No training job succeeded")
 """How FailureReason starts when the same job would fail the same way again."""
 
@@ -28,20 +30,29 @@ LIMITS = {
 }
 """Secondary statuses of a training job that reached a limit, and where the limit is set."""
 
-REMEDIES = {
-    "InstallRequirementsError": (
+REMEDIES = (
+    (
+        "InstallRequirementsError",
         "pip could not install requirements.txt. Name versions that exist for the Python of the image, or put the "
-        "wheels beside the script and name them by their path; with network isolation pip downloads nothing"
+        "wheels beside the script and name them by their path; with network isolation pip downloads nothing",
     ),
-    "exit code: 137": (
-        "A process that runs out of memory is killed like this: take a smaller batch, or a larger "
-        "resources.instance_type"
+    (
+        r"exit code: 137|ExitCode (-9|137)\b|MemoryError|OutOfMemory|out of memory",
+        "Memory ran out, or somebody killed the program: take a smaller batch, or a larger resources.instance_type",
     ),
-    "ExecuteUserScriptError": "The script ended with an error: its last lines show where. Correct the script",
-    "exit code: 139": "A library crashed: install other versions of what requirements.txt or the image brings",
-    "without writing output/failure": "The program ended with an error: its last lines show where. Correct it",
-}
-"""What to do about a failed job, by a word of its FailureReason; the first that occurs counts."""
+    (
+        r"exit code: 139|ExitCode (-11|139)\b",
+        "A library crashed: install other versions of what requirements.txt or the image brings",
+    ),
+    ("ExecuteUserScriptError", "The script ended with an error: its last lines show where. Correct the script"),
+    ("without writing output/failure", "The program ended with an error: its last lines show where. Correct it"),
+)
+"""What to do about a failed job, by a pattern in its FailureReason; the first that is found counts."""
+
+TOOLKIT = "sagemaker-training-toolkit"
+"""What stands in the lines that SageMaker's toolkit writes around those of a script."""
+COMMAND_FOLLOWS = "Invoking script with the following command:"
+SCRIPT_HAS_FAILED = "Reporting training FAILURE"
 
 STOP_GRACE_SECONDS = 120
 """How long after SIGTERM SageMaker waits for the container's end, which it then kills."""
@@ -92,7 +103,7 @@ def job_failure(
         return AirflowFailException(
             f"The {kind.noun} {name} was stopped: {cause}. Clear the task to start another.{shown}"
         )
-    remedy = next((remedy for word, remedy in REMEDIES.items() if word in reason), "")
+    remedy = next((remedy for pattern, remedy in REMEDIES if re.search(pattern, reason)), "")
     what_to_do = f"\n{remedy}, and clear the task." if remedy else ""
     message = f"The {kind.noun} {name} ended as {status}: {reason or 'AWS gives no reason'}{what_to_do}{shown}"
     hopeless = any(text.startswith(HOPELESS) for text in (reason, *causes))
@@ -168,14 +179,26 @@ def last_log_lines(logs: Any, kind: JobKind, name: str) -> list[str]:
             page = logs.get_log_events(
                 logGroupName=kind.log_group,
                 logStreamName=stream,
-                limit=max(LAST_LINES // len(newest), 1),
+                limit=max(LINES_READ // len(newest), 1),
                 startFromHead=False,
             )
             mark = f"[{machine}] " if len(newest) > 1 else ""
-            lines += [f"{mark}{event['message'].rstrip()}" for event in page["events"]]
+            printed = without_toolkit([event["message"].rstrip() for event in page["events"]])
+            lines += [f"{mark}{line}" for line in printed[-max(LAST_LINES // len(newest), 1) :]]
     except (ClientError, BotoCoreError):
         return []
     return lines
+
+
+def without_toolkit(lines: Sequence[str]) -> list[str]:
+    """The lines of a script, without those in which SageMaker's toolkit shows how it starts and how it ended."""
+    last = max((number for number, line in enumerate(lines) if COMMAND_FOLLOWS in line), default=-1)
+    shown = lines[last + 1 :]
+    if last >= 0:
+        shown = list(itertools.dropwhile(lambda line: not line, shown))[1:]  # the command itself
+    end = next((number for number, line in enumerate(shown) if SCRIPT_HAS_FAILED in line), len(shown))
+    printed = [line for line in shown[:end] if line and TOOLKIT not in line]
+    return printed if printed or last >= 0 else [line for line in lines if line]
 
 
 def _why_stopped(description: Mapping[str, Any]) -> str:

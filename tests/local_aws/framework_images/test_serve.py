@@ -120,6 +120,21 @@ def test_a_script_that_cannot_load_its_model_fails_the_endpoint_with_its_error(
     sagemaker.delete_endpoint(EndpointName=model)
 
 
+def test_a_model_whose_requirements_cannot_be_installed_fails_the_endpoint_with_pips_words(
+    scripts: Scripts, sagemaker: Any
+) -> None:
+    requirements = b"--no-index\nno-such-package-of-ours==1.0\n"
+    endpoint = create_endpoint(
+        sagemaker, create_model(scripts, {"code/inference.py": b"", "code/requirements.txt": requirements})
+    )
+
+    assert endpoint["EndpointStatus"] == "Failed"
+    assert "No matching distribution found for no-such-package-of-ours==1.0" in endpoint["FailureReason"]
+    assert "pip could not install code/requirements.txt of the model: name versions that" in endpoint["FailureReason"]
+    assert "Traceback" not in endpoint["FailureReason"]
+    sagemaker.delete_endpoint(EndpointName=endpoint["EndpointName"])
+
+
 def test_an_image_that_trains_does_not_serve(sagemaker: Any, s3: Any) -> None:
     with pytest.raises(ClientError, match="is there to train: it has no `serve`"):
         sagemaker.create_model(ModelName="trainer", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": TRAINING_IMAGE})

@@ -30,9 +30,12 @@ from tests.support.running_task import SETTINGS
 pytestmark = pytest.mark.usefixtures("aws")
 
 
+RULE = {"RuleConfigurationName": "Overfit", "RuleEvaluatorImage": "rules:1"}
+
+
 def make_operator(*, execution_timeout: timedelta | None = None, **hyperparameters: str) -> TrainingJobOperator:
     def request(name: str, *_: Any) -> dict[str, Any]:
-        return training_request(name, HyperParameters=hyperparameters)
+        return training_request(name, HyperParameters=hyperparameters, DebugRuleConfigurations=[RULE])
 
     return TrainingJobOperator(
         task_id="train", request=request, inputs={}, retries=2, execution_timeout=execution_timeout
@@ -110,6 +113,8 @@ async def test_a_job_is_started_waited_for_and_handed_on_as_a_small_result(
     assert operator.reports_url.endswith(f"prefix=reports/{run.name}/")
     assert any("Epoch[1] Validation-accuracy=0.5" in line for line in caplog.messages)
     assert any("==> epoch 2 of 2" in line for line in caplog.messages)
+    assert any("rule Overfit: Stopped (The local AWS keeps the rules" in line for line in caplog.messages)
+    assert [rule["rule"] for rule in result["rules"]] == ["Overfit"]
 
 
 async def test_a_retried_task_attaches_to_its_running_job(context: Any) -> None:

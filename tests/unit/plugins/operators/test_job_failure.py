@@ -19,6 +19,7 @@ from image_classification.operators.job_failure import (
     last_log_lines,
     refused_request,
     seconds_to_wait,
+    without_toolkit,
 )
 from include.sagemaker.job_kinds import TRAINING, TUNING
 
@@ -76,12 +77,42 @@ def test_a_job_that_ran_into_its_limit_says_which_limit() -> None:
             "AlgorithmError: killed by SIGKILL, exit code: 137",
             "take a smaller batch, or a larger resources.instance_ty",
         ),
-        ("AlgorithmError: ExecuteUserScriptError:\nExitCode -9, exit code: 137", "take a smaller batch, or a larger"),
+        ("AlgorithmError: ExecuteUserScriptError:\nExitCode -9\nErrorMessage, exit code: 1", "take a smaller batch"),
+        ('AlgorithmError: ExecuteUserScriptError:\nExitCode 1\nErrorMessage "CUDA out of memory"', "a smaller batch"),
+        ("AlgorithmError: ExecuteUserScriptError:\nExitCode -11\nErrorMessage, exit code: 1", "A library crashed"),
         ("AlgorithmError: the container ended without writing output/failure", "Correct it, and clear the task."),
     ],
 )
 def test_a_failure_of_a_program_names_what_to_do(reason: str, remedy: str) -> None:
     assert remedy in str(job_failure(TRAINING, "digits-1", failed(reason), LINES))
+
+
+TOOLKIT = "2026-01-02 17:06:01,349 sagemaker-training-toolkit"
+OF_A_SCRIPT = [
+    "SM_CHANNEL_TRAIN=/opt/ml/input/data/train",
+    "",
+    "Invoking script with the following command:",
+    "",
+    "/opt/conda/bin/python train.py --epochs 3",
+    "",
+    f"{TOOLKIT} INFO     Exceptions not imported for SageMaker TF as Tensorflow is not installed.",
+    "Traceback (most recent call last):",
+    "ValueError: labels.json has no classes",
+    f"{TOOLKIT} INFO     Waiting for the process to finish and give a return code.",
+    f"{TOOLKIT} ERROR    Reporting training FAILURE",
+    f"{TOOLKIT} ERROR    ExecuteUserScriptError:",
+    "ExitCode 1",
+]
+
+
+def test_what_the_toolkit_writes_around_a_scripts_lines_is_left_out() -> None:
+    of_script = ["Traceback (most recent call last):", "ValueError: labels.json has no classes"]
+
+    assert without_toolkit(OF_A_SCRIPT) == of_script
+    assert without_toolkit(OF_A_SCRIPT[7:]) == of_script
+    assert without_toolkit(["epoch 1", "", "epoch 2"]) == ["epoch 1", "epoch 2"]
+    assert without_toolkit([*OF_A_SCRIPT[:7], *OF_A_SCRIPT[9:]]) == [], "it printed nothing"
+    assert without_toolkit(OF_A_SCRIPT[10:12]) == OF_A_SCRIPT[10:12], "it never began"
 
 
 def stopping(seconds: float) -> dict[str, Any]:
