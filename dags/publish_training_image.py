@@ -1,7 +1,7 @@
 """A folder of this project with a Dockerfile becomes a container image in ECR, which training and endpoints run.
 
-The task returns the image's address by its digest, and the note of the run shows it: name it as the image of a run that
-trains with a container of one's own.
+The task returns the image's address by its digest, and the note of the run shows it. A run trains with it by
+`training.algorithm.kind: container` and this address as `training.algorithm.image`.
 
 **What it does.** It builds the folder with Docker, makes the repository if there is none (scanned on push, immutable
 tags, a lifecycle policy, encrypted with the installation's key, tagged), pushes the image, and waits for its scan. The

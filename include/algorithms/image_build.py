@@ -9,13 +9,11 @@ import logging
 import os
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 DOCKERFILE = "Dockerfile"
 PLATFORM = "linux/amd64"
@@ -64,18 +62,12 @@ class BuildFolder:
             digest.update(content)
         return digest.hexdigest()[:TAG_LENGTH]
 
-    def write_context(self, target: BinaryIO) -> None:
-        """Write the tar that Docker builds from: exactly the files that the tag is about."""
-        with tarfile.open(fileobj=target, mode="w|") as context:
-            for name, path in self.files():
-                member = context.gettarinfo(str(path), name)
-                member.uid = member.gid = member.mtime = 0
-                member.uname = member.gname = ""
-                if member.isfile():
-                    with path.open("rb") as content:
-                        context.addfile(member, content)
-                else:
-                    context.addfile(member)
+    def copy_to(self, target: Path) -> None:
+        """Copy exactly the files that the tag is about."""
+        for name, path in self.files():
+            copy = target / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy, follow_symlinks=False)
 
 
 def _is_built(name: str) -> bool:
@@ -113,10 +105,9 @@ class Docker:
 
     def build(self, folder: BuildFolder, image: str) -> None:
         """Build an image of a folder; raises ImageBuildError."""
-        with tempfile.TemporaryFile() as context:
-            folder.write_context(context)
-            context.seek(0)
-            self.run("build", "--tag", image, "-", what=f"build {folder.path}", content=context)
+        with tempfile.TemporaryDirectory(prefix="image-") as context:
+            folder.copy_to(Path(context))
+            self.run("build", "--tag", image, context, what=f"build {folder.path}")
         platform = self.run("image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", image, what="inspect it")
         if platform != PLATFORM:
             log.warning(
@@ -148,7 +139,7 @@ class Docker:
                     Path(folder, name).symlink_to(own / name)
             yield Docker(self.program, folder, self.environment)
 
-    def run(self, *words: str, what: str, content: BinaryIO | None = None, quiet: bool = False) -> str:
+    def run(self, *words: str, what: str, quiet: bool = False) -> str:
         """Run a command of the client, its lines in the log, and return its last line; raises ImageBuildError."""
         command = [self.program, *(["--config", self.folder] if self.folder else []), *words]
         # Without it, BuildKit pushes an index of the image and its provenance, which SageMaker does not take.
@@ -156,7 +147,7 @@ class Docker:
         last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         process = subprocess.Popen(
             command,
-            stdin=content or subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

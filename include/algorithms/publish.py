@@ -17,12 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from include.algorithms.image_build import BuildFolder, Docker, ImageBuildError
 from include.algorithms.image_repository import ImageRepository, ImageRepositoryError, Severity
+from include.algorithms.source_code import PROJECT
 from include.problems import Problem, ProblemsError
 from include.run_conf.reading import Reading
 from include.run_conf.section import Section
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
-"""The folder of this installation, in which `algorithms/` lies."""
 NAMESPACE = "image-classification"
 """Below this name an image is published if nobody gives another, and the stack of this name allows it."""
 REPOSITORY = r"^([a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*$"
@@ -138,8 +137,8 @@ def publish(
     if found := scan.reaches(severity):
         raise ImageRepositoryError(
             f"The scan of {uri} has {found} findings of severity {severity} or above ({scan}), such as "
-            f"{', '.join(scan.findings) or 'those that ECR lists'}. Update the base image or the packages and publish "
-            "again, or choose another severity."
+            f"{', '.join(scan.findings) or 'those that ECR lists'}. Choose a newer base image or newer packages in the "
+            "folder and publish it again (unchanged, it is not built again), or choose another severity."
         )
     log.log(logging.INFO if scan.counts or scan.status == "scanned" else logging.WARNING, "The image is %s.", scan)
     return PublishedImage(uri=uri, tag=tag, built=built, scan=str(scan))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tarfile
 from pathlib import Path
 
 from tests.support.registry_client import RegistryClient
@@ -38,7 +39,8 @@ def main(words: list[str]) -> None:
     if failing == verb:
         sys.exit(said)
     if verb == "build":
-        (here / "context.tar").write_bytes(sys.stdin.buffer.read())
+        with tarfile.open(here / "context.tar", "w") as context:
+            context.add(rest[-1], "")
         sys.stdout.write("Successfully built\n")
     elif verb == "image":
         sys.stdout.write("linux/amd64\n")

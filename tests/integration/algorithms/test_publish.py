@@ -88,7 +88,7 @@ def test_a_folder_is_built_and_pushed_once_for_each_content(ecr: Any, folder: Pa
     [repository] = ecr.describe_repositories(repositoryNames=[name])["repositories"]
     images = ecr.describe_images(repositoryName=name)["imageDetails"]
     with tarfile.open(docker / "context.tar") as context:
-        members = {member.name: member.mode for member in context}
+        members = {member.name: member.mode for member in context if member.isfile()}
 
     assert (first.built, again.built, changed.built) == (True, False, True)
     assert first.uri == again.uri != changed.uri
