@@ -22,7 +22,8 @@ from job_folders import JobError
 from processes import Processes
 from record_files import Labels, RecordFile
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".img"})
+"""`.img` is what class folders made of a dataset version call the rarer formats."""
 MOST_WORKERS = 8
 """Loader workers that -1 means at most: more hardly help a GPU."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,10 @@ from .config import Config
 from .job_folders import JobError, JobFolders
 from .record_files import RecordFile
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".img"})
+"""`.img` is what class folders made of a dataset version call the rarer formats."""
 NAME_FILES = ("labels.json", "classes.json")
 LABELS_CHANNEL = "labels"
 
@@ -46,10 +50,16 @@ class FolderImages:
         self._channel = channel
         self._paths: list[Path] = []
         labels: list[int] = []
+        others: list[Path] = []
         for name in class_folders(folder):
-            below = [path for path in (folder / name).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
-            self._paths += sorted(path for path in below if not path.name.startswith("."))
+            for path in sorted((folder / name).rglob("*")):
+                if path.is_dir() or path.name.startswith("."):
+                    continue
+                (self._paths if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path)
             labels += [classes.index(name)] * (len(self._paths) - len(labels))
+        if others:
+            line = "Channel '%s': %d files are left out, as their names are not those of images: %s"
+            log.warning(line, channel, len(others), ", ".join(path.name for path in others[:10]))
         self.labels = np.array(labels, dtype=np.int64)
 
     def encoded(self, number: int) -> bytes:

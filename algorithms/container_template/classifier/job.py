@@ -49,16 +49,12 @@ def run_job(folders: JobFolders) -> None:
 
 
 def starting_model(folders: JobFolders, config: Config, classes: Classes, before: TrainedModel | None) -> TrainedModel:
-    """What training starts from: the model in channel `model`, the weights in channel `weights`, or random weights.
+    """What training starts from: the model in channel `model`, else the weights in channel `weights`, or random ones.
 
     Raises JobError.
     """
     if before is not None:
         check_continues(before, config, classes)
-        if WEIGHTS_CHANNEL in folders.channels():
-            raise JobError(
-                "The job has both channels 'model' and 'weights': training starts from one. Remove the other."
-            )
     keras.utils.set_random_seed(config.seed)
     network = build_network(config, len(classes))
     if before is not None:

@@ -83,16 +83,21 @@ def test_several_record_files_are_one_channel(tmp_path: Path) -> None:
         open_images(JobFolders(tmp_path), "train", CLASSES[:2])
 
 
-def test_folders_within_class_folders_count_and_hidden_files_do_not(tmp_path: Path) -> None:
+def test_folders_within_class_folders_count_and_hidden_files_do_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "input" / "data" / "train"
-    for name in ("a/1.jpg", "a/more/2.PNG", "a/.hidden.jpg", "a/notes.txt", ".cache/3.jpg", "b/4.webp"):
+    for name in ("a/1.jpg", "a/more/2.PNG", "a/.hidden.jpg", "a/notes.txt", ".cache/3.jpg", "b/4.img"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(name.encode())
 
     images = open_images(JobFolders(tmp_path), "train", ("a", "b"))
 
-    assert [images.encoded(number).decode() for number in range(3)] == ["a/1.jpg", "a/more/2.PNG", "b/4.webp"]
+    assert [images.encoded(number).decode() for number in range(3)] == ["a/1.jpg", "a/more/2.PNG", "b/4.img"]
     assert images.labels.tolist() == [0, 0, 1]
+    assert caplog.messages == [
+        "Channel 'train': 1 files are left out, as their names are not those of images: notes.txt"
+    ]
 
 
 def test_images_of_every_kind_become_upright_pixels_of_three_colours() -> None:

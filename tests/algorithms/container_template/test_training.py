@@ -123,7 +123,13 @@ def test_the_class_order_may_lie_beside_the_class_folders(job: ContainerJob, run
 @pytest.mark.parametrize(
     "hyperparameters",
     [
-        {"optimizer": "sgd", "clip_norm": 1, "class_weights": "balanced", "learning_rate_schedule": "constant"},
+        {
+            "optimizer": "sgd",
+            "clip_norm": 1,
+            "class_weights": "balanced",
+            "learning_rate_schedule": "constant",
+            "precision": "mixed_bfloat16",
+        },
         {
             "optimizer": "adamw",
             "weight_decay": 0.01,
@@ -228,8 +234,12 @@ def test_a_checkpoint_of_another_job_is_refused_by_name(job: ContainerJob, run: 
     assert "batch_size=12 (the checkpoint has 6); optimizer=sgd (the checkpoint has adam)" in ended.error
 
 
-def test_an_earlier_model_is_trained_further(job: ContainerJob, run: Run, trained: TrainedJob) -> None:
+def test_an_earlier_model_is_trained_further_and_comes_before_weights(
+    job: ContainerJob, run: Run, trained: TrainedJob
+) -> None:
+    """A retraining has the channels of the first training too."""
     archived(trained, job)
+    job.channel("weights")
 
     ended = run(job, learning_rate=1e-6)
 
