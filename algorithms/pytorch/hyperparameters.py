@@ -80,7 +80,7 @@ class Hyperparameters:
     loader_workers: int = count(
         -1, "processes that decode images, for each training process; -1: as many as fit", -1, 256
     )
-    statistics_every: int = count(100, "steps between two rows of tensor statistics and step times; 0: none")
+    statistics_every: int = count(100, "steps between two rows of tensor statistics; 0: no observation at all")
     seed: int = count(0, "of weights, shuffling and augmentation", 0, 2**32 - 1)
 
 

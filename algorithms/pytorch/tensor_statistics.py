@@ -1,106 +1,113 @@
-"""What happens inside the network, every so many steps: a row for each tensor of each layer, and the times of the step.
+"""What happens inside the network in some of the steps: a row for each weight with its gradient, and for each ReLU.
 
-`tensors.jsonl` shows vanishing and exploding gradients, poor start weights and dead units; `steps.jsonl` whether loss
-falls and what a step waits for. Both lie in the job's output, output.tar.gz. Other steps cost nothing.
+The rows show vanishing and exploding gradients, poor start weights and dead units. `tensors.jsonl` lies in the job's
+output, output.tar.gz. Steps that are not observed cost nothing.
 """
 
 from __future__ import annotations
 
 import json
-import time
+import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 TENSORS_FILE = "tensors.jsonl"
-STEPS_FILE = "steps.jsonl"
-FIGURES = ("mean", "std", "smallest", "largest", "norm", "zeros")
-"""`zeros` is the share of the tensor that is zero."""
+FIRST_STEPS = 10
+"""Steps at the start that are always observed: poor start weights show there."""
+FIGURES = ("mean", "abs_mean", "std", "smallest", "largest", "norm", "zeros", "nonfinite")
+"""`zeros` is the share of the tensor that is zero, `nonfinite` that of infinite values and of those without a value."""
+LEAST_ACTIVITY = 0.01
+"""A unit that is above zero less often than this is dead."""
 
-Outputs = dict[str, dict[str, float]]
-"""Figures of what each layer gave out."""
-
-
-@dataclass
-class StepTimes:
-    """Seconds of a step's parts, in the order in which they follow each other."""
-
-    device: Any
-    seconds: dict[str, float] = field(default_factory=dict)
-    _since: float = field(default_factory=time.perf_counter)
-
-    def end(self, part: str) -> None:
-        """Take the time of a part that has just ended, on the GPU too."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        now = time.perf_counter()
-        self.seconds[part] = now - self._since
-        self._since = now
+Row = dict[str, Any]
 
 
 class TensorStatistics:
-    """Writes rows of a network's tensors into a folder."""
+    """Gathers rows of a network's tensors, step by step, and writes them into a folder."""
 
     def __init__(self, network: Any, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._network = network
-        self._tensors, self._steps = folder / TENSORS_FILE, folder / STEPS_FILE
-        # The rectified outputs: of the stem, of every block; and the scores.
-        self._observed = {
-            name: module
-            for name, module in network.named_modules()
-            if name in ("relu", "fc") or (name.startswith("layer") and name.count(".") == 1)
-        }
+        self._path = folder / TENSORS_FILE
+        self._rectifiers = {name: module for name, module in network.named_modules() if isinstance(module, nn.ReLU)}
+        self._rows: list[Row] = []
+        self._before: dict[str, tuple[Any, Any]] = {}
 
     @contextmanager
-    def outputs(self) -> Iterator[Outputs]:
-        """Figures of what layers give out, gathered while the network runs forward in this context."""
-        found: Outputs = {}
+    def outputs(self) -> Iterator[None]:
+        """Gather a row of each ReLU while the network runs forward in this context; `.2` is its second call."""
+        calls: Counter[str] = Counter()
+        spreads: dict[str, Any] = {}
         hooks = []
-        for name, module in self._observed.items():
+        for name, module in self._rectifiers.items():
 
-            def hook(_: Any, __: Any, output: Any, name: str = name) -> None:
-                found[name] = figures(output) | {"dead": dead_share(output)}
+            def before(_: Any, inputs: Any, name: str = name) -> None:
+                spreads[name] = inputs[0].detach().float().std()  # a ReLU in place leaves nothing of its input
 
-            hooks.append(module.register_forward_hook(hook))
+            def after(_: Any, __: Any, output: Any, name: str = name) -> None:
+                calls[name] += 1
+                layer = name if calls[name] == 1 else f"{name}.{calls[name]}"
+                more = {"input_std": _plain(spreads[name].item()), "dead": dead_share(output)}
+                self._rows.append({"layer": layer, "tensor": "output", **figures(output), **more})
+
+            hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
         try:
-            yield found
+            yield
         finally:
             for handle in hooks:
                 handle.remove()
 
-    def write_tensors(self, epoch: int, step: int, outputs: Outputs) -> None:
-        """Append a row for each weight and its gradient, and for the gathered outputs; between backward and update."""
-        rows = []
+    def gather_weights(self) -> None:
+        """Gather a row of each weight and of its gradient: after the backward pass, before gradients are clipped."""
         for name, parameter in self._network.named_parameters():
             if parameter.ndim < 2:
                 continue
             layer = name.removesuffix(".weight")
-            rows.append({"layer": layer, "tensor": "weight", **figures(parameter)})
+            self._rows.append({"layer": layer, "tensor": "weight", **figures(parameter)})
             if parameter.grad is not None:
-                rows.append({"layer": layer, "tensor": "gradient", **figures(parameter.grad)})
-        rows += [{"layer": name, "tensor": "output", **values} for name, values in outputs.items()]
-        with self._tensors.open("a") as stream:
-            stream.writelines(json.dumps({"epoch": epoch, "step": step, **row}) + "\n" for row in rows)
+                self._rows.append({"layer": layer, "tensor": "gradient", **figures(parameter.grad)})
+                self._before[layer] = parameter, parameter.detach().clone()
 
-    def write_step(self, epoch: int, step: int, **values: float) -> None:
-        """Append a row of a step: loss, learning rate, seconds."""
-        with self._steps.open("a") as stream:
-            stream.write(json.dumps({"epoch": epoch, "step": step, **values}) + "\n")
+    def write(self, epoch: int, step: int) -> list[Row]:
+        """Append the gathered rows, after the update: `update` is its length as a share of the weight's."""
+        for row in self._rows:
+            if row["tensor"] == "weight" and row["layer"] in self._before:
+                parameter, before = self._before[row["layer"]]
+                change = (parameter.detach() - before).float().norm()
+                row["update"] = _plain((change / before.float().norm().clamp(min=1e-9)).item())
+        rows = [{"epoch": epoch, "step": step, **row} for row in self._rows]
+        with self._path.open("a") as stream:
+            stream.writelines(f"{json.dumps(row)}\n" for row in rows)
+        self._rows, self._before = [], {}
+        return rows
 
 
-def figures(tensor: Any) -> dict[str, float]:
-    """FIGURES of a tensor."""
+def figures(tensor: Any) -> dict[str, float | None]:
+    """FIGURES of a tensor; None if they are infinite or have no value, which JSON cannot hold."""
     values = tensor.detach().float()
-    found = (values.mean(), values.std(), values.min(), values.max(), values.norm(), (values == 0).float().mean())
-    return dict(zip(FIGURES, torch.stack(found).tolist(), strict=True))
+    found = (
+        values.mean(),
+        values.abs().mean(),
+        values.std(correction=0),
+        values.min(),
+        values.max(),
+        values.norm(),
+        (values == 0).float().mean(),
+        (~values.isfinite()).float().mean(),
+    )
+    return dict(zip(FIGURES, map(_plain, torch.stack(found).tolist()), strict=True))
 
 
 def dead_share(output: Any) -> float:
-    """The share of units (channels) of an output (images, units, ...) that are zero for every image of the batch."""
+    """The share of units (channels) of an output (images, units, ...) that are hardly ever above zero in the batch."""
     units = output.detach().flatten(2) if output.ndim > 2 else output.detach().unsqueeze(2)
-    return float((units == 0).all(dim=2).all(dim=0).float().mean())
+    return float(((units > 0).float().mean(dim=(0, 2)) < LEAST_ACTIVITY).float().mean())
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

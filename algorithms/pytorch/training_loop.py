@@ -8,7 +8,6 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,10 +19,10 @@ from image_data import TrainingOrder
 from image_decoding import normalized
 from job_folders import JobError, JobFolders
 from model_files import ModelDescription, load_model, save_model
+from observation import NoObservation, Observation
 from optimization import Loss, learning_rate, make_optimizer
 from processes import Processes
 from residual_network import ResidualNetwork
-from tensor_statistics import Outputs, StepTimes, TensorStatistics
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +121,11 @@ class Training:
         self._progress = Progress()
         self._stop = stop
         writes = chosen.statistics_every and processes.is_first
-        self._statistics = TensorStatistics(network, folders.output) if writes else None
+        self._observation: Observation | NoObservation = (
+            Observation(network, folders.output, chosen.statistics_every, processes.device)
+            if writes
+            else NoObservation()
+        )
 
     def run(self) -> None:
         """Train, from the checkpoint where there is one."""
@@ -130,12 +133,13 @@ class Training:
         if self._has_ended():
             self._show_kept_model()
             return
-        try:
-            for epoch in range(self._progress.epoch, self._chosen.epochs):
-                if self._train_and_validate(epoch):
-                    break
-        except Stopped:
-            self._save_when_stopped()
+        with self._observation:
+            try:
+                for epoch in range(self._progress.epoch, self._chosen.epochs):
+                    if self._train_and_validate(epoch):
+                        break
+            except Stopped:
+                self._save_when_stopped()
 
     def _resume(self) -> None:
         checkpoint = self._processes.share(self._checkpoints.read() if self._processes.is_first else None)
@@ -162,15 +166,22 @@ class Training:
         if self._parallel is None or epoch == self._chosen.freeze_epochs:
             self._parallel = self._processes.wrap(self._network)
         started = time.perf_counter()
-        loss, accuracy = self._train(epoch, frozen=frozen)
-        log.info("Epoch[%d] Train-loss=%f", epoch, loss)
-        log.info("Epoch[%d] Train-accuracy=%f", epoch, accuracy)
+        train_loss, train_accuracy = self._train(epoch, frozen=frozen)
+        log.info("Epoch[%d] Train-loss=%f", epoch, train_loss)
+        log.info("Epoch[%d] Train-accuracy=%f", epoch, train_accuracy)
         log.info("Epoch[%d] Time cost=%.3f", epoch, time.perf_counter() - started)
-        if not math.isfinite(loss):
+        if not math.isfinite(train_loss):
             return self._diverged(epoch)
         loss, accuracy = self._validate()
         log.info("Epoch[%d] Validation-loss=%f", epoch, loss)
         log.info("Epoch[%d] Validation-accuracy=%f", epoch, accuracy)
+        self._observation.end_epoch(
+            epoch,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            validation_loss=loss,
+            validation_accuracy=accuracy,
+        )
         return self._keep(epoch, accuracy)
 
     def _train(self, epoch: int, *, frozen: bool) -> tuple[float, float]:
@@ -199,30 +210,19 @@ class Training:
         rate = learning_rate(self._chosen, counted, self._data.order.steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        observed = self._statistics if counted % max(1, self._chosen.statistics_every) == 0 else None
-        times = StepTimes(device) if observed else None
+        seen = self._observation.begin_step(epoch, counted, waited=watch.waited, rate=rate)
         targets = targets.to(device, non_blocking=True)
-        observing: AbstractContextManager[Outputs] = observed.outputs() if observed else nullcontext({})
-        with observing as outputs:
+        with seen.forward():
             loss, scores = self._forward(self._parallel, images, targets)
-        if times:
-            times.end("forward")
         self._optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimizer)
-        if times:
-            times.end("backward")
-        if observed:
-            observed.write_tensors(epoch, counted, outputs)
+        seen.end_backward()
         if self._chosen.clip_gradient_norm:
             torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._chosen.clip_gradient_norm)
-        update = StepTimes(device) if observed else None
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        if observed and times and update:
-            update.end("update")
-            seconds = {"data": watch.waited, **times.seconds, **update.seconds}
-            observed.write_step(epoch, counted, loss=loss.item(), learning_rate=rate, **seconds)
+        seen.end_update(loss)
         return loss, scores
 
     def _forward(self, network: Any, images: Any, targets: Any) -> tuple[Any, Any]:

@@ -10,9 +10,10 @@ import gzip
 import heapq
 import io
 import json
+import logging
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from include.datasets.version import held_out_images, learned_test_images
 from include.evaluation import comparison as compared
 from include.evaluation import held_out_answers
 from include.evaluation.comparison import PromotionRule
+from include.evaluation.diagnostics import Trained, diagnose
 from include.evaluation.evaluation_page import (
     ComparedChampion,
     Example,
@@ -31,16 +33,21 @@ from include.evaluation.evaluation_page import (
     plots,
 )
 from include.evaluation.held_out_answers import HeldOutAnswers, Sent
+from include.evaluation.job_profile import PAGE, profile_of, profile_page
+from include.evaluation.job_traces import NO_TRACES, JobTraces
 from include.evaluation.metrics import Evaluation, Measurement, measure
 from include.evaluation.transform import TransformError, read_answers, read_manifest
 from include.pages.elements import NO_PAGES, WebPages
 from include.sagemaker.epochs import epochs_of_job
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
 
     from include.datasets.version import DatasetVersion, HeldOutImage
+    from include.evaluation.diagnostics import Diagnosis
     from include.evaluation.leaderboard import Leaderboard
     from include.run_conf import RunConf
     from include.sagemaker.epochs import EpochMetrics
@@ -56,6 +63,7 @@ EXAMPLES = 12
 LARGEST_EXAMPLE = 200_000
 """Bytes of an image that the page still shows."""
 NOT_WORSE = PromotionRule()
+DIAGNOSTICS = "diagnostics.json"
 LEARNED_ALL = "it has learned from all test images of this dataset version"
 RESULTS = "results.tar.gz"
 CONTENT_TYPES = {
@@ -102,6 +110,7 @@ def evaluate(
     sent: Sent = "packed",
     rule: PromotionRule = NOT_WORSE,
     uncompared: str = "",
+    traces: JobTraces = NO_TRACES,
     web_pages: WebPages = NO_PAGES,
 ) -> Evaluation:
     """Measure the model of `job` and write the run's report; `best` is the model it trained further, or itself.
@@ -109,8 +118,9 @@ def evaluate(
     The answers are those of `transform_job`, and are kept for later runs; without a job they are those that an earlier
     run has kept. `sent` is what both models were asked about. Epochs that the `leaderboard` has are not read from the
     logs again. With a `champion` the report also has the comparison with it; `uncompared` is why there is a champion
-    and no comparison is asked for. The verdict is by the `rule`. The page links to `web_pages`. Raises TransformError
-    for images without an answer, and ComparisonError for a champion that answered other images or knows other classes.
+    and no comparison is asked for. The verdict is by the `rule`. The report's diagnostics and the profile show
+    what the training left, its `traces`. The page links to `web_pages`. Raises TransformError for images without an
+    answer, and ComparisonError for a champion that answered other images or knows other classes.
     """
     kept = held_out_answers.kept_at(settings, dataset, job=job.name, artifact=str(job.artifact), sent=sent)
     if transform_job:
@@ -138,6 +148,14 @@ def evaluate(
         uncompared=uncompared,
         incomparable=LEARNED_ALL if champion and beside is None else "",
     )
+    trained = TrainedModel(
+        job=job.with_epochs(epochs),
+        best=best,
+        job_epochs=epochs,
+        base_epochs=epochs if best.job == job.name else _epochs(logs, best.job, leaderboard),
+        leaderboard=leaderboard,
+    )
+    trained = replace(trained, diagnoses=_diagnoses(trained, traces, measured))
     contents = ReportContents(
         dataset=dataset,
         answers=answers,
@@ -145,13 +163,8 @@ def evaluate(
         mistakes=answered.mistakes,
         right=answered.right,
         unsent=unsent,
-        trained=TrainedModel(
-            job=job.with_epochs(epochs),
-            best=best,
-            job_epochs=epochs,
-            base_epochs=epochs if best.job == job.name else _epochs(logs, best.job, leaderboard),
-            leaderboard=leaderboard,
-        ),
+        trained=trained,
+        traces=traces,
         champion=beside,
         verdict=decided,
     )
@@ -184,6 +197,23 @@ def _answers_of(s3: S3Client, job: str, settings: Settings, dataset: DatasetVers
 def _epochs(logs: CloudWatchLogsClient, job: str, leaderboard: Leaderboard | None) -> Sequence[EpochMetrics]:
     known = leaderboard.job(job) if leaderboard else None
     return known.epochs if known and known.epochs else epochs_of_job(logs, job)
+
+
+def _diagnoses(trained: TrainedModel, traces: JobTraces, measured: Measurement) -> list[Diagnosis]:
+    """What the rules say of the model's training; the log has a line for each."""
+    found = diagnose(
+        Trained(
+            epochs=trained.job_epochs,
+            kept_epoch=trained.job.kept_epoch,
+            traces=traces,
+            training_images={label: score.training_images or 0 for label, score in measured.classes.items()},
+            recalls={label: score.recall for label, score in measured.classes.items() if score.images},
+            weighted=trained.job.hyperparameters.get("weighted_loss", "0").strip('"') in ("1", "true"),
+        )
+    )
+    for finding in (*(one.finding for one in found), *profile_of(traces).findings):
+        log.info("%s: %s. %s", finding.rule, finding.status, f"{finding.says} {finding.advice}".strip())
+    return found
 
 
 def measured_answers(answers: HeldOutAnswers, dataset: DatasetVersion, top_k: int | None = None) -> Measurement:
@@ -328,6 +358,8 @@ def write_report(
         "classes.csv": classes_csv(measured),
         "report.html": evaluation_page(contents, folder=uri, run_id=run.run_id, web_pages=web_pages),
     }
+    if contents.trained and contents.trained.diagnoses:
+        texts |= _of_diagnostics(contents.trained, contents.traces)
     if contents.champion:
         comparison = contents.champion.comparison.model_copy(update={"verdict": contents.verdict})
         texts[compared.DOCUMENT] = comparison.model_dump_json(indent=2)
@@ -387,6 +419,19 @@ def _of_training(trained: TrainedModel) -> dict[str, Any]:
         "validation_accuracy": trained.job.value,
         "kept_epoch": trained.job.kept_epoch,
     }
+
+
+def _of_diagnostics(trained: TrainedModel, traces: JobTraces) -> dict[str, str]:
+    """The findings for machines, and the page of the profile."""
+    job = trained.job
+    document = {
+        "job": job.name,
+        "findings": [one.finding.model_dump() for one in trained.diagnoses],
+        "profile": profile_of(traces).model_dump(),
+        "missing": traces.missing,
+    }
+    machine = f"{job.instance_count} {job.instance_type or 'machine of unknown type'}"
+    return {DIAGNOSTICS: _json(document), PAGE: profile_page(traces, job=job.name, machine=machine)}
 
 
 def _json(document: Any) -> str:

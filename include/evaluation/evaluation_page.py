@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from include.evaluation.diagnostics import cards
+from include.evaluation.job_profile import PAGE as PROFILE_PAGE
+from include.evaluation.job_traces import NO_TRACES, JobTraces
 from include.evaluation.leaderboard import PAGE, accuracy_curves, first_epochs_table, leaderboard_sections
 from include.evaluation.metrics import ClassFigures, Interval, Measurement
 from include.evaluation.prediction import content_type
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from include.datasets.source_test_images import UnsentImage
     from include.datasets.version import DatasetVersion
     from include.evaluation.comparison import ClassChange, Comparison, PairedFigures
+    from include.evaluation.diagnostics import Diagnosis
     from include.evaluation.held_out_answers import HeldOutAnswers
     from include.evaluation.leaderboard import Leaderboard
     from include.evaluation.metrics import Verdict
@@ -79,6 +83,7 @@ class TrainedModel:
     job_epochs: Sequence[EpochMetrics]
     base_epochs: Sequence[EpochMetrics]
     leaderboard: Leaderboard | None = None
+    diagnoses: Sequence[Diagnosis] = ()
 
     @property
     def curves(self) -> list[tuple[str, Sequence[EpochMetrics]]]:
@@ -115,7 +120,7 @@ class ReportContents:
 
     `mistakes` begin with the one the model was surest of; `right` are a few images that it names rightly. Images
     that could not be sent are `unsent`. The model is
-    that of a training job (`trained`) or what an endpoint serves (`served`).
+    that of a training job (`trained`), which left its `traces`, or what an endpoint serves (`served`).
     """
 
     dataset: DatasetVersion
@@ -126,6 +131,7 @@ class ReportContents:
     unsent: Sequence[UnsentImage] = ()
     trained: TrainedModel | None = None
     served: ServedModel | None = None
+    traces: JobTraces = NO_TRACES
     champion: ComparedChampion | None = None
     verdict: Verdict | None = None
 
@@ -214,10 +220,19 @@ def _served(served: ServedModel | None) -> list[Markup]:
 
 def _training(trained: TrainedModel) -> list[Markup]:
     return [
+        section("Diagnostics", *_diagnostics(trained.diagnoses)),
         section("Validation accuracy by epoch", accuracy_curves(trained.curves)),
         section("First epoch: base against incremental", _first_epochs(trained)),
         *(leaderboard_sections(trained.leaderboard) if trained.leaderboard else ()),
     ]
+
+
+def _diagnostics(diagnoses: Sequence[Diagnosis]) -> list[Markup]:
+    about = (
+        "What went wrong in the training of this model, by the rules that SageMaker Debugger had. What the job spent "
+        f"its time on is in {PROFILE_PAGE}, in the same folder."
+    )
+    return [note(about), cards(diagnoses)] if diagnoses else []
 
 
 def _tiles(contents: ReportContents) -> list[tuple[str, str]]:
@@ -501,6 +516,7 @@ def _places(contents: ReportContents, folder: str, run_id: str, web_pages: WebPa
             ("Training job", link(trained.job.name, web_pages.job(trained.job.name))),
             ("Model", trained.job.artifact or ""),
             ("Leaderboard", f"{folder}{PAGE}" if trained.leaderboard else ""),
+            ("Profile of the job", f"{folder}{PROFILE_PAGE}" if trained.diagnoses else ""),
         ]
     names += contents.served.places() if contents.served else []
     names += [

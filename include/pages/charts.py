@@ -408,3 +408,117 @@ def _measured_dot(dot: MeasuredShare, plot: _Plot, x: float, *, name: str | None
     circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
     kind = f"line{int(name is not None)}"
     return Markup(f'<g class="{kind}"><title>{shown(says)}</title>{whisker}{circle}{text}</g>')
+
+
+MOST_POINTS = 240
+"""Points that a line of `line_chart` has at most: of more, neighbours are drawn as their mean."""
+SMALLEST, LARGEST = 1e-12, 1e30
+"""What a logarithmic axis shows of zero, and what a line chart shows of all larger values."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of `line_chart`: its name, and its points from left to right."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    across: str,
+    unit: Callable[[float], str],
+    threshold: float | None = None,
+    logarithmic: bool = False,
+    bounds: tuple[float, float] | None = None,
+    wide: bool = False,
+) -> Markup:
+    """Lines over a number, with the threshold as a dashed one; empty if no line has points.
+
+    `across` names the axis, `unit` writes a value. The upright axis spans `bounds`, or what the values need. A `wide`
+    chart has the page's width, others stand side by side.
+    """
+    drawn = [Line(line.name, _thinned(line.points)) for line in lines]
+    drawn = [line for line in drawn if line.points]
+    if not drawn:
+        return Markup()
+    values = [y for line in drawn for _, y in line.points] + ([] if threshold is None else [threshold])
+    up = _Upward.of(values if bounds is None else [*bounds], logarithmic=logarithmic)
+    xs = [x for line in drawn for x, _ in line.points]
+    low, high = min(xs), max(xs)
+    plot = _WIDE_LINES if wide else _LINES
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return plot.x((x - low) / (high - low) if high > low else 0.5), plot.y(up.share(y))
+
+    grid = joined(plot.grid_line(shown(unit(up.value(share / 2))), share / 2) for share in range(3))
+    limit = ""
+    if threshold is not None and 0 <= up.share(threshold) <= 1:
+        y = plot.y(up.share(threshold))
+        limit = f'<line class="ideal" x1="{plot.left}" x2="{plot.width}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    paths = joined(_line(number, line, place, unit) for number, line in enumerate(drawn))
+    keys = joined(
+        Markup(f'<span class="key key{number % 4}">{shown(line.name)}</span>') for number, line in enumerate(drawn)
+    )
+    ends = joined(_line_end(plot, f"{x:,.0f}", anchor) for x, anchor in ((low, "start"), (high, "end")))
+    middle = f'<text x="{plot.x(0.5):.1f}" y="{plot.height - 6}" text-anchor="middle">{shown(across)}</text>'
+    return Markup(
+        f'<figure><h3>{shown(title)}</h3><svg viewBox="0 0 {plot.width} {plot.height}" role="img" '
+        f'aria-label="{shown(title)}">{grid}{limit}{paths}{ends}{middle}</svg><figcaption>{keys}</figcaption></figure>'
+    )
+
+
+_LINES = _Plot(width=360, height=170, top=10, bottom=24, left=52)
+_WIDE_LINES = _Plot(width=800, height=220, top=10, bottom=24, left=52)
+
+
+@dataclass(frozen=True)
+class _Upward:
+    """The upright axis of a line chart: where a value lies between 0 and 1, and what value lies at a place."""
+
+    low: float
+    high: float
+    logarithmic: bool
+
+    @classmethod
+    def of(cls, values: Sequence[float], *, logarithmic: bool) -> _Upward:
+        if logarithmic:
+            powers = [math.log10(max(value, SMALLEST)) for value in values]
+            first, last = math.floor(min(powers)), math.ceil(max(powers))
+            return cls(first, max(first + 2, last + (last - first) % 2), True)  # the middle is a power of ten too
+        low, high = min(0.0, *values), max(0.0, *values)
+        return cls(low, high if high > low else low + 1, False)
+
+    def share(self, value: float) -> float:
+        at = math.log10(max(value, SMALLEST)) if self.logarithmic else value
+        return (at - self.low) / (self.high - self.low)
+
+    def value(self, share: float) -> float:
+        at = self.low + share * (self.high - self.low)
+        return 10**at if self.logarithmic else at
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points with numbers only, none too large, and not too many of them."""
+    finite = [(x, max(-LARGEST, min(y, LARGEST))) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    if len(finite) <= MOST_POINTS:
+        return finite
+    parts = np.array_split(np.array(finite), MOST_POINTS)
+    return [(float(part[:, 0].mean()), float(part[:, 1].mean())) for part in parts]
+
+
+def _line(
+    number: int, line: Line, place: Callable[[float, float], tuple[float, float]], unit: Callable[[float], str]
+) -> Markup:
+    places = [place(x, y) for x, y in line.points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    last = f"{line.name}: {unit(line.points[0][1])} at first, {unit(line.points[-1][1])} at last"
+    dot = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places) if len(places) < 3 else ""
+    return Markup(f'<g class="line{number % 4}"><title>{shown(last)}</title><polyline points="{path}"/>{dot}</g>')
+
+
+def _line_end(plot: _Plot, text: str, anchor: str) -> Markup:
+    x = plot.x(0.0 if anchor == "start" else 1.0)
+    return Markup(f'<text x="{x:.1f}" y="{plot.height - 6}" text-anchor="{anchor}">{shown(text)}</text>')

@@ -51,7 +51,7 @@ class JobResult(BaseModel):
     belong to weights that were not kept. `dataset_uri` is the dataset version it learned from, `source` the address of
     the script that ran, None if none did; `billable_seconds` are those of one machine; `rules` are those of SageMaker
     Debugger with their statuses. Of a tuning job, `best_job` is its best training job; value, metrics and the tuned
-    hyperparameters are that job's.
+    hyperparameters are that job's. `started` and `ended` are those of a training job.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -71,6 +71,8 @@ class JobResult(BaseModel):
     best_job: str | None = None
     instance_type: str | None = None
     instance_count: int = 1
+    started: datetime | None = None
+    ended: datetime | None = None
     training_seconds: int | None = None
     billable_seconds: int | None = None
     failure_reason: str | None = None
@@ -91,6 +93,8 @@ class JobResult(BaseModel):
             dataset_uri=dataset_uri(description),
             source=_source_of(description),
             **_machines(description),
+            started=description.get("TrainingStartTime"),
+            ended=description.get("TrainingEndTime"),
             training_seconds=description.get("TrainingTimeInSeconds"),
             billable_seconds=_billable_seconds(description),
             failure_reason=description.get("FailureReason"),

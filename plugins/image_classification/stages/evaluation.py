@@ -155,6 +155,7 @@ def evaluate(
     from include.evaluation.comparison import PromotionRule
     from include.evaluation.evaluate import ChampionAnswers
     from include.evaluation.held_out_answers import kept_at
+    from include.evaluation.job_traces import read_traces
     from include.evaluation.leaderboard import load_leaderboard
     from include.promotion.champion import FoundChampion
     from include.run_conf import RunConf
@@ -175,10 +176,11 @@ def evaluate(
             learned_from=theirs.dataset_uri if found.first_new_record is None else "",
         )
     rule = run_conf.promotion
+    job = describe_training_job(running.client("sagemaker"), final_model(models).job)
     measured = evaluation_of_answers.evaluate(
         s3,
         running.client("logs"),
-        job=describe_training_job(running.client("sagemaker"), final_model(models).job),
+        job=job,
         best=base_model(models),
         transform_job=_job(answered[CHALLENGER]),
         dataset=version,
@@ -191,6 +193,7 @@ def evaluate(
         sent=run_conf.evaluation.images,
         rule=PromotionRule(rule.compare, rule.margin, rule.minimum_accuracy),
         uncompared=found.unlike if found else "",
+        traces=read_traces(s3, running.client("cloudwatch"), job),
         web_pages=web_pages(running),
     )
     interval = measured.accuracy_interval

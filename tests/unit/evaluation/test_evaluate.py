@@ -193,7 +193,8 @@ def test_the_page_shows_base_against_incremental(world: Any, evaluation: Evaluat
         ("base base-job", "25.00%", "50.00%, epoch 2"),
         ("incremental next-job", "75.00%", "87.50%, epoch 2"),
     ]
-    assert page.count("<polyline") == 3  # both, and the base job once more among its trials
+    # Both; the base job once more among its trials, and the model's own once more among the diagnostics.
+    assert page.count("<polyline") == 4
     assert 'class="wrong"' in page
 
 
@@ -229,11 +230,23 @@ def test_one_archive_holds_the_whole_report(world: Any, evaluation: Evaluation) 
         "predictions.parquet",
         "run_conf.json",
         "report.html",
+        "diagnostics.json",
+        "profile.html",
         *PLOTS,
     }
     assert {ElementTree.fromstring(bodies.pop(plot)).tag for plot in PLOTS} == {"{http://www.w3.org/2000/svg}svg"}
     assert RunConf.model_validate_json(bodies.pop("run_conf.json")).dataset.name == "shades"
     assert all(world.read(f"{folder_of(evaluation)}{name}") == body for name, body in bodies.items())
+
+
+def test_the_report_diagnoses_the_training_whatever_the_algorithm(world: Any, evaluation: Evaluation) -> None:
+    found = json.loads(world.read(f"{folder_of(evaluation)}diagnostics.json"))
+    status = {finding["rule"]: finding["status"] for finding in found["findings"]}
+    page = ReadPage(world.read(evaluation.report_uri).decode())
+
+    assert (status["Overtraining"], status["ClassImbalance"], status["DeadRelu"]) == ("fine", "fine", "unknown")
+    assert "Diagnostics" in page.text
+    assert f"{folder_of(evaluation)}profile.html" in page.text
 
 
 def test_an_evaluation_without_a_champion_shows_no_comparison(world: Any, evaluation: Evaluation) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from xml.etree import ElementTree
 
@@ -9,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.pages.charts import (
+    MOST_POINTS,
+    Line,
     MeasuredShare,
     curves,
     heat_map,
     histogram,
+    line_chart,
     measured_shares,
     stacked_bar,
     stacked_columns,
@@ -155,3 +159,39 @@ def test_many_classes_have_dots_alone_and_none_has_no_plot() -> None:
     assert len(dots(drawn)) == 300
     assert "whisker" not in drawn
     assert measured_shares("Recall", [], across="images", up="") == ""
+
+
+def drawn_points(figure: str) -> list[list[tuple[float, float]]]:
+    paths = re.findall(r'points="([^"]*)"', figure)
+    return [[tuple(map(float, pair.split(","))) for pair in path.split()] for path in paths]  # type: ignore[misc]
+
+
+def test_a_line_chart_shows_values_by_their_size_or_by_their_order_of_magnitude() -> None:
+    steps = [(0.0, 1e-6), (1.0, 1e-3), (2.0, 1.0)]
+    plain, logarithmic = (
+        drawn_points(line_chart("t", [Line("<b>", steps)], across="step", unit=str, logarithmic=kind))[0]
+        for kind in (False, True)
+    )
+
+    assert plain[0][1] == pytest.approx(plain[1][1], abs=0.5)
+    assert logarithmic[1][1] == pytest.approx((logarithmic[0][1] + logarithmic[2][1]) / 2, abs=0.2)
+    assert plain[0][0] < plain[1][0] < plain[2][0]
+
+
+def test_a_threshold_is_a_dashed_line_within_the_chart() -> None:
+    above = line_chart("t", [Line("a", [(0, 1.0), (1, 2.0)])], across="step", unit=str, threshold=4.0)
+    beyond = line_chart("t", [Line("a", [(0, 1.0)])], across="step", unit=str, threshold=4.0, bounds=(0, 2))
+
+    assert 'class="ideal"' in above
+    assert 'class="ideal"' not in beyond
+    ReadPage(above)
+
+
+@given(points=st.lists(st.tuples(st.floats(0, 1e6), st.floats()), max_size=3 * MOST_POINTS), logarithmic=st.booleans())
+def test_a_line_chart_stays_within_its_picture(points: list[tuple[float, float]], logarithmic: bool) -> None:
+    figure = line_chart("t", [Line("a", sorted(points))], across="step", unit=str, logarithmic=logarithmic)
+
+    for line in drawn_points(figure):
+        assert len(line) <= MOST_POINTS
+        assert all(0 <= x <= 360 and 0 <= y <= 170 for x, y in line)
+    assert bool(figure) == any(math.isfinite(y) for _, y in points)

@@ -27,6 +27,8 @@ def test_a_training_job_is_a_small_document() -> None:
         "best_job": None,
         "instance_type": "ml.g4dn.xlarge",
         "instance_count": 1,
+        "started": None,
+        "ended": None,
         "training_seconds": 120,
         "billable_seconds": 100,
         "failure_reason": None,
