@@ -416,7 +416,8 @@ def _of_training(trained: TrainedModel) -> dict[str, Any]:
         "role": trained.job.role,
         "base_job": trained.best.job,
         "model": trained.job.artifact,
-        "validation_accuracy": trained.job.value,
+        "objective": str(trained.job.objective),
+        "value": trained.job.value,
         "kept_epoch": trained.job.kept_epoch,
     }
 

@@ -81,7 +81,7 @@ class Leaderboard(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    objective: str
+    objective: Objective
     best: str | None
     final: str | None = None
     reason: str = ""
@@ -113,8 +113,8 @@ class Leaderboard(BaseModel):
         if base is None or base.objective is None or not done or done[0].objective is None:
             return ""
         return (
-            f"{done[0].job} trained the selected model further and reached {done[0].objective:.4f}, which is less than "
-            f"{base.objective:.4f}: the selected model is the final one."
+            f"{done[0].job} trained the selected model further and reached {done[0].objective:.4f}, which is worse "
+            f"than {base.objective:.4f}: the selected model is the final one."
         )
 
     def first_epochs(self) -> Iterator[str]:
@@ -158,7 +158,7 @@ def read_leaderboard(
     costs = [entry.cost for entry in own]
     known = [cost for cost in costs if cost is not None]
     return Leaderboard(
-        objective=own_objective(jobs).metric,
+        objective=own_objective(jobs),
         best=best.job if best else None,
         final=final,
         reason=best.reason if best else "",
@@ -206,12 +206,12 @@ def leaderboard_page(leaderboard: Leaderboard, run: Run) -> str:
     """The leaderboard as one HTML page."""
     cost = "" if leaderboard.cost is None else f"{leaderboard.cost:.2f} USD"
     final = leaderboard.job(leaderboard.final) if leaderboard.final else None
-    reached = "" if final is None or final.objective is None else f"{final.objective:.2%}"
+    reached = "" if final is None or final.objective is None else leaderboard.objective.shown(final.objective)
     return page(
         title=f"{len(leaderboard.jobs)} training jobs, {_outcome(leaderboard, reached)}",
         lead=f"{run.dag_id}, {run.run_id}.",
         figures=[
-            (reached, f"{leaderboard.objective} of the final model"),
+            (reached, f"{leaderboard.objective.metric} of the final model"),
             (f"{len(leaderboard.jobs)}", "jobs"),
             (f"{leaderboard.billable_seconds:,} s", "billed"),
             (cost, "cost"),
@@ -225,7 +225,7 @@ def leaderboard_sections(leaderboard: Leaderboard) -> tuple[Markup, ...]:
     return (
         section("Leaderboard", _table(leaderboard), *_remarks(leaderboard)),
         section("Learning curves", _curves(leaderboard)),
-        section(f"Hyperparameters against {leaderboard.objective}", _scatters(leaderboard)),
+        section(f"Hyperparameters against {leaderboard.objective.metric}", _scatters(leaderboard)),
         section("Rules of SageMaker Debugger", _rules(leaderboard)),
     )
 
@@ -242,7 +242,7 @@ def _entry(job: RunJob, place: int | None, prices: Mapping[str, float]) -> Leade
         status=result.status,
         objective=result.value,
         kept_epoch=result.kept_epoch,
-        hyperparameters=result.hyperparameters,
+        hyperparameters=result.readable_hyperparameters,
         metrics=result.metrics,
         epochs=job.epochs,
         instance_type=result.instance_type,
@@ -261,7 +261,7 @@ def _told(value: float | None) -> str:
 
 def _outcome(leaderboard: Leaderboard, reached: str) -> str:
     if leaderboard.final:
-        return f"the final model {reached or f'without a {leaderboard.objective}'}"
+        return f"the final model {reached or f'without a {leaderboard.objective.metric}'}"
     return "no final model: the incremental training left none" if leaderboard.best else "no model was selected"
 
 
@@ -293,7 +293,8 @@ def _table(leaderboard: Leaderboard) -> Markup:
     if not leaderboard.jobs:
         return Markup()
     varied = leaderboard.varied()
-    head = ("job", "place", "part", leaderboard.objective, "epoch kept", "seconds", "billed", "USD", *varied, "remark")
+    metric = leaderboard.objective.metric
+    head = ("job", "place", "part", metric, "epoch kept", "seconds", "billed", "USD", *varied, "remark")
     return table(head, (_row(job, varied) for job in leaderboard.jobs), best=leaderboard.final or "")
 
 

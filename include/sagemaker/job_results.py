@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -162,6 +163,13 @@ class JobResult(BaseModel):
         return self.model_copy(update={"value": kept.value, "kept_epoch": kept.epoch})
 
     @property
+    def readable_hyperparameters(self) -> dict[str, str]:
+        """The hyperparameters as people read them: the texts of a script, which is sent JSON, without their quotes."""
+        if self.algorithm != "script":
+            return self.hyperparameters
+        return {name: _unquoted(value) for name, value in self.hyperparameters.items()}
+
+    @property
     def distance(self) -> float:
         """The smaller, the better the job's model is; infinite if its value is unknown."""
         return self.objective.distance(self.value)
@@ -227,6 +235,14 @@ def _sent_hyperparameters(description: Mapping[str, Any]) -> dict[str, str]:
 def _without_added(sent: Mapping[str, str]) -> dict[str, str]:
     """Hyperparameters without those that SageMaker adds (`_tuning_objective_metric`) or its toolkit is told by."""
     return {name: value for name, value in sent.items() if not name.startswith(ADDED)}
+
+
+def _unquoted(value: str) -> str:
+    try:
+        text = json.loads(value)
+    except ValueError:
+        return value
+    return text if isinstance(text, str) else value
 
 
 def _source_of(description: Mapping[str, Any]) -> str | None:

@@ -64,6 +64,10 @@ class Objective(BaseModel):
         """How the best value is called."""
         return "highest" if self.direction == "Maximize" else "lowest"
 
+    def shown(self, value: float) -> str:
+        """A value as people read it: an accuracy as a share of 100, anything else as a number."""
+        return f"{value:.2%}" if self.metric.endswith("accuracy") else f"{value:.4g}"
+
     def distance(self, value: float | None) -> float:
         """A number that is the smaller the better the value is; infinite if it is unknown or not a number."""
         if value is None or math.isnan(value):

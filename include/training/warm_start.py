@@ -16,13 +16,13 @@ from include.problems import Problem, ProblemsError
 from include.run_conf.tuning import LATEST, WarmStartType
 from include.sagemaker.answers import existing
 from include.sagemaker.job_results import dataset_uri
-from include.sagemaker.objective import Objective
+from include.sagemaker.objective import SUBMIT_DIRECTORY, Objective
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
-    from include.algorithms.algorithm import Algorithm
     from include.datasets.version import DatasetVersion
+    from include.run_conf import RunConf
 
 FIELD = "tuning.warm_start.from"
 FINISHED = ("Completed", "Stopped")
@@ -78,7 +78,7 @@ class WarmStart:
 
 
 def warm_start(
-    sagemaker: SageMakerClient, algorithm: Algorithm, dataset: DatasetVersion, request: Mapping[str, Any]
+    sagemaker: SageMakerClient, conf: RunConf, dataset: DatasetVersion, request: Mapping[str, Any]
 ) -> WarmStart | None:
     """The tuning jobs that `tuning.warm_start` means for the search of this `request`; None if it names none, or
     `latest` finds none.
@@ -88,7 +88,7 @@ def warm_start(
     one the search starts anew, so that the first run of a schedule works as the later ones do.
     Raises WarmStartError for a named job that is absent, unfinished, or found nothing.
     """
-    wanted, child = algorithm.conf.tuning.warm_start, Child.of_request(request)
+    wanted, child = conf.tuning.warm_start, Child.of_request(request)
     if not wanted.parents:
         return None
     if list(wanted.parents) == [LATEST]:
@@ -98,7 +98,7 @@ def warm_start(
             return None
     else:
         parents = _named(sagemaker, wanted.parents, child)
-    kind = wanted.type or _type_of(parents, dataset, algorithm.image)
+    kind = wanted.type or _type_of(parents, dataset, request["TrainingJobDefinition"])
     names = [str(parent["HyperParameterTuningJobName"]) for parent in parents]
     log.info("The search starts with what %s found (%s).", ", ".join(names), kind)
     return WarmStart(names, kind)
@@ -184,10 +184,18 @@ def search_problems(job: Mapping[str, Any], child: Child) -> Iterator[str]:
         )
 
 
-def _type_of(parents: Sequence[Mapping[str, Any]], dataset: DatasetVersion, image: str) -> WarmStartType:
+def _type_of(
+    parents: Sequence[Mapping[str, Any]], dataset: DatasetVersion, definition: Mapping[str, Any]
+) -> WarmStartType:
     same = all(
         dataset_uri(parent["TrainingJobDefinition"]) == dataset.uri
-        and parent["TrainingJobDefinition"]["AlgorithmSpecification"].get("TrainingImage") == image
+        and _code_of(parent["TrainingJobDefinition"]) == _code_of(definition)
         for parent in parents
     )
     return "IdenticalDataAndAlgorithm" if same else "TransferLearning"
+
+
+def _code_of(definition: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The image of a search's jobs, and the archive of their script, if they run one."""
+    static = definition.get("StaticHyperParameters") or {}
+    return definition["AlgorithmSpecification"].get("TrainingImage"), static.get(SUBMIT_DIRECTORY)

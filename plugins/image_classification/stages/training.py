@@ -162,7 +162,7 @@ def tuning(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[s
         raise AirflowSkipException(f"training.mode is {conf.training.mode}")
     algorithm = algorithm_of(conf, running.settings).prepared(running.client("s3"), dataset)
     request = tuning_request(name, algorithm=algorithm, dataset=dataset, run=running.run)
-    learned = warm_start(running.client("sagemaker"), algorithm, dataset, request)
+    learned = warm_start(running.client("sagemaker"), conf, dataset, request)
     return learned.added_to(request) if learned else request
 
 

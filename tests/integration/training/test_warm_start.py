@@ -73,8 +73,8 @@ def tune(aws: RunningLocalAws, sagemaker: Any) -> Tune:
 
 
 def resolved(sagemaker: Any, dataset: DatasetVersion, **changes: Any) -> WarmStart | None:
-    algorithm = algorithm_of(RunConf.from_conf({**CONF, **changes}), INSTALLATION)
-    return warm_start(sagemaker, algorithm, dataset, search("child", dataset, **changes))
+    conf = RunConf.from_conf({**CONF, **changes})
+    return warm_start(sagemaker, conf, dataset, search("child", dataset, **changes))
 
 
 def search(name: str, dataset: DatasetVersion, **changes: Any) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def test_answers_for_other_images_than_those_of_the_version_are_refused(world: A
 def test_the_figures_are_kept_for_machines(world: Any, evaluation: Evaluation) -> None:
     metrics = json.loads(world.read(evaluation.metrics_uri))
     assert metrics["accuracy"] == evaluation.accuracy
-    assert (metrics["validation_accuracy"], metrics["kept_epoch"]) == (0.875, 2)
+    assert (metrics["value"], metrics["kept_epoch"]) == (0.875, 2)
     assert (metrics["base_job"], metrics["job"], metrics["role"]) == ("base-job", "next-job", "incremental")
     assert [epoch["metrics"] for epoch in metrics["epochs"]["incremental next-job"]] == [
         {"validation:accuracy": 0.75},

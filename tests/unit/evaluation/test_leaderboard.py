@@ -21,6 +21,7 @@ from include.evaluation.leaderboard import (
     read_leaderboard,
     write_leaderboard,
 )
+from include.sagemaker.epochs import EpochMetrics
 from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult, Part
 from include.sagemaker.naming import Run
@@ -210,7 +211,7 @@ def test_a_run_whose_further_training_made_the_model_worse_ends_with_the_selecte
 
     assert final == "base"
     assert board.kept_base == (
-        "next trained the selected model further and reached 0.5000, which is less than 0.8000: the selected model is "
+        "next trained the selected model further and reached 0.5000, which is worse than 0.8000: the selected model is "
         "the final one."
     )
     assert board.kept_base in ReadPage(leaderboard_page(board, RUN)).text
@@ -285,3 +286,25 @@ def test_the_page_shows_jobs_curves_and_tuned_hyperparameters(leaderboard: Leade
     assert {"learning_rate", "optimizer"} == set(re.findall(r"<h3>(\w+)</h3>", page))
     assert "All of them: num_layers 20." in page
     assert "<title>tune-002: adam, 0.7500</title>" in page
+
+
+def test_jobs_of_a_script_are_ranked_by_their_loss_and_shown_without_the_quotes_of_json() -> None:
+    loss = {"objective": "Minimize validation:loss", "algorithm": "script", "status": "Completed", "role": "base"}
+    jobs = [
+        RunJob(
+            JobResult.model_validate(
+                {**loss, "name": name, "value": value, "artifact": "s3://m", "hyperparameters": {"network": network}}
+            ),
+            "base",
+            epochs=(EpochMetrics(epoch=0, metrics={"validation:loss": value}),),
+        )
+        for name, value, network in (("first", 0.5, '"resnet18"'), ("second", 1.25, '"resnet34"'))
+    ]
+    board = read_leaderboard(None, jobs, best=None, final="first", prices={})  # type: ignore[arg-type]
+
+    assert [(job.job, job.place) for job in board.jobs] == [("first", 1), ("second", 2)]
+    assert [job.hyperparameters["network"] for job in board.jobs] == ["resnet18", "resnet34"]
+    page = leaderboard_page(board, Run("d", "r"))
+    assert "validation:loss of the final model" in page
+    assert "Minimize" not in page
+    assert Leaderboard.model_validate_json(board.model_dump_json()) == board

@@ -155,6 +155,7 @@ def test_what_the_toolkit_was_told_is_not_among_the_hyperparameters_of_a_script(
     job = own_job(HyperParameters=sent)
 
     assert (job.algorithm, job.hyperparameters) == ("script", {"lr": "0.1", "network": '"resnet34"'})
+    assert job.readable_hyperparameters == {"lr": "0.1", "network": "resnet34"}
 
 
 def test_the_code_of_a_script_without_a_network_is_that_of_its_channel() -> None:

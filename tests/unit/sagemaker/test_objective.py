@@ -44,6 +44,11 @@ def test_the_kind_of_algorithm_is_seen_of_a_job(description: dict[str, object], 
     assert algorithm_kind(description) == kind
 
 
+def test_an_accuracy_is_shown_as_a_share_and_a_loss_as_a_number() -> None:
+    assert Objective.VALIDATION_ACCURACY.shown(0.9321) == "93.21%"
+    assert LOSS.shown(1.23456) == "1.235"
+
+
 def test_less_of_a_loss_is_better_and_what_is_not_a_number_is_the_worst() -> None:
     values = [0.5, None, 0.1, math.nan, 2.0]
 
