@@ -97,23 +97,24 @@ def forgotten_endpoints(
     sagemaker = hosting.sagemaker
     for summary in pages_of(sagemaker, "list_endpoints", "Endpoints"):
         name, tags = summary["EndpointName"], tags_of(sagemaker, summary["EndpointArn"])
-        last = deployed_by(tags)
-        if tags.get(KEEP_TAG) != "false" or last is None:
+        runs = deployed_by(tags)
+        if tags.get(KEEP_TAG) != "false" or not runs:
             continue
         if summary["EndpointStatus"] in CHANGING or summary["EndpointStatus"] == "Deleting":
             continue
-        is_over = airflow.run_is_over(*last)
-        if is_over is False:
+        states = {run: airflow.run_is_over(*run) for run in runs}
+        if False in states.values():
             continue
         config = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
         if _buckets_of_models(sagemaker, config) - {output_bucket}:
             continue
         take_down = partial(tear_down, hosting, name, config=config, unkept_only=True)
-        run = ", ".join(last)
-        if is_over:
-            yield Finding("endpoint", name, f"endpoint.keep is off and its run is over: {run}", take_down)
+        unknown = [", ".join(run) for run, is_over in states.items() if is_over is None]
+        if not unknown:
+            why = f"endpoint.keep is off and its run is over: {', '.join(runs[-1])}"
+            yield Finding("endpoint", name, why, take_down)
         else:
-            why = f"endpoint.keep is off and this Airflow does not know its run: {run}"
+            why = f"endpoint.keep is off and this Airflow does not know its run: {unknown[0]}"
             yield Finding("endpoint", name, why, take_down if unknown_runs else None)
 
 

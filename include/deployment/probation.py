@@ -69,11 +69,15 @@ def probation_tags(config: str, previous: str | None, tags: Collection[Mapping[s
     return _as_tags({PROBATION_TAG: config, PREVIOUS_TAG: previous or "", **of_run})
 
 
-def deployed_by(tags: Mapping[str, str]) -> tuple[str, str] | None:
-    """DAG and run of the last deployment to an endpoint with these tags, also of one under way; None if unknown."""
+def deployed_by(tags: Mapping[str, str]) -> list[tuple[str, str]]:
+    """DAG and run of the last deployments to an endpoint with these tags.
+
+    They are the last one that has passed its test, and one after it that has not.
+    """
+    passed = [(tags["dag"], tags["run"])] if {"dag", "run"} <= tags.keys() else []
     if tags.get(PROBATION_TAG) and tags.get(PROBATION_RUN_TAG):
-        return tags[PROBATION_DAG_TAG], tags[PROBATION_RUN_TAG]
-    return (tags["dag"], tags["run"]) if {"dag", "run"} <= tags.keys() else None
+        passed.append((tags[PROBATION_DAG_TAG], tags[PROBATION_RUN_TAG]))
+    return list(dict.fromkeys(passed))
 
 
 def last_proven(sagemaker: SageMakerClient, endpoint: Mapping[str, Any]) -> str | None:

@@ -140,6 +140,21 @@ def test_an_endpoint_to_which_a_later_run_is_deploying_stays_until_that_run_is_o
     assert not left & {first.config_name, second.config_name}, "that of before goes too, though it was not replaced yet"
 
 
+def test_a_later_deployment_that_has_failed_takes_nothing_from_the_run_that_uses_the_endpoint(
+    hosting: Hosting, s3: Any, run: Run
+) -> None:
+    name, failed = deployed(hosting, make_deployment(s3, run, keep=False)), Run("deploy_endpoint", f"run-{uuid4()}")
+    deploy(hosting, make_deployment(s3, failed, keep=False, name=name))
+    in_service(hosting, name)
+    airflow = KnownRuns({(one.dag_id, one.run_id): {"deployment.deploy": "running"} for one in (run, failed)})
+    airflow.over.add((failed.dag_id, failed.run_id))
+
+    assert outcomes(forgotten(hosting, airflow, unknown_runs=True), [name]) == {}
+
+    airflow.over.add((run.dag_id, run.run_id))
+    assert outcomes(forgotten(hosting, airflow, unknown_runs=True), [name]) == {name: "deleted"}
+
+
 def test_what_nothing_serves_is_deleted_and_what_serves_stays(hosting: Hosting, s3: Any, run: Run) -> None:
     old = make_deployment(s3, run, keep=True)
     name = deployed(hosting, old)
