@@ -276,6 +276,7 @@ class Training:
         kept = load_model(best).description if best is not None else None
         if kept is not None and kept.epoch is not None:
             log.info("Epoch[%d] Validation-accuracy=%f", kept.epoch - 1, kept.accuracy)
+            log.info("Epoch[%d] Kept: the best validation accuracy, %f", kept.epoch - 1, kept.accuracy)
 
     def _diverged(self, epoch: int) -> bool:
         remedy = f"Lower lr={self._chosen.lr:g}, add warmup_epochs, or set clip_gradient_norm."

@@ -196,6 +196,7 @@ def test_a_checkpoint_gives_back_the_best_model_and_its_figure_also_if_the_job_h
     assert ended.code == 0, ended.error
     assert "Nothing is left to train" in ended.log
     assert f"Epoch[{best.description.epoch - 1}] Validation-accuracy={best.description.accuracy:f}" in ended.log
+    assert f"Epoch[{best.description.epoch - 1}] Kept: " in ended.log
     assert job.trained().description == best.description
     assert len(equal_weights(best.weights, job.trained().weights)) == len(best.weights)
 

@@ -330,6 +330,12 @@ class TuningJobOperator(SageMakerJobOperator):
             return []
         return [no_model(description["TrainingJobDefinition"], artifact)]
 
+    def last_lines(self, running: RunningTask, name: str) -> list[str]:
+        """The end of the log of AWS's best job."""
+        best = (self._find(running.client("sagemaker"), name) or {}).get("BestTrainingJob") or {}
+        job = best.get("TrainingJobName")
+        return last_log_lines(running.client("logs"), TRAINING, job) if job else []
+
     def failure(self, running: RunningTask, name: str, description: Mapping[str, Any]) -> AirflowException:
         """The error of a tuning job, with what became of its training jobs; their fault is its own."""
         from include.sagemaker.job_results import JobResult

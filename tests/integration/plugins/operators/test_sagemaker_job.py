@@ -240,7 +240,7 @@ async def test_a_job_without_model_or_objective_is_refused_and_clearing_starts_t
     assert sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"] == before
     assert f"{TOY_IMAGE} left no model in /opt/ml/model: s3://{BUCKET}/jobs/{event['name']}/" in str(refused.value)
     assert "reports no validation:accuracy" in str(refused.value)
-    assert "Then clear the task.\nIts last lines:" in str(refused.value)
+    assert "if its run conf has to change.\nIts last lines:" in str(refused.value)
     assert "  Epoch[0] Train-accuracy=0.5" in str(refused.value)
     cleared = deferred(make_operator(), context(try_number=2, max_tries=3))
     assert (await event_of(cleared))["name"] != event["name"]
@@ -272,8 +272,11 @@ async def test_a_tuning_job_whose_best_job_left_no_model_is_refused(context: Any
     operator = TuningJobOperator(task_id="tune", request=request, inputs={})
     event = await event_of(deferred(operator, context()))
 
-    with pytest.raises(AirflowFailException, match=r"left no model in /opt/ml/model: s3://\S+ holds no file"):
+    with pytest.raises(
+        AirflowFailException, match=r"left no model in /opt/ml/model: s3://\S+ holds no file"
+    ) as refused:
         operator.execute_complete(context(), event)
+    assert "  Epoch[0] Validation-accuracy=0.4" in str(refused.value)
 
 
 async def test_a_failed_tuning_job_tells_what_became_of_its_training_jobs(sagemaker: Any, context: Any) -> None:
