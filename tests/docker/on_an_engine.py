@@ -30,6 +30,7 @@ from tests.support.local_aws import (
     start_local_aws,
     training_request,
 )
+from tests.support.world import SMALL, World, digits, running_world
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 BASE = "local-aws-tests/python"
 FLOWERS = "tests/docker/flowers"
 REPOSITORY = "image-classification/flowers"
-SETTINGS = {"data_bucket": BUCKET, "output_bucket": BUCKET, "execution_role_arn": ROLE, "region": "us-east-1"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,16 +62,24 @@ def containers() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLocalAws]:
-    running = start_local_aws(tmp_path_factory.mktemp("local_aws"), "--docker")
-    s3 = running.client("s3")
-    s3.create_bucket(Bucket=BUCKET)
-    for key, content in {"daisy/1.jpg": b"\x10\x20", "daisy/2.jpg": b"\x30", "rose/1.jpg": b"\xf0\xe0"}.items():
-        s3.put_object(Bucket=BUCKET, Key=f"data/train/{key}", Body=content)
-    try:
-        yield running
-    finally:
-        running.end()
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An installation on a local AWS with Docker, which tasks of Airflow find."""
+    with (
+        pytest.MonkeyPatch.context() as environment,
+        running_world(tmp_path_factory.mktemp("local_aws"), "--docker") as world,
+    ):
+        for name, value in world.environment.items():
+            environment.setenv(name, value)
+        world.s3.create_bucket(Bucket=BUCKET)
+        for key, content in {"daisy/1.jpg": b"\x10\x20", "daisy/2.jpg": b"\x30", "rose/1.jpg": b"\xf0\xe0"}.items():
+            world.s3.put_object(Bucket=BUCKET, Key=f"data/train/{key}", Body=content)
+        world.drop(digits("0", "1", count=12))
+        yield world
+
+
+@pytest.fixture(scope="module")
+def local_aws(world: World) -> RunningLocalAws:
+    return world.aws
 
 
 @pytest.fixture(scope="module")
@@ -85,23 +93,40 @@ def dag_bag(tmp_path_factory: pytest.TempPathFactory) -> DagBag:
     spare_repetitions()
     from airflow.dag_processing.dagbag import DagBag  # noqa: PLC0415  (the home comes first)
 
-    return DagBag(ROOT / "dags" / "publish_training_image.py")
+    return DagBag(ROOT / "dags")
 
 
 @pytest.fixture(scope="module")
-def published(local_aws: RunningLocalAws, dag_bag: DagBag) -> Iterator[str]:
+def published(world: World, dag_bag: DagBag) -> str:
     """The address of the image that the DAG publishes; the engine forgets what it has built."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ENDPOINT_URL", local_aws.url)
-        environment.setenv("AWS_ACCESS_KEY_ID", "tests")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "tests")
-        environment.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
-        environment.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps(SETTINGS))
-        dag_run = dag_bag.dags["publish_training_image"].test(run_conf={"folder": FLOWERS, "name": REPOSITORY})
+    dag_run = dag_bag.dags["publish_training_image"].test(run_conf={"folder": FLOWERS, "name": REPOSITORY})
     assert dag_run.state == "success"
     document = dag_run.get_task_instances()[0].xcom_pull(task_ids="publish_image")
     docker("image", "rm", f"{document['uri'].partition('@')[0]}:{document['tag']}")
-    yield document["uri"]
+    return str(document["uri"])
+
+
+def test_the_whole_chain_runs_with_the_published_image(world: World, dag_bag: DagBag, published: str) -> None:
+    conf = {
+        **{name: value for name, value in SMALL.items() if not name.startswith("training.hyperparameters")},
+        "training.algorithm.kind": "container",
+        "training.algorithm.image": published,
+        "training.algorithm.channels": "folders",
+        "incremental.enabled": False,
+        "endpoint.keep": False,
+    }
+
+    dag_run = dag_bag.dags["image_classification"].test(run_conf=conf)
+
+    states = {instance.task_id: str(instance.state) for instance in dag_run.get_task_instances()}
+    instance = dag_run.get_task_instances()[0]
+    evaluation = instance.xcom_pull(task_ids="evaluation.evaluate")
+    assert dag_run.state == "success", states
+    assert evaluation["images"] > 0
+    assert states["deployment.predict"] == "success"
+    [job] = world.training_jobs()
+    assert log_lines(world.client("logs"), job)[0].startswith("process 1 on ")
+    assert containers() == []
 
 
 def start_job(sagemaker: Any, image: str, **changes: Any) -> str:
@@ -116,7 +141,7 @@ def test_the_job_pulls_the_published_image_by_its_digest_and_trains_in_a_contain
     [image] = local_aws.client("ecr").describe_images(repositoryName=REPOSITORY)["imageDetails"]
     assert published.endswith(f"@{image['imageDigest']}")
 
-    definitions = [{"Name": "validation:accuracy", "Regex": "validation-accuracy=(.*)"}]
+    definitions = [{"Name": "validation:accuracy", "Regex": "Validation-accuracy=(.*)"}]
     algorithm = {"TrainingImage": published, "TrainingInputMode": "File", "MetricDefinitions": definitions}
     job = finished_job(sagemaker, start_job(sagemaker, published, AlgorithmSpecification=algorithm), 120)
 
