@@ -6,10 +6,11 @@ whatever becomes of it, of the supervisor or of the server, the container is rem
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import re
 import shutil
+import stat
 import subprocess
 import tempfile
 import uuid
@@ -27,6 +28,7 @@ SERVING_PORT = 8080
 """Where SageMaker expects an answer of every serving container."""
 MOST_PROCESSES = 4096
 LABEL = "local-aws"
+ACCOUNT = re.compile(r"[0-9]{12}")
 CLIENT_SECONDS = 30
 ADDRESS = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
 REMOVAL = '"$0" --host "$1" rm --force --volumes "$2"; [ -z "$3" ] || "$0" --host "$1" network rm "$3"'
@@ -109,13 +111,13 @@ class DockerEngine:
         return DockerImage(self, name, (*entrypoint[1:], *(arguments or ())), entrypoint[0])
 
     def _has(self, image: str) -> bool:
-        """Whether an image is on the engine, or can be pulled from this server's registry."""
+        """Whether an image is on the engine, or can be pulled from this server's registry; no option is an image."""
         repository = self._own_repository(image)
         if repository is not None:
             account, region, name, _ = repository
             known = moto_ecr.has_repository(account, region, name)
             return known and moto_ecr.stored_manifest(*repository) is not None
-        return self._run("image", "inspect", image).returncode == 0
+        return not image.startswith("-") and self._run("image", "inspect", image).returncode == 0
 
     def start(
         self,
@@ -194,6 +196,8 @@ class DockerEngine:
         if host != self._registry or path.count("/") < 2:
             return None
         account, region, named = path.split("/", 2)
+        if ACCOUNT.fullmatch(account) is None:
+            return None
         name, at, reference = named.partition("@")
         if not at:
             name, _, reference = named.partition(":")
@@ -219,10 +223,16 @@ def _network_words(isolated: str, port: int | None, *, networked: bool) -> Seque
 
 
 def _open_to_any_user(base: Path) -> None:
-    """Let the user of an image, whoever that is, read and write below /opt/ml; nobody else comes through to it."""
-    for path in (base, *base.rglob("*")):
-        with contextlib.suppress(OSError):
-            path.chmod(0o777 if path.is_dir() else 0o666)
+    """Let the user of an image, whoever that is, read and write below /opt/ml; nobody else comes through to it.
+
+    Links are left alone: an earlier container may have written one that leads out of the folder.
+    """
+    for folder, _, names in os.walk(base, followlinks=False):
+        Path(folder).chmod(0o777)
+        for path in (Path(folder, name) for name in names):
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                path.chmod(mode | (0o777 if mode & stat.S_IXUSR else 0o666))
 
 
 def _last_line(answer: subprocess.CompletedProcess[str]) -> str:

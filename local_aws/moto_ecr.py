@@ -74,8 +74,11 @@ def registry_name(account: str, region: str, repository: str) -> str:
 
 
 def has_repository(account: str, region: str, name: str) -> bool:
-    """Whether there is such a repository: none is made by a push."""
-    return name in ecr_backends[account][region].repositories
+    """Whether there is such a repository: none is made by a push, and there is none in a region that AWS lacks."""
+    try:
+        return name in ecr_backends[account][region].repositories
+    except KeyError:
+        return False
 
 
 def stored_manifest(account: str, region: str, name: str, reference: str) -> StoredManifest | None:
