@@ -109,8 +109,6 @@ class Summary(_Document):
         elif self.approval not in (None, "Approved"):
             why = f": {self.reason.rstrip('.')}" if self.reason else ""
             lines.append(f"Not deployed: the model is {self.approval}{why}.")
-        if self.report:
-            lines.append(f"Report: {self.report}")
         return lines
 
 

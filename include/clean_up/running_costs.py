@@ -48,10 +48,8 @@ def running_machines(sagemaker: SageMakerClient, price: Price) -> Iterator[Runni
     A job that another installation, or a notebook, has started is listed too: it is paid from the same account.
     """
     for summary in pages_of(sagemaker, "list_endpoints", "Endpoints"):
-        name, status = summary["EndpointName"], summary["EndpointStatus"]
-        if endpoint := existing(sagemaker.describe_endpoint, EndpointName=name):
-            for machines in _of_endpoint(sagemaker, endpoint):
-                yield RunningMachines.of("endpoint", (name, status), machines, price(machines[0], "hosting"))
+        if endpoint := existing(sagemaker.describe_endpoint, EndpointName=summary["EndpointName"]):
+            yield from machines_of(sagemaker, endpoint, price)
     kinds = ((TRAINING, "ResourceConfig", "training"), (TRANSFORM, "TransformResources", "batchtransform"))
     for kind, part, use in kinds:
         for summary in list(pages_of(sagemaker, kind.list, kind.summaries, StatusEquals="InProgress")):
@@ -59,6 +57,13 @@ def running_machines(sagemaker: SageMakerClient, price: Price) -> Iterator[Runni
             described: Mapping[str, Any] = getattr(sagemaker, kind.describe)(**kind.named(name))
             machines = described[part].get("InstanceType", ""), int(described[part].get("InstanceCount", 1))
             yield RunningMachines.of(kind.noun, (name, "InProgress"), machines, price(machines[0], use))
+
+
+def machines_of(sagemaker: SageMakerClient, endpoint: Mapping[str, Any], price: Price) -> Iterator[RunningMachines]:
+    """The machines of a described endpoint, variant by variant."""
+    summary = endpoint["EndpointName"], endpoint["EndpointStatus"]
+    for machines in _of_endpoint(sagemaker, endpoint):
+        yield RunningMachines.of("endpoint", summary, machines, price(machines[0], "hosting"))
 
 
 def costs_table(found: Iterable[RunningMachines]) -> list[str]:

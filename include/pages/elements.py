@@ -23,9 +23,14 @@ class Markup(str):
     __slots__ = ()
 
 
+def plain(text: str) -> str:
+    """Text in one line, control characters visible."""
+    return text.translate(_VISIBLE)
+
+
 def shown(text: str) -> Markup:
     """Text as HTML: escaped, in one line, control characters visible; Markup stays as it is."""
-    return text if isinstance(text, Markup) else Markup(escape(text.translate(_VISIBLE)))
+    return text if isinstance(text, Markup) else Markup(escape(plain(text)))
 
 
 def link(text: str, address: str) -> Markup:

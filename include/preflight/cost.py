@@ -12,10 +12,11 @@ What a machine costs an hour: the settings' own prices, else AWS's price list. S
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from include.run_conf import RunConf
     from include.settings import Settings
 
+log = logging.getLogger(__name__)
 
 HOUR = 3600
 MAX_COST = "resources.max_cost"
@@ -82,6 +84,14 @@ class PriceList:
             if self.remembered:
                 self.remembered.write(self._known)
         return self._known.get(key)
+
+    def if_known(self, machine: str, use: str) -> float | None:
+        """USD an hour, None if it is unknown or the price list gives no answer."""
+        try:
+            return self.price(machine, cast("Use", use))
+        except (NotOfferedError, ClientError, BotoCoreError) as error:
+            log.debug("No price of %s: %s", machine, error)
+            return None
 
     def _listed(self, machine: str) -> dict[str, float]:
         prices: dict[str, float] = {}

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 """Hosts of a local AWS that a browser reaches as the tasks do."""
 
+PAGES = "image-classification"
+"""Where the plugin `model_pages` shows its pages, which knows it too."""
+
 UNSIGNED = "Signature=none"
 """A browser signs nothing. moto hides an object from a request without a signature, and checks none that it has."""
 
@@ -57,9 +60,9 @@ class LogLink(PlaceLink):
 
 
 class ReportsLink(PlaceLink):
-    """The folder of the run's reports in the S3 console: leaderboard and evaluation, as soon as they are written."""
+    """The page of the run's reports: leaderboard and evaluation, as soon as they are written."""
 
-    text, attribute = "Reports in S3", "reports_url"
+    text, attribute = "Reports", "reports_url"
 
 
 class WrittenLink(BaseOperatorLink):
@@ -108,7 +111,15 @@ def with_links(result: Any, *links: WrittenLink) -> Any:
 
 
 def s3_page(settings: Settings, uri: str) -> str:
-    """A page for people of an object or a folder: in the S3 console, or as a local AWS answers a browser."""
+    """A page for people of an object or a folder.
+
+    Reports and the pages of dataset versions are shown by this project's own pages in Airflow. All else is in the S3
+    console, or as a local AWS answers a browser.
+    """
+    from include.catalog.stored_pages import page_path
+
+    if path := page_path(settings, uri):
+        return own_page(path)
     if not (endpoint := _local_endpoint(settings, "s3")):
         return s3_url(settings.region, uri)
     bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -134,10 +145,19 @@ def web_pages(running: RunningTask) -> WebPages:
 
 def run_page(dag_id: str, run_id: str) -> str:
     """The address of a run's page in Airflow."""
+    return f"{_airflow()}/dags/{dag_id}/runs/{quote(run_id)}"
+
+
+def own_page(path: str) -> str:
+    """The address in Airflow's UI of one of this project's own pages (the plugin `model_pages`)."""
+    base = _airflow()
+    return f"{base}/plugin/{PAGES}{urlsplit(base).path}/{PAGES}/{path}"
+
+
+def _airflow() -> str:
     from airflow.sdk.configuration import conf
 
-    base = str(conf.get("api", "base_url", fallback="http://localhost:8080")).rstrip("/")
-    return f"{base}/dags/{dag_id}/runs/{quote(run_id)}"
+    return str(conf.get("api", "base_url", fallback="http://localhost:8080")).rstrip("/")
 
 
 def console_url(region: str, page: str, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, task, task_group
 
 from image_classification.context import RunningTask
-from image_classification.links import WrittenLink, with_links
+from image_classification.links import WrittenLink, s3_page, with_links
 
 if TYPE_CHECKING:
     from include.datasets.packing.shard import ShardProgress
@@ -132,6 +132,7 @@ def publish(conf: dict[str, Any], plan: dict[str, Any], shards: list[dict[str, A
         name: document[name] for name in ("name", "version", "uri", "counts")
     }
     log.info("Published %s %s with %d images.", version.name, version.version, version.counts.total)
+    log.info("Dataset page: %s", s3_page(running.settings, f"{version.uri}report.html"))
     return document
 
 

@@ -11,7 +11,7 @@ from airflow.sdk import task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from image_classification.context import RunningTask
-from image_classification.links import WrittenLink, web_pages, with_links
+from image_classification.links import WrittenLink, s3_page, web_pages, with_links
 from image_classification.operators.sagemaker_job import TransformJobOperator
 from image_classification.stages.training import base_model, final_model
 
@@ -201,6 +201,7 @@ def evaluate(
     log.info("Accuracy on %d held-out images: %.4f%s", measured.images, measured.accuracy, certain)
     if measured.verdict:
         log.info("%s: %s", "Accepted" if measured.verdict.accepted else "Refused", measured.verdict.reason)
+    log.info("Report: %s", s3_page(settings, measured.report_uri))
     if found:
         measured = measured.model_copy(update={"champion": found.version.arn})
     return measured.model_dump(mode="json")

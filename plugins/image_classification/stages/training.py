@@ -10,7 +10,7 @@ from airflow.sdk import task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from image_classification.context import RunningTask
-from image_classification.links import WrittenLink, with_links
+from image_classification.links import WrittenLink, s3_page, with_links
 from image_classification.operators.sagemaker_job import TrainingJobOperator, TuningJobOperator
 from image_classification.stages.dataset import finished_version
 
@@ -279,7 +279,7 @@ def compare_jobs(
     best: dict[str, Any] | None,
 ) -> str:
     """Write the leaderboard of all jobs of the run beside its report, even if some of them failed."""
-    from include.evaluation.leaderboard import final_job, read_leaderboard, write_leaderboard
+    from include.evaluation.leaderboard import DOCUMENT, PAGE, final_job, read_leaderboard, write_leaderboard
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
     from include.training.best_model import BestModel
@@ -306,7 +306,7 @@ def compare_jobs(
     if leaderboard.kept_base:
         log.warning("%s", leaderboard.kept_base)
     uri = write_leaderboard(running.client("s3"), leaderboard, settings=settings, run=run)
-    log.info("%d jobs: %s", len(leaderboard.jobs), uri)
+    log.info("%d jobs: %s", len(leaderboard.jobs), s3_page(settings, uri.replace(DOCUMENT, PAGE)))
     return uri
 
 

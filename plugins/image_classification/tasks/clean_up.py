@@ -42,23 +42,13 @@ class RunningAirflow:
 @task
 def show_what_runs() -> list[dict[str, Any]]:
     """Show what runs now and what it costs an hour; nothing is stopped."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     from include.clean_up.running_costs import costs_table, running_machines
-    from include.preflight.cost import PRICE_LIST_REGION, NotOfferedError, PriceList
+    from include.preflight.cost import PRICE_LIST_REGION, PriceList
 
     running = RunningTask.current()
     settings, clients = running.settings, running.access.quick_clients()
     prices = PriceList(own=settings.prices, region=settings.region, client=clients("pricing", PRICE_LIST_REGION))
-
-    def price(machine: str, use: Any) -> float | None:
-        try:
-            return prices.price(machine, use)
-        except (NotOfferedError, ClientError, BotoCoreError) as error:
-            log.debug("No price of %s: %s", machine, error)
-            return None
-
-    found = list(running_machines(running.client("sagemaker"), price))
+    found = list(running_machines(running.client("sagemaker"), prices.if_known))
     for line in costs_table(found):
         log.info("%s", line)
     return [each.model_dump(mode="json") for each in found]

@@ -9,7 +9,7 @@ from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException
 
 from image_classification.context import RunningTask, asked_conf, hide_queries
-from image_classification.links import WrittenLink, web_pages, with_links
+from image_classification.links import WrittenLink, s3_page, web_pages, with_links
 from image_classification.notify import announce
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,6 @@ def measure_endpoints() -> Any:
     return with_links(
         measured,
         WrittenLink("Report", lambda found: found["report_uri"], MEASURED),
-        WrittenLink("Report in S3", lambda found: f"{found['report_uri'].rpartition('/')[0]}/", MEASURED),
         WrittenLink("Report of the registered version", lambda found: (found["registered"] or {})["report"], MEASURED),
     )
 
@@ -93,5 +92,5 @@ def measure_endpoint(check: dict[str, Any]) -> dict[str, Any]:
         links = {"Report": measured.report_uri}
         subject = f"Endpoint {measured.endpoint}: {measured.accuracy:.1%} of {measured.images:,} images"
         announce(running, "worse", subject, lines=[f"{said}{below}"], links=links)
-        raise AirflowFailException(f"{said}{below} Report: {measured.report_uri}")
+        raise AirflowFailException(f"{said}{below} Report: {s3_page(running.settings, measured.report_uri)}")
     return document

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import task
 
 from image_classification.context import RunningTask
-from image_classification.links import WrittenLink, with_links
+from image_classification.links import WrittenLink, s3_page, with_links
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def summarise(
         sum_up(dataset, models, evaluation, registered, deployed),
         WrittenLink("Summary", str, SUMMARY),
         WrittenLink("Report", lambda figures: figures["report"]),
-        WrittenLink("Reports in S3", lambda address: f"{address.rpartition('/')[0]}/", SUMMARY),
+        WrittenLink("Reports", lambda address: f"{address.rpartition('/')[0]}/", SUMMARY),
     )
 
 
@@ -75,5 +75,7 @@ def sum_up(dataset: Any, models: Any, evaluation: Any, registered: Any, deployed
     running.note(figures.note)
     for line in figures.lines():
         log.info("%s", line)
+    if figures.report:
+        log.info("Report: %s", s3_page(running.settings, figures.report))
     log.info("All figures: %s", uri)
     return figures.model_dump(mode="json")

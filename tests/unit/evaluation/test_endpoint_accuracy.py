@@ -239,7 +239,7 @@ def test_the_task_fails_if_the_endpoint_has_dropped_and_still_leads_to_the_repor
     world: Any, runtime: Any, handed_on: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered_by(monkeypatch, world, Mirrored(runtime))
-    with pytest.raises(AirflowFailException, match=r"That is a drop beyond chance.*Report: s3://.*report\.html"):
+    with pytest.raises(AirflowFailException, match=r"That is a drop beyond chance.*Report: http://.*report\.html"):
         endpoint_check.measure_endpoint.function(check(world, figure(0.975, 0.955, 0.986)))
     assert world.read(handed_on[endpoint_check.MEASURED]["report_uri"]).startswith(b"<!doctype html>")
 

@@ -8,6 +8,7 @@ from airflow.sdk.execution_time.xcom import XCom
 
 from image_classification.links import WrittenLink, console_url, log_url, s3_page, s3_url, web_pages
 from include.settings import Settings
+from tests.support.local_aws import BUCKET
 from tests.support.running_task import DAG, RUN, SETTINGS, running_task
 
 
@@ -70,6 +71,21 @@ def test_a_task_leads_to_what_it_wrote_and_to_nothing_if_it_wrote_nothing(handed
     assert page_of(summary).endswith("/s3/object/b?region=us-east-1&prefix=run/summary.json")
     handed_on["return_value"] = {"report": "s3://b/a run/report.html"}
     assert page_of(report).endswith("/s3/object/b?region=us-east-1&prefix=a%20run/report.html")
+
+
+@pytest.mark.usefixtures("installation")
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:4566"])
+def test_a_report_is_shown_by_airflows_own_pages_on_aws_and_locally(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.acme.org/team/")
+    pages = "https://airflow.acme.org/team/plugin/image-classification/team/image-classification"
+    settings = Settings.from_variable(SETTINGS)
+
+    assert s3_page(settings, f"s3://{BUCKET}/reports/run-1/report.html") == f"{pages}/reports/run-1/report.html"
+    assert s3_page(settings, f"s3://{BUCKET}/reports/run-1/") == f"{pages}/reports/run-1/"
+    assert s3_page(settings, f"s3://{BUCKET}/datasets/pets/1/report.html") == f"{pages}/datasets/pets/1/report.html"
 
 
 @pytest.mark.usefixtures("installation")

@@ -1,0 +1,1 @@
+"""What there is: models, endpoints and reports as they stand, read for pages and written by nobody here."""

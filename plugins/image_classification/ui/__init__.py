@@ -1,0 +1,1 @@
+"""The pages in Airflow's UI: what there is, read from AWS in the background, and buttons that start DAGs."""

@@ -1,0 +1,83 @@
+"""Line charts as SVG, without styles of their own: the pages' policy allows none in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from image_classification.ui.rendering import environment
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 240, 56, 28, 12
+MOST_TICKS = 8
+COLOURS = 6
+
+
+@dataclass(frozen=True)
+class Line:
+    """A named line of points (x, y), the smallest x first."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    low: float
+    high: float
+    start: float
+    length: float
+
+    def at(self, value: float) -> float:
+        """The place of a value in pixels."""
+        return round(self.start + self.length * (value - self.low) / ((self.high - self.low) or 1.0), 1)
+
+
+def line_chart(title: str, lines: Sequence[Line], *, share: bool = True, ticks: Sequence[str] = ()) -> Markup:
+    """A chart of the lines that have points; empty if none has.
+
+    `share`: values are shown in percent. `ticks` are the words below the x values, from 0 on; by default their numbers.
+    """
+    drawn = [line for line in lines if line.points]
+    if not drawn:
+        return Markup()
+    xs = sorted({x for line in drawn for x, _ in line.points})
+    ys = [y for line in drawn for _, y in line.points]
+    across = _Scale(xs[0], xs[-1], LEFT, WIDTH - LEFT - 14)
+    low, high = _bounds(min(ys), max(ys), share=share)
+    up = _Scale(low, high, HEIGHT - BOTTOM, TOP + BOTTOM - HEIGHT)
+    grid = [low + (high - low) * step / 4 for step in range(5)]
+    every = max(1, -(-len(xs) // MOST_TICKS))
+    chart = (
+        environment()
+        .get_template("chart.html")
+        .make_module(
+            {
+                "title": title,
+                "width": WIDTH,
+                "height": HEIGHT,
+                "left": LEFT,
+                "lines": [
+                    (number % COLOURS, line.name, [(across.at(x), up.at(y), x, y) for x, y in line.points])
+                    for number, line in enumerate(drawn)
+                ],
+                "rows": [(up.at(value), _shown(value, share=share)) for value in grid],
+                "ticks": [(across.at(x), ticks[int(x)] if ticks else f"{x:g}") for x in xs[::every]],
+                "shown": lambda value: _shown(value, share=share),
+            }
+        )
+    )
+    html: Markup = chart.__html__()
+    return html
+
+
+def _bounds(lowest: float, highest: float, *, share: bool) -> tuple[float, float]:
+    """A little room on both sides, so that the differences are seen."""
+    room = max((highest - lowest) * 0.1, 0.005 if share else highest * 0.1 or 1.0)
+    ceiling = min(1.0, highest + room) if share else highest + room
+    return max(0.0, lowest - room), ceiling
+
+
+def _shown(value: float, *, share: bool) -> str:
+    return f"{value:.1%}" if share else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

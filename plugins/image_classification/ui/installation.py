@@ -1,0 +1,82 @@
+"""The installation behind the pages: its settings, clients that give up soon, prices, and what was looked up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from image_classification.context import AwsAccess, read_settings
+from include.catalog.lookups import Lookups
+from include.preflight.cost import PRICE_LIST_REGION, PriceList
+from include.settings import SettingsError
+
+if TYPE_CHECKING:
+    from include.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CLIENTS_SECONDS = 600.0
+"""After so long a connection is read again: somebody may have changed it."""
+
+
+@dataclass(frozen=True)
+class Connected:
+    """An installation as it is now: settings, and AWS as they say it is reached."""
+
+    settings: Settings
+    access: AwsAccess
+    clients: Callable[..., Any]
+    prices: PriceList
+    _made: dict[str, Any] = field(default_factory=dict)
+    _priced: dict[tuple[str, str], float | None] = field(default_factory=dict)
+    _lock: Any = field(default_factory=Lock)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of one service, one for all threads."""
+        with self._lock:
+            if service not in self._made:
+                self._made[service] = self.clients(service)
+            return self._made[service]
+
+    def price(self, machine: str, use: Any) -> float | None:
+        """USD an hour; None if it is not known, which is not asked again soon."""
+        if (machine, use) not in self._priced:
+            self._priced[machine, use] = self.prices.if_known(machine, use)
+        return self._priced[machine, use]
+
+
+class Installation:
+    """What every page shares. `quick` looks belong to a page, `slow` ones are of one thing of many."""
+
+    def __init__(self) -> None:
+        self.quick = Lookups(workers=4, most=500)
+        self.slow = Lookups(workers=4, most=5000)
+        self._connected: Connected | None = None
+        self._until = 0.0
+        self._lock = Lock()
+
+    def connected(self) -> Connected:
+        """The installation now. Raises SettingsError with everything that is wrong with its settings."""
+        settings, problems = read_settings()
+        if problems:
+            raise SettingsError(problems)
+        with self._lock:
+            known = self._connected
+            if known is None or known.settings != settings or monotonic() >= self._until:
+                access = AwsAccess.of(settings)
+                clients = access.quick_clients()
+                listed = clients("pricing", PRICE_LIST_REGION)
+                prices = PriceList(own=settings.prices, region=settings.region, client=listed)
+                self._connected, self._until = (
+                    Connected(settings, access, clients, prices),
+                    monotonic() + CLIENTS_SECONDS,
+                )
+            return self._connected  # type: ignore[return-value]
+
+    def has_changed(self, dataset: str) -> None:
+        """Look at everything of a dataset again: somebody has used a button."""
+        self.quick.forget(lambda key: dataset in key)
