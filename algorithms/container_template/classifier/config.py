@@ -115,7 +115,7 @@ def _checked(value: Any, kind: Any, bounds: Mapping[str, Any]) -> Any:
     expected = f"a {'whole ' if kind == 'int' else ''}number of at least {bounds['least']}"
     if bounds["most"] != math.inf:
         expected += f" and at most {bounds['most']}"
-    whole = isinstance(value, int | float) and not isinstance(value, bool) and (kind == "float" or value == int(value))
-    if not whole or not bounds["least"] <= value <= bounds["most"]:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not bounds["least"] <= value <= bounds["most"] or (kind == "int" and value != int(value)):
         raise ValueError(expected)
     return int(value) if kind == "int" else float(value)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import Config
+from .config import Config, read_config
 from .images import Classes
 from .job_folders import JobError
 from .networks import build_network
@@ -64,7 +64,8 @@ def load_model(folder: Path) -> TrainedModel:
     try:
         classes = tuple(json.loads((folder / CLASSES_FILE).read_text()))
         document = json.loads((folder / CONFIG_FILE).read_text())
-        config = Config(**{entry.name: document[entry.name] for entry in dataclasses.fields(Config)})
+        known = {entry.name: document[entry.name] for entry in dataclasses.fields(Config) if entry.name in document}
+        config = dataclasses.replace(read_config({}), **known)  # an older archive lacks what config.toml has since
         network = build_network(config, len(classes))
         network.load_weights(folder / WEIGHTS_FILE)
     except JobError:

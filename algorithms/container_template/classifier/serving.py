@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
-import keras
+import numpy as np
 import waitress
 
-from .decoding import UndecodableImageError, decode, pixels
+from .decoding import Pixels, UndecodableImageError, decode, pixels
 from .job_folders import JobFolders
 from .model_files import TrainedModel, load_model
 
@@ -62,7 +62,7 @@ class Application:
         self.model = model
         self._computing = threading.Lock()
         size = model.config.image_size
-        self._probabilities(keras.ops.convert_to_numpy(keras.ops.zeros((1, size, size, 3), "uint8")))  # compiles it
+        self._probabilities(np.zeros((1, size, size, 3), dtype=np.uint8))  # JAX and TensorFlow compile it now
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         """Answer one request."""
@@ -105,7 +105,7 @@ class Application:
             return HTTPStatus.OK, JSON_LINES_TYPE, json.dumps({"prediction": probabilities}) + "\n"
         return HTTPStatus.OK, JSON_TYPE, json.dumps(probabilities)
 
-    def _probabilities(self, shown: Any) -> list[float]:
+    def _probabilities(self, shown: Pixels) -> list[float]:
         with self._computing:
             return [float(value) for value in self.model.network.predict_on_batch(shown)[0]]
 

@@ -7,8 +7,8 @@ import math
 import time
 from dataclasses import replace
 
-import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from .batches import Batches
 from .checkpoints import Checkpoints, Progress
@@ -190,7 +190,7 @@ def class_weights(images: Images, classes: int) -> dict[int, float]:
     return {number: len(images.labels) / (present * count) if count else 0.0 for number, count in enumerate(counts)}
 
 
-def predicted(model: TrainedModel, images: Images) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def predicted(model: TrainedModel, images: Images) -> NDArray[np.int64]:
     """The class that a model gives each image."""
-    probabilities = keras.ops.convert_to_numpy(model.network.predict(Batches(images, model.config), verbose=0))
+    probabilities = np.asarray(model.network.predict(Batches(images, model.config), verbose=0))
     return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)

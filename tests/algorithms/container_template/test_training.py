@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from shutil import rmtree
+from shutil import copytree, rmtree
 
 import h5py
 import keras
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from keras.src.legacy.saving import legacy_h5_format
 
+from algorithms.container_template.classifier import training
 from algorithms.container_template.classifier.checkpoints import Checkpoints
 from algorithms.container_template.classifier.config import read_config
 from algorithms.container_template.classifier.decoding import decode, pixels
@@ -336,6 +338,27 @@ def test_what_cannot_be_done_is_the_failure_reason(
     assert ended.error.count("\n") == 1
     assert message in ended.error
     assert (job.base / "output" / "failure").read_text() == ended.error.removeprefix("Error: ").strip()
+
+
+def test_a_loss_that_is_not_a_number_later_ends_training_with_the_best_model(
+    job: ContainerJob, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "learning_rate", lambda _, epoch: 1e30 if epoch else 0.004)
+
+    ended = run(job, epochs=3)
+
+    assert ended.code == 0, ended.error
+    assert "training ends, and an earlier epoch's model stays. Lower learning_rate=0.004" in ended.log
+    assert [row["epoch"] for row in job.document("history.json")] == [0]
+
+
+def test_an_archive_of_an_older_config_is_read(job: ContainerJob, trained: TrainedJob) -> None:
+    copytree(trained.job.model, job.model)
+    config = {**trained.job.document("config.json"), "gone_since": 1}
+    del config["momentum"]
+    (job.model / "config.json").write_text(json.dumps(config))
+
+    assert load_model(job.model).config.image_size == QUICK["image_size"]
 
 
 def test_records_without_class_names_need_their_number(tmp_path: Path, run: Run) -> None:
