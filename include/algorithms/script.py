@@ -69,6 +69,11 @@ class Script(OwnCode):
         packed = pack_source(s3, self.asked.source, bucket=self.settings.output_bucket)
         return replace(super().prepared(s3, dataset, replay), packed=packed)
 
+    def base_hyperparameters(self, dataset: DatasetVersion | None) -> dict[str, str]:
+        """The conf's; the project's own scripts are told too whether an image has several labels."""
+        several = dataset is not None and dataset.multi_label and self.asked.is_of_project
+        return {**({"multi_label": self.as_text(True)} if several else {}), **super().base_hyperparameters(dataset)}
+
     def as_text(self, value: str | bool | float) -> str:
         """Any value as JSON, as the toolkit reads it: a text has quotes."""
         return json.dumps(value)

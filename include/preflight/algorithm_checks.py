@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
     from include.settings import Settings
+    from include.training.best_model import BestModel
 
 ECR = re.compile(
     r"\d{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+/(?P<name>[a-z0-9._/-]+)"
@@ -150,7 +151,7 @@ def _archive_findings(s3: S3Client, source: str, field: str) -> Findings:
 def hyperparameter_problems(conf: RunConf) -> Iterator[Problem]:
     """Hyperparameters that the project's own scripts do not have."""
     asked = conf.training.algorithm
-    if asked.kind != "script" or asked.source != PYTORCH_SCRIPTS:
+    if not asked.is_of_project:
         return
     known = script_hyperparameters()
     tables: dict[str, Mapping[str, Any]] = {
@@ -179,8 +180,20 @@ def script_hyperparameters() -> tuple[str, ...]:
     return tuple(field.id for field in fields if isinstance(field, ast.Name))
 
 
-def folder_problems(conf: RunConf, dataset: DatasetVersion) -> Iterator[Problem]:
-    """A dataset version whose classes cannot be folders, if the algorithm reads folders."""
+def own_code_problems(conf: RunConf, dataset: DatasetVersion, parent: BestModel | None) -> Iterator[Problem]:
+    """What of a dataset version, or of a model that is trained further, does not suit a script or a container."""
     asked = conf.training.algorithm
-    if not asked.is_builtin and asked.channels == "folders" and (why := unfit_for_folders(dataset)):
+    if parent and parent.algorithm != asked.kind:
+        remedy = (
+            f"{parent.job} was trained by {parent.algorithm}, and a model is trained further by its own kind only: set "
+            "it to that, or run a full training"
+        )
+        yield Problem(field=f"{ALGORITHM}.kind", value=asked.kind, remedy=remedy)
+    if asked.is_builtin:
+        return
+    if asked.channels == "folders" and (why := unfit_for_folders(dataset)):
         yield Problem(field=f"{ALGORITHM}.channels", value=asked.channels, remedy=why)
+    batch = asked.hyperparameters.get("batch_size")
+    if asked.is_of_project and isinstance(batch, int) and batch > dataset.counts.train:
+        remedy = f"the train channel holds {dataset.counts.train} images: use at most that"
+        yield Problem(field=f"{ALGORITHM}.hyperparameters.batch_size", value=batch, remedy=remedy)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.evaluation.prediction import LARGEST_BODY
 from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE
-from include.preflight.algorithm_checks import folder_problems
+from include.preflight.algorithm_checks import own_code_problems
 from include.preflight.conf_checks import channels_meet
 from include.problems import Problem
 from include.run_conf.hyperparameters import Range, algorithm_default
@@ -33,7 +33,7 @@ def dataset_problems(conf: RunConf, dataset: DatasetVersion, *, parent: BestMode
         problems += _network_problems(conf, dataset, parent)
     elif parent:
         problems += _class_order_problems(dataset, parent)
-    problems += folder_problems(conf, dataset)
+    problems += own_code_problems(conf, dataset, parent)
     return problems
 
 

@@ -172,3 +172,8 @@ class AlgorithmConf(Section):
     def is_builtin(self) -> bool:
         """Whether AWS's image classification trains."""
         return self.kind == "builtin"
+
+    @property
+    def is_of_project(self) -> bool:
+        """Whether the project's own scripts train, whose hyperparameters are known."""
+        return self.kind == "script" and self.source == PYTORCH_SCRIPTS

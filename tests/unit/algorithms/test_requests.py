@@ -47,6 +47,15 @@ def test_every_hyperparameter_of_a_script_is_json_as_the_toolkit_reads_it() -> N
     assert body["Environment"] == {"IMAGE_CLASSIFICATION_OBJECTIVE": "Maximize validation:accuracy"}
 
 
+def test_the_projects_own_scripts_are_told_that_an_image_has_several_labels() -> None:
+    several = dataset_version(multi_label=True)
+    own = algorithm_of(RunConf.from_conf(SCRIPT), settings())
+    other = algorithm_of(RunConf.from_conf({**SCRIPT, "training.algorithm.source": "s3://acme/mine/"}), settings())
+
+    assert own.base_hyperparameters(several) == {"multi_label": "true"}
+    assert own.base_hyperparameters(dataset_version()) == other.base_hyperparameters(several) == {}
+
+
 def test_a_container_is_sent_texts_as_they_are() -> None:
     body = request(
         training_request,

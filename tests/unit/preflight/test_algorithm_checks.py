@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from include.preflight import Findings
+from include.preflight import Findings, dataset_problems
 from include.preflight.algorithm_checks import (
     algorithm_notes,
-    folder_problems,
     hyperparameter_problems,
     image_problems,
+    own_code_problems,
     script_hyperparameters,
     source_findings,
 )
 from include.preflight.conf_checks import ignored_notes, request_problems
 from include.run_conf import RunConf
-from tests.support.documents import dataset_version, settings
+from include.training.best_model import BestModel
+from tests.support.documents import BEST_MODEL, dataset_version, settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -144,7 +145,24 @@ def test_the_api_takes_what_would_be_sent(kind: str) -> None:
 
 
 def test_classes_that_cannot_be_folders_are_refused_with_the_version_in_hand() -> None:
-    (problem,) = folder_problems(conf(channels="folders"), dataset_version(labels=["a/b", "c"]))
+    (problem,) = own_code_problems(conf(channels="folders"), dataset_version(labels=["a/b", "c"]), None)
 
     assert (problem.field, problem.value) == (f"{A}.channels", "folders")
-    assert not list(folder_problems(conf(), dataset_version(labels=["a/b", "c"])))
+    assert not list(own_code_problems(conf(), dataset_version(labels=["a/b", "c"]), None))
+
+
+def test_a_batch_of_more_images_than_there_are_is_refused() -> None:
+    (problem,) = own_code_problems(conf(hyperparameters={"batch_size": 128}), dataset_version(), None)
+
+    assert str(problem) == (
+        f"{A}.hyperparameters.batch_size = 128: the train channel holds 80 images: use at most that"
+    )
+
+
+def test_a_model_of_another_kind_is_not_trained_further_and_that_is_said_before_the_job_starts() -> None:
+    parent = BestModel.model_validate(BEST_MODEL)
+    (problem,) = dataset_problems(conf(), dataset_version(), parent=parent)
+
+    assert (problem.field, problem.value) == (f"{A}.kind", "script")
+    assert problem.remedy.startswith("base-job was trained by builtin, and a model is trained further by its own kind")
+    assert not dataset_problems(conf(), dataset_version(), parent=parent.model_copy(update={"algorithm": "script"}))
