@@ -114,8 +114,8 @@ def unusable_job(kind: JobKind, name: str, flaws: Sequence[str], lines: Sequence
     """The error of a job that completed and left nothing to continue with; `lines` are the last of its log."""
     shown = "\n".join(["", "Its last lines:", *(f"  {line}" for line in lines)]) if lines else ""
     return AirflowFailException(
-        f"The {kind.noun} {name} completed, and its model cannot be used. {' '.join(flaws)} Then clear the task, or start "
-        f"another run if its run conf has to change.{shown}"
+        f"The {kind.noun} {name} completed, and its model cannot be used. {' '.join(flaws)} Then clear the task, or "
+        f"start another run if its run conf has to change.{shown}"
     )
 
 
