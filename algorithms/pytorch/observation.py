@@ -29,11 +29,12 @@ class Observation:
         folder.mkdir(parents=True, exist_ok=True)
         self.every, self.device = every, device
         self.tensors, self.steps = TensorStatistics(network, folder), StepLog(folder)
-        self._machine = MachineUse(folder)
-        self.events = event_writer(folder / EVENTS_FOLDER)
+        self._machine, self._folder = MachineUse(folder), folder
+        self.events: Any = None
 
     def __enter__(self) -> Observation:
         self._machine.__enter__()
+        self.events = event_writer(self._folder / EVENTS_FOLDER)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,6 +9,8 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 
+from include.evaluation.job_traces import read_traces
+from include.sagemaker.job_results import JobResult
 from tests.local_aws.framework_images.conftest import TRAINING_IMAGE, Scripts
 from tests.local_aws.framework_images.test_serve import create_endpoint, serving
 from tests.support.local_aws import BUCKET, ROOT, channel_of, log_lines, training_request
@@ -49,6 +51,11 @@ def test_the_scripts_train_on_record_files_and_answer_as_the_built_in_algorithm_
 
     assert job["TrainingJobStatus"] == "Completed", log_lines(logs, name)[-20:]
     assert {metric["MetricName"] for metric in job["FinalMetricDataList"]} == {"train:accuracy", "validation:accuracy"}
+    traces = read_traces(s3, local_aws.client("cloudwatch"), JobResult.of_training_job(job))
+    assert traces.missing == ()
+    assert traces.steps["step"].tolist() == [0, 1]
+    assert ("conv1", "gradient") in traces.tensors
+    assert set(traces.instance) == {"CPUUtilization", "MemoryUtilization", "DiskUtilization"}
     model = serving(sagemaker, job["ModelArtifacts"]["S3ModelArtifacts"], SAGEMAKER_PROGRAM="inference.py")
     endpoint = create_endpoint(sagemaker, model)
     assert endpoint["EndpointStatus"] == "InService", endpoint.get("FailureReason")
