@@ -8,38 +8,29 @@ Source: SageMaker developer guide, "List of Debugger built-in rules" (names, par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Mapping
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict
-
-from include.evaluation.job_traces import NO_TRACES, Columns, Floats, JobTraces
+from include.evaluation.diagnosis import (
+    Diagnosis,
+    Finding,
+    Trained,
+    counted,
+    diagnosed,
+    fell,
+    few,
+    percent,
+    short,
+    unknown,
+)
+from include.evaluation.tensor_rules import (
+    dead_relu,
+    exploding_tensor,
+    poor_weight_initialization,
+    vanishing_gradient,
+)
 from include.pages.charts import Line, line_chart, stacked_columns
-from include.pages.elements import Markup, joined, note, shown
-from include.sagemaker.epochs import EpochMetrics
+from include.pages.elements import joined, note
 
-Status = Literal["found", "fine", "unknown"]
-
-VANISHING = 1e-7
-"""VanishingGradient, `threshold`: the mean of the gradient's absolute values."""
-LEARNING = 100 * VANISHING
-"""A gradient somewhere in the network that shows that there is still something to learn."""
-LARGEST_UPDATE = 10.0
-"""WeightUpdateRatio, `large_threshold`: the length of an update to that of the weights."""
-LEAST_NORM = 1e-6
-"""Weights shorter than this are zero: any update is far longer than they."""
-VARIANCE_RATIO = 10.0
-FIRST_STEPS = 10
-PATIENCE = 5
-"""PoorWeightInitialization, `threshold`, `steps` and `patience`; the latter in epochs."""
-ALIKE = 1e-6
-"""Weights that differ by less than this share of their size are all the same."""
-NO_SPREAD = 1e-20
-"""Variance of an input that is the same everywhere: it is compared with none."""
-DEAD_SHARE = 0.5
-"""DeadRelu, `threshold_layer` (50 percent). Its `threshold_inactivity` (1 percent) is in the scripts' figures."""
 LOSS_EPOCHS = 10
 LEAST_FALL = 0.01
 """LossNotDecreasing, `num_steps`, in epochs, and `diff_percent`, which has no default there: 1 percent is no chance."""
@@ -54,269 +45,11 @@ LEAST_GAIN = 0.001
 IMBALANCE = 10.0
 MISPREDICTED = 0.7
 """ClassImbalance, `threshold_imbalance` and `threshold_misprediction`."""
-NAMED_CLASSES = 5
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What is known of a training.
-
-    `kept_epoch` is the one of the model, counted from 1. `training_images` and `recalls` are by class; `weighted` says
-    that the loss gave rare classes as much say as frequent ones.
-    """
-
-    epochs: Sequence[EpochMetrics] = ()
-    kept_epoch: int | None = None
-    traces: JobTraces = NO_TRACES
-    training_images: Mapping[str, int] = field(default_factory=dict)
-    recalls: Mapping[str, float] = field(default_factory=dict)
-    weighted: bool = False
-
-    def metric(self, name: str) -> dict[int, float]:
-        """A metric by epoch, counted from 1."""
-        return {epoch.epoch + 1: epoch.metrics[name] for epoch in self.epochs if name in epoch.metrics}
-
-    def layers(self, tensor: str) -> dict[str, Columns]:
-        """The columns of each layer's `weight`, `gradient` or `output`, in the order of the network."""
-        return {layer: columns for (layer, kind), columns in self.traces.tensors.items() if kind == tensor}
-
-
-class Finding(BaseModel):
-    """What a rule found: its `figure` beside its `threshold`, in words, and what to do about it.
-
-    A figure is None if the job left nothing to work it out from, which `says` explains.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    rule: str
-    title: str
-    status: Status
-    figure: float | None
-    threshold: float
-    says: str
-    advice: str = ""
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """A finding, and the chart that shows it."""
-
-    finding: Finding
-    plot: Markup = field(default_factory=Markup)
-
-
-def cards(diagnoses: Iterable[Diagnosis]) -> Markup:
-    """A card for each diagnosis: those that found something first, those without data last."""
-    order = ("found", "fine", "unknown")
-    drawn = joined(map(_card, sorted(diagnoses, key=lambda one: order.index(one.finding.status))))
-    return Markup(f'<div class="cards">{drawn}</div>') if drawn else Markup()
-
-
-def _card(diagnosis: Diagnosis) -> Markup:
-    found = diagnosis.finding
-    word = {"found": "found", "fine": "fine", "unknown": "no data"}[found.status]
-    figures = f"{found.rule}: {found.figure:.3g}, threshold {found.threshold:.3g}" if found.figure is not None else ""
-    return Markup(
-        f'<article class="{found.status}"><h3>{shown(found.title)}<span>{word}</span></h3><p>{shown(found.says)}</p>'
-        f"<p><b>{shown(found.advice)}</b></p><p class=note>{shown(figures)}</p>{diagnosis.plot}</article>"
-    )
 
 
 def diagnose(trained: Trained) -> list[Diagnosis]:
     """What every rule says of a training, in their order."""
     return [rule(trained) for rule in RULES]
-
-
-def vanishing_gradient(trained: Trained) -> Diagnosis:
-    """VanishingGradient: the mean of a gradient's absolute values drops below a threshold.
-
-    Counted are steps in which any layer still learns, for a network that has learned everything has small gradients
-    everywhere; the median of these steps counts, not the smallest.
-    """
-    gradients = trained.layers("gradient")
-    if not gradients:
-        return _unknown("VanishingGradient", "Vanishing gradients", VANISHING, NO_TENSORS)
-    sizes = _by_step(gradients, "abs_mean")
-    learning = np.nanmax(np.nan_to_num(sizes), axis=0) >= LEARNING
-    counted = sizes[:, learning] if learning.any() else sizes[:, :FIRST_STEPS]
-    medians = {layer: _median(row) for layer, row in zip(gradients, counted, strict=True)}
-    layer = min(medians, key=medians.__getitem__)
-    lost = [name for name, size in medians.items() if size < VANISHING]
-    last = list(gradients)[-1]
-    says = f"The gradient of {layer} is the smallest: {_short(medians[layer])} in the mean of its values."
-    if lost:
-        says += f" {len(lost):,} of {_counted(len(medians), 'layer')} are below {_short(VANISHING)} and hardly learn."
-    return _diagnosed(
-        Finding(
-            rule="VanishingGradient",
-            title="Vanishing gradients",
-            status="found" if lost else "fine",
-            figure=medians[layer],
-            threshold=VANISHING,
-            says=says,
-            advice="Begin with the weights of a trained network (channel weights), or take a network of fewer layers. "
-            "If these layers are given weights, check that nothing in them is zero.",
-        ),
-        line_chart(
-            "Size of gradients by step",
-            [
-                _line_of(name, gradients[name], "abs_mean")
-                for name in dict.fromkeys([layer, next(iter(gradients)), last])
-            ],
-            across="step",
-            unit=_short,
-            threshold=VANISHING,
-            logarithmic=True,
-        ),
-    )
-
-
-def exploding_tensor(trained: Trained) -> Diagnosis:
-    """ExplodingTensor, and WeightUpdateRatio's upper threshold: values that are not finite, or a far too long update.
-
-    An infinite gradient in a step that changed no weight does not count: with float16 the script skips such steps, as
-    it should, and scales the loss anew.
-    """
-    weights = trained.layers("weight")
-    if not weights:
-        return _unknown("ExplodingTensor", "Exploding gradients", LARGEST_UPDATE, NO_TENSORS)
-    broken = _broken_layers(trained, weights)
-    ratios = {
-        layer: float(np.nanmax(np.where(columns["norm"] > LEAST_NORM, columns["update"], 0), initial=0))
-        for layer, columns in weights.items()
-    }
-    layer = max(ratios, key=ratios.__getitem__)
-    if broken:
-        says = f"{_named(broken, 'layer')} had values that are infinite or not a number."
-    else:
-        says = f"The longest update is {_short(ratios[layer])} times as long as the weights, in {layer}."
-    return _diagnosed(
-        Finding(
-            rule="ExplodingTensor",
-            title="Exploding gradients",
-            status="found" if broken or ratios[layer] > LARGEST_UPDATE else "fine",
-            figure=ratios[layer],
-            threshold=LARGEST_UPDATE,
-            says=says,
-            advice="Lower the learning rate, let it rise from zero (warmup_epochs=1), or bound the gradient "
-            "(clip_gradient_norm=1).",
-        ),
-        line_chart(
-            "Update to weights by step",
-            [_line_of(layer, weights[layer], "update")],
-            across="step",
-            unit=_short,
-            threshold=LARGEST_UPDATE,
-            logarithmic=True,
-        ),
-    )
-
-
-def _broken_layers(trained: Trained, weights: Mapping[str, Columns]) -> list[str]:
-    """Layers with values that are not finite, apart from those of skipped steps."""
-    broken = []
-    for (layer, _), columns in trained.traces.tensors.items():
-        steps = columns["step"][columns["nonfinite"] > 0]
-        weight = weights.get(layer)
-        skipped = weight["step"][weight["update"] == 0] if weight is not None else np.empty(0)
-        if np.setdiff1d(steps, skipped).size:
-            broken.append(layer)
-    return list(dict.fromkeys(broken))
-
-
-def poor_weight_initialization(trained: Trained) -> Diagnosis:
-    """PoorWeightInitialization: what layers pass on differs too much, or weights do not differ, and the loss stays.
-
-    Debugger's third sign, gradients that spread over less than 0.001, is left out: those of a batch-normalised network
-    of millions of weights do so when all is well. The first step counts, which shows the weights as they were given;
-    the loss has to stay through the first epochs, since that of single steps is mostly chance.
-    """
-    outputs, weights = trained.layers("output"), trained.layers("weight")
-    if not weights:
-        return _unknown("PoorWeightInitialization", "Poor weight initialisation", VARIANCE_RATIO, NO_TENSORS)
-    alike = [
-        layer
-        for layer, columns in list(weights.items())[:-1]  # a head may begin with zeros
-        if columns["step"][0] == 0 and columns["std"][0] <= ALIKE * max(columns["abs_mean"][0], LEAST_NORM)
-    ]
-    spreads = {layer: _median(columns["input_std"][:1] ** 2) for layer, columns in outputs.items()}
-    positive = [spread for spread in spreads.values() if spread > NO_SPREAD]
-    ratio = max(positive) / min(positive) if positive else 1.0
-    fell = _first_fall(trained)
-    stays = fell is not None and fell < LEAST_FALL
-    says = f"At the start, what goes into the ReLUs varies {_short(ratio)} times as much in one layer as in another"
-    says += "." if fell is None else f"; the loss {_fell(fell)} within the first epochs."
-    if alike:
-        says = f"At the start all weights are alike in {_named(alike, 'layer')}, so their units learn the same thing."
-    return _diagnosed(
-        Finding(
-            rule="PoorWeightInitialization",
-            title="Poor weight initialisation",
-            status="found" if alike or (ratio > VARIANCE_RATIO and stays) else "fine",
-            figure=ratio,
-            threshold=VARIANCE_RATIO,
-            says=says,
-            advice="Begin with random weights (without channel weights), or with those of a trained network.",
-        ),
-        line_chart(
-            "Variance of what goes into each ReLU, at the start",
-            [Line("variance", list(enumerate(spreads.values(), start=1)))],
-            across="ReLU, from the image to the answer",
-            unit=_short,
-            logarithmic=True,
-        ),
-    )
-
-
-def _first_fall(trained: Trained) -> float | None:
-    """By which share the loss fell from the first steps to the best of the first epochs; None of too few steps."""
-    steps = trained.traces.steps
-    if not steps or np.isfinite(steps["loss"]).sum() < 2 * PATIENCE or not np.isfinite(steps["loss"][:PATIENCE]).any():
-        return None
-    first = float(np.nanmean(steps["loss"][:PATIENCE]))
-    epochs = [steps["loss"][steps["epoch"] == epoch] for epoch in np.unique(steps["epoch"])[:PATIENCE]]
-    means = [float(np.nanmean(losses)) for losses in epochs if np.isfinite(losses).any()]
-    return (first - min(means)) / first if first > 0 else 0.0
-
-
-def dead_relu(trained: Trained) -> Diagnosis:
-    """DeadRelu: in a layer more than half of the units are active in less than one of a hundred cases.
-
-    The last observed steps count: a unit may die during training.
-    """
-    outputs = trained.layers("output")
-    if not outputs:
-        return _unknown("DeadRelu", "Dead units", DEAD_SHARE, NO_TENSORS)
-    dead = {layer: _mean(columns["dead"][-PATIENCE:]) for layer, columns in outputs.items()}
-    worst = sorted(dead, key=dead.__getitem__, reverse=True)
-    many = [layer for layer in worst if dead[layer] > DEAD_SHARE]
-    if dead[worst[0]] == 0:
-        says = "No layer has dead units."
-    else:
-        says = f"At the end {dead[worst[0]]:.0%} of the units of {worst[0]} are dead, the most of {len(dead)} layers."
-    if len(many) > 1:
-        says += f" In {_counted(len(many), 'layer')} more than half of them are."
-    return _diagnosed(
-        Finding(
-            rule="DeadRelu",
-            title="Dead units",
-            status="found" if many else "fine",
-            figure=dead[worst[0]],
-            threshold=DEAD_SHARE,
-            says=says,
-            advice="Lower the learning rate or let it rise from zero (warmup_epochs=1): a long update pushes units "
-            "below zero, and they never return. A smaller network may do as well.",
-        ),
-        line_chart(
-            "Dead units by step",
-            [_line_of(layer, outputs[layer], "dead") for layer in worst[:3]],
-            across="step",
-            unit=_percent,
-            threshold=DEAD_SHARE,
-            bounds=(0, 1),
-        ),
-    )
 
 
 def loss_not_decreasing(trained: Trained) -> Diagnosis:
@@ -330,7 +63,7 @@ def loss_not_decreasing(trained: Trained) -> Diagnosis:
         name = "share of wrong answers in training"
     title = "Loss does not decrease"
     if len(losses) < 2:
-        return _unknown(
+        return unknown(
             "LossNotDecreasing", title, LEAST_FALL, "The log shows the training loss of fewer than two epochs."
         )
     epochs = sorted(losses)
@@ -339,14 +72,14 @@ def loss_not_decreasing(trained: Trained) -> Diagnosis:
     fall = (losses[start] - lowest) / losses[start] if losses[start] > 0 else 0.0
     reached = trained.metric("train:accuracy").get(start, 0.0)
     learned = reached >= LEARNED or losses[start] <= 0
-    says = f"From epoch {start} to {epochs[-1]} the {name} {_fell(fall)}, to {lowest:.4g}."
+    says = f"From epoch {start} to {epochs[-1]} the {name} {fell(fall)}, to {lowest:.4g}."
     if learned and fall < LEAST_FALL:
         says += " There was nothing left to learn."
     plots = [
         _epochs_line("training", trained.metric("train:loss")),
         _epochs_line("validation", trained.metric("validation:loss")),
     ]
-    return _diagnosed(
+    return diagnosed(
         Finding(
             rule="LossNotDecreasing",
             title=title,
@@ -357,8 +90,8 @@ def loss_not_decreasing(trained: Trained) -> Diagnosis:
             advice="Try another learning rate: search it with a tuning job. A plateau late in training calls for a "
             "lower rate (schedule=cosine), one from the start for a higher one.",
         ),
-        line_chart("Loss by epoch", plots, across="epoch", unit=_short)
-        or line_chart(name.capitalize(), [Line("training", sorted(losses.items()))], across="epoch", unit=_percent),
+        line_chart("Loss by epoch", plots, across="epoch", unit=short)
+        or line_chart(name.capitalize(), [Line("training", sorted(losses.items()))], across="epoch", unit=percent),
     )
 
 
@@ -380,13 +113,13 @@ def overfit(trained: Trained) -> Diagnosis:
         training, validation = trained.metric("train:loss"), trained.metric("validation:loss")
         both = sorted(training.keys() & validation.keys())
         if not both:
-            return _unknown("Overfit", "Overfitting", GAP, "The log shows no epoch with both training and validation.")
+            return unknown("Overfit", "Overfitting", GAP, "The log shows no epoch with both training and validation.")
         epoch = trained.kept_epoch if trained.kept_epoch in both else both[-1]
         gap = (validation[epoch] - training[epoch]) / max(training[epoch], 1e-9)
         says = (
             f"In epoch {epoch} the loss is {training[epoch]:.4g} in training and {validation[epoch]:.4g} in validation."
         )
-    return _diagnosed(
+    return diagnosed(
         Finding(
             rule="Overfit",
             title="Overfitting",
@@ -401,7 +134,7 @@ def overfit(trained: Trained) -> Diagnosis:
             "Training and validation by epoch",
             [_epochs_line("training", training), _epochs_line("validation", validation)],
             across="epoch",
-            unit=_short,
+            unit=short,
         ),
     )
 
@@ -410,14 +143,14 @@ def overtraining(trained: Trained) -> Diagnosis:
     """Overtraining: training continued for more epochs than this after validation was at its best."""
     validation = trained.metric("validation:accuracy")
     if len(validation) < 2:
-        return _unknown("Overtraining", "Overtraining", LOST_EPOCHS, "The log shows fewer than two validations.")
+        return unknown("Overtraining", "Overtraining", LOST_EPOCHS, "The log shows fewer than two validations.")
     best, last = -1.0, max(validation)
     best_epoch = last
     for epoch, accuracy in sorted(validation.items()):
         if accuracy > best + LEAST_GAIN:
             best, best_epoch = accuracy, epoch
     lost = last - best_epoch
-    return _diagnosed(
+    return diagnosed(
         Finding(
             rule="Overtraining",
             title="Overtraining",
@@ -425,12 +158,12 @@ def overtraining(trained: Trained) -> Diagnosis:
             figure=lost,
             threshold=LOST_EPOCHS,
             says=f"Validation accuracy was at its best, {best:.1%}, after epoch {best_epoch}; "
-            + (f"the {_counted(lost, 'epoch')} after it brought no more." if lost else "that was the last one."),
+            + (f"the {counted(lost, 'epoch')} after it brought no more." if lost else "that was the last one."),
             advice=f"Set epochs to about {best_epoch + 1}, or use early stopping: the later epochs cost as much as the "
             "others.",
         ),
         line_chart(
-            "Validation accuracy by epoch", [_epochs_line("validation", validation)], across="epoch", unit=_percent
+            "Validation accuracy by epoch", [_epochs_line("validation", validation)], across="epoch", unit=percent
         ),
     )
 
@@ -442,25 +175,23 @@ def class_imbalance(trained: Trained) -> Diagnosis:
     """
     counts = trained.training_images
     if len(counts) < 2 or not any(counts.values()):
-        return _unknown("ClassImbalance", "Class imbalance", IMBALANCE, "The dataset version has no counts of classes.")
+        return unknown("ClassImbalance", "Class imbalance", IMBALANCE, "The dataset version has no counts of classes.")
     largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     ratio = counts[largest] / max(counts[smallest], 0.5)
     mean = sum(counts.values()) / len(counts)
     missed = {label: 1 - recall for label, recall in trained.recalls.items() if counts.get(label, 0) < mean}
     failed = [label for label, share in missed.items() if share > MISPREDICTED]
-    of_largest = _counted(counts[largest], "training image")
+    of_largest = counted(counts[largest], "training image")
     says = f"The largest class, {largest}, has {of_largest}, {ratio:.1f} times as many as the smallest, {smallest}."
     if counts[largest] == counts[smallest]:
         says = f"Every class has {of_largest}."
     if failed:
-        says += (
-            f" More than {MISPREDICTED:.0%} of the test images of rare classes are answered wrongly: {_few(failed)}."
-        )
+        says += f" More than {MISPREDICTED:.0%} of the test images of rare classes are answered wrongly: {few(failed)}."
     elif ratio > IMBALANCE and missed:
         says += f" Of the rare classes at most {max(missed.values()):.0%} of the test images are answered wrongly."
     remedy = "" if trained.weighted else " Let rare classes count as much as frequent ones (weighted_loss=1)."
     ordered = sorted(counts, key=counts.__getitem__, reverse=True)
-    return _diagnosed(
+    return diagnosed(
         Finding(
             rule="ClassImbalance",
             title="Class imbalance",
@@ -486,68 +217,7 @@ RULES: tuple[Callable[[Trained], Diagnosis], ...] = (
     overtraining,
     class_imbalance,
 )
-NO_TENSORS = (
-    "The job left no tensor statistics. The PyTorch scripts write them (algorithms/pytorch/README.md); the built-in "
-    "algorithm does not."
-)
-
-
-def _unknown(rule: str, title: str, threshold: float, why: str) -> Diagnosis:
-    return Diagnosis(Finding(rule=rule, title=title, status="unknown", figure=None, threshold=threshold, says=why))
-
-
-def _diagnosed(finding: Finding, plot: Markup) -> Diagnosis:
-    """A diagnosis; advice is for those who need it."""
-    return Diagnosis(finding if finding.status == "found" else finding.model_copy(update={"advice": ""}), plot)
-
-
-def _by_step(layers: Mapping[str, Columns], figure: str) -> Floats:
-    """A figure as rows of layers and columns of steps; nan where a layer has no row."""
-    steps = np.unique(np.concatenate([columns["step"] for columns in layers.values()]))
-    table = np.full((len(layers), len(steps)), np.nan)
-    for row, columns in zip(table, layers.values(), strict=True):
-        row[np.searchsorted(steps, columns["step"])] = columns[figure]
-    return table
-
-
-def _median(values: Floats) -> float:
-    finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if finite.size else 0.0
-
-
-def _mean(values: Floats) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if finite.size else 0.0
-
-
-def _line_of(layer: str, columns: Columns, figure: str) -> Line:
-    return Line(layer, list(zip(columns["step"].tolist(), columns[figure].tolist(), strict=True)))
 
 
 def _epochs_line(name: str, values: Mapping[int, float]) -> Line:
     return Line(name, sorted(values.items()))
-
-
-def _fell(share: float) -> str:
-    return f"{'fell' if share >= 0 else 'rose'} by {abs(share):.1%}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _named(names: Sequence[str], noun: str) -> str:
-    return f"{noun} {names[0]}" if len(names) == 1 else f"{_counted(len(names), noun)} ({_few(names)})"
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED_CLASSES} more" if len(names) > NAMED_CLASSES else ""
-    return ", ".join(names[:NAMED_CLASSES]) + more
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}"

@@ -23,7 +23,8 @@ from include.datasets.version import held_out_images, learned_test_images
 from include.evaluation import comparison as compared
 from include.evaluation import held_out_answers
 from include.evaluation.comparison import PromotionRule
-from include.evaluation.diagnostics import Trained, diagnose
+from include.evaluation.diagnosis import Trained
+from include.evaluation.diagnostics import diagnose
 from include.evaluation.evaluation_page import (
     ComparedChampion,
     Example,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from include.datasets.version import DatasetVersion, HeldOutImage
-    from include.evaluation.diagnostics import Diagnosis
+    from include.evaluation.diagnosis import Diagnosis
     from include.evaluation.leaderboard import Leaderboard
     from include.run_conf import RunConf
     from include.sagemaker.epochs import EpochMetrics

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from include.evaluation.diagnostics import cards
+from include.evaluation.diagnosis import cards
 from include.evaluation.job_profile import PAGE as PROFILE_PAGE
 from include.evaluation.job_traces import NO_TRACES, JobTraces
 from include.evaluation.leaderboard import PAGE, accuracy_curves, first_epochs_table, leaderboard_sections
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from include.datasets.source_test_images import UnsentImage
     from include.datasets.version import DatasetVersion
     from include.evaluation.comparison import ClassChange, Comparison, PairedFigures
-    from include.evaluation.diagnostics import Diagnosis
+    from include.evaluation.diagnosis import Diagnosis
     from include.evaluation.held_out_answers import HeldOutAnswers
     from include.evaluation.leaderboard import Leaderboard
     from include.evaluation.metrics import Verdict

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from include.evaluation.diagnostics import Diagnosis, Finding, cards
+from include.evaluation.diagnosis import Diagnosis, Finding, cards
 from include.evaluation.job_traces import INSTANCE_METRICS, Columns, Floats, JobTraces
 from include.pages.charts import Line, line_chart, stacked_bar
 from include.pages.elements import Markup, joined, listed, note, page, section, table, verdict

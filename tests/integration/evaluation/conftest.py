@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from include.evaluation.diagnostics import Trained
+from include.evaluation.diagnosis import Trained
 from include.evaluation.job_traces import traces_of
 from include.sagemaker.epochs import kept_weights, parse_epochs
 
