@@ -106,7 +106,13 @@ class Docker:
     def build(self, folder: BuildFolder, image: str) -> None:
         """Build an image of a folder; raises ImageBuildError."""
         with tempfile.TemporaryDirectory(prefix="image-") as context:
-            folder.copy_to(Path(context))
+            try:
+                folder.copy_to(Path(context))
+            except OSError as error:
+                raise ImageBuildError(
+                    f"{folder.path} cannot be copied to {context}: {error}. Free some space there, set TMPDIR to "
+                    "another folder, or correct the file that it names."
+                ) from error
             self.run("build", "--tag", image, context, what=f"build {folder.path}")
         platform = self.run("image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", image, what="inspect it")
         if platform != PLATFORM:
@@ -187,7 +193,7 @@ REMEDIES = {
         "The disk of the Docker engine is full: free some space, for example with `docker system prune`."
     ),
     "no basic auth credentials": "ECR does not know who pushes: the token is of another registry, or has expired.",
-    "denied": (
+    "is not authorized to perform": (
         "ECR refuses the push: the identity needs the actions `PublishTrainingImages` of infrastructure/stack.yaml on "
         "this repository."
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import tarfile
 import urllib.request
 from pathlib import Path
@@ -145,7 +147,8 @@ def test_a_scan_that_fails_or_does_not_end_is_an_error(
         ("build write /layer: no space left on device", "The disk of the Docker engine is full"),
         ("build pull access denied for nobody/nothing", "The base image cannot be had"),
         ("build The command '/bin/sh -c false' returned a non-zero code: 1", "Docker said: The command"),
-        ("push denied: User is not authorized to perform: ecr:InitiateLayerUpload", "ECR refuses the push"),
+        ("push denied: User: me is not authorized to perform: ecr:InitiateLayerUpload", "ECR refuses the push"),
+        ("build bash: ./install.sh: Permission denied", "Docker cannot build .* Docker said: bash"),
     ],
 )
 def test_what_docker_refuses_comes_with_what_to_do(
@@ -155,6 +158,19 @@ def test_what_docker_refuses_comes_with_what_to_do(
 
     with pytest.raises(ImageBuildError, match=remedy):
         publish(ecr, folder, name)
+
+
+def test_a_full_disk_is_named_with_what_to_do(
+    ecr: Any, folder: Path, docker: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "train")
+
+    monkeypatch.setattr("include.algorithms.image_build.shutil.copy2", copy)
+
+    with pytest.raises(ImageBuildError, match=r"cannot be copied .* No space left on device.*TMPDIR"):
+        publish(ecr, folder, name)
+    assert calls(docker) == ["version"]
 
 
 def test_without_docker_no_repository_is_made(
