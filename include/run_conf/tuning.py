@@ -31,7 +31,7 @@ class CompletionConf(Section):
         gt=0,
         le=1,
         title="Target",
-        description="Done when a job's last epoch reaches this `validation:accuracy`.",
+        description="Done when a job's last epoch reaches this value of the objective.",
     )
     jobs_without_improvement: int | None = Field(
         None,
@@ -100,7 +100,8 @@ class TuningConf(Section):
         ge=1,
         examples=[5],
         title="Epochs",
-        description="Passes over the training records in each job. Empty: as the base job.",
+        description="Passes over the training records in each job; the hyperparameter `epochs` of a script or a "
+        "container. Empty: as the base job.",
     )
     early_stopping: bool = Field(
         False, title="Early stopping", description="Stop jobs that will not become the best. Not with `Hyperband`."
@@ -113,7 +114,7 @@ class TuningConf(Section):
         json_schema_extra={"entry": 'a list of values or {"min": 0.001, "max": 0.1, "scaling": "Auto"}'},
         title="Ranges",
         description='Hyperparameter -> `{"min": 0.001, "max": 0.1, "scaling": "Logarithmic"}` or a list of values. '
-        "Empty: the ranges AWS documents.",
+        "Empty: the ranges AWS documents; a script or a container has none.",
     )
     completion: CompletionConf = Field(CompletionConf(), description="When it is done before all its jobs have run.")
     warm_start: WarmStartConf = Field(WarmStartConf(), description="Earlier tuning jobs it learns from.")

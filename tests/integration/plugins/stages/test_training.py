@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 from typing import Any
 
 import pytest
@@ -84,6 +87,15 @@ def test_every_trial_is_a_base_job_with_what_it_changes() -> None:
     sent = base_training(*of_trial(deep))["HyperParameters"]
     assert (sent["num_layers"], sent["learning_rate"], sent["mini_batch_size"]) == ("56", "0.02", "8")
     assert "learning_rate" not in base_training(*of_trial(shallow))["HyperParameters"]
+
+
+def test_a_script_is_packed_before_its_job_which_names_the_archive(aws: RunningLocalAws) -> None:
+    (trial,) = planned({"training.algorithm.kind": "script", "resources.instance_type": "ml.m5.large"})
+
+    sent = base_training(*of_trial(trial))
+    bucket, _, key = json.loads(sent["HyperParameters"]["sagemaker_submit_directory"])[len("s3://") :].partition("/")
+    with tarfile.open(fileobj=io.BytesIO(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())) as tar:
+        assert {"train.py", "inference.py", "hyperparameters.py"} <= {*tar.getnames()}
 
 
 @pytest.mark.usefixtures("aws")
