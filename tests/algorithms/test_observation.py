@@ -33,6 +33,16 @@ def test_every_step_has_its_times_its_loss_and_its_rate(trained: Trained) -> Non
     assert [row["step"] for row in found if row["observed"]] == [*range(10), 12, 16]
 
 
+def test_observed_steps_have_a_row_for_each_weight_gradient_and_rectifier(trained: Trained) -> None:
+    found = rows(trained.job.output / "tensors.jsonl")
+    first = {(row["layer"], row["tensor"]): row for row in found if row["step"] == 0}
+
+    assert {row["step"] for row in found} == {*range(10), 12, 16}
+    expected = {("layer1.0.conv1", "weight"), ("layer4.1.conv2", "gradient"), ("layer4.1.relu.2", "output")}
+    assert expected <= set(first)
+    assert first["fc", "gradient"]["norm"] > 0
+
+
 def test_the_machine_is_sampled_while_the_job_runs(trained: Trained) -> None:
     machine, *samples = rows(trained.job.output / "machine.jsonl")
 
