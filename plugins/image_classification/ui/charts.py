@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from image_classification.ui.rendering import environment
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 240, 56, 28, 12
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 240, 66, 28, 14
 MOST_TICKS = 8
 COLOURS = 6
 
@@ -44,7 +44,7 @@ def line_chart(title: str, lines: Sequence[Line], *, share: bool = True, ticks: 
         return Markup()
     xs = sorted({x for line in drawn for x, _ in line.points})
     ys = [y for line in drawn for _, y in line.points]
-    across = _Scale(xs[0], xs[-1], LEFT, WIDTH - LEFT - 14)
+    across = _Scale(xs[0], xs[-1], LEFT, WIDTH - LEFT - 26)
     low, high = _bounds(min(ys), max(ys), share=share)
     up = _Scale(low, high, HEIGHT - BOTTOM, TOP + BOTTOM - HEIGHT)
     grid = [low + (high - low) * step / 4 for step in range(5)]
@@ -80,4 +80,4 @@ def _bounds(lowest: float, highest: float, *, share: bool) -> tuple[float, float
 
 
 def _shown(value: float, *, share: bool) -> str:
-    return f"{value:.1%}" if share else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+    return f"{value:.1%}" if share else f"{value:,.0f}" if value >= 10 or not value else f"{value:.1f}"

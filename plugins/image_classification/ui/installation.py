@@ -35,11 +35,11 @@ class Connected:
     _priced: dict[tuple[str, str], float | None] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock)
 
-    def client(self, service: str) -> Any:
-        """A boto3 client of one service, one for all threads."""
+    def client(self, service: str, *, patient: bool = False) -> Any:
+        """A boto3 client of one service, one for all threads; a `patient` one waits as a task's client does."""
         with self._lock:
             if service not in self._made:
-                self._made[service] = self.clients(service)
+                self._made[service] = self.access.client(service) if patient else self.clients(service)
             return self._made[service]
 
     def price(self, machine: str, use: Any) -> float | None:

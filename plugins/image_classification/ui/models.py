@@ -34,7 +34,7 @@ FIRST_WAIT = 0.5
 REFRESH_SECONDS = 5
 MOST_COMPARED = 6
 """Models beside each other: as many as there are colours."""
-TABS = ("models",)
+TABS = ("models", "endpoint")
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,54 @@ function showReport(frame) {
   load();
 }
 
+// --- Images that are dropped, or chosen, are sent to the endpoint one after the other.
+async function askAbout(zone, files) {
+  const answers = document.getElementById(zone.dataset.answers);
+  for (const file of files) {
+    const shown = document.getElementById("answer").content.firstElementChild.cloneNode(true);
+    shown.querySelector("img").src = URL.createObjectURL(file);
+    shown.querySelector("[data-name]").textContent = file.name;
+    const text = shown.querySelector("[data-text]");
+    answers.prepend(shown);
+    try {
+      const answer = await fetch(zone.getAttribute("data-action"), {
+        method: "POST",
+        headers: { "Content-Type": "application/octet-stream", "X-Image-Classification": "1", "X-Name": encodeURIComponent(file.name) },
+        body: file,
+      });
+      const found = await answer.json();
+      if (!answer.ok || found.problem) throw new Error(found.detail ?? found.problem);
+      text.textContent = `version ${found.version}, ${found.milliseconds} ms`;
+      shown.querySelector("[data-bars]").replaceChildren(...found.classes.flatMap(bar));
+      say(`${file.name}: ${found.classes[0][0]}, ${(found.classes[0][1] * 100).toFixed(1)} %`);
+    } catch (error) {
+      text.replaceChildren(message("bad", String(error.message ?? error)));
+      say(String(error.message ?? error));
+    }
+  }
+}
+
+function bar([label, probability]) {
+  const name = document.createElement("span");
+  name.textContent = label;
+  const meter = Object.assign(document.createElement("meter"), { min: 0, max: 1, value: probability });
+  meter.setAttribute("aria-label", label);
+  const share = document.createElement("span");
+  share.textContent = `${(probability * 100).toFixed(2)} %`;
+  return [name, meter, share];
+}
+
+function takeImages(zone) {
+  zone.querySelector("input").addEventListener("change", (event) => askAbout(zone, [...event.target.files]));
+  for (const name of ["dragover", "dragleave", "drop"]) {
+    zone.addEventListener(name, (event) => {
+      event.preventDefault();
+      zone.classList.toggle("over", name === "dragover");
+      if (name === "drop") askAbout(zone, [...event.dataTransfer.files]);
+    });
+  }
+}
+
 function prepare(within) {
   for (const form of within.querySelectorAll("form[data-choose]")) {
     form.addEventListener("change", () => countChosen(form));
@@ -213,5 +261,6 @@ function prepare(within) {
 
 localTimes(document);
 prepare(document);
+document.querySelectorAll("[data-answers]").forEach(takeImages);
 document.querySelectorAll("iframe[data-report]").forEach(showReport);
 keepFresh();

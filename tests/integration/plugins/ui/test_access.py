@@ -14,6 +14,7 @@ ROUTES = [
     "/",
     "/datasets/pets/models",
     "/datasets/pets/models/1",
+    "/datasets/pets/endpoint",
     "/datasets/pets/models/compare?version=1&version=2",
     "/datasets/pets/20260102T030405Z-0a1b2c3d/report.html",
     f"/{RUN}/report.html",
@@ -51,6 +52,14 @@ def test_without_a_login_there_is_no_page(route: str, sign_in: SignIn) -> None:
 @pytest.mark.parametrize("dag", DAGS)
 def test_without_a_login_nothing_is_started(dag: str, sign_in: SignIn) -> None:
     assert sign_in("").post(f"/dags/{dag}/runs", json=asked(), headers=HEADERS).status_code == 401
+
+
+def test_an_endpoint_is_asked_by_nobody_who_may_not_start_predictions(sign_in: SignIn) -> None:
+    path = "/datasets/pets/endpoint/images"
+
+    assert sign_in("").post(path, content=b"image", headers=HEADERS).status_code == 401
+    assert sign_in("VIEWER").post(path, content=b"image", headers=HEADERS).status_code == 403
+    assert sign_in("USER").post(path, content=b"image").status_code == 403, "from no page of this Airflow"
 
 
 def test_a_login_that_is_not_airflows_is_refused(sign_in: SignIn) -> None:
