@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import sys
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +108,15 @@ class Operator(AirflowClient):
         asked: dict[str, Any] = self._call("GET", _question_path(dag_id, run_id, task_id))
         return asked
 
-    def asking(self, dag_id: str) -> set[tuple[str, str]]:
-        """Run and task of each question of a DAG that nobody has answered."""
+    def asking(self, dag_id: str, *, seconds: float) -> set[tuple[str, str]]:
+        """Run and task of each question of a DAG that nobody has answered for so long."""
         path, unanswered = f"/api/v2/dags/{dag_id}/dagRuns/~/hitlDetails", {"response_received": False, "limit": 100}
-        asked = [one["task_instance"] for one in self._call("GET", path, params=unanswered)["hitl_details"]]
+        since = datetime.now(UTC) - timedelta(seconds=seconds)
+        asked = [
+            one["task_instance"]
+            for one in self._call("GET", path, params=unanswered)["hitl_details"]
+            if datetime.fromisoformat(one["created_at"]) < since
+        ]
         return {(task["dag_run_id"], task["task_id"]) for task in asked if task["state"] == "awaiting_input"}
 
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str, **params: Any) -> None:

@@ -36,6 +36,10 @@ THRESHOLDS = {
 """How soon Airflow notices a worker that is gone; by default after five minutes."""
 
 LOOK_SECONDS = 0.5
+THINKING_SECONDS = 20.0
+"""How long a person thinks: an answer within a second comes before Airflow's scheduler knows that the task waits, and
+the task is tried again.
+"""
 LAST_JOBS_SECONDS = 60.0
 TELLING = re.compile(r"error|exception|killed|terminat|signal|heartbeat|mismatch|exit|unreachable|lost", re.IGNORECASE)
 """A line that says why a task ended."""
@@ -242,7 +246,7 @@ class Ordeal:
     def _approve(self) -> None:
         """Say yes to every question; Airflow may be gone just now, and a task that was killed then asks once more."""
         with suppress(AirflowError, httpx.HTTPError):
-            for run_id, task_id in self.operator.asking(self.trial.dag_id):
+            for run_id, task_id in self.operator.asking(self.trial.dag_id, seconds=THINKING_SECONDS):
                 self.operator.answer(self.trial.dag_id, run_id, task_id, "Approve", reason="It serves us well.")
                 self._answered[run_id] += 1
 
