@@ -46,7 +46,9 @@ def test_the_template_trains_on_class_folders_and_answers_as_the_built_in_algori
 
     assert job["TrainingJobStatus"] == "Completed", log_lines(logs, name)[-20:]
     assert {metric["MetricName"] for metric in job["FinalMetricDataList"]} == {"train:accuracy", "validation:accuracy"}
-    assert [epoch.epoch for epoch in read_epochs(logs, name)] == [0, 1]
+    epochs = read_epochs(logs, name)
+    assert [epoch.epoch for epoch in epochs] == [0, 1]
+    assert epochs[0].kept, "the first epoch is the best so far"
     artifact = job["ModelArtifacts"]["S3ModelArtifacts"]
     packed = s3.get_object(Bucket=BUCKET, Key=artifact.removeprefix(f"s3://{BUCKET}/"))["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:

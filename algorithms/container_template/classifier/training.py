@@ -141,7 +141,7 @@ class Training:
         accuracy, best = row["validation_accuracy"], self._progress.best_accuracy
         without, history = self._progress.epochs_without + 1, [*self._progress.history, row]
         if best is None or accuracy > best:
-            log.info("Storing the best model with validation accuracy: %f", accuracy)
+            log.info("Epoch[%d] Kept: the best validation accuracy so far, %f", row["epoch"], accuracy)
             self._best.network.set_weights(self._network.get_weights())
             save_model(self._folders.model, self._best)
             best, without = accuracy, 0
