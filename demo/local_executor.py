@@ -18,6 +18,8 @@ LOADED_BY_TASKS = (
     "boto3.session",
     "numpy",
     "pyarrow.parquet",
+    "scipy.stats",
+    "sklearn.metrics",
 )
 
 
