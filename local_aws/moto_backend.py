@@ -34,7 +34,6 @@ from werkzeug.wrappers import Response
 from local_aws.aws_errors import AwsError, not_implemented
 from local_aws.callers import checked_account
 from local_aws.calls import ACCOUNT_HEADER, AwsCall, check_call
-from local_aws.moto_cloudformation import mend_cloudformation
 from local_aws.moto_cloudwatch import mend_cloudwatch
 from local_aws.moto_ecr import mend_ecr
 from local_aws.moto_sqs import mend_sqs
@@ -64,11 +63,20 @@ class AnyCharacter(RegexConverter):
 werkzeug_app.RegexConverter = AnyCharacter  # type: ignore[attr-defined]
 
 
+def _backend_app(service: Any) -> Any:
+    """The application of a service; CloudFormation loads EC2 and a dozen others, so it waits for its first request."""
+    if service == "cloudformation":
+        from local_aws.moto_cloudformation import mend_cloudformation  # noqa: PLC0415
+
+        mend_cloudformation()
+    return create_backend_app(service)
+
+
 class Dispatcher(DomainDispatcherApplication):
     """moto's dispatcher, which otherwise looks at a hundred folders for every request."""
 
     def __init__(self) -> None:
-        super().__init__(create_backend_app)
+        super().__init__(_backend_app)
         self._backends: dict[str, Any] = {}
 
     def get_backend_for_host(self, host: str | None) -> Any:
@@ -161,7 +169,6 @@ def _filter_log_events_by_prefix(response: LogsResponse) -> str:
 LogsResponse.filter_log_events = _filter_log_events_by_prefix  # type: ignore[method-assign, assignment]
 
 
-mend_cloudformation()
 mend_cloudwatch()
 mend_ecr()
 mend_sqs()
