@@ -14,12 +14,12 @@ NEWEST_VERSIONS = 3
 @cache
 def spare_repetitions() -> None:
     """Once the tests' Airflow has its home: what a run of a DAG costs in a test process, less a fifth."""
-    _serve_newest_tasks_only()
+    serve_newest_tasks_only()
     check_schemas_once()
     _store_dags_once()
 
 
-def _serve_newest_tasks_only() -> None:
+def serve_newest_tasks_only() -> None:
     """Make the routes of the task API for tasks of this Airflow, and not for those of the seven releases before it."""
     from airflow.api_fastapi.execution_api import versions  # noqa: PLC0415  (the home comes first)
     from cadwyn import HeadVersion, Version, VersionBundle  # noqa: PLC0415

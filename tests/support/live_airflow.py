@@ -182,7 +182,7 @@ class LiveAirflow:
     def start(self, *command: str) -> None:
         """Start all components, or the named one, on the same database."""
         name = f"{command[0] if command else 'airflow'}-{len(self._started)}"
-        program = ("airflow", *command) if command else ("demo.airflow_standalone",)
+        program = ("airflow", *command) if command else ("tests.support.live_standalone",)
         log = self._state / "logs" / f"{name}.log"
         self._started.append(
             BackgroundProcess.start(name, [sys.executable, "-m", *program], self._environment, ROOT, log)

@@ -1,4 +1,4 @@
-"""The executor of the demo for the Airflow of the tests, where tasks find this project loaded: it does not change."""
+"""The executor of the demo for the Airflow of the tests, whose tasks find this project loaded."""
 
 from __future__ import annotations
 
@@ -21,17 +21,22 @@ SERVICES = ("logs", "s3", "sagemaker")
 """Those that most tasks call. Reading SageMaker's definition takes as long as most tasks."""
 
 
+def load_project() -> None:
+    """Load what most tasks spend half of their time on, and check the forms' fields as every task does."""
+    check_schemas_once()
+    read_definitions_once()
+    session = boto3.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name="us-east-1")
+    for service in SERVICES:
+        session.client(service)
+    for name in LOADED_BY_MOST_TASKS:
+        import_module(name)
+    sys.modules["dags.image_classification"].dag.params.validate()
+
+
 class LoadedLocalExecutor(WarmLocalExecutor):
-    """Loads what most tasks spend half of their time on, and forks its workers then."""
+    """Loads the project, and forks its workers then: also those of a scheduler that is started by itself."""
 
     def start(self) -> None:
-        """Load, check the forms' fields as every task does, and start the workers."""
-        check_schemas_once()
-        read_definitions_once()
-        session = boto3.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name="us-east-1")
-        for service in SERVICES:
-            session.client(service)
-        for name in LOADED_BY_MOST_TASKS:
-            import_module(name)
-        sys.modules["dags.image_classification"].dag.params.validate()
+        """Load, and start the workers."""
+        load_project()
         super().start()
