@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from image_classification.context import RunningTask
     from include.pages.elements import WebPages
+    from include.sagemaker.job_kinds import JobKind
     from include.settings import Settings
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -48,13 +49,13 @@ class PlaceLink(BaseOperatorLink):
 
 
 class ConsoleLink(PlaceLink):
-    """The page of the task's job or endpoint in the AWS console."""
+    """The page of the task's job or endpoint in the AWS console; of a local AWS in Airflow itself."""
 
     text, attribute = "SageMaker console", "console_url"
 
 
 class LogLink(PlaceLink):
-    """The log of the task's job or endpoint in CloudWatch Logs."""
+    """The log of the task's job or endpoint in CloudWatch Logs; of a local AWS in Airflow itself."""
 
     text, attribute = "CloudWatch logs", "log_url"
 
@@ -128,19 +129,29 @@ def s3_page(settings: Settings, uri: str) -> str:
 
 
 def web_pages(running: RunningTask) -> WebPages:
-    """What a report of the running task's run links to; a local AWS has no pages of jobs."""
+    """What a report of the running task's run links to."""
     from include.pages.elements import WebPages
 
     settings = running.settings
-
-    def job_page(name: str) -> str:
-        if _local_endpoint(settings, "sagemaker"):
-            return ""
-        return console_url(settings.region, TRAINING.console_page, name)
-
     return WebPages(
-        run=run_page(running.run.dag_id, running.run.run_id), job=job_page, stored=partial(s3_page, settings)
+        run=run_page(running.run.dag_id, running.run.run_id),
+        job=partial(job_page, settings, TRAINING),
+        stored=partial(s3_page, settings),
     )
+
+
+def job_page(settings: Settings, kind: JobKind, name: str) -> str:
+    """The page of a job or endpoint: in the AWS console, or for a local AWS one of this project's own."""
+    if _local_endpoint(settings, "sagemaker"):
+        return own_page(f"jobs/{kind.action}/{quote(name)}")
+    return console_url(settings.region, kind.console_page, name)
+
+
+def job_log(settings: Settings, kind: JobKind, name: str) -> str:
+    """The page of its log: in the AWS console, or on the page of the job."""
+    if _local_endpoint(settings, "sagemaker"):
+        return f"{job_page(settings, kind, name)}#log"
+    return log_url(settings.region, *kind.log_place(name))
 
 
 def run_page(dag_id: str, run_id: str) -> str:

@@ -10,7 +10,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from image_classification.context import RunningTask
-from image_classification.links import ConsoleLink, LogLink, ReportsLink, console_url, log_url, s3_page
+from image_classification.links import ConsoleLink, LogLink, ReportsLink, job_log, job_page, s3_page
 from include.sagemaker.job_kinds import JobKind
 
 GRACE = timedelta(minutes=5)
@@ -40,8 +40,8 @@ class WaitingOperator(BaseOperator):
     def point_at(self, running: RunningTask, name: str) -> None:
         """Let the task's links lead to the job or endpoint of this name, and to its run's reports."""
         settings = running.settings
-        self.console_url = console_url(settings.region, self.kind.console_page, name)
-        self.log_url = log_url(settings.region, *self.kind.log_place(name))
+        self.console_url = job_page(settings, self.kind, name)
+        self.log_url = job_log(settings, self.kind, name)
         self.reports_url = s3_page(
             settings, f"s3://{settings.output_bucket}/{settings.report_prefix(running.run.name)}"
         )

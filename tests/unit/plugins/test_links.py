@@ -107,8 +107,12 @@ def test_a_report_leads_to_its_run_in_airflow_and_to_the_aws_console(monkeypatch
 
 
 @pytest.mark.usefixtures("installation")
-def test_in_a_local_aws_a_report_leads_to_objects_and_to_no_console(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_local_aws_a_report_leads_to_objects_and_to_pages_of_jobs_and_to_no_console(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
     pages = web_pages(running_task(Settings.from_variable(SETTINGS)))
-    assert pages.job("digits-1") == ""
+    assert pages.job("digits-1").endswith(
+        "/plugin/image-classification/image-classification/jobs/training_job/digits-1"
+    )
     assert pages.stored("s3://b/k") == "http://127.0.0.1:4566/b/k?Signature=none"

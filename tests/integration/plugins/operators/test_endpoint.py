@@ -90,7 +90,7 @@ async def test_an_endpoint_is_created_and_handed_on_when_it_serves(aws: RunningL
 
     assert (result["name"], result["status"]) == (name, "InService")
     assert [variant["name"] for variant in result["variants"]] == ["champion"]
-    assert operator.console_url.endswith(f"#/endpoints/{name}")
+    assert operator.console_url.endswith(f"/jobs/endpoint/{name}")
 
 
 @pytest.mark.parametrize(("keep", "occasions"), [(True, ["promoted"]), (False, [])])

@@ -15,6 +15,7 @@ ROUTES = [
     "/datasets/pets/models",
     "/datasets/pets/models/1",
     "/datasets/pets/endpoint",
+    "/jobs/training_job/digits-1",
     "/datasets/pets/models/compare?version=1&version=2",
     "/datasets/pets/20260102T030405Z-0a1b2c3d/report.html",
     f"/{RUN}/report.html",

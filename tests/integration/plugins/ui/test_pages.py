@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -12,7 +13,7 @@ from include.deployment.registry import RegisteredModel, decided
 from include.settings import Settings
 from tests.integration.plugins.ui.conftest import SignIn
 from tests.integration.plugins.ui.test_access import HEADERS
-from tests.support.local_aws import BUCKET, RunningLocalAws, eventually
+from tests.support.local_aws import BUCKET, RunningLocalAws, eventually, finished_job, log_lines, training_request
 from tests.support.pictures import jpeg
 from tests.support.running_task import SETTINGS
 from tests.support.served_models import IMAGE, deployed, put_model, registered
@@ -158,6 +159,17 @@ def test_an_image_is_answered_by_the_endpoint_and_what_is_none_is_named(
     assert answer["classes"] == [["dog", 0.7], ["cat", 0.2], ["owl", 0.1]]
     assert "cannot be packed" in no_image["problem"]
     assert too_large.status_code == 413
+
+
+def test_a_job_is_shown_with_its_log(sign_in: SignIn, aws: RunningLocalAws) -> None:
+    name = f"shown-{uuid4().hex[:8]}"
+    aws.client("sagemaker").create_training_job(**training_request(name))
+    finished_job(aws.client("sagemaker"), name)
+
+    page = shown(sign_in("VIEWER"), f"/jobs/training_job/{name}", "Completed", 'class="log code"', "ml.g5.xlarge")
+
+    assert log_lines(aws.client("logs"), name)[0] in page
+    assert sign_in("VIEWER").get("/jobs/training_job/of-nobody").status_code == 404
 
 
 def test_a_report_is_shown_where_no_script_of_it_can_run(sign_in: SignIn, aws: RunningLocalAws) -> None:
