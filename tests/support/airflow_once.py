@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from functools import cache
@@ -17,6 +18,8 @@ def spare_repetitions() -> None:
     serve_newest_tasks_only()
     check_schemas_once()
     _store_dags_once()
+    gc.collect()
+    gc.freeze()  # a full collection need not look through all of Airflow each time
 
 
 def serve_newest_tasks_only() -> None:
