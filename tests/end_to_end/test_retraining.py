@@ -209,6 +209,8 @@ def next_retrainings(training: dict[str, str], look_meanwhile: DagRun, operator:
     for run_id in after.values():
         assert operator.finished_task(DAG, run_id, "dataset.publish").state == "success"
         operator.abandon(DAG, run_id)
+    for run_id in after.values():
+        operator.finished(DAG, run_id)  # until then these runs have their datasets' turn
     return after
 
 
