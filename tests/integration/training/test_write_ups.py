@@ -22,7 +22,12 @@ from tests.support.documents import dataset_version, settings
 from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, eventually, finished_job, start_local_aws
 from tests.support.squares import records
 
-EXAMPLES = {path.stem: path for path in (ROOT / "docs" / "examples").glob("*.json")}
+EXAMPLES = {
+    path.stem: path
+    for path in (ROOT / "docs" / "examples").glob("*.json")
+    if "algorithm" not in json.loads(path.read_text(encoding="utf-8"))["training"]
+}
+"""Those of the built-in algorithm; tests/end_to_end/test_own_algorithms.py has the others."""
 CLASSIFIER = ROOT / "tests/support/scripted_classifier.py"
 INSTALLATION = settings(data_bucket=BUCKET, output_bucket=BUCKET, region="us-east-1")
 RUN = Run("image_classification", "manual__2026-01-02")

@@ -30,6 +30,7 @@ def test_every_write_up_has_an_example() -> None:
         "cats-and-dogs",
         "custom-container",
         "dog-breeds",
+        "dog-breeds-script",
         "multi-label-334",
         "multi-label-50",
     ]
