@@ -26,7 +26,7 @@ PYTORCH := .venv-pytorch/bin/python
 environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, but $(PYTHON) is %d.%d: install it, or name one with make PYTHON=/path/to/python3.11" % v)' \
 	&& "$(PYTHON)" tools/environments.py
 
-.PHONY: help setup demo demo-retrain local down test test-python test-mwaa sagemaker pytorch stack image-uris fuzz lint format lock up compose-down test-compose test-docker bench-datasets bench-training chaos clean
+.PHONY: help setup demo demo-retrain local down test test-python test-mwaa sagemaker pytorch stack image-uris fuzz lint format lock up compose-down test-compose test-docker bench-datasets bench-training chaos clean demo-pytorch
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ setup: ## make the two environments, .venv and .venv-mxnet (done by itself where
 
 demo: setup ## run the whole chain on this machine: local AWS, Airflow, training, endpoint
 	@$(AIRFLOW) -m demo run
+
+demo-pytorch: setup ## run the chain with the PyTorch scripts: tune, train in full, deploy (makes also .venv-pytorch)
+	$(environments) pytorch
+	@$(AIRFLOW) -m demo pytorch
 
 demo-retrain: setup ## after `make demo`: new images retrain the model that serves, and bad ones do not
 	@$(AIRFLOW) -m demo retrain

@@ -1,6 +1,6 @@
-"""The commands behind `make demo`, `make demo-retrain`, `make local` and `make down`.
+"""The commands behind `make demo`, `make demo-pytorch`, `make demo-retrain`, `make local` and `make down`.
 
-They are `python -m demo run`, `retrain`, `up` and `down`.
+They are `python -m demo run`, `pytorch`, `retrain`, `up` and `down`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ def main(arguments: list[str]) -> int:
             from demo.run import main as run  # noqa: PLC0415
 
             return run()
+        if arguments == ["pytorch"]:
+            from demo.run import demo_pytorch  # noqa: PLC0415
+            from demo.run import main as show  # noqa: PLC0415
+
+            return show(demo_pytorch)
         if arguments == ["retrain"]:
             from demo.retrain import retrain  # noqa: PLC0415
             from demo.run import main as show  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`make demo`: starts what is needed, uploads the images, runs the chain, shows it, and sums it up."""
+"""`make demo` and `make demo-pytorch`: start what is needed, upload images, run the chain, show it, and sum it up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from demo.summary import SummaryError, dataset_page, print_summary, read_summary
 from demo.training_jobs import TrainingJob, TrainingJobWatch
 
 DAG_ID = "image_classification"
-RUN_CONF = Path(__file__).parent / "run_conf.json"
 DAG_SECONDS = 120
 LOOK_SECONDS = 1.0
 LOG_LINES = 20
@@ -34,6 +34,25 @@ LINE_WIDTH = 120
 
 class RunFailedError(Exception):
     """The run ended without success; the message holds the end of each failed task's log."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A run that a demo shows: its name, by which its files in `.local` begin, and its run conf."""
+
+    name: str
+    conf: str
+
+    def read_conf(self) -> dict[str, Any]:
+        """The run conf."""
+        conf: dict[str, Any] = json.loads((Path(__file__).parent / self.conf).read_text(encoding="utf-8"))
+        return conf
+
+
+BUILT_IN = Example("demo", "run_conf.json")
+"""SageMaker's built-in algorithm: trained and tuned, the best model trained further."""
+PYTORCH = Example("demo-pytorch", "run_conf_pytorch.json")
+"""The scripts of `algorithms/pytorch`: tuned, then trained in full with what the tuning found."""
 
 
 def main(show: Callable[[Console, Path, int, int], object] | None = None) -> int:
@@ -53,7 +72,12 @@ def main(show: Callable[[Console, Path, int, int], object] | None = None) -> int
     return 0
 
 
-def demo(console: Console, state: Path, aws_port: int, airflow_port: int) -> Services:
+def demo_pytorch(console: Console, state: Path, aws_port: int, airflow_port: int) -> Services:
+    """The demo of the PyTorch scripts."""
+    return demo(console, state, aws_port, airflow_port, PYTORCH)
+
+
+def demo(console: Console, state: Path, aws_port: int, airflow_port: int, example: Example = BUILT_IN) -> Services:
     """Start the services unless they are up, run the chain once, and write the summary into the `state` folder."""
     services = up(state, aws_port, airflow_port, lambda line: console.print(line, markup=False))
     console.print(services.sign_in_hint(), markup=False)
@@ -68,7 +92,7 @@ def demo(console: Console, state: Path, aws_port: int, airflow_port: int) -> Ser
         airflow.wait_for_dag(DAG_ID, DAG_SECONDS)
         airflow.unpause(DAG_ID)
         since = datetime.now(UTC) - timedelta(seconds=1)
-        run_id = airflow.trigger(DAG_ID, json.loads(RUN_CONF.read_text()))
+        run_id = airflow.trigger(DAG_ID, example.read_conf())
         console.print(f"Run: {services.airflow_url}/dags/{DAG_ID}/runs/{run_id}\n", markup=False, soft_wrap=True)
         watch = TrainingJobWatch(session, services.aws_url, since)
         run = follow(console, airflow, DAG_ID, run_id, watch)
@@ -77,9 +101,9 @@ def demo(console: Console, state: Path, aws_port: int, airflow_port: int) -> Ser
         jobs: list[TrainingJob] = watch.look()
         summary = read_summary(airflow, session, services, run_id, jobs)
 
-    file = state / "demo-summary.json"
+    file = state / f"{example.name}-summary.json"
     write_private(file, summary.to_json())
-    page = state / "demo-dataset.html"
+    page = state / f"{example.name}-dataset.html"
     page.write_bytes(dataset_page(s3, summary))
     print_summary(console, summary, jobs)
     console.print(f"\n{services.sign_in_hint()}", markup=False)

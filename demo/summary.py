@@ -39,15 +39,22 @@ class SummaryError(Exception):
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of `.local/demo-summary.json`, under the same names."""
+    """The figures of `.local/demo-summary.json` and of `demo-pytorch-summary.json`, under the same names.
+
+    `predictions` are those that the run measured the endpoint with: how many, how many were right, and how fast the
+    answers came, in milliseconds. `success_by_class` is the share of each class's test images that is named rightly.
+    Accuracies are 0 to 1; `incremental` is None if no model was trained further.
+    """
 
     dataset: dict[str, Any]
     training_jobs: list[dict[str, Any]]
     best_job: str
-    incremental: dict[str, Any]
+    incremental: dict[str, Any] | None
     test_accuracy: float
+    success_by_class: dict[str, float]
     endpoint: str
     prediction: dict[str, Any]
+    predictions: dict[str, Any]
     ui: dict[str, str]
     stages: dict[str, float]
     wall_seconds: float
@@ -74,7 +81,9 @@ def read_summary(
     version = read_json(s3, returned(PUBLISH)["uri"] + "dataset.json")
     best = str(returned(SELECT_BEST)["job"])
     endpoint = str(returned(DEPLOY)["name"])
-    prediction = returned(PREDICT)["predictions"][0]
+    answered = returned(PREDICT)
+    prediction = answered["predictions"][0]
+    right = right_by_class(s3, runtime, endpoint, version)
     run = airflow.dag_run(dag_id, run_id)
     order = airflow.task_order(dag_id)
     return Summary(
@@ -97,9 +106,11 @@ def read_summary(
         ],
         best_job=best,
         incremental=_incremental(jobs, best),
-        test_accuracy=endpoint_accuracy(s3, runtime, endpoint, version),
+        test_accuracy=sum(map(sum, right.values())) / sum(map(len, right.values())),
+        success_by_class={label: sum(found) / len(found) for label, found in right.items()},
         endpoint=endpoint,
         prediction={name: prediction[name] for name in ("expected", "label", "probability")},
+        predictions=_timed(answered["evaluation"]),
         ui={"url": services.airflow_url, "user": services.user, "password": services.password},
         stages={
             stage.name: round(stage.seconds, 1)
@@ -115,11 +126,22 @@ def dataset_page(s3: S3Client, summary: Summary) -> bytes:
     return read_bytes(s3, summary.dataset["uri"] + "report.html")
 
 
-def _incremental(jobs: Sequence[TrainingJob], best: str) -> dict[str, Any]:
+def _timed(measured: Mapping[str, Any]) -> dict[str, Any]:
+    latency = measured["latency"]
+    return {
+        "images": measured["images"],
+        "right": round(measured["images"] * measured["accuracy"]),
+        **{name: latency[name] for name in ("p50", "p90", "p99", "seconds", "images_per_second")},
+    }
+
+
+def _incremental(jobs: Sequence[TrainingJob], best: str) -> dict[str, Any] | None:
     by_name = {job.name: job for job in jobs}
     incremental = next((job for job in jobs if job.role == "incremental"), None)
-    if incremental is None or best not in by_name:
-        raise SummaryError(f"No incremental job from {best} is among {', '.join(by_name) or 'no job at all'}.")
+    if best not in by_name:
+        raise SummaryError(f"The best job {best} is not among {', '.join(by_name) or 'any jobs'}.")
+    if incremental is None:
+        return None
     return {
         "job": incremental.name,
         "first_epoch_validation_accuracy": incremental.accuracies[0],
@@ -127,8 +149,10 @@ def _incremental(jobs: Sequence[TrainingJob], best: str) -> dict[str, Any]:
     }
 
 
-def endpoint_accuracy(s3: S3Client, runtime: SageMakerRuntimeClient, endpoint: str, version: dict[str, Any]) -> float:
-    """Send every packed test image to the endpoint and return the share it names rightly, 0 to 1.
+def right_by_class(
+    s3: S3Client, runtime: SageMakerRuntimeClient, endpoint: str, version: dict[str, Any]
+) -> dict[str, list[bool]]:
+    """Send every packed test image to the endpoint; returns whether it names each rightly, by class in class order.
 
     The evaluation wrote each of them to an object that is named by the number of its record.
     """
@@ -155,7 +179,9 @@ def endpoint_accuracy(s3: S3Client, runtime: SageMakerRuntimeClient, endpoint: s
         return bool(labels[probabilities.index(max(probabilities))] == expected[record_id])
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return sum(pool.map(is_right, expected)) / len(expected)
+        answers = dict(zip(expected, pool.map(is_right, expected), strict=True))
+    found = {label: [right for record, right in answers.items() if expected[record] == label] for label in labels}
+    return {label: right for label, right in found.items() if right}
 
 
 def read_json(s3: S3Client, uri: str) -> dict[str, Any]:
@@ -172,8 +198,9 @@ def read_bytes(s3: S3Client, uri: str) -> bytes:
 
 def print_summary(console: Console, summary: Summary, jobs: Sequence[TrainingJob]) -> None:
     """Show the summary as a table."""
-    counts, prediction = summary.dataset["counts"], summary.prediction
+    counts, prediction, timed = summary.dataset["counts"], summary.prediction, summary.predictions
     incremental, best = summary.incremental, next(job for job in jobs if job.name == summary.best_job)
+    worst = min(summary.success_by_class, key=lambda label: summary.success_by_class[label])
     tuned = sum(job.role == "tuning" for job in jobs)
     accuracy = "not in its log" if best.accuracy is None else f"{best.accuracy:.4f}"
     rows = {
@@ -181,12 +208,21 @@ def print_summary(console: Console, summary: Summary, jobs: Sequence[TrainingJob
         f"{counts['validation']} validation, {counts['test']} test images",
         "Training jobs": f"{len(jobs)}, {tuned} of them tuning",
         "Best job": f"{summary.best_job} (validation accuracy {accuracy})",
-        "Incremental": f"first epoch {incremental['first_epoch_validation_accuracy']:.4f}, "
-        f"the best job's first epoch {incremental['base_first_epoch_validation_accuracy']:.4f}",
+        **(
+            {
+                "Incremental": f"first epoch {incremental['first_epoch_validation_accuracy']:.4f}, "
+                f"the best job's first epoch {incremental['base_first_epoch_validation_accuracy']:.4f}"
+            }
+            if incremental
+            else {}
+        ),
         "Test accuracy": f"{summary.test_accuracy:.4f} ({counts['test']} images sent to the endpoint)",
+        "Classes": f"{len(summary.success_by_class)}, the worst is {worst} with {summary.success_by_class[worst]:.4f}",
         "Endpoint": summary.endpoint,
         "Prediction": f"{prediction['label']} with probability {prediction['probability']:.4f}, "
         f"expected {prediction['expected']}",
+        "Latency": f"{timed['images']} images, half of them in {timed['p50']:.0f} ms or less, "
+        f"{timed['images_per_second']:.0f} images/s",
         "Run": f"{summary.wall_seconds:.0f} s",
     }
     print_rows(console, rows)

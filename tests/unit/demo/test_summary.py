@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from moto import mock_aws
 
-from demo.summary import SummaryError, endpoint_accuracy
+from demo.summary import SummaryError, right_by_class
 
 VERSION = {"uri": "s3://photos/datasets/pets/v1/", "labels": ["cat", "dog"]}
 ROWS = [
@@ -49,7 +49,7 @@ def test_the_endpoint_is_sent_the_packed_images(s3: Any) -> None:
         return {"Body": io.BytesIO(json.dumps([0.9, 0.1]).encode())}
 
     runtime: Any = SimpleNamespace(invoke_endpoint=invoke)
-    assert endpoint_accuracy(s3, runtime, "pets", VERSION) == 0.5
+    assert right_by_class(s3, runtime, "pets", VERSION) == {"cat": [True], "dog": [False]}
     assert sorted(asked) == [("image/jpeg", b"a cat"), ("image/png", b"a cat again")]
 
 
@@ -58,4 +58,4 @@ def test_test_images_that_were_not_written_are_an_error(s3: Any) -> None:
     with pytest.raises(
         SummaryError, match=r"has 2 test images, and 1 lie at s3://photos/datasets/pets/v1/images/test/"
     ):
-        endpoint_accuracy(s3, SimpleNamespace(), "pets", VERSION)  # type: ignore[arg-type]
+        right_by_class(s3, SimpleNamespace(), "pets", VERSION)  # type: ignore[arg-type]
