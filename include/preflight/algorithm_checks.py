@@ -45,11 +45,11 @@ def image_problems(conf: RunConf, settings: Settings) -> Iterator[Problem]:
     """An image that AWS does not have, in this region or of this version, or that lies in another region."""
     algorithm = algorithm_of(conf, settings)
     try:
-        images = {f"{ALGORITHM}.image": algorithm.image, f"{ALGORITHM}.inference.image": algorithm.inference_image}
+        images = {algorithm.inference_image: f"{ALGORITHM}.inference.image", algorithm.image: f"{ALGORITHM}.image"}
     except UnknownImageError as error:
         yield _unknown_image(conf, settings, error)
         return
-    for field, image in images.items():
+    for image, field in images.items():
         found = ECR.fullmatch(image)
         if found is None or conf.training.algorithm.is_builtin:
             continue
