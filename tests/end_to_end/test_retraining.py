@@ -245,7 +245,10 @@ class ScheduledLook:
 def scheduled_look(airflow: LiveAirflow, operator: Operator, unannounced: None) -> ScheduledLook:
     """The schedule comes to its hour."""
     before = [run.run_id for run in event_runs(operator)]
-    tick = (datetime.now(UTC) - timedelta(hours=2)).replace(minute=NO_LOOK_BY_ITSELF, second=0, microsecond=0)
+    now = datetime.now(UTC)
+    tick = now.replace(minute=NO_LOOK_BY_ITSELF, second=0, microsecond=0)
+    if tick > now:  # after an earlier one than the last, the last would be due as well: two looks at once
+        tick -= timedelta(hours=1)
 
     def scheduled() -> list[str]:
         runs = [run.run_id for run in operator.dag_runs(DAG) if run.run_id.startswith(f"scheduled__{tick:%Y-%m-%dT%H}")]
