@@ -28,6 +28,8 @@ PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 MS_BIND = 0x1000
+LONGEST_FOLDER_OF_SOCKETS = 70
+"""Bytes; below it comes the likes of `/pymp-abcdefgh/listener-abcdefgh`."""
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 OPT = Path("/opt")
@@ -114,17 +116,33 @@ def become(command: list[str], environment: dict[str, str], parent: int) -> None
     os.setsid()
     for restored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(restored, signal.SIG_DFL)
-    if "SAGEMAKER_BASE_DIR" in environment:
+    if base := environment.get("SAGEMAKER_BASE_DIR"):
+        has_opt_ml = True
         try:
-            take_opt_ml(environment["SAGEMAKER_BASE_DIR"])
+            take_opt_ml(base)
         except OSError as error:
             if any(str(OPT_ML) in word for word in command):
                 raise OSError(error.errno, "", f"{OPT_ML} of its own, which the command names") from error
+            has_opt_ml = False
+        environment = shorten_temporary_folder(environment, base, has_opt_ml=has_opt_ml)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(127)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.execvpe(command[0], command, environment)  # noqa: S606
+
+
+def shorten_temporary_folder(environment: dict[str, str], base: str, *, has_opt_ml: bool) -> dict[str, str]:
+    """Let TMPDIR be short enough for the sockets that Python's multiprocessing makes there.
+
+    Linux takes 107 bytes. A loader of PyTorch whose sockets have longer names waits for ever.
+    """
+    folder = environment.get("TMPDIR", "")
+    if has_opt_ml and folder.startswith(f"{base}/"):
+        return {**environment, "TMPDIR": f"{OPT_ML}{folder.removeprefix(base)}"}
+    if len(os.fsencode(folder)) > LONGEST_FOLDER_OF_SOCKETS:
+        return {name: value for name, value in environment.items() if name != "TMPDIR"}
+    return environment
 
 
 def take_opt_ml(base: str) -> None:

@@ -187,6 +187,25 @@ def test_the_base_folder_is_opt_ml_to_the_container_alone(tmp_path: Path) -> Non
     assert {path.name for path in Path("/opt").iterdir()} == before
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts of a process's own are Linux's")
+def test_the_temporary_folder_is_short_enough_for_sockets_however_long_the_base_folder_is(tmp_path: Path) -> None:
+    base = tmp_path / ("long" * 30)
+    (base / "tmp").mkdir(parents=True)
+    script = (
+        "import os, socket, tempfile; print(tempfile.gettempdir());"
+        "socket.socket(socket.AF_UNIX).bind(tempfile.mkdtemp() + '/listener-01234567'); print('bound')"
+    )
+    lines: list[str] = []
+    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(base), "TMPDIR": str(base / "tmp")}
+    container = ContainerProcess.start(
+        [sys.executable, "-c", script], env=environment, cwd=tmp_path, on_line=lines.append
+    )
+
+    assert container.wait(60) == 0, lines
+    assert lines[-1] == "bound"
+    assert len(lines[0]) < 60
+
+
 def test_a_command_that_names_opt_ml_needs_one_of_its_own(tmp_path: Path) -> None:
     environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(tmp_path / "absent")}
 
