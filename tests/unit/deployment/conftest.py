@@ -6,11 +6,32 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from moto.server import ThreadedMotoServer
 
 from tests.support.changing_endpoints import replace_tags
-from tests.unit.evaluation.conftest import clients, runtime, world
+from tests.unit.evaluation.conftest import Client, runtime, world
 
-__all__ = ["clients", "runtime", "world"]  # fixtures: shades of grey, and an endpoint that tells them apart
+__all__ = ["runtime", "world"]  # fixtures: shades of grey, and an endpoint that tells them apart
+
+
+@pytest.fixture(scope="module")
+def clients() -> Iterator[Client]:
+    """Makes clients of a server: `sagemaker` below turns to moto itself in the same process."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+
+    def client(service: str) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=f"http://{host}:{port}",
+            region_name="us-east-1",
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+
+    yield client
+    server.stop()
 
 
 @pytest.fixture(scope="session")

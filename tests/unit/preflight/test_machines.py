@@ -146,7 +146,10 @@ def on_live(variant: dict[str, Any], conf: dict[str, Any], *policies: dict[str, 
         describe_endpoint_config=lambda **_: {"ProductionVariants": [variant]},
         get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [{"Tags": [{"Key": "keep", "Value": keep}]}]),
     )
-    scaling = SimpleNamespace(describe_scaling_policies=lambda **_: {"ScalingPolicies": policies})
+    scaling = SimpleNamespace(
+        describe_scaling_policies=lambda **_: {"ScalingPolicies": policies},
+        describe_scheduled_actions=lambda **_: {"ScheduledActions": []},
+    )
     live = RunConf.from_conf({**conf, "endpoint.name": "live"})
     return [str(problem) for problem in endpoint_findings(Hosting(sagemaker, None, scaling), live).problems]  # type: ignore[arg-type]
 
@@ -201,8 +204,8 @@ def test_another_machine_is_refused_if_it_ends_a_policy_that_a_person_made(
     larger = {"endpoint.instance_type": "ml.c5.xlarge"}
     assert on_live(MACHINES, larger, *policies) == [
         "endpoint.instance_type = ml.c5.xlarge: endpoint live has ml.m5.large, and another machine ends the scaling "
-        f"policies that were made by hand: {lost}. Keep the machine, delete these policies, or give another "
-        "endpoint.name"
+        f"policies and scheduled actions that were made by hand: {lost}. Keep the machine, delete these, or give "
+        "another endpoint.name"
     ]
     assert on_live(MACHINES, larger, OURS) == on_live(MACHINES, {}, *policies) == []
 

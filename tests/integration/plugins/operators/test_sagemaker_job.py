@@ -110,7 +110,7 @@ async def test_a_job_is_started_waited_for_and_handed_on_as_a_small_result(
     assert result["artifact"].endswith(f"{event['name']}/output/model.tar.gz")
     assert event["name"] in operator.console_url
     run = Run("chain", context()["ti"].run_id)
-    assert operator.reports_url.endswith(f"prefix=reports/{run.name}/")
+    assert operator.reports_url.endswith(f"/reports/{run.name}/")
     assert any("Epoch[1] Validation-accuracy=0.5" in line for line in caplog.messages)
     assert any("==> epoch 2 of 2" in line for line in caplog.messages)
     assert any("rule Overfit: Stopped (The local AWS keeps the rules" in line for line in caplog.messages)
