@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import boto3
@@ -31,6 +31,9 @@ TRUST = {
 }
 
 
+PRICES = {"ml.g4dn.xlarge": 0.736, "ml.m5.large": 0.115, "ml.c5.xlarge": 0.204}
+
+
 @dataclass(frozen=True)
 class LocalSettings:
     """The settings of an installation on the local AWS: the content of the Airflow Variable `image_classification`."""
@@ -43,6 +46,8 @@ class LocalSettings:
     poll_seconds: int = 2
     source_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """Archives may be served on this machine."""
+    prices: dict[str, float] = field(default_factory=lambda: dict(PRICES))
+    """The local AWS has no price list: what the machines of the demo cost an hour in us-east-1, so that cost shows."""
 
     @classmethod
     def at(cls, aws_url: str) -> LocalSettings:
