@@ -11,13 +11,16 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
 from typing import Any
 
-from sagemaker_inference import environment, model_server
-from sagemaker_pytorch_serving_container.handler_service import HandlerService
+warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # one of the toolkits asks for it
+
+from sagemaker_inference import environment, model_server  # noqa: E402
+from sagemaker_pytorch_serving_container.handler_service import HandlerService  # noqa: E402
 
 SUBMIT_DIRECTORY = "SAGEMAKER_SUBMIT_DIRECTORY"
 CODE_DIRECTORY = "/opt/ml/model/code"

@@ -35,8 +35,6 @@ DATASET = {
     "packing": {"resize": 32},
     "split": {"train": 0.5, "validation": 0.25, "test": 0.25},
 }
-IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/container-template:flowers"
-"""The example's, in the region of the local AWS."""
 QUICK = {"network": "resnet18", "image_size": 32, "augmentation": "none", "loader_workers": 0, "statistics_every": 1}
 WEIGHTS = """
 import sys, torch
@@ -106,7 +104,7 @@ def retraining(world: World, run_dag: Test, script: Run) -> Run:
 def container(world: World, run_dag: Test, retraining: Run) -> Run:
     """The custom container's run conf on the same dataset."""
     smaller = {
-        "training": {"algorithm": {"image": IMAGE, "hyperparameters": {"epochs": 1, "image_size": 32}}},
+        "training": {"algorithm": {"hyperparameters": {"epochs": 1, "image_size": 32}}},
         "promotion": {"compare": "off", "minimum_accuracy": 0.0},
         "endpoint": {"deploy": True},
     }

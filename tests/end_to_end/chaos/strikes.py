@@ -16,6 +16,8 @@ import psutil
 from tests.support.live_airflow import LiveAirflow, command_of
 
 IDLE = "LocalExecutor: <idle>"
+MISS_SECONDS = 0.5
+"""After a strike that found nothing to hit, the next comes so soon."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Killer:
         if strike.all_of_them:
             self.airflow.start(*strike.again)
         self._pick_next()
+        if not hit:
+            self._due = min(self._due, time.monotonic() + MISS_SECONDS)
 
     def _pick_next(self) -> None:
         self._next = self._random.choices(STRIKES, [strike.weight for strike in STRIKES])[0]
