@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -34,18 +33,24 @@ def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> None:
         sync_bag_to_db(DagBag(ROOT / f"dags/{dag}.py", bundle_path=ROOT / "dags"), "dags-folder", None)
 
 
+@pytest.fixture(autouse=True)
+def base_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's own address, for these tests alone."""
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", ADDRESS)
+
+
 @pytest.fixture(scope="session")
 def pages(airflow_database: None) -> Any:
     """The application, as it is mounted below Airflow's."""
-    os.environ["AIRFLOW__API__BASE_URL"] = ADDRESS
     from airflow.api_fastapi.app import init_auth_manager  # noqa: PLC0415
     from airflow.api_fastapi.common.dagbag import create_dag_bag  # noqa: PLC0415
 
     from image_classification.ui.app import build_pages  # noqa: PLC0415
 
     state = SimpleNamespace(auth_manager=init_auth_manager(), dag_bag=create_dag_bag(), secret_key="for the tests")
-    yield build_pages(SimpleNamespace(state=state))  # type: ignore[arg-type]
-    del os.environ["AIRFLOW__API__BASE_URL"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__API__BASE_URL", ADDRESS)
+        return build_pages(SimpleNamespace(state=state))  # type: ignore[arg-type]
 
 
 @pytest.fixture
