@@ -313,7 +313,7 @@ async def test_a_cleared_task_that_finds_its_old_job_alive_starts_another_when_t
     sagemaker: Any, context: Any
 ) -> None:
     cleared = deferred(make_operator(seconds="60", save_on_sigterm="1"), context())
-    operator = make_operator()
+    operator = make_operator(seconds="3")  # a job that has ended at once leaves nothing to wait for
     waiting = deferred(operator, context(try_number=2))
     await cleared.trigger.on_kill()
 
