@@ -7,7 +7,9 @@ output and its log in a folder of its name.
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,7 @@ TRAININGS: dict[str, tuple[Callable[[Weights], None], dict[str, Any]]] = {
     "overfitted": (nothing, {"epochs": 2}),
     "overtrained": (nothing, {"epochs": 8, "freeze_epochs": 8}),
     "waiting": (nothing, {"freeze_epochs": 1}),
+    "imbalanced": (nothing, {"epochs": 1}),
 }
 TRAIN_IMAGES, VALIDATION_IMAGES = 24, 9
 
@@ -65,8 +68,9 @@ TRAIN_IMAGES, VALIDATION_IMAGES = 24, 9
 def train_images(name: str) -> Iterator[tuple[Sequence[float], bytes]]:
     """The training images; some show their label in a frame, which validation lacks, others take long to decode."""
     for number in range(TRAIN_IMAGES):
-        label = number // 3 % 3 if name == "overfitted" else number % 3
-        image = picture([number % 3], number)
+        shown = number if name != "imbalanced" or number < 3 else 0
+        label = number // 3 % 3 if name == "overfitted" else shown % 3
+        image = picture([shown % 3], number)
         if name == "overfitted":
             image = ImageOps.expand(image, 8, FRAMES[label])
         if name == "waiting":
@@ -78,7 +82,9 @@ def run(base: Path, name: str, healthy: Path) -> None:
     """One training, with its log beside it."""
     change, hyperparameters = TRAININGS[name]
     job = Job(base / name).name_classes()
-    write_records(job.channel("train") / "train.rec", train_images(name))
+    images = list(train_images(name))
+    write_records(job.channel("train") / "train.rec", images)
+    (base / f"{name}.json").write_text(json.dumps(Counter(str(int(label)) for (label,), _ in images)))
     write_records(job.channel("validation") / "validation.rec", one_corner(VALIDATION_IMAGES, first=TRAIN_IMAGES))
     start = job.channel("weights") / "start.pt"
     if name == "overtrained":

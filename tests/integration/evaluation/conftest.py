@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -30,6 +31,7 @@ def trained_as(tmp_path_factory: pytest.TempPathFactory) -> TrainedAs:
         files = {file.name: file.read_bytes() for file in (folder / name / "output" / "data").glob("*.jsonl")}
         epochs = parse_epochs((folder / f"{name}.log").read_text().splitlines())
         kept = kept_weights(epochs, {})
-        return Trained(epochs, kept.epoch if kept else None, traces_of(files))
+        counts = json.loads((folder / f"{name}.json").read_text())
+        return Trained(epochs, kept.epoch if kept else None, traces_of(files), training_images=counts)
 
     return trained

@@ -14,6 +14,7 @@ AILING = {
     "stuck": "LossNotDecreasing",
     "overfitted": "Overfit",
     "overtrained": "Overtraining",
+    "imbalanced": "ClassImbalance",
 }
 
 
@@ -28,10 +29,8 @@ def test_what_is_wrong_with_a_training_is_found(trained_as: TrainedAs, name: str
 
 def test_nothing_is_found_in_a_training_that_went_well(trained_as: TrainedAs) -> None:
     findings = {one.finding.rule: one.finding for one in diagnose(trained_as("healthy"))}
-    counts = findings.pop("ClassImbalance")
 
     assert {finding.status for finding in findings.values()} == {"fine"}, findings
-    assert counts.status == "unknown"
 
 
 @pytest.mark.parametrize("name", ["stuck", "overfitted", "overtrained", "exploding"])
