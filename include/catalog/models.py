@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from include.clean_up.running_costs import Price
 from include.datasets.layout import parse_s3_uri
-from include.deployment.registry import Approval, RegisteredModel, read_model
+from include.deployment.registry import Approval, RegisteredModel, model_of
 from include.run_conf.hyperparameters import DERIVED
 from include.sagemaker.answers import existing
 from include.sagemaker.epochs import EpochMetrics
@@ -150,8 +150,8 @@ def registered_datasets(sagemaker: SageMakerClient, settings: Settings) -> tuple
 
 def read_facts(sagemaker: SageMakerClient, s3: S3Client, listed: ListedVersion, price: Price) -> ModelFacts:
     """All that is known of a version. Raises NoModelError for one that another tool registered."""
-    model = read_model(sagemaker, listed.arn)
-    properties = sagemaker.describe_model_package(ModelPackageName=listed.arn).get("CustomerMetadataProperties") or {}
+    package: Mapping[str, Any] = sagemaker.describe_model_package(ModelPackageName=listed.arn)
+    model, properties = model_of(package), package["CustomerMetadataProperties"]
     described = existing(sagemaker.describe_training_job, TrainingJobName=model.job)
     job = JobResult.of_training_job(described) if described else None
     compared = _document_of(s3, model.report, "comparison.json")

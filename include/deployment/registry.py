@@ -163,14 +163,18 @@ def decided(sagemaker: SageMakerClient, model: RegisteredModel, approval: Approv
 
 def read_model(sagemaker: SageMakerClient, arn: str) -> RegisteredModel:
     """The registered model with this ARN. Raises NoModelError for one that another tool registered without lineage."""
-    description: Mapping[str, Any] = sagemaker.describe_model_package(ModelPackageName=arn)
-    properties = description.get("CustomerMetadataProperties") or {}
+    return model_of(sagemaker.describe_model_package(ModelPackageName=arn))
+
+
+def model_of(description: Mapping[str, Any]) -> RegisteredModel:
+    """The registered model in an answer of DescribeModelPackage. Raises NoModelError as `read_model` does."""
+    arn, properties = description["ModelPackageArn"], description.get("CustomerMetadataProperties") or {}
     absent = [key for key in ("training-job", "dataset", "dataset-version", "dataset-uri") if key not in properties]
     if absent:
         raise NoModelError(f"Model package {arn} has no {', '.join(absent)}: it was not registered by this project.")
     container = ModelContainer.of_specification(description["InferenceSpecification"])
     return RegisteredModel(
-        arn=description["ModelPackageArn"],
+        arn=arn,
         group=description["ModelPackageGroupName"],
         version=description["ModelPackageVersion"],
         approval=description["ModelApprovalStatus"],
@@ -283,10 +287,9 @@ def _of_job(sagemaker: SageMakerClient, group: str, job: JobResult) -> Registere
     for place, summary in enumerate(found):
         if place >= NEWEST and summary["CreationTime"] < since:
             return None
-        arn = summary["ModelPackageArn"]
-        properties = sagemaker.describe_model_package(ModelPackageName=arn).get("CustomerMetadataProperties") or {}
-        if properties.get("training-job") == job.name:
-            model = read_model(sagemaker, arn)
+        described = sagemaker.describe_model_package(ModelPackageName=summary["ModelPackageArn"])
+        if (described.get("CustomerMetadataProperties") or {}).get("training-job") == job.name:
+            model = model_of(described)
             if model.artifact == job.artifact:
                 return model
     return None
