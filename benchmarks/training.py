@@ -41,7 +41,7 @@ RUNS = 5
 WINDOW_SECONDS = 180.0
 DEFER_SECONDS = 900.0
 PAGE, BEGIN, END = (
-    ROOT / "docs/benchmarks.md",
+    ROOT / "docs/explanation/benchmarks.md",
     "<!-- figures of make bench-training -->",
     "<!-- end of these figures -->",
 )
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
     parser.add_argument("--jobs", type=int, default=50, help="waiting at once (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=RUNS, help="timed one after the other (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="keep the table in docs/explanation/benchmarks.md")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with this process
     rows: list[Row] = []

@@ -109,7 +109,7 @@ def compose_command() -> list[str]:
     """
     docker = shutil.which("docker")
     if docker is None:
-        raise ComposeError("Docker is not installed: see docs/installation.md.")
+        raise ComposeError("Docker is not installed: see docs/how-to/installation.md.")
     if subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
         raise ComposeError("No Docker engine answers: start it (dockerd), and check that you may use it.")
     if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:

@@ -1,4 +1,4 @@
-"""Print docs/dags.md: `PYTHONPATH=.:plugins python tools/dag_pages.py > docs/dags.md`."""
+"""Print docs/reference/dags.md: `PYTHONPATH=.:plugins python tools/dag_pages.py > docs/reference/dags.md`."""
 
 from __future__ import annotations
 

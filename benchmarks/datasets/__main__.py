@@ -37,7 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-datasets", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the images and fewer turns: proves it runs")
     parser.add_argument("--only", choices=MEASURES, action="append", help="these measures, not all")
-    parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md, too")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/explanation/benchmarks.md, too")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     sys.dont_write_bytecode = False

@@ -1,4 +1,4 @@
-"""The table: one row for each measure, the peer's figure beside ours, kept between two marks of docs/benchmarks.md."""
+"""The table: one row for each measure, the peer's figure beside ours, between two marks of the page on benchmarks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 from benchmarks.datasets.turns import ROOT, BenchmarkError
 
 HEAD = ("measure", "peer", "ours", "ratio", "target", "met")
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
 BEGIN = "<!-- figures of make bench-datasets -->"
 END = "<!-- end of figures -->"
 

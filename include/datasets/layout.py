@@ -57,7 +57,7 @@ def bucket_and_prefix(uri: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class VersionLayout:
-    """The keys of one dataset version; `docs/architecture.md` shows the tree."""
+    """The keys of one dataset version; `docs/explanation/architecture.md` shows the tree."""
 
     bucket: str
     name: str

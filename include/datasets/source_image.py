@@ -50,7 +50,7 @@ class Meaning:
 
 
 class Status(StrEnum):
-    """What became of a source image: the column `status` of `manifest.parquet`; docs/datasets.md says each in words."""
+    """What became of a source image: the column `status` of `manifest.parquet` (docs/reference/datasets.md)."""
 
     PLANNED = "planned"
     """A shard has to pack it; no published manifest has this."""

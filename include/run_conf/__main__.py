@@ -1,4 +1,4 @@
-"""The reference page of the run conf, written from the model: `python -m include.run_conf > docs/run-conf.md`."""
+"""The reference page of the run conf: `python -m include.run_conf > docs/reference/run-conf.md`."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ is started. The message suggests the field that was meant (`lr`: `training.hyper
 `num_classes`, `num_training_samples` and `multi_label` of a training job
 follow from the dataset version.
 
-Whole run confs to start from: [Caltech-256](examples/caltech-256.json), [cats and dogs](examples/cats-and-dogs.json),
-[dog breeds](examples/dog-breeds.json), [334 labels per image](examples/multi-label-334.json),
-[50 of them](examples/multi-label-50.json), [a container of one's own](examples/custom-container.json), which the
+Whole run confs to start from: [Caltech-256](../examples/caltech-256.json),
+[cats and dogs](../examples/cats-and-dogs.json),
+[dog breeds](../examples/dog-breeds.json),
+[334 labels per image](../examples/multi-label-334.json),
+[50 of them](../examples/multi-label-50.json), [a container of one's own](../examples/custom-container.json), which the
 installation's setting `image_uri` names.
 
 This page is printed by `python -m include.run_conf`.

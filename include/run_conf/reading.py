@@ -192,7 +192,7 @@ class Reading:
         beside = [field for field in self.fields if field.rpartition(".")[0] == section]
         if beside and len(beside) <= MOST_NAMED:
             return f"no such field; there are {', '.join(beside)}"
-        return "no such field; docs/run-conf.md lists them all"
+        return "no such field; docs/reference/run-conf.md lists them all"
 
     def _complain(self, field: str, value: Any, remedy: str) -> None:
         self.problems.append(Problem(field=field, value=value, remedy=remedy))

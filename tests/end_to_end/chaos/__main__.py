@@ -1,7 +1,7 @@
 """The ordeal at full length: `python -m tests.end_to_end.chaos [--dag train_model] [--runs 40] [--seed 1] [--write]`.
 
 Prints the figures, and every fault it finds; ends with 1 where there is one. `--write` keeps the figures in
-docs/reliability.md.
+docs/explanation/reliability.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.end_to_end.chaos.strikes import Killer
 from tests.end_to_end.chaos.trial import RETRAIN, TRAIN
 from tests.support.airflow_home import ROOT, migrate_once
 
-PAGE = ROOT / "docs" / "reliability.md"
+PAGE = ROOT / "docs" / "explanation" / "reliability.md"
 BEGIN, END = "<!-- figures of make chaos, {dag} -->", "<!-- end of figures -->"
 SECONDS_A_RUN = {TRAIN: 90.0, RETRAIN: 240.0}
 STARTING_SECONDS = 600.0
@@ -71,7 +71,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--mean-seconds", type=float, default=10.0, help="between two strikes")
-    parser.add_argument("--write", action="store_true", help="keep the figures in docs/reliability.md")
+    parser.add_argument("--write", action="store_true", help="keep the figures in docs/explanation/reliability.md")
     return parser.parse_args()
 
 

@@ -237,8 +237,8 @@ def test_the_page_of_the_dags_is_what_the_command_prints() -> None:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
     printed = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    written = (ROOT / "docs/dags.md").read_text()
-    assert written == printed, f"run PYTHONPATH=.:plugins {' '.join(command[1:])} > docs/dags.md"
+    written = (ROOT / "docs/reference/dags.md").read_text()
+    assert written == printed, f"run PYTHONPATH=.:plugins {' '.join(command[1:])} > docs/reference/dags.md"
 
 
 def test_airflow_imports_only_the_plugins_of_the_plugins_folder_by_itself() -> None:

@@ -1,4 +1,4 @@
-"""What docs/local-aws.md says is refused by name, and what it says of files and of tuned jobs."""
+"""What docs/reference/local-aws.md says is refused by name, and what it says of files and of tuned jobs."""
 
 from __future__ import annotations
 

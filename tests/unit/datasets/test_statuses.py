@@ -23,7 +23,7 @@ def test_the_words_in_manifests_stay() -> None:
 
 
 def test_the_documentation_has_a_row_for_each_status() -> None:
-    table = (ROOT / "docs/datasets.md").read_text().partition("| status | bad | |")[2].partition("\n\n")[0]
+    table = (ROOT / "docs/reference/datasets.md").read_text().partition("| status | bad | |")[2].partition("\n\n")[0]
     rows = dict(ROW.findall(table))
     assert set(rows) == set(Status) - {Status.PLANNED}
     assert {status for status, bad in rows.items() if bad} == BAD

@@ -1,11 +1,23 @@
-"""The commands that the README shows."""
+"""The project's files of text, and the commands that the README shows."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def project_files(*suffixes: str) -> Iterator[Path]:
+    """Every file of the project with one of these suffixes; hidden folders hold environments and what ran here."""
+    for folder, names, files in os.walk(ROOT):
+        names[:] = sorted(name for name in names if not name.startswith(".") and name != "__pycache__")
+        yield from (Path(folder, file) for file in sorted(files) if file.endswith(suffixes))
+
+
+MARKDOWN = list(project_files(".md"))
 
 
 def readme_commands() -> list[str]:

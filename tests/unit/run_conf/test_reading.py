@@ -350,7 +350,7 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
         ),
         (
             {"training": {"hyperparameters": {"flavour": 1}}},
-            "training.hyperparameters.flavour = 1: no such field; docs/run-conf.md lists them all",
+            "training.hyperparameters.flavour = 1: no such field; docs/reference/run-conf.md lists them all",
         ),
         ({"top_k": 2}, "top_k = 2: no such field; did you mean training.hyperparameters.top_k?"),
         (
