@@ -6,6 +6,7 @@ here but the plugin's class. The pages are built at the first request for one.
 
 from __future__ import annotations
 
+import asyncio
 from threading import Lock
 from typing import Any
 
@@ -24,13 +25,18 @@ class PagesAtFirstRequest:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request."""
-        if self._pages is None:
-            with self._lock:
-                if self._pages is None:
-                    from image_classification.ui.app import build_pages
+        pages = self._pages
+        if pages is None:  # importing takes seconds, in which Airflow's other pages are to answer
+            pages = await asyncio.to_thread(self._built, scope["app"])
+        await pages(scope, receive, send)
 
-                    self._pages = build_pages(scope["app"])
-        await self._pages(scope, receive, send)
+    def _built(self, airflow: Any) -> Any:
+        with self._lock:
+            if self._pages is None:
+                from image_classification.ui.app import build_pages
+
+                self._pages = build_pages(airflow)
+            return self._pages
 
 
 class ModelPages(AirflowPlugin):

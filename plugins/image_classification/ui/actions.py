@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.status import HTTP_403_FORBIDDEN, HTTP_404_NOT_FOUND
 
 from image_classification.ui.access import FROM_THESE_PAGES, is_allowed, may_start
+from image_classification.ui.installation import Installation
 from include.deployment.registry import numbered
 from include.promotion.kept_conf import kept_run_conf
 from include.run_conf import RunConf
@@ -28,7 +29,7 @@ from include.run_conf.section import NAME_PATTERN
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
-    from image_classification.ui.installation import Connected, Installation
+    from image_classification.ui.installation import Connected
     from include.deployment.registry import RegisteredModel
 
 router = APIRouter()
@@ -191,7 +192,7 @@ def start(  # noqa: PLR0917  (FastAPI gives them by name)
         raise HTTPException(422, "Give a reason: it is kept with the version.")
     if asked.switch_on and not is_allowed(user, "PUT", dag_id):
         raise HTTPException(HTTP_403_FORBIDDEN, f"You may not switch {dag_id} on.")
-    installation: Installation = request.app.state.installation
+    installation = Installation.of(request)
     kept = _kept_conf(installation.connected(), asked) if asked.action == "retrain" else RunConf()
     body = TriggerDAGRunPostBody(logical_date=None, conf=action.conf(asked, kept))
     run: Any = trigger_dag_run(dag_id, body, dag_bag, user, session, request)

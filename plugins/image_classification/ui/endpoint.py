@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -14,12 +14,10 @@ from starlette.concurrency import run_in_threadpool
 
 from image_classification.ui.access import FROM_THESE_PAGES, may_start
 from image_classification.ui.charts import Line, line_chart
+from image_classification.ui.installation import Installation
 from image_classification.ui.overview import serving_of, traffic_of
 from image_classification.ui.rendering import page
 from include.catalog.endpoints import Traffic
-
-if TYPE_CHECKING:
-    from image_classification.ui.installation import Installation
 
 router = APIRouter()
 
@@ -37,7 +35,7 @@ _ONE_AT_A_TIME = BoundedSemaphore(1)
 @router.get("/datasets/{dataset}/endpoint", response_class=HTMLResponse)
 def show(request: Request, dataset: str, user: GetUserDep) -> HTMLResponse:
     """The page."""
-    installation: Installation = request.app.state.installation
+    installation = Installation.of(request)
     connected = installation.connected()
     serving = serving_of(installation, connected, dataset, wait=FIRST_WAIT)
     traffic = traffic_of(installation, connected, dataset, serving.answer)
@@ -70,7 +68,7 @@ async def ask(request: Request, dataset: str) -> dict[str, Any]:
         image += part
         if len(image) > LARGEST_IMAGE:
             raise HTTPException(413, f"An image may have {LARGEST_IMAGE / 1e6:.0f} MB here: use predict_images.")
-    installation: Installation = request.app.state.installation
+    installation = Installation.of(request)
     name = unquote(request.headers.get("x-name", "")) or "The image"
     return await run_in_threadpool(_answer, installation, dataset, name, bytes(image))
 

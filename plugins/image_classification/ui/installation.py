@@ -15,6 +15,8 @@ from include.preflight.cost import PRICE_LIST_REGION, PriceList
 from include.settings import SettingsError
 
 if TYPE_CHECKING:
+    from fastapi import Request
+
     from include.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,12 @@ class Installation:
         self._connected: Connected | None = None
         self._until = 0.0
         self._lock = Lock()
+
+    @classmethod
+    def of(cls, request: Request) -> Installation:
+        """The one that all requests to these pages share."""
+        found: Installation = request.app.state.installation
+        return found
 
     def connected(self) -> Connected:
         """The installation now. Raises SettingsError with everything that is wrong with its settings."""

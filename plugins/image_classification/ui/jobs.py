@@ -11,12 +11,13 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from starlette.status import HTTP_404_NOT_FOUND
 
+from image_classification.ui.installation import Installation
 from image_classification.ui.rendering import page
 from include.sagemaker.answers import existing
 from include.sagemaker.job_kinds import KINDS, JobKind
 
 if TYPE_CHECKING:
-    from image_classification.ui.installation import Connected, Installation
+    from image_classification.ui.installation import Connected
 
 router = APIRouter()
 
@@ -43,7 +44,7 @@ def job(request: Request, action: str, name: str) -> HTMLResponse:
     kind = KINDS.get(action)
     if kind is None:
         raise HTTPException(HTTP_404_NOT_FOUND, f"There are no jobs of kind {action}.")
-    installation: Installation = request.app.state.installation
+    installation = Installation.of(request)
     connected = installation.connected()
     described = installation.quick.see(
         ("job", action, name), partial(_described, connected, kind, name), seconds=3, wait=FIRST_WAIT

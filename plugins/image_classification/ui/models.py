@@ -16,6 +16,7 @@ from image_classification.ui import airflow_runs
 from image_classification.ui.access import readable_dags
 from image_classification.ui.actions import buttons_of
 from image_classification.ui.charts import Line, line_chart
+from image_classification.ui.installation import Installation
 from image_classification.ui.model_facts import KnownVersion, versions_of
 from image_classification.ui.overview import serving_of, visible_runs
 from image_classification.ui.rendering import page, query
@@ -25,7 +26,7 @@ from include.promotion.kept_conf import kept_run_conf
 from include.run_conf import RunConf
 
 if TYPE_CHECKING:
-    from image_classification.ui.installation import Connected, Installation
+    from image_classification.ui.installation import Connected
     from include.catalog.same_images import OnSameImages
 
 router = APIRouter()
@@ -72,7 +73,8 @@ COLUMNS = (
 @router.get("/datasets/{dataset}/models", response_class=HTMLResponse)
 def table(request: Request, dataset: str, sort: str = "version", up: bool = False) -> HTMLResponse:
     """All versions; `sort` names a column, the largest values come first unless `up` is given."""
-    installation, connected = _installation(request)
+    installation = Installation.of(request)
+    connected = installation.connected()
     listed, versions = versions_of(installation, connected, dataset, wait=FIRST_WAIT)
     serving = serving_of(installation, connected, dataset, wait=FIRST_WAIT)
     column = next((column for column in COLUMNS if column.name == sort), COLUMNS[0])
@@ -107,7 +109,8 @@ def sorted_by(versions: Sequence[KnownVersion], column: Column, *, up: bool) -> 
 @router.get("/datasets/{dataset}/models/compare", response_class=HTMLResponse)
 def compare(request: Request, dataset: str, version: Annotated[list[int], Query()]) -> HTMLResponse:
     """Several versions beside each other; the first is the one that the others are compared with."""
-    installation, connected = _installation(request)
+    installation = Installation.of(request)
+    connected = installation.connected()
     listed, versions = versions_of(installation, connected, dataset, wait=FIRST_WAIT)
     numbers = sorted(set(version))[:MOST_COMPARED]
     chosen = [each for each in versions if each.listed.version in numbers]
@@ -139,7 +142,8 @@ def compare(request: Request, dataset: str, version: Annotated[list[int], Query(
 @router.get("/datasets/{dataset}/models/{number}", response_class=HTMLResponse)
 def one(request: Request, dataset: str, number: int, user: GetUserDep) -> HTMLResponse:
     """A version: its figures, how it was trained, why it is approved or not, and what can be done with it."""
-    installation, connected = _installation(request)
+    installation = Installation.of(request)
+    connected = installation.connected()
     listed, versions = versions_of(installation, connected, dataset, wait=FIRST_WAIT)
     version = next((each for each in versions if each.listed.version == number), None)
     if version is None and listed.answer is not None:
@@ -173,11 +177,6 @@ def one(request: Request, dataset: str, number: int, user: GetUserDep) -> HTMLRe
         run=next((run for run in runs if facts and (run.dag_id, run.run_id) == (facts.dag, facts.run)), None),
         later=[run for run in airflow_runs.of_dataset(runs, dataset) if run.is_unfinished],
     )
-
-
-def _installation(request: Request) -> tuple[Installation, Connected]:
-    installation: Installation = request.app.state.installation
-    return installation, installation.connected()
 
 
 def _turned(column: Column, sorted_by_now: Column, up: bool) -> str:

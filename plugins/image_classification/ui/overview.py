@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse
 from image_classification.ui import airflow_runs
 from image_classification.ui.access import readable_dags
 from image_classification.ui.airflow_runs import DeploymentEvent, KnownRun
+from image_classification.ui.installation import Installation
 from image_classification.ui.model_facts import facts_of
 from image_classification.ui.rendering import page
 from include.catalog.dataset_versions import images_waiting, known_datasets
@@ -24,7 +25,7 @@ from include.clean_up.running_costs import running_machines
 from include.datasets.version import latest
 
 if TYPE_CHECKING:
-    from image_classification.ui.installation import Connected, Installation
+    from image_classification.ui.installation import Connected
     from include.datasets.version import DatasetVersion
 
 FIRST_WAIT = 0.3
@@ -55,7 +56,7 @@ class Card:
 @router.get("/", response_class=HTMLResponse)
 def show(request: Request, user: GetUserDep) -> HTMLResponse:
     """The page."""
-    installation: Installation = request.app.state.installation
+    installation = Installation.of(request)
     content = overview(installation, installation.connected(), readable_dags(user))
     return page(request, "overview.html", title="Overview", tab="overview", refresh=REFRESH_SECONDS, **content)
 

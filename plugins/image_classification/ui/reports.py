@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
+from image_classification.ui.installation import Installation
 from image_classification.ui.rendering import page
 from include.catalog.stored_pages import NoPageError, Place, StoredFile, read_stored, stored_files
 
 if TYPE_CHECKING:
-    from image_classification.ui.installation import Connected, Installation
+    from image_classification.ui.installation import Connected
 
 REPORT_POLICY = (
     "sandbox allow-same-origin; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
@@ -30,10 +31,9 @@ router = APIRouter()
 @router.get("/reports/{path:path}", response_class=HTMLResponse)
 def report(request: Request, path: str) -> HTMLResponse:
     """The reports of a run: one of its pages, and the other files that lie beside it."""
-    place, connected = Place.of("reports", path), _connected(request)
+    place, installation = Place.of("reports", path), Installation.of(request)
     run, name = place.parts[0], "/".join(place.parts[1:])
-    look = partial(_listed, connected, run)
-    installation: Installation = request.app.state.installation
+    look = partial(_listed, installation.connected(), run)
     files = installation.quick.see(("files", run), look, seconds=FILES_SECONDS, wait=FIRST_WAIT)
     found = [file.name for file in files.answer or () if file.name.endswith(".html")]
     pages = sorted(found, key=lambda page: (page not in NAMES, page.count("/"), page != "report.html", page))
@@ -72,7 +72,7 @@ def stored(request: Request, kind: str, path: str, theme: Literal["", "light", "
     place = Place.of(kind, path)
     if place.parts[-1] == "":
         raise NoPageError(f"There is no file {path!r}.")
-    connected = _connected(request)
+    connected = Installation.of(request).connected()
     content = read_stored(connected.client("s3"), connected.settings, place)
     if theme and place.content_type.startswith("text/html"):
         content = content.replace(DARK_RULES, b"@media all" if theme == "dark" else b"@media not all")
@@ -85,11 +85,6 @@ def stored(request: Request, kind: str, path: str, theme: Literal["", "light", "
     if not place.content_type.startswith(("text/html", "image/")):
         headers["Content-Disposition"] = f'attachment; filename="{place.parts[-1]}"'
     return Response(content, media_type=place.content_type, headers=headers)
-
-
-def _connected(request: Request) -> Connected:
-    installation: Installation = request.app.state.installation
-    return installation.connected()
 
 
 def _listed(connected: Connected, run: str) -> tuple[StoredFile, ...]:
