@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from local_aws.account import Aws
 from local_aws.aws_errors import AwsError, not_local, validation_error
@@ -77,6 +77,10 @@ class ScheduledAction:
     def last_modified_time(self) -> datetime:
         """Scheduled actions are listed by the time at which they were made."""
         return self.creation_time
+
+
+Owned = TypeVar("Owned", Policy, ScheduledAction)
+"""What a target has several of, each with a name and an ARN."""
 
 
 @dataclass
@@ -219,21 +223,8 @@ class Scaling:
 
     def describe_policies(self, request: Document) -> Document:
         """DescribeScalingPolicies."""
-        _check_filter("ResourceId" in request, request)
-        resource, names = request.get("ResourceId"), request.get("PolicyNames")
-        with self._lock:
-            found = [
-                (target, policy)
-                for target in self._targets.values()
-                if resource in (None, target.name)
-                for policy in target.policies.values()
-                if names is None or policy.name in names
-            ]
-            owners = {policy.arn: target for target, policy in found}
-            policies = [policy for _, policy in found]
-            return _page(
-                policies, request, "ScalingPolicies", lambda policy: owners[policy.arn].describe_policy(policy)
-            )
+        key, names = "ScalingPolicies", request.get("PolicyNames")
+        return self._list(request, key, names, lambda target: target.policies, ScalableTarget.describe_policy)
 
     def put_schedule(self, request: Document) -> Document:
         """PutScheduledAction: a new schedule of a registered target, or another content of one that is there."""
@@ -260,21 +251,8 @@ class Scaling:
 
     def describe_schedules(self, request: Document) -> Document:
         """DescribeScheduledActions."""
-        _check_filter("ResourceId" in request, request)
-        resource, names = request.get("ResourceId"), request.get("ScheduledActionNames")
-        with self._lock:
-            found = [
-                (target, action)
-                for target in self._targets.values()
-                if resource in (None, target.name)
-                for action in target.schedules.values()
-                if names is None or action.name in names
-            ]
-            owners = {action.arn: target for target, action in found}
-            actions = [action for _, action in found]
-            return _page(
-                actions, request, "ScheduledActions", lambda action: owners[action.arn].describe_schedule(action)
-            )
+        key, names = "ScheduledActions", request.get("ScheduledActionNames")
+        return self._list(request, key, names, lambda target: target.schedules, ScalableTarget.describe_schedule)
 
     def check_update(self, endpoint: str, instance_types: Mapping[str, str]) -> None:
         """Refuse an update that gives a registered variant another machine; raises ValidationException."""
@@ -296,6 +274,24 @@ class Scaling:
                 for name, target in self._targets.items()
                 if target.scaled.endpoint != endpoint or target.scaled.variant in variants
             }
+
+    def _list(
+        self,
+        request: Document,
+        key: str,
+        names: Sequence[str] | None,
+        owned: Callable[[ScalableTarget], Mapping[str, Owned]],
+        describe: Callable[[ScalableTarget, Owned], Document],
+    ) -> Document:
+        """One page of what targets have: of one target, of some names, or all."""
+        _check_filter("ResourceId" in request, request)
+        resource = request.get("ResourceId")
+        with self._lock:
+            targets = [target for target in self._targets.values() if resource in (None, target.name)]
+            found = [(one, target) for target in targets for one in owned(target).values()]
+            wanted = [(one, target) for one, target in found if names is None or one.name in names]
+            owners = {one.arn: target for one, target in wanted}
+            return _page((one for one, _ in wanted), request, key, lambda one: describe(owners[one.arn], one))
 
     def _scaled(self, request: Document) -> Scaled:
         """The variant that a request names; raises ValidationException for one that cannot be scaled."""
