@@ -16,7 +16,7 @@ from include.algorithms.algorithm import Request, channel
 from include.algorithms.own_code import OwnCode
 from include.algorithms.source_code import ARCHIVE, is_archive, pack_source
 from include.sagemaker.image_uris import framework_image
-from include.sagemaker.objective import PROGRAM, SUBMIT_DIRECTORY, AlgorithmKind
+from include.sagemaker.objective import CODE, PROGRAM, SUBMIT_DIRECTORY, AlgorithmKind
 
 if TYPE_CHECKING:
     from typing import Self
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from include.datasets.version import DatasetVersion
 
 CODE_IN_MODEL = "/opt/ml/model/code"
-CODE = "code"
 CODE_CHANNEL = f"/opt/ml/input/data/{CODE}/{ARCHIVE}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from include.sagemaker.epochs import kept_weights, marked_weights
-from include.sagemaker.objective import SUBMIT_DIRECTORY, AlgorithmKind, Objective, algorithm_kind
+from include.sagemaker.objective import AlgorithmKind, Objective, algorithm_kind, script_of, unquoted
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -82,6 +81,7 @@ class JobResult(BaseModel):
     @classmethod
     def of_training_job(cls, description: Mapping[str, Any]) -> JobResult:
         """Read the answer of DescribeTrainingJob; `with_epochs` adds what the log shows."""
+        script = script_of(description)
         result = cls(
             name=description["TrainingJobName"],
             status=description["TrainingJobStatus"],
@@ -92,7 +92,7 @@ class JobResult(BaseModel):
             metrics=_final_metrics(description),
             artifact=_artifact_of(description),
             dataset_uri=dataset_uri(description),
-            source=_source_of(description),
+            source=script.archive if script else None,
             **_machines(description),
             started=description.get("TrainingStartTime"),
             ended=description.get("TrainingEndTime"),
@@ -167,7 +167,7 @@ class JobResult(BaseModel):
         """The hyperparameters as people read them: the texts of a script, which is sent JSON, without their quotes."""
         if self.algorithm != "script":
             return self.hyperparameters
-        return {name: _unquoted(value) for name, value in self.hyperparameters.items()}
+        return {name: unquoted(value) for name, value in self.hyperparameters.items()}
 
     @property
     def distance(self) -> float:
@@ -235,23 +235,6 @@ def _sent_hyperparameters(description: Mapping[str, Any]) -> dict[str, str]:
 def _without_added(sent: Mapping[str, str]) -> dict[str, str]:
     """Hyperparameters without those that SageMaker adds (`_tuning_objective_metric`) or its toolkit is told by."""
     return {name: value for name, value in sent.items() if not name.startswith(ADDED)}
-
-
-def _unquoted(value: str) -> str:
-    try:
-        text = json.loads(value)
-    except ValueError:
-        return value
-    return text if isinstance(text, str) else value
-
-
-def _source_of(description: Mapping[str, Any]) -> str | None:
-    """The address of the archive of the job's script: its channel, or a hyperparameter, which is a JSON text."""
-    for channel in description.get("InputDataConfig") or ():
-        if channel["ChannelName"] == "code":
-            return str(channel["DataSource"]["S3DataSource"]["S3Uri"])
-    sent = (description.get("HyperParameters") or {}).get(SUBMIT_DIRECTORY)
-    return sent.strip('"') if sent else None
 
 
 def _final_metrics(description: Mapping[str, Any]) -> dict[str, float]:

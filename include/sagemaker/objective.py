@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
@@ -18,6 +20,8 @@ PROGRAM = "sagemaker_program"
 """The hyperparameter by which a script's job is recognized."""
 SUBMIT_DIRECTORY = "sagemaker_submit_directory"
 """The hyperparameter that holds the address of the script's archive."""
+CODE = "code"
+"""The channel that brings the script's archive to a container without a network."""
 
 
 class Objective(BaseModel):
@@ -82,9 +86,39 @@ class Objective(BaseModel):
 Objective.VALIDATION_ACCURACY = Objective(metric="validation:accuracy")
 
 
+@dataclass(frozen=True)
+class Script:
+    """What a script's job runs: the file, and the S3 address of the archive that holds it, if the job names one."""
+
+    entry_point: str
+    archive: str | None
+
+
+def script_of(description: Mapping[str, Any]) -> Script | None:
+    """The script of a described training job, or of a tuning job's definition; None if it runs none."""
+    sent = description.get("HyperParameters") or description.get("StaticHyperParameters") or {}
+    if PROGRAM not in sent:
+        return None
+    code = (channel for channel in description.get("InputDataConfig") or () if channel["ChannelName"] == CODE)
+    archives = [str(channel["DataSource"]["S3DataSource"]["S3Uri"]) for channel in code]
+    archives.append(unquoted(sent.get(SUBMIT_DIRECTORY, "")))
+    return Script(
+        entry_point=unquoted(sent[PROGRAM]),
+        archive=next((uri for uri in archives if uri.startswith("s3://")), None),
+    )
+
+
 def algorithm_kind(description: Mapping[str, Any]) -> AlgorithmKind:
     """What kind of algorithm a described training job, or a tuning job's definition, runs."""
-    sent = description.get("HyperParameters") or description.get("StaticHyperParameters") or {}
-    if PROGRAM in sent:
+    if script_of(description):
         return "script"
     return "container" if VARIABLE in (description.get("Environment") or {}) else "builtin"
+
+
+def unquoted(value: str) -> str:
+    """A hyperparameter of a script, which is sent as JSON: a text without its quotes, anything else as it is."""
+    try:
+        text = json.loads(value)
+    except ValueError:
+        return value
+    return text if isinstance(text, str) else value

@@ -7,7 +7,6 @@ Sources: developer guide, "How Amazon SageMaker AI Processes Training Output" (`
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from include.sagemaker.objective import PROGRAM
+from include.sagemaker.objective import script_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -92,16 +91,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 def _program(description: Mapping[str, Any]) -> str:
     """The script of script mode, or the image that has been run."""
-    sent = description.get("HyperParameters") or description.get("StaticHyperParameters") or {}
-    if PROGRAM not in sent:
+    script = script_of(description)
+    if script is None:
         return str(description["AlgorithmSpecification"].get("TrainingImage", "The algorithm"))
-    name, source = (_unquoted(sent.get(field, "")) for field in (PROGRAM, "sagemaker_submit_directory"))
-    return f"{name} of {source}" if source.startswith("s3://") else name
-
-
-def _unquoted(value: str) -> str:
-    """A hyperparameter of the toolkit, which is JSON."""
-    try:
-        return str(json.loads(value))
-    except ValueError:
-        return value
+    return f"{script.entry_point} of {script.archive}" if script.archive else script.entry_point

@@ -16,7 +16,7 @@ from include.problems import Problem, ProblemsError
 from include.run_conf.tuning import LATEST, WarmStartType
 from include.sagemaker.answers import existing
 from include.sagemaker.job_results import dataset_uri
-from include.sagemaker.objective import SUBMIT_DIRECTORY, Objective
+from include.sagemaker.objective import Objective, Script, script_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -195,7 +195,6 @@ def _type_of(
     return "IdenticalDataAndAlgorithm" if same else "TransferLearning"
 
 
-def _code_of(definition: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The image of a search's jobs, and the archive of their script, if they run one."""
-    static = definition.get("StaticHyperParameters") or {}
-    return definition["AlgorithmSpecification"].get("TrainingImage"), static.get(SUBMIT_DIRECTORY)
+def _code_of(definition: Mapping[str, Any]) -> tuple[str | None, Script | None]:
+    """The image of a search's jobs, and their script, if they run one."""
+    return definition["AlgorithmSpecification"].get("TrainingImage"), script_of(definition)

@@ -161,9 +161,10 @@ def test_what_the_toolkit_was_told_is_not_among_the_hyperparameters_of_a_script(
 def test_the_code_of_a_script_without_a_network_is_that_of_its_channel() -> None:
     uri = "s3://models-of-acme/code/0a1b/sourcedir.tar.gz"
     code = {"ChannelName": "code", "DataSource": {"S3DataSource": {"S3Uri": uri}}}
-    sent = {"sagemaker_submit_directory": '"/opt/ml/input/data/code/sourcedir.tar.gz"'}
+    program = {"sagemaker_program": '"train.py"'}
+    sent = {**program, "sagemaker_submit_directory": '"/opt/ml/input/data/code/sourcedir.tar.gz"'}
 
-    assert own_job(HyperParameters={"sagemaker_submit_directory": f'"{uri}"'}).source == uri
+    assert own_job(HyperParameters={**program, "sagemaker_submit_directory": f'"{uri}"'}).source == uri
     assert own_job(HyperParameters=sent, InputDataConfig=[code]).source == uri
 
 

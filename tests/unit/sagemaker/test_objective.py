@@ -5,7 +5,7 @@ import math
 import pytest
 from pydantic import BaseModel
 
-from include.sagemaker.objective import Objective, algorithm_kind
+from include.sagemaker.objective import Objective, Script, algorithm_kind, script_of
 
 LOSS = Objective(metric="validation:loss", direction="Minimize")
 
@@ -42,6 +42,18 @@ def test_a_job_that_names_no_objective_is_the_built_in_algorithms() -> None:
 )
 def test_the_kind_of_algorithm_is_seen_of_a_job(description: dict[str, object], kind: str) -> None:
     assert algorithm_kind(description) == kind
+
+
+@pytest.mark.parametrize("sent", ["HyperParameters", "StaticHyperParameters"])
+def test_the_archive_of_a_script_is_that_of_its_channel_where_the_container_reaches_no_network(sent: str) -> None:
+    code = {"ChannelName": "code", "DataSource": {"S3DataSource": {"S3Uri": "s3://code/1a2b/sourcedir.tar.gz"}}}
+    inside = {"sagemaker_program": '"train.py"', "sagemaker_submit_directory": '"/opt/ml/input/data/code"'}
+    downloaded = {**inside, "sagemaker_submit_directory": '"s3://code/3c4d/sourcedir.tar.gz"'}
+
+    assert script_of({sent: inside, "InputDataConfig": [code]}) == Script("train.py", "s3://code/1a2b/sourcedir.tar.gz")
+    assert script_of({sent: downloaded}) == Script("train.py", "s3://code/3c4d/sourcedir.tar.gz")
+    assert script_of({sent: inside}) == Script("train.py", None)
+    assert script_of({sent: {"lr": "0.1"}, "InputDataConfig": [code]}) is None
 
 
 def test_an_accuracy_is_shown_as_a_share_and_a_loss_as_a_number() -> None:
