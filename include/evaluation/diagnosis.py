@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,6 +16,10 @@ from include.sagemaker.epochs import EpochMetrics
 Status = Literal["found", "fine", "unknown"]
 NAMED = 5
 """Names that a sentence has at most."""
+NO_LOSS = 1e-9
+"""A loss up to this is zero: nothing is left to learn, and as a share of it every change would be enormous."""
+MANY_TIMES = 10.0
+"""From this factor on a rise is given as a factor."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,9 @@ class Trained:
     weighted: bool = False
 
     def metric(self, name: str) -> dict[int, float]:
-        """A metric by epoch, counted from 1."""
-        return {epoch.epoch + 1: epoch.metrics[name] for epoch in self.epochs if name in epoch.metrics}
+        """A metric by epoch, counted from 1; epochs in which it was infinite or not a number are left out."""
+        values = {epoch.epoch + 1: epoch.metrics.get(name, math.nan) for epoch in self.epochs}
+        return {epoch: value for epoch, value in values.items() if math.isfinite(value)}
 
     def layers(self, tensor: str) -> dict[str, Columns]:
         """The columns of each layer's `weight`, `gradient` or `output`, in the order of the network."""
@@ -94,8 +100,15 @@ def diagnosed(finding: Finding, plot: Markup) -> Diagnosis:
     return Diagnosis(finding if finding.status == "found" else finding.model_copy(update={"advice": ""}), plot)
 
 
+def share_of(loss: float, change: float) -> float:
+    """A change as a share of the loss that it began from, or of `NO_LOSS` if that is more."""
+    return change / max(loss, NO_LOSS)
+
+
 def fell(share: float) -> str:
     """How far a value fell, or rose, in words."""
+    if share < -MANY_TIMES:
+        return f"rose to {1 - share:.3g} times its value"
     return f"{'fell' if share >= 0 else 'rose'} by {abs(share):.1%}"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from include.evaluation.diagnosis import (
+    NO_LOSS,
     Diagnosis,
     Finding,
     Trained,
@@ -19,6 +20,7 @@ from include.evaluation.diagnosis import (
     fell,
     few,
     percent,
+    share_of,
     short,
     unknown,
 )
@@ -69,9 +71,9 @@ def loss_not_decreasing(trained: Trained) -> Diagnosis:
     epochs = sorted(losses)
     start = epochs[max(0, len(epochs) - 1 - LOSS_EPOCHS)]
     lowest = min(losses[epoch] for epoch in epochs if epoch > start)
-    fall = (losses[start] - lowest) / losses[start] if losses[start] > 0 else 0.0
+    fall = share_of(losses[start], losses[start] - lowest)
     reached = trained.metric("train:accuracy").get(start, 0.0)
-    learned = reached >= LEARNED or losses[start] <= 0
+    learned = reached >= LEARNED or losses[start] <= NO_LOSS
     says = f"From epoch {start} to {epochs[-1]} the {name} {fell(fall)}, to {lowest:.4g}."
     if learned and fall < LEAST_FALL:
         says += " There was nothing left to learn."
@@ -115,7 +117,7 @@ def overfit(trained: Trained) -> Diagnosis:
         if not both:
             return unknown("Overfit", "Overfitting", GAP, "The log shows no epoch with both training and validation.")
         epoch = trained.kept_epoch if trained.kept_epoch in both else both[-1]
-        gap = (validation[epoch] - training[epoch]) / max(training[epoch], 1e-9)
+        gap = share_of(training[epoch], validation[epoch] - training[epoch])
         says = (
             f"In epoch {epoch} the loss is {training[epoch]:.4g} in training and {validation[epoch]:.4g} in validation."
         )

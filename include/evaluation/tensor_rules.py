@@ -18,6 +18,7 @@ from include.evaluation.diagnosis import (
     fell,
     few,
     percent,
+    share_of,
     short,
     unknown,
 )
@@ -196,10 +197,9 @@ def _first_fall(trained: Trained) -> float | None:
     steps = trained.traces.steps
     if not steps or np.isfinite(steps["loss"]).sum() < 2 * PATIENCE or not np.isfinite(steps["loss"][:PATIENCE]).any():
         return None
-    first = float(np.nanmean(steps["loss"][:PATIENCE]))
+    first = _mean(steps["loss"][:PATIENCE])
     epochs = [steps["loss"][steps["epoch"] == epoch] for epoch in np.unique(steps["epoch"])[:PATIENCE]]
-    means = [float(np.nanmean(losses)) for losses in epochs if np.isfinite(losses).any()]
-    return (first - min(means)) / first if first > 0 else 0.0
+    return share_of(first, first - min(_mean(losses) for losses in epochs if np.isfinite(losses).any()))
 
 
 def dead_relu(trained: Trained) -> Diagnosis:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from include.evaluation.diagnosis import Finding, Trained
@@ -204,15 +204,18 @@ tensor_rows = st.fixed_dictionaries(
         "dead": st.none() | shares,
     }
 )
-metric_values = st.dictionaries(
-    st.sampled_from(["train:loss", "train:accuracy", "validation:loss", "validation:accuracy"]), shares
+LOSSES = st.floats(0, 1e30) | st.sampled_from([0.0, 5e-324, 2.2e-308, 1e-9, math.inf, math.nan])
+metric_values = st.fixed_dictionaries(
+    {},
+    optional={"train:loss": LOSSES, "train:accuracy": shares, "validation:loss": LOSSES, "validation:accuracy": shares},
 )
 
 
 @settings(max_examples=60, deadline=None)
+@example(tensors=[], loss=[], metrics=[{"train:loss": 2.2e-313}, {"train:loss": 1.0}], counts={})
 @given(
     tensors=st.lists(tensor_rows, max_size=12),
-    loss=st.lists(st.floats(0, 100), max_size=12),
+    loss=st.lists(LOSSES, max_size=12),
     metrics=st.lists(metric_values, max_size=15),
     counts=st.dictionaries(st.text(max_size=5), st.integers(0, 10**7), max_size=5),
 )
