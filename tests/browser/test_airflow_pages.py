@@ -16,7 +16,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from demo.airflow_client import AirflowError, TaskRun
 from include.run_conf import RunConf, form_fields
 from include.sagemaker.naming import Run, job_name
-from tests.browser.trigger_form import DAG_ID, choose, field_of, open_section, opened_form, trigger, visit
+from tests.browser.trigger_form import DAG_ID, choose, enter, field_of, open_section, opened_form, trigger, visit
 from tests.support.live_airflow import Operator
 from tests.support.world import World, digits
 
@@ -45,9 +45,9 @@ def test_the_form_shows_every_section_and_field_of_the_run_conf(form: Locator) -
 
 def test_a_changed_form_starts_a_run_with_what_was_entered(form: Locator, page: Page, airflow: Operator) -> None:
     open_section(form, "Dataset")
-    field_of(form, "dataset.name").fill("birds")
+    enter(form, "dataset.name", "birds")
     open_section(form, "Training: hyperparameters")
-    field_of(form, "training.hyperparameters.epochs").fill("7")
+    enter(form, "training.hyperparameters.epochs", "7")
 
     run = trigger(form, airflow)
 
@@ -62,7 +62,7 @@ def test_a_form_changes_of_a_retraining_only_what_was_entered(page: Page, airflo
     untouched = trigger(opened_form(page, RETRAINING), airflow, RETRAINING)
     form = opened_form(page, RETRAINING)
     open_section(form, "Endpoint")
-    field_of(form, "endpoint.instance_count").fill("2")
+    enter(form, "endpoint.instance_count", "2")
     touched = trigger(form, airflow, RETRAINING)
 
     sent = [RunConf.read_changes(run.conf) for run in (untouched, touched)]
@@ -88,14 +88,14 @@ def test_the_form_sends_what_was_typed_and_the_first_task_judges_it(form: Locato
     for section, fields in TYPED.items():
         open_section(form, section)
         for name, text in fields.items():
-            field = field_of(form, name)
             if name in ("dataset.name", "training.hyperparameters.image_shape", "tuning.max_jobs"):
-                field.fill(text)  # in the place of what the form shows
+                enter(form, name, text)  # in the place of what the form shows
             else:
+                field = field_of(form, name)
                 field.click()
                 field.press("Control+End")  # after it
                 field.press_sequentially(text)
-            field.press("Tab")
+                field.press("Tab")
 
     sent = trigger(form, airflow).conf
 
@@ -118,7 +118,7 @@ def test_the_form_sends_what_was_typed_and_the_first_task_judges_it(form: Locato
 
 def test_what_is_wrong_is_named_on_the_page_of_the_run(form: Locator, page: Page, airflow: Operator) -> None:
     open_section(form, "Dataset")
-    field_of(form, "dataset.name").fill("two words")
+    enter(form, "dataset.name", "two words")
     run = airflow.finished(DAG_ID, trigger(form, airflow).run_id)
 
     visit(page, f"/dags/{DAG_ID}/runs/{run.run_id}/tasks/check_conf")
@@ -137,18 +137,18 @@ def images(world: World) -> None:
 def run_id(form: Locator, airflow: Operator, images: None) -> Iterator[str]:
     """A run that trains and tunes with three labels, started as a person starts it; it ends with the test."""
     open_section(form, "Dataset")
-    field_of(form, "dataset.name").fill("three-digits")
-    field_of(form, "dataset.labels").fill("\n".join(LABELS))
+    enter(form, "dataset.name", "three-digits")
+    enter(form, "dataset.labels", "\n".join(LABELS))
     open_section(form, "Dataset: packing")
-    field_of(form, "dataset.packing.resize").fill("28")
+    enter(form, "dataset.packing.resize", "28")
     open_section(form, "Training")
     choose(form, "training.mode", "both")
     open_section(form, "Training: hyperparameters")
     choose(form, "training.hyperparameters.num_layers", "20")
     for name, value in {"image_shape": "3,28,28", "mini_batch_size": "8", "epochs": "300"}.items():
-        field_of(form, f"training.hyperparameters.{name}").fill(value)
+        enter(form, f"training.hyperparameters.{name}", value)
     open_section(form, "Tuning")
-    field_of(form, "tuning.max_parallel_jobs").fill("1")  # the local AWS runs as many jobs at once as there are cores
+    enter(form, "tuning.max_parallel_jobs", "1")  # the local AWS runs as many jobs at once as there are cores
     run = trigger(form, airflow)
     asked = RunConf.from_conf(run.conf)
     assert asked.dataset.labels == list(LABELS)

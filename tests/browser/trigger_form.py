@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -11,6 +12,7 @@ from demo.airflow_client import AirflowClient, DagRun
 
 DAG_ID = "image_classification"
 RUN_SECONDS = 60.0
+FIELD_SECONDS = 30.0
 
 FOLLOW_LINK = "path => {history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate', {state: {}}))}"
 """What a click on a link of the UI's own does: the page stays, its router shows another view."""
@@ -41,6 +43,22 @@ def open_section(form: Locator, title: str) -> None:
 
 def field_of(form: Locator, name: str) -> Locator:
     return form.locator(f'[name="element_{name}"], [id="element_{name}"]').first
+
+
+def enter(form: Locator, name: str, text: str) -> None:
+    """Put a text in the place of what a field shows, and leave the field: only then it shows what the form has taken.
+
+    A form that is still being built shows a text without having taken it.
+    """
+    field = field_of(form, name)
+    deadline = time.monotonic() + FIELD_SECONDS
+    while True:
+        field.fill(text)
+        field.press("Tab")
+        with suppress(AssertionError):
+            expect(field).to_have_value(text, timeout=1000)
+            return
+        assert time.monotonic() < deadline, f"{name} shows {field.input_value()!r}, not {text!r}"
 
 
 def choose(form: Locator, name: str, option: str) -> None:
