@@ -1,4 +1,4 @@
-"""What answers for a dataset: its endpoint, the version behind it, its machines with their price, and its last day."""
+"""What answers for a dataset: its endpoint, the version behind it, its machines with their price, and its requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,30 @@ if TYPE_CHECKING:
 NAMESPACE = "AWS/SageMaker"
 COUNTS = {"requests": "Invocations", "refused": "Invocation4XXErrors", "failed": "Invocation5XXErrors"}
 """What is counted of an endpoint, and CloudWatch's name of it."""
-AN_HOUR, HOURS = timedelta(hours=1), 24
+
+
+@dataclass(frozen=True)
+class Span:
+    """A time until now for which requests are counted: `count` steps of so long, `clock` is how a step is written."""
+
+    title: str
+    step: timedelta
+    count: int
+    clock: str
+
+    @property
+    def step_title(self) -> str:
+        """A step in words."""
+        minutes = int(self.step.total_seconds() // 60)
+        return f"{minutes // 60} hours" if minutes > 60 else "hour" if minutes == 60 else f"{minutes} minutes"
+
+
+SPANS = {
+    "hour": Span("The last hour", timedelta(minutes=5), 12, "%H:%M"),
+    "day": Span("The last day", timedelta(hours=1), 24, "%H:%M"),
+    "week": Span("The last week", timedelta(hours=6), 28, "%d %b %H:%M"),
+}
+DAY = SPANS["day"]
 
 
 @dataclass(frozen=True)
@@ -62,14 +85,16 @@ class Serving:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What an endpoint was asked in the last day: sums by hour, the oldest first, and the mean latency by hour."""
+    """What an endpoint was asked in a span: sums by step, the oldest first, and the latency in the model by step."""
 
-    hours: tuple[datetime, ...]
+    span: Span
+    moments: tuple[datetime, ...]
     counts: Mapping[str, tuple[float, ...]]
     latency_ms: tuple[float | None, ...]
+    worst_latency_ms: tuple[float | None, ...]
 
     def total(self, name: str) -> int:
-        """The sum over the day: `requests`, `refused` (4xx) or `failed` (5xx)."""
+        """The sum over the span: `requests`, `refused` (4xx) or `failed` (5xx)."""
         return round(sum(self.counts[name]))
 
 
@@ -99,37 +124,46 @@ def read_endpoint(sagemaker: SageMakerClient, name: str, price: Price) -> Endpoi
     )
 
 
-def read_traffic(cloudwatch: Any, endpoint: EndpointState, *, now: datetime | None = None) -> Traffic:
-    """What CloudWatch has counted of an endpoint in the last day."""
-    end = (now or datetime.now(UTC)).replace(minute=0, second=0, microsecond=0) + AN_HOUR
-    hours = tuple(end - AN_HOUR * back for back in range(HOURS, 0, -1))
+def read_traffic(cloudwatch: Any, endpoint: EndpointState, *, span: Span = DAY, now: datetime | None = None) -> Traffic:
+    """What CloudWatch has counted of an endpoint in a span until now."""
+    length = int(span.step.total_seconds())
+    end = _step_of(now or datetime.now(UTC), length) + span.step
+    moments = tuple(end - span.step * back for back in range(span.count, 0, -1))
 
-    def by_hour(metric: str, statistic: str) -> dict[datetime, list[float]]:
-        found: dict[datetime, list[float]] = {}
+    def by_step(metric: str, *statistics: str) -> dict[str, dict[datetime, list[float]]]:
+        found: dict[str, dict[datetime, list[float]]] = {statistic: {} for statistic in statistics}
         for variant in endpoint.variants:
             dimensions = {"EndpointName": endpoint.name, "VariantName": variant}
             answer = cloudwatch.get_metric_statistics(
                 Namespace=NAMESPACE,
                 MetricName=metric,
                 Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
-                StartTime=hours[0],
+                StartTime=moments[0],
                 EndTime=end,
-                Period=3600,
-                Statistics=[statistic],
+                Period=length,
+                Statistics=list(statistics),
             )
             for point in answer["Datapoints"]:
-                hour = point["Timestamp"].astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-                found.setdefault(hour, []).append(point[statistic])
+                step = _step_of(point["Timestamp"].astimezone(UTC), length)
+                for statistic in statistics:
+                    found[statistic].setdefault(step, []).append(point[statistic])
         return found
 
-    counted = {name: by_hour(metric, "Sum") for name, metric in COUNTS.items()}
-    microseconds = by_hour("ModelLatency", "Average")
-    latency = [microseconds.get(hour) for hour in hours]
+    counted = {name: by_step(metric, "Sum")["Sum"] for name, metric in COUNTS.items()}
+    microseconds = by_step("ModelLatency", "Average", "Maximum")
+    mean, worst = ([microseconds[each].get(step) for step in moments] for each in ("Average", "Maximum"))
     return Traffic(
-        hours=hours,
-        counts={name: tuple(sum(found.get(hour, ())) for hour in hours) for name, found in counted.items()},
-        latency_ms=tuple(sum(values) / len(values) / 1000 if values else None for values in latency),
+        span=span,
+        moments=moments,
+        counts={name: tuple(sum(found.get(step, ())) for step in moments) for name, found in counted.items()},
+        latency_ms=tuple(sum(values) / len(values) / 1000 if values else None for values in mean),
+        worst_latency_ms=tuple(max(values) / 1000 if values else None for values in worst),
     )
+
+
+def _step_of(moment: datetime, seconds: int) -> datetime:
+    """The beginning of the step in which a moment lies; steps are counted from 1970 on, as CloudWatch does."""
+    return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
 
 
 def _noted_endpoint(sagemaker: SageMakerClient, settings: Settings, dataset: str) -> str:

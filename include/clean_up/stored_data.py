@@ -46,7 +46,8 @@ def unfinished_uploads(s3: S3Client, bucket: str, *, older_than: timedelta) -> I
 def failed_predictions(s3: S3Client, bucket: str, *, older_than: timedelta) -> Iterator[Finding]:
     """The packed images that a run of `predict_images` has left behind, which removes them when it succeeds.
 
-    The newest of them has to be so old that no run goes on with them.
+    The images of a question that a person asked on a page lie there too. The newest of them has to be so old that no
+    run continues with them.
     """
     before = datetime.now(UTC) - older_than
     for run in _folders(s3, bucket, PREDICTIONS):
@@ -54,7 +55,7 @@ def failed_predictions(s3: S3Client, bucket: str, *, older_than: timedelta) -> I
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         images = [(entry["Key"], entry["LastModified"]) for page in pages for entry in page.get("Contents", [])]
         if images and max(written for _, written in images) < before:
-            why = f"{len(images)} packed images of predictions that did not succeed"
+            why = f"{len(images)} images of predictions that did not succeed, or of an old question"
             delete = partial(_delete_objects, s3, bucket, [key for key, _ in images])
             yield Finding("packed images", prefix, why, delete)
 

@@ -31,12 +31,13 @@ from botocore.exceptions import (
     NoRegionError,
     PartialCredentialsError,
 )
+from urllib3 import Timeout
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
 from include.datasets.source_image import system_name
 from include.datasets.unpacking.addresses import StoredSource, WebSource
-from include.datasets.unpacking.byte_stream import ByteStream, Remote
+from include.datasets.unpacking.byte_stream import BrokenOffError, ByteStream, Remote
 from include.datasets.unpacking.guarded_connections import Network
 from include.datasets.upload import LocalFolder
 from include.datasets.version import load
@@ -80,12 +81,16 @@ class Image:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the endpoint said of one image, the most probable class first, or why it said nothing."""
+    """What the endpoint said of one image, the most probable class first, or why it said nothing.
+
+    `sent` is the packed image, empty if it could not be packed.
+    """
 
     image: str
     classes: tuple[tuple[str, float], ...] = ()
     milliseconds: float = 0.0
     problem: str = ""
+    sent: bytes = field(default=b"", repr=False, compare=False)
 
 
 def main(arguments: Sequence[str] | None = None, stream: TextIO | None = None) -> int:
@@ -131,7 +136,33 @@ def answer_of(runtime: SageMakerRuntimeClient, endpoint: str, image: Image, data
         if error_code(error) not in REFUSED_IMAGE or "not found" in str(error):
             raise
         return Answer(image.name, problem=_explained(error))
-    return Answer(image.name, tuple(ranked(values, dataset.labels)), milliseconds)
+    return Answer(image.name, tuple(ranked(values, dataset.labels)), milliseconds, sent=packed)
+
+
+def read_web_image(address: str, networks: Sequence[Network], *, most: int, seconds: float) -> bytes:
+    """What lies at a web address: at most so many bytes, in about so many seconds, in one try.
+
+    The guards are those of `dataset.source`: it leads to the public internet or to one of the networks, and each
+    redirect is checked. Raises DatasetError with the reason in one sentence.
+    """
+    content, until = bytearray(), time.monotonic() + seconds
+    try:
+        if not is_web_address(address):
+            raise DatasetError(f"{shown_address(address)[:100]} is not a web address: write http:// or https://")
+        timeout = Timeout(connect=seconds / 4, read=seconds / 4)
+        body = WebSource(address, networks, timeout=timeout).open(0, None)
+        try:
+            while data := body.read(CHUNK):
+                content += data
+                if len(content) > most:
+                    raise DatasetError(f"it has more than {most / 1e6:.0f} MB, which is the most here")
+                if time.monotonic() > until:
+                    raise DatasetError(f"it did not arrive within {seconds:.0f} s")
+        finally:
+            body.close()
+    except (DatasetError, BrokenOffError) as error:
+        raise DatasetError(re.sub(r"dataset\.source( = | )", "", str(error))) from error
+    return bytes(content)
 
 
 @dataclass

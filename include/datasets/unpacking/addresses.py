@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 
 BROKEN = (HTTPClientError, IncompleteReadError, ResponseStreamingError, FlexibleChecksumError)
 REDIRECTS = 8
-CONNECT_SECONDS, READ_SECONDS = 20.0, 60.0
+PATIENT = urllib3.Timeout(connect=20.0, read=60.0)
+"""Seconds until a server counts as one that does not answer."""
 REMEDIES = {
     401: "it asks for a sign-in: name an address that needs none, or a pre-signed one",
     403: "it may not be read: name an address that needs no sign-in, or a pre-signed one that is still valid",
@@ -184,8 +185,9 @@ class WebSource:
     `networks` are the internal ones that may be read from.
     """
 
-    def __init__(self, address: str, networks: Sequence[Network] = ()) -> None:
+    def __init__(self, address: str, networks: Sequence[Network] = (), *, timeout: urllib3.Timeout = PATIENT) -> None:
         self._address = address
+        self._timeout = timeout
         self.shown = shown_address(address)
         self._networks = networks
         self._final = address
@@ -285,13 +287,12 @@ class WebSource:
         return url
 
     def _manager(self, url: SplitResult) -> urllib3.PoolManager:
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
         host = url.hostname or ""
         proxy = None if proxy_bypass(host) else getproxies().get(url.scheme)
         if proxy is None:
-            return guarded_manager(self._networks, timeout)
+            return guarded_manager(self._networks, self._timeout)
         self._refuse_behind_proxy(host)
-        return manager_behind_proxy(proxy, timeout)
+        return manager_behind_proxy(proxy, self._timeout)
 
     def _refuse_behind_proxy(self, host: str) -> None:
         try:

@@ -190,16 +190,32 @@ def start(  # noqa: PLR0917  (FastAPI gives them by name)
         raise HTTPException(HTTP_404_NOT_FOUND, f"{asked.action} starts {action.dag_id}, not {dag_id}.")
     if action.asks_reason and not asked.reason.strip():
         raise HTTPException(422, "Give a reason: it is kept with the version.")
-    if asked.switch_on and not is_allowed(user, "PUT", dag_id):
-        raise HTTPException(HTTP_403_FORBIDDEN, f"You may not switch {dag_id} on.")
     installation = Installation.of(request)
     kept = _kept_conf(installation.connected(), asked) if asked.action == "retrain" else RunConf()
-    body = TriggerDAGRunPostBody(logical_date=None, conf=action.conf(asked, kept))
+    answer = start_run(request, dag_bag, user, session, dag_id, action.conf(asked, kept), switch_on=asked.switch_on)
+    installation.has_changed(asked.dataset)
+    return answer
+
+
+def start_run(  # noqa: PLR0917  (what Airflow's own route is given)
+    request: Request,
+    dag_bag: Any,
+    user: BaseUser,
+    session: Any,
+    dag_id: str,
+    conf: dict[str, Any],
+    *,
+    run_id: str | None = None,
+    switch_on: str = "",
+) -> dict[str, str]:
+    """Start a run as a person, by Airflow's own route, and switch its DAG on if asked: what the page's script shows."""
+    if switch_on and not is_allowed(user, "PUT", dag_id):
+        raise HTTPException(HTTP_403_FORBIDDEN, f"You may not switch {dag_id} on.")
+    body = TriggerDAGRunPostBody(dag_run_id=run_id, logical_date=None, conf=conf)
     run: Any = trigger_dag_run(dag_id, body, dag_bag, user, session, request)
     dag = session.get(DagModel, dag_id)
-    if dag is not None and asked.switch_on:
+    if dag is not None and switch_on:
         dag.is_paused = False
-    installation.has_changed(asked.dataset)
     waits = dag is not None and dag.is_paused
     return {
         "dag_id": dag_id,

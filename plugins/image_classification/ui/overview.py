@@ -18,7 +18,7 @@ from image_classification.ui.installation import Installation
 from image_classification.ui.model_facts import facts_of
 from image_classification.ui.rendering import page
 from include.catalog.dataset_versions import images_waiting, known_datasets
-from include.catalog.endpoints import Serving, Traffic, read_serving, read_traffic
+from include.catalog.endpoints import DAY, Serving, Span, Traffic, read_serving, read_traffic
 from include.catalog.lookups import Seen
 from include.catalog.models import ModelFacts
 from include.clean_up.running_costs import running_machines
@@ -98,13 +98,14 @@ def serving_of(installation: Installation, connected: Connected, dataset: str, *
 
 
 def traffic_of(
-    installation: Installation, connected: Connected, dataset: str, serving: Serving | None
+    installation: Installation, connected: Connected, dataset: str, serving: Serving | None, span: Span = DAY
 ) -> Seen[Traffic] | None:
-    """What the endpoint of a dataset was asked in the last day; None without an endpoint."""
+    """What the endpoint of a dataset was asked in a span until now; None without an endpoint."""
     if serving is None or serving.endpoint is None:
         return None
-    look = partial(read_traffic, connected.client("cloudwatch"), serving.endpoint)
-    return installation.quick.see(("traffic", dataset, serving.endpoint.name), look, seconds=TRAFFIC_SECONDS)
+    look = partial(read_traffic, connected.client("cloudwatch"), serving.endpoint, span=span)
+    key = ("traffic", dataset, serving.endpoint.name, span.title)
+    return installation.quick.see(key, look, seconds=TRAFFIC_SECONDS)
 
 
 def deployment_of(events: Sequence[DeploymentEvent], serving: Serving | None) -> DeploymentEvent | None:

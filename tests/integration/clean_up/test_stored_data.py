@@ -121,7 +121,7 @@ def test_packed_images_of_failed_predictions_are_deleted_when_no_run_continues_w
     (finding,) = found(timedelta(seconds=-5))
     assert (finding.name, finding.why) == (
         f"predictions/{run}/images/",
-        "3 packed images of predictions that did not succeed",
+        "3 images of predictions that did not succeed, or of an old question",
     )
     (outcome,) = carry_out([finding], done="deleted", dry_run=False)
     assert outcome.outcome == "deleted"

@@ -9,9 +9,11 @@ from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
 from tests.support.changing_endpoints import replace_tags
+from tests.support.dataset_bucket import bucket, endpoint, s3
 from tests.unit.evaluation.conftest import Client, runtime, world
 
-__all__ = ["runtime", "world"]  # fixtures: shades of grey, and an endpoint that tells them apart
+# Fixtures: an S3 server and a bucket, shades of grey, and an endpoint that tells them apart.
+__all__ = ["bucket", "endpoint", "runtime", "s3", "world"]
 
 
 @pytest.fixture(scope="module")

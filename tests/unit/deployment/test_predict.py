@@ -15,11 +15,13 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
+from include.datasets.errors import DatasetError
 from include.deployment import predict
 from include.deployment.endpoint import NoServedModelError, served_model
-from include.deployment.predict import DONE, INCOMPLETE, MISTAKE, Answer, Image, answer_of, main
+from include.deployment.predict import DONE, INCOMPLETE, MISTAKE, Answer, Image, answer_of, main, read_web_image
 from include.evaluation.prediction import ranked
 from tests.support.documents import VARIABLE, dataset_version
+from tests.support.web_server import LOOPBACK as LOOPBACK_NETWORKS
 from tests.support.web_server import serve
 from tests.unit.evaluation.conftest import square
 
@@ -282,3 +284,40 @@ def test_of_several_variants_the_model_is_that_of_the_one_with_most_requests(sha
     assert served_model(sagemaker, "shades").dataset_uri == shades.dataset.uri
     with pytest.raises(NoServedModelError):
         served_model(sagemaker, "foreign")
+
+
+def test_an_image_of_the_web_is_read_where_the_installation_allows_it() -> None:
+    with serve(b"an image") as server:
+        assert read_web_image(f"{server.url}/a.png", LOOPBACK_NETWORKS, most=10_000, seconds=10) == server.body
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("http://127.0.0.1:1/cat.jpg", "the machine itself"),
+        ("http://[::ffff:10.0.0.1]/cat.jpg", "a private address"),
+        ("http://169.254.169.254/latest/meta-data/", "machines find their credentials"),
+        ("file:///etc/passwd", "write http:// or https://"),
+        ("/etc/passwd", "write http:// or https://"),
+        ("https://person:secret@example.com/cat.jpg", "password"),
+    ],
+)
+def test_an_address_that_leads_inside_is_never_read(address: str, reason: str) -> None:
+    with pytest.raises(DatasetError) as refused:
+        read_web_image(address, (), most=10_000, seconds=2)
+
+    assert reason in str(refused.value)
+    assert "dataset.source" not in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_an_address_of_the_web_is_left_where_it_redirects_inside_grows_too_large_or_breaks_off() -> None:
+    with serve(bytes(20_001)) as server:
+        server.location = "http://169.254.169.254/"
+        with pytest.raises(DatasetError, match="credentials"):
+            read_web_image(f"{server.url}/moved/a.png", LOOPBACK_NETWORKS, most=10_000, seconds=10)
+        with pytest.raises(DatasetError, match="more than 0 MB"):
+            read_web_image(f"{server.url}/a.png", LOOPBACK_NETWORKS, most=20_000, seconds=10)
+        server.breaks = [100]
+        with pytest.raises(DatasetError, match="breaks off"):
+            read_web_image(f"{server.url}/a.png", LOOPBACK_NETWORKS, most=30_000, seconds=10)

@@ -141,13 +141,12 @@ async function send(event) {
   button.disabled = true;
   answerTo.replaceChildren(message("", "Starting."));
   try {
-    const answer = await fetch(form.getAttribute("data-action"), {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-Image-Classification": "1" },
-      body: JSON.stringify(fields),
-    });
-    const found = await answer.json();
-    if (!answer.ok) throw new Error(found.detail);
+    const action = form.hasAttribute("data-keep-images") ? await withKeptImages(form) : form.getAttribute("data-action");
+    const found = await post(action, { "Content-Type": "application/json" }, JSON.stringify(fields));
+    if (found.page) {
+      location.assign(root + found.page);
+      return;
+    }
     answerTo.replaceChildren(started(found));
     say(`${found.dag_id} is started.`);
     form.closest("dialog").addEventListener("close", () => location.reload(), { once: true });
@@ -200,31 +199,65 @@ function showReport(frame) {
   load();
 }
 
-// --- Images that are dropped, or chosen, are sent to the endpoint one after the other.
-async function askAbout(zone, files) {
+async function post(action, headers, body) {
+  const answer = await fetch(action, { method: "POST", headers: { "X-Image-Classification": "1", ...headers }, body });
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.detail ?? `The server answers ${answer.status}.`);
+  return found;
+}
+
+// --- Images that are dropped, chosen or named by their address are sent to the endpoint one after the other.
+const given = []; // each with its name, and either its file or its address
+
+function sendImage(zone, image, query = "") {
+  if (image.file) {
+    const headers = { "Content-Type": "application/octet-stream", "X-Name": encodeURIComponent(image.name) };
+    return post(zone.dataset.images + query, headers, image.file);
+  }
+  return post(zone.dataset.addresses + query, { "Content-Type": "application/json" }, JSON.stringify({ address: image.address }));
+}
+
+async function askAbout(zone, images) {
   const answers = document.getElementById(zone.dataset.answers);
-  for (const file of files) {
+  for (const image of images) {
+    if (given.length >= Number(zone.dataset.most)) {
+      answers.prepend(message("warn", `No more than ${zone.dataset.most} images at a time: load the page anew, or use predict_images.`));
+      return;
+    }
     const shown = document.getElementById("answer").content.firstElementChild.cloneNode(true);
-    shown.querySelector("img").src = URL.createObjectURL(file);
-    shown.querySelector("[data-name]").textContent = file.name;
-    const text = shown.querySelector("[data-text]");
+    const picture = shown.querySelector("img");
+    if (image.file) picture.src = URL.createObjectURL(image.file);
+    else picture.hidden = true;
+    shown.querySelector("[data-name]").textContent = image.name;
     answers.prepend(shown);
     try {
-      const answer = await fetch(zone.getAttribute("data-action"), {
-        method: "POST",
-        headers: { "Content-Type": "application/octet-stream", "X-Image-Classification": "1", "X-Name": encodeURIComponent(file.name) },
-        body: file,
-      });
-      const found = await answer.json();
-      if (!answer.ok || found.problem) throw new Error(found.detail ?? found.problem);
-      text.textContent = `version ${found.version}, ${found.milliseconds} ms`;
-      shown.querySelector("[data-bars]").replaceChildren(...found.classes.flatMap(bar));
-      say(`${file.name}: ${found.classes[0][0]}, ${(found.classes[0][1] * 100).toFixed(1)} %`);
+      if (image.file && !zone.hasAttribute("data-serves")) shown.querySelector("[data-text]").textContent = "not asked about yet";
+      else showAnswer(shown, picture, await sendImage(zone, image));
+      given.push(image);
     } catch (error) {
-      text.replaceChildren(message("bad", String(error.message ?? error)));
+      shown.querySelector("[data-text]").replaceChildren(message("bad", String(error.message ?? error)));
       say(String(error.message ?? error));
     }
+    for (const button of document.querySelectorAll("[data-needs-images]")) button.disabled = given.length === 0;
   }
+}
+
+function showAnswer(shown, picture, found) {
+  if (found.problem) throw new Error(found.problem);
+  if (found.image) Object.assign(picture, { src: found.image, hidden: false });
+  shown.querySelector("[data-name]").textContent = found.name;
+  shown.querySelector("[data-text]").textContent = `version ${found.version}, ${found.milliseconds} ms`;
+  shown.querySelector("[data-bars]").replaceChildren(...found.classes.flatMap(bar));
+  say(`${found.name}: ${found.classes[0][0]}, ${(found.classes[0][1] * 100).toFixed(1)} %`);
+}
+
+async function withKeptImages(form) {
+  const zone = document.querySelector("[data-answers]");
+  let question = "new";
+  for (const [place, image] of given.entries()) {
+    question = (await sendImage(zone, image, `?question=${question}&place=${place}`)).question;
+  }
+  return form.getAttribute("data-action").replace("QUESTION", question);
 }
 
 function bar([label, probability]) {
@@ -238,12 +271,20 @@ function bar([label, probability]) {
 }
 
 function takeImages(zone) {
-  zone.querySelector("input").addEventListener("change", (event) => askAbout(zone, [...event.target.files]));
+  const files = (list) => [...list].map((file) => ({ name: file.name, file }));
+  zone.querySelector("input[type=file]").addEventListener("change", (event) => askAbout(zone, files(event.target.files)));
+  zone.querySelector("form[data-address]").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const field = event.target.querySelector("input");
+    const address = field.value.trim();
+    if (address) askAbout(zone, [{ name: address.split("?")[0], address }]);
+    field.value = "";
+  });
   for (const name of ["dragover", "dragleave", "drop"]) {
     zone.addEventListener(name, (event) => {
       event.preventDefault();
       zone.classList.toggle("over", name === "dragover");
-      if (name === "drop") askAbout(zone, [...event.dataTransfer.files]);
+      if (name === "drop") askAbout(zone, files(event.dataTransfer.files));
     });
   }
 }

@@ -15,6 +15,9 @@ ROUTES = [
     "/datasets/pets/models",
     "/datasets/pets/models/1",
     "/datasets/pets/endpoint",
+    "/datasets/pets/endpoint/captured/0a1b2c3d",
+    "/datasets/pets/questions/0123456789abcdef",
+    "/datasets/pets/questions/0123456789abcdef/images/000-cat.jpg",
     "/jobs/training_job/digits-1",
     "/datasets/pets/models/compare?version=1&version=2",
     "/datasets/pets/20260102T030405Z-0a1b2c3d/report.html",
@@ -55,12 +58,20 @@ def test_without_a_login_nothing_is_started(dag: str, sign_in: SignIn) -> None:
     assert sign_in("").post(f"/dags/{dag}/runs", json=asked(), headers=HEADERS).status_code == 401
 
 
-def test_an_endpoint_is_asked_by_nobody_who_may_not_start_predictions(sign_in: SignIn) -> None:
-    path = "/datasets/pets/endpoint/images"
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("endpoint/images", {"content": b"image"}),
+        ("endpoint/addresses", {"json": {"address": "https://example.com/cat.jpg"}}),
+        ("questions/0123456789abcdef/versions", {"json": {"version": 1}}),
+    ],
+)
+def test_nobody_asks_a_model_who_may_not_start_predictions(path: str, body: Any, sign_in: SignIn) -> None:
+    path = f"/datasets/pets/{path}"
 
-    assert sign_in("").post(path, content=b"image", headers=HEADERS).status_code == 401
-    assert sign_in("VIEWER").post(path, content=b"image", headers=HEADERS).status_code == 403
-    assert sign_in("USER").post(path, content=b"image").status_code == 403, "from no page of this Airflow"
+    assert sign_in("").post(path, **body, headers=HEADERS).status_code == 401
+    assert sign_in("VIEWER").post(path, **body, headers=HEADERS).status_code == 403
+    assert sign_in("USER").post(path, **body).status_code == 403, "from no page of this Airflow"
 
 
 def test_a_login_that_is_not_airflows_is_refused(sign_in: SignIn) -> None:

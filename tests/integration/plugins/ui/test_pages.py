@@ -12,11 +12,9 @@ import pytest
 from include.deployment.registry import RegisteredModel, decided
 from include.settings import Settings
 from tests.integration.plugins.ui.conftest import SignIn
-from tests.integration.plugins.ui.test_access import HEADERS
 from tests.support.local_aws import BUCKET, RunningLocalAws, eventually, finished_job, log_lines, training_request
-from tests.support.pictures import jpeg
 from tests.support.running_task import SETTINGS
-from tests.support.served_models import IMAGE, deployed, put_model, registered
+from tests.support.served_models import IMAGE, deployed, registered
 
 HOSTILE = '<img src=x onerror="alert(1)"> \u202egnp.exe {{ 7 * 7 }}'
 RUN = "manual-2026-11-29-2115877200"
@@ -134,31 +132,6 @@ def test_what_is_written_in_the_registry_and_in_s3_is_text_and_nothing_else(
 
 def written_by_another_tool(aws: RunningLocalAws, model: RegisteredModel, reason: str) -> None:
     aws.client("sagemaker").update_model_package(ModelPackageArn=model.arn, ApprovalDescription=reason)
-
-
-def test_an_image_is_answered_by_the_endpoint_and_what_is_none_is_named(
-    sign_in: SignIn, aws: RunningLocalAws, settings: Settings, pets: str
-) -> None:
-    model = registered(aws, settings, pets)
-    odds = put_model(aws, "odds.json", b"[0.2, 0.7, 0.1]").removeprefix(f"s3://{BUCKET}/")
-    artifact = model.artifact.removeprefix(f"s3://{BUCKET}/")
-    aws.client("s3").copy_object(Bucket=BUCKET, Key=artifact, CopySource={"Bucket": BUCKET, "Key": odds})
-    client, path = sign_in("USER"), f"/datasets/{pets}/endpoint"
-    refused = client.post(f"{path}/images", content=b"x", headers=HEADERS)
-    assert (refused.status_code, refused.json()["detail"]) == (409, f"No endpoint serves {pets} now.")
-    deployed(aws, settings, model)
-    page = shown(client, path, "InService", "Drop images here")
-    assert "You may not" in sign_in("VIEWER").get(path).text
-
-    answer = client.post(f"{path}/images", content=jpeg(40, 30), headers={**HEADERS, "X-Name": "a%20cat.jpg"}).json()
-    no_image = client.post(f"{path}/images", content=b"GIF or not", headers=HEADERS).json()
-    too_large = client.post(f"{path}/images", content=bytes(20_000_001), headers=HEADERS)
-
-    assert "version 1" in page
-    assert (answer["name"], answer["version"], answer["problem"]) == ("a cat.jpg", 1, "")
-    assert answer["classes"] == [["dog", 0.7], ["cat", 0.2], ["owl", 0.1]]
-    assert "cannot be packed" in no_image["problem"]
-    assert too_large.status_code == 413
 
 
 def test_a_job_is_shown_with_its_log(sign_in: SignIn, aws: RunningLocalAws) -> None:
