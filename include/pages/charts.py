@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from include.pages.elements import Markup, joined, shown
+from include.pages.elements import Markup, joined, scrolled, shown
 
 WIDTH, HEIGHT, BOTTOM = 320, 130, 18
 BINS = 20
@@ -67,9 +67,12 @@ def heat_map(
     head = joined(Markup(f'<th scope="col"><span>{shown(label)}</span></th>') for label in labels)
     rows = joined(_heat_row(labels, counts, totals, number, kinds) for number in range(len(labels)))
     tall = " tall" if max(map(len, labels), default=0) > LONG_LABEL else ""
-    return Markup(
-        f'<div class="scroll"><table class="heat{tall}"><thead><tr><th class="corner">{shown(corner)}</th>'
-        f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    return scrolled(
+        f"Heat map of {corner}",
+        Markup(
+            f'<table class="heat{tall}"><thead><tr><td class="corner">{shown(corner)}</td>'
+            f"{head}</tr></thead><tbody>{rows}</tbody></table>"
+        ),
     )
 
 

@@ -111,12 +111,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, best: str = "",
 
     Long tables scroll within themselves, below their head.
     """
-    columns = joined(Markup(f"<th>{shown(title)}</th>") for title in head)
+    columns = joined(Markup(f'<th scope="col">{shown(title)}</th>') for title in head)
     body = joined(_row(row, marked=bool(best) and row[0] == best) for row in rows)
-    return Markup(
-        f'<div class="scroll"><table{f" class={kind}" if kind else ""}><thead><tr>{columns}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+    styles = f" class={kind}" if kind else ""
+    return scrolled(
+        f"Table of {plain(', '.join(title for title in head if title))}",
+        Markup(f"<table{styles}><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>"),
     )
+
+
+def scrolled(name: str, body: Markup) -> Markup:
+    """What scrolls within itself, also with the keyboard; `name` is what a screen reader calls it."""
+    return Markup(f'<div class="scroll" tabindex="0" role="group" aria-label="{shown(name)}">{body}</div>')
 
 
 def listed(names: Iterable[tuple[str, str]]) -> Markup:
