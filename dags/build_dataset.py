@@ -37,4 +37,4 @@ with DAG(
 ) as dag:
     dataset(check_conf(stages=("dataset",)))
 
-dag.params.update(run_conf_params("dataset"))
+dag.params.update(run_conf_params("preset", "dataset"))

@@ -53,5 +53,7 @@ with DAG(
     summarise(trained_on, models, measured, registered)
 
 dag.params.update(
-    run_conf_params("dataset.name", "dataset.version", "training", "resources", "tuning", "incremental", "promotion")
+    run_conf_params(
+        "preset", "dataset.name", "dataset.version", "training", "resources", "tuning", "incremental", "promotion"
+    )
 )

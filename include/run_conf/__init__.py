@@ -11,6 +11,7 @@ from include.run_conf.dataset import DatasetConf, PackingConf, SplitConf
 from include.run_conf.endpoint import AutoscalingConf, EndpointConf, RolloutConf, ServerlessConf
 from include.run_conf.fields import FormField, form_fields
 from include.run_conf.hyperparameters import Choices, Range
+from include.run_conf.presets import is_left_to_preset, preset_conf
 from include.run_conf.reading import Reading, is_nothing
 from include.run_conf.rules import contradictions
 from include.run_conf.sections import (
@@ -61,6 +62,9 @@ __all__ = [
 ]
 
 
+PRESET = "preset"
+
+
 class RunConfError(ProblemsError):
     """What arrived is not a run conf; `problems` names every field, its value and what to do."""
 
@@ -75,8 +79,9 @@ class RunConf(RunSections):
         """Read what a form, the API, the CLI or a schedule sent: nested keys, dotted keys, or both.
 
         Texts become the numbers, switches and lists that the fields want. An emptied form field is its default, or
-        empty if the field may be empty. Raises RunConfError with all problems at once: unknown keys, fields given
-        twice, wrong types and values, contradictions between fields.
+        empty if the field may be empty; if the conf names a preset, that decides. The conf that comes out is whole and
+        names no preset. Raises RunConfError with all problems at once: unknown keys, fields given twice, wrong types
+        and values, contradictions between fields.
         """
         run_conf, problems = cls.read(conf)
         if problems:
@@ -90,8 +95,16 @@ class RunConf(RunSections):
         What needs a value that is missing then raises UnknownValueError, so that the rest can still be checked.
         """
         reading = Reading.of(cls, conf or {})
+        name, filled = _by_preset(cls, reading)
+        reading.values = {**reading.values, **filled, PRESET: None}
         run_conf = cls.model_validate(reading.document()).without(reading.unknown_fields)
-        return run_conf, [*reading.problems, *contradictions(run_conf, wrong=reading.unknown_fields)]
+        found = contradictions(run_conf, wrong=reading.unknown_fields)
+        return run_conf, [*reading.problems, *(_named_with_preset(problem, name, filled) for problem in found)]
+
+    @classmethod
+    def by_preset(cls, conf: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The fields of a conf that its preset decides, by dotted name; none if it names none."""
+        return _by_preset(cls, Reading.of(cls, conf or {}))[1]
 
     @classmethod
     def read_changes(cls, conf: Mapping[str, Any] | None) -> tuple[Self, list[Problem]]:
@@ -101,9 +114,13 @@ class RunConf(RunSections):
         the conf that they change.
         """
         reading = Reading.of(cls, _given(conf or {}))
+        problems = [*reading.problems]
+        if (name := reading.values.pop(PRESET, None)) is not None:
+            remedy = "fills in a whole run, and this run changes fields of one: leave it out, and name these fields"
+            problems.append(Problem(field=PRESET, value=name, remedy=remedy))
         changes = cls.model_validate(reading.document()).without(reading.unknown_fields)
         found = contradictions(changes, wrong=reading.unknown_fields)
-        return changes, [*reading.problems, *(problem for problem in found if problem.field.startswith("dataset."))]
+        return changes, [*problems, *(problem for problem in found if problem.field.startswith("dataset."))]
 
     def changed_by(self, *layers: Mapping[str, Any]) -> Self:
         """This conf with the fields of each layer, nested or dotted, in the place of its own; the last one counts.
@@ -119,6 +136,23 @@ class RunConf(RunSections):
     def endpoint_name(self) -> str:
         """The endpoint's name, the dataset's where none is given."""
         return self.endpoint.name or self.dataset.name
+
+
+def _by_preset(model: type[RunConf], reading: Reading) -> tuple[str, dict[str, Any]]:
+    """The preset that a conf names, and the fields that it decides; a field that is null was not given."""
+    name = reading.values.get(PRESET)
+    if name is None:
+        return "", {}
+    given = {field for field, value in reading.values.items() if value is not None} | reading.unknown_fields
+    values = Reading.of(model, preset_conf(name)).values
+    return name, {field: value for field, value in values.items() if is_left_to_preset(field, given)}
+
+
+def _named_with_preset(problem: Problem, name: str, filled: Mapping[str, Any]) -> Problem:
+    """A problem with a value that a person did not write says where that comes from."""
+    if problem.field not in filled:
+        return problem
+    return problem.model_copy(update={"remedy": f"{problem.remedy} (the preset {name} sets it)"})
 
 
 def _given(conf: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 
 from include.run_conf import RunConf
 from include.run_conf.fields import ConfField, fields_of
+from include.run_conf.presets import PRESETS
 
 INTRODUCTION = """\
 # Run conf
@@ -32,6 +33,14 @@ is started. The message suggests the field that was meant (`lr`: `training.hyper
 `num_classes`, `num_training_samples` and `multi_label` of a training job
 follow from the dataset version.
 
+`preset` fills in what you do not give: `{"preset": "photographs", "dataset.source": "s3://my-bucket/photos/"}` is a
+whole run. A field that you give goes before the preset. If you name images of your own (`dataset.source`,
+`dataset.label_tables`, `dataset.image_list`, `dataset.inventory` or `dataset.version`), the preset's own images,
+labels and split do not count; its packing does. `null` is a field that you do not give. The first task logs what the
+preset has set, and the run conf that is kept with a model holds these values and no preset.
+
+{presets}
+
 Whole run confs to start from: [Caltech-256](../examples/caltech-256.json),
 [cats and dogs](../examples/cats-and-dogs.json),
 [dog breeds](../examples/dog-breeds.json),
@@ -45,7 +54,8 @@ This page is printed by `python -m include.run_conf`.
 
 def reference_page() -> str:
     """The page in Markdown, a table for each section."""
-    parts = [INTRODUCTION]
+    presets = "\n".join(f"- `{name}`: {purpose}" for name, purpose in PRESETS.items())
+    parts = [INTRODUCTION.replace("{presets}", presets)]
     for section, fields in groupby(fields_of(RunConf), key=lambda field: field.section):
         rows = "\n".join(_row(field) for field in fields)
         parts.append(f"## {section}\n\n| field | default | value | meaning |\n|---|---|---|---|\n{rows}\n")
@@ -54,13 +64,14 @@ def reference_page() -> str:
 
 def _row(field: ConfField) -> str:
     description = str(field.schema.get("description", ""))
-    cells = (f"`{field.name}`", _default(field.default), field.allowed(), description)
+    empty = field.schema.get("unset") or "empty"
+    cells = (f"`{field.name}`", _default(field.default, empty), field.allowed(), description)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _default(value: Any) -> str:
+def _default(value: Any, empty: str) -> str:
     if value is None or value in ("", [], {}):
-        return "empty"
+        return empty
     return f"`{json.dumps(to_jsonable_python(value))}`"
 
 

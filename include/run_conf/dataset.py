@@ -167,7 +167,7 @@ class DatasetConf(Section):
     model_config = ConfigDict(title="Dataset")
 
     name: str = Field(
-        "digits",
+        "images",
         min_length=1,
         max_length=40,
         pattern=NAME_PATTERN,

@@ -1,19 +1,50 @@
 """The fields of a nested model by their dotted names, and as the trigger form shows them.
 
-The form only takes texts down; the task that checks the conf reads them, and names field, value and remedy. No bound,
-pattern or length is passed on, because the form does not refuse what is outside: it puts the nearest bound in its
-place (3 becomes 1), reads `0,001` as 0, and cuts a long text off. Numbers are lines of text for the same reason.
+What Airflow's form honours of a JSON schema: the first type that is not null chooses the kind of field, `enum` with
+`values_display` makes a list to choose from, a type without null makes a field that has to be given. It checks no
+pattern, and does not refuse what is out of bounds: it puts the nearest bound in its place (3 becomes 1), reads `0,001`
+as 0, and cuts a long text off. So numbers are lines of text here, without bounds; the first task and the page "New run"
+check them, and name field, value and remedy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
+
+COMMON_SECTION = "Common"
+COMMON: Mapping[str, str] = {
+    "preset": "Preset",
+    "dataset.name": "Dataset name",
+    "dataset.source": "Images",
+    "dataset.labels": "Labels",
+    "training.mode": "Mode",
+    "training.hyperparameters.num_layers": "Network: layers",
+    "training.hyperparameters.image_shape": "Network: image shape",
+    "training.hyperparameters.epochs": "Epochs",
+    "training.hyperparameters.learning_rate": "Learning rate",
+    "promotion.compare": "Promotion: compare with the champion",
+    "promotion.minimum_accuracy": "Promotion: minimum accuracy",
+    "promotion.approval": "Promotion: approval",
+    "endpoint.deploy": "Deploy",
+}
+"""What most runs set, with the titles that these fields have beside each other."""
+_COMMON_ORDER = {name: place for place, name in enumerate(COMMON)}
+ACCEPTS_ALL: Mapping[str, Any] = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "$ref": "#/definitions/anything",
+    "definitions": {"anything": {}},
+}
+"""Let Airflow's server pass every value on to the task that checks the conf, which says more than "Bad Request".
+
+Beside `$ref` a draft-07 schema checks nothing else (8.3 of its core specification); the form reads the rest all the
+same.
+"""
+SWITCHES = {"true": "on", "false": "off"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +71,35 @@ class ConfField:
     def may_be_empty(self) -> bool:
         """Whether the field can be left without a value."""
         return self.nullable or self.default == ""
+
+    @property
+    def title(self) -> str:
+        """What a form calls the field."""
+        return COMMON.get(self.name) or str(self.schema.get("title", self.name))
+
+    @property
+    def has_to_be_given(self) -> bool:
+        """Whether a run cannot start without it, although it has no default."""
+        return bool(self.schema.get("has_to_be_given"))
+
+    @property
+    def choices(self) -> dict[Any, str]:
+        """The values to choose from, each with what a form calls it; empty if there are no such values."""
+        if self.kind == "boolean":
+            return {**SWITCHES}
+        named = self.schema.get("choices", {})
+        values = self.schema.get("enum", ())
+        return {value: f"{value}: {named[value]}" if value in named else str(value) for value in values}
+
+    @property
+    def when_empty(self) -> str:
+        """What a field stands for that nobody has filled in; empty if only its description says so."""
+        if self.schema.get("unset"):
+            return str(self.schema["unset"])
+        if self.default is None or self.default in ("", [], {}):
+            return ""
+        shown = SWITCHES[str(self.default).lower()] if isinstance(self.default, bool) else self.default
+        return f"default ({shown})"
 
     @property
     def is_number(self) -> bool:
@@ -120,14 +180,13 @@ def section_model(annotation: Any) -> type[BaseModel] | None:
 
 @dataclass(frozen=True)
 class FormField:
-    """One field of the trigger form: `Param(field.default, **field.schema)`.
+    """One field of the trigger form: `Param(None, **field.schema)`.
 
-    `schema` holds JSON schema words (type, enum, items, examples) and the form's own: title, description,
-    description_md and section. Of several types the form shows the first that is not null.
+    What stays empty is not given: the run's preset decides, else the default. `schema` is what the form reads: type,
+    enum, items, values_display, title, description, description_md and section. It refuses no value (`ACCEPTS_ALL`).
     """
 
     name: str
-    default: Any
     schema: dict[str, Any]
 
     @property
@@ -136,59 +195,55 @@ class FormField:
         return str(self.schema["section"])
 
 
-def form_fields(model: type[BaseModel]) -> list[FormField]:
-    """The fields of a model (the run conf, or that of a DAG of its own), in order."""
-    return [_form_field(field) for field in known_fields(model)]
+def form_fields(model: type[BaseModel], *, unset: str = "") -> list[FormField]:
+    """The fields of a model (the run conf, or that of a DAG of its own), those that most runs set first.
+
+    `unset` says what a field that is left empty means, if it does not mean its default.
+    """
+    fields = sorted(known_fields(model), key=lambda field: _COMMON_ORDER.get(field.name, len(COMMON)))
+    return [_form_field(field, unset) for field in fields]
 
 
-def _form_field(field: ConfField) -> FormField:
-    schema: dict[str, Any] = {"type": [field.kind, "string"]}
-    default = to_jsonable_python(field.default)
-    if field.kind == "array":
-        # A list is a text area. It would show an empty list as `[]` and send it in front of what is typed.
-        schema = {"type": ["array", "string"], "items": {"type": "object" if field.row_model else "string"}}
-        default = default or None
-    elif "enum" in field.schema:  # a choice from a list
-        schema = {"type": [field.kind], "enum": [*field.schema["enum"]]}
+def _form_field(field: ConfField, unset: str) -> FormField:
+    schema: dict[str, Any] = {"type": ["null", "string"]}
+    if field.kind == "array":  # an area with one text per line; of objects one that takes JSON
+        rows = field.row_model is not None
+        schema = {"type": ["null", "array", *(["string"] if rows else [])]}
+        schema["items"] = {"type": "object" if rows else "string"}
     elif field.kind == "object":  # an editor of JSON
-        schema = {"type": ["object", "string"], "examples": [{}]}
-    elif field.kind == "boolean":  # a switch
-        schema["examples"] = [True, False]
-    else:
-        several = ["array"] if field.comma_separated else []
-        schema = {"type": ["string", "number", *several], "examples": _examples(field)}
-    if default == "":  # the form takes an empty field for null, and starts nothing while null is not allowed
-        default = None
-    if field.nullable or default is None or field.kind in ("array", "object"):
-        schema["type"] = ["null", *schema["type"]]
+        schema = {"type": ["null", "object"]}
+    elif choices := field.choices:  # a list to choose from
+        kind = "string" if field.kind == "boolean" else field.kind
+        shown = {str(value): label for value, label in choices.items()}
+        shown |= {"null": unset or field.when_empty or "not set"}
+        schema = {"type": ["null", kind], "enum": [None, *choices], "values_display": shown}
+    if field.has_to_be_given:
+        schema["type"] = schema["type"][1:]
         if "enum" in schema:
-            schema["enum"] = [None, *schema["enum"]]
-    description = _description(field)
+            schema["enum"] = schema["enum"][1:]
+    description = _description(field, unset)
     return FormField(
         name=field.name,
-        default=default,
         schema={
+            **ACCEPTS_ALL,
             **schema,
-            "title": field.schema.get("title", field.name),
+            "title": field.title,
             "description": description.replace("`", ""),
             "description_md": f"{description} (`{field.name}`)",
-            "section": field.section,
+            "section": COMMON_SECTION if field.name in COMMON else field.section,
         },
     )
 
 
-def _examples(field: ConfField) -> list[Any]:
-    """What the form offers while a person types; it needs a list, even an empty one, to show a line and not an area."""
-    given = field.schema.get("examples", [])
-    return [*given] if given or field.default in (None, "") else [field.default]
-
-
-def _description(field: ConfField) -> str:
-    description = str(field.schema.get("description", ""))
-    if not field.is_number:
-        return description
-    allowed = field.allowed()
-    return f"{description} {allowed[:1].upper()}{allowed[1:]}.".strip()
+def _description(field: ConfField, unset: str) -> str:
+    parts = [str(field.schema.get("description", ""))]
+    if field.is_number:
+        allowed = _allowed(field.schema)
+        parts.append(f"{allowed[:1].upper()}{allowed[1:]}.")
+    empty = unset or field.when_empty
+    if empty and not (field.choices or field.has_to_be_given or "Empty:" in parts[0]):
+        parts.append(f"Empty: {empty}.")
+    return " ".join(part for part in parts if part)
 
 
 def _without_null(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:

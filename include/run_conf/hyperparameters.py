@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from include.run_conf.section import COMMA_SEPARATED
 
@@ -22,6 +22,8 @@ IMAGENET_LAYERS = (18, 34, 50, 101, 152, 200)
 SMALL_IMAGE_SIDE = 28
 DERIVED = ("num_classes", "num_training_samples", "multi_label")
 """What follows from the dataset version and is never asked."""
+AS_BASE_JOB = "as in the base job"
+AS_RUN = "as in the run"
 OPTIMIZERS = ("sgd", "adam", "rmsprop", "nag")
 
 Value = str | int | float
@@ -67,13 +69,12 @@ class Values:
 class Asked:
     """How one section of the run conf asks for a hyperparameter.
 
-    `default` is what a conf that does not name it means, None for nothing, which is not sent; `description` and
-    `examples` stand in the place of the row's; without `may_be_empty` there is always a value.
+    `default` is what a conf that does not name it means, None for nothing, which is not sent; `description` stands in
+    the place of the row's; without `may_be_empty` there is always a value.
     """
 
     default: Value | None = None
     description: str = ""
-    examples: tuple[Value, ...] | None = None
     may_be_empty: bool = True
 
 
@@ -82,7 +83,7 @@ class Hyperparameter:
     """A hyperparameter: what a person may ask for, and what the algorithm and a tuning job do with it.
 
     `default` is what the algorithm does without it, `read_by` are the optimizers that read it if others ignore it; in
-    a description `{default}` and `{optimizers}` stand for these. An incremental training has its own value (`asked`),
+    a description `{optimizers}` stands for these. An incremental training has its own value (`asked`),
     its base job's (`held`), or none (`dropped`).
     """
 
@@ -113,20 +114,30 @@ class Hyperparameter:
         """Whether it changes anything with an optimizer."""
         return not self.read_by or optimizer in self.read_by
 
-    def field(self, asked: Asked) -> tuple[Any, Any]:
+    def field(self, job: Job, asked: Asked) -> tuple[Any, Any]:
         """The annotation of a section's field, and what pydantic knows of it."""
         annotation = self.values.annotation
-        examples = self.examples if asked.examples is None else asked.examples
         optimizers = " and ".join(f"`{optimizer}`" for optimizer in self.read_by)
-        default = str(self.default).replace("e-0", "e-")
+        extra: dict[str, JsonValue] = {**COMMA_SEPARATED} if self.comma_separated else {}
+        if asked.may_be_empty:
+            extra["unset"] = self._unset(job)
         info = Field(
             asked.default,
             title=self.title,
-            description=(asked.description or self.description).format(default=default, optimizers=optimizers),
-            examples=[*examples] or None,
-            json_schema_extra=COMMA_SEPARATED if self.comma_separated else None,
+            description=(asked.description or self.description).format(optimizers=optimizers),
+            examples=[*self.examples] or None,
+            json_schema_extra=extra,
         )
         return annotation | None if asked.may_be_empty else annotation, info
+
+    def _unset(self, job: Job) -> str:
+        """What a job does with a field that is left empty."""
+        if job != "base":
+            return AS_BASE_JOB if job == "incremental" else AS_RUN
+        if self.default is None:
+            return "not used"
+        shown = {True: "on", False: "off"}.get(self.default) if isinstance(self.default, bool) else self.default
+        return f"algorithm's default ({str(shown).replace('e-0', 'e-')})"
 
 
 def _listed(numbers: tuple[int, ...]) -> str:
@@ -146,7 +157,7 @@ TABLE: tuple[Hyperparameter, ...] = (
         values=Values(int, choices=tuple(sorted(SMALL_IMAGE_LAYERS + IMAGENET_LAYERS))),
         default=152,
         incremental_training="held",
-        base=Asked(20, may_be_empty=False),
+        base=Asked(18, may_be_empty=False),
         trial=Asked(description="Depth of the residual network."),
         other_names="layers n_layers depth resnet_depth resnet model_depth network_depth layer_count",
     ),
@@ -159,7 +170,7 @@ TABLE: tuple[Hyperparameter, ...] = (
         examples=("3,224,224",),
         default="3,224,224",
         incremental_training="held",
-        base=Asked("3,28,28", may_be_empty=False),
+        base=Asked("3,224,224", may_be_empty=False),
         trial=Asked(description="Channels, height, width."),
         other_names="image_size img_size imgsz im_size input_shape input_size img_shape target_size data_shape shape "
         "resolution image_dim image_dimensions",
@@ -181,8 +192,7 @@ TABLE: tuple[Hyperparameter, ...] = (
         description="Passes over the training records.",
         values=COUNT,
         default=30,
-        base=Asked(5, "Passes over the training records. Empty: the algorithm's `{default}`."),
-        incremental=Asked(2, "Passes over the training records. Empty: as the base."),
+        incremental=Asked(2, may_be_empty=False),
         other_names="epoch n_epochs num_epochs n_epoch nb_epoch max_epochs num_train_epochs number_of_epochs "
         "training_epochs passes",
     ),
@@ -193,25 +203,24 @@ TABLE: tuple[Hyperparameter, ...] = (
         values=COUNT,
         default=32,
         tuned=Range(min=8, max=512),
-        base=Asked(32),
         other_names="batch_size batch bs batchsz train_batch_size per_device_train_batch_size minibatch "
         "images_per_batch",
     ),
     Hyperparameter(
         name="learning_rate",
         title="Learning rate",
-        description="Initial learning rate. The algorithm's default is `{default}`.",
+        description="Initial learning rate.",
         values=FRACTION,
         examples=(0.1, 0.01, 0.001),
         default=0.1,
         tuned=Range(min=1e-6, max=0.5),
-        incremental=Asked(0.01, "Smaller than the base job's: it starts where that ended.", examples=()),
+        incremental=Asked(0.01, "Smaller than the base job's: it starts where that ended.", may_be_empty=False),
         other_names="lr lr0 base_lr init_lr initial_lr learn_rate initial_learning_rate eta alpha step_size",
     ),
     Hyperparameter(
         name="optimizer",
         title="Optimizer",
-        description="How weights are updated. The algorithm's default is `{default}`.",
+        description="How weights are updated.",
         values=Values(str, choices=OPTIMIZERS),
         default="sgd",
         tuned=[*OPTIMIZERS],
@@ -220,7 +229,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="momentum",
         title="Momentum",
-        description="For {optimizers}. The algorithm's default is `{default}`.",
+        description="For {optimizers}.",
         values=FRACTION,
         examples=(0.9,),
         default=0.9,
@@ -231,7 +240,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="weight_decay",
         title="Weight decay",
-        description="For {optimizers}. The algorithm's default is `{default}`.",
+        description="For {optimizers}.",
         values=FRACTION,
         examples=(0.0001,),
         default=0.0001,
@@ -242,7 +251,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="beta_1",
         title="Beta 1",
-        description="First moment's decay of {optimizers}. The algorithm's default is `{default}`.",
+        description="First moment's decay of {optimizers}.",
         values=FRACTION,
         examples=(0.9,),
         default=0.9,
@@ -253,7 +262,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="beta_2",
         title="Beta 2",
-        description="Second moment's decay of {optimizers}. The algorithm's default is `{default}`.",
+        description="Second moment's decay of {optimizers}.",
         values=FRACTION,
         examples=(0.999,),
         default=0.999,
@@ -264,7 +273,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="eps",
         title="Epsilon",
-        description="For {optimizers}. The algorithm's default is `{default}`.",
+        description="For {optimizers}.",
         values=FRACTION,
         examples=(1e-8,),
         default=1e-8,
@@ -275,7 +284,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="gamma",
         title="Gamma",
-        description="Decay of {optimizers}. The algorithm's default is `{default}`.",
+        description="Decay of {optimizers}.",
         values=FRACTION,
         examples=(0.9,),
         default=0.9,
@@ -286,7 +295,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="lr_scheduler_factor",
         title="Learning rate factor",
-        description="What the learning rate is multiplied with at each step. The algorithm's default is `{default}`.",
+        description="What the learning rate is multiplied with at each step.",
         values=FRACTION,
         examples=(0.1, 0.5),
         default=0.1,
@@ -328,7 +337,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="early_stopping_min_epochs",
         title="Early stopping: first epochs",
-        description="Epochs before it may stop. Default `{default}`.",
+        description="Epochs before it may stop.",
         values=COUNT,
         examples=(10,),
         default=10,
@@ -336,7 +345,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="early_stopping_patience",
         title="Early stopping: patience",
-        description="Epochs to wait for an improvement. Default `{default}`.",
+        description="Epochs to wait for an improvement.",
         values=COUNT,
         examples=(5,),
         default=5,
@@ -345,7 +354,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="early_stopping_tolerance",
         title="Early stopping: tolerance",
-        description="Relative improvement that counts. Default `{default}`.",
+        description="Relative improvement that counts.",
         values=FRACTION,
         examples=(0.0, 0.01),
         default=0.0,
@@ -368,7 +377,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="precision_dtype",
         title="Precision",
-        description="`float16` needs a GPU. The algorithm's default is `{default}`.",
+        description="`float16` needs a GPU.",
         values=Values(str, choices=("float32", "float16")),
         default="float32",
         other_names="precision dtype fp16 amp mixed_precision half",

@@ -128,6 +128,12 @@ SETTINGS_BY_OTHER_NAMES: Mapping[str, str] = {
     "registry_group_prefix": "registry_group model_package_group",
 }
 """The setting of the installation, and what it is called elsewhere."""
+SETTINGS = {
+    *SETTINGS_BY_OTHER_NAMES,
+    *("archive_max_gb", "archive_max_ratio", "endpoint_check_cron", "lines", "notify", "notify_arguments", "owner"),
+    *("prices", "retraining_cron", "source_networks", "tags"),
+}
+"""What an installation sets and no run asks for."""
 DERIVED = {"num_classes", "num_training_samples"}
 DERIVED_BY_OTHER_NAMES = (
     "num_labels n_classes nb_classes num_class class_count number_of_classes num_samples n_samples num_train_samples "
@@ -172,6 +178,11 @@ def meant_field(name: str, known: Iterable[str]) -> str | None:
         if likely := nearest(leaf, leaves):
             return leaves[likely]
     return None
+
+
+def named_setting(name: str) -> str | None:
+    """The setting of the installation that is called so, None if none is."""
+    return next((setting for setting in SETTINGS if plain(setting) == plain(name)), None) if "." not in name else None
 
 
 def meant_setting(name: str, known: Iterable[str]) -> str | None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from include.problems import Problem, did_you_mean
 from include.run_conf.fields import ConfField, known_fields, section_names
 from include.run_conf.hyperparameters import TABLE
-from include.run_conf.meaning import is_derived, meant_field, meant_value
+from include.run_conf.meaning import is_derived, meant_field, meant_value, named_setting
 
 DERIVED_FIELDS = {
     "training.hyperparameters.multi_label": "dataset.multi_label",
@@ -180,6 +180,8 @@ class Reading:
         if is_derived(name) or name in DERIVED_FIELDS:
             source = DERIVED_FIELDS.get(name, "the dataset version")
             return f"follows from {source}: leave it out"
+        if setting := named_setting(name):
+            return f"no such field: {setting} is a setting of the installation (Airflow Variable image_classification)"
         if name in HELD_FIELDS:
             return f"is the base job's: set {HELD_FIELDS[name]}"
         if meant := meant_field(name, [*self.fields, *sorted(self.sections)]):

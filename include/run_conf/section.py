@@ -17,6 +17,7 @@ ENTRY_IS_SCALAR: dict[str, JsonValue] = {"entry": "a text, a number, or true or 
 ENTRY_IS_TEXT: dict[str, JsonValue] = {"entry": "a text"}
 """What stands for each name of a table, as a phrase that follows 'must be'."""
 COMMA_SEPARATED: dict[str, JsonValue] = {"comma_separated": True}
+HAS_TO_BE_GIVEN: dict[str, JsonValue] = {"has_to_be_given": True}
 NAME_PARTS: dict[str, JsonValue] = {"made_of": "of letters, digits and hyphens between them"}
 
 

@@ -12,7 +12,8 @@ from include.run_conf.dataset import BUCKET, DatasetConf
 from include.run_conf.debugger import DebuggerConf
 from include.run_conf.endpoint import EndpointConf
 from include.run_conf.hyperparameters import TABLE, Job, as_text
-from include.run_conf.section import ENTRY_IS_SCALAR, NAME_PARTS, NAME_PATTERN, Known, Scalar, Section
+from include.run_conf.presets import PRESETS, Preset
+from include.run_conf.section import ENTRY_IS_SCALAR, HAS_TO_BE_GIVEN, NAME_PARTS, NAME_PATTERN, Known, Scalar, Section
 from include.run_conf.tuning import TuningConf
 
 BEST_OF_RUN = "best"
@@ -50,7 +51,7 @@ def _with_rows(job: Job) -> Callable[[Model], Model]:
 
     def with_fields(model: Model) -> Model:
         asked = ((row, row.asked_by(job)) for row in TABLE)
-        fields: dict[str, Any] = {row.name: row.field(how) for row, how in asked if how is not None}
+        fields: dict[str, Any] = {row.name: row.field(job, how) for row, how in asked if how is not None}
         made = create_model(
             model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
         )
@@ -66,8 +67,8 @@ class Hyperparameters(SharedHyperparameters):
     model_config = ConfigDict(title="Training: hyperparameters")
 
     if TYPE_CHECKING:
-        num_layers: int = 20
-        image_shape: str = "3,28,28"
+        num_layers: int = 18
+        image_shape: str = "3,224,224"
         use_pretrained_model: int | None = None
 
     @property
@@ -374,16 +375,21 @@ class ReviewConf(Section):
         None,
         ge=1,
         examples=[1],
+        json_schema_extra=HAS_TO_BE_GIVEN,
         title="Model version",
         description="Number in the dataset's group of the model registry. It has to be given.",
     )
     decision: Literal["approve", "reject"] | None = Field(
-        None, title="Decision", description="What becomes of the version. It has to be given."
+        None,
+        json_schema_extra=HAS_TO_BE_GIVEN,
+        title="Decision",
+        description="What becomes of the version. It has to be given.",
     )
     reason: str = Field(
         "",
         max_length=500,
         examples=["The new camera's images matter more than the old ones."],
+        json_schema_extra=HAS_TO_BE_GIVEN,
         title="Reason",
         description="Kept with the version in the model registry, with your name. It has to be given.",
     )
@@ -414,6 +420,7 @@ class PredictionConf(Section):
         "",
         pattern=rf"(?s)^({BUCKET}(/.*)?)?$",
         examples=["s3://my-bucket/new-photos/"],
+        json_schema_extra=HAS_TO_BE_GIVEN,
         title="Images",
         description="Prefix whose images are predicted, at any depth. It has to be given.",
     )
@@ -439,6 +446,18 @@ class PredictionConf(Section):
 class RunSections(Section):
     """All sections; `RunConf` adds how they are read from what a person sent."""
 
+    model_config = ConfigDict(title="Common")
+
+    preset: Preset | None = Field(
+        None,
+        json_schema_extra={
+            "choices": {str(name): purpose for name, purpose in PRESETS.items()},
+            "unset": "no preset: the defaults",
+        },
+        title="Preset",
+        description="Fills in what is left empty. A field that you give goes before it, and your own source or label "
+        "tables before its dataset.",
+    )
     dataset: DatasetConf = Field(DatasetConf(), description="Which images, which classes, which version.")
     training: TrainingConf = Field(TrainingConf(), description="How the base model comes about.")
     resources: ResourcesConf = Field(ResourcesConf(), description="What training runs on.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from airflow.sdk import Param
 from pydantic import BaseModel
 
@@ -13,24 +15,18 @@ def run_conf_params(*names: str) -> dict[str, Param]:
 
     They are called as the run conf accepts them, by dotted names.
     """
-    params = form_params(RunConf)
-    return {name: param for name, param in params.items() if not names or {name, name.partition(".")[0]} & {*names}}
+    return _chosen(form_params(RunConf), names)
 
 
 def override_params(*names: str) -> dict[str, Param]:
-    """The Params of the run conf's named fields and sections, all empty: what stays empty is decided elsewhere."""
-    return {name: _emptied(param) for name, param in run_conf_params(*names).items()}
+    """The Params of the run conf's named fields and sections, where what stays empty is decided elsewhere."""
+    return _chosen(form_params(RunConf, unset="not changed"), names)
 
 
-def _emptied(param: Param) -> Param:
-    schema = {**param.schema}
-    if "null" not in schema["type"]:
-        schema["type"] = ["null", *schema["type"]]
-        if "enum" in schema:
-            schema["enum"] = [None, *schema["enum"]]
-    return Param(None, **schema)
+def _chosen(params: dict[str, Param], names: Collection[str]) -> dict[str, Param]:
+    return {name: param for name, param in params.items() if not names or {name, name.partition(".")[0]} & {*names}}
 
 
-def form_params(model: type[BaseModel]) -> dict[str, Param]:
-    """The Params of all fields of a model; every default is valid, so a scheduled run starts without a person."""
-    return {field.name: Param(field.default, **field.schema) for field in form_fields(model)}
+def form_params(model: type[BaseModel], *, unset: str = "") -> dict[str, Param]:
+    """The Params of all fields of a model, all empty, so that a scheduled run starts without a person."""
+    return {field.name: Param(None, **field.schema) for field in form_fields(model, unset=unset)}

@@ -15,6 +15,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from demo.airflow_client import AirflowError, TaskRun
 from include.run_conf import RunConf, form_fields
+from include.run_conf.presets import PRESETS
 from include.sagemaker.naming import Run, job_name
 from tests.browser.trigger_form import DAG_ID, choose, enter, field_of, open_section, opened_form, trigger, visit
 from tests.support.live_airflow import Operator
@@ -38,23 +39,34 @@ def test_the_form_shows_every_section_and_field_of_the_run_conf(form: Locator) -
     for name in [field.name for field in fields]:
         assert form.locator(f'[name="element_{name}"], [id="element_{name}"]').count(), name
 
-    open_section(form, "Training: hyperparameters")
+    open_section(form, "Common")
 
     expect(form.get_by_text("Depth of the residual network")).to_be_visible()
+    expect(form.get_by_text("no preset: the defaults")).to_be_visible()
+    expect(form.get_by_text("Initial learning rate.")).to_contain_text("Empty: algorithm's default (0.1)")
+    expect(field_of(form, "dataset.labels")).to_have_value("")
+    keep(form.page, "trigger-form.png")
 
 
 def test_a_changed_form_starts_a_run_with_what_was_entered(form: Locator, page: Page, airflow: Operator) -> None:
-    open_section(form, "Dataset")
+    open_section(form, "Common")
+    choose(form, "preset", f"digits: {PRESETS['digits']}")
     enter(form, "dataset.name", "birds")
-    open_section(form, "Training: hyperparameters")
     enter(form, "training.hyperparameters.epochs", "7")
+    choose(form, "endpoint.deploy", "off")
 
     run = trigger(form, airflow)
 
     expect(page.get_by_text(run.run_id).first).to_be_visible()
     asked = RunConf.from_conf(run.conf)
-    assert asked.dataset.name == "birds"
-    assert asked.training.hyperparameters.epochs == 7
+    assert asked == RunConf.from_conf(
+        {
+            "preset": "digits",
+            "dataset.name": "birds",
+            "training.hyperparameters.epochs": 7,
+            "endpoint.deploy": False,
+        }
+    )
 
 
 def test_a_form_changes_of_a_retraining_only_what_was_entered(page: Page, airflow: Operator) -> None:
@@ -72,12 +84,16 @@ def test_a_form_changes_of_a_retraining_only_what_was_entered(page: Page, airflo
 
 
 TYPED = {
-    "Dataset": {"dataset.name": "n" * 60, "dataset.labels": "0\n\n1\n", "dataset.source": "s3://bucket/digits/"},
-    "Training: hyperparameters": {
+    "Common": {
+        "dataset.name": "n" * 60,
+        "dataset.labels": "0\n\n1\n",
+        "dataset.source": "s3://bucket/digits/",
         "training.hyperparameters.learning_rate": "3",
+        "training.hyperparameters.image_shape": "28x28",
+    },
+    "Training: hyperparameters": {
         "training.hyperparameters.weight_decay": "0,001",
         "training.hyperparameters.eps": "1e-8",
-        "training.hyperparameters.image_shape": "28x28",
         "training.hyperparameters.lr_scheduler_step": "2, 4",
     },
     "Tuning": {"tuning.max_jobs": "0"},
@@ -88,20 +104,13 @@ def test_the_form_sends_what_was_typed_and_the_first_task_judges_it(form: Locato
     for section, fields in TYPED.items():
         open_section(form, section)
         for name, text in fields.items():
-            if name in ("dataset.name", "training.hyperparameters.image_shape", "tuning.max_jobs"):
-                enter(form, name, text)  # in the place of what the form shows
-            else:
-                field = field_of(form, name)
-                field.click()
-                field.press("Control+End")  # after it
-                field.press_sequentially(text)
-                field.press("Tab")
+            enter(form, name, text)
 
     sent = trigger(form, airflow).conf
 
-    assert {name: sent[name] for fields in TYPED.values() for name in fields} == {
-        name: text for fields in TYPED.values() for name, text in fields.items()
-    }
+    typed = {name: text for fields in TYPED.values() for name, text in fields.items()}
+    lists = {name: typed[name].split("\n") for name in ("dataset.labels", "dataset.source")}
+    assert {name: value for name, value in sent.items() if value is not None} == typed | lists
     read, problems = RunConf.read(sent)
     assert read.dataset.labels == ["0", "1"]
     assert read.dataset.source == ["s3://bucket/digits/"]
@@ -117,7 +126,7 @@ def test_the_form_sends_what_was_typed_and_the_first_task_judges_it(form: Locato
 
 
 def test_what_is_wrong_is_named_on_the_page_of_the_run(form: Locator, page: Page, airflow: Operator) -> None:
-    open_section(form, "Dataset")
+    open_section(form, "Common")
     enter(form, "dataset.name", "two words")
     run = airflow.finished(DAG_ID, trigger(form, airflow).run_id)
 
@@ -136,17 +145,17 @@ def images(world: World) -> None:
 @pytest.fixture
 def run_id(form: Locator, airflow: Operator, images: None) -> Iterator[str]:
     """A run that trains and tunes with three labels, started as a person starts it; it ends with the test."""
-    open_section(form, "Dataset")
+    open_section(form, "Common")
     enter(form, "dataset.name", "three-digits")
     enter(form, "dataset.labels", "\n".join(LABELS))
+    choose(form, "training.mode", "both")
+    choose(form, "training.hyperparameters.num_layers", "20")
+    for name, value in {"image_shape": "3,28,28", "epochs": "300"}.items():
+        enter(form, f"training.hyperparameters.{name}", value)
     open_section(form, "Dataset: packing")
     enter(form, "dataset.packing.resize", "28")
-    open_section(form, "Training")
-    choose(form, "training.mode", "both")
     open_section(form, "Training: hyperparameters")
-    choose(form, "training.hyperparameters.num_layers", "20")
-    for name, value in {"image_shape": "3,28,28", "mini_batch_size": "8", "epochs": "300"}.items():
-        enter(form, f"training.hyperparameters.{name}", value)
+    enter(form, "training.hyperparameters.mini_batch_size", "8")
     open_section(form, "Tuning")
     enter(form, "tuning.max_parallel_jobs", "1")  # the local AWS runs as many jobs at once as there are cores
     run = trigger(form, airflow)

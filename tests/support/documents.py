@@ -11,6 +11,12 @@ from include.run_conf import RunConf
 from include.settings import Settings
 from include.training.best_model import BestModel
 
+SMALL_NETWORK = {
+    "training.hyperparameters.num_layers": 20,
+    "training.hyperparameters.image_shape": "3,28,28",
+    "training.hyperparameters.epochs": 5,
+}
+"""A run conf's network for the images of `dataset_version`."""
 VARIABLE = {
     "data_bucket": "images-of-acme",
     "output_bucket": "models-of-acme",

@@ -264,6 +264,7 @@ def conf_of(version: Any, **changes: Any) -> dict[str, Any]:
         "training.hyperparameters.num_layers": 20,
         "training.hyperparameters.image_shape": "3,28,28",
         "training.hyperparameters.mini_batch_size": 4,
+        "training.hyperparameters.epochs": 5,
         "incremental.enabled": False,
         "promotion.minimum_accuracy": 0.0,
         **{name.replace("__", "."): value for name, value in changes.items()},

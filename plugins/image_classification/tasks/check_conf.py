@@ -31,10 +31,14 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
     from include.preflight import check
     from include.problems import ProblemsError
     from include.run_conf import RunConf
+    from include.run_conf.presets import described
     from include.web_addresses import secrets_of
 
-    conf, conf_problems = RunConf.read(asked_conf())
+    asked = asked_conf()
+    conf, conf_problems = RunConf.read(asked)
     hide_queries(conf, conf_problems)
+    if filled := RunConf.by_preset(asked):
+        log.info("The preset %s sets: %s.", asked.get("preset"), described(filled))
     settings, settings_problems = read_settings()
     known = [*conf_problems, *settings_problems]
     if "training" in stages and "endpoint" not in stages and conf.has("endpoint"):

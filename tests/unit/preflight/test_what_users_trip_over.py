@@ -10,11 +10,11 @@ from include.datasets.version import DatasetVersion
 from include.preflight import Findings, PreflightError, check
 from include.recordio.format import encode_image_record, encode_record
 from include.run_conf import RunConf, RunConfError
-from tests.support.documents import dataset_version, settings
+from tests.support.documents import SMALL_NETWORK, dataset_version, settings
 from tests.unit.preflight.services import client, clients, prices, quotas
 from tests.unit.preflight.test_access import Iam, sts
 
-SMALL = {"training.hyperparameters.mini_batch_size": 16}
+SMALL = {**SMALL_NETWORK, "training.hyperparameters.mini_batch_size": 16}
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_a_run_conf_is_kept_whole_beside_the_report_of_its_run(s3: Any) -> None:
             "dataset.name": "pets",
             "dataset.labels": ["cat", "dog"],
             "training.mode": "both",
-            "training.trials": [{"name": "deep", "hyperparameters": {"num_layers": 32}}],
+            "training.trials": [{"name": "deep", "hyperparameters": {"num_layers": 34}}],
             "tuning.ranges": {"learning_rate": {"min": 0.001, "max": 0.1}},
             "resources.max_cost": 12.5,
             "endpoint.instance_type": "ml.c5.xlarge",

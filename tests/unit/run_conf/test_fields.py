@@ -7,45 +7,90 @@ from jsonschema import validate
 
 from include.clean_up.conf import CleanUpConf
 from include.run_conf import FormField, RunConf, form_fields
-from include.run_conf.sections import ModelConf
+from include.run_conf.fields import COMMON, known_fields
+from include.run_conf.sections import ModelConf, ReviewConf
 
 
 def every_form_field() -> list[FormField]:
-    return [field for model in (RunConf, ModelConf, CleanUpConf) for field in form_fields(model)]
+    return [field for model in (RunConf, ModelConf, ReviewConf, CleanUpConf) for field in form_fields(model)]
 
 
 FIELDS = {field.name: field for field in form_fields(RunConf)}
 
 
-def test_every_default_of_the_form_is_valid_by_its_own_schema() -> None:
-    for field in FIELDS.values():
-        validate(field.default, field.schema)
-
-
 def test_a_form_sent_as_it_opens_is_the_default_run() -> None:
-    assert RunConf.from_conf({name: field.default for name, field in FIELDS.items()}) == RunConf()
+    assert RunConf.from_conf(dict.fromkeys(FIELDS)) == RunConf()
 
 
-def test_a_text_that_may_stay_empty_may_be_null_as_the_form_sends_it() -> None:
-    for name in ("dataset.inventory", "dataset.version", "endpoint.name"):
-        assert FIELDS[name].default is None
-        assert FIELDS[name].schema["type"] == ["null", "string", "number"]
+def test_what_stays_empty_is_left_to_the_preset() -> None:
+    opened = dict.fromkeys(FIELDS)
+
+    assert RunConf.from_conf({**opened, "preset": "digits"}) == RunConf.from_conf({"preset": "digits"}) != RunConf()
+
+
+def test_no_field_keeps_a_default_that_an_empty_field_would_lose() -> None:
+    assert [field.name for field in known_fields(RunConf) if field.nullable and field.default is not None] == []
+
+
+def test_the_form_opens_with_what_most_runs_set() -> None:
+    common = [name for name, field in FIELDS.items() if field.section == "Common"]
+
+    assert common == [*FIELDS][: len(common)] == [*COMMON]
+    assert FIELDS["dataset.name"].schema["title"] == "Dataset name"
 
 
 def test_the_form_changes_nothing_that_a_person_types() -> None:
     """It would put the nearest bound in the place of a number, and cut a long text off, without a word."""
-    bounds = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "maxLength", "minLength", "pattern"}
+    changing = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "maxLength", "minLength", "pattern"}
     for field in every_form_field():
-        assert not bounds & {*field.schema}, field.name
+        assert not changing & {*field.schema}, field.name
         shown = next(kind for kind in field.schema["type"] if kind != "null")
-        assert shown in ("string", "array", "object", "boolean") or "enum" in field.schema, field.name
-        assert shown == "array" or "enum" in field.schema or isinstance(field.schema["examples"], list), field.name
+        assert shown in ("string", "array", "object") or "enum" in field.schema, field.name
 
 
-def test_no_list_is_shown_as_text_that_stays_in_front_of_what_is_typed() -> None:
-    lists = [field for field in every_form_field() if "items" in field.schema]
+def test_the_form_offers_no_value_that_is_only_an_example() -> None:
+    assert [field.name for field in every_form_field() if "examples" in field.schema] == []
+
+
+def test_a_list_is_an_area_of_lines_that_starts_empty() -> None:
+    lists = [field for field in every_form_field() if field.schema.get("items") == {"type": "string"}]
+
     assert len(lists) >= 4
-    assert all(field.default is None and "null" in field.schema["type"] for field in lists)
+    assert all(field.schema["type"] == ["null", "array"] for field in lists)
+
+
+def test_an_unset_field_shows_what_it_stands_for() -> None:
+    shown = {name: field.schema.get("values_display", {}).get("null") for name, field in FIELDS.items()}
+
+    assert shown["training.hyperparameters.optimizer"] == "algorithm's default (sgd)"
+    assert shown["training.mode"] == "default (train)"
+    assert shown["endpoint.keep"] == "default (on)"
+    assert shown["incremental.hyperparameters.optimizer"] == "as in the base job"
+    description = FIELDS["training.hyperparameters.learning_rate"].schema["description"]
+    assert description == "Initial learning rate. A number from 0 to 1. Empty: algorithm's default (0.1)."
+    assert FIELDS["dataset.split.train"].schema["description"].endswith("Empty: default (0.8).")
+
+
+def test_a_form_that_changes_another_conf_says_that_an_empty_field_changes_nothing() -> None:
+    fields = {field.name: field for field in form_fields(RunConf, unset="not changed")}
+
+    assert fields["endpoint.keep"].schema["values_display"]["null"] == "not changed"
+    assert fields["endpoint.instance_count"].schema["description"].endswith("Empty: not changed.")
+
+
+def test_a_switch_can_be_left_to_the_preset() -> None:
+    keep = FIELDS["endpoint.keep"].schema
+
+    assert (keep["type"], keep["enum"]) == (["null", "string"], [None, "true", "false"])
+    assert RunConf.from_conf({"endpoint.keep": "false"}).endpoint.keep is False
+
+
+def test_what_has_to_be_given_may_not_stay_empty() -> None:
+    fields = {field.name: field.schema for field in form_fields(ReviewConf)}
+
+    assert fields["decision"]["type"] == ["string"]
+    assert fields["decision"]["enum"] == ["approve", "reject"]
+    assert fields["reason"]["type"] == ["string"]
 
 
 @pytest.mark.parametrize(
@@ -69,11 +114,6 @@ def test_what_is_sent_reaches_the_check_of_the_conf(name: str, sent: object) -> 
     validate(sent, FIELDS[name].schema)
 
 
-def test_the_form_says_which_numbers_a_field_takes() -> None:
-    description = FIELDS["training.hyperparameters.learning_rate"].schema["description"]
-    assert description.endswith("A number from 0 to 1, or empty.")
-
-
 def test_every_field_says_what_it_is() -> None:
     for field in FIELDS.values():
         assert field.schema["title"] != field.name, field.name
@@ -83,20 +123,17 @@ def test_every_field_says_what_it_is() -> None:
 
 
 def test_types_and_choices_come_from_the_model() -> None:
-    assert FIELDS["training.mode"].schema["type"] == ["string"]
-    assert FIELDS["training.mode"].schema["enum"] == ["train", "tune", "both", "tune_then_train", "none"]
-    assert FIELDS["training.hyperparameters.optimizer"].schema["enum"] == [None, "sgd", "adam", "rmsprop", "nag"]
-    assert FIELDS["training.hyperparameters.optimizer"].schema["type"] == ["null", "string"]
-    assert FIELDS["training.hyperparameters.learning_rate"].schema["type"] == ["null", "string", "number"]
-    assert FIELDS["training.hyperparameters.image_shape"].schema["type"] == ["string", "number", "array"]
-    assert FIELDS["training.trials"].schema["items"] == {"type": "object"}
-    assert FIELDS["dataset.labels"].schema["items"] == {"type": "string"}
-    assert FIELDS["dataset.source"].schema["type"] == ["null", "array", "string"]
-    assert FIELDS["tuning.ranges"].schema["type"] == ["null", "object", "string"]
+    assert FIELDS["training.mode"].schema["type"] == ["null", "string"]
+    assert FIELDS["training.mode"].schema["enum"] == [None, "train", "tune", "both", "tune_then_train", "none"]
+    assert FIELDS["training.hyperparameters.num_layers"].schema["type"] == ["null", "integer"]
+    assert FIELDS["training.hyperparameters.learning_rate"].schema["type"] == ["null", "string"]
+    assert FIELDS["training.trials"].schema["type"] == ["null", "array", "string"]
+    assert FIELDS["tuning.ranges"].schema["type"] == ["null", "object"]
 
 
 def test_fields_of_one_section_stand_together() -> None:
     assert [section for section, _ in groupby(form_fields(RunConf), key=lambda field: field.section)] == [
+        "Common",
         "Dataset",
         "Dataset: Ground Truth",
         "Dataset: split",

@@ -8,7 +8,8 @@ import pytest
 
 from include.run_conf import Range, RunConf, RunConfError
 from include.run_conf.fields import fields_of, section_names
-from include.run_conf.meaning import FIELDS_BY_OTHER_NAMES, meant_field
+from include.run_conf.meaning import FIELDS_BY_OTHER_NAMES, SETTINGS, meant_field
+from include.settings import Settings
 
 HYPERPARAMETERS = "training.hyperparameters"
 FIELDS = [*(field.name for field in fields_of(RunConf)), *section_names(RunConf)]
@@ -23,7 +24,7 @@ def problems_of(conf: dict[str, Any]) -> list[str]:
 def test_an_empty_conf_is_a_whole_run() -> None:
     conf = RunConf.from_conf({})
     assert conf == RunConf.from_conf(None) == RunConf()
-    assert conf.dataset.name == conf.endpoint_name == "digits"
+    assert conf.dataset.name == conf.endpoint_name == "images"
     assert conf.dataset.addresses("bucket") == ["s3://bucket/images/"]
 
 
@@ -55,8 +56,6 @@ def test_trials_come_as_json_and_keep_to_what_differs() -> None:
     assert RunConf.from_conf(conf.model_dump(mode="json")) == conf
     job = conf.of_trial(trial)
     assert job.training.hyperparameters.as_strings() == {
-        "epochs": "5",
-        "mini_batch_size": "32",
         "num_layers": "50",
         "image_shape": "3,64,64",
     }
@@ -82,13 +81,13 @@ def test_parents_of_a_tuning_job_are_named_with_commas_or_as_latest() -> None:
         ("training.hyperparameters.epochs", 12.0, 12),
         ("training.hyperparameters.epochs", "", None),
         ("training.hyperparameters.num_layers", "110", 110),
-        ("training.hyperparameters.num_layers", None, 20),
+        ("training.hyperparameters.num_layers", None, 18),
         ("training.hyperparameters.image_shape", [3, 20, 20], "3,20,20"),
         ("training.hyperparameters.learning_rate", "1e-3", 0.001),
         ("training.hyperparameters.lr_scheduler_step", 3, "3"),
         ("training.hyperparameters.early_stopping", "True", True),
         ("training.hyperparameters.top_k", " 2 ", 2),
-        ("incremental.hyperparameters.learning_rate", "", None),
+        ("incremental.hyperparameters.learning_rate", "", 0.01),
         ("endpoint.keep", "false", False),
         ("endpoint.keep", None, True),
         ("dataset.labels", "cat\ndog\n", ["cat", "dog"]),
@@ -246,6 +245,17 @@ def test_a_value_like_no_other_is_refused_without_a_guess(field: str, sent: obje
 def test_an_unknown_name_is_answered_with_the_field_that_was_meant(written: str, meant: str) -> None:
     (problem,) = RunConf.read({written: "x"})[1]
     assert problem.remedy == f"no such field; did you mean {meant}?"
+
+
+@pytest.mark.parametrize("written", ["image_uri", "ImageUri", "region", "execution_role_arn"])
+def test_a_setting_of_the_installation_is_named_as_one(written: str) -> None:
+    (problem,) = RunConf.read({written: "x"})[1]
+    assert "is a setting of the installation (Airflow Variable image_classification)" in problem.remedy
+    assert "did you mean" not in problem.remedy
+
+
+def test_every_setting_is_known_by_its_name() -> None:
+    assert {*Settings.model_fields} == SETTINGS
 
 
 @pytest.mark.parametrize("written", ["flavour", "foo", f"{HYPERPARAMETERS}.dropout", "warmup", "x" * 10_000])
@@ -470,7 +480,7 @@ def test_all_problems_are_told_at_once() -> None:
         "trainig": {},
         "training.mode": "guess",
         "dataset": {"split": {"train": 0.9}},
-        f"{HYPERPARAMETERS}.num_layers": 18,
+        f"{HYPERPARAMETERS}.num_layers": 20,
         "endpoint.keep": "maybe",
     }
     assert [problem.split(" = ")[0] for problem in problems_of(conf)] == [

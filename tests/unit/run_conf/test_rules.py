@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from include.run_conf import RunConf, RunConfError
+from tests.support.documents import SMALL_NETWORK
 
 HYPERPARAMETERS = "training.hyperparameters"
 TUNE = {"training.mode": "tune"}
@@ -353,7 +354,7 @@ TUNE = {"training.mode": "tune"}
 )
 def test_a_contradiction_names_field_value_and_remedy(conf: dict[str, Any], message: str) -> None:
     with pytest.raises(RunConfError) as refused:
-        RunConf.from_conf(conf)
+        RunConf.from_conf({**SMALL_NETWORK, **conf})
     assert [str(problem) for problem in refused.value.problems] == [message]
 
 

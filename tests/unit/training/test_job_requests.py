@@ -18,7 +18,7 @@ from include.sagemaker.naming import Run
 from include.training.best_model import BestModel
 from include.training.job_requests import incremental_request, training_request, tuning_request
 from include.training.warm_start import WarmStart
-from tests.support.documents import BEST_MODEL, dataset_version, settings
+from tests.support.documents import BEST_MODEL, SMALL_NETWORK, dataset_version, settings
 
 SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")
 CONTAINER_METRICS = Path("containers/image_classification/metric_definitions.json")
@@ -44,10 +44,13 @@ BASE = BestModel(
 )
 
 
+SMALL_BATCHES = {**SMALL_NETWORK, "training.hyperparameters.mini_batch_size": 32}
+
+
 def request(kind: Any, conf: Mapping[str, Any], *, data: Any = None, given: Any = None, **more: Any) -> dict[str, Any]:
     body: dict[str, Any] = kind(
         "the-job",
-        algorithm=algorithm_of(RunConf.from_conf(conf), given or settings()),
+        algorithm=algorithm_of(RunConf.from_conf(SMALL_BATCHES).changed_by(conf), given or settings()),
         dataset=data or dataset_version(),
         run=RUN,
         **more,

@@ -14,13 +14,14 @@ from image_classification import context
 from image_classification.tasks import check_conf
 from include.problems import ProblemsError
 from include.settings import Settings
+from tests.support.documents import SMALL_NETWORK
 from tests.support.local_aws import BUCKET, RunningLocalAws
 from tests.support.running_task import SETTINGS, run_as_task
 from tests.support.served_models import IMAGE, deployed, published, registered
 
 HYPER = "training.hyperparameters"
 TUNE = {"training.mode": "tune"}
-GIVEN = {"dataset.source": f"s3://{BUCKET}/data/"}
+GIVEN = {**SMALL_NETWORK, "dataset.source": f"s3://{BUCKET}/data/"}
 TEN_CLASSES = [f"class-{number}" for number in range(10)]
 STARTS = ("CreateTrainingJob", "CreateHyperParameterTuningJob", "CreateTransformJob", "CreateEndpoint", "CreateModel")
 
