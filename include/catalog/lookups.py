@@ -23,6 +23,8 @@ Answer = TypeVar("Answer")
 
 FOREVER = math.inf
 """Seconds for which an answer is kept that cannot change."""
+Kept = float | Callable[[Any], float]
+"""Seconds for which an answer is kept, or what finds them by the answer."""
 AFTER_AN_ERROR = 5.0
 """Seconds after which a look that failed is taken again, when somebody asks."""
 
@@ -61,14 +63,14 @@ class Lookups:
         self._workers = workers
         self._clock = clock
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
-        self._asked: SimpleQueue[tuple[_Kept, Callable[[], Any], float]] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[_Kept, Callable[[], Any], Kept]] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
     def see(
-        self, key: Hashable, look: Callable[[], Answer], *, seconds: float = 10.0, wait: float = 0.0
+        self, key: Hashable, look: Callable[[], Answer], *, seconds: Kept = 10.0, wait: float = 0.0
     ) -> Seen[Answer]:
-        """The last answer to a look, which is taken again if that is older than `seconds`.
+        """The last answer to a look, which is taken again if that is older than `seconds`, or than they give for it.
 
         The first answer is waited for, for `wait` seconds at most.
         """
@@ -102,7 +104,9 @@ class Lookups:
         while True:
             kept, look, seconds = self._asked.get()
             try:
-                seen, fresh = Seen(look(), datetime.now(UTC)), seconds
+                answer = look()
+                fresh = seconds(answer) if callable(seconds) else seconds
+                seen = Seen(answer, datetime.now(UTC))
             except Exception as error:
                 log.debug("A look failed.", exc_info=True)
                 seen, fresh = Seen(kept.seen.answer, kept.seen.at, _in_words(error)), AFTER_AN_ERROR

@@ -302,15 +302,17 @@ def latest(
     s3: S3Client, data_bucket: str, name: str, *, suits: Callable[[DatasetVersion], bool] = lambda _: True
 ) -> DatasetVersion | None:
     """The newest published version of a dataset, among those that suit the caller; None where there is none."""
-    prefix = f"datasets/{name}/"
-    paginator = s3.get_paginator("list_objects_v2")
-    names = [
-        entry["Prefix"][len(prefix) : -1]
-        for page in paginator.paginate(Bucket=data_bucket, Prefix=prefix, Delimiter="/")
-        for entry in page.get("CommonPrefixes", [])
-    ]
-    found = (find(s3, VersionLayout(data_bucket, name, version)) for version in sorted(names, reverse=True))
+    names = version_names(s3, data_bucket, name)
+    found = (find(s3, VersionLayout(data_bucket, name, version)) for version in names)
     return next((version for version in found if version is not None and suits(version)), None)
+
+
+def version_names(s3: S3Client, data_bucket: str, name: str) -> list[str]:
+    """The names of a dataset's versions, the newest first; one that is being built is among them."""
+    prefix = f"datasets/{name}/"
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=data_bucket, Prefix=prefix, Delimiter="/")
+    found = [entry["Prefix"][len(prefix) : -1] for page in pages for entry in page.get("CommonPrefixes", [])]
+    return sorted(found, reverse=True)
 
 
 def lineage(s3: S3Client, version: DatasetVersion) -> Iterator[DatasetVersion]:

@@ -76,6 +76,18 @@ class PackedImages:
             label_codes=codes[codes >= 0],
         )
 
+    def only(self, chosen: npt.NDArray[np.bool_]) -> PackedImages:
+        """The chosen ones of them; `chosen` has a value for each image."""
+        kept = chosen[self.label_rows]
+        places = np.cumsum(chosen) - 1
+        return PackedImages(
+            rows=self.rows.filter(pa.array(chosen)),
+            splits=self.splits[chosen],
+            record_bytes=self.record_bytes[chosen],
+            label_rows=places[self.label_rows[kept]],
+            label_codes=self.label_codes[kept],
+        )
+
     def pixels(self, column: str) -> Integers:
         """Width or height of every image in pixels, -1 if it is not known."""
         return _numbers(self.rows[column])
