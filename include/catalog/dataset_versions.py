@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from include.catalog.models import registered_datasets
+from include.datasets.layout import VersionLayout
 from include.datasets.planning.plan import find_new_images
+from include.datasets.source_image import BAD, NOT_MEANT
+from include.datasets.version import find
 from include.retraining import dataset_conf, dataset_names
 from include.run_conf import DatasetConf
 
@@ -18,6 +23,51 @@ if TYPE_CHECKING:
 
 MOST_COUNTED = 200_000
 """Source images up to which new ones are counted for a page: the count holds the version's manifest in memory."""
+
+
+@dataclass(frozen=True)
+class VersionSummary:
+    """The counts of a dataset version, of images.
+
+    `new` are those that its parent did not know. `bad` were meant to be packed and could not be; `left_out` were not
+    meant to be: other classes, duplicates, files that are no images of the source.
+    """
+
+    version: str
+    created: datetime
+    parent: str
+    images: int
+    train: int
+    validation: int
+    test: int
+    classes: int
+    new: int
+    bad: int
+    left_out: int
+
+    @classmethod
+    def of(cls, version: DatasetVersion) -> VersionSummary:
+        """The counts in a version's document."""
+        counts, statuses = version.counts, version.statuses
+        return cls(
+            version=version.version,
+            created=version.created,
+            parent=VersionLayout.of_uri(version.parent).version if version.parent else "",
+            images=counts.total,
+            train=counts.train,
+            validation=counts.validation,
+            test=counts.test,
+            classes=version.num_classes,
+            new=version.new_images,
+            bad=sum(count for status, count in statuses.items() if status in BAD),
+            left_out=sum(count for status, count in statuses.items() if status in NOT_MEANT),
+        )
+
+
+def read_summary(s3: S3Client, layout: VersionLayout) -> VersionSummary | None:
+    """The counts of a version; None if it is not published."""
+    version = find(s3, layout)
+    return None if version is None else VersionSummary.of(version)
 
 
 def known_datasets(client: Callable[[str], Any], settings: Settings) -> tuple[str, ...]:

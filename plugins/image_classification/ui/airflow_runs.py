@@ -36,6 +36,8 @@ ENDPOINT_ASSET = "image-endpoint"
 UNFINISHED = frozenset({"queued", "running"})
 WAITING = ("deferred", "awaiting_input")
 RETRAINING = "retrain_on_new_images"
+TRIALS = "training.train"
+"""The mapped task that trains a run's trials; each copy has the name of its trial."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,15 @@ class KnownRun:
     def short_name(self) -> str:
         """The name of its reports' folder."""
         return Run(self.dag_id, self.run_id).name
+
+
+@dataclass(frozen=True)
+class RunTasks:
+    """A run, the names of its trials by their place, and its failed tasks, each with the path of its page."""
+
+    run: KnownRun
+    trials: Mapping[int, str]
+    failed: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -99,19 +110,25 @@ def known_runs(*, session: Session = NEW_SESSION) -> tuple[KnownRun, ...]:
         .order_by(DagRun.id.desc())
         .limit(MOST_RUNS)
     )
-    return tuple(
-        KnownRun(
-            dag_id=run.dag_id,
-            run_id=run.run_id,
-            state=str(run.state),
-            dataset=_dataset_of(run.conf or {}, run.run_id),
-            started=run.start_date,
-            ended=run.end_date,
-            person=run.triggering_user_name or "",
-            note=(run.note or "").partition("\n")[0],
-        )
-        for run in session.scalars(newest).unique()
-    )
+    return tuple(_known(run) for run in session.scalars(newest).unique())
+
+
+@provide_session
+def one_run(dag_id: str, run_id: str, *, session: Session = NEW_SESSION) -> RunTasks | None:
+    """A run and what its tasks show; None if Airflow does not know it."""
+    asked = select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+    run = session.scalar(asked.options(joinedload(DagRun.dag_run_note)))
+    if run is None:
+        return None
+    tasks = select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
+    trials, failed = {}, []
+    for task in session.scalars(tasks.order_by(TaskInstance.end_date)):
+        if task.task_id == TRIALS and task.rendered_map_index:
+            trials[task.map_index] = str(task.rendered_map_index)
+        if task.state == "failed":
+            mapped = f"/mapped/{task.map_index}" if task.map_index >= 0 else ""
+            failed.append((task.task_id, f"/dags/{dag_id}/runs/{run_id}/tasks/{task.task_id}{mapped}"))
+    return RunTasks(_known(run), trials, tuple(failed))
 
 
 @provide_session
@@ -168,6 +185,19 @@ def paused_dags(*, session: Session = NEW_SESSION) -> frozenset[str]:
 def of_dataset(runs: Iterable[KnownRun], dataset: str, dags: Collection[str] = DAGS) -> list[KnownRun]:
     """The runs for one dataset."""
     return [run for run in runs if run.dataset == dataset and run.dag_id in dags]
+
+
+def _known(run: DagRun) -> KnownRun:
+    return KnownRun(
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        state=str(run.state),
+        dataset=_dataset_of(run.conf or {}, run.run_id),
+        started=run.start_date,
+        ended=run.end_date,
+        person=run.triggering_user_name or "",
+        note=(run.note or "").partition("\n")[0],
+    )
 
 
 def _dataset_of(conf: Mapping[str, Any], run_id: str) -> str:

@@ -13,7 +13,17 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.status import HTTP_401_UNAUTHORIZED, HTTP_404_NOT_FOUND, HTTP_500_INTERNAL_SERVER_ERROR
 
-from image_classification.ui import actions, endpoint, jobs, models, overview, questions, reports
+from image_classification.ui import (
+    actions,
+    datasets,
+    endpoint,
+    jobs,
+    models,
+    overview,
+    questions,
+    reports,
+    runs,
+)
 from image_classification.ui.access import MAY_READ
 from image_classification.ui.installation import Installation
 from image_classification.ui.rendering import HEADERS, HERE, STATIC, page
@@ -29,7 +39,7 @@ def build_pages(airflow: FastAPI) -> FastAPI:
     for name in ("auth_manager", "dag_bag", "secret_key"):
         setattr(pages.state, name, getattr(airflow.state, name, None))
     pages.state.installation = Installation()
-    for module in (overview, models, endpoint, questions, jobs, reports, actions):
+    for module in (overview, models, datasets, runs, endpoint, questions, jobs, reports, actions):
         pages.include_router(module.router, dependencies=[MAY_READ])
     pages.add_api_route("/static/{name}", _static)
     pages.add_exception_handler(HTTPException, _refused)

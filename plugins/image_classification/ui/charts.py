@@ -12,6 +12,8 @@ from image_classification.ui.rendering import environment
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 240, 66, 28, 14
 MOST_TICKS = 8
 COLOURS = 6
+MOST_LINES = 2 * COLOURS
+"""Lines that are told apart: a colour each, then each colour with dashes."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,15 @@ class _Scale:
         return round(self.start + self.length * (value - self.low) / ((self.high - self.low) or 1.0), 1)
 
 
-def line_chart(title: str, lines: Sequence[Line], *, share: bool = True, ticks: Sequence[str] = ()) -> Markup:
-    """A chart of the lines that have points; empty if none has.
+def line_chart(
+    title: str, lines: Sequence[Line], *, share: bool = True, ticks: Sequence[str] = (), dots: bool = False
+) -> Markup:
+    """A chart of the first MOST_LINES lines that have points; empty if none has.
 
     `share`: values are shown in percent. `ticks` are the words below the x values, from 0 on; by default their numbers.
+    `dots`: the points are not joined. Its text alternative has the first and last value of each line.
     """
-    drawn = [line for line in lines if line.points]
+    drawn = [line for line in lines if line.points][:MOST_LINES]
     if not drawn:
         return Markup()
     xs = sorted({x for line in drawn for x, _ in line.points})
@@ -58,8 +63,9 @@ def line_chart(title: str, lines: Sequence[Line], *, share: bool = True, ticks: 
                 "width": WIDTH,
                 "height": HEIGHT,
                 "left": LEFT,
+                "alternative": f"{title}. {'; '.join(_in_words(line, share=share) for line in drawn)}.",
                 "lines": [
-                    (number % COLOURS, line.name, [(across.at(x), up.at(y), x, y) for x, y in line.points])
+                    (_style(number, dots=dots), line.name, [(across.at(x), up.at(y), x, y) for x, y in line.points])
                     for number, line in enumerate(drawn)
                 ],
                 "rows": [(up.at(value), _shown(value, share=share)) for value in grid],
@@ -70,6 +76,15 @@ def line_chart(title: str, lines: Sequence[Line], *, share: bool = True, ticks: 
     )
     html: Markup = chart.__html__()
     return html
+
+
+def _style(number: int, *, dots: bool) -> str:
+    return f"line{number % COLOURS}{' dashed' if number >= COLOURS else ''}{' dots' if dots else ''}"
+
+
+def _in_words(line: Line, *, share: bool) -> str:
+    values = [_shown(value, share=share) for _, value in line.points]
+    return f"{line.name}: {values[0]}" if len(values) == 1 else f"{line.name}: from {values[0]} to {values[-1]}"
 
 
 def _bounds(lowest: float, highest: float, *, share: bool) -> tuple[float, float]:

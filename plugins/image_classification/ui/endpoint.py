@@ -84,7 +84,6 @@ def show(
         "endpoint.html",
         title=f"Endpoint of {dataset}",
         tab="endpoint",
-        tabs=("models", "endpoint"),
         dataset=dataset,
         refresh=REFRESH_SECONDS,
         serving=serving,

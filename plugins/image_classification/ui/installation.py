@@ -52,11 +52,16 @@ class Connected:
 
 
 class Installation:
-    """What every page shares. `quick` looks belong to a page, `slow` ones are of one thing of many."""
+    """What every page shares.
+
+    `quick` looks belong to a page, `slow` ones are of one thing of many. `heavy` ones read whole manifests or images:
+    one at a time, and few of them are kept.
+    """
 
     def __init__(self) -> None:
         self.quick = Lookups(workers=4, most=500)
         self.slow = Lookups(workers=4, most=5000)
+        self.heavy = Lookups(workers=1, most=40)
         self._connected: Connected | None = None
         self._until = 0.0
         self._lock = Lock()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +18,8 @@ from image_classification.ui.charts import Line, line_chart
 from image_classification.ui.installation import Installation
 from image_classification.ui.model_facts import KnownVersion, versions_of
 from image_classification.ui.overview import serving_of, visible_runs
-from image_classification.ui.rendering import page, query
+from image_classification.ui.rendering import page
+from image_classification.ui.sorting import Column, Sorting
 from include.catalog.lookups import FOREVER, Seen
 from include.catalog.models import ModelFacts, different_hyperparameters
 from include.promotion.kept_conf import kept_run_conf
@@ -35,24 +35,13 @@ FIRST_WAIT = 0.5
 REFRESH_SECONDS = 5
 MOST_COMPARED = 6
 """Models beside each other: as many as there are colours."""
-TABS = ("models", "endpoint")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table, and what it is sorted by; versions without a value come last."""
-
-    name: str
-    title: str
-    key: Callable[[KnownVersion], Any]
-    is_number: bool = False
 
 
 def _of_facts(value: Callable[[ModelFacts], Any]) -> Callable[[KnownVersion], Any]:
     return lambda version: value(version.facts.answer) if version.facts.answer else None
 
 
-COLUMNS = (
+COLUMNS: tuple[Column[KnownVersion], ...] = (
     Column("version", "Version", lambda version: version.listed.version),
     Column("approval", "Status", lambda version: version.listed.approval),
     Column("accuracy", "Accuracy", _of_facts(lambda facts: facts.model.accuracy), is_number=True),
@@ -77,33 +66,22 @@ def table(request: Request, dataset: str, sort: str = "version", up: bool = Fals
     connected = installation.connected()
     listed, versions = versions_of(installation, connected, dataset, wait=FIRST_WAIT)
     serving = serving_of(installation, connected, dataset, wait=FIRST_WAIT)
-    column = next((column for column in COLUMNS if column.name == sort), COLUMNS[0])
+    sorting = Sorting.of(COLUMNS, sort, up=up)
     unread = sum(version.facts.is_awaited for version in versions)
     return page(
         request,
         "models.html",
         title=f"Models of {dataset}",
         tab="models",
-        tabs=TABS,
         dataset=dataset,
         refresh=REFRESH_SECONDS,
-        columns=COLUMNS,
-        sort=column.name,
-        up=up,
-        headings={each.name: query(sort=each.name, up=_turned(each, column, up)) for each in COLUMNS},
+        headings=sorting.headings(),
         listed=listed,
-        versions=sorted_by(versions, column, up=up),
+        versions=sorting.rows(versions),
         serving=serving,
         serving_number=_serving_number(serving),
         unread=unread,
     )
-
-
-def sorted_by(versions: Sequence[KnownVersion], column: Column, *, up: bool) -> list[KnownVersion]:
-    """The versions by a column; those without a value come last, whichever way."""
-    keyed = [(column.key(version), version) for version in versions]
-    known = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=not up)
-    return [version for _, version in known] + [version for key, version in keyed if key is None]
 
 
 @router.get("/datasets/{dataset}/models/compare", response_class=HTMLResponse)
@@ -124,7 +102,6 @@ def compare(request: Request, dataset: str, version: Annotated[list[int], Query(
         "compare.html",
         title=f"{dataset}: versions {', '.join(map(str, numbers))}",
         tab="models",
-        tabs=TABS,
         dataset=dataset,
         refresh=REFRESH_SECONDS,
         numbers=numbers,
@@ -163,7 +140,6 @@ def one(request: Request, dataset: str, number: int, user: GetUserDep) -> HTMLRe
         "model.html",
         title=f"{dataset}: version {number}",
         tab="models",
-        tabs=TABS,
         dataset=dataset,
         refresh=REFRESH_SECONDS,
         number=number,
@@ -177,10 +153,6 @@ def one(request: Request, dataset: str, number: int, user: GetUserDep) -> HTMLRe
         run=next((run for run in runs if facts and (run.dag_id, run.run_id) == (facts.dag, facts.run)), None),
         later=[run for run in airflow_runs.of_dataset(runs, dataset) if run.is_unfinished],
     )
-
-
-def _turned(column: Column, sorted_by_now: Column, up: bool) -> str:
-    return "" if column.name != sorted_by_now.name or up else "1"
 
 
 def _serving_number(serving: Seen[Any]) -> int | None:

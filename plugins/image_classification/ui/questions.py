@@ -114,7 +114,6 @@ def show(request: Request, dataset: str, question: str, user: GetUserDep) -> HTM
         "question.html",
         title=f"{dataset}: versions asked about images",
         tab="endpoint",
-        tabs=("models", "endpoint"),
         dataset=dataset,
         refresh=REFRESH_SECONDS,
         question=question,

@@ -53,7 +53,14 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        percent=percent, moment=moment, ago=ago, usd=usd, segment=segment, visible=visible, pretty=pretty
+        percent=percent,
+        moment=moment,
+        ago=ago,
+        usd=usd,
+        segment=segment,
+        visible=visible,
+        pretty=pretty,
+        duration=format_duration,
     )
     return made
 

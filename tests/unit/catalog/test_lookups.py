@@ -132,3 +132,24 @@ def test_no_more_answers_are_kept_than_the_bound(lookups: Lookups) -> None:
     sources[0].let_go.release()
     assert lookups.see(0, sources[0], wait=10).answer == "second", "it was forgotten"
     assert lookups.see(3, sources[3]).answer == "first"
+
+
+def test_an_answer_decides_how_long_it_is_kept(clock: Clock) -> None:
+    lookups = Lookups(clock=clock)
+    source = Source("nothing yet", "the answer", "another")
+    source.let_go.release(3)
+
+    def seconds(answer: str) -> float:
+        return 5.0 if answer == "nothing yet" else FOREVER
+
+    def see() -> Seen[str]:
+        return lookups.see("document", source, seconds=seconds, wait=5)
+
+    assert see().answer == "nothing yet"
+    clock.now = 4.0
+    assert see().answer == "nothing yet"
+    clock.now = 6.0
+    eventually(lambda: see().answer == "the answer")
+    clock.now = 1e9
+    assert see().answer == "the answer"
+    assert source.looks == 2

@@ -103,7 +103,8 @@ def allowed(statements: list[dict[str, Any]]) -> set[str]:
 def called() -> set[str]:
     """The actions behind every client method that the code of tasks and triggers names."""
     sources = [path.read_text() for room in ("include", "plugins") for path in (ROOT / room).rglob("*.py")]
-    words = set(re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", "\n".join(sources)))
+    text = "\n".join(sources)
+    words = {*re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", text), *re.findall(r'get_paginator\("(\w+)"\)', text)}
     for kind in KINDS.values():
         words |= {kind.describe, kind.create} | ({kind.list, kind.stop} if kind.listed else set())
     found = {f"{prefix}:{action}" for service, prefix in PREFIXES.items() for action in _actions(service, words)}

@@ -85,10 +85,12 @@ async function refresh() {
     localTimes(other);
     if (other.innerHTML === part.innerHTML) continue;
     const chosen = new Set([...part.querySelectorAll("input:checked")].map((box) => box.id));
+    const opened = [...part.querySelectorAll("details[open][id]")].map((each) => each.id);
     const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     const scrolled = [...part.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
     part.replaceChildren(...other.childNodes);
     for (const id of chosen) if (id) document.getElementById(id)?.setAttribute("checked", "");
+    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
     part.querySelectorAll(".scroll").forEach((box, place) => (box.scrollLeft = scrolled[place] ?? 0));
     if (focused) part.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
     prepare(part);
@@ -113,9 +115,10 @@ async function keepFresh() {
 function countChosen(form) {
   const chosen = form.querySelectorAll("input[type=checkbox]:checked").length;
   const button = form.querySelector("[data-compare]");
+  const most = Number(form.dataset.most) || Infinity;
   if (button) {
-    button.disabled = chosen < 2;
-    button.textContent = chosen < 2 ? "Compare: select two or more" : `Compare ${chosen} versions`;
+    button.disabled = chosen < 2 || chosen > most;
+    button.textContent = button.disabled ? `Compare: select two${most > 2 ? " or more" : ""}` : `Compare ${chosen} versions`;
   }
 }
 
