@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Variable, get_current_context
+from airflow.sdk.bases.skipmixin import XCOM_SKIPMIXIN_KEY, XCOM_SKIPMIXIN_SKIPPED
 from airflow.sdk.log import mask_secret
 
 from include.sagemaker.naming import Run
@@ -96,6 +97,10 @@ class RunningTask:
         """Let the run's note in Airflow be this sentence; the plugin `run_notes` writes it when the run ends."""
         log.info("%s", sentence)
         self.hand_on(NOTE, sentence)
+
+    def leave_out(self, *task_ids: str) -> None:
+        """Let Airflow skip these tasks; see the function `leave_out`."""
+        leave_out(*task_ids, airflow=self.airflow)
 
     def hand_on(self, key: str, document: Any) -> None:
         """Hand on a document beside the one that the task returns."""
@@ -261,6 +266,17 @@ def _settings_of_dag_files(without: str) -> dict[str, Any]:
 def asked_conf() -> Mapping[str, Any]:
     """The run conf with which a person or another system started the run, as it was given."""
     return get_current_context()["dag_run"].conf or {}
+
+
+def leave_out(*task_ids: str, airflow: Context | None = None) -> None:
+    """Let Airflow skip these tasks without a worker: each comes directly after the running one, a `deciding_task`.
+
+    An id that the DAG does not have is ignored. `airflow` is the running task's context, if the caller has it.
+    """
+    if task_ids:
+        log.info("Left out, as this run has nothing for them to do: %s.", ", ".join(task_ids))
+        ti = (airflow or get_current_context())["ti"]
+        ti.xcom_push(key=XCOM_SKIPMIXIN_KEY, value={XCOM_SKIPMIXIN_SKIPPED: list(task_ids)})
 
 
 def hide_queries(conf: RunConf, problems: Iterable[Problem] = ()) -> None:

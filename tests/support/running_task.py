@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.bases.skipmixin import XCOM_SKIPMIXIN_KEY, XCOM_SKIPMIXIN_SKIPPED
 
 import tests.support.airflow_home  # noqa: F401  (before anything imports airflow)
 from image_classification.context import AwsAccess, RunningTask
@@ -44,6 +46,11 @@ def run_as_task(
     """
     context = airflow_context(conf, dag_id=dag_id, run_id=run_id, handed_on=handed_on, other_runs=other_runs)
     monkeypatch.setattr("image_classification.context.get_current_context", lambda: context)
+
+
+def left_out(handed_on: Mapping[str, Any]) -> set[str]:
+    """The tasks that a task left out, by what it handed on."""
+    return set(handed_on.get(XCOM_SKIPMIXIN_KEY, {}).get(XCOM_SKIPMIXIN_SKIPPED, ()))
 
 
 def airflow_context(

@@ -6,7 +6,7 @@ Sources: the standard provider's `HITLOperator` and `ApprovalOperator`; Airflow 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.deployment.registry import RegisteredModel
+    from include.run_conf import RunConf
 
 REASON = "reason"
+Idle = Callable[["RunConf", "RegisteredModel"], Sequence[str]]
 
 
 class ModelApprovalOperator(ApprovalOperator):
@@ -32,13 +34,14 @@ class ModelApprovalOperator(ApprovalOperator):
     an answer and fails nothing: the model that is handed on is not approved, so nothing deploys it. If a person was
     asked, the model as it is then is an event of the asset `image-model`.
 
+    :param idle: names the tasks directly after this one that have nothing to do for the model, and are left out
     :param inputs: the documents `conf`, `evaluation` and `model` of earlier tasks (templated)
     """
 
     template_fields = ("inputs",)
     ui_color = "#f2e6d9"
 
-    def __init__(self, *, inputs: Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, inputs: Mapping[str, Any], idle: Idle = lambda *_: (), **kwargs: Any) -> None:
         reason = Param(
             "", type=["string", "null"], title="Reason", description="Kept with the version in the registry."
         )
@@ -52,6 +55,7 @@ class ModelApprovalOperator(ApprovalOperator):
             **kwargs,
         )
         self.inputs = inputs
+        self.idle = idle
 
     def execute(self, context: Context) -> Any:
         """Ask, unless there is nothing to ask."""
@@ -76,7 +80,7 @@ class ModelApprovalOperator(ApprovalOperator):
             self.response_timeout = timedelta(hours=conf.promotion.approval_hours)
             self.log.info("%s\n%s", self.subject, self.body)
             super().execute(context)
-        return model.model_dump(mode="json")
+        return self._hand_on(running, conf, model)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Write the answer into the registry; without one in time the model stays pending."""
@@ -92,26 +96,30 @@ class ModelApprovalOperator(ApprovalOperator):
         sagemaker, settings, model = running.client("sagemaker"), running.settings, self._model(running)
         if model.approval != "PendingManualApproval":
             self.log.info("It was decided elsewhere meanwhile: %s. %s", model.approval, model.reason)
-            return model.model_dump(mode="json")
+            return self._hand_on(running, conf, model)
         if event.get("timedout"):
-            return self._hand_on(context, decided(sagemaker, model, model.approval, not_answered(conf, model)))
+            return self._announce(running, conf, decided(sagemaker, model, model.approval, not_answered(conf, model)))
         who = (answer.get("responded_by_user") or {}).get("name") or ""
         said = (answer.get("params_input") or {}).get(REASON) or ""
         decision = Decision(answer["chosen_options"] == [self.APPROVE], who, str(said).strip())
         compared = Evaluation.model_validate(self.inputs["evaluation"]).champion
         changed = changed_champion(sagemaker, conf=conf, settings=settings, dataset=model.dataset, compared=compared)
         if decision.approved and changed:
-            return self._hand_on(context, decided(sagemaker, model, model.approval, f"{decision} But {changed}."))
-        return self._hand_on(context, write_decision(sagemaker, model, decision, settings=settings))
+            undecided = decided(sagemaker, model, model.approval, f"{decision} But {changed}.")
+            return self._announce(running, conf, undecided)
+        return self._announce(running, conf, write_decision(sagemaker, model, decision, settings=settings))
 
-    def _hand_on(self, context: Context, model: RegisteredModel) -> dict[str, Any]:
+    def _announce(self, running: RunningTask, conf: RunConf, model: RegisteredModel) -> dict[str, Any]:
         """The model as it is after a person was asked; people hear of one that is not deployed."""
-        context["outlet_events"][self.decisions].add(MODEL, extra=model.as_event())
+        running.airflow["outlet_events"][self.decisions].add(MODEL, extra=model.as_event())
         if not model.approved:
-            running = RunningTask.of(context)
             self.log.warning("It is %s and is not deployed: %s", model.approval, model.reason)
             links = {"Report": model.report, "Model": model.artifact}
             announce(running, "refused", f"{model.dataset} v{model.version}: {model.reason}", links=links)
+        return self._hand_on(running, conf, model)
+
+    def _hand_on(self, running: RunningTask, conf: RunConf, model: RegisteredModel) -> dict[str, Any]:
+        running.leave_out(*self.idle(conf, model))
         return model.model_dump(mode="json")
 
     def _model(self, running: RunningTask) -> RegisteredModel:

@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.deployment.endpoint import Deployment
+    from include.deployment.registry import RegisteredModel
     from include.deployment.smoke_test import SmokeTest
+    from include.run_conf import RunConf
+
+
+STAGE, DEPLOY, TEAR_DOWN = "deployment", "deploy", "tear_down"
+"""The deployment stage, and those of its tasks that a run conf or a model may leave nothing to do."""
+
+
+def idle_tasks(conf: RunConf, model: RegisteredModel) -> list[str]:
+    """The tasks of the deployment stage that have nothing to do for a model: nothing to deploy, or to remove again."""
+    if not (conf.endpoint.deploy and model.approved):
+        return [f"{STAGE}.{DEPLOY}", f"{STAGE}.{TEAR_DOWN}"]
+    return [f"{STAGE}.{TEAR_DOWN}"] if conf.endpoint.keep else []
 
 
 class EndpointOperator(WaitingOperator):

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from image_classification.context import RunningTask
 from image_classification.notify import announce
-from image_classification.operators.endpoint import EndpointOperator
+from image_classification.operators.endpoint import DEPLOY, STAGE, EndpointOperator
 
 if TYPE_CHECKING:
     from include.deployment.endpoint import Deployment
@@ -26,7 +26,7 @@ MOST_IMAGES = 1000
 """Images that measure the endpoint: enough for a percent, few enough to take a minute."""
 
 
-@task_group(group_id="deployment", tooltip="A registered model -> an endpoint that answers")
+@task_group(group_id=STAGE, tooltip="A registered model -> an endpoint that answers")
 def deployment(conf: Any, dataset: Any, model: Any, evaluation: Any = None) -> Any:
     """The deployment stage: returns its tasks' documents by name.
 
@@ -39,7 +39,7 @@ def deployment(conf: Any, dataset: Any, model: Any, evaluation: Any = None) -> A
     """
     inputs = {"conf": conf, "dataset": dataset, "model": model, "evaluation": evaluation}
     endpoint = EndpointOperator(
-        task_id="deploy",
+        task_id=DEPLOY,
         deployment=approved_deployment,
         smoke_test=known_answers,
         check=check_again,

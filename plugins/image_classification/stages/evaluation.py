@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, s3_page, web_pages, with_links
+from image_classification.operators.deciding import deciding_task
 from image_classification.operators.sagemaker_job import TransformJobOperator
 from image_classification.stages.training import base_model, final_model
 
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+STAGE, BY_CHAMPION = "evaluation", "transform_by_champion"
 CHALLENGER, CHAMPION = "challenger", "champion"
 """Whose answers a transform job holds; None instead of a job if they were there already."""
 
 
-@task_group(group_id="evaluation", tooltip="A model -> how good it is on the held-out images, beside the champion")
+@task_group(group_id=STAGE, tooltip="A model -> how good it is on the held-out images, beside the champion")
 def evaluation(conf: Any, dataset: Any, models: Any) -> Any:
     """The evaluation stage: returns the Evaluation's document.
 
@@ -42,7 +44,7 @@ def evaluation(conf: Any, dataset: Any, models: Any) -> Any:
     )
     champion: Any = find_champion(conf, dataset, models)
     champions = TransformJobOperator(
-        task_id="transform_by_champion",
+        task_id=BY_CHAMPION,
         request=champions_transform,
         inputs={**inputs, "champion": champion},
         trigger_rule="none_failed",
@@ -115,9 +117,12 @@ def _transform(
     )
 
 
-@task(trigger_rule="none_failed")
+@deciding_task(trigger_rule="none_failed")
 def find_champion(conf: dict[str, Any], dataset: dict[str, Any], models: dict[str, Any]) -> dict[str, Any] | None:
-    """The champion of the dataset as it is now, and whether it can be compared; None if there is none."""
+    """The champion of the dataset as it is now, and whether it can be compared; None if there is none.
+
+    Its transform job is left out unless it is compared.
+    """
     from include.datasets.version import DatasetVersion
     from include.promotion.champion import UnknownChampionError, champion_beside
     from include.run_conf import RunConf
@@ -130,12 +135,16 @@ def find_champion(conf: dict[str, Any], dataset: dict[str, Any], models: dict[st
         )
     except UnknownChampionError as error:
         log.warning("The model is compared with none: %s", error)
+        running.leave_out(f"{STAGE}.{BY_CHAMPION}")
         return None
     if found is None:
         log.info("%s has no champion yet.", version.name)
+        running.leave_out(f"{STAGE}.{BY_CHAMPION}")
         return None
     if RunConf.from_conf(conf).promotion.compare == "off":
         found = found.model_copy(update={"unlike": "promotion.compare is off"})
+    if found.unlike:
+        running.leave_out(f"{STAGE}.{BY_CHAMPION}")
     outcome = f"not compared: {found.unlike}" if found.unlike else "answers the same images"
     log.info("Champion: %s version %d, %s.", found.version.group, found.version.version, outcome)
     return found.model_dump(mode="json")

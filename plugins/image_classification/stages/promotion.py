@@ -11,6 +11,7 @@ from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, with_links
 from image_classification.notify import MODEL, announce
 from image_classification.operators.approval import ModelApprovalOperator
+from image_classification.operators.endpoint import idle_tasks
 from image_classification.stages.training import base_model, final_model
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ def promotion(conf: Any, dataset: Any, models: Any, evaluation: Any) -> Any:
     approval = ModelApprovalOperator(
         task_id="approve_model",
         inputs={"conf": conf, "evaluation": evaluation, "model": registered},
+        idle=idle_tasks,
         trigger_rule="none_failed",
     )
     return with_links(approval.output, *links)

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, s3_page, with_links
+from image_classification.operators.deciding import deciding_task
 from image_classification.operators.sagemaker_job import TrainingJobOperator, TuningJobOperator
 from image_classification.stages.dataset import finished_version
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from include.training.run_jobs import RunJob
 
 log = logging.getLogger(__name__)
+
+STAGE = "training"
+TUNE, TRAIN_TUNED, TRAIN_INCREMENTAL = "tune", "train_tuned", "train_incremental"
+TUNE_THEN_TRAIN = "tune_then_train"
 
 TRAINING_ALONE: tuple[Stage, ...] = ("training",)
 
@@ -38,7 +43,7 @@ NOTHING_PLANNED = "an earlier task failed: no job was started"
 SHOWN = 20
 
 
-@task_group(group_id="training", tooltip="A dataset version -> the final model")
+@task_group(group_id=STAGE, tooltip="A dataset version -> the final model")
 def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
     """The training stage: returns its tasks' documents by name, and what the best model was trained with.
 
@@ -47,27 +52,29 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
     the run conf may name an earlier model that is.
     """
     retrains = champion is not None
+    plan: Any = plan_trials
     if champion is None:
         champion = find_start(conf, dataset)
-    trials: Any = plan_trials(conf, dataset, champion)
+        plan = plan_trials.override(trigger_rule="none_failed")
+    trials = plan(conf, dataset, champion)
     train = TrainingJobOperator.partial(
         task_id="train", request=base_training, map_index_template="{{ task.inputs['trial'] }}"
     ).expand(inputs=trials)
     inputs = {"conf": conf, "dataset": dataset, "champion": champion}
-    tune = TuningJobOperator(task_id="tune", request=tuning, inputs=inputs)
+    tune = TuningJobOperator(task_id=TUNE, request=tuning, inputs=inputs)
     tuned = TrainingJobOperator(
-        task_id="train_tuned", request=tuned_training, inputs={"conf": conf, "dataset": dataset, "tune": tune.output}
+        task_id=TRAIN_TUNED, request=tuned_training, inputs={"conf": conf, "dataset": dataset, "tune": tune.output}
     )
     best: Any = select_best(conf, dataset, champion, trials)
     incremental = TrainingJobOperator(
-        task_id="train_incremental",
+        task_id=TRAIN_INCREMENTAL,
         request=incremental_training,
         inputs={"conf": best[CONF], "dataset": best[DATASET], "best": best, RETRAINS: retrains},
         trigger_rule="none_failed",
     )
     page = WrittenLink("Leaderboard", lambda uri: uri.replace("leaderboard.json", "leaderboard.html"))
     leaderboard: Any = with_links(compare_jobs(conf, champion, trials, best), page)
-    trials >> [tune, incremental]
+    trials >> [tune, tuned, incremental]
     [train, tune, tuned] >> best
     incremental >> leaderboard
     return {
@@ -105,20 +112,22 @@ def find_start(conf: dict[str, Any], dataset: dict[str, Any]) -> dict[str, Any] 
     return start.model_dump(mode="json")
 
 
-@task
+@deciding_task
 def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The base jobs to train, each with its name, conf and dataset version; none if the run only tunes.
 
+    What the run does not need of the search is left out: the tuning job, the full job with what it found, or both.
     Everything that only the dataset versions show is checked here, for all jobs at once and before any costs money.
     """
     from include.datasets.version import DatasetVersion
     from include.preflight import PreflightError
     from include.run_conf import RunConf
 
+    running = RunningTask.current()
     if champion:
         log.info("The run trains %s further: nothing is trained from scratch.", champion["job"])
+        running.leave_out(f"{STAGE}.{TUNE}", f"{STAGE}.{TRAIN_TUNED}")
         return []
-    running = RunningTask.current()
     run_conf, version = RunConf.from_conf(conf), DatasetVersion.model_validate(dataset)
     jobs = _base_jobs(running, run_conf, version)
     problems: dict[Problem, None] = {}
@@ -133,6 +142,8 @@ def plan_trials(conf: dict[str, Any], dataset: dict[str, Any], champion: dict[st
         raise PreflightError(problems)
     for name, _, learned_from in jobs:
         log.info("Trial %s learns from %s/%s.", name, learned_from.name, learned_from.version)
+    needs = {TUNE: run_conf.training.tunes, TRAIN_TUNED: run_conf.training.mode == TUNE_THEN_TRAIN}
+    running.leave_out(*(f"{STAGE}.{name}" for name, needed in needs.items() if not needed))
     return [
         {"trial": name, "conf": job_conf.model_dump(mode="json"), "dataset": learned_from.model_dump(mode="json")}
         for name, job_conf, learned_from in jobs
@@ -174,7 +185,7 @@ def tuned_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -
     from include.training.job_requests import training_request
 
     conf, dataset = _conf_and_dataset(inputs)
-    if conf.training.mode != "tune_then_train":
+    if conf.training.mode != TUNE_THEN_TRAIN:
         raise AirflowSkipException(f"training.mode is {conf.training.mode}")
     tuning_job = JobResult.model_validate(inputs["tune"])
     if not tuning_job.best_job:
@@ -224,7 +235,7 @@ def _require_turn(running: RunningTask, dataset: str) -> None:
         )
 
 
-@task(trigger_rule="all_done", multiple_outputs=True)
+@deciding_task(trigger_rule="all_done", multiple_outputs=True)
 def select_best(
     conf: dict[str, Any],
     dataset: dict[str, Any],
@@ -233,7 +244,8 @@ def select_best(
 ) -> dict[str, Any]:
     """The best of the run's models by the accuracy of what each job kept, among those `training.continue_with` names.
 
-    Jobs that failed or were stopped are named and left out. Raises NoUsableJobError if no job is left.
+    Jobs that failed or were stopped are named and left out. Raises NoUsableJobError if no job is left. The incremental
+    training is left out if `incremental.enabled` is off.
     """
     from include.datasets.version import load
     from include.run_conf import RunConf
@@ -246,8 +258,7 @@ def select_best(
     running = RunningTask.current()
     if champion:
         log.info("%s, the model of an earlier run, is trained further.", champion["job"])
-        running.hand_on(CONF, conf)
-        running.hand_on(DATASET, dataset)
+        _hand_on_used(running, conf, dataset)
         return champion
     jobs = with_epochs(running.client("logs"), _run_jobs(running, trials))
     s3 = running.client("s3")
@@ -266,9 +277,18 @@ def select_best(
     if best.dataset_uri and best.dataset_uri != version["uri"]:
         # A cleared run finds its jobs again, which may have learned from what was the newest version then.
         version = load(s3, best.dataset_uri).model_dump(mode="json")
-    running.hand_on(CONF, chosen[CONF])
-    running.hand_on(DATASET, version)
+    _hand_on_used(running, chosen[CONF], version)
     return best.model_dump(mode="json")
+
+
+def _hand_on_used(running: RunningTask, conf: dict[str, Any], dataset: dict[str, Any]) -> None:
+    """Hand on the conf and the dataset version of the selected model, with which the run continues."""
+    from include.run_conf import RunConf
+
+    running.hand_on(CONF, conf)
+    running.hand_on(DATASET, dataset)
+    if not RunConf.from_conf(conf).incremental.enabled:
+        running.leave_out(f"{STAGE}.{TRAIN_INCREMENTAL}")
 
 
 @task(trigger_rule="all_done")

@@ -6,9 +6,15 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import task
-
-from image_classification.context import AwsAccess, asked_conf, hide_queries, read_settings, sealed_conf
+from image_classification.context import (
+    AwsAccess,
+    asked_conf,
+    hide_queries,
+    leave_out,
+    read_settings,
+    sealed_conf,
+)
+from image_classification.operators.deciding import deciding_task
 
 if TYPE_CHECKING:
     from include.preflight import Clients, Stage
@@ -20,13 +26,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@task(multiple_outputs=False)
+FIND_START = "training.find_start"
+
+
+@deciding_task(multiple_outputs=False)
 def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) -> dict[str, Any]:
     """Read the run conf and check all that it needs; all problems come in one message, and nothing was started.
 
     `stages` are those of the DAG: what the others need is not checked. Without any, conf and settings are only read.
     What does not depend on a wrong field is checked all the same. The conf of a DAG that trains and does not deploy is
-    handed on with `endpoint.deploy` off.
+    handed on with `endpoint.deploy` off. `training.find_start` is left out if the run trains from scratch.
     """
     from include.preflight import check
     from include.problems import ProblemsError
@@ -54,6 +63,8 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
         raise ProblemsError(known)
     if any(map(secrets_of, conf.dataset.source)):
         conf = sealed_conf(AwsAccess.of(settings).client("s3"), conf, settings.data_bucket)
+    if conf.training.mode != "none":
+        leave_out(FIND_START)
     return conf.model_dump(mode="json")
 
 

@@ -15,13 +15,15 @@ from image_classification.context import (
     read_settings,
     sealed_conf,
 )
+from image_classification.operators.deciding import deciding_task
+from image_classification.operators.endpoint import idle_tasks
 
 log = logging.getLogger(__name__)
 
 MODEL_VERSION = "model_version"
 
 
-@task(multiple_outputs=True)
+@deciding_task(multiple_outputs=True)
 def choose_model() -> dict[str, Any]:
     """The run conf, the chosen model and the dataset version it was trained on.
 
@@ -63,6 +65,7 @@ def choose_model() -> dict[str, Any]:
     conf = RunConf().changed_by(serving, changes.model_dump(mode="json", exclude_unset=True))
     clients = running.access.quick_clients()
     check(conf, settings, s3=clients("s3"), clients=clients, stages=ONLY_DEPLOYS)
+    running.leave_out(*idle_tasks(conf, model))
     return {
         "conf": sealed_conf(s3, conf, settings.data_bucket).model_dump(mode="json"),
         "model": model.model_dump(mode="json"),

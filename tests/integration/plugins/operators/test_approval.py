@@ -23,7 +23,7 @@ from include.sagemaker.job_results import JobResult
 from include.settings import Settings
 from tests.support.documents import described_training_job
 from tests.support.local_aws import BUCKET, RunningLocalAws
-from tests.support.running_task import SETTINGS
+from tests.support.running_task import SETTINGS, left_out
 from tests.support.served_models import IMAGE, RUN, deployed, published, put_model, registered
 
 ASKS = {"promotion.approval": "person", "promotion.approval_hours": 6}
@@ -118,6 +118,20 @@ class Waiting:
 def context() -> Any:
     ti = type("TaskInstance", (), {"id": uuid4(), "dag_id": "train_model", "run_id": "run", "task_id": "approve_model"})
     return {"ti": ti, "task_instance": ti, "outlet_events": OutletEventAccessors()}
+
+
+@pytest.mark.parametrize("choice", ["Approve", "Reject"])
+def test_what_has_nothing_to_do_for_the_decided_model_is_left_out(
+    aws: RunningLocalAws, settings: Settings, pets: str, choice: str
+) -> None:
+    waiting, running, handed_on = Waiting(aws, settings, pets, **ASKS), context(), {}
+    running["ti"].xcom_push = lambda key, value: handed_on.update({key: value})
+    operator = waiting.operator
+    operator.idle = lambda _conf, model: [f"after.{model.approval}"]
+    event = {"chosen_options": [choice], "params_input": {}, "responded_by_user": None, "timedout": False}
+    operator.execute_complete(running, {**event, "responded_at": datetime.now(UTC)})
+
+    assert left_out(handed_on) == {f"after.{choice}{'d' if choice == 'Approve' else 'ed'}"}
 
 
 def test_nobody_is_asked_if_the_approval_is_automatic(

@@ -29,7 +29,7 @@ from include.training.best_model import BestModel
 from tests.support.documents import BEST_MODEL
 from tests.support.killed import KilledError, kill_after
 from tests.support.local_aws import BUCKET, RunningLocalAws
-from tests.support.running_task import SETTINGS, run_as_task
+from tests.support.running_task import SETTINGS, left_out, run_as_task
 from tests.support.served_models import IMAGE, put_model, registered
 from tests.support.squares import jpeg
 
@@ -75,9 +75,13 @@ def documents(aws: RunningLocalAws, dataset: DatasetVersion, **conf: Any) -> dic
 
 
 def champion(inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> FoundChampion | None:
-    run_as_task(monkeypatch)
-    found = find_champion.function(inputs["conf"], inputs["dataset"], inputs["models"])
-    return FoundChampion.model_validate(found) if found else None
+    handed_on: dict[str, Any] = {}
+    run_as_task(monkeypatch, handed_on=handed_on)
+    document = find_champion.function(inputs["conf"], inputs["dataset"], inputs["models"])
+    found = FoundChampion.model_validate(document) if document else None
+    answers = found is not None and not found.unlike
+    assert left_out(handed_on) == (set() if answers else {"evaluation.transform_by_champion"})
+    return found
 
 
 def execute(run_id: str, inputs: dict[str, Any], request: Any = champions_transform, try_number: int = 1) -> Any:

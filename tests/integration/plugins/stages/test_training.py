@@ -29,8 +29,10 @@ from include.settings import Settings
 from include.training.best_model import BestModel
 from tests.support.documents import BEST_MODEL, dataset_version
 from tests.support.local_aws import RunningLocalAws
-from tests.support.running_task import SETTINGS, Asked, asked, run_as_task
+from tests.support.running_task import SETTINGS, Asked, asked, left_out, run_as_task
 from tests.support.served_models import IMAGE, deployed, registered
+
+RANGES = {"tuning.ranges.learning_rate": {"min": 0.01, "max": 0.1}}
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +59,27 @@ def test_a_run_that_only_tunes_trains_no_job_from_scratch(mode: str) -> None:
     assert planned({"training.mode": mode}) == []
 
 
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("train", {"training.tune", "training.train_tuned"}),
+        ("both", {"training.train_tuned"}),
+        ("tune_then_train", set()),
+    ],
+)
+def test_of_a_search_no_task_starts_that_the_mode_leaves_nothing_to_do(
+    monkeypatch: pytest.MonkeyPatch, mode: str, expected: set[str]
+) -> None:
+    handed_on: dict[str, Any] = {}
+    run_as_task(monkeypatch, handed_on=handed_on)
+    planned({"training.mode": mode, **({} if mode == "train" else RANGES)})
+
+    assert left_out(handed_on) == expected
+
+
 def test_a_run_of_both_trains_and_tunes(aws: RunningLocalAws) -> None:
-    both = {"training.mode": "both", "tuning.ranges.learning_rate": {"min": 0.01, "max": 0.1}}
+    both = {"training.mode": "both", **RANGES}
     (trial,) = planned(both)
 
     assert base_training(*of_trial(trial))["TrainingJobName"] == "job-1"

@@ -16,7 +16,7 @@ from include.problems import ProblemsError
 from include.settings import Settings
 from tests.support.documents import SMALL_NETWORK
 from tests.support.local_aws import BUCKET, RunningLocalAws
-from tests.support.running_task import SETTINGS, run_as_task
+from tests.support.running_task import SETTINGS, left_out, run_as_task
 from tests.support.served_models import IMAGE, deployed, published, registered
 
 HYPER = "training.hyperparameters"
@@ -382,6 +382,16 @@ def test_a_dag_is_asked_about_its_own_stages_only(aws: RunningLocalAws, monkeypa
 
     assert [problem.field for problem in error.value.problems] == ["dataset.source"]
     assert checked(conf, monkeypatch, stages=())
+
+
+def test_a_run_that_trains_from_scratch_looks_for_no_earlier_model(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed_on: dict[str, Any] = {}
+    run_as_task(monkeypatch, {}, handed_on=handed_on)
+    check_conf.check_conf.function(stages=())  # type: ignore[attr-defined]
+
+    assert left_out(handed_on) == {"training.find_start"}
 
 
 @pytest.fixture(scope="module")

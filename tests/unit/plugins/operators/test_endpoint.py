@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from image_classification.context import AwsAccess, RunningTask
-from image_classification.operators.endpoint import EndpointOperator
+from image_classification.operators.endpoint import EndpointOperator, idle_tasks
 from include.deployment.autoscaling import DIMENSION, Scaling, live_scaling, stop_scaling
 from include.deployment.endpoint import Deployment, deployment_of
 from include.deployment.hosting import Hosting, tear_down
@@ -31,6 +31,23 @@ from tests.support.documents import VARIABLE, settings
 GROUP = "image-classification-pets"
 SEEDS = 20
 MOST_KILLS = 8
+
+
+@pytest.mark.parametrize(
+    ("conf", "approval", "idle"),
+    [
+        ({}, "Approved", {"deployment.tear_down"}),
+        ({"endpoint.keep": False}, "Approved", set()),
+        ({"endpoint.keep": False}, "PendingManualApproval", {"deployment.deploy", "deployment.tear_down"}),
+        ({"endpoint.deploy": False}, "Approved", {"deployment.deploy", "deployment.tear_down"}),
+    ],
+)
+def test_of_a_deployment_only_the_tasks_run_that_have_something_to_do(
+    conf: dict[str, Any], approval: Any, idle: set[str]
+) -> None:
+    model = RegisteredModel.model_construct(approval=approval)
+
+    assert set(idle_tasks(RunConf.from_conf(conf), model)) == idle
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from include.training.best_model import NoUsableJobError
 from tests.support.archives import tar_of
 from tests.support.documents import BEST_MODEL, dataset_version, described_training_job
 from tests.support.local_aws import BUCKET
-from tests.support.running_task import SETTINGS, asked, run_as_task
+from tests.support.running_task import SETTINGS, asked, left_out, run_as_task
 
 DAG, RUN = "train_model", "manual__2026-01-02"
 DATASET = dataset_version().model_dump(mode="json")
@@ -128,6 +128,21 @@ def test_the_job_with_the_best_model_is_selected_and_the_leaderboard_marks_what_
     assert services.leaderboard(compare_jobs.function(off, None, TRIALS, best))["final"] == base(0)
 
 
+@pytest.mark.parametrize(("enabled", "expected"), [(True, set()), (False, {"training.train_incremental"})])
+@pytest.mark.parametrize("champion", [None, BEST_MODEL])
+def test_without_an_incremental_training_its_task_does_not_start(
+    services: Services, monkeypatch: pytest.MonkeyPatch, champion: Any, enabled: bool, expected: set[str]
+) -> None:
+    handed_on: dict[str, Any] = {}
+    run_as_task(monkeypatch, dag_id=DAG, run_id=RUN, handed_on=handed_on)
+    services.trained(base(0), 0.9)
+    asked_with = conf(**{"incremental.enabled": enabled})
+
+    select_best.function(asked_with, DATASET, champion, [{**TRIALS[0], "conf": asked_with}])
+
+    assert left_out(handed_on) == expected
+
+
 def test_with_a_checkpoint_frequency_the_last_epoch_counts(services: Services) -> None:
     services.trained(base(0), 1.0, 0.6, checkpoint_frequency="1")
     services.trained(base(1), 0.5, 0.7)
@@ -176,12 +191,17 @@ def test_a_run_that_only_trains_does_not_tune() -> None:
         tuning(*asked({"training.mode": "train"}))
 
 
-def test_a_run_that_goes_on_from_a_champion_trains_nothing_from_scratch() -> None:
+def test_a_run_that_goes_on_from_a_champion_trains_nothing_from_scratch(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     conf = {"training.mode": "both", "tuning.max_jobs": 2}
+    handed_on: dict[str, Any] = {}
+    run_as_task(monkeypatch, dag_id=DAG, run_id=RUN, handed_on=handed_on)
 
     _, _, inputs = asked(conf)
 
     assert plan_trials.function(inputs["conf"], inputs["dataset"], BEST_MODEL) == []
+    assert left_out(handed_on) == {"training.tune", "training.train_tuned"}
     with pytest.raises(AirflowSkipException, match="trains further base-job"):
         tuning(*asked(conf, champion=BEST_MODEL))
 
