@@ -31,6 +31,7 @@ AIRFLOW_PORT = 8080
 USER = "admin"
 OWN_VARIABLES = ("AIRFLOW_", "AWS_")
 """How the names of variables begin that lead to an Airflow or an AWS."""
+WARNINGS = "PYTHONWARNINGS"
 WITHOUT_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
 """Not passed on: every process of Airflow, and every task, would compile 1,500 modules again."""
 AWS_SECONDS = 60
@@ -201,8 +202,9 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        # Airflow 3.3 itself reads ignore files in a way that pathspec deprecates, at the start of every task.
-        "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",
+        # Airflow 3.3 itself reads ignore files in a way that pathspec deprecates, at the start of every task. Its
+        # command line misses graphviz, with which nothing here draws.
+        WARNINGS: "ignore:GitWildMatchPattern:DeprecationWarning,ignore:Could not import graphviz:UserWarning",
     }
     return {**_plain_environment(), **own}
 
@@ -227,7 +229,7 @@ def run_script(environment: Mapping[str, str]) -> str:
     `.local/run airflow dags list` reaches the Airflow that runs, whatever Airflow or AWS the caller's own shell names.
     """
     kept = {name: value for name, value in environment.items() if name.startswith(OWN_VARIABLES)}
-    kept |= {name: environment[name] for name in ("PYTHONPATH", "NO_PROXY", "no_proxy")}
+    kept |= {name: environment[name] for name in ("PYTHONPATH", "NO_PROXY", "no_proxy", WARNINGS)}
     others = f"^({'|'.join(OWN_VARIABLES)})[A-Za-z0-9_]*"
     lines = (
         "#!/bin/sh",

@@ -50,7 +50,7 @@ class Settings(Known):
         description="Region of buckets, jobs and endpoints.",
     )
     queue_url: str = Field(
-        "", description="SQS queue that hears of new images. Empty: only the schedule looks for them."
+        "", description="SQS queue with the events of new images. Empty: only the hourly schedule checks for them."
     )
     retraining_cron: str = Field(
         RETRAINING_CRON,
@@ -78,19 +78,24 @@ class Settings(Known):
         "`{{ notice.occasion }}` are the message's.",
     )
     kms_key_id: str = Field("", description="Key for models, reports and volumes. Empty: the account's default.")
-    aws_conn_id: str = Field("aws_default", description="Airflow connection to AWS.")
+    aws_conn_id: str = Field(
+        "aws_default",
+        description="Airflow connection to AWS. If there is none, the credentials of the process are used.",
+    )
     owner: str = Field("", max_length=256, description="Tag `owner` on everything created.")
     tags: dict[str, str] = Field({}, description="Further tags on everything created.")
     subnets: tuple[str, ...] = Field((), description="VPC subnets of jobs and models.")
     security_group_ids: tuple[str, ...] = Field((), description="VPC security groups of jobs and models.")
     network_isolation: bool = Field(False, description="Containers without network access.")
-    poll_seconds: int = Field(30, ge=1, description="Seconds between two polls of a waiting job.")
+    poll_seconds: int = Field(
+        30, ge=1, description="Seconds between two polls of a waiting job, and of the queue of new images."
+    )
     keep_alive_seconds: int = Field(
         0,
         ge=0,
         le=21_600,
-        description="Machines wait so long for the next training job of the same kind (a warm pool), which is paid "
-        "for. 0: they do not; spot machines never do.",
+        description="Machines wait so long for the next training job of the same kind (a warm pool), which "
+        "costs money. 0: they do not; spot machines never do.",
     )
     prices: dict[str, float] = Field(
         {},
@@ -117,7 +122,11 @@ class Settings(Known):
         description="Run conf fields of a dataset's retraining, by the dataset's name. Other fields are as in the run "
         "that trained its champion.",
     )
-    image_uri: str = Field("", description="Container image of the algorithm. Empty: AWS's own in the region.")
+    image_uri: str = Field(
+        "",
+        description="Container image of the algorithm, in the place of AWS's own. Its jobs are sent the definitions of "
+        "the metrics, which AWS knows only for its own image. Empty: AWS's own in the region.",
+    )
     registry_group_prefix: str = Field(
         "image-classification",
         pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$",

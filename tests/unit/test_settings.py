@@ -36,7 +36,8 @@ def test_everything_missing_and_wrong_is_told_at_once() -> None:
         "output_bucket = nothing: add it (Bucket of models and reports)",
         "execution_role_arn = nothing: add it (Role that SageMaker's jobs take on)",
         "region = Frankfurt: must look like eu-central-1 (Region of buckets, jobs and endpoints)",
-        "poll_seconds = 0: input should be greater than or equal to 1 (Seconds between two polls of a waiting job)",
+        "poll_seconds = 0: input should be greater than or equal to 1 "
+        "(Seconds between two polls of a waiting job, and of the queue of new images)",
         "ouput_bucket = b: no such setting; did you mean output_bucket?",
     ]
 

@@ -1,7 +1,7 @@
 """Unpack what `dataset.source` names, archives and finished record files, to objects: once for each content.
 
 The content is read as a stream and never touches a disk. Nothing in an archive is trusted: a member that may not or
-cannot become an object is listed with its reason. `docs/reference/datasets.md` describes what becomes of it.
+cannot become an object is listed with its reason. `docs/reference/sources.md` describes what becomes of it.
 """
 
 from __future__ import annotations

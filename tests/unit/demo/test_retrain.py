@@ -10,7 +10,7 @@ from rich.console import Console
 
 from demo.retrain import Summary, both, print_summary
 from demo.sample_images import mislabelled_digits, turned_digits
-from tests.unit.docs.commands import terminals_of_the_readme
+from tests.unit.docs.commands import FIRST_RUN, terminals_of
 
 GOOD = Summary(
     champion_before={"version": 1, "accuracy": 0.98, "dataset_version": "v1"},
@@ -61,8 +61,8 @@ def test_the_summary_shows_both_models_on_both_kinds_of_images() -> None:
     assert "unchanged by the refused model" in shown
 
 
-def test_the_readme_shows_what_is_printed() -> None:
-    _, shown = terminals_of_the_readme()
+def test_the_page_of_the_demo_shows_what_is_printed() -> None:
+    _, shown = terminals_of(FIRST_RUN)
     terminal = io.StringIO()
     print_summary(Console(file=terminal, width=120), GOOD)
     rows = re.findall(r"^  ([A-Z][a-z]+(?: images)?)  ", shown, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The project's files of text, and the commands that the README shows."""
+"""The project's files of text, and the commands that its pages show."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ def project_files(*suffixes: str) -> Iterator[Path]:
 MARKDOWN = list(project_files(".md"))
 
 
-def readme_commands() -> list[str]:
-    """Every line of an indented block, without its comment."""
-    text = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    lines = re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)
-    return [line.partition("  # ")[0].strip() for line in lines if not line.startswith("images in S3")]
+README = ROOT / "README.md"
+FIRST_RUN = ROOT / "docs/tutorial/first-run.md"
+"""The page of the demo."""
+WRITE_UPS = ROOT / "docs/how-to/write-ups.md"
 
 
-def terminals_of_the_readme() -> list[str]:
-    """What the README shows of a terminal: the demo, and the demo of a retraining."""
-    return re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def commands_of(page: Path) -> list[str]:
+    """Every line of a page's indented blocks, without its comment; a line that ends in a backslash has its next."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL).replace("\\\n", " ")
+    return [line.partition("  # ")[0].strip() for line in re.findall(r"^ {4,7}(\S.*)$", text, re.MULTILINE)]
+
+
+def terminals_of(page: Path) -> list[str]:
+    """What a page shows of a terminal."""
+    return re.findall(r"```text\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)

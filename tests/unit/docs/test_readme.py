@@ -11,9 +11,8 @@ import pytest
 
 from include.run_conf import RunConf
 from tests.support.pictures import jpeg
-from tests.unit.docs.commands import ROOT, readme_commands
+from tests.unit.docs.commands import FIRST_RUN, MARKDOWN, README, ROOT, WRITE_UPS, commands_of
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SECTIONS = set(RunConf.model_fields)
 
 
@@ -21,7 +20,7 @@ def run_confs() -> list[Any]:
     """Every JSON block of the pages whose fields are those of a run conf."""
     blocks = [
         pytest.param(json.loads(block), id=f"{page.name} {number}")
-        for page in PAGES
+        for page in MARKDOWN
         for number, block in enumerate(re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL), start=1)
     ]
     return [block for block in blocks if SECTIONS & {name.partition(".")[0] for name in block.values[0]}]
@@ -32,17 +31,21 @@ def test_every_run_conf_on_a_page_is_accepted(conf: dict[str, Any]) -> None:
     RunConf.from_conf(conf)
 
 
-def test_the_readme_shows_a_run_conf_from_images_to_an_endpoint() -> None:
-    (first, *_) = [param.values[0] for param in run_confs() if str(param.id).startswith("README.md")]
+def test_the_readme_has_at_most_800_words() -> None:
+    assert len(README.read_text(encoding="utf-8").split()) <= 800
+
+
+def test_the_page_of_the_demo_shows_a_run_conf_from_images_to_an_endpoint() -> None:
+    (first, *_) = [param.values[0] for param in run_confs() if str(param.id).startswith(FIRST_RUN.name)]
 
     assert {"dataset", "training", "tuning", "incremental", "promotion"} <= first.keys()
 
 
-def test_every_example_is_linked_from_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_every_example_is_linked_from_the_page_of_the_write_ups() -> None:
+    page = WRITE_UPS.read_text(encoding="utf-8")
 
     for example in (ROOT / "docs" / "examples").iterdir():
-        assert f"](docs/examples/{example.name})" in readme
+        assert f"](../examples/{example.name})" in page
 
 
 def test_the_demo_runs_with_an_accepted_conf() -> None:
@@ -52,46 +55,41 @@ def test_the_demo_runs_with_an_accepted_conf() -> None:
     assert conf.incremental.enabled
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+def test_photographs_of_ones_own_are_trained_with_an_accepted_conf() -> None:
+    conf = RunConf.from_conf(json.loads((ROOT / "demo" / "photographs.json").read_text()))
+
+    assert f"{conf.dataset.source[0]}\n" in f"{README.read_text(encoding='utf-8')}\n"
+    assert f"include.deployment.predict {conf.dataset.name} " in README.read_text(encoding="utf-8")
 
 
 def test_every_command_of_the_readme_is_run_by_a_test() -> None:
-    """Those with `.local/run`, and the upload, need services: tests/end_to_end/test_readme.py runs them."""
-    commands = readme_commands()
-    runners = ("make ", ".local/run ", ".venv/bin/python -m include.", ".venv/bin/python -m im2rec")
+    """`make demo`, and those with `.local/run`, need services: tests/end_to_end/test_readme.py runs them."""
+    commands = commands_of(README)
+    made = [command for command in commands if command.startswith("make ")]
+    modules = re.findall(r"-m ([\w.]+)", " ".join(commands))
 
-    assert len(commands) >= 12
-    assert all(command.startswith(runners) for command in commands), commands
-    assert {*re.findall(r"-m ([\w.]+)", " ".join(commands))} == {
-        "include.datasets.upload",
-        "include.deployment.predict",
-        "im2rec",
-        "im2rec.inspect",
-    }
+    assert made == ["make demo", "make test", "make local"]
+    assert all(command.startswith(".local/run ") for command in commands if command not in made)
+    assert modules == ["include.datasets.upload", "include.deployment.predict"]
 
 
 def test_every_make_target_on_a_page_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     targets |= {f"bench-{file.stem.replace('_', '-')}" for file in (ROOT / "benchmarks").iterdir()}
-    for page in PAGES:
+    for page in MARKDOWN:
         named = set(re.findall(r"(?:`|^ {4})make ([a-z][a-z-]+)", page.read_text(), re.MULTILINE))
         assert named <= targets, f"{page.name}: {named - targets}"
 
 
-def test_the_im2rec_commands_of_the_readme_work_as_written(
+def test_the_im2rec_commands_work_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for number in range(4):
-        file = tmp_path / "FOLDER" / ("cat", "dog")[number % 2] / f"{number}.jpg"
+        file = tmp_path / "ROOT" / ("cat", "dog")[number % 2] / f"{number}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(jpeg(seed=number))
-    commands = [command for command in readme_commands() if "-m im2rec" in command]
-    assert len(commands) == 3
+    commands = [each for each in commands_of(ROOT / "docs/reference/im2rec.md") if "-m im2rec" in each][:3]
 
     for command in commands:
         _, _, module, *arguments = shlex.split(command)
