@@ -92,6 +92,17 @@ class TrainedModel:
             return [(f"base {self.best.job}", self.job_epochs)]
         return [(f"base {self.best.job}", self.base_epochs), (f"{self.job.role} {self.job.name}", self.job_epochs)]
 
+    @property
+    def accuracies(self) -> Markup:
+        """Validation accuracy by epoch, drawn; a job goes by its part."""
+        return accuracy_curves([(name.partition(" ")[0], epochs) for name, epochs in self.curves])
+
+    @property
+    def drawn_in_leaderboard(self) -> bool:
+        """Whether the leaderboard draws these curves."""
+        jobs = {job.job: job.epochs for job in self.leaderboard.jobs} if self.leaderboard else {}
+        return all(jobs.get(name) for name in {self.job.name, self.best.job})
+
 
 class ServedModel(Protocol):
     """A live endpoint that answered the images: what the page and `metrics.json` show of it."""
@@ -174,7 +185,7 @@ def plots(contents: ReportContents) -> dict[str, str]:
     drawn = {
         "success_by_class": joined(_classes_by_size(contents)[:1]),
         "calibration": joined(_calibration(contents)[1:]),
-        "validation_accuracy": accuracy_curves(contents.trained.curves) if contents.trained else Markup(),
+        "validation_accuracy": contents.trained.accuracies if contents.trained else Markup(),
     }
     files = {f"plots/{name}.svg": svg_file(figure) for name, figure in drawn.items()}
     return {name: text for name, text in files.items() if text}
@@ -221,7 +232,10 @@ def _served(served: ServedModel | None) -> list[Markup]:
 def _training(trained: TrainedModel) -> list[Markup]:
     return [
         section("Diagnostics", *_diagnostics(trained.diagnoses)),
-        section("Validation accuracy by epoch", accuracy_curves(trained.curves)),
+        section(
+            "Validation accuracy by epoch",
+            Markup() if trained.drawn_in_leaderboard else trained.accuracies,
+        ),
         section("First epoch: base against incremental", _first_epochs(trained)),
         *(leaderboard_sections(trained.leaderboard) if trained.leaderboard else ()),
     ]

@@ -5,12 +5,14 @@ It lies in S3 as JSON for machines and as a page for people, and is a part of th
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from include.pages.charts import Point, curves, scatter
+from include.pages.charts import Curve, Point, coloured, curves, scatter
 from include.pages.elements import Markup, joined, note, page, section, shown, table
 from include.run_conf.hyperparameters import DERIVED
 from include.sagemaker.epochs import EpochMetrics, KeptWeights, first_epoch_accuracy
@@ -32,6 +34,8 @@ DOCUMENT = "leaderboard.json"
 PAGE = "leaderboard.html"
 MOST_LINES = 12
 """Curves that a page shows; more of them hide each other."""
+MOST_COLUMNS = 6
+"""Hyperparameters that have a column each; more of them would not fit a page, and stand in one."""
 
 
 class LeaderboardJob(BaseModel):
@@ -204,7 +208,7 @@ def load_leaderboard(s3: S3Client, uri: str) -> Leaderboard:
 
 def leaderboard_page(leaderboard: Leaderboard, run: Run) -> str:
     """The leaderboard as one HTML page."""
-    cost = "" if leaderboard.cost is None else f"{leaderboard.cost:.2f} USD"
+    cost = "" if leaderboard.cost is None else f"{_dollars(leaderboard.cost)} USD"
     final = leaderboard.job(leaderboard.final) if leaderboard.final else None
     reached = "" if final is None or final.objective is None else leaderboard.objective.shown(final.objective)
     return page(
@@ -267,10 +271,15 @@ def _outcome(leaderboard: Leaderboard, reached: str) -> str:
 
 def accuracy_curves(runs: Sequence[tuple[str, Sequence[EpochMetrics]]]) -> Markup:
     """Validation accuracy after every epoch, a line for each run; empty if no log has any."""
-    known = [(name, [(epoch.epoch + 1, epoch.validation_accuracy) for epoch in epochs]) for name, epochs in runs]
-    return curves(
-        "Validation accuracy by epoch", [(name, [(x, y) for x, y in points if y is not None]) for name, points in known]
-    )
+    metric = Objective.VALIDATION_ACCURACY.metric
+    lines = [Curve(name, _points(epochs, metric), colour) for colour, (name, epochs) in enumerate(runs)]
+    return curves("Validation accuracy by epoch", lines)
+
+
+def _points(epochs: Iterable[EpochMetrics], metric: str) -> list[tuple[int, float]]:
+    """A metric by epoch, counted from 1."""
+    known = ((epoch.epoch + 1, epoch.metrics.get(metric)) for epoch in epochs)
+    return [(epoch, value) for epoch, value in known if value is not None and math.isfinite(value)]
 
 
 def first_epochs_table(jobs: Iterable[tuple[str, Sequence[EpochMetrics], KeptWeights | None]]) -> Markup:
@@ -292,25 +301,73 @@ def _reached(kept: KeptWeights | None) -> str:
 def _table(leaderboard: Leaderboard) -> Markup:
     if not leaderboard.jobs:
         return Markup()
-    varied = leaderboard.varied()
-    metric = leaderboard.objective.metric
-    head = ("job", "place", "part", metric, "epoch kept", "seconds", "billed", "USD", *varied, "remark")
-    return table(head, (_row(job, varied) for job in leaderboard.jobs), best=leaderboard.final or "")
-
-
-def _row(job: LeaderboardJob, varied: Sequence[str]) -> tuple[str, ...]:
-    return (
-        job.job,
-        _whole(job.place),
-        f"{job.part} {job.trial}".strip(),
-        "" if job.objective is None else f"{job.objective:.4f}",
-        _kept(job),
-        _whole(job.seconds),
-        _whole(job.billable_seconds),
-        "" if job.cost is None else f"{job.cost:.4f}",
-        *(_rounded(job.hyperparameters.get(name, "")) for name in varied),
-        job.reason or _doubt(job),
+    varied = [name for name in leaderboard.varied() if name not in DERIVED]
+    columns = [(leaderboard.objective.metric, [_value(job) for job in leaderboard.jobs])]
+    columns.append(("epoch kept", [_kept(job) for job in leaderboard.jobs]))
+    if len({job.dataset for job in leaderboard.jobs}) > 1:
+        columns.append(("dataset", [job.dataset for job in leaderboard.jobs]))
+    if len(varied) > MOST_COLUMNS:
+        columns.append(("hyperparameters", [_differing(job, varied) for job in leaderboard.jobs]))
+    else:
+        columns += [
+            (name, [_rounded(job.hyperparameters.get(name, "")) for job in leaderboard.jobs]) for name in varied
+        ]
+    seconds = [_whole(job.seconds) for job in leaderboard.jobs]
+    billed = [_whole(job.billable_seconds) for job in leaderboard.jobs]
+    columns += [("seconds", seconds), *([("billed", billed)] if billed != seconds else [])]
+    columns.append(("USD", ["" if job.cost is None else _dollars(job.cost) for job in leaderboard.jobs]))
+    columns = [(name, cells) for name, cells in columns if any(cells)]
+    names = short_names(leaderboard.jobs)
+    first = [_job_cell(leaderboard, job, names, colour) for colour, job in enumerate(leaderboard.jobs)]
+    marked = [job.job == leaderboard.final for job in leaderboard.jobs]
+    return table(
+        ("job", *(_broken(name) for name, _ in columns)),
+        zip(first, *(cells for _, cells in columns), strict=True),
+        best=next((cell for cell, is_final in zip(first, marked, strict=True) if is_final), ""),
+        kind="jobs",
     )
+
+
+def short_names(jobs: Sequence[LeaderboardJob]) -> dict[str, str]:
+    """What a page calls each job, by the job's name: its part and trial, numbered where there are several."""
+    plain = {
+        job.job: job.part if job.trial in ("", job.part) else f"{job.part} {job.trial}"
+        for job in sorted(jobs, key=lambda job: job.job)
+    }
+    several = Counter(plain.values())
+    met: Counter[str] = Counter()
+    names = {}
+    for job, name in plain.items():
+        met[name] += 1
+        names[job] = f"{name} {met[name]}" if several[name] > 1 else name
+    return names
+
+
+def _job_cell(leaderboard: Leaderboard, job: LeaderboardJob, names: Mapping[str, str], colour: int) -> Markup:
+    """The job's short name in its colour, what it is to the run, its whole name, and what is to be said of it."""
+    marks = {"final model": job.job == leaderboard.final, "selected": job.job == leaderboard.best}
+    said = [", ".join(mark for mark, holds in marks.items() if holds), job.job, job.reason or _doubt(job)]
+    lines = joined(Markup(f"<small>{shown(line)}</small>") for line in said if line)
+    return Markup(f"<span {coloured(colour, 'key')}>{shown(names[job.job])}</span>{lines}")
+
+
+def _differing(job: LeaderboardJob, varied: Sequence[str]) -> str:
+    sent = {name: job.hyperparameters[name] for name in varied if name in job.hyperparameters}
+    return Markup(", ".join(f"{shown(name)} {shown(_rounded(value))}" for name, value in sent.items()))
+
+
+def _broken(name: str) -> Markup:
+    """A name that may be broken at its underscores and colons."""
+    return Markup(str(shown(name)).replace("_", "_<wbr>").replace(":", ":<wbr>"))
+
+
+def _value(job: LeaderboardJob) -> str:
+    return "" if job.objective is None else f"{job.objective:.4f}"
+
+
+def _dollars(cost: float) -> str:
+    """A sum in cents, or with two digits where it is less."""
+    return f"{cost:.2f}" if cost >= 0.1 or not cost else f"{cost:.2g}"
 
 
 def _kept(job: LeaderboardJob) -> str:
@@ -328,10 +385,12 @@ def _doubt(job: LeaderboardJob) -> str:
 
 def _remarks(leaderboard: Leaderboard) -> list[Markup]:
     remarks = []
-    if leaderboard.best:
-        remarks.append(note(f"{leaderboard.best} was selected: {leaderboard.reason or 'the model of an earlier run'}."))
-    if leaderboard.final and leaderboard.final != leaderboard.best:
-        remarks.append(note(f"{leaderboard.final} trained it further: its model is the final one."))
+    names = short_names(leaderboard.jobs)
+    best, final = (names.get(job or "", job) for job in (leaderboard.best, leaderboard.final))
+    if best:
+        remarks.append(note(f"{best} was selected: {leaderboard.reason or 'the model of an earlier run'}."))
+    if final and final != best:
+        remarks.append(note(f"{final} trained it further: its model is the final one."))
     if leaderboard.kept_base:
         remarks.append(note(leaderboard.kept_base))
     shared = leaderboard.shared()
@@ -343,34 +402,47 @@ def _remarks(leaderboard: Leaderboard) -> list[Markup]:
 
 def _rules(leaderboard: Leaderboard) -> Markup:
     """The rules of SageMaker Debugger as they stood when all jobs had ended; a rule may take longer than its job."""
-    rows = [(job.job, rule.rule, rule.status, rule.details) for job in leaderboard.jobs for rule in job.rules]
+    names = short_names(leaderboard.jobs)
+    rows = [(names[job.job], rule.rule, rule.status, rule.details) for job in leaderboard.jobs for rule in job.rules]
     return table(("job", "rule", "status", "details"), rows) if rows else Markup()
 
 
 def _curves(leaderboard: Leaderboard) -> Markup:
     """The curves of the jobs that count most: final and selected, what was not tuned, then the best of the others."""
-    known = [job for job in leaderboard.jobs if any(epoch.validation_accuracy is not None for epoch in job.epochs)]
+    objective, names = leaderboard.objective, short_names(leaderboard.jobs)
+    known = [
+        (job, Curve(names[job.job], points, colour, marked=job.job == leaderboard.final))
+        for colour, job in enumerate(leaderboard.jobs)
+        if (points := _points(job.epochs, objective.metric))
+    ]
     chosen = (leaderboard.final, leaderboard.best)
-    known.sort(key=lambda job: (job.job not in chosen, job.part == "tuning"))
-    drawn = known[:MOST_LINES]
-    figure = accuracy_curves([(f"{job.part} {job.trial or job.job}", job.epochs) for job in drawn])
-    untold = len(leaderboard.jobs) - len(drawn)
-    return joined((figure, note(f"{untold} more jobs are not drawn."))) if figure and untold else figure
+    known.sort(key=lambda drawn: (drawn[0].job not in chosen, drawn[0].part == "tuning"))
+    lines = [curve for _, curve in known[:MOST_LINES]]
+    unit = None if objective.is_accuracy else objective.shown
+    figure = curves(f"{objective.metric} by epoch", lines, unit=unit)
+    untold = len(leaderboard.jobs) - len(lines)
+    more = "1 more job is not drawn." if untold == 1 else f"{untold} more jobs are not drawn."
+    return joined((figure, note(more))) if figure and untold else figure
 
 
 def _scatters(leaderboard: Leaderboard) -> Markup:
-    from_scratch = [job for job in leaderboard.jobs if job.part in ("base", "tuning", "tuned")]
+    names = short_names(leaderboard.jobs)
+    from_scratch = [
+        (colour, job)
+        for colour, job in enumerate(leaderboard.jobs)
+        if job.part in ("base", "tuning", "tuned") and job.objective is not None
+    ]
     plots = []
     for name in leaderboard.varied():
         if name in DERIVED:
             continue
         points = [
-            Point(job.hyperparameters[name], job.objective, job.job, marked=job.job == leaderboard.best)
-            for job in from_scratch
-            if name in job.hyperparameters and job.objective is not None
+            Point(sent[name], job.objective or 0.0, names[job.job], colour, marked=job.job == leaderboard.best)
+            for colour, job in from_scratch
+            if name in (sent := job.hyperparameters)
         ]
         if len({point.x for point in points}) > 1:
-            plots.append(scatter(name, points))
+            plots.append(scatter(name, points, leaderboard.objective.shown))
     return Markup(f'<div class="side">{joined(plots)}</div>') if plots else Markup()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from include.pages.elements import Markup, joined, scrolled, shown
+from include.pages.elements import Markup, joined, note, scrolled, shown
 
 WIDTH, HEIGHT, BOTTOM = 320, 130, 18
 BINS = 20
@@ -21,15 +21,21 @@ OUTLIERS = 0.995
 LONG_LABEL = 4
 """Letters of the longest label of a heat map that still stands across its column."""
 SVG = re.compile(r"<svg (viewBox=\"0 0 ([\d.]+) ([\d.]+)\".*?)</svg>", re.DOTALL)
-KEY = re.compile(r"<span class=\"key (key\d)\">(.*?)</span>", re.DOTALL)
+KEY = re.compile(r"<span (class=\"key [^>]*)>(.*?)</span>", re.DOTALL)
 FILE_STYLE = (
     "text{fill:#5d6b7e;font:11px system-ui,sans-serif}line{stroke:#dfe4ea}polyline{fill:none;stroke-width:2.2;"
     "stroke:currentColor}circle{fill:currentColor}.whisker{stroke:currentColor;stroke-width:1.6;opacity:.45}"
     ".ideal{stroke:#5d6b7e;stroke-dasharray:5 4}.line0{color:#1769c4}.line1{color:#c4561a}.line2{color:#16806a}"
-    ".line3{color:#8a3fb0}.key0{fill:#1769c4}.key1{fill:#c4561a}.key2{fill:#16806a}.key3{fill:#8a3fb0}"
+    ".line3{color:#8a3fb0}.more{color:hsl(var(--hue) 65% calc(40% + var(--tone)*1%))}.key{fill:currentColor}"
 )
 """What a page's style says of a chart, in its light colours."""
 KEY_HEIGHT = 16
+NAMED_COLOURS = ("line0", "line1", "line2", "line3")
+GOLDEN_ANGLE = 137.508
+"""Degrees between the hues of further lines: they never meet, however many there are."""
+MOST_EPOCH_TICKS = 12
+MANY_EPOCHS = 6
+"""From so many on the early values of a line may be left out of the picture."""
 LOGARITHMIC = 50
 """Values are spread by their order of magnitude if the largest is this many times the smallest."""
 
@@ -41,7 +47,7 @@ def svg_file(figure: Markup) -> str:
         return ""
     drawing, width, height = found[1].partition(">")[2], float(found[2]), float(found[3])
     keys = joined(
-        Markup(f'<text x="4" y="{height + KEY_HEIGHT * (number + 1) - 4:g}" class="{kind}">\u25cf {name}</text>')
+        Markup(f'<text x="4" y="{height + KEY_HEIGHT * (number + 1) - 4:g}" {kind}>\u25cf {name}</text>')
         for number, (kind, name) in enumerate(KEY.findall(figure))
     )
     whole = height + KEY_HEIGHT * len(KEY.findall(figure))
@@ -203,7 +209,7 @@ class _Plot:
         return Markup(f'{line}<text x="0" y="{y + 4:.1f}">{text}</text>')
 
 
-_CURVES = _Plot(width=640, height=220, top=10, bottom=26)
+_CURVES = _Plot(width=640, height=260, top=10, bottom=38)
 _DOTS = _Plot(width=320, height=180, top=8, bottom=22)
 _SHARES = _Plot(width=640, height=250, top=10, bottom=38)
 _EQUAL_AXES = _Plot(width=320, height=230, top=10, bottom=38)
@@ -213,52 +219,139 @@ NAMED_DOTS = 3
 """The lowest dots that have their name beside them."""
 
 
-def curves(title: str, lines: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> Markup:
-    """A line for each name through its points: an epoch, counted from 1, and a share. Empty if no line has points."""
-    lines = [(name, points) for name, points in lines if points]
+@dataclass(frozen=True)
+class Curve:
+    """A line of `curves`: its name, its points (an epoch, counted from 1, and a value), its colour's number."""
+
+    name: str
+    points: Sequence[tuple[int, float]]
+    colour: int
+    marked: bool = False
+
+
+def coloured(number: int, *kinds: str) -> Markup:
+    """The attributes of an element in the colour of this number, and of these classes; no two numbers have the same."""
+    if number < len(NAMED_COLOURS):
+        return Markup(f'class="{" ".join([*kinds, f"line{number}"])}"')
+    hue, tone = (number * GOLDEN_ANGLE) % 360, (number % 3 - 1) * 9
+    return Markup(f'class="{" ".join([*kinds, "more"])}" style="--hue:{hue:.1f};--tone:{tone}"')
+
+
+def curves(title: str, lines: Sequence[Curve], *, unit: Callable[[float], str] | None = None) -> Markup:
+    """A line for each name, by epoch; empty if no line has points. `unit` writes a value, a share of 0 to 1 if None.
+
+    The upright axis shows where the lines differ: what they were early on may lie below it, and a remark says so.
+    """
+    lines = [line for line in lines if line.points]
     if not lines:
         return Markup()
-    last = max(x for _, points in lines for x, _ in points)
-    drawn = joined(_curve(number, name, points, last) for number, (name, points) in enumerate(lines))
-    grid = joined(_CURVES.grid_line(f"{share / 4:.0%}", share / 4) for share in range(5))
-    legend = joined(
-        Markup(f'<span class="key key{number % 4}">{shown(name)}</span>') for number, (name, _) in enumerate(lines)
-    )
-    axis = f'<text x="{_CURVES.width}" y="{_CURVES.height - 4}" text-anchor="end">epoch {last}</text>'
+    last = max(x for line in lines for x, _ in line.points)
+    low, high, ticks = _values_shown(lines)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        up = (y - low) / (high - low)
+        return _CURVES.x((x - 1) / (last - 1) if last > 1 else 0.5), _CURVES.y(min(max(up, 0.0), 1.0))
+
+    write = unit or _shares_of(ticks)
+    grid = joined(_CURVES.grid_line(shown(write(value)), (value - low) / (high - low)) for value in ticks)
+    drawn = joined(_curve(line, _from_where_it_rises(line.points, low), place) for line in lines)
+    legend = joined(Markup(f"<span {coloured(line.colour, 'key')}>{shown(line.name)}</span>") for line in lines)
+    epochs = joined(_epoch_tick(epoch, (epoch - 1) / (last - 1) if last > 1 else 0.5) for epoch in _epoch_ticks(last))
+    axis = f'<text x="{_CURVES.x(0.5):.1f}" y="{_CURVES.height - 6}" text-anchor="middle">epoch</text>'
+    below = min(y for line in lines for _, y in line.points) < low
+    remark = note(f"Values below {write(low)} are not drawn.") if below else ""
     return Markup(
         f'<figure><svg viewBox="0 0 {_CURVES.width} {_CURVES.height}" role="img" aria-label="{shown(title)}">'
-        f"{grid}{drawn}{axis}</svg><figcaption>{legend}</figcaption></figure>"
+        f"{grid}{drawn}{epochs}{axis}</svg><figcaption>{legend}{remark}</figcaption></figure>"
     )
 
 
-def _curve(number: int, name: str, points: Sequence[tuple[int, float]], last: int) -> Markup:
-    places = [(_CURVES.x((x - 1) / (last - 1) if last > 1 else 0.5), _CURVES.y(y)) for x, y in points]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+def _from_where_it_rises(points: Sequence[tuple[int, float]], low: float) -> list[tuple[float, float]]:
+    """The points from where a line first crosses the bottom of the picture, that place included."""
+    first = next((number for number, (_, y) in enumerate(points) if y >= low), len(points))
+    if first in (0, len(points)):
+        return [*points[first:]]
+    (x0, y0), (x1, y1) = points[first - 1], points[first]
+    return [(x0 + (x1 - x0) * (low - y0) / (y1 - y0), low), *points[first:]]
+
+
+def _curve(
+    line: Curve, points: Sequence[tuple[float, float]], place: Callable[[float, float], tuple[float, float]]
+) -> Markup:
+    path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in points)
     dots = joined(
         Markup(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{shown(name)}, epoch {epoch}: {value:.4f}</title></circle>'
+            '<circle cx="{:.1f}" cy="{:.1f}" r="3">'.format(*place(epoch, value))
+            + f"<title>{shown(line.name)}, epoch {epoch}: {value:.4f}</title></circle>"
         )
-        for (x, y), (epoch, value) in zip(places, points, strict=True)
+        for epoch, value in line.points
+        if (epoch, value) in points
     )
-    return Markup(f'<g class="line{number % 4}"><polyline points="{path}"/>{dots}</g>')
+    kinds = ("marked",) if line.marked else ()
+    return Markup(f'<g {coloured(line.colour, *kinds)}><polyline points="{path}"/>{dots}</g>')
+
+
+def _values_shown(lines: Sequence[Curve]) -> tuple[float, float, list[float]]:
+    """The lowest and the highest value of the upright axis, and its round ticks.
+
+    Without the early values if the later halves of the lines take up less than a quarter of the whole: they have half
+    of the picture then.
+    """
+    values = [y for line in lines for _, y in line.points]
+    later = [y for line in lines for _, y in line.points[len(line.points) // 2 :]]
+    low, high = min(values), max(values)
+    many = max(len(line.points) for line in lines) >= MANY_EPOCHS
+    if many and high - min(later) < (high - low) / 4:
+        low = max(low, min(later) - max(high - min(later), (high - low) / 50))
+    if high == low:
+        low, high = low - 0.005, high + 0.005
+    step = _round_step((high - low) / 4)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return first * step, last * step, [number * step for number in range(first, last + 1)]
+
+
+def _round_step(rough: float) -> float:
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+
+
+def _shares_of(ticks: Sequence[float]) -> Callable[[float], str]:
+    """How shares are written that are as far apart as these, in percent."""
+    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9) - 2)
+    return lambda share: f"{share:.{digits}%}"
+
+
+def _epoch_tick(epoch: int, share: float) -> Markup:
+    place = f'x="{_CURVES.x(share):.1f}" y="{_CURVES.height - _CURVES.bottom + 16}"'
+    return Markup(f'<text {place} text-anchor="{_anchor(share)}">{epoch}</text>')
+
+
+def _epoch_ticks(last: int) -> list[int]:
+    """Epochs to write below an axis: the first, then round ones."""
+    step = max(1, int(_round_step(last / MOST_EPOCH_TICKS)))
+    return [1, *range(step if step > 1 else 2, last + 1, step)]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A dot of `scatter`: a value as it is written, a share of 0 to 1, and what the dot stands for."""
+    """A dot of `scatter`: a value as it is written, a number, what the dot stands for, and the number of its colour."""
 
     x: str
     y: float
     name: str
+    colour: int = 0
     marked: bool = False
 
 
-def scatter(title: str, points: Sequence[Point]) -> Markup:
-    """A figure of dots; numbers are spread by value or order of magnitude, words stand side by side."""
+def scatter(title: str, points: Sequence[Point], unit: Callable[[float], str] = "{:.1%}".format) -> Markup:
+    """A figure of dots; numbers are spread by value or order of magnitude, words stand side by side.
+
+    `unit` writes a value of the upright axis.
+    """
     places, labels = _across([point.x for point in points])
     low, high = _bounds([point.y for point in points])
     dots = joined(_dot(point, places[point.x], (point.y - low) / (high - low)) for point in points)
-    grid = joined(_DOTS.grid_line(f"{low + share * (high - low):.1%}", share) for share in (0, 0.5, 1))
+    grid = joined(_DOTS.grid_line(shown(unit(low + share * (high - low))), share) for share in (0, 0.5, 1))
     axis = joined(_tick(text, share) for text, share in labels)
     return Markup(
         f'<figure><h3>{shown(title)}</h3><svg viewBox="0 0 {_DOTS.width} {_DOTS.height}" role="img" '
@@ -289,10 +382,10 @@ def _bounds(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _dot(point: Point, across: float, up: float) -> Markup:
-    kind, radius = ("line1", 5) if point.marked else ("line0", 3)
+    kinds, radius = (("marked",), 6) if point.marked else ((), 4)
     said = shown(f"{point.name}: {point.x}, {point.y:.4f}")
     place = f'cx="{_DOTS.x(across):.1f}" cy="{_DOTS.y(up):.1f}"'
-    return Markup(f'<circle class="{kind}" {place} r="{radius}"><title>{said}</title></circle>')
+    return Markup(f'<circle {coloured(point.colour, *kinds)} {place} r="{radius}"><title>{said}</title></circle>')
 
 
 def _tick(text: str, across: float) -> Markup:
@@ -463,7 +556,7 @@ def line_chart(
         limit = f'<line class="ideal" x1="{plot.left}" x2="{plot.width}" y1="{y:.1f}" y2="{y:.1f}"/>'
     paths = joined(_line(number, line, place, unit) for number, line in enumerate(drawn))
     keys = joined(
-        Markup(f'<span class="key key{number % 4}">{shown(line.name)}</span>') for number, line in enumerate(drawn)
+        Markup(f"<span {coloured(number, 'key')}>{shown(line.name)}</span>") for number, line in enumerate(drawn)
     )
     ends = joined(_line_end(plot, f"{x:,.0f}", anchor) for x, anchor in ((low, "start"), (high, "end")))
     middle = f'<text x="{plot.x(0.5):.1f}" y="{plot.height - 6}" text-anchor="middle">{shown(across)}</text>'
@@ -519,7 +612,7 @@ def _line(
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     last = f"{line.name}: {unit(line.points[0][1])} at first, {unit(line.points[-1][1])} at last"
     dot = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places) if len(places) < 3 else ""
-    return Markup(f'<g class="line{number % 4}"><title>{shown(last)}</title><polyline points="{path}"/>{dot}</g>')
+    return Markup(f'<g {coloured(number)}><title>{shown(last)}</title><polyline points="{path}"/>{dot}</g>')
 
 
 def _line_end(plot: _Plot, text: str, anchor: str) -> Markup:

@@ -109,13 +109,15 @@ def note(text: str) -> Markup:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, best: str = "", kind: str = "") -> Markup:
     """A table; the row that begins with `best` stands out. `kind` is a class of the page's styles.
 
-    Long tables scroll within themselves, below their head.
+    Long tables scroll within themselves, below their head. On a phone each row of the kind `jobs` is a list of its own.
     """
+    names = [title.replace("<wbr>", "") for title in map(shown, head)]
     columns = joined(Markup(f'<th scope="col">{shown(title)}</th>') for title in head)
-    body = joined(_row(row, marked=bool(best) and row[0] == best) for row in rows)
+    labels = names if kind == "jobs" else []
+    body = joined(_row(row, labels, marked=bool(best) and row[0] == best) for row in rows)
     styles = f" class={kind}" if kind else ""
     return scrolled(
-        f"Table of {plain(', '.join(title for title in head if title))}",
+        Markup(f"Table of {', '.join(filter(None, names))}"),
         Markup(f"<table{styles}><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>"),
     )
 
@@ -131,6 +133,7 @@ def listed(names: Iterable[tuple[str, str]]) -> Markup:
     return Markup(f"<dl>{lines}</dl>") if lines else Markup()
 
 
-def _row(cells: Sequence[str], *, marked: bool) -> Markup:
-    row = joined(Markup(f"<td>{shown(cell)}</td>") for cell in cells)
+def _row(cells: Sequence[str], names: Sequence[str], *, marked: bool) -> Markup:
+    labels = [f' data-name="{name}"' for name in names] or [""] * len(cells)
+    row = joined(Markup(f"<td{label}>{shown(cell)}</td>") for label, cell in zip(labels, cells, strict=True))
     return Markup(f"<tr{' class=best' if marked else ''}>{row}</tr>")

@@ -68,9 +68,14 @@ class Objective(BaseModel):
         """How the best value is called."""
         return "highest" if self.direction == "Maximize" else "lowest"
 
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether it is a share of 0 to 1."""
+        return self.metric.endswith("accuracy")
+
     def shown(self, value: float) -> str:
         """A value as people read it: an accuracy as a share of 100, anything else as a number."""
-        return f"{value:.2%}" if self.metric.endswith("accuracy") else f"{value:.4g}"
+        return f"{value:.2%}" if self.is_accuracy else f"{value:.4g}"
 
     def distance(self, value: float | None) -> float:
         """A number that is the smaller the better the value is; infinite if it is unknown or not a number."""

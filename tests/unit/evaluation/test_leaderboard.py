@@ -31,6 +31,7 @@ from tests.support.documents import settings
 from tests.unit.pages.reading import ReadPage
 
 RUN = Run("train_model", "manual__2026-01-02")
+TABLE = re.compile(r'<table class="?jobs"?>.*?</table>', re.DOTALL)
 PRICES = {"ml.g4dn.xlarge": 0.72}
 
 
@@ -40,6 +41,26 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, "testing")
     with mock_aws():
         yield lambda service: boto3.client(service, region_name="us-east-1")
+
+
+def head(page: str) -> list[str]:
+    """The names of the columns of a leaderboard."""
+    found = TABLE.search(page)
+    assert found
+    return re.findall(r"<th(?: [^>]*)?>(.*?)</th>", found[0].replace("<wbr>", ""))
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of a leaderboard's rows: their text, lines of a cell with ` | ` between them."""
+    found = TABLE.search(page)
+    assert found
+    body = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr.*?</tr>", found[0])[1:]]
+    return [[re.sub(r"<[^>]*>", "", cell.replace("<small>", " | ")) for cell in row] for row in body]
+
+
+def marked(page: str) -> list[str]:
+    """The jobs of the rows that stand out."""
+    return [row.rpartition("<small>")[2] for row in re.findall(r"<tr class=best>.*?(<span.*?)</small></td>", page)]
 
 
 @pytest.fixture
@@ -155,8 +176,8 @@ def test_the_model_of_an_earlier_run_is_compared_and_costs_this_one_nothing(logs
     assert "parent earlier 0.3000" in next(board.first_epochs())
     page = leaderboard_page(board, RUN)
     assert "champion" not in page
-    assert "earlier was selected: the model of an earlier run." in page
-    assert "next trained it further: its model is the final one." in page
+    assert "parent was selected: the model of an earlier run." in page
+    assert "incremental trained it further: its model is the final one." in page
 
 
 def test_a_job_is_compared_by_the_weights_it_kept(logs: Any) -> None:
@@ -172,7 +193,7 @@ def test_a_job_is_compared_by_the_weights_it_kept(logs: Any) -> None:
         ("frequent", 0.1, 2),
     ]
     assert board.jobs[0].metrics == {"validation:accuracy": 0.6}
-    assert "<td>1.0000</td><td>5 of 6</td>" in leaderboard_page(board, RUN)
+    assert rows(leaderboard_page(board, RUN))[0][1:3] == ["1.0000", "5 of 6"]
 
 
 def test_a_value_that_no_log_confirms_is_marked(logs: Any) -> None:
@@ -197,9 +218,9 @@ def test_headline_and_marked_row_are_the_model_the_run_ends_with(
     )
 
     assert f"<title>2 training jobs, the final model {reached:.2%}</title>" in page
-    assert re.findall(r"<tr class=best><td>([\w-]+)</td>", page) == [final]
+    assert marked(page) == [final]
     assert "<title>1 training jobs, the final model 48.00%</title>" in alone
-    assert re.findall(r"<tr class=best><td>([\w-]+)</td>", alone) == ["base"]
+    assert marked(alone) == ["base"]
 
 
 def test_a_run_whose_further_training_made_the_model_worse_ends_with_the_selected_one(logs: Any) -> None:
@@ -274,18 +295,68 @@ def test_the_page_shows_the_rules_of_debugger(logs: Any) -> None:
     page = leaderboard_page(read_leaderboard(logs, jobs, best=None, final=None, prices={}), RUN)
     without = leaderboard_page(read_leaderboard(logs, jobs[1:], best=None, final=None, prices={}), RUN)
 
-    assert "<td>watched</td><td>Overfit</td><td>IssuesFound</td><td>&lt;at step 40&gt;</td>" in page
+    assert "<td>base deep 2</td><td>Overfit</td><td>IssuesFound</td><td>&lt;at step 40&gt;</td>" in page
     assert "Debugger" not in without
 
 
 def test_the_page_shows_jobs_curves_and_tuned_hyperparameters(leaderboard: Leaderboard) -> None:
     page = leaderboard_page(leaderboard, RUN)
 
-    assert re.search(r"<tr class=best><td>next</td><td>1</td><td>incremental</td><td>0\.9000</td><td>2 of 2</td>", page)
+    assert marked(page) == ["next"]
+    assert rows(page)[0][:3] == ["incremental | final model | next", "0.9000", "2 of 2"]
     assert page.count("<polyline") == 4
     assert {"learning_rate", "optimizer"} == set(re.findall(r"<h3>(\w+)</h3>", page))
     assert "All of them: num_layers 20." in page
-    assert "<title>tune-002: adam, 0.7500</title>" in page
+    assert "<title>tuning 2: adam, 0.7500</title>" in page
+    assert head(page) == [
+        "job",
+        "validation:accuracy",
+        "epoch kept",
+        "learning_rate",
+        "optimizer",
+        "seconds",
+        "billed",
+        "USD",
+    ]
+
+
+def test_every_job_has_a_short_name_and_a_colour_of_its_own_wherever_it_is_drawn(logs: Any) -> None:
+    jobs = [
+        RunJob(result(f"tune-{number:03d}", number / 100, hyperparameters={"lr": f"0.{number}"}), "tuning")
+        for number in range(1, 41)
+    ]
+    page = leaderboard_page(read_leaderboard(logs, jobs, best=None, final=None, prices={}), RUN)
+    in_table = re.findall(r'<td data-name="job"><span ([^>]*)>(tuning \d+)</span>', page)
+    in_plot = re.findall(r"<circle (class=.*?) cx=.*?<title>(tuning \d+):", page)
+
+    assert len(dict(in_table)) == len({name for _, name in in_table}) == 40
+    assert {(attributes.replace("key ", ""), name) for attributes, name in in_table} == set(in_plot)
+
+
+def test_no_column_stands_twice_and_none_is_empty(logs: Any) -> None:
+    sent = {"hyperparameters": {"epochs": "2", "num_training_samples": "90"}}
+    same = [
+        trained(logs, "a", [0.5, 0.6], billable_seconds=110),
+        trained(logs, "b", [0.5], billable_seconds=110, **sent),
+    ]
+    page = leaderboard_page(read_leaderboard(logs, same, best=None, final=None, prices={}), RUN)
+
+    columns = ["epochs", "learning_rate", "num_layers", "optimizer"]
+    assert head(page) == ["job", "validation:accuracy", "epoch kept", *columns, "seconds"]
+
+
+def test_many_hyperparameters_stand_in_one_column_so_that_all_is_within_the_page(logs: Any) -> None:
+    names = [f"name_{letter}" for letter in "abcdefgh"]
+    jobs = [
+        trained(logs, job, [0.5], hyperparameters=dict.fromkeys(names, value))
+        for job, value in (("one", "0.123456789"), ("two", "<2>"))
+    ]
+    page = leaderboard_page(read_leaderboard(logs, jobs, best=None, final=None, prices=PRICES), RUN)
+
+    assert head(page) == ["job", "validation:accuracy", "epoch kept", "hyperparameters", "seconds", "billed", "USD"]
+    assert {row[3] for row in rows(page)} == {
+        ", ".join(f"{name} {value}" for name in names) for value in ("0.1235", "&lt;2&gt;")
+    }
 
 
 def test_jobs_of_a_script_are_ranked_by_their_loss_and_shown_without_the_quotes_of_json() -> None:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from include.pages.charts import (
     MOST_POINTS,
+    Curve,
     Line,
     MeasuredShare,
+    coloured,
     curves,
     heat_map,
     histogram,
@@ -30,7 +32,7 @@ def bars(drawn: str) -> list[int]:
 
 
 def test_a_chart_is_a_file_of_its_own_with_the_names_of_its_lines() -> None:
-    drawn = curves("Accuracy", [("base & more", [(1, 0.5), (2, 0.75)]), ("next", [(1, 0.8)])])
+    drawn = curves("Accuracy", [Curve("base & more", [(1, 0.5), (2, 0.75)], 0), Curve("next", [(1, 0.8)], 9)])
 
     root = ElementTree.fromstring(svg_file(drawn))
 
@@ -44,6 +46,43 @@ def test_a_chart_is_a_file_of_its_own_with_the_names_of_its_lines() -> None:
     assert height > lowest
     assert (root.attrib["width"], root.attrib["height"]) == (f"{2 * width:g}", f"{2 * height:g}")
     assert svg_file(curves("Accuracy", [])) == ""
+
+
+def texts(drawn: str) -> list[str]:
+    return re.findall(r"<text[^>]*>(.*?)</text>", drawn)
+
+
+def test_no_two_lines_have_one_colour() -> None:
+    assert len({coloured(number) for number in range(500)}) == 500
+
+
+def test_an_axis_shows_where_lines_differ_and_names_epochs() -> None:
+    first, second = [0.1, 0.5, 0.9, 0.962, 0.969, 0.97], [0.12, 0.55, 0.91, 0.955, 0.957, 0.96]
+    lines = [Curve("a", [*enumerate(first, 1)], 0, marked=True), Curve("b", [*enumerate(second, 1)], 1)]
+    drawn = curves("Accuracy", lines)
+
+    assert texts(drawn) == ["93%", "94%", "95%", "96%", "97%", "1", "2", "3", "4", "5", "6", "epoch"]
+    assert "Values below 93% are not drawn." in drawn
+    assert "a, epoch 3" not in drawn
+    assert "a, epoch 4: 0.9620" in drawn
+    assert re.findall(r'<polyline points="([\d.]+),([\d.]+) ', drawn)[0][1] == "222.0"  # the bottom
+
+
+def test_an_axis_of_many_epochs_has_round_ticks() -> None:
+    drawn = curves("Loss", [Curve("a", [(epoch, 1 / epoch) for epoch in range(1, 121)], 0)], unit="{:.2f}".format)
+
+    assert [int(text) for text in texts(drawn) if text.isdigit()] == [1, 10, *range(20, 121, 10)]
+
+
+@given(
+    st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=40), min_size=1, max_size=5),
+)
+def test_any_curves_stay_within_their_picture(values: list[list[float]]) -> None:
+    drawn = curves("Any", [Curve(f"{number}", [*enumerate(line, 1)], number) for number, line in enumerate(values)])
+
+    paths = " ".join(re.findall(r'points="([^"]*)"', drawn))
+    heights = re.findall(r'cy="([\d.-]+)"', drawn) + re.findall(r"[\d.-]+,([\d.-]+)", paths)
+    assert all(0 <= float(y) <= 260 for y in heights)
 
 
 def test_a_histogram_counts_every_value() -> None:
