@@ -1,33 +1,54 @@
-"""The definitions of AWS's services, read once for each test process instead of once for each boto3 session."""
+"""What boto3 derives from the definitions of AWS's services, made once for each test process and not for each session.
+
+Sessions then share the definitions, and clients the models and methods made of them. What is left of a session is
+mostly how it registers some two hundred handlers, each under a name that is looked up in a list.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from botocore import hooks
+from botocore.client import ClientCreator
 from botocore.loaders import JSONFileLoader, Loader
 
 READERS = ((JSONFileLoader, "load_file"), (Loader, "load_service_model"), (Loader, "list_available_services"))
 
 
 def read_definitions_once() -> None:
-    """Sessions share what they read of each file. Reading is most of what a short session costs."""
+    """Let sessions and clients share what they read and derive: most of what a short session costs."""
     for owner, name in READERS:
-        reader = getattr(owner, name)
-        if not hasattr(reader, "is_shared"):
-            setattr(owner, name, _shared(reader))
+        _share(owner, name, lambda loader: tuple(getattr(loader, "search_paths", ())))
+    _share(ClientCreator, "_load_service_model", lambda creator: tuple(creator._loader.search_paths))
+    _share(ClientCreator, "_create_methods", type, copied=dict)
+    _share(hooks.EventAliaser, "_alias_event_name", type)
+    hooks.accepts_kwargs = _takes_any_name
 
 
-def _shared(reader: Callable[..., Any]) -> Callable[..., Any]:
+def _share(owner: type, name: str, kind: Callable[[Any], Any], *, copied: Callable[[Any], Any] | None = None) -> None:
+    """Let what a method returns be shared by all callers of one kind that call it with equal arguments."""
+    read = getattr(owner, name)
+    if hasattr(read, "is_shared"):
+        return
     known: dict[Any, Any] = {}
 
-    @wraps(reader)
-    def read(loader: Any, *arguments: Any, **named: Any) -> Any:
-        key = (*getattr(loader, "search_paths", ()), *arguments, *sorted(named.items()))
+    @wraps(read)
+    def read_once(self: Any, *arguments: Any, **named: Any) -> Any:
+        key = (kind(self), *arguments, *sorted(named.items()))
         if key not in known:
-            known[key] = reader(loader, *arguments, **named)
-        return known[key]
+            known[key] = read(self, *arguments, **named)
+        return copied(known[key]) if copied else known[key]
 
-    read.is_shared = True  # type: ignore[attr-defined]
-    return read
+    read_once.is_shared = True  # type: ignore[attr-defined]
+    setattr(owner, name, read_once)
+
+
+def _takes_any_name(handler: Callable[..., Any]) -> bool:
+    """Whether a handler takes arguments of any name, as its code says; botocore derives its whole signature first."""
+    code = getattr(handler, "__code__", None)
+    if code is None:
+        return inspect.getfullargspec(handler).varkw is not None
+    return bool(code.co_flags & inspect.CO_VARKEYWORDS)
