@@ -41,7 +41,7 @@ def chromium() -> str:
     return str(found)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A local AWS whose jobs train until they are stopped, and leave the machine to other tests meanwhile."""
     state = tmp_path_factory.mktemp("world")
@@ -52,7 +52,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def installation(chromium: str, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveAirflow]:
     airflow = LiveAirflow(tmp_path_factory.mktemp("airflow"), world, migrated_database(tmp_path_factory))
     try:
@@ -62,7 +62,7 @@ def installation(chromium: str, world: World, tmp_path_factory: pytest.TempPathF
         airflow.end()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def switched_on(installation: LiveAirflow) -> Iterator[Operator]:
     with installation.operator() as operator:
         operator.wait_for_dag(DAG_ID, 120)
@@ -78,7 +78,7 @@ def airflow(switched_on: Operator) -> Iterator[Operator]:
         switched_on.abandon(DAG_ID, run.run_id)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
@@ -86,7 +86,7 @@ def browser(chromium: str) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def signed_in(browser: Browser, installation: LiveAirflow, switched_on: Operator) -> Iterator[Page]:
     """The one page of a person who has signed in: loading the UI costs far more than what a test does with it."""
     context = browser.new_context(viewport=VIEWPORT)
