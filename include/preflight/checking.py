@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from include.deployment.hosting import Hosting
 from include.preflight.access import bucket_problems, bucket_questions, key_findings, network_findings, role_findings
@@ -29,13 +31,24 @@ from include.preflight.machines import (
     quota_findings,
     serverless_problems,
 )
-from include.preflight.questions import WHOLE_CHAIN, Clients, Findings, PreflightError, Question, Remembered, Stage, ask
+from include.preflight.questions import (
+    WHOLE_CHAIN,
+    Clients,
+    Findings,
+    PreflightError,
+    Question,
+    Remembered,
+    Stage,
+    ask,
+    reason,
+)
 from include.preflight.source_checks import finished_version, record_findings, source_problems
 from include.preflight.warm_start_checks import warm_start_findings
 from include.problems import Problem, ProblemsError
+from include.promotion.champion import starting_model
 from include.promotion.verdict import label_change
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS, contradictions
-from include.run_conf.section import as_far_as_known, concerns
+from include.run_conf.section import UnknownValueError, as_far_as_known, concerns
 from include.run_conf.tuning import LATEST
 
 if TYPE_CHECKING:
@@ -72,7 +85,68 @@ def check(
     `known` are the problems of conf and settings, which lack the values concerned: what needs one of these is not
     checked. Nor is what needs S3, without `s3`.
     """
+    given = partial(examine, conf, settings, s3=s3, dataset=dataset, parent=parent)
+    return reported(partial(given, clients=clients, stages=stages, known=known))
+
+
+def reported(find: Callable[[], Findings]) -> Findings:
+    """Findings with their cost and notes in the log. Raises PreflightError with all problems."""
     began = time.monotonic()
+    findings = find()
+    _log_findings(findings, time.monotonic() - began)
+    if findings.problems:
+        raise PreflightError(findings.problems)
+    return findings
+
+
+def examine_run(
+    conf: RunConf,
+    settings: Settings,
+    *,
+    clients: Clients | None,
+    stages: Collection[Stage] = WHOLE_CHAIN,
+    known: Collection[Problem] = (),
+) -> Findings:
+    """All that is found out about a run before it starts, as `check_conf` and the page "New run" show it.
+
+    Conf and settings lack the values of which `known` are the problems; without `clients` AWS is not asked.
+    """
+    s3 = clients("s3") if clients else None
+    start, found = _start(conf, settings, clients) if clients and "training" in stages else (None, Findings())
+    rest = examine(conf, settings, s3=s3, parent=start, clients=clients, stages=stages, known=(*known, *found.problems))
+    return replace(rest, notes=(*found.notes, *rest.notes))
+
+
+def _start(conf: RunConf, settings: Settings, clients: Clients) -> tuple[BestModel | None, Findings]:
+    """The earlier model that the run trains further, if it names one, or the problems with it.
+
+    If AWS gives no answer now, the task that needs the model asks again.
+    """
+    try:
+        if conf.training.mode != "none":
+            return None, Findings()
+        sagemaker, logs, s3 = clients("sagemaker"), clients("logs"), clients("s3")
+        return starting_model(sagemaker, logs, s3, conf, settings=settings), Findings()
+    except ProblemsError as error:
+        return None, Findings.of(error.problems)
+    except UnknownValueError:
+        return None, Findings()  # the field has a problem that is reported
+    except (ClientError, BotoCoreError) as error:
+        return None, Findings.note(f"the model of incremental.from: {reason(error)}")
+
+
+def examine(
+    conf: RunConf,
+    settings: Settings,
+    *,
+    s3: S3Client | None,
+    dataset: DatasetVersion | None = None,
+    parent: BestModel | None = None,
+    clients: Clients | None = None,
+    stages: Collection[Stage] = WHOLE_CHAIN,
+    known: Collection[Problem] = (),
+) -> Findings:
+    """What `check` reports, as it is: nothing is logged or raised."""
     questions = _Questions(conf, settings, s3, dataset, frozenset(stages), parent)
     data = dict(as_far_as_known(questions.about_data())) if s3 else {}
     services = dict(questions.about_services(clients)) if clients and s3 else {}
@@ -85,11 +159,7 @@ def check(
     if dataset is not None:
         problems = tuple(dataset_problems(conf, dataset, parent=parent))
         found.append(Findings(problems, notes=tuple(dataset_notes(conf, dataset))))
-    findings = _beside(known, Findings.joined(found))
-    _log_findings(findings, time.monotonic() - began)
-    if findings.problems:
-        raise PreflightError(findings.problems)
-    return findings
+    return _beside(known, Findings.joined(found))
 
 
 def label_change_problems(

@@ -16,17 +16,17 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.evaluation.transform import LONGEST_TRANSFORM
-from include.preflight.questions import Findings, Stage, reason
+from include.preflight.questions import Charge, Charged, Findings, Stage, reason
 from include.problems import Problem
 from include.sagemaker.instance_types import transform_instance_type
 
 if TYPE_CHECKING:
-    from include.preflight.questions import Remembered
+    from include.preflight.questions import Remembered, Use
     from include.run_conf import RunConf
     from include.settings import Settings
 
@@ -36,19 +36,6 @@ HOUR = 3600
 MAX_COST = "resources.max_cost"
 PRICE_LIST_REGION = "us-east-1"
 """The price list of all regions is asked there."""
-Use = Literal["training", "hosting", "batchtransform"]
-
-
-@dataclass(frozen=True)
-class Charge:
-    """Machines of one kind for so many hours; `hours` is None for an endpoint, which runs until it is deleted."""
-
-    what: str
-    field: str
-    machine: str
-    use: Use
-    machines: int
-    hours: float | None
 
 
 class NotOfferedError(LookupError):
@@ -131,12 +118,12 @@ def charges(conf: RunConf, settings: Settings, stages: Collection[Stage], *, goe
     return found
 
 
-def cost_findings(conf: RunConf, charged: Collection[Charge], prices: PriceList) -> Findings:
+def cost_findings(conf: RunConf, asked: Collection[Charge], prices: PriceList) -> Findings:
     """The table of what the run can cost at most, beside `resources.max_cost`."""
     known: dict[Charge, float | None] = {}
     problems: list[Problem] = []
     notes: list[str] = []
-    for charge in charged:
+    for charge in asked:
         try:
             known[charge] = prices.price(charge.machine, charge.use)
         except NotOfferedError:
@@ -149,7 +136,8 @@ def cost_findings(conf: RunConf, charged: Collection[Charge], prices: PriceList)
     unknown = {charge.machine: charge for charge, price in known.items() if price is None and charge.hours}
     total = sum(price * charge.machines * charge.hours for charge, price in known.items() if price and charge.hours)
     problems += _budget_problems(conf.resources.max_cost, total, unknown)
-    return Findings(problems=tuple(problems), notes=tuple(notes), table=tuple(_table(conf, known, total)))
+    charged = tuple(Charged(charge, price) for charge, price in known.items())
+    return Findings(tuple(problems), tuple(notes), tuple(_table(conf, known, total)), charged)
 
 
 def _training_charges(conf: RunConf, settings: Settings, *, from_scratch: bool) -> Iterator[Charge]:

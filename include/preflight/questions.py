@@ -35,6 +35,8 @@ CLIENT_CONFIG: dict[str, Any] = {
     "retries": {"total_max_attempts": 2, "mode": "standard"},
 }
 """botocore's configuration of the clients that ask: few retries, short time-outs."""
+Use = Literal["training", "hosting", "batchtransform"]
+"""What a machine is used for: prices differ."""
 REFUSALS = ("AccessDenied", "Unauthorized", "NotAuthorized", "OptInRequired", "SubscriptionRequired")
 """In the codes of errors that say nothing about what was asked for: the caller lacks the permission."""
 
@@ -46,12 +48,43 @@ class PreflightError(ProblemsError):
 
 
 @dataclass(frozen=True)
+class Charge:
+    """Machines of one kind for so many hours; `hours` is None for an endpoint, which runs until it is deleted."""
+
+    what: str
+    field: str
+    machine: str
+    use: Use
+    machines: int
+    hours: float | None
+
+
+@dataclass(frozen=True)
+class Charged:
+    """A charge with its price, None if that is not known."""
+
+    charge: Charge
+    usd_per_hour: float | None
+
+    @property
+    def usd(self) -> float | None:
+        """What it costs at most; None for an endpoint, and if the price is not known."""
+        if self.usd_per_hour is None or self.charge.hours is None:
+            return None
+        return self.usd_per_hour * self.charge.machines * self.charge.hours
+
+
+@dataclass(frozen=True)
 class Findings:
-    """Problems, and notes on what could not be checked or is worth knowing; `table` is the cost, line by line."""
+    """Problems, and notes on what could not be checked or is worth knowing.
+
+    `charged` is what the run is charged for, `table` the same in lines for a log.
+    """
 
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     table: tuple[str, ...] = ()
+    charged: tuple[Charged, ...] = ()
 
     @classmethod
     def of(cls, problems: Iterable[Problem]) -> Findings:
@@ -72,6 +105,7 @@ class Findings:
             problems=tuple({str(problem): problem for problem in problems}.values()),
             notes=tuple(dict.fromkeys(note for each in several for note in each.notes)),
             table=tuple(line for each in several for line in each.table),
+            charged=tuple(charged for each in several for charged in each.charged),
         )
 
 

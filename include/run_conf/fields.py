@@ -78,6 +78,23 @@ class ConfField:
         return COMMON.get(self.name) or str(self.schema.get("title", self.name))
 
     @property
+    def fold(self) -> str:
+        """The heading under which a form shows the field."""
+        return COMMON_SECTION if self.name in COMMON else self.section
+
+    @property
+    def hint(self) -> str:
+        """What a form says below the field: its meaning, the numbers that it takes, an example of a text."""
+        parts = [str(self.schema.get("description", ""))]
+        examples = self.schema.get("examples") or self.schema.get("items", {}).get("examples") or ()
+        if self.is_number:
+            allowed = _allowed(self.schema)
+            parts.append(f"{allowed[:1].upper()}{allowed[1:]}.")
+        elif examples and str(examples[0]) not in parts[0]:
+            parts.append(f"Such as `{examples[0]}`.")
+        return " ".join(part for part in parts if part)
+
+    @property
     def has_to_be_given(self) -> bool:
         """Whether a run cannot start without it, although it has no default."""
         return bool(self.schema.get("has_to_be_given"))
@@ -200,8 +217,12 @@ def form_fields(model: type[BaseModel], *, unset: str = "") -> list[FormField]:
 
     `unset` says what a field that is left empty means, if it does not mean its default.
     """
-    fields = sorted(known_fields(model), key=lambda field: _COMMON_ORDER.get(field.name, len(COMMON)))
-    return [_form_field(field, unset) for field in fields]
+    return [_form_field(field, unset) for field in form_order(model)]
+
+
+def form_order(model: type[BaseModel]) -> list[ConfField]:
+    """The fields of a model as a form shows them: those that most runs set first."""
+    return sorted(known_fields(model), key=lambda field: _COMMON_ORDER.get(field.name, len(COMMON)))
 
 
 def _form_field(field: ConfField, unset: str) -> FormField:
@@ -230,20 +251,16 @@ def _form_field(field: ConfField, unset: str) -> FormField:
             "title": field.title,
             "description": description.replace("`", ""),
             "description_md": f"{description} (`{field.name}`)",
-            "section": COMMON_SECTION if field.name in COMMON else field.section,
+            "section": field.fold,
         },
     )
 
 
 def _description(field: ConfField, unset: str) -> str:
-    parts = [str(field.schema.get("description", ""))]
-    if field.is_number:
-        allowed = _allowed(field.schema)
-        parts.append(f"{allowed[:1].upper()}{allowed[1:]}.")
     empty = unset or field.when_empty
-    if empty and not (field.choices or field.has_to_be_given or "Empty:" in parts[0]):
-        parts.append(f"Empty: {empty}.")
-    return " ".join(part for part in parts if part)
+    if not empty or field.choices or field.has_to_be_given or "Empty:" in field.hint:
+        return field.hint
+    return f"{field.hint} Empty: {empty}."
 
 
 def _without_null(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:

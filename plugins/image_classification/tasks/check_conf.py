@@ -17,11 +17,7 @@ from image_classification.context import (
 from image_classification.operators.deciding import deciding_task
 
 if TYPE_CHECKING:
-    from include.preflight import Clients, Stage
-    from include.problems import Problem
-    from include.run_conf import RunConf
-    from include.settings import Settings
-    from include.training.best_model import BestModel
+    from include.preflight import Stage
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +33,7 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
     What does not depend on a wrong field is checked all the same. The conf of a DAG that trains and does not deploy is
     handed on with `endpoint.deploy` off. `training.find_start` is left out if the run trains from scratch.
     """
-    from include.preflight import check
+    from include.preflight import examine_run, reported
     from include.problems import ProblemsError
     from include.run_conf import RunConf
     from include.run_conf.presets import described
@@ -55,10 +51,7 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
     if stages:
         reachable = settings.has("region") and settings.has("aws_conn_id")
         clients = AwsAccess.of(settings).quick_clients() if reachable else None
-        s3 = clients("s3") if clients else None
-        start, start_problems = _start(conf, settings, clients) if clients and "training" in stages else (None, ())
-        known += start_problems
-        check(conf, settings, s3=s3, parent=start, clients=clients, stages=stages, known=known)
+        reported(lambda: examine_run(conf, settings, clients=clients, stages=stages, known=known))
     elif known:
         raise ProblemsError(known)
     if any(map(secrets_of, conf.dataset.source)):
@@ -66,28 +59,3 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
     if conf.training.mode != "none":
         leave_out(FIND_START)
     return conf.model_dump(mode="json")
-
-
-def _start(conf: RunConf, settings: Settings, clients: Clients) -> tuple[BestModel | None, Sequence[Problem]]:
-    """The earlier model that the run trains further, if it names one, or the problems with it.
-
-    If AWS gives no answer now, the task that needs the model asks again.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    from include.problems import ProblemsError
-    from include.promotion.champion import starting_model
-    from include.run_conf.section import UnknownValueError
-
-    try:
-        if conf.training.mode != "none":
-            return None, ()
-        sagemaker, logs, s3 = clients("sagemaker"), clients("logs"), clients("s3")
-        return starting_model(sagemaker, logs, s3, conf, settings=settings), ()
-    except ProblemsError as error:
-        return None, error.problems
-    except UnknownValueError:
-        return None, ()  # the field has a problem that is reported
-    except (ClientError, BotoCoreError) as error:
-        log.warning("The model of incremental.from is not checked yet: %s", error)
-        return None, ()

@@ -19,6 +19,7 @@ from image_classification.ui import (
     endpoint,
     jobs,
     models,
+    new_run,
     overview,
     questions,
     reports,
@@ -39,7 +40,7 @@ def build_pages(airflow: FastAPI) -> FastAPI:
     for name in ("auth_manager", "dag_bag", "secret_key"):
         setattr(pages.state, name, getattr(airflow.state, name, None))
     pages.state.installation = Installation()
-    for module in (overview, models, datasets, runs, endpoint, questions, jobs, reports, actions):
+    for module in (overview, models, new_run, datasets, runs, endpoint, questions, jobs, reports, actions):
         pages.include_router(module.router, dependencies=[MAY_READ])
     pages.add_api_route("/static/{name}", _static)
     pages.add_exception_handler(HTTPException, _refused)

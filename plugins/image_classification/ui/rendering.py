@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -34,11 +35,13 @@ STATIC = {
     "pages.css": "text/css; charset=utf-8",
     "pages.js": "text/javascript; charset=utf-8",
     "theme.js": "text/javascript; charset=utf-8",
+    "new_run.js": "text/javascript; charset=utf-8",
     "models.svg": "image/svg+xml",
     "models-dark.svg": "image/svg+xml",
 }
 """The files that pages take from this package, and what they are."""
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+CODE = re.compile(r"`([^`]+)`")
 UNKNOWN = "\N{EN DASH}"
 
 
@@ -61,6 +64,7 @@ def environment() -> Environment:
         visible=visible,
         pretty=pretty,
         duration=format_duration,
+        marked=marked,
     )
     return made
 
@@ -118,6 +122,11 @@ def pretty(document: Any) -> str:
 def visible(text: str) -> Markup:
     """A text in which control characters, and those that turn the text around them, are seen."""
     return escape(plain(text))
+
+
+def marked(text: str) -> Markup:
+    """A text of this project in which names stand in backticks, as they do in its docstrings."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(visible(text))))  # noqa: S704  (escaped before)
 
 
 def query(**values: Any) -> str:

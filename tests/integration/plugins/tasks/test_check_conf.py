@@ -12,6 +12,7 @@ import pytest
 
 from image_classification import context
 from image_classification.tasks import check_conf
+from include.preflight import Findings
 from include.problems import ProblemsError
 from include.settings import Settings
 from tests.support.documents import SMALL_NETWORK
@@ -442,7 +443,7 @@ def test_a_dag_that_trains_and_does_not_deploy_says_so_in_its_conf(
     aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conf = {"dataset.name": "pets-10", "dataset.labels": TEN_CLASSES}
-    monkeypatch.setattr("include.preflight.check", lambda *_, **__: None)
+    monkeypatch.setattr("include.preflight.examine_run", lambda *_, **__: Findings())
 
     assert checked(conf, monkeypatch, stages=("training",))["endpoint"]["deploy"] is False
     assert checked(conf, monkeypatch)["endpoint"]["deploy"] is True

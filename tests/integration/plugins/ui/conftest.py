@@ -29,7 +29,7 @@ def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> None:
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db  # noqa: PLC0415
 
     DagBundlesManager().sync_bundles_to_db()
-    for dag in (*DAGS, "predict_images"):
+    for dag in (*DAGS, "predict_images", "image_classification"):
         sync_bag_to_db(DagBag(ROOT / f"dags/{dag}.py", bundle_path=ROOT / "dags"), "dags-folder", None)
 
 

@@ -19,6 +19,7 @@ ROUTES = [
     "/datasets/pets/questions/0123456789abcdef",
     "/datasets/pets/questions/0123456789abcdef/images/000-cat.jpg",
     "/jobs/training_job/digits-1",
+    "/new-run",
     "/datasets/pets/models/compare?version=1&version=2",
     "/datasets/pets/versions",
     "/datasets/pets/versions/20260102T030405Z-0a1b2c3d",
