@@ -92,7 +92,11 @@ def demo(console: Console, state: Path, aws_port: int, airflow_port: int, exampl
         airflow.wait_for_dag(DAG_ID, DAG_SECONDS)
         airflow.unpause(DAG_ID)
         since = datetime.now(UTC) - timedelta(seconds=1)
-        run_id = airflow.trigger(DAG_ID, example.read_conf())
+        conf = example.read_conf()
+        if "preset" in conf:
+            said = f"Run conf: {json.dumps(conf)}. The log of check_conf lists what the preset sets."
+            console.print(said, markup=False)
+        run_id = airflow.trigger(DAG_ID, conf)
         console.print(f"Run: {services.airflow_url}/dags/{DAG_ID}/runs/{run_id}\n", markup=False, soft_wrap=True)
         watch = TrainingJobWatch(session, services.aws_url, since)
         run = follow(console, airflow, DAG_ID, run_id, watch)

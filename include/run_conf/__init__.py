@@ -11,7 +11,7 @@ from include.run_conf.dataset import DatasetConf, PackingConf, SplitConf
 from include.run_conf.endpoint import AutoscalingConf, EndpointConf, RolloutConf, ServerlessConf
 from include.run_conf.fields import FormField, form_fields
 from include.run_conf.hyperparameters import Choices, Range
-from include.run_conf.presets import is_left_to_preset, preset_conf
+from include.run_conf.presets import PRESET, is_left_to_preset, preset_conf
 from include.run_conf.reading import Reading, is_nothing
 from include.run_conf.rules import contradictions
 from include.run_conf.sections import (
@@ -60,9 +60,6 @@ __all__ = [
     "WarmStartConf",
     "form_fields",
 ]
-
-
-PRESET = "preset"
 
 
 class RunConfError(ProblemsError):

@@ -31,6 +31,8 @@ PRESETS: Mapping[Preset, str] = {
     "custom-container": "a container of your own, trained on folders of images",
 }
 """What each preset is for, in a few words."""
+PRESET = "preset"
+"""The field that names one."""
 FOLDER = Path(__file__).parent / "presets"
 NAMES_IMAGES = (
     "dataset.source",
@@ -48,6 +50,17 @@ def preset_conf(name: Preset) -> dict[str, Any]:
     """The run conf of a preset."""
     conf: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return conf
+
+
+def dataset_named_by(conf: Mapping[str, Any]) -> str:
+    """The dataset that a conf names, dotted, nested or by its preset; empty if it names none."""
+    nested = conf.get("dataset")
+    inner = {f"dataset.{name}": value for name, value in nested.items()} if isinstance(nested, Mapping) else {}
+    given = {name: value for name, value in {**conf, **inner}.items() if value}
+    preset: Any = conf.get(PRESET)
+    if preset in PRESETS and is_left_to_preset("dataset.name", given):
+        return str(preset_conf(preset)["dataset"]["name"])
+    return str(given.get("dataset.name", ""))
 
 
 def described(values: Mapping[str, Any]) -> str:

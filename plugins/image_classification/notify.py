@@ -61,11 +61,13 @@ def announce_failure(context: Context) -> None:
     except Exception as error:  # noqa: BLE001  (without settings nobody can be told)
         log.warning("No message about the failure could be sent: %s", error)
         return
+    from include.run_conf.presets import dataset_named_by
+
     dag, ti = context["dag"], context.get("ti")
     run_id = context.get("run_id") or (ti.run_id if ti else "")
     task = f" at {ti.task_id}" if ti else ""
     conf = getattr(context.get("dag_run"), "conf", None) or {}
-    named = conf.get("dataset.name") or (conf.get("dataset") or {}).get("name") if isinstance(conf, Mapping) else None
+    named = dataset_named_by(conf) if isinstance(conf, Mapping) else ""
     of = f" of {named}" if named else ""
     reason = {"task_failure": "a task failed", "timed_out": "it took too long"}.get(str(context.get("reason")), "")
     lines = [f"Run {run_id}{f': {reason}' if reason else ''}.", "The task's log names the reason and what to do."]

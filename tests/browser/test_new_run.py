@@ -70,13 +70,14 @@ def test_a_mistake_is_shown_at_its_field_corrected_and_the_run_started(
     check.click()
     expect(start).to_be_enabled(timeout=CHECK_MILLISECONDS)
     expect(new_run.get_by_text("become a new version of two-digits.")).to_be_visible()
+    new_run.get_by_role("heading", name="New run").scroll_into_view_if_needed()
     keep(page, "ui-new-run.png")
     page.evaluate("localStorage.setItem('theme', 'dark'); document.documentElement.className = 'dark'")
     keep(page, "ui-new-run-dark.png")
     page.evaluate("localStorage.setItem('theme', 'light'); document.documentElement.className = 'light'")
 
     start.press("Enter")
-    expect(new_run.get_by_text(f"{DAG_ID} is started")).to_be_visible()
+    expect(new_run.get_by_role("complementary").get_by_text(f"{DAG_ID} is started: ")).to_be_visible()
     (run,) = airflow.dag_runs(DAG_ID)
     assert RunConf.from_conf(run.conf) == RunConf.from_conf(
         {

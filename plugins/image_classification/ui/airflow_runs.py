@@ -16,6 +16,7 @@ from airflow.utils.session import NEW_SESSION, provide_session
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
+from include.run_conf.presets import dataset_named_by
 from include.sagemaker.naming import Run
 
 DAGS = (
@@ -201,9 +202,6 @@ def _known(run: DagRun) -> KnownRun:
 
 
 def _dataset_of(conf: Mapping[str, Any], run_id: str) -> str:
-    """The dataset that a run's conf names, dotted or nested; a retraining has it in its own name too."""
-    nested = conf.get("dataset")
-    named = conf.get("dataset.name") or (nested.get("name") if isinstance(nested, Mapping) else None)
-    if not named and run_id.startswith("retrain__"):
-        named = run_id.split("__")[1]
-    return str(named or "")
+    """The dataset that a run's conf names; a retraining has it in its own name too."""
+    named = dataset_named_by(conf)
+    return run_id.split("__")[1] if not named and run_id.startswith("retrain__") else named

@@ -8,7 +8,7 @@ import pytest
 
 from include.preflight import dataset_problems
 from include.run_conf import RunConf
-from include.run_conf.presets import FOLDER, PRESETS, Preset, preset_conf
+from include.run_conf.presets import FOLDER, PRESETS, Preset, dataset_named_by, preset_conf
 from tests.support.documents import dataset_version
 
 ROOT = Path(__file__).parents[3]
@@ -98,3 +98,18 @@ def test_changes_of_another_conf_take_no_preset() -> None:
 
     assert [problem.field for problem in problems] == ["preset"]
     assert changes.model_dump(exclude_unset=True) == {"endpoint": {"instance_count": 2}}
+
+
+@pytest.mark.parametrize(
+    ("conf", "named"),
+    [
+        ({}, ""),
+        ({"dataset.name": "pets"}, "pets"),
+        ({"dataset": {"name": "pets"}, "preset": "digits"}, "pets"),
+        ({"preset": "dog-breeds-script", "dataset.name": None}, "dog-breeds"),
+        ({"preset": "digits", "dataset": {"source": "s3://my-bucket/photos/"}}, ""),
+        ({"preset": "nobody's", "dataset": "pets"}, ""),
+    ],
+)
+def test_the_dataset_of_a_conf_is_known_without_reading_it(conf: dict[str, Any], named: str) -> None:
+    assert dataset_named_by(conf) == named

@@ -111,8 +111,13 @@
   function notChecked() {
     startButton.disabled = true;
     startButton.classList.remove("main");
+    checkButton.classList.add("main");
     startNote.classList.remove("hidden");
     plan.classList.add("outdated");
+  }
+
+  function grow(area) {
+    area.rows = Math.min(12, Math.max(2, area.value.split("\n").length));
   }
 
   async function changed(event) {
@@ -152,6 +157,7 @@
       say(said);
       startButton.disabled = count > 0;
       startButton.classList.toggle("main", !count);
+      checkButton.classList.toggle("main", count > 0);
       startNote.classList.toggle("hidden", !count);
       if (count) summary.focus();
       else startButton.focus();
@@ -201,6 +207,10 @@
     document.getElementById("found").textContent = words ? `${count} ${count === 1 ? "field" : "fields"}` : "";
   }
 
+  for (const area of form.querySelectorAll("textarea")) {
+    grow(area);
+    area.addEventListener("input", () => grow(area));
+  }
   form.addEventListener("change", changed);
   form.addEventListener("submit", check);
   startButton.addEventListener("click", start);
