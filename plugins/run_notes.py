@@ -1,5 +1,8 @@
 """An Airflow plugin: a run's note is the sentence that its task `summarise` or `measure_endpoint` handed on.
 
+The note of a run that has failed begins with the tasks that failed, and why, the first one first: on the run's page
+that stands above `summarise`, which shows `upstream_failed` whatever has failed.
+
 A task cannot write the note of its run: the API for tasks has no call for that, and its token is refused by the public
 API. So the note is written where Airflow notes that the run has ended, in the scheduler. The sentence is also in the
 task's log. Nothing else of this folder is an Airflow plugin.
@@ -8,7 +11,7 @@ task's log. Nothing else of this folder is an Airflow plugin.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 
 NOTE = "image_classification_note"
 """The XCom that holds the sentence; no other DAG's tasks hand on one of this name."""
+FAILURE = "image_classification_failure"
+"""The XCom that holds why a task has failed."""
+FAILED = "Failed: "
+MOST_FAILURES = 3
 LONGEST = 1000
 """Characters that Airflow keeps of a note."""
 
@@ -40,6 +47,7 @@ def _write_note(dag_run: DagRun) -> None:
     A note that was there, of a person or of what started the run, stays below them.
     """
     from airflow.models.xcom import XComModel
+    from airflow.utils.state import DagRunState
     from sqlalchemy import select
     from sqlalchemy.orm import object_session
 
@@ -49,10 +57,32 @@ def _write_note(dag_run: DagRun) -> None:
     handed_on = select(XComModel).where(XComModel.dag_run_id == dag_run.id, XComModel.key == NOTE)
     with session.no_autoflush:
         sentences = [XComModel.deserialize_value(row) for row in session.scalars(handed_on)]
-    before = dag_run.note or ""
-    new = [sentence for sentence in sorted(map(str, sentences)) if sentence not in before]
-    if new:
-        dag_run.note = "\n".join([*new, *([before] if before else [])])[:LONGEST]
+        failures = _failures(dag_run, session) if dag_run.state == DagRunState.FAILED else []
+    noted = dag_run.note or ""
+    before = "\n".join(line for line in noted.splitlines() if not line.startswith(FAILED))  # of an earlier end
+    new = [*failures, *(sentence for sentence in sorted(map(str, sentences)) if sentence not in before)]
+    note = "\n".join([*new, *([before] if before else [])])[:LONGEST]
+    if note != noted:
+        dag_run.note = note
+
+
+def _failures(dag_run: DagRun, session: Any) -> list[str]:
+    """A line for each of the first failed tasks of a run that has failed: its name and its message."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.state import TaskInstanceState
+    from sqlalchemy import select
+
+    handed_on = select(XComModel).where(XComModel.dag_run_id == dag_run.id, XComModel.key == FAILURE)
+    messages = {(row.task_id, row.map_index): XComModel.deserialize_value(row) for row in session.scalars(handed_on)}
+    failed = [ti for ti in dag_run.get_task_instances(session=session) if ti.state == TaskInstanceState.FAILED]
+    failed.sort(key=lambda ti: (ti.end_date is None, ti.end_date, ti.task_id, ti.map_index))
+    lines = []
+    for ti in failed[:MOST_FAILURES]:
+        name = ti.task_id if ti.map_index < 0 else f"{ti.task_id} [{ti.rendered_map_index or ti.map_index}]"
+        message = messages.get((ti.task_id, ti.map_index))
+        lines.append(f"{FAILED}{name}{f': {message}' if message else ''}")
+    more = len(failed) - MOST_FAILURES
+    return [*lines, *([f"{FAILED}{more} more tasks"] if more > 0 else [])]
 
 
 class RunNotes(AirflowPlugin):

@@ -38,7 +38,7 @@ def shorten(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[
     """The entry without what no person reads: documents that tasks hand on, and where in the code a refusal came from.
 
     A refusal's own message becomes the entry, each of its lines an entry of its own. Every other error keeps its
-    traceback.
+    traceback, and its message comes first, as an entry of its own.
     """
     event = str(entry.get("event", ""))
     if event.startswith(CONDITION):
@@ -48,10 +48,14 @@ def shorten(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[
     if event != FAILED:
         return entry
     error = sys.exc_info()[1]
-    if error is None or not is_refusal(error):
+    if error is None:
+        return entry
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    if not is_refusal(error):
+        structlog.get_logger("task").error(f"Task failed: {': '.join([type(error).__name__, *lines[:1]])}")
         return entry
     entry.pop("exc_info", None)
-    first, *lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    first, *lines = lines or [type(error).__name__]
     *others, last = [f"Task failed: {first}", *lines]
     for line in others:
         structlog.get_logger("task").error(line)

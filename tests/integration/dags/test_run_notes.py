@@ -11,7 +11,9 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
 from image_classification.context import NOTE
+from image_classification.defaults import FAILURE, keep_failure
 from plugins import run_notes
+from tests.support.running_task import airflow_context
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -29,9 +31,18 @@ def session(airflow_database: None) -> Iterator[Any]:
 
 
 def ended(
-    dag_bag: DagBag, session: Any, sentences: list[str], *, state: str = "success", note: str | None = None
+    dag_bag: DagBag,
+    session: Any,
+    sentences: list[str],
+    *,
+    state: str = "success",
+    note: str | None = None,
+    failure: str = "",
 ) -> Any:
-    """A run of `evaluate_endpoint` that Airflow has just seen the end of, whose task handed on sentences."""
+    """A run of `evaluate_endpoint` that Airflow has just seen the end of, whose task handed on sentences.
+
+    With a `failure` the task failed with this message, and what follows it never ran.
+    """
     from airflow.dag_processing.bundles.manager import DagBundlesManager  # noqa: PLC0415  (the home comes first)
     from airflow.dag_processing.dagbag import sync_bag_to_db  # noqa: PLC0415
     from airflow.models.xcom import XComModel  # noqa: PLC0415
@@ -54,14 +65,18 @@ def ended(
     dag_run.note = note
     for ti in dag_run.task_instances:
         ti.state = TaskInstanceState(state)
+        if failure and ti.task_id != "choose_endpoints":
+            ti.state = TaskInstanceState.UPSTREAM_FAILED
     session.flush()
-    for place, sentence in enumerate(sentences):
+    keys = [NOTE, *(f"other-{place}" for place in range(len(sentences)))][: len(sentences)]
+    handed_on = [*zip(keys, sentences, strict=True), *([(FAILURE, failure)] if failure else [])]
+    for key, sentence in handed_on:
         session.add(
             XComModel(
                 dag_run_id=dag_run.id,
                 task_id="choose_endpoints",
                 map_index=-1,
-                key=NOTE if place == 0 else f"other-{place}",
+                key=key,
                 dag_id=dag_run.dag_id,
                 run_id=dag_run.run_id,
                 value=sentence,
@@ -74,11 +89,59 @@ def ended(
     return dag_run
 
 
-@pytest.mark.parametrize("state", ["success", "failed"])
-def test_the_note_is_the_sentence_that_a_task_handed_on(dag_bag: DagBag, session: Any, state: str) -> None:
-    dag_run = ended(dag_bag, session, [SENTENCE, "something else"], state=state)
+def test_the_note_is_the_sentence_that_a_task_handed_on(dag_bag: DagBag, session: Any) -> None:
+    dag_run = ended(dag_bag, session, [SENTENCE, "something else"])
 
-    assert (str(dag_run.state), dag_run.note) == (state, SENTENCE)
+    assert (str(dag_run.state), dag_run.note) == ("success", SENTENCE)
+
+
+def test_the_note_of_a_failed_run_begins_with_the_task_that_failed_and_why(dag_bag: DagBag, session: Any) -> None:
+    why = "The endpoint digits does not answer: start it with deploy_endpoint."
+    dag_run = ended(dag_bag, session, [SENTENCE], state="failed", failure=why, note="by hand")
+
+    assert dag_run.note == f"Failed: choose_endpoints: {why}\n{SENTENCE}\nby hand"
+    assert "upstream" not in dag_run.note
+
+
+def test_a_cleared_run_that_ends_well_forgets_the_failure(dag_bag: DagBag, session: Any) -> None:
+    assert ended(dag_bag, session, [], note="Failed: measure_endpoint: no answer\nmine").note == "mine"
+
+
+def test_a_failed_task_without_a_message_is_named_all_the_same(dag_bag: DagBag, session: Any) -> None:
+    note = ended(dag_bag, session, [], state="failed").note
+    assert note.splitlines()[0] in ("Failed: choose_endpoints", "Failed: measure_endpoint")
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (ValueError("There are problems:\n  epochs = 0: at least 1"), "There are problems: epochs = 0: at least 1"),
+        (RuntimeError("x" * 400), f"{'x' * 297}..."),
+        (None, None),
+    ],
+)
+def test_a_failed_task_hands_on_its_message_in_one_line(error: Exception | None, kept: str | None) -> None:
+    handed_on: dict[str, str] = {}
+    context: Any = airflow_context(handed_on=handed_on)
+    keep_failure({**context, "exception": error})
+
+    assert handed_on.get(FAILURE) == kept
+
+
+def _callbacks(task: Any) -> list[Any]:
+    """What is called if a task fails; a mapped task has no list of it."""
+    called = task.on_failure_callback or []
+    return called if isinstance(called, list) else [called]
+
+
+def test_every_task_hands_on_why_it_failed(dag_bag: DagBag) -> None:
+    without = {
+        task.task_id
+        for dag in dag_bag.dags.values()
+        for task in dag.tasks
+        if keep_failure not in _callbacks(task)
+    }
+    assert without == set()
 
 
 def test_a_run_whose_tasks_had_nothing_to_say_has_no_note(dag_bag: DagBag, session: Any) -> None:
@@ -96,4 +159,4 @@ def test_a_long_sentence_is_cut_to_what_airflow_keeps(dag_bag: DagBag, session: 
 
 
 def test_the_plugin_and_the_tasks_mean_the_same_xcom() -> None:
-    assert run_notes.NOTE == NOTE
+    assert (run_notes.NOTE, run_notes.FAILURE) == (NOTE, FAILURE)

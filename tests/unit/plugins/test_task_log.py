@@ -78,8 +78,11 @@ def test_a_refusal_is_its_message_without_a_traceback(task_logs: Any, name: str)
 
 
 @pytest.mark.parametrize("error", [KeyError("labels"), ValueError("invalid literal"), RuntimeError("a bug")])
-def test_a_fault_in_the_code_keeps_its_traceback(task_logs: Any, error: Exception) -> None:
-    (entry,) = task_logs(lambda log: failing(log, error))
+def test_a_fault_in_the_code_is_its_message_and_then_its_traceback(task_logs: Any, error: Exception) -> None:
+    first, entry = task_logs(lambda log: failing(log, error))
+
+    assert (first["level"], first["event"]) == ("error", f"Task failed: {type(error).__name__}: {error}")
+    assert "exception" not in first
 
     assert entry["exception"][0]["exc_type"] == type(error).__name__
     assert entry["exception"][0]["frames"]
