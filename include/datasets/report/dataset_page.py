@@ -12,7 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from include.datasets.layout import SPLITS, Split
-from include.datasets.report.image_accounts import bad_images, not_asked, same_content, statuses
+from include.datasets.report.image_accounts import (
+    bad_images,
+    classes_not_asked,
+    not_asked,
+    same_content,
+    statuses,
+)
 from include.datasets.report.packed_images import LabelPairs, PackedImages, Thumbnail, contact_sheet
 from include.datasets.source_image import BAD, Status
 from include.datasets.version import DatasetVersion
@@ -81,7 +87,7 @@ def dataset_page(contents: ReportContents) -> str:
         section("Sizes as packed", _sizes(contents.packed)),
         section("Labels together", *_labels_together(contents)),
         section("Labels that were not asked for", *not_asked(version)),
-        section("Every image of the source", statuses(contents.version, contents.manifest)),
+        section("What became of each image", *statuses(contents.version, contents.manifest)),
         section("Bad images", *bad_images(contents.version, contents.manifest)),
         section("Same content twice", *same_content(contents.version, contents.manifest)),
         section("How it was built", _origin(version)),
@@ -112,7 +118,7 @@ def _figures(contents: ReportContents) -> list[tuple[str, str]]:
         (f"{version.num_classes:,}", "classes, several to an image" if version.multi_label else "classes"),
         (size_in_words(sum(contents.sizes.values())), "in record files"),
         (f"{version.negative_images:,}" if version.negative_images else "", "show none of the labels"),
-        ("" if others is None else f"{others:,}", "of labels not asked for"),
+        ("" if others is None else f"{others:,}", f"of {classes_not_asked(version)} not asked for"),
         (f"{bad:,}", "bad images"),
         (f"{version.statuses.get(Status.DUPLICATE, 0):,}", "duplicates"),
         (f"{version.new_images:,}" if version.parent else "", "new since the parent"),

@@ -21,13 +21,51 @@ REASONS = 3
 """Reasons listed of each status."""
 
 
-def statuses(version: DatasetVersion, manifest: pa.Table) -> Markup:
-    """A row for each status with its most frequent reasons."""
+CHOICES = {
+    Status.SKIPPED: "that dataset.negatives or the label table's options leave out",
+    Status.UNLABELLED: "without a label",
+    Status.REMOVED: "removed from the source",
+    Status.IGNORED: "outside the class folders",
+    Status.SYSTEM_FILE: "hidden or system files",
+}
+"""What is left out because nobody asked for it, beside images of other classes, in the words of a page."""
+
+
+def statuses(version: DatasetVersion, manifest: pa.Table) -> list[Markup]:
+    """What was left out by choice, in a sentence, and a row for each status with its most frequent reasons."""
+    chosen = left_out_by_choice(version)
+    rows = _status_rows(version, manifest)
+    return [
+        *([note(f"Left out by choice: {', '.join(chosen)}.")] if chosen else []),
+        table(("status", "images", "share", "reasons"), rows, kind="words"),
+    ]
+
+
+def left_out_by_choice(version: DatasetVersion) -> list[str]:
+    """How many images were left out, and why, a phrase for each kind: "896 images of 5 classes not asked for"."""
+    others = version.statuses.get(Status.NOT_ASKED, 0)
+    found = [f"{_images(others)} of {classes_not_asked(version)} not asked for"] if others else []
+    return found + [
+        f"{_images(count)} {words}" for status, words in CHOICES.items() if (count := version.statuses.get(status, 0))
+    ]
+
+
+def classes_not_asked(version: DatasetVersion) -> str:
+    """How many classes the source has beside those that were asked for; of a version that does not know, other ones."""
+    number = len(version.not_asked)
+    return f"{number:,} class{'' if number == 1 else 'es'}" if number else "other classes"
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"
+
+
+def _status_rows(version: DatasetVersion, manifest: pa.Table) -> list[tuple[str, ...]]:
     counts = version.statuses
     total = manifest.num_rows
     reasons = reasons_by_status(manifest)
     ranked = sorted(counts, key=lambda status: (status != Status.PACKED, status not in BAD, status))
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for status in ranked:
         told, further = reasons.get(status, ([], 0))
         lines = [f"{reason} ({count:,})" for reason, count in told]
@@ -35,7 +73,7 @@ def statuses(version: DatasetVersion, manifest: pa.Table) -> Markup:
         name = Markup(f"<span class=warn>{shown(status)}</span>") if status in BAD else status
         why = Markup("<br>".join(map(shown, lines)))
         rows.append((name, f"{counts[status]:,}", f"{counts[status] / max(total, 1):.2%}", why))
-    return table(("status", "images", "share", "reasons"), rows, kind="words")
+    return rows
 
 
 def not_asked(version: DatasetVersion) -> list[Markup]:

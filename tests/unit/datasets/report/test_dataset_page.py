@@ -101,7 +101,7 @@ def test_bad_and_double_images_are_listed_with_their_reasons(bucket: Bucket) -> 
     bucket.put("images/dog/cat.jpg", bucket.get("images/cat/001.jpg"))
     version = bucket.build(bucket.conf(max_bad_fraction=0.5))
     page = page_of(bucket, version)
-    told = {row[0]: (row[1], row[3]) for row in rows_of(part(page, "Every image of the source"))}
+    told = {row[0]: (row[1], row[3]) for row in rows_of(part(page, "What became of each image"))}
     assert {status: int(count) for status, (count, _) in told.items()} == version.statuses
     assert told["empty"] == ("1", "the object has no bytes (1)")
     bad = part(page, "Bad images")
@@ -121,7 +121,7 @@ def test_long_lists_are_cut_and_the_total_is_told(bucket: Bucket) -> None:
     bad = part(page, "Bad images")
     assert "25 in all; the first 20 of each status." in bad
     assert len(rows_of(bad)) == 20
-    assert "22 other reasons" in part(page, "Every image of the source")
+    assert "22 other reasons" in part(page, "What became of each image")
 
 
 def test_growth_is_told_by_class(bucket: Bucket) -> None:
