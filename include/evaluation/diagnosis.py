@@ -95,9 +95,19 @@ def unknown(rule: str, title: str, threshold: float, why: str) -> Diagnosis:
     return Diagnosis(Finding(rule=rule, title=title, status="unknown", figure=None, threshold=threshold, says=why))
 
 
-def diagnosed(finding: Finding, plot: Markup) -> Diagnosis:
-    """A finding with its chart; advice is for those who need it."""
-    return Diagnosis(finding if finding.status == "found" else finding.model_copy(update={"advice": ""}), plot)
+def judged(
+    *, rule: str, title: str, found: bool, figure: float, threshold: float, says: str, advice: str = ""
+) -> Finding:
+    """What a rule says whose figure is known; advice is for those who need it."""
+    return Finding(
+        rule=rule,
+        title=title,
+        status="found" if found else "fine",
+        figure=figure,
+        threshold=threshold,
+        says=says,
+        advice=advice if found else "",
+    )
 
 
 def share_of(loss: float, change: float) -> float:

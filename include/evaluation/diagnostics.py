@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from include.evaluation.diagnosis import (
     NO_LOSS,
     Diagnosis,
-    Finding,
     Trained,
     counted,
-    diagnosed,
     fell,
     few,
+    judged,
     percent,
     share_of,
     short,
@@ -81,11 +80,11 @@ def loss_not_decreasing(trained: Trained) -> Diagnosis:
         _epochs_line("training", trained.metric("train:loss")),
         _epochs_line("validation", trained.metric("validation:loss")),
     ]
-    return diagnosed(
-        Finding(
+    return Diagnosis(
+        judged(
             rule="LossNotDecreasing",
             title=title,
-            status="found" if fall < LEAST_FALL and not learned else "fine",
+            found=fall < LEAST_FALL and not learned,
             figure=fall,
             threshold=LEAST_FALL,
             says=says,
@@ -121,11 +120,11 @@ def overfit(trained: Trained) -> Diagnosis:
         says = (
             f"In epoch {epoch} the loss is {training[epoch]:.4g} in training and {validation[epoch]:.4g} in validation."
         )
-    return diagnosed(
-        Finding(
+    return Diagnosis(
+        judged(
             rule="Overfit",
             title="Overfitting",
-            status="found" if gap > GAP else "fine",
+            found=gap > GAP,
             figure=gap,
             threshold=GAP,
             says=says,
@@ -152,11 +151,11 @@ def overtraining(trained: Trained) -> Diagnosis:
         if accuracy > best + LEAST_GAIN:
             best, best_epoch = accuracy, epoch
     lost = last - best_epoch
-    return diagnosed(
-        Finding(
+    return Diagnosis(
+        judged(
             rule="Overtraining",
             title="Overtraining",
-            status="found" if lost > LOST_EPOCHS else "fine",
+            found=lost > LOST_EPOCHS,
             figure=lost,
             threshold=LOST_EPOCHS,
             says=f"Validation accuracy was at its best, {best:.1%}, after epoch {best_epoch}; "
@@ -193,11 +192,11 @@ def class_imbalance(trained: Trained) -> Diagnosis:
         says += f" Of the rare classes at most {max(missed.values()):.0%} of the test images are answered wrongly."
     remedy = "" if trained.weighted else " Let rare classes count as much as frequent ones (weighted_loss=1)."
     ordered = sorted(counts, key=counts.__getitem__, reverse=True)
-    return diagnosed(
-        Finding(
+    return Diagnosis(
+        judged(
             rule="ClassImbalance",
             title="Class imbalance",
-            status="found" if ratio > IMBALANCE or failed else "fine",
+            found=ratio > IMBALANCE or bool(failed),
             figure=ratio,
             threshold=IMBALANCE,
             says=says,

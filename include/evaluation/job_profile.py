@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from include.evaluation.diagnosis import Diagnosis, Finding, cards
+from include.evaluation.diagnosis import Diagnosis, Finding, cards, judged
 from include.evaluation.job_traces import INSTANCE_METRICS, Columns, Floats, JobTraces
 from include.pages.charts import Line, line_chart, stacked_bar
 from include.pages.elements import Markup, joined, listed, note, page, section, table, verdict
@@ -132,10 +132,10 @@ def _data_wait(steps: Columns, cpu: Use | None) -> Finding:
         if busy
         else "raise loader_workers"
     )
-    return Finding(
+    return judged(
         rule="DataWait",
         title="Waiting for data",
-        status="found" if share > WAIT else "fine",
+        found=share > WAIT,
         figure=share,
         threshold=WAIT,
         says=f"{share:.0%} of a step waits for data{f': {remedy}' if share > WAIT else ''}.",
@@ -149,29 +149,28 @@ def _step_outliers(steps: Columns) -> Finding:
     slow = seconds > limit
     mean, share = float(seconds.mean()) * 1000, float(slow.mean())
     found = share > MOST_OUTLIERS and int(slow.sum()) >= LEAST_OUTLIERS
-    return Finding(
+    return judged(
         rule="StepOutlier",
         title="Slow steps",
-        status="found" if found else "fine",
+        found=found,
         figure=share,
         threshold=MOST_OUTLIERS,
         says=f"{share:.1%} of the steps take longer than {limit * 1000:,.0f} ms; the mean is {mean:,.0f} ms.",
-        advice="The charts of the machine show what happens at these times." if found else "",
+        advice="The charts of the machine show what happens at these times.",
     )
 
 
 def _cpu_bottleneck(cpu: Use, gpu: Use) -> Finding:
     """CPUBottleneck: the GPU idles while the processors are busy."""
     share = float(((cpu.values > BUSY) & (gpu.values < IDLE_GPU)).mean())
-    found = share > MOST_BLOCKED
-    return Finding(
+    return judged(
         rule="CPUBottleneck",
         title="GPU waits for the processors",
-        status="found" if found else "fine",
+        found=share > MOST_BLOCKED,
         figure=share,
         threshold=MOST_BLOCKED,
         says=f"In {share:.0%} of all moments the GPU idles while the processors are busy.",
-        advice="Take a machine with more cores for each GPU, or less augmentation." if found else "",
+        advice="Take a machine with more cores for each GPU, or less augmentation.",
     )
 
 
@@ -184,10 +183,10 @@ def _low_gpu(gpu: Use) -> Finding:
         advice = "Raise batch_size, or take a smaller GPU: this one is paid for and not used."
     elif low < LOW_P5:
         advice = "The GPU pauses again and again: raise loader_workers, or validate less often."
-    return Finding(
+    return judged(
         rule="LowGPUUtilization",
         title="GPU use",
-        status="found" if advice else "fine",
+        found=bool(advice),
         figure=high,
         threshold=LOW_P95,
         says=says,
@@ -198,15 +197,14 @@ def _low_gpu(gpu: Use) -> Finding:
 def _batch_size(gpu: Use, memory: Use, cpu: Use | None) -> Finding:
     """BatchSize: GPU, its memory and the processors are all far from their limits."""
     highest = max(use.percentile(95) for use in (gpu, memory, cpu) if use)
-    found = highest < LOW_P95
-    return Finding(
+    return judged(
         rule="BatchSize",
         title="Size of batches",
-        status="found" if found else "fine",
+        found=highest < LOW_P95,
         figure=highest,
         threshold=LOW_P95,
         says=f"What is used most, of GPU, its memory and the processors, is used {highest:.0f}% (95th percentile).",
-        advice="Raise batch_size, and lr with it." if found else "",
+        advice="Raise batch_size, and lr with it.",
     )
 
 
@@ -214,15 +212,14 @@ def _full(name: str, words: str, use: Use) -> Finding:
     """A memory or a disk that is nearly full: the next, larger job fails."""
     most = float(use.values.max())
     advice = {"disk": "Raise the volume's size.", "memory": "Lower loader_workers, or take a machine with more memory."}
-    found = most > FULL
-    return Finding(
+    return judged(
         rule={"disk": "DiskFull", "memory": "MemoryFull", "gpu_memory": "GPUMemoryFull"}[name],
         title=f"{words.capitalize()} at its most",
-        status="found" if found else "fine",
+        found=most > FULL,
         figure=most,
         threshold=FULL,
         says=f"The {words} was used {most:.0f}% at most.",
-        advice=advice.get(name, "Lower batch_size or image_size.") if found else "",
+        advice=advice.get(name, "Lower batch_size or image_size."),
     )
 
 

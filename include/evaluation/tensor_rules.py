@@ -11,12 +11,11 @@ import numpy as np
 
 from include.evaluation.diagnosis import (
     Diagnosis,
-    Finding,
     Trained,
     counted,
-    diagnosed,
     fell,
     few,
+    judged,
     percent,
     share_of,
     short,
@@ -70,11 +69,11 @@ def vanishing_gradient(trained: Trained) -> Diagnosis:
     says = f"The gradient of {layer} is the smallest: {short(medians[layer])} in the mean of its values."
     if lost:
         says += f" {len(lost):,} of {counted(len(medians), 'layer')} are below {short(VANISHING)} and hardly learn."
-    return diagnosed(
-        Finding(
+    return Diagnosis(
+        judged(
             rule="VanishingGradient",
             title="Vanishing gradients",
-            status="found" if lost else "fine",
+            found=bool(lost),
             figure=medians[layer],
             threshold=VANISHING,
             says=says,
@@ -114,11 +113,11 @@ def exploding_tensor(trained: Trained) -> Diagnosis:
         says = f"{_named(broken, 'layer')} had values that are infinite or not a number."
     else:
         says = f"The longest update is {short(ratios[layer])} times as long as the weights, in {layer}."
-    return diagnosed(
-        Finding(
+    return Diagnosis(
+        judged(
             rule="ExplodingTensor",
             title="Exploding gradients",
-            status="found" if broken or ratios[layer] > LARGEST_UPDATE else "fine",
+            found=bool(broken) or ratios[layer] > LARGEST_UPDATE,
             figure=ratios[layer],
             threshold=LARGEST_UPDATE,
             says=says,
@@ -172,11 +171,11 @@ def poor_weight_initialization(trained: Trained) -> Diagnosis:
     says += "." if fall is None else f"; the loss {fell(fall)} within the first epochs."
     if alike:
         says = f"At the start all weights are alike in {_named(alike, 'layer')}, so their units learn the same thing."
-    return diagnosed(
-        Finding(
+    return Diagnosis(
+        judged(
             rule="PoorWeightInitialization",
             title="Poor weight initialisation",
-            status="found" if alike or (ratio > VARIANCE_RATIO and stays) else "fine",
+            found=bool(alike) or (ratio > VARIANCE_RATIO and stays),
             figure=ratio,
             threshold=VARIANCE_RATIO,
             says=says,
@@ -219,11 +218,11 @@ def dead_relu(trained: Trained) -> Diagnosis:
         says = f"At the end {dead[worst[0]]:.0%} of the units of {worst[0]} are dead, the most of {len(dead)} layers."
     if len(many) > 1:
         says += f" In {counted(len(many), 'layer')} more than half of them are."
-    return diagnosed(
-        Finding(
+    return Diagnosis(
+        judged(
             rule="DeadRelu",
             title="Dead units",
-            status="found" if many else "fine",
+            found=bool(many),
             figure=dead[worst[0]],
             threshold=DEAD_SHARE,
             says=says,
