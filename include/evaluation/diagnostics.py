@@ -30,7 +30,7 @@ from include.evaluation.tensor_rules import (
     vanishing_gradient,
 )
 from include.pages.charts import Line, line_chart, stacked_columns
-from include.pages.elements import joined, note
+from include.pages.elements import Markup, joined, note
 
 LOSS_EPOCHS = 10
 LEAST_FALL = 0.01
@@ -141,7 +141,10 @@ def overfit(trained: Trained) -> Diagnosis:
 
 
 def overtraining(trained: Trained) -> Diagnosis:
-    """Overtraining: training continued for more epochs than this after validation was at its best."""
+    """Overtraining: training continued for more epochs than this after validation was at its best.
+
+    If there are accuracies of training too, the chart of Overfit shows the same line.
+    """
     validation = trained.metric("validation:accuracy")
     if len(validation) < 2:
         return unknown("Overtraining", "Overtraining", LOST_EPOCHS, "The log shows fewer than two validations.")
@@ -163,7 +166,9 @@ def overtraining(trained: Trained) -> Diagnosis:
             advice=f"Set epochs to about {best_epoch + 1}, or use early stopping: the later epochs cost as much as the "
             "others.",
         ),
-        line_chart(
+        Markup()
+        if trained.metric("train:accuracy")
+        else line_chart(
             "Validation accuracy by epoch", [_epochs_line("validation", validation)], across="epoch", unit=percent
         ),
     )

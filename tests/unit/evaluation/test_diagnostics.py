@@ -232,6 +232,15 @@ def test_every_rule_answers_whatever_a_job_left(
         ReadPage(one.plot)
 
 
+def test_no_curve_is_drawn_by_two_rules() -> None:
+    both = epochs(train_accuracy=[0.5, 0.7, 0.8], validation_accuracy=[0.4, 0.6, 0.7])
+    alone = epochs(validation_accuracy=[0.4, 0.6, 0.7])
+
+    for known in (both, alone):
+        drawn = [one.plot.count("<title>validation: ") for one in diagnose(Trained(known))]
+        assert sum(drawn) == 1
+
+
 def epochs_of(metrics: list[dict[str, float]]) -> list[EpochMetrics]:
     return [EpochMetrics(epoch=number, metrics=values) for number, values in enumerate(metrics)]
 
