@@ -191,9 +191,11 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        # Each client of AWS writes a line about where it found its credentials, and one about its endpoint.
+        # Each client of AWS writes a line about where it found its credentials, and one about its endpoint. That of
+        # Airflow writes an error for each document of a task that was skipped, which the tasks after it expect.
         "AIRFLOW__LOGGING__NAMESPACE_LEVELS": (
-            "botocore.credentials=WARNING botocore.configprovider=WARNING aiobotocore.credentials=WARNING"
+            "botocore.credentials=WARNING botocore.configprovider=WARNING aiobotocore.credentials=WARNING "
+            "airflow.sdk.api.client=CRITICAL"
         ),
         "AIRFLOW__API__DEFAULT_WRAP": "True",
         "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "demo.airflow_standalone.LOGGING_CONFIG",

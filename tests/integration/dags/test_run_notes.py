@@ -136,10 +136,7 @@ def _callbacks(task: Any) -> list[Any]:
 
 def test_every_task_hands_on_why_it_failed(dag_bag: DagBag) -> None:
     without = {
-        task.task_id
-        for dag in dag_bag.dags.values()
-        for task in dag.tasks
-        if keep_failure not in _callbacks(task)
+        task.task_id for dag in dag_bag.dags.values() for task in dag.tasks if keep_failure not in _callbacks(task)
     }
     assert without == set()
 
