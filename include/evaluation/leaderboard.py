@@ -388,16 +388,24 @@ def _remarks(leaderboard: Leaderboard) -> list[Markup]:
     names = short_names(leaderboard.jobs)
     best, final = (names.get(job or "", job) for job in (leaderboard.best, leaderboard.final))
     if best:
-        remarks.append(note(f"{best} was selected: {leaderboard.reason or 'the model of an earlier run'}."))
+        reason = _with_short_names(leaderboard.reason, names)
+        remarks.append(note(f"{best} was selected: {reason or 'the model of an earlier run'}."))
     if final and final != best:
         remarks.append(note(f"{final} trained it further: its model is the final one."))
     if leaderboard.kept_base:
-        remarks.append(note(leaderboard.kept_base))
+        remarks.append(note(_with_short_names(leaderboard.kept_base, names)))
     shared = leaderboard.shared()
     if shared and len(leaderboard.jobs) > 1:
         told = ", ".join(f"{name} {value}" for name, value in sorted(shared.items()))
         remarks.append(note(f"All of them: {told}."))
     return remarks
+
+
+def _with_short_names(text: str, names: Mapping[str, str]) -> str:
+    """A text in which jobs go by their short names; a name that begins with another is replaced first."""
+    for job in sorted(names, key=len, reverse=True):
+        text = text.replace(job, names[job])
+    return text
 
 
 def _rules(leaderboard: Leaderboard) -> Markup:

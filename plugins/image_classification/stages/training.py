@@ -449,4 +449,5 @@ def _run_jobs(running: RunningTask, trials: list[dict[str, Any]]) -> list[RunJob
 
 
 def _called(job: RunJob) -> str:
-    return f"{job.result.name} ({job.part}{f' {job.trial}' if job.trial else ''})"
+    trial = f" {job.trial}" if job.trial not in ("", job.part) else ""
+    return f"{job.result.name} ({job.part}{trial})"

@@ -235,7 +235,8 @@ def test_a_run_whose_further_training_made_the_model_worse_ends_with_the_selecte
         "next trained the selected model further and reached 0.5000, which is worse than 0.8000: the selected model is "
         "the final one."
     )
-    assert board.kept_base in ReadPage(leaderboard_page(board, RUN)).text
+    told = "incremental trained the selected model further and reached 0.5000, which is worse than 0.8000"
+    assert told in ReadPage(leaderboard_page(board, RUN)).text
     assert board.model_copy(update={"final": "next"}).kept_base == ""
 
 
