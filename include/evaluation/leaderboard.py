@@ -434,7 +434,8 @@ def _curves(leaderboard: Leaderboard) -> Markup:
 
 
 def _scatters(leaderboard: Leaderboard) -> Markup:
-    names = short_names(leaderboard.jobs)
+    names, objective = short_names(leaderboard.jobs), leaderboard.objective
+    unit = None if objective.is_accuracy else objective.shown
     from_scratch = [
         (colour, job)
         for colour, job in enumerate(leaderboard.jobs)
@@ -450,7 +451,7 @@ def _scatters(leaderboard: Leaderboard) -> Markup:
             if name in (sent := job.hyperparameters)
         ]
         if len({point.x for point in points}) > 1:
-            plots.append(scatter(name, points, leaderboard.objective.shown))
+            plots.append(scatter(name, points, unit))
     return Markup(f'<div class="side">{joined(plots)}</div>') if plots else Markup()
 
 

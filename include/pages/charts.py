@@ -252,7 +252,7 @@ def curves(title: str, lines: Sequence[Curve], *, unit: Callable[[float], str] |
         up = (y - low) / (high - low)
         return _CURVES.x((x - 1) / (last - 1) if last > 1 else 0.5), _CURVES.y(min(max(up, 0.0), 1.0))
 
-    write = unit or _shares_of(ticks)
+    write = unit or _shares_of(ticks[1] - ticks[0])
     grid = joined(_CURVES.grid_line(shown(write(value)), (value - low) / (high - low)) for value in ticks)
     drawn = joined(_curve(line, _from_where_it_rises(line.points, low), place) for line in lines)
     legend = joined(Markup(f"<span {coloured(line.colour, 'key')}>{shown(line.name)}</span>") for line in lines)
@@ -315,9 +315,9 @@ def _round_step(rough: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
 
 
-def _shares_of(ticks: Sequence[float]) -> Callable[[float], str]:
-    """How shares are written that are as far apart as these, in percent."""
-    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9) - 2)
+def _shares_of(step: float) -> Callable[[float], str]:
+    """How shares are written that are so far apart, in percent."""
+    digits = max(0, -math.floor(math.log10(step) + 1e-9) - 2)
     return lambda share: f"{share:.{digits}%}"
 
 
@@ -343,15 +343,18 @@ class Point:
     marked: bool = False
 
 
-def scatter(title: str, points: Sequence[Point], unit: Callable[[float], str] = "{:.1%}".format) -> Markup:
+def scatter(title: str, points: Sequence[Point], unit: Callable[[float], str] | None = None) -> Markup:
     """A figure of dots; numbers are spread by value or order of magnitude, words stand side by side.
 
-    `unit` writes a value of the upright axis.
+    `unit` writes a value of the upright axis, a share of 0 to 1 if None.
     """
     places, labels = _across([point.x for point in points])
     low, high = _bounds([point.y for point in points])
     dots = joined(_dot(point, places[point.x], (point.y - low) / (high - low)) for point in points)
-    grid = joined(_DOTS.grid_line(shown(unit(low + share * (high - low))), share) for share in (0, 0.5, 1))
+    step = _round_step((high - low) / 4)
+    write = unit or _shares_of(step)
+    ticks = [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    grid = joined(_DOTS.grid_line(shown(write(value)), (value - low) / (high - low)) for value in ticks)
     axis = joined(_tick(text, share) for text, share in labels)
     return Markup(
         f'<figure><h3>{shown(title)}</h3><svg viewBox="0 0 {_DOTS.width} {_DOTS.height}" role="img" '

@@ -14,12 +14,14 @@ from include.pages.charts import (
     Curve,
     Line,
     MeasuredShare,
+    Point,
     coloured,
     curves,
     heat_map,
     histogram,
     line_chart,
     measured_shares,
+    scatter,
     stacked_bar,
     stacked_columns,
     svg_file,
@@ -66,6 +68,14 @@ def test_an_axis_shows_where_lines_differ_and_names_epochs() -> None:
     assert "a, epoch 3" not in drawn
     assert "a, epoch 4: 0.9620" in drawn
     assert re.findall(r'<polyline points="([\d.]+),([\d.]+) ', drawn)[0][1] == "222.0"  # the bottom
+
+
+def test_dots_stand_against_round_values_in_the_unit_of_the_objective() -> None:
+    losses = [Point("0.1", 0.413, "a", 0), Point("0.2", 0.627, "b", 7, marked=True)]
+
+    assert texts(scatter("learning_rate", losses, "{:.2f}".format))[:2] == ["0.50", "0.60"]
+    close = texts(scatter("x", [Point("a", 0.971, "a"), Point("b", 0.9712, "b")]))
+    assert [text for text in close if text.endswith("%")] == ["97.10%", "97.11%", "97.12%"]
 
 
 def test_an_axis_of_many_epochs_has_round_ticks() -> None:
