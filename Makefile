@@ -101,18 +101,19 @@ fuzz: setup ## feed every reader with damaged bytes for some minutes (EXAMPLES=2
 		tests/containers -k fuzz || status=1; \
 	exit $$status
 
-lint: setup ## ruff, mypy --strict, import rules
+lint: setup ## ruff, mypy --strict, import rules, plain English
 	@status=0; \
 	.venv/bin/ruff check . || status=1; \
 	.venv/bin/ruff format --check . || status=1; \
 	.venv/bin/mypy || status=1; \
 	PYTHONPATH=.:plugins .venv/bin/lint-imports || status=1; \
+	$(AIRFLOW) tools/plain_english.py || status=1; \
 	exit $$status
 
 format: setup ## format, and mend what ruff can mend
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-lock: ## compile every requirements.in to its pinned requirements.txt (CONSTRAINTS=FILE in the place of Airflow's)
+lock: ## compile every requirements.in to its pinned requirements.txt (CONSTRAINTS=FILE instead of Airflow's)
 	$(environments) lock
 
 up: ## start the installation of docker-compose.yaml (WORKERS=2 Celery workers), with the local AWS

@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def _become(command: list[str], env: dict[str, str], output: int, others: list[int], level: int) -> None:
-    """Go on as `airflow COMMAND`, with the lines going to `output`."""
+    """Continue as `airflow COMMAND`, with the lines going to `output`."""
     import sys  # noqa: PLC0415
 
     from airflow.__main__ import main as airflow  # noqa: PLC0415

@@ -22,7 +22,7 @@ GONE = (psutil.Error, OSError)
 
 @dataclass(frozen=True)
 class BackgroundProcess:
-    """A process that leads a session; `created` tells it from a later process with the same id."""
+    """A process that leads a session; `created` distinguishes it from a later process with the same id."""
 
     name: str
     pid: int

@@ -93,7 +93,7 @@ class Summary:
         found = {
             f"The challenger was not promoted: {self.verdict['reason']}": not self.challenger["serves"],
             f"{client['failed']} of {client['requests']} requests failed: {client['errors']}": client["failed"],
-            f"A model that nobody asked for answered: {client['answered_by']}": len(client["answered_by"]) != 2,
+            f"A model that was not expected answered: {client['answered_by']}": len(client["answered_by"]) != 2,
             "The challenger answered no request.": not client["answered_by"].get("challenger"),
             "The model of the mixed-up labels was not refused.": not self.refused["reason"],
             "The refused model changed the endpoint.": not self.refused["endpoint_unchanged"],

@@ -25,7 +25,7 @@ _LISTS = """A prefix stands for PREFIX.lst and for what --list makes of it: PREF
 PREFIX_val.lst, PREFIX_test.lst; a folder for all lists in it. Other lists whose names only begin like the prefix are
 not packed, as im2rec.py would.
 
-Exit status: 0 all is written; 1 something is wrong, each reason was told with its list and line, and nothing of that
+Exit status: 0 all is written; 1 something is wrong, each reason was shown with its list and line, and nothing of that
 list is written; 2 wrong use; 3 all is written but what --skip-bad left out; 130 interrupted; 143 ended."""
 
 

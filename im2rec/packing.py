@@ -130,7 +130,7 @@ def _tell_end(path: Path, counts: PackingCounts, bad: int, progress: Progress, s
 class PackedLine:
     """A line's record as it stands in the `.rec`; empty where `fault` says why there is none.
 
-    `remark` tells what a person should know of an image that was packed all the same.
+    `remark` is what a person should know about an image that was packed all the same.
     """
 
     image: ListedImage
@@ -162,7 +162,7 @@ class TooManyBadError(Exception):
 class ListPacker:
     """Packs the images of one list into two binary sinks.
 
-    `report` is told the line and the reason of each image that is bad, or that was packed and calls for a look. With
+    `report` receives the line and the reason of each image that is bad, or that was packed and calls for a look. With
     `write` false the images are checked and nothing is written; after a bad one that is so too unless `skip_bad`,
     so that one run names them all, but no more than `most_bad`.
     """
@@ -290,7 +290,7 @@ def _reason(error: Exception) -> str:
 
 
 class Progress:
-    """Counts images and bytes and tells about them: a line that changes on a terminal, a line now and then elsewhere.
+    """Counts images and bytes and reports them: a line that changes on a terminal, a line now and then elsewhere.
 
     Without a stream it only counts. Seconds between lines: 0.5 on a terminal, 10 elsewhere.
     """

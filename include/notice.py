@@ -1,4 +1,4 @@
-"""What people are told of a run, outside of Airflow: a subject, a readable text with links, and how SNS takes them."""
+"""The message about a run, outside of Airflow: a subject, a readable text with links, and how SNS takes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Occasion = Literal["promoted", "refused", "awaiting approval", "failed", "rolled back", "worse", "late"]
-"""Why people are told; an attribute of the message, by which a subscription can filter."""
+"""Why people are notified; an attribute of the message, by which a subscription can filter."""
 LONGEST_SUBJECT = 100
 """Characters of an SNS message's subject, of which each has to be ASCII and printable (API reference of Publish)."""
 

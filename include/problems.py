@@ -1,4 +1,4 @@
-"""What a person has to put right, told all at once: field, value, remedy."""
+"""What a person has to put right, reported all at once: field, value, remedy."""
 
 from __future__ import annotations
 

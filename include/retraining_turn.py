@@ -1,7 +1,7 @@
 """Whose turn it is to train a dataset's champion further: one run at a time.
 
 The turn is an object beside the dataset's versions, `datasets/NAME/turn.json`, that names the run. It is written if
-there is none, or in the place of exactly the object that was read, so of two runs that want it one gets it (S3 user
+there is none, or instead of exactly the object that was read, so of two runs that want it one gets it (S3 user
 guide, "Add preconditions to S3 operations with conditional requests"). No run gives it back: Airflow is asked whether
 the run that has it has ended. So a run that was killed holds up no other.
 """
@@ -35,7 +35,7 @@ TAKEN_BY_ANOTHER = frozenset({404, 409, 412})
 class Turn(BaseModel):
     """The run that trains a dataset's champion further, or is about to.
 
-    From `late_at` on people are told if it has not ended; None if nobody is to be told, or if they have been.
+    From `late_at` on people are notified if it has not ended; None if no one is to be notified, or if they have been.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -102,7 +102,7 @@ def _read(s3: S3Client, bucket: str, dataset: str) -> _StoredTurn | None:
 
 
 def _write(s3: S3Client, bucket: str, dataset: str, turn: Turn, *, in_place_of: _StoredTurn | None) -> bool:
-    """Write the turn in the place of the one that was read, or of none; False if another run was quicker."""
+    """Write the turn instead of the one that was read, or of none; False if another run was quicker."""
     condition = {"IfMatch": in_place_of.etag} if in_place_of else {"IfNoneMatch": "*"}
     body = turn.model_dump_json(exclude_none=True).encode()
     try:

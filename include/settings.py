@@ -68,8 +68,8 @@ class Settings(Known):
         "",
         pattern=r"^(arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+|[A-Za-z_]\w*(\.[A-Za-z_]\w*)+)?$",
         examples=["arn:aws:sns:eu-central-1:123456789012:image-classification"],
-        description="Who hears of promoted, refused and pending models, roll-backs and failed runs: an SNS topic, or "
-        "the import path of an Airflow notifier. Empty: no one.",
+        description="Who is notified of promoted, refused and pending models, roll-backs and failed runs: an SNS "
+        "topic, or the import path of an Airflow notifier. Empty: no one.",
     )
     notify_arguments: dict[str, Any] = Field(
         {},
@@ -124,7 +124,7 @@ class Settings(Known):
     )
     image_uri: str = Field(
         "",
-        description="Container image of the algorithm, in the place of AWS's own. Its jobs are sent the definitions of "
+        description="Container image of the algorithm, instead of AWS's own. Its jobs are sent the definitions of "
         "the metrics, which AWS knows only for its own image. Empty: AWS's own in the region.",
     )
     registry_group_prefix: str = Field(
@@ -195,7 +195,7 @@ class Settings(Known):
 
     @property
     def jobs_uri(self) -> str:
-        """Where training jobs write: a folder a job."""
+        """Where training jobs write: one folder per job."""
         return f"s3://{self.output_bucket}/jobs"
 
     def report_prefix(self, run: str) -> str:

@@ -129,8 +129,8 @@ def summarise(
 ) -> Summary:
     """Read what became of the run's model and endpoint; the jobs are those of the `leaderboard`.
 
-    `base_job` is the job whose model went on, of this run or of an earlier one. An endpoint that was taken down again
-    is shown as `Deleted`, also while AWS still does it. `comparison` is that with the champion, and `rollout` is
+    `base_job` is the job whose model was selected, of this run or of an earlier one. An endpoint that was taken down is
+    shown as `Deleted`, also while AWS still does it. `comparison` is that with the champion, and `rollout` is
     `EndpointResult.rollout`.
     """
     jobs = [job for job in leaderboard.jobs if job.part != "parent"] if leaderboard else []

@@ -1,4 +1,4 @@
-"""The command `python -m local_aws`: an AWS on this machine, on one port, until it is told to end."""
+"""The command `python -m local_aws`: an AWS on this machine, on one port, until it is asked to end."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ CREDENTIAL_SCOPE = re.compile(r"Credential=(?P<key>[^/]*)/\d+/(?P<region>[^/]*)/
 
 @dataclass(frozen=True)
 class Signature:
-    """What a request's signature says of it: signing name, region and access key, S3's where it has none."""
+    """What a request's signature reports about it: signing name, region and access key, S3's where it has none."""
 
     service: str
     region: str
@@ -64,7 +64,7 @@ def signature(environ: WSGIEnvironment) -> Signature:
 
 
 def check_call(call: AwsCall, document: Any) -> None:
-    """Raise what AWS says of a JSON document that does not fit botocore's model of the call, if the call is known."""
+    """Raise what AWS says about a JSON document that does not fit botocore's model of the call, if that is known."""
     for metadata in _models(call.service, ""):
         if call.action in service_model(metadata["client"]).operation_names:
             checked(metadata["client"], call.action, document)
@@ -83,7 +83,7 @@ def form_of(environ: WSGIEnvironment) -> dict[str, str]:
 
 
 def content_length(environ: WSGIEnvironment) -> int:
-    """The declared length of the body, 0 where there is none; raises InvalidRequest for what is not a number."""
+    """The declared length of the body, 0 if there is none; raises InvalidRequest for what is not a number."""
     declared = str(environ.get("CONTENT_LENGTH") or "0")
     if LENGTH.fullmatch(declared) is None:
         raise AwsError("InvalidRequest", f"The header Content-Length is {declared!r}; a number of bytes is expected.")
@@ -91,7 +91,7 @@ def content_length(environ: WSGIEnvironment) -> int:
 
 
 def unpack_body(environ: WSGIEnvironment) -> None:
-    """Put the plain body in the place of one that botocore compressed; raises SerializationException for damaged data.
+    """Put the plain body instead of one that botocore compressed; raises SerializationException for damaged data.
 
     botocore compresses large requests of a few actions, such as PutMetricData. An object of S3 and an invocation of an
     endpoint keep their encoding: it is part of what they carry.
@@ -233,7 +233,7 @@ def _routes(client: str) -> tuple[tuple[OperationModel, str, set[str]], ...]:
 
 
 def _required_query(operation: OperationModel) -> set[str]:
-    """The query keys without which an operation is another one: uploadId tells ListParts from GetObject."""
+    """The query keys without which an operation is another one: uploadId distinguishes ListParts from GetObject."""
     shape = operation.input_shape
     members = [] if shape is None else [shape.members[name] for name in shape.required_members]
     return {member.serialization["name"] for member in members if member.serialization.get("location") == "querystring"}

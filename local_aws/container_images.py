@@ -1,6 +1,6 @@
 """Container images: the command that stands for one on this machine, and what AWS defines for its own algorithm's.
 
-AWS's own images are those in the registries of AWS's accounts. Every other image is what somebody says of it: a mapping
+AWS's own images are those in the registries of AWS's accounts. Every other image is what a person says it is: a mapping
 of the command line or of LOCAL_AWS_IMAGES, or a `local.json` in the folder of its algorithm.
 """
 
@@ -209,7 +209,7 @@ class ContainerImages:
         """Whether the image is SageMaker's image-classification algorithm, whose metrics are defined by AWS.
 
         Only the image in the registry of AWS's own account is: a copy of that name in another registry is an image of
-        one's own, whose metrics are what the request defines.
+        your own, whose metrics are what the request defines.
         """
         found = REGISTRY_IMAGE.fullmatch(image)
         return (

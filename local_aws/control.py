@@ -28,7 +28,7 @@ class CallCounts:
         self._counts: Counter[str] = Counter()
 
     def note(self, request: AwsRequest) -> None:
-        """Count a request as `service:Action`, or by its HTTP method where only the path tells the action."""
+        """Count a request as `service:Action`, or by its HTTP method if only the path shows the action."""
         if request.is_own:
             return
         target = request.target.rpartition(".")[2]

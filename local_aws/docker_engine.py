@@ -1,4 +1,4 @@
-"""A Docker engine that runs containers in the place of processes: `python -m local_aws --docker`.
+"""A Docker engine that runs containers instead of processes: `python -m local_aws --docker`.
 
 The client `docker run` is a process under the supervisor as any other command. Its signals reach the container, and
 whatever becomes of it, of the supervisor or of the server, the container is removed afterwards.

@@ -78,7 +78,7 @@ class Faults:
                     raise AwsError(fault.code, fault.message, fault.status)
 
     def reason_to_fail(self) -> str | None:
-        """Why the job that asks is to fail, None where it is not."""
+        """Why the job that asks is to fail, None if it is not."""
         with self._lock:
             if not self._jobs:
                 return None

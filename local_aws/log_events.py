@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class LogStream:
     """One log stream that a container writes to; `write` never waits for the service.
 
-    A service that refuses the lines does not disturb the job: the loss is logged, the job goes on.
+    A service that refuses the lines does not disturb the job: the loss is logged, the job continues.
     """
 
     def __init__(self, logs: CloudWatchLogsClient, group: str, stream: str) -> None:

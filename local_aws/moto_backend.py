@@ -73,7 +73,7 @@ def _backend_app(service: Any) -> Any:
 
 
 class Dispatcher(DomainDispatcherApplication):
-    """moto's dispatcher, which otherwise looks at a hundred folders for every request."""
+    """moto's dispatcher, which otherwise reads a hundred folders for every request."""
 
     def __init__(self) -> None:
         super().__init__(_backend_app)
@@ -155,7 +155,7 @@ _filter_log_events = LogsResponse.filter_log_events
 
 
 def _filter_log_events_by_prefix(response: LogsResponse) -> str:
-    """Put the names of the streams in the place of their prefix, which moto passes over."""
+    """Put the names of the streams instead of their prefix, which moto passes over."""
     prefix = response._get_param("logStreamNamePrefix")
     group = response.logs_backend.groups.get(response._get_param("logGroupName"))
     if prefix and group is not None:

@@ -16,7 +16,7 @@ _validate_different_update = CloudFormationResponse._validate_different_update
 
 
 def mend_cloudformation() -> None:
-    """Put what CloudFormation does in the place of what moto does."""
+    """Put what CloudFormation does instead of what moto does."""
     change_set: Any = ChangeSet
     change_set.apply = _apply_to_the_whole_stack
     response: Any = CloudFormationResponse

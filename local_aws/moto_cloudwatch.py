@@ -42,7 +42,7 @@ _alarms_by_state = CloudWatchBackend.get_alarms_by_state_value
 
 
 def mend_cloudwatch() -> None:
-    """Put what CloudWatch does in the place of what moto does."""
+    """Put what CloudWatch does instead of what moto does."""
     backend: Any = CloudWatchBackend
     backend.get_metric_data = _get_metric_data_of_whole_minutes
     backend.get_metric_statistics = _get_metric_statistics

@@ -48,7 +48,7 @@ class StoredManifest:
 
 
 def mend_ecr() -> None:
-    """Put what ECR does in the place of what moto does."""
+    """Put what ECR does instead of what moto does."""
     backend: Any = ECRBackend
     backend.create_repository = _create_repository_with_settings
     backend.put_image = _put_image_and_scan
@@ -69,7 +69,7 @@ def serve_registry_at(host: str) -> None:
 
 
 def registry_name(account: str, region: str, repository: str) -> str:
-    """How a registry at one host tells the repositories of all accounts and regions apart."""
+    """How a registry at one host distinguishes the repositories of all accounts and regions."""
     return f"{account}/{region}/{repository}"
 
 

@@ -27,7 +27,7 @@ _send_message = SQSBackend.send_message
 
 
 def mend_sqs() -> None:
-    """Put the quick ways in the place of moto's."""
+    """Put the quick ways instead of moto's."""
     module: Any = models
     module.unix_time_millis = _now_in_milliseconds
     queue: Any = Queue

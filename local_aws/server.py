@@ -83,7 +83,7 @@ class LocalAws:
         except AwsError as error:
             return error_response(error, request.call, request.id)
         except (HTTPException, RecursionError, OSError) as error:
-            # What werkzeug says of a body that ends early or of chunks that are none, and what deep documents end in.
+            # Werkzeug's words for a body that ends early or of chunks that are none, and what deep documents end in.
             refused = AwsError("InvalidRequest", f"The request cannot be read: {error or type(error).__name__}")
             return error_response(refused, request.call, request.id)
         except Exception as error:

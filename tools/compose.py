@@ -56,7 +56,7 @@ def down() -> None:
 
 
 def environment_file() -> dict[str, str]:
-    """Read `.env`, written with fresh secrets for the local AWS where there is none."""
+    """Read `.env`, written with fresh secrets for the local AWS if there is none."""
     if not ENV_FILE.exists():
         partial = ENV_FILE.with_name(f"{ENV_FILE.name}.part")
         partial.unlink(missing_ok=True)
@@ -105,7 +105,7 @@ def compose(*arguments: str) -> None:
 def compose_command() -> list[str]:
     """The compose of this machine.
 
-    Raises ComposeError where there is none, or where no Docker engine answers.
+    Raises ComposeError if there is none, or where no Docker engine answers.
     """
     docker = shutil.which("docker")
     if docker is None:

@@ -175,7 +175,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted: the next make goes on from here.", file=sys.stderr)
+        print("Interrupted: the next make continues from here.", file=sys.stderr)
         return 130
     return 0
 

@@ -16,7 +16,7 @@ CHANNEL_PREFIX = "SM_CHANNEL_"
 
 
 class JobError(Exception):
-    """The job cannot run or go on: what is wrong, with which value, and what to do about it."""
+    """The job cannot run or continue: what is wrong, with which value, and what to do about it."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     python -m benchmarks.datasets.s3_application FOLDER SOCKET
 
 Buckets are folders, keys are paths. It knows listings, PUT, copies, multipart uploads with UploadPartCopy, deletions,
-and the conditions If-Match and If-None-Match; signatures are not looked at. ETags are nginx's, of a file's date and
+and the conditions If-Match and If-None-Match; signatures are not checked. ETags are nginx's, of a file's date and
 size, so every file is given a second of its own.
 """
 

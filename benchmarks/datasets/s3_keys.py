@@ -61,7 +61,7 @@ class BucketKeys:
         self.files[key] = stored
 
     def delete(self, key: str) -> None:
-        """Forget a key and remove its file; an unknown one is no error, as in S3."""
+        """Forget a key and remove its file; an unknown one is not an error, as in S3."""
         if self.files.pop(key, None) is not None:
             del self.order[bisect_left(self.order, key)]
             (self.folder / key).unlink(missing_ok=True)

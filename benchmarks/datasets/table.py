@@ -38,7 +38,7 @@ def at_most(measure: str, peer: str, ours: str, share: float, target: float) -> 
 
 
 def holds(measure: str, peer: str, ours: str, ratio: float, target: str, *, met: bool) -> Row:
-    """A row whose target is told in words."""
+    """A row whose target is written in words."""
     return Row(measure, peer, ours, f"{ratio:.3f}", target, _met(met))
 
 

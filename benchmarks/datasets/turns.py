@@ -78,7 +78,7 @@ def timed(call: Callable[[], object]) -> Turn:
 
 
 def settle() -> None:
-    """Free a turn from those before it: what they wrote is on the disk, and their objects are not looked at again."""
+    """Free a turn from those before it: what they wrote is on the disk, and their objects are not read again."""
     os.sync()
     gc.collect()
     gc.freeze()

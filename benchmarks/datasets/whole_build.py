@@ -54,7 +54,7 @@ def build(run: Run) -> Iterator[Row]:
             print(
                 f"whole build, {where}: the write-up's steps {comparison.steps}, CPU {cpu}", file=sys.stderr, flush=True
             )
-            for name, ours in (("one process", "one process"), ("a process a task", "tasks")):
+            for name, ours in (("one process", "one process"), ("one process per task", "tasks")):
                 ratio = fastest(peer) / fastest(taken[ours])
                 measure = f"whole build of {corpus.count} images, S3 to .rec in S3, {where}, {name}"
                 wanted = target if ours == "one process" else None

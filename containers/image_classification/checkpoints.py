@@ -1,4 +1,4 @@
-"""Checkpoints from which an interrupted job goes on where it was, as on spot instances."""
+"""Checkpoints from which an interrupted job continues where it was, as on spot instances."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .problems import CustomerError
 
 STATE_FILE = f"{PREFIX}-checkpoint.json"
 HELD = ("num_layers", "image_shape", "num_classes", "multi_label", "optimizer")
-"""What must be the same when training goes on."""
+"""What must be the same when training continues."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class CheckpointFolder:
         return self._folder / f"{PREFIX}-{epoch:04d}.states"
 
     def read(self) -> Progress | None:
-        """The progress of an earlier run, None where there is none; raises CustomerError for one that differs."""
+        """The progress of an earlier run, None if there is none; raises CustomerError for one that differs."""
         path = self._folder / STATE_FILE
         if not path.is_file():
             return None

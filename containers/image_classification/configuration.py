@@ -10,7 +10,7 @@ from .problems import CustomerError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A configuration file's object, empty where there is no file; raises CustomerError for anything else."""
+    """A configuration file's object, empty if there is no file; raises CustomerError for anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

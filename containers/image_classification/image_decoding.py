@@ -25,7 +25,7 @@ MOST_MEMORY = 1 << 30
 
 
 class UndecodableImageError(ValueError):
-    """The bytes are no image that can be read."""
+    """The bytes are not an image that can be read."""
 
 
 class DecodingMemory:
@@ -79,7 +79,9 @@ def decode(encoded: memoryview | bytes, channels: int) -> NDArray[np.uint8]:
             reason = " ".join(str(error).split())[:200]
             raise UndecodableImageError(f"the image cannot be decoded: {reason}") from error
         if pixels is None:
-            raise UndecodableImageError(f"the image cannot be decoded: {len(encoded)} bytes that are no readable image")
+            raise UndecodableImageError(
+                f"the image cannot be decoded: {len(encoded)} bytes that are not a readable image"
+            )
         upright = np.asarray(pixels, dtype=np.uint8)
         return upright if header.decoder_turns else turn(upright, header.orientation)
 

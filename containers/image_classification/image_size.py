@@ -1,4 +1,4 @@
-"""What an image says of itself, read and checked before it is decoded: its size, upright, and the memory it takes.
+"""What an image says about itself, read and checked before it is decoded: its size, upright, and the memory it takes.
 
 JPEG, PNG, BMP and TIFF are read, which is what MXNet reads. A decoder takes memory for what a file claims before it
 finds the claim false, so every length is checked against the file here. Sources: ITU T.81 (JPEG segments), the PNG
@@ -103,7 +103,7 @@ def read_header(view: memoryview) -> ImageHeader:
         name = "PNM"
     if name is not None:
         raise BrokenImageError(f"{name} is not read: send it as JPEG or PNG")
-    raise BrokenImageError(f"{len(view)} bytes that are no readable image: send JPEG or PNG")
+    raise BrokenImageError(f"{len(view)} bytes that are not a readable image: send JPEG or PNG")
 
 
 def upright(width: int, height: int, orientation: int, kept: int = 0) -> ImageHeader:

@@ -46,7 +46,7 @@ def media_type(header: str | None) -> str:
 def invoke(predictor: Predictor, content_type: str | None, accept: str | None, body: bytes) -> Answer:
     """Classify one image.
 
-    400 for an empty body or an image that cannot be decoded, 415 for a type that is no image. `accept`
+    400 for an empty body or an image that cannot be decoded, 415 for a type that is not an image. `accept`
     application/jsonlines wraps the probabilities; anything else gets the bare JSON list.
     """
     declared = media_type(content_type)

@@ -21,7 +21,7 @@ class ContainerPaths:
 
     @classmethod
     def from_environment(cls) -> ContainerPaths:
-        """The root named by SAGEMAKER_BASE_DIR, `/opt/ml` where there is none."""
+        """The root named by SAGEMAKER_BASE_DIR, `/opt/ml` if there is none."""
         return cls(Path(os.environ.get(BASE_DIR_VARIABLE) or DEFAULT_BASE_DIR))
 
     @property

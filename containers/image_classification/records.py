@@ -61,7 +61,7 @@ class RecordFile:
 
 
 def scan_records(channel: str, path: Path, resize: int | None = None) -> RecordFile:
-    """Read the head of every record of `path`; a broken file is told in `format_problem`.
+    """Read the head of every record of `path`; a broken file is reported in `format_problem`.
 
     With `resize`, sizes are those after the shorter side was made `resize` pixels long.
     """

@@ -66,7 +66,7 @@ class Trainer:
         return module
 
     def prepare(self, weights: Weights | None = None, *, epochs_before: int = 0) -> None:
-        """Set the weights, random ones where there are none, and start the optimizer."""
+        """Set the weights, random ones if there are none, and start the optimizer."""
         self.has_learned = weights is not None
         if weights is None:
             self._module.init_params(initial_weights())

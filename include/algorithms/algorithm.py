@@ -112,7 +112,7 @@ class Algorithm(ABC):
         return self
 
     def added_hyperparameters(self, job: str) -> dict[str, str]:  # noqa: ARG002
-        """What the toolkit in the container of a `job` is told beside the hyperparameters."""
+        """What the toolkit in the container of a `job` receives beside the hyperparameters."""
         return {}
 
     def specification(self) -> Request:

@@ -85,7 +85,7 @@ class BuiltIn(Algorithm):
             kept.pop(name, None)
         absent = [name for name in HELD if name not in kept]
         if absent:
-            raise IncompatibleModelError(f"The base job tells no {', '.join(absent)}: train in full instead.")
+            raise IncompatibleModelError(f"The base job does not name {', '.join(absent)}: train in full instead.")
         if kept["num_classes"] != str(dataset.num_classes):
             raise IncompatibleModelError(
                 f"The base job knows {kept['num_classes']} classes, dataset {dataset.name}/{dataset.version} has "

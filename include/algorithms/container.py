@@ -1,4 +1,4 @@
-"""A container of one's own."""
+"""A container of your own."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class ImageBuildError(ValueError):
 
 @dataclass(frozen=True)
 class BuildFolder:
-    """A folder with a Dockerfile. Version control and compiled Python are no part of what is built of it."""
+    """A folder with a Dockerfile. Version control and compiled Python do not belong to what is built from it."""
 
     path: Path
 

@@ -1,4 +1,4 @@
-"""A container of one's own becomes an image in ECR: `python -m include.algorithms.publish FOLDER NAME`.
+"""A container of your own becomes an image in ECR: `python -m include.algorithms.publish FOLDER NAME`.
 
 The folder has a Dockerfile. Its content is the image's tag, so a folder that did not change is not built twice; who
 trains names the image by its digest, which is printed.

@@ -1,4 +1,4 @@
-"""A script in one of AWS's framework containers: what SageMaker's toolkit in it is told.
+"""A script in one of AWS's framework containers: what SageMaker's toolkit in it receives.
 
 Sources: github.com/aws/sagemaker-training-toolkit, `params.py` (hyperparameters are JSON texts; `sagemaker_program`,
 `sagemaker_submit_directory`); the SageMaker SDK's PyTorch estimator, whose requests a test compares; github.com/aws/
@@ -69,7 +69,7 @@ class Script(OwnCode):
         return replace(super().prepared(s3, dataset, replay), packed=packed)
 
     def base_hyperparameters(self, dataset: DatasetVersion | None) -> dict[str, str]:
-        """The conf's; the project's own scripts are told too whether an image has several labels."""
+        """The conf's; the project's own scripts also receive whether an image has several labels."""
         several = dataset is not None and dataset.multi_label and self.asked.is_of_project
         return {**({"multi_label": self.as_text(True)} if several else {}), **super().base_hyperparameters(dataset)}
 
@@ -90,7 +90,7 @@ class Script(OwnCode):
         return f"s3://{self.settings.output_bucket}/code/not-packed-yet/{ARCHIVE}"
 
     def added_hyperparameters(self, job: str) -> dict[str, str]:
-        """What the toolkit is told: where the code is, and where it begins."""
+        """What the toolkit receives: where the code is, and where it begins."""
         told = {
             PROGRAM: self.asked.entry_point,
             SUBMIT_DIRECTORY: CODE_CHANNEL if self.settings.network_isolation else self.submitted,

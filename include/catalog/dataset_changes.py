@@ -43,7 +43,7 @@ class ChangedImage:
 
 @dataclass(frozen=True)
 class ClassChange:
-    """The images of a class in both versions; None where it is not one of the version's classes."""
+    """The images of a class in both versions; None if it is not one of the version's classes."""
 
     label: str
     before: int | None

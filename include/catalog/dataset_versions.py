@@ -30,7 +30,7 @@ class VersionSummary:
     """The counts of a dataset version, of images.
 
     `new` are those that its parent did not know. `bad` were meant to be packed and could not be; `left_out` were not
-    meant to be: other classes, duplicates, files that are no images of the source.
+    meant to be: other classes, duplicates, files that are not images of the source.
     """
 
     version: str

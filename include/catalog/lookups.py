@@ -1,6 +1,6 @@
 """Answers that are asked for in the background and kept for some seconds, so that no page waits for AWS.
 
-A look is a function without arguments; its key says what it looks at. An answer that is older than its seconds is given
+A look is a function without arguments; its key says what it reads. An answer that is older than its seconds is given
 at once, and asked for again meanwhile.
 """
 
@@ -88,7 +88,7 @@ class Lookups:
         return cast("Seen[Answer]", kept.seen)
 
     def forget(self, belongs: Callable[[Any], bool]) -> None:
-        """Let every look whose key `belongs` be taken again, as what it looks at has changed."""
+        """Let every look whose key `belongs` be taken again, as what it reads has changed."""
         with self._lock:
             for key, kept in self._kept.items():
                 if belongs(key):

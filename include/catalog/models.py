@@ -52,7 +52,7 @@ class Interval(_Document):
 
 
 class Measured(_Document):
-    """What a report's `metrics.json` says of a model, as far as pages show it."""
+    """What a report's `metrics.json` reports about a model, as far as pages show it."""
 
     images: int = 0
     accuracy: float | None = None
@@ -69,7 +69,7 @@ class Measured(_Document):
 
 
 class AgainstChampion(_Document):
-    """What a report's `comparison.json` says of a model beside the champion of then."""
+    """What a report's `comparison.json` reports about a model beside the champion of then."""
 
     images: int
     champion: float

@@ -35,7 +35,7 @@ KINDS = {
 }
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,254}")
 OF_A_VERSION = frozenset({"report.html", "dataset.json", "labels.json", "not-packed.txt", "manifest.parquet"})
-"""Files of a dataset version that people read; its images and records are no documents."""
+"""Files of a dataset version that people read; its images and records are not documents."""
 OF_A_VERSION_IMAGES = re.compile(r"images/test/\d{1,12}\.(jpg|png)")
 
 

@@ -29,7 +29,7 @@ REPEATED = "BYTE_ARRAY"
 
 
 def read_document(s3: S3Client, field: str, uri: str) -> bytes:
-    """Read a whole object. Raises DatasetError, naming the field of the run conf, where it is not there or barred."""
+    """Read a whole object. Raises DatasetError, naming the field of the run conf, if it is not there or barred."""
     bucket, key = parse_s3_uri(uri)
     try:
         return s3.get_object(Bucket=bucket, Key=key)["Body"].read()

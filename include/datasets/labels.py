@@ -104,7 +104,7 @@ def read_labels_file(s3: S3Client, uri: str) -> list[str]:
     body = read_document(s3, FIELD, uri)
     names = _listed(uri, body) if uri.lower().endswith(".json") else _written(uri, body)
     if not names:
-        raise DatasetError(f"{FIELD} {uri} names no class: write a class a line")
+        raise DatasetError(f"{FIELD} {uri} names no class: write one class per line")
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
         shown = ", ".join(map(repr, repeated[:10]))

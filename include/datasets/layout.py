@@ -69,7 +69,7 @@ class VersionLayout:
         bucket, key = parse_s3_uri(uri)
         parts = key.strip("/").split("/")
         if len(parts) != 3 or parts[0] != "datasets":
-            raise DatasetError(f"{uri!r} is no dataset version: write s3://bucket/datasets/NAME/VERSION/")
+            raise DatasetError(f"{uri!r} is not a dataset version: write s3://bucket/datasets/NAME/VERSION/")
         return cls(bucket, parts[1], parts[2])
 
     @property

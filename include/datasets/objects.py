@@ -190,7 +190,7 @@ class StoredObjects:
     _encrypted: bool | None = None
 
     def _may_hide_content(self, etag: str) -> bool:
-        # In a bucket without such a key an ETag tells content apart, and nobody pays for a HEAD.
+        # In a bucket without such a key an ETag distinguishes content, and a HEAD would cost money for nothing.
         if self._encrypted is None:
             first = next(self.entries(), None)
             head = self._s3.head_object(Bucket=self.bucket, Key=first[0]) if first else None

@@ -115,7 +115,7 @@ def _training_records(s3: S3Client, version: DatasetVersion) -> pa.Table:
 
 
 def _contents(records: pa.Table) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The bytes of each image, told by their ETag, and its labels."""
+    """The bytes of each image, recognised by their ETag, and its labels."""
     columns: list[list[Any]] = [records[name].to_pylist() for name in ("etag", "labels")]
     for etag, labels in zip(*columns, strict=True):
         yield etag, tuple(labels)

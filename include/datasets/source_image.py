@@ -37,7 +37,7 @@ FOLDER_MARKER = "_$folder$"
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a status says of an image."""
+    """What a status reports about an image."""
 
     meant: bool = True
     """It was to be packed, and counts among a version's images."""
@@ -120,7 +120,7 @@ class SourceImage:
     bucket: str
     key: str
     etag: str
-    """Without its quotes; empty where there is no such object."""
+    """Without its quotes; empty if there is no such object."""
     size: int
     labels: tuple[str, ...]
     """Class names in the order of their index."""
@@ -165,7 +165,7 @@ class ImageSource(Protocol):
 
     @property
     def given_splits(self) -> frozenset[Split]:
-        """The splits that the source itself tells apart; none where the shares decide."""
+        """The splits that the source itself names; none if the shares decide."""
 
     def images(self, labels: Iterable[str]) -> Iterator[SourceImage]:
         """List the images that belong to at least one of the classes."""

@@ -96,7 +96,7 @@ class UnpackedLayout:
 
 
 class Fingerprint(BaseModel):
-    """What tells the content behind an address from another; what a server does not say is empty."""
+    """What distinguishes the content behind an address from another; what a server does not say is empty."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DONE, INCOMPLETE, MISTAKE, INTERRUPTED = 0, 1, 2, 130
-_ABOUT = """Upload a local folder to S3. Only what is missing or differs is sent, so the same command goes on where it
+_ABOUT = """Upload a local folder to S3. Only what is missing or differs is sent, so the same command continues where it
 was stopped; nothing is deleted. Exit status: 0 everything is there, 1 something is not, 2 wrong use, no such bucket."""
 LARGE = 32 << 20
 """Bytes beyond which a file is sent in parts."""
@@ -342,7 +342,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m include.datasets.upload", description=_ABOUT)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="class folders of images, on this machine")
     parser.add_argument("target", metavar="s3://bucket/prefix/", help="where they go: dataset.source of the run conf")
-    parser.add_argument("--dry-run", action="store_true", help="only compare; exit code 1 where something is missing")
+    parser.add_argument("--dry-run", action="store_true", help="only compare; exit code 1 if something is missing")
     parser.add_argument("--endpoint-url", metavar="URL", help="another S3 than AWS's")
     return parser
 

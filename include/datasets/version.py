@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class DatasetSource(BaseModel):
-    """What `dataset` of a run conf says of the source; the fields have the run conf's names and meanings."""
+    """What `dataset` of a run conf reports about the source; the fields have the run conf's names and meanings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -122,7 +122,7 @@ class DatasetVersion(BaseModel):
     negative_images: int = 0
     """Packed images that show none of the labels."""
     new_images: int
-    """Source images that the parent did not know; all of them where there is no parent."""
+    """Source images that the parent did not know; all of them if there is no parent."""
     newly_packed: int | None = None
     """Images that no version before had packed so; None in documents from before they were counted."""
     new_training_images: int | None = None
@@ -222,7 +222,7 @@ class VersionPlan(BaseModel):
     created: datetime
     next_record_id: int
     new_images: int
-    """Source images that the parent's manifest does not know; all of them where there is no parent."""
+    """Source images that the parent's manifest does not know; all of them if there is no parent."""
     not_asked: dict[str, int] = {}
     """Images of the source by label, for the labels that the version does not have."""
     shards: list[ShardTask]
@@ -301,7 +301,7 @@ def _with_sealed_addresses(s3: S3Client, version: DatasetVersion) -> DatasetVers
 def latest(
     s3: S3Client, data_bucket: str, name: str, *, suits: Callable[[DatasetVersion], bool] = lambda _: True
 ) -> DatasetVersion | None:
-    """The newest published version of a dataset, among those that suit the caller; None where there is none."""
+    """The newest published version of a dataset, among those that suit the caller; None if there is none."""
     names = version_names(s3, data_bucket, name)
     found = (find(s3, VersionLayout(data_bucket, name, version)) for version in names)
     return next((version for version in found if version is not None and suits(version)), None)

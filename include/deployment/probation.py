@@ -42,7 +42,7 @@ class Probation:
     """What an endpoint serves, and serves instead if that fails its test.
 
     `previous` is None if the endpoint was created with the configuration, and if the configuration has passed its test
-    before: `is_new` tells the two apart.
+    before: `is_new` distinguishes the two.
     """
 
     config: str

@@ -83,7 +83,7 @@ class Question:
 
     @classmethod
     def new(cls, settings: Settings, dataset: str) -> Question:
-        """A question that nobody has asked yet."""
+        """A question that was not asked yet."""
         return cls(settings.output_bucket, dataset, secrets.token_hex(8))
 
     @property

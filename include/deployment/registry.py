@@ -93,7 +93,7 @@ class RegisteredModel(BaseModel):
         )
 
     def as_event(self) -> dict[str, Any]:
-        """What other teams' DAGs are told of it, beside the asset that it is a version of."""
+        """What other teams' DAGs receive about it, beside the asset that it is a version of."""
         names = {"dataset", "version", "arn", "approval", "accuracy", "verdict", "reason", "dataset_version", "report"}
         return self.model_dump(mode="json", include=names)
 

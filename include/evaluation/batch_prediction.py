@@ -64,7 +64,7 @@ _PREDICTIONS: list[pa.Field[Any]] = [
     pa.field("reason", pa.string()),
 ]
 PREDICTIONS = pa.schema(_PREDICTIONS)
-"""`label` is the most probable class; `labels` are the classes that the image shows: of a model of one label an image
+"""`label` is the most probable class; `labels` are the classes that the image shows: of a model of one label per image
 `label` alone, else those from the threshold on. An image whose status is not `packed` has neither."""
 
 
@@ -185,7 +185,7 @@ def plan_images(s3: S3Client, source: str, layout: PredictionLayout) -> list[Ima
 
 
 def listed_images(s3: S3Client, source: str, archived: ArchivedObjects | None = None) -> Iterator[SourceImage]:
-    """The objects under a prefix but for hidden and system files; `archived` hears of those to be restored first."""
+    """The objects under a prefix but for hidden and system files; `archived` receives those to be restored first."""
     bucket, prefix = bucket_and_prefix(source)
     for listed in LiveBucket(s3, bucket, field="source", uri=source, archived=archived).objects(prefix):
         if system_name(listed.key.removeprefix(prefix)) is None:

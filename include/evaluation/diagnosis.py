@@ -1,4 +1,4 @@
-"""What a rule says of a training: found, fine or unknown, with figure, threshold, words and a chart; and its card."""
+"""What a rule says about a training: found, fine or unknown, with figure, threshold, words, chart; and its card."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from include.pages.elements import Markup, joined, note
 
 LOSS_EPOCHS = 10
 LEAST_FALL = 0.01
-"""LossNotDecreasing, `num_steps`, in epochs, and `diff_percent`, which has no default there: 1 percent is no chance."""
+"""LossNotDecreasing, `num_steps`, in epochs, and `diff_percent`, which has no default there: 1 percent is real."""
 LEARNED = 0.99
 """Training accuracy from which there is nothing left to learn."""
 GAP = 0.1
@@ -49,7 +49,7 @@ MISPREDICTED = 0.7
 
 
 def diagnose(trained: Trained) -> list[Diagnosis]:
-    """What every rule says of a training, in their order."""
+    """What every rule reports about a training, in their order."""
     return [rule(trained) for rule in RULES]
 
 

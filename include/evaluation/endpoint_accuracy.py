@@ -178,7 +178,7 @@ class MeasuredEndpoint:
 
     @property
     def said(self) -> tuple[str, bool]:
-        """The figure beside the registered one, and whether it is no drop."""
+        """The figure beside the registered one, and whether it has not dropped."""
         return f"Endpoint {self.evaluation.endpoint}: {self.evaluation.beside_the_registered()}", self.is_well
 
     @property

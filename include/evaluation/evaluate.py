@@ -201,7 +201,7 @@ def _epochs(logs: CloudWatchLogsClient, job: str, leaderboard: Leaderboard | Non
 
 
 def _diagnoses(trained: TrainedModel, traces: JobTraces, measured: Measurement) -> list[Diagnosis]:
-    """What the rules say of the model's training; the log has a line for each."""
+    """What the rules say about the model's training; the log has a line for each."""
     found = diagnose(
         Trained(
             epochs=trained.job_epochs,

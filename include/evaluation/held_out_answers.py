@@ -126,7 +126,7 @@ class HeldOutAnswers:
         return self._named(np.flatnonzero(self.truth[image]) if self.multi_label else self.truth[image : image + 1])
 
     def said(self, image: int) -> str:
-        """What the model says of an image, with the probability: its most probable class, or all that it shows."""
+        """What the model answers for an image, with the probability: its most probable class, or all that it shows."""
         if not self.multi_label:
             place = int(self.chosen[image])
             return f"{self.labels[place]} {self.probabilities[image, place]:.1%}"

@@ -180,7 +180,7 @@ def _low_gpu(gpu: Use) -> Finding:
     says = f"The GPU is used {low:.0f} to {high:.0f}% (5th and 95th percentile)."
     advice = ""
     if high < LOW_P95:
-        advice = "Raise batch_size, or take a smaller GPU: this one is paid for and not used."
+        advice = "Raise batch_size, or take a smaller GPU: this one costs money and is not used."
     elif low < LOW_P5:
         advice = "The GPU pauses again and again: raise loader_workers, or validate less often."
     return judged(

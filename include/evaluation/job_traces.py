@@ -62,7 +62,7 @@ class _Row(BaseModel):
 
 
 class TensorRow(_Row):
-    """A tensor of a layer at a step. `nonfinite`, `dead` are shares; a figure is None where it is not a number."""
+    """A tensor of a layer at a step. `nonfinite`, `dead` are shares; a figure is None if it is not a number."""
 
     step: Number
     layer: Annotated[str, Field(max_length=200)]

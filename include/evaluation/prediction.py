@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LARGEST_BODY = 6_291_456
 """Bytes an InvokeEndpoint request may hold."""
 SHOWN_FROM = 0.5
-"""The probability from which an image of a multi-label dataset is said to show a class."""
+"""The probability from which an image of a multi-label dataset counts as showing a class."""
 
 
 class PredictionError(ValueError):

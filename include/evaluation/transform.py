@@ -82,7 +82,7 @@ def transform_request(
     dataset: DatasetVersion,
     run: Run,
 ) -> dict[str, Any]:
-    """The body of CreateTransformJob: one request an image, answered by a JSON list of probabilities.
+    """The body of CreateTransformJob: one request per image, answered by a JSON list of probabilities.
 
     `largest` is the size of the largest image in bytes, `content_type` that of all images. Raises TransformError for
     one that no request can hold.

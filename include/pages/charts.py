@@ -28,7 +28,7 @@ FILE_STYLE = (
     ".ideal{stroke:#5d6b7e;stroke-dasharray:5 4}.line0{color:#1769c4}.line1{color:#c4561a}.line2{color:#16806a}"
     ".line3{color:#8a3fb0}.more{color:hsl(var(--hue) 65% calc(40% + var(--tone)*1%))}.key{fill:currentColor}"
 )
-"""What a page's style says of a chart, in its light colours."""
+"""What a page's style reports about a chart, in its light colours."""
 KEY_HEIGHT = 16
 NAMED_COLOURS = ("line0", "line1", "line2", "line3")
 GOLDEN_ANGLE = 137.508

@@ -128,7 +128,7 @@ def scrolled(name: str, body: Markup) -> Markup:
 
 
 def listed(names: Iterable[tuple[str, str]]) -> Markup:
-    """Names and what they stand for, a line each; those that stand for nothing are left out."""
+    """Names and what they stand for, one per line; those that stand for nothing are left out."""
     lines = joined(Markup(f"<dt>{shown(name)}</dt><dd>{shown(value)}</dd>") for name, value in names if value)
     return Markup(f"<dl>{lines}</dl>") if lines else Markup()
 

@@ -78,7 +78,7 @@ def check(
 
     Without `dataset` what depends on the images is left out, unless the run names a finished version: call again when
     the version is there. `parent` is the model an incremental training starts from, if it is known before: then
-    nothing is trained from scratch, or has been paid for. With `clients` the role, quotas, prices, key, network and
+    nothing is trained from scratch, or has cost money. With `clients` the role, quotas, prices, key, network and
     parents of a warm start are checked too, each if the connection's role may: what gives no answer is logged as
     a note. Raises PreflightError with all problems; the cost is logged either way.
 

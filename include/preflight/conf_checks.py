@@ -73,7 +73,7 @@ FIELDS = {
 }
 """Where a person wrote what stands in a request; the longest beginning counts."""
 NAMED_ELSEWHERE = ("ResourceConfig.InstanceType",)
-"""Looked at with remedies of their own."""
+"""Checked with remedies of their own."""
 UNICODE_CLASSES = {r"\p{L}\p{Z}\p{N}": r"\w\s", r"\p{L}": r"^\W\d_", r"\P{M}\p{M}": r"\s\S"}
 """Classes that Java's patterns know and Python's do not, as they occur in the model."""
 

@@ -1,8 +1,8 @@
 """The most that a run can cost: every job at its longest, at the on-demand price.
 
-Machines only: storage and transfer are small beside them. A spot job is paid for as it runs, never above the on-demand
+Machines only: storage and transfer are small beside them. A spot job costs what it runs, never above the on-demand
 price. SageMaker knows no longest run of a transform job; its task stops it after LONGEST_TRANSFORM. What is started
-again after a failure is paid for again.
+again after a failure costs money again.
 
 What a machine costs an hour: the settings' own prices, else AWS's price list. Source: AWS Price List API, service
 `AmazonSageMaker`; its products name the machine (`instanceName`), the region (`regionCode`) and what it is used for

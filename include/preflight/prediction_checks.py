@@ -42,7 +42,7 @@ class NoPredictingModelError(ProblemsError):
 def check_prediction(
     conf: RunConf, asked: PredictionConf, settings: Settings, *, clients: Clients | None, known: Collection[Problem]
 ) -> PredictingModel:
-    """The model that predicts, after everything was checked that can be before a job is paid for.
+    """The model that predicts, after everything was checked that can be before a job costs money.
 
     `known` are problems of conf and settings; without `clients` nothing else is checked. Raises PreflightError with all
     problems.

@@ -1,6 +1,6 @@
-"""What an image says of itself before it is decoded: format, size, channels, orientation.
+"""What an image reports about itself before it is decoded: format, size, channels, orientation.
 
-JPEG, PNG, BMP, GIF, WebP and PNM are read here; TIFF, AVIF and JPEG 2000 have a module each. A photograph's header
+JPEG, PNG, BMP, GIF, WebP and PNM are read here; TIFF, AVIF and JPEG 2000 have one module each. A photograph's header
 costs about five microseconds. Sources: ITU T.81 (JPEG markers), the PNG specification (chunks), GIF89a, RFC 9649 (WebP)
 and netpbm; and for EXIF what OpenCV 5 itself reads: a JPEG's Exif segments, a PNG's `eXIf`, a WebP's `EXIF`.
 """
@@ -49,7 +49,7 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 class ImageHeader:
     """An image turned upright: its pixels, channels and bits of each, and the orientation it is stored in (1 to 8).
 
-    `progressive` tells that a JPEG has several scans, for which the decoder keeps the whole image. `part_bytes` is
+    `progressive` says that a JPEG has several scans, for which the decoder keeps the whole image. `part_bytes` is
     what a TIFF's largest strip or tile takes once decoded, what a PNG's texts take, and the pieces of a JPEG 2000.
     """
 
@@ -75,7 +75,7 @@ class ImageHeader:
 
 
 def format_of(source: bytes) -> str | None:
-    """Name the format that an image's first bytes are those of; None where there is none that can be decoded."""
+    """Name the format that an image's first bytes are those of; None if there is none that can be decoded."""
     if source.startswith(JPEG_START):
         return "JPEG"
     if source.startswith(PNG_START):
@@ -161,7 +161,7 @@ def _length(source: bytes, place: int) -> int:
 
 
 def _next_segment(source: bytes, place: int) -> int:
-    """The byte at which the next marker with a length begins. Raises HeaderError where there is none."""
+    """The byte at which the next marker with a length begins. Raises HeaderError if there is none."""
     found = _SEGMENT.search(source, place)
     if found is None:
         raise HeaderError("the JPEG ends before its first scan")

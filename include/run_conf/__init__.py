@@ -120,7 +120,7 @@ class RunConf(RunSections):
         return changes, [*problems, *(problem for problem in found if problem.field.startswith("dataset."))]
 
     def changed_by(self, *layers: Mapping[str, Any]) -> Self:
-        """This conf with the fields of each layer, nested or dotted, in the place of its own; the last one counts.
+        """This conf with the fields of each layer, nested or dotted, instead of its own; the last one counts.
 
         Raises RunConfError if what comes out contradicts itself.
         """
@@ -131,7 +131,7 @@ class RunConf(RunSections):
 
     @property
     def endpoint_name(self) -> str:
-        """The endpoint's name, the dataset's where none is given."""
+        """The endpoint's name, the dataset's if none is given."""
         return self.endpoint.name or self.dataset.name
 
 

@@ -25,7 +25,7 @@ fields; the API and the CLI take them as JSON, nested, dotted, or both:
 
 The form, JSON and files are read alike. `"10, 20"`, `[10, 20]` and `"10,20"` are the same steps of the learning rate. A
 list is a JSON list or has one text per line; where the table says "between commas", one line may hold several. Blank
-lines, byte order marks, quotes around a text and Windows line ends do not matter; `null` and `None` are no value.
+lines, byte order marks, quotes around a text and Windows line ends do not matter; `null` and `None` are empty.
 
 A field given twice, an unknown field, a wrong value and a contradiction are all reported in one message before anything
 is started. The message suggests the field that was meant (`lr`: `training.hyperparameters.learning_rate`) or the value
@@ -45,7 +45,7 @@ Whole run confs to start from: [Caltech-256](../examples/caltech-256.json),
 [cats and dogs](../examples/cats-and-dogs.json),
 [dog breeds](../examples/dog-breeds.json),
 [334 labels per image](../examples/multi-label-334.json),
-[50 of them](../examples/multi-label-50.json), [a container of one's own](../examples/custom-container.json), which the
+[50 of them](../examples/multi-label-50.json), [a container of your own](../examples/custom-container.json), which the
 installation's setting `image_uri` names.
 
 This page is printed by `python -m include.run_conf`.

@@ -68,7 +68,7 @@ class InferenceConf(Section):
 
 
 class AlgorithmConf(Section):
-    """Which code trains: AWS's image classification, a script of one's own, or a container of one's own."""
+    """Which code trains: AWS's image classification, a script of your own, or a container of your own."""
 
     model_config = ConfigDict(title="Training: algorithm")
 

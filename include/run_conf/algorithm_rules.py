@@ -174,7 +174,7 @@ def channels_can_be_made(conf: RunSections) -> Iterator[Problem]:
 
 
 def free_hyperparameters_fit(conf: RunSections) -> Iterator[Problem]:
-    """As many and as long ones as the API takes, and none that SageMaker's toolkit is told by."""
+    """As many and as long ones as the API takes, and none that are meant for SageMaker's toolkit."""
     tables = {
         f"{ALGORITHM}.hyperparameters": conf.training.algorithm.hyperparameters,
         "incremental.algorithm_hyperparameters": conf.incremental.algorithm_hyperparameters,

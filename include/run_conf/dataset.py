@@ -221,8 +221,8 @@ class DatasetConf(Section):
         pattern=rf"(?s)^({BUCKET}/.+)?$",
         examples=["s3://bucket/labels.txt"],
         title="Labels file",
-        description="Text with a class a line, or a JSON list: the classes in class order, and the names behind the "
-        "numbers of a `.lst`. Labels, where they are given, choose among them.",
+        description="Text with one class per line, or a JSON list: the classes in class order, and the names behind "
+        "the numbers of a `.lst`. Labels, if they are given, choose among them.",
     )
     keep_removed: bool = Field(
         False,

@@ -1,4 +1,4 @@
-"""What a run conf may not say of its dataset: where images and labels come from, how they are split and packed."""
+"""What a run conf may not say about its dataset: where images and labels come from, how they are split and packed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def source_is_of_one_kind(conf: RunSections) -> Iterator[Problem]:
     yield from _twice("dataset.source", source)
     for address in source:
         if SECOND_ADDRESS.search(address):
-            remedy = "holds a comma and an address again: write a list, in the form an address a line"
+            remedy = "holds a comma and an address again: write a list, in the form one address per line"
             yield Problem(field="dataset.source", value=address, remedy=remedy)
         elif USER.match(address):
             yield Problem(field="dataset.source", value=USER.sub(r"\1...@", address), remedy=NO_PASSWORDS)

@@ -198,7 +198,7 @@ class DebuggerConf(Section):
 
     @property
     def saves_tensors(self) -> bool:
-        """Whether jobs save tensors: for a rule, or because the hook is told which."""
+        """Whether jobs save tensors: for a rule, or because the hook names which."""
         return bool(self.tensor_rules or self.hook or self.collections)
 
     @property
@@ -226,7 +226,7 @@ def debugger_rules_are_known(conf: RunSections) -> Iterator[Problem]:
 
 
 def debugger_fits_the_jobs(conf: RunSections) -> Iterator[Problem]:
-    """The profiler is on where it is told what to do, and one machine trains where tensors are saved."""
+    """The profiler is on if it has something to do, and one machine trains where tensors are saved."""
     debugger = conf.training.debugger
     profiler, machines = debugger.profiler, conf.resources.instance_count
     if not profiler.enabled and PROFILER_REPORT in debugger.rules:

@@ -76,7 +76,7 @@ class RolloutConf(Section):
 
 
 class ServerlessConf(Section):
-    """An endpoint without machines of its own: it is paid for by the request, and starts when one comes."""
+    """An endpoint without machines of its own: each request costs money, and starts when one comes."""
 
     model_config = ConfigDict(title="Endpoint: serverless")
 

@@ -1,4 +1,4 @@
-"""What a run conf may not say of its endpoint: what SageMaker would refuse.
+"""What a run conf may not say about its endpoint: what SageMaker would refuse.
 
 Sources: API reference of TrafficRoutingConfig, BlueGreenUpdatePolicy (at most 28,800 seconds in all) and
 RollingUpdatePolicy; developer guide, "Deployment guardrails" (not for serverless endpoints) with its page "Exclusions",

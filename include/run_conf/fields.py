@@ -51,7 +51,7 @@ SWITCHES = {"true": "on", "false": "off"}
 class ConfField:
     """One field a person can set.
 
-    `schema` is its JSON schema without its default and without null among its types, which `nullable` tells; `section`
+    `schema` is its JSON schema without its default and without null among its types, which `nullable` says; `section`
     is the title of the model that owns it.
     """
 
@@ -110,7 +110,7 @@ class ConfField:
 
     @property
     def when_empty(self) -> str:
-        """What a field stands for that nobody has filled in; empty if only its description says so."""
+        """What a field stands for that is not filled in; empty if only its description says so."""
         if self.schema.get("unset"):
             return str(self.schema["unset"])
         if self.default is None or self.default in ("", [], {}):

@@ -69,8 +69,8 @@ class Values:
 class Asked:
     """How one section of the run conf asks for a hyperparameter.
 
-    `default` is what a conf that does not name it means, None for nothing, which is not sent; `description` stands in
-    the place of the row's; without `may_be_empty` there is always a value.
+    `default` is what a conf that does not name it means, None for nothing, which is not sent; `description` replaces
+    the row's; without `may_be_empty` there is always a value.
     """
 
     default: Value | None = None

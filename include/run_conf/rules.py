@@ -185,7 +185,7 @@ def spot_waits_long_enough(conf: RunSections) -> Iterator[Problem]:
 
 
 def mode_makes_what_goes_on(conf: RunSections) -> Iterator[Problem]:
-    """The model that goes on is one the run makes."""
+    """The model that continues is one the run makes."""
     wanted, mode = conf.training.continue_with, conf.training.mode
     if wanted != "best" and mode not in (wanted, "both", "tune_then_train"):
         yield Problem(

@@ -17,7 +17,7 @@ ALGORITHM = "image-classification"
 RULES = "sagemaker-debugger-rules"
 Use = Literal["training", "inference"]
 GPU_MACHINES = ("ml.g", "ml.p")
-"""How the types of machines with GPUs begin, as the SDK tells them from others."""
+"""How the types of machines with GPUs begin, as the SDK distinguishes them from others."""
 TABLE = Path(__file__).with_name("image_uris.json")
 REGISTRY = re.compile(rf"(?P<account>\d{{12}})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[^/]+/{ALGORITHM}(?:[:@].*)?")
 METRIC_DEFINITIONS = {
@@ -29,7 +29,7 @@ METRIC_DEFINITIONS = {
 
 
 class ImageSettings(Protocol):
-    """What an installation's settings say of the algorithm's image."""
+    """What an installation's settings say about the algorithm's image."""
 
     @property
     def region(self) -> str:

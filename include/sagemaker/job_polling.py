@@ -5,8 +5,8 @@ Logs: GetLogEvents reads one stream a call. FilterLogEvents reads up to a hundre
 AWS allows fewer of it a second (5 to 10 an account and region, of GetLogEvents 10 to 25): fifty jobs cost one call.
 
 Sources: API reference of ListTrainingJobs, ListHyperParameterTuningJobs, ListTransformJobs (`StatusEquals`,
-`CreationTimeAfter`, at most 100 summaries a page), FilterLogEvents (100 stream names, 10,000 events or 1 MB a page, a
-page may be empty); "CloudWatch Logs quotas".
+`CreationTimeAfter`, at most 100 summaries per page), FilterLogEvents (100 stream names, 10,000 events or 1 MB per page,
+a page may be empty); "CloudWatch Logs quotas".
 """
 
 from __future__ import annotations

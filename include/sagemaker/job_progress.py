@@ -98,7 +98,7 @@ class EpochProgress:
 
 @dataclass
 class StatusProgress:
-    """Tells a job's changes of status, each once: its own, its rules' of Debugger, its training jobs' if it tunes."""
+    """Reports a job's changes of status, each once: its own, its rules' of Debugger, its training jobs' if it tunes."""
 
     _told: set[tuple[Any, ...]] = field(default_factory=set)
     _last: str = ""

@@ -233,7 +233,7 @@ def _sent_hyperparameters(description: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _without_added(sent: Mapping[str, str]) -> dict[str, str]:
-    """Hyperparameters without those that SageMaker adds (`_tuning_objective_metric`) or its toolkit is told by."""
+    """Hyperparameters without those that SageMaker adds (`_tuning_objective_metric`) or its toolkit reads."""
     return {name: value for name, value in sent.items() if not name.startswith(ADDED)}
 
 

@@ -60,7 +60,7 @@ def watch_of(kind: JobKind, access: str, connect: Connect) -> JobWatch:
 
 
 class JobWatch:
-    """Looks at all its jobs at the pace of the most impatient trigger; ends when it has had no job for a while.
+    """Polls all its jobs at the pace of the most impatient trigger; ends when it has had no job for a while.
 
     Whatever ends it, a fault of its own included, reaches every trigger that waits.
     """

@@ -109,7 +109,7 @@ def by_machine(stream: str) -> tuple[int, str, str]:
 
 
 class TagSettings(Protocol):
-    """What an installation's settings say of tags."""
+    """What an installation's settings say about tags."""
 
     @property
     def owner(self) -> str:

@@ -11,7 +11,7 @@ from include.sagemaker.instance_types import LOCAL_STORAGE_FAMILIES
 
 
 class NetworkSettings(Protocol):
-    """What an installation's settings say of both."""
+    """What an installation's settings say about both."""
 
     @property
     def subnets(self) -> tuple[str, ...]:

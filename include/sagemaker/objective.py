@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
 Direction = Literal["Maximize", "Minimize"]
 AlgorithmKind = Literal["builtin", "script", "container"]
-"""AWS's image classification, a script in one of AWS's framework containers, or a container of one's own."""
+"""AWS's image classification, a script in one of AWS's framework containers, or a container of your own."""
 
 VARIABLE = "IMAGE_CLASSIFICATION_OBJECTIVE"
 """The variable in the environment of a job that is not the built-in algorithm's."""

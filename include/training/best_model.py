@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 FULL: tuple[Part, ...] = ("base", "tuned")
-"""Jobs that train for as long as the run conf says, and are no part of a search."""
+"""Jobs that train for as long as the run conf says, and do not belong to a search."""
 
 
 class BestModel(BaseModel):

@@ -141,7 +141,7 @@ def _checkpoints_of_task(learned: list[Any], settings: Settings, run: Run) -> Re
 
 
 def _checkpoints_of_search(conf: RunConf, settings: Settings, name: str) -> Request:
-    """Jobs of a search are not tried again one by one: they go on only where a spot machine was taken away."""
+    """Jobs of a search are not tried again one by one: they continue only where a spot machine was taken away."""
     return _checkpoints(f"s3://{settings.output_bucket}/checkpoints/{name}") if conf.resources.spot else {}
 
 

@@ -25,7 +25,7 @@ MOST_DESCRIBED = 100
 """Jobs of one tuning job that are described one by one, the best by AWS's value first; of the others the listing shows
 enough."""
 MOST_LOGS = MOST_DESCRIBED
-"""Jobs of a run whose logs are read: all that are no part of a search, then the best by AWS's value."""
+"""Jobs of a run whose logs are read: all that do not belong to a search, then the best by AWS's value."""
 THREADS = 8
 
 

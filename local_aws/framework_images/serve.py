@@ -27,7 +27,7 @@ CODE_DIRECTORY = "/opt/ml/model/code"
 
 
 class Context:
-    """What the toolkit's handler asks and tells about one request, as TorchServe's context."""
+    """What the toolkit's handler asks and answers about one request, as TorchServe's context."""
 
     model_name = "model"
 

@@ -64,7 +64,7 @@ def make_environment(folder: Path) -> None:
 
 
 def variables(folder: Path) -> dict[str, str]:
-    """What the image's definition sets, and what a process needs where it is not alone on its machine."""
+    """What the image's definition sets, and what a process needs if it is not alone on its machine."""
     added = {
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "SAGEMAKER_TRAINING_MODULE": "sagemaker_pytorch_container.training:main",

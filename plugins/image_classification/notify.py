@@ -1,4 +1,4 @@
-"""People are told what came of a run: through the SNS topic, or the Airflow notifier, that the setting `notify` names.
+"""Messages about a run to people: by the SNS topic, or the Airflow notifier, that the setting `notify` names.
 
 A message that cannot be sent is a warning in the log and fails nothing.
 """
@@ -58,7 +58,7 @@ def announce_failure(context: Context) -> None:
     """Tell people that a run has failed: the `on_failure_callback` of every DAG, which the DAG processor calls."""
     try:
         running = RunningTask.of(context)
-    except Exception as error:  # noqa: BLE001  (without settings nobody can be told)
+    except Exception as error:  # noqa: BLE001  (without settings no one can be notified)
         log.warning("No message about the failure could be sent: %s", error)
         return
     from include.run_conf.presets import dataset_named_by

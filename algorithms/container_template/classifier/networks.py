@@ -26,7 +26,7 @@ BASE = "base"
 
 
 def architectures() -> list[str]:
-    """The names of keras.applications that can be trained on images of one's own."""
+    """The names of keras.applications that can be trained on images of your own."""
     found = inspect.getmembers(keras.applications, inspect.isfunction)
     return [name for name, make in found if "include_top" in inspect.signature(make).parameters]
 

@@ -141,7 +141,7 @@ class _Flight:
         return packed
 
     def _share(self, size: int) -> int:
-        # A small JPEG becomes a large PNG: what was packed so far tells how much an image holds in the end.
+        # A small JPEG becomes a large PNG: what was packed so far shows how much an image holds in the end.
         return max(size, size * self._packed_bytes // self._source_bytes)
 
 
@@ -190,7 +190,7 @@ class ObjectFetcher:
             raise _changed()
         try:
             return answer.bytes()
-        except PreconditionError:  # replaced while obstore went on where the body had broken off
+        except PreconditionError:  # replaced while obstore continued where the body had broken off
             raise _changed() from None
         except (GenericError, NotFoundError, FileNotFoundError) as error:
             raise _BrokenBodyError(_first_line(error)) from error

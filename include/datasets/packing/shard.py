@@ -157,7 +157,7 @@ def _pack_rows(
 
 
 class ProgressMeter:
-    """Counts a shard's images and reports about every ten seconds, and whenever it is told to."""
+    """Counts a shard's images and reports about every ten seconds, and whenever it is asked to."""
 
     def __init__(self, shard: ShardTask, report: Report) -> None:
         self._shard = shard

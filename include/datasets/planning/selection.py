@@ -81,7 +81,7 @@ def select_images(
     """Keep each content once; content under different labels is a conflict and is kept under none.
 
     A parent's record stays as long as an object with its bytes and its labels is listed, and wins against objects that
-    have the same bytes and other labels. With `keep_removed` images that vanished count as listed. Content is told by
+    have the same bytes and other labels. With `keep_removed` images that vanished count as listed. Content is known by
     its ETag, which is the same for the same bytes unless they were uploaded in parts of other sizes or encrypted with a
     KMS key.
     """
@@ -248,7 +248,7 @@ class ParentImages:
 
     @property
     def accounted(self) -> Places:
-        """Rows of images that were packed, or told why not once and for all."""
+        """Rows of images that were packed, or have a final reason why not."""
         return self.with_status(*ACCOUNTED)
 
     def with_status(self, *statuses: Status) -> Places:
@@ -268,7 +268,7 @@ class ParentImages:
         return rows[~mask(pc.is_in(self.uris.take(_row_numbers(rows)), value_set=there))]
 
     def has_lost(self, objects: pa.Table) -> npt.NDArray[np.bool_]:
-        """For absent objects, whether the parent accounted for them, whatever they held, or told they are gone."""
+        """For absent objects, whether the parent accounted for them, whatever they held, or has them as gone."""
         return self._by_uri(objects, self.with_status(*ACCOUNTED, Status.REMOVED)) >= 0
 
     def gone_before(self, absent: pa.Table) -> Places:
@@ -302,7 +302,7 @@ class ParentImages:
         return self.rows.take(_row_numbers(places))
 
     def agree(self, places: Places, wanted: Any, column: Any) -> npt.NDArray[np.bool_]:
-        """Where a row's cell is the one wanted; there is none where there is no row."""
+        """Where a row's cell is the one wanted; there is none if there is no row."""
         return mask(pc.equal(column.take(_row_numbers(places)), wanted))
 
     def _by_uri(self, objects: pa.Table, rows: Places) -> Places:
@@ -420,5 +420,5 @@ def mask(values: Any) -> npt.NDArray[np.bool_]:
 
 
 def _joined_labels(table: pa.Table) -> pa.ChunkedArray[Any]:
-    """Write the classes of each row, which stand in class order, as one text that tells label sets apart."""
+    """Write the classes of each row, which stand in class order, as one text that distinguishes label sets."""
     return cast("pa.ChunkedArray[Any]", pc.binary_join(table["labels"], "\x00"))

@@ -84,8 +84,8 @@ def decide_splits(
 ) -> dict[str, Split]:
     """Give each chosen image (by ETag) its split.
 
-    An image that replaces another under its key takes that one's. A split that the source tells is kept; where the
-    source tells splits but lacks one (`given`), its share is drawn from the images it gives for training. All others
+    An image that replaces another under its key takes that one's. A split that the source names is kept; if the
+    source names splits but lacks one (`given`), its share is drawn from the images it gives for training. All others
     are drawn by the shares: of all images of their class, or beside given splits, which have shares of their own, of
     those that are drawn.
     """

@@ -200,7 +200,7 @@ def _splits(contents: ReportContents) -> list[Markup]:
     head = ("split", "", "asked", "reached", "images", "record file", "classes without")
     remarks = []
     if version.source.layout == "split_folders" or version.source.label_tables:
-        remarks.append("Splits that the source tells are kept; the shares were asked of its other images.")
+        remarks.append("Splits that the source names are kept; the shares were asked of its other images.")
     if version.split.test_as != "test":
         remarks.append(f"The source's test images are this version's {version.split.test_as} split.")
     return [table(head, rows, kind="bars"), *map(note, remarks)]

@@ -182,7 +182,7 @@ def _pair_counts(codes: Integers, owners: Integers, labels: int) -> Integers:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A packed image made small, with what the manifest says of it."""
+    """A packed image made small, with what the manifest reports about it."""
 
     uri: str
     """The source object."""

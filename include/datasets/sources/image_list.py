@@ -164,7 +164,7 @@ def read_image_list(s3: S3Client, uri: str, source: str) -> ImageList:
             f"{FIELD} {uri}: {len(wrong)} lines name no image ({shown}): write s3://bucket/key, or a key"
         )
     if not lines:
-        raise DatasetError(f"{FIELD} {uri} names no image: write an address or a key a line")
+        raise DatasetError(f"{FIELD} {uri} names no image: write one address or key per line")
     if len(buckets) > 1:
         raise DatasetError(
             f"{FIELD} {uri} names images in {len(buckets)} buckets ({'; '.join(list(buckets.values())[:EXAMPLES])}): "
@@ -203,7 +203,7 @@ def is_address(path: str) -> bool:
 
 
 def split_address(address: str) -> tuple[str, str] | None:
-    """Bucket and key of an object's address; None where it is not one of S3.
+    """Bucket and key of an object's address; None if it is not one of S3.
 
     `s3a://` and `s3n://`, which Hadoop writes, and the object URL of the S3 console are understood too.
     """
@@ -244,7 +244,7 @@ def match_otherwise(
 ) -> OtherMatches:
     """Find the objects of paths that are not keys word for word; `taken` are the keys that other paths are.
 
-    `keys_of` has the readings of each path, of which the first with an object counts. Only where there is none, an
+    `keys_of` has the readings of each path, of which the first with an object counts. Only if there is none, an
     object counts whose key differs in upper and lower case alone, if it is the only one and not taken.
     """
     found = listing.find(list({key for keys in keys_of.values() for key in keys}))
@@ -325,7 +325,7 @@ class UnmatchedLine:
 
 
 def explain_mismatch(lines: Sequence[UnmatchedLine], listing: Listing, prefix: str) -> str:
-    """Five lines beside five keys, and a sentence about what would make them meet; empty where there are no lines."""
+    """Five lines beside five keys, and a sentence about what would make them meet; empty if there are no lines."""
     if not lines:
         return ""
     source = f"s3://{listing.bucket}/{prefix}"

@@ -190,7 +190,7 @@ def newest_report(s3: S3Client, uri: str) -> str:
 
 
 def _read_manifest(s3: S3Client, uri: str) -> InventoryManifest:
-    """Read a manifest. Raises DatasetError where it is none, or where its files lack a column that a listing needs."""
+    """Read a manifest. Raises DatasetError if it is none, or where its files lack a column that a listing needs."""
     try:
         manifest = InventoryManifest.model_validate_json(read_document(s3, FIELD, uri))
     except ValidationError as error:
@@ -215,7 +215,7 @@ def _read_manifest(s3: S3Client, uri: str) -> InventoryManifest:
 
 
 class _CheckedStream(io.RawIOBase):
-    """Reads a body once and tells its MD5."""
+    """Reads a body once and has its MD5."""
 
     def __init__(self, body: Any) -> None:
         self._body = body

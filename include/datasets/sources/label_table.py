@@ -57,7 +57,7 @@ ROWS = pa.schema(_COLUMNS)
 class LabelRows:
     """Rows in the order of the tables and their lines; each set of labels is kept once.
 
-    Rows are added table after table, then `close` is called; only then are they looked at.
+    Rows are added table after table, then `close` is called; only then are they checked.
     """
 
     def __init__(self, tables: Sequence[str]) -> None:
@@ -102,7 +102,7 @@ class LabelRows:
             self._batches.append(pa.RecordBatch.from_arrays(columns, schema=ROWS))
 
     def close(self) -> None:
-        """Let the rows be looked at."""
+        """Let the rows be checked."""
         self.label_sets = list(self._places)
         self._places = {}
         self.columns = pa.Table.from_batches(self._batches, ROWS)
@@ -141,7 +141,7 @@ class ClassNames:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a table says labels: in `words`, and the classes that have a column each."""
+    """How a table says labels: in `words`, and the classes with columns of their own."""
 
     words: str
     columns: tuple[str, ...] = ()
@@ -190,7 +190,7 @@ def _read_table(uri: str, body: bytes, ground_truth: GroundTruthConf) -> tuple[_
     split = _split_of_file(uri)
     if uri.lower().endswith(".lst"):
         width, rows = read_list_rows(uri, body)
-        words = "one label a line" if width == 1 else f"{width} labels a line"
+        words = "one label per line" if width == 1 else f"{width} labels per line"
         columns = tuple(map(str, range(width))) if width > 1 else ()
         return _Kind(words, columns, numbered=True), (replace(row, split=split) for row in rows)
     if is_output_manifest(uri, body):

@@ -193,7 +193,7 @@ class LabelledObjects:
 
     @cached_property
     def _row_table(self) -> pa.Table:
-        """The rows with the keys, ETags and sizes of their objects; null where there is none."""
+        """The rows with the keys, ETags and sizes of their objects; null if there is none."""
         found, prefix = self._objects.found, self._prefix
         etags: list[pa.StringArray] = []
         sizes: list[pa.Int64Array] = []
@@ -242,7 +242,7 @@ def row_objects(
     Rows that are not keys word for word are matched otherwise, as lines of image lists are. Where there is an image
     list, a row without an address may also give the last part of a key, from a slash on, that one image of the
     list alone has: its file name. Raises LabelTableError where rows name several buckets, images of the list that
-    cannot be told apart, or an image again.
+    cannot be distinguished, or an image again.
     """
     _, prefix = bucket_and_prefix(source)
     bucket, keys = _keys_as_written(table, source, image_list)
@@ -339,7 +339,7 @@ class _ListPlaces:
         self._by_name: dict[str, list[str]] = {}
 
     def of(self, path: str) -> list[str]:
-        """The key that a row means, several where they cannot be told apart; what it says where none is."""
+        """The key that a row means, several if they cannot be distinguished; what it says if none does."""
         keys = readings(path, self._prefix)
         meant = next((key for key in keys if key in self._keys), None)
         if meant is not None:

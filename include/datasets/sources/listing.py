@@ -4,8 +4,8 @@ The other listings are an inventory and an image list.
 
 Which objects are archived is known from the listing, before anything is read. Source: Amazon S3 API Reference,
 ListObjectsV2 (`StorageClass`, and `RestoreStatus` if it is asked for); Amazon S3 User Guide, "Amazon S3 Inventory list"
-(`StorageClass`, `IntelligentTieringAccessTier`). A listing says of an object in S3 Intelligent-Tiering nothing of its
-tier: one in an archive tier is known from an inventory with that field, else when it is read.
+(`StorageClass`, `IntelligentTieringAccessTier`). A listing does not show the tier of an object in S3
+Intelligent-Tiering: one in an archive tier is known from an inventory with that field, else when it is read.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class LiveBucket:
     """A bucket as it is now, through `ListObjectsV2`.
 
     `field` and `uri` say in the words of the run conf what is being listed, for the error of a bucket that cannot
-    be. `archived` hears of the objects that have to be restored before they can be read.
+    be. `archived` receives the objects that have to be restored before they can be read.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ def _read_entries(response_dict: dict[str, Any], customized_response_dict: dict[
 def find_objects(
     s3: S3Client, bucket: str, keys: Iterable[str], archived: ArchivedObjects | None = None
 ) -> dict[str, ListedObject]:
-    """Those of the keys that exist; `archived` hears of those that have to be restored.
+    """Those of the keys that exist; `archived` receives those that have to be restored.
 
     The bucket is listed from wanted key to wanted key: one request for up to a thousand neighbours, never more requests
     than keys, whatever else the bucket holds. Needs `s3:ListBucket` only.

@@ -41,7 +41,7 @@ def open_source(
     """Look at the source of a run conf: its label tables where it names some, else its folders.
 
     Archives and record files have to be unpacked before. Raises DatasetError where the source is not what the conf
-    says, or cannot give what it asks for. `archived` hears of listed objects that have to be restored first.
+    says, or cannot give what it asks for. `archived` receives listed objects that have to be restored first.
     """
     if conf.multi_label and not conf.label_tables and conf.source_kind != "records":
         raise DatasetError(
@@ -159,7 +159,7 @@ class UnitedSources:
 
     @property
     def given_splits(self) -> frozenset[Split]:
-        """The splits that any of the sources tells."""
+        """The splits that any of the sources names."""
         return frozenset().union(*(part.given_splits for part in self.parts))
 
     def images(self, labels: Iterable[str]) -> Iterator[SourceImage]:
@@ -188,7 +188,7 @@ class UnitedSources:
 def _open_archives(
     s3: S3Client, places: Sequence[UnpackedLayout], *, layout: SourceLayout, test_as: Split = "test"
 ) -> ImageSource:
-    """Open the folders in unpacked archives. Raises DatasetError where one is not unpacked or has no such folders."""
+    """Open the folders in unpacked archives. Raises DatasetError if one is not unpacked or has no such folders."""
     parts: list[ImageSource] = []
     for place in places:
         listing, uri = _archive_root(s3, place, layout)
@@ -239,7 +239,7 @@ def _open_records(
 ) -> ImageSource:
     """Open unpacked record files by the tables of their labels.
 
-    Raises DatasetError where one is not unpacked, has labels of another width than the others, or of another kind than
+    Raises DatasetError if one is not unpacked, has labels of another width than the others, or of another kind than
     the run conf says.
     """
     summaries = [_records_of(s3, place) for place in places]

@@ -44,7 +44,7 @@ MOST_ROWS = 10_000_000
 """Rows of a table: of a Parquet document a few kilobytes stand for as many as they like."""
 PATH, LABEL, SPLIT = "path", "label", "split"
 MEANT = (PATH, LABEL, SPLIT)
-"""Columns that say something of their own; where there is no `label` each of the others is a class."""
+"""Columns that say something of their own; if there is no `label` each of the others is a class."""
 
 Cells = Sequence[Any]
 Lines = Iterator[tuple[int, Cells]]
@@ -279,8 +279,8 @@ def is_output_manifest(uri: str, body: bytes) -> bool:
 def read_output_manifest(uri: str, body: bytes, options: GroundTruthConf, file_split: str | None) -> Iterator[TableRow]:
     """Yield a row for each line; lines without a label that counts are rows with a status and a reason.
 
-    Raises LabelTableError for lines without an address, for labels of another kind than image classification, and where
-    it cannot be told which of several label attributes counts.
+    Raises LabelTableError for lines without an address, for labels of another kind than image classification, and if
+    it is not clear which of several label attributes counts.
     """
     attribute = _label_attribute(uri, body, options)
     reader = _OutputManifest(uri, attribute, options, file_split)

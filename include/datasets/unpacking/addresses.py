@@ -74,7 +74,7 @@ class SourcePolicy:
     networks: tuple[Network, ...] = ()
     limits: ExpansionLimits = field(default_factory=ExpansionLimits)
     hide: Callable[[str], None] = lambda _: None
-    """Hears of every secret in an address before the address is used, for whoever keeps it out of logs."""
+    """Receives every secret in an address before the address is used, for whoever keeps it out of logs."""
 
     @classmethod
     def of(cls, settings: Settings, hide: Callable[[str], None] = lambda _: None) -> SourcePolicy:
@@ -180,7 +180,7 @@ class _ObjectBody:
 
 
 class WebSource:
-    """What lies at a web address; redirects are followed one by one and looked at first.
+    """What lies at a web address; redirects are followed one by one and checked first.
 
     `networks` are the internal ones that may be read from.
     """

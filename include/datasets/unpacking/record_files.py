@@ -103,7 +103,7 @@ class RecordsUnpacker:
             raise DatasetError(f"dataset.source = {shown} holds no records: it is empty; pack it again")
 
     def summary(self, split: Split | None) -> UnpackedRecords:
-        """What the file says of its labels."""
+        """What the file reports about its labels."""
         present = sorted({index for indices in self._indices for index in indices})
         classes = range(self._width) if self._width > 1 else present
         return UnpackedRecords(

@@ -1,6 +1,6 @@
 """Read a tar archive, compressed by gzip or not, once and forward.
 
-The standard library reads headers of every kind; what it would pass over in silence is looked at here: a header that is
+The standard library reads headers of every kind; what it would pass over in silence is checked here: a header that is
 none (it takes that for the end), an end without its mark, a header that asks for all of the memory.
 """
 
@@ -31,7 +31,7 @@ from include.datasets.unpacking.archive import (
 from include.recordio.format import BinarySource
 
 LARGEST_HEADER = 1 << 20
-"""Bytes of all headers before a member: their parts are small, but a sparse file's map goes on as long as it likes."""
+"""Bytes of all headers before a member: their parts are small, but a sparse file's map has any length."""
 MOST_COMMON_VALUES = 100
 """Values that hold for all members of an archive. tarfile keeps them; git writes one."""
 

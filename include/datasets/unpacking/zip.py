@@ -1,6 +1,6 @@
 """Read a zip archive once and forward, by the headers before its members, and check its directory at the end.
 
-A server need not give ranges, and memory does not grow with the directory. Only the directory tells which members are
+A server need not give ranges, and memory does not grow with the directory. Only the directory shows which members are
 symbolic links, so these are known when it comes: `withdrawn` names them.
 
 Source of the headers: PKWARE, APPNOTE.TXT 6.3.10, sections 4.3 (layout), 4.4 (fields), 4.5.3 (zip64) and 4.6.9 (Unicode
@@ -110,7 +110,7 @@ class ZipMembers:
             self._exactly(comment)
             place = bisect_left(self._offsets, entry.offset)
             if place == len(self._offsets) or self._offsets[place] != entry.offset:
-                raise self._damaged(f"the directory names {entry.name!r} at byte {entry.offset}, where it is not")
+                raise self._damaged(f"the directory names {entry.name!r} at byte {entry.offset}, if it is not")
             met[place] = 1
             if entry.link:
                 self.withdrawn.append((entry.name, Refusal(LINK, "a symbolic link")))
@@ -141,7 +141,7 @@ class ZipMembers:
 
 
 class _MemberData:
-    """The bytes of one member, read or passed over once; its length and checksum are held against its header."""
+    """The bytes of one member, read or passed over once; its length and checksum are checked against its header."""
 
     def __init__(self, reader: ForwardReader, header: LocalHeader, expansion: Expansion) -> None:
         self._reader = reader
@@ -314,7 +314,7 @@ class LocalHeader:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryEntry:
-    """What the directory at the archive's end says of a member."""
+    """What the directory at the archive's end reports about a member."""
 
     name: str
     offset: int

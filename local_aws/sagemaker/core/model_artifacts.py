@@ -157,7 +157,7 @@ class BoundedReads(gzip.GzipFile):
     """A gzip file of which little is read at once.
 
     tarfile reads a member's extended header whole, and two megabytes of gzip can hold one of two gigabytes. The map
-    of a sparse file is read in small pieces, for as long as it goes on.
+    of a sparse file is read in small pieces, for as long as it continues.
     """
 
     headers: int | None = 0

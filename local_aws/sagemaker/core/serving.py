@@ -214,7 +214,7 @@ class ServingModel:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether it was asked to stop."""
         return self._stopped.is_set()
 
     def start(self, timeout: float = STARTUP_TIMEOUT_SECONDS) -> None:

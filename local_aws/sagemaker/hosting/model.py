@@ -77,7 +77,7 @@ class EndpointConfig:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its containers are told: how large a payload may be, where that is more than InvokeEndpoint allows."""
+        """What its containers receive: how large a payload may be, if that is more than InvokeEndpoint allows."""
         return {"SAGEMAKER_MAX_PAYLOAD_IN_MB": ASYNC_PAYLOAD_MB} if "AsyncInferenceConfig" in self.document else {}
 
     def instances(self, retained: Mapping[str, int]) -> int:

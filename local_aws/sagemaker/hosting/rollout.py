@@ -174,7 +174,7 @@ class Alarms:
             raise validation_error(f"AutoRollbackConfiguration names alarms that do not exist: {', '.join(missing)}.")
 
     def reason(self) -> str | None:
-        """Why the update must be undone, None where it may go on."""
+        """Why the update must be undone, None where it may continue."""
         if not self._names:
             return None
         self._aws.metrics.flush()

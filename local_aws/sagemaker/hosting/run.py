@@ -147,7 +147,7 @@ class Variant:
             self.serverless = {**self.serverless, **change.get("ServerlessUpdateConfig", {})}
 
     def summary(self, stage: Stage | None = None, replaced: Stage | None = None) -> dict[str, Any]:
-        """What DescribeEndpoint says of the variant, in a `stage` of its deployment, or `replaced` by another one."""
+        """What DescribeEndpoint shows of the variant, in a `stage` of its deployment, or `replaced` by another one."""
         count = self.instances if stage is None else stage.active(self.instances)
         return {
             "VariantName": self.name,
@@ -200,7 +200,7 @@ class Fleet:
             variant.config_dimensions = {**variant.dimensions, "EndpointConfigName": self.config.name}
 
     def summary(self, stage: Stage) -> dict[str, Any]:
-        """What DescribeEndpoint says of a deployment in this stage."""
+        """What DescribeEndpoint reports about a deployment in this stage."""
         return {
             "EndpointConfigName": self.config.name,
             "ProductionVariants": [variant.summary(stage) for variant in self.variants],

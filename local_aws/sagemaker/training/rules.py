@@ -88,7 +88,7 @@ def _uri(uri: str, field: str) -> Iterator[str]:
         yield f"{field}: {error}"
         return
     if not BUCKET_NAME.fullmatch(bucket):
-        yield f"{field}: {bucket!r} is no bucket name, in {uri!r}"
+        yield f"{field}: {bucket!r} is not a bucket name, in {uri!r}"
 
 
 def _places(request: Request) -> Iterator[str]:

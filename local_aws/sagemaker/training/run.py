@@ -54,7 +54,7 @@ class TrainingRun:
         self._last_line = ""
 
     def __call__(self) -> None:
-        """Run the job to its end; whatever happens is told in the job's record."""
+        """Run the job to its end; whatever happens is noted in the job's record."""
         try:
             if self._wait_for_slot():
                 self._job.begin()

@@ -61,7 +61,7 @@ class TransformJob:
         return True
 
     def finish(self, status: str, reason: str | None = None) -> None:
-        """End as Completed, Failed or Stopped; a job that was told to stop ends as Stopped."""
+        """End as Completed, Failed or Stopped; a job that was asked to stop ends as Stopped."""
         with self._lock:
             self.status = "Stopped" if self.stopping.is_set() else status
             if self.status == "Failed" and reason:

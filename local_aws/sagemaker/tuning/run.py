@@ -150,7 +150,7 @@ class TuningRun:
     def _judge(self, job: TunedJob) -> None:
         """Stop a job that Hyperband or the median rule gives up.
 
-        Hyperband sees every epoch once and in order; the median rule looks at the last epoch that enough others of the
+        Hyperband sees every epoch once and in order; the median rule compares the last epoch that enough others of the
         same objective reached, so that the fastest job is judged too.
         """
         curve = job.curve

@@ -110,7 +110,7 @@ class ModelApprovalOperator(ApprovalOperator):
         return self._announce(running, conf, write_decision(sagemaker, model, decision, settings=settings))
 
     def _announce(self, running: RunningTask, conf: RunConf, model: RegisteredModel) -> dict[str, Any]:
-        """The model as it is after a person was asked; people hear of one that is not deployed."""
+        """The model as it is after a person was asked; people are notified of one that is not deployed."""
         running.airflow["outlet_events"][self.decisions].add(MODEL, extra=model.as_event())
         if not model.approved:
             self.log.warning("It is %s and is not deployed: %s", model.approval, model.reason)

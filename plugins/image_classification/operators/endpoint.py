@@ -135,7 +135,7 @@ class EndpointOperator(WaitingOperator):
         record_promotion(sagemaker, deployment.version, endpoint=name, keep=deployment.keep)
         moved = moved_by(sagemaker, name, config=deployment.config_name, rollout=deployment.rollout)
         if deployment.keep and is_on_probation(sagemaker, name, deployment.config_name):
-            self.announce_promotion(running, deployment)  # a task that is killed after this tells people twice
+            self.announce_promotion(running, deployment)  # a task that is killed after this notifies people twice
         end_probation(sagemaker, name, deployment.config_name, deployment.endpoint["Tags"])
         scale(running.client("application-autoscaling"), sagemaker, name, deployment.scaling)
         removed = remove_previous(sagemaker, name, keep=deployment.keep_previous)

@@ -1,6 +1,6 @@
 """What went wrong with a job, in words that need no console, and whether trying again can help.
 
-An account whose quota is used up is no failure yet: other jobs hold the machines, and may give them back. Sources:
+An account whose quota is used up has not failed yet: other jobs hold the machines, and may give them back. Sources:
 "Amazon SageMaker AI endpoints and quotas"; the message of ResourceLimitExceeded, "The account-level service limit
 'ml.g5.xlarge for training job usage' is 2 Instances, with current utilization of 2 Instances and a request delta of 1
 Instances."

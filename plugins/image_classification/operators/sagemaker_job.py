@@ -196,7 +196,7 @@ class SageMakerJobOperator(WaitingOperator):
     def _check_next_attempt(self, running: RunningTask, name: str, description: Mapping[str, Any]) -> None:
         """Log that the attempt after this ended one begins; raise its failure if it would only fail again.
 
-        Airflow itself tries a task again whose end it did not hear of, also one that failed for good.
+        Airflow itself tries a task again whose end it did not see, also one that failed for good.
         """
         is_asked_for = _is_asked_for(running.airflow["ti"], self.retries or 0)
         status = self.kind.status(description)
@@ -406,7 +406,7 @@ def _openlineage_name(uri: str) -> dict[str, str]:
 
 
 def _is_asked_for(ti: Any, retries: int) -> bool:
-    """Whether this try is no retry: the task's first, or the first after a person cleared it.
+    """Whether this try is not a retry: the task's first, or the first after a person cleared it.
 
     Clearing sets `max_tries` to the tries there were, and `retries` more.
     """

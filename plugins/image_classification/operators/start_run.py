@@ -18,11 +18,11 @@ class StartRunOperator(TriggerDagRunOperator):
     """Starts a run for a dataset; skipped while another one has the dataset's turn.
 
     A run of this id that has ended is run again: what it was to do is not done, or it would not be asked for. So two
-    looks at the same new images, or a second try of one look, start one run.
+    checks of the same new images, or a second try of one check, start one run.
 
     :param dataset: the dataset whose turn the run takes
     :param once: a run of this id that has ended is not run again
-    :param deadline_hours: people are told if the run has not ended so long after its start; a retraining sets its own
+    :param deadline_hours: people are notified if the run has not ended by then; a retraining sets its own
     """
 
     def __init__(

@@ -27,7 +27,7 @@ MODEL_VERSION = "model_version"
 def choose_model() -> dict[str, Any]:
     """The run conf, the chosen model and the dataset version it was trained on.
 
-    What the conf does not say of the endpoint is as the dataset's endpoint is now: its name, and its machines. Raises
+    What the conf leaves open is as the dataset's endpoint is now: its name, and its machines. Raises
     RunConfError for a wrong conf and if `endpoint.deploy` is off, NoModelError for a dataset without an approved model
     or for a named model that is not approved, and PreflightError for what would keep the endpoint from serving it.
     """

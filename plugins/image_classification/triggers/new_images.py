@@ -1,4 +1,4 @@
-"""New images start a retraining: the schedule of the DAG, and the watch of the queue that hears of them from S3.
+"""New images start a retraining: the schedule of the DAG, and the watch of the queue to which S3 sends their events.
 
 Sources: S3 user guide, "Event message structure" (`Records`, one for each object; `s3:TestEvent` when the notification
 is set up); API reference of SQS ReceiveMessage (at most 10 messages a call) and DeleteMessageBatch.

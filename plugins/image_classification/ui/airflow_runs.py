@@ -134,7 +134,7 @@ def one_run(dag_id: str, run_id: str, *, session: Session = NEW_SESSION) -> RunT
 
 @provide_session
 def waiting_questions(*, session: Session = NEW_SESSION) -> tuple[Question, ...]:
-    """The questions that nobody has answered yet, the oldest first."""
+    """The questions without an answer, the oldest first."""
     unanswered = (
         select(HITLDetail, TaskInstance)
         .join(TaskInstance, HITLDetail.ti_id == TaskInstance.id)

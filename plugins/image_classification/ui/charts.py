@@ -13,7 +13,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 240, 66, 28, 14
 MOST_TICKS = 8
 COLOURS = 6
 MOST_LINES = 2 * COLOURS
-"""Lines that are told apart: a colour each, then each colour with dashes."""
+"""Lines that can be distinguished: one colour each, then each colour with dashes."""
 
 
 @dataclass(frozen=True)

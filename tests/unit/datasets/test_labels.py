@@ -159,7 +159,7 @@ def test_labels_choose_among_the_names_of_the_file(bucket: Bucket) -> None:
 @pytest.mark.parametrize(
     ("name", "body", "message"),
     [
-        ("a.txt", "\n", "names no class: write a class a line"),
+        ("a.txt", "\n", "names no class: write one class per line"),
         ("a.txt", "cat\ndog\ncat\n", "names 'cat' more than once: a class has one index"),
         ("a.json", "[", "is not a JSON document"),
         ("a.json", '"cats"', r'is not a list of names: write \["cat", "dog"\]'),

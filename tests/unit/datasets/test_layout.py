@@ -54,5 +54,5 @@ def test_what_is_no_s3_address_is_refused_by_its_value(uri: str) -> None:
 
 
 def test_an_address_that_is_no_version_is_refused() -> None:
-    with pytest.raises(DatasetError, match="is no dataset version: write s3://bucket/datasets/NAME/VERSION/"):
+    with pytest.raises(DatasetError, match="is not a dataset version: write s3://bucket/datasets/NAME/VERSION/"):
         VersionLayout.of_uri("s3://data/images/")

@@ -93,7 +93,7 @@ def test_of_what_passes_through_only_a_wrong_name_is_said() -> None:
             -1,
             ".jpg",
             cv2.imencode(".png", np.zeros((9, 9, 3), np.uint16))[1].tobytes(),
-            "cut off at 255: a JPEG holds 8 bits a channel, and it has 16",
+            "cut off at 255: a JPEG holds 8 bits per channel, and it has 16",
         ),
         (-1, ".jpg", rotated_jpeg(40, 60), "not turned upright: its EXIF orientation is 6"),
     ],

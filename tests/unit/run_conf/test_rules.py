@@ -176,7 +176,7 @@ TUNE = {"training.mode": "tune"}
         (
             {"dataset.source": "s3://bucket/1.zip, s3://bucket/2.zip"},
             "dataset.source = s3://bucket/1.zip, s3://bucket/2.zip: holds a comma and an address again: write a list, "
-            "in the form an address a line",
+            "in the form one address per line",
         ),
         (
             {"dataset.source": "s3://bucket/images.tar.bz2"},

@@ -65,7 +65,7 @@ function localTimes(within) {
   }
 }
 
-// --- Fresh content: the page is read again, and its live parts are put in the place of the old ones.
+// --- Fresh content: the page is read again, and its live parts are put instead of the old ones.
 const content = document.getElementById("content");
 const AWAITED_SECONDS = 1;
 

@@ -55,7 +55,7 @@ def rule(name: str) -> dict[str, str]:
             {"OutputDataConfig": {"S3OutputPath": "https://b/jobs"}},
             "'https://b/jobs' is not an S3 URI: s3://bucket/prefix",
         ),
-        ({"OutputDataConfig": {"S3OutputPath": "s3://My_Bucket/jobs"}}, "'My_Bucket' is no bucket name"),
+        ({"OutputDataConfig": {"S3OutputPath": "s3://My_Bucket/jobs"}}, "'My_Bucket' is not a bucket name"),
         ({"CheckpointConfig": {"S3Uri": "s3://bucket", "LocalPath": "/tmp/x"}}, "LocalPath '/tmp/x' is not allowed"),
         ({"CheckpointConfig": {"S3Uri": "s3://bucket", "LocalPath": "/opt/ml/../x"}}, "is not allowed"),
         ({"ResourceConfig": {"InstanceCount": 1}}, "ResourceConfig.InstanceType is required"),

@@ -41,7 +41,7 @@ def test_a_list_gives_addresses_and_keys_in_full_or_relative_to_the_source(s3: S
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names no image: write an address or a key a line"),
+        ("", "names no image: write one address or key per line"),
         ("s3://one/1.jpg\n2.jpg\n", r"names images in 2 buckets \(line 1: 's3://one/1\.jpg'; line 2: '2\.jpg'\): copy"),
         (
             "s3://one/\nhttps://acme.com/1.jpg\ncat/\n",
