@@ -35,7 +35,7 @@ PAGE = "leaderboard.html"
 MOST_LINES = 12
 """Curves that a page shows; more of them hide each other."""
 MOST_COLUMNS = 6
-"""Hyperparameters that have a column each; more of them would not fit a page, and stand in one."""
+"""Hyperparameters that have one column each; more of them would not fit a page, and stand in one."""
 
 
 class LeaderboardJob(BaseModel):
