@@ -61,7 +61,7 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
         task_id="train", request=base_training, map_index_template="{{ task.inputs['trial'] }}"
     ).expand(inputs=trials)
     inputs = {"conf": conf, "dataset": dataset, "champion": champion}
-    tune = TuningJobOperator(task_id=TUNE, request=tuning, inputs=inputs)
+    tune = TuningJobOperator(task_id=TUNE, request=tuning, inputs=inputs, trigger_rule="none_failed")
     tuned = TrainingJobOperator(
         task_id=TRAIN_TUNED, request=tuned_training, inputs={"conf": conf, "dataset": dataset, "tune": tune.output}
     )

@@ -221,6 +221,17 @@ def test_the_chain_runs_in_the_documented_order(dag_bag: DagBag) -> None:
     ]
 
 
+@pytest.mark.parametrize("dag_id", ["image_classification", "train_model"])
+def test_what_comes_after_the_search_for_an_earlier_model_runs_also_if_that_was_left_out(
+    dag_bag: DagBag, dag_id: str
+) -> None:
+    dag = dag_bag.dags[dag_id]
+    after = dag.get_task("training.find_start").downstream_task_ids
+
+    assert {"training.plan_trials", "training.tune", "training.select_best"} <= after
+    assert {dag.get_task(task).trigger_rule.value for task in after} <= {"none_failed", "all_done"}
+
+
 def test_a_batch_transform_ends_when_the_bound_of_its_cost_has_it(dag_bag: DagBag) -> None:
     transforms = [task for dag in dag_bag.dags.values() for task in dag.tasks if ".transform_" in task.task_id]
 
