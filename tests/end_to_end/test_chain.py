@@ -95,6 +95,7 @@ def test_every_task_of_the_chain_succeeds(chain: Chain) -> None:
 
     assert chain.run.state == "success"
     assert tasks.pop("dataset.unpack") == "skipped"  # the images lie under a prefix
+    assert tasks.pop("training.find_start") == "skipped"  # it trains from scratch
     assert tasks.pop("training.train_tuned") == "skipped"  # training.mode is both
     assert tasks.pop("evaluation.transform_by_champion") == "skipped"  # there is no champion yet
     assert set(tasks.values()) == {"success"}
