@@ -20,6 +20,8 @@ QUIET = ("botocore.credentials", "botocore.configprovider", "aiobotocore.credent
 FAILED = "Task failed with exception"
 HANDED_ON = "Pushing xcom"
 CONDITION = "Condition result is "
+LONGEST = 500
+"""Characters of the message of a fault: all of it is below the traceback."""
 OWN_PACKAGES = ("include.", "image_classification.")
 
 
@@ -52,7 +54,8 @@ def shorten(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[
         return entry
     lines = [line for line in str(error).splitlines() if line.strip()]
     if not is_refusal(error):
-        structlog.get_logger("task").error(f"Task failed: {': '.join([type(error).__name__, *lines[:1]])}")
+        message = f"{type(error).__name__}: {' '.join(lines)}"[:LONGEST].rstrip(": ")
+        structlog.get_logger("task").error(f"Task failed: {message}")
         return entry
     entry.pop("exc_info", None)
     first, *lines = lines or [type(error).__name__]

@@ -14,6 +14,7 @@ from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
 from sqlalchemy import select, update
 
+from image_classification.defaults import FAILURE
 from include.promotion.champion import Champion
 from include.retraining import Retraining
 from include.run_conf import RunConf
@@ -69,6 +70,18 @@ def test_a_wrong_conf_and_wrong_settings_come_in_one_message_and_start_nothing(
     assert "did you mean endpoint.keep?" in output
     assert "did you mean training.hyperparameters.epochs?" in output
     assert "region = nowhere" in output
+    (kept,) = failures()
+    assert kept.startswith("This run cannot work and was not started: ")
+    assert "endpoint.kepp" in kept
+
+
+def failures() -> list[str]:
+    """What failed tasks handed on for the notes of their runs."""
+    from airflow.models.xcom import XComModel  # noqa: PLC0415  (the home comes first)
+
+    with create_session() as session:
+        rows = session.scalars(select(XComModel).where(XComModel.key == FAILURE))
+        return [XComModel.deserialize_value(row) for row in rows]
 
 
 def test_a_source_without_images_is_found_before_anything_is_built(
