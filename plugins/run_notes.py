@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NOTE = "image_classification_note"
 """The XCom that holds the sentence; no other DAG's tasks hand on one of this name."""
+LINKED = "Its jobs and reports"
+"""The text of the link below the sentence."""
 FAILURE = "image_classification_failure"
 """The XCom that holds why a task has failed."""
 FAILED = "Failed: "
@@ -59,9 +61,15 @@ def _write_note(dag_run: DagRun) -> None:
         sentences = [XComModel.deserialize_value(row) for row in session.scalars(handed_on)]
         failures = _failures(dag_run, session) if dag_run.state == DagRunState.FAILED else []
     noted = dag_run.note or ""
-    before = "\n".join(line for line in noted.splitlines() if not line.startswith(FAILED))  # of an earlier end
+    own = (FAILED, f"[{LINKED}]")  # of an earlier end
+    before = "\n".join(line for line in noted.splitlines() if not line.startswith(own))
     new = [*failures, *(sentence for sentence in sorted(map(str, sentences)) if sentence not in before)]
-    note = "\n".join([*new, *([before] if before else [])])[:LONGEST]
+    note = "\n".join([*new, *([before] if before else [])])
+    if new or LINKED in noted:
+        from image_classification.links import jobs_page
+
+        link = f"\n[{LINKED}]({jobs_page(dag_run.dag_id, dag_run.run_id)})"
+        note = f"{note[: LONGEST - len(link)]}{link}"
     if note != noted:
         dag_run.note = note
 

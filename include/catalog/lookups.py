@@ -11,6 +11,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
@@ -25,6 +26,8 @@ FOREVER = math.inf
 """Seconds for which an answer is kept that cannot change."""
 Kept = float | Callable[[Any], float]
 """Seconds for which an answer is kept, or what finds them by the answer."""
+WAIT_UNTIL: ContextVar[float] = ContextVar("WAIT_UNTIL", default=math.inf)
+"""Until when, by the monotonic clock, first answers are waited for: those that one page needs are, together."""
 AFTER_AN_ERROR = 5.0
 """Seconds after which a look that failed is taken again, when somebody asks."""
 
@@ -72,7 +75,7 @@ class Lookups:
     ) -> Seen[Answer]:
         """The last answer to a look, which is taken again if that is older than `seconds`, or than they give for it.
 
-        The first answer is waited for, for `wait` seconds at most.
+        The first answer is waited for, for `wait` seconds at most, and not beyond WAIT_UNTIL.
         """
         with self._lock:
             kept = self._kept.setdefault(key, _Kept())
@@ -84,7 +87,7 @@ class Lookups:
                 self._asked.put((kept, look, seconds))
                 self._start()
         if kept.seen.is_awaited and wait:
-            kept.came.wait(wait)
+            kept.came.wait(max(0.0, min(wait, WAIT_UNTIL.get() - monotonic())))
         return cast("Seen[Answer]", kept.seen)
 
     def forget(self, belongs: Callable[[Any], bool]) -> None:

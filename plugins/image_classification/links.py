@@ -60,6 +60,12 @@ class LogLink(PlaceLink):
     text, attribute = "CloudWatch logs", "log_url"
 
 
+class JobsLink(PlaceLink):
+    """The page of the run's jobs: the leaderboard while they train."""
+
+    text, attribute = "Jobs of this run", "jobs_url"
+
+
 class ReportsLink(PlaceLink):
     """The page of the run's reports: leaderboard and evaluation, as soon as they are written."""
 
@@ -157,6 +163,11 @@ def job_log(settings: Settings, kind: JobKind, name: str) -> str:
 def run_page(dag_id: str, run_id: str) -> str:
     """The address of a run's page in Airflow."""
     return f"{_airflow()}/dags/{dag_id}/runs/{quote(run_id)}"
+
+
+def jobs_page(dag_id: str, run_id: str) -> str:
+    """The address of the page that shows a run's training jobs, and what they have reached so far."""
+    return own_page(f"runs/{quote(dag_id, safe='')}/{quote(run_id, safe='')}")
 
 
 def own_page(path: str) -> str:

@@ -10,7 +10,16 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from image_classification.context import RunningTask
-from image_classification.links import ConsoleLink, LogLink, ReportsLink, job_log, job_page, s3_page
+from image_classification.links import (
+    ConsoleLink,
+    JobsLink,
+    LogLink,
+    ReportsLink,
+    job_log,
+    job_page,
+    jobs_page,
+    s3_page,
+)
 from include.sagemaker.job_kinds import JobKind
 
 GRACE = timedelta(minutes=5)
@@ -26,7 +35,12 @@ class WaitingOperator(BaseOperator):
     """
 
     template_fields = ("inputs",)
-    operator_extra_links: Collection[BaseOperatorLink] = (ConsoleLink(), LogLink(), ReportsLink())
+    operator_extra_links: Collection[BaseOperatorLink] = (
+        ConsoleLink(),
+        LogLink(),
+        JobsLink(),
+        ReportsLink(),
+    )
     ui_color = "#f2e6d9"
     kind: ClassVar[JobKind]
 
@@ -35,13 +49,15 @@ class WaitingOperator(BaseOperator):
         self.inputs = inputs
         self.console_url = ""
         self.log_url = ""
+        self.jobs_url = ""
         self.reports_url = ""
 
     def point_at(self, running: RunningTask, name: str) -> None:
-        """Let the task's links lead to the job or endpoint of this name, and to its run's reports."""
+        """Let the task's links lead to the job or endpoint of this name, and to its run's jobs and reports."""
         settings = running.settings
         self.console_url = job_page(settings, self.kind, name)
         self.log_url = job_log(settings, self.kind, name)
+        self.jobs_url = jobs_page(running.run.dag_id, running.run.run_id)
         self.reports_url = s3_page(
             settings, f"s3://{settings.output_bucket}/{settings.report_prefix(running.run.name)}"
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from threading import Thread
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
 from airflow.api_fastapi.app import get_auth_manager
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
@@ -27,11 +29,18 @@ from image_classification.ui import (
 )
 from image_classification.ui.access import MAY_READ
 from image_classification.ui.installation import Installation
-from image_classification.ui.rendering import HEADERS, HERE, STATIC, page
+from image_classification.ui.rendering import HEADERS, HERE, STATIC, environment, page
+from include.catalog.lookups import WAIT_UNTIL
 from include.catalog.stored_pages import NoPageError
+from include.sagemaker.instance_types import instance_types
 from include.settings import SettingsError
 
 log = logging.getLogger(__name__)
+
+SERVICES = ("s3", "sagemaker", "logs", "cloudwatch")
+"""Whose clients the pages use."""
+LONGEST_WAIT = 0.6
+"""Seconds for which a page waits for all first answers together."""
 
 
 def build_pages(airflow: FastAPI) -> FastAPI:
@@ -41,14 +50,36 @@ def build_pages(airflow: FastAPI) -> FastAPI:
         setattr(pages.state, name, getattr(airflow.state, name, None))
     pages.state.installation = Installation()
     for module in (overview, models, new_run, datasets, runs, endpoint, questions, jobs, reports, actions):
-        pages.include_router(module.router, dependencies=[MAY_READ])
+        pages.include_router(module.router, dependencies=[MAY_READ, Depends(_in_time)])
     pages.add_api_route("/static/{name}", _static)
     pages.add_exception_handler(HTTPException, _refused)
     pages.add_exception_handler(RequestValidationError, _misread)
     pages.add_exception_handler(SettingsError, _unset)
     pages.add_exception_handler(NoPageError, _absent)
     pages.add_exception_handler(Exception, _failed)
+    Thread(target=_warm_up, args=(pages.state.installation,), name="pages-warm-up", daemon=True).start()
     return pages
+
+
+def _warm_up(installation: Installation) -> None:
+    """Make ready what takes long the first time: templates, names of machines, clients of AWS.
+
+    Airflow's navigation asks for the icon of the pages, so this is done before somebody opens one.
+    """
+    templates = environment()
+    for name in templates.list_templates():
+        templates.get_template(name)
+    instance_types("TransformInstanceType")
+    try:
+        connected = installation.connected()
+        for service in SERVICES:
+            connected.client(service)
+    except Exception:  # the page that needs them shows it
+        log.debug("The pages have no clients of AWS yet.", exc_info=True)
+
+
+async def _in_time() -> None:
+    WAIT_UNTIL.set(monotonic() + LONGEST_WAIT)
 
 
 def _static(name: str) -> Response:

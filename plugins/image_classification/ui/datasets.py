@@ -89,18 +89,19 @@ def known_dataset_versions(
     installation: Installation, connected: Connected, dataset: str
 ) -> tuple[Seen[tuple[str, ...]], list[KnownDatasetVersion]]:
     """The versions of a dataset, the newest first. What a version's document says never changes: it is read once."""
-    s3, bucket = connected.client("s3"), connected.settings.data_bucket
+    bucket = connected.settings.data_bucket
 
     def look() -> tuple[str, ...]:
-        return tuple(version_names(s3, bucket, dataset))
+        return tuple(version_names(connected.client("s3"), bucket, dataset))
+
+    def summary_of(layout: VersionLayout) -> VersionSummary | None:
+        return read_summary(connected.client("s3"), layout)
 
     listed = installation.quick.see(("dataset versions", dataset), look, seconds=LIST_SECONDS, wait=FIRST_WAIT)
     found = []
     for name in listed.answer or ():
-        layout = VersionLayout(bucket, dataset, name)
-        summary = installation.slow.see(
-            ("summary", dataset, name), partial(read_summary, s3, layout), seconds=_once_published
-        )
+        one = partial(summary_of, VersionLayout(bucket, dataset, name))
+        summary = installation.slow.see(("summary", dataset, name), one, seconds=_once_published)
         found.append(KnownDatasetVersion(name, summary))
     return listed, found
 
@@ -197,7 +198,10 @@ def _growth(versions: Sequence[KnownDatasetVersion]) -> Any:
 def _known(installation: Installation, connected: Connected, dataset: str, version: str) -> Seen[DatasetVersion | None]:
     Place.of("datasets", f"{dataset}/{version}/report.html")
     layout = VersionLayout(connected.settings.data_bucket, dataset, version)
-    look = partial(find, connected.client("s3"), layout)
+
+    def look() -> DatasetVersion | None:
+        return find(connected.client("s3"), layout)
+
     return installation.quick.see(("version", dataset, version), look, seconds=_once_published, wait=FIRST_WAIT)
 
 

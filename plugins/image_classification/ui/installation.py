@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,13 @@ CLIENTS_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Connected:
-    """An installation as it is now: settings, and AWS as they say it is reached."""
+    """An installation as it is now: settings, and AWS as they say it is reached.
+
+    Making a client takes long, so looks ask for it, in the background, and no page does.
+    """
 
     settings: Settings
     access: AwsAccess
-    clients: Callable[..., Any]
-    prices: PriceList
     _made: dict[str, Any] = field(default_factory=dict)
     _priced: dict[tuple[str, str], float | None] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock)
@@ -41,14 +43,24 @@ class Connected:
         """A boto3 client of one service, one for all threads; a `patient` one waits as a task's client does."""
         with self._lock:
             if service not in self._made:
-                self._made[service] = self.access.client(service) if patient else self.clients(service)
+                self._made[service] = self.access.client(service) if patient else self._clients(service)
             return self._made[service]
 
     def price(self, machine: str, use: Any) -> float | None:
         """USD an hour; None if it is not known, which is not asked again soon."""
         if (machine, use) not in self._priced:
-            self._priced[machine, use] = self.prices.if_known(machine, use)
+            self._priced[machine, use] = self._prices.if_known(machine, use)
         return self._priced[machine, use]
+
+    @cached_property
+    def _clients(self) -> Callable[..., Any]:
+        return self.access.quick_clients()
+
+    @cached_property
+    def _prices(self) -> PriceList:
+        with self._lock:
+            client = self._clients("pricing", PRICE_LIST_REGION)
+        return PriceList(own=self.settings.prices, region=self.settings.region, client=client)
 
 
 class Installation:
@@ -80,14 +92,8 @@ class Installation:
         with self._lock:
             known = self._connected
             if known is None or known.settings != settings or monotonic() >= self._until:
-                access = AwsAccess.of(settings)
-                clients = access.quick_clients()
-                listed = clients("pricing", PRICE_LIST_REGION)
-                prices = PriceList(own=settings.prices, region=settings.region, client=listed)
-                self._connected, self._until = (
-                    Connected(settings, access, clients, prices),
-                    monotonic() + CLIENTS_SECONDS,
-                )
+                self._connected = Connected(settings, AwsAccess.of(settings))
+                self._until = monotonic() + CLIENTS_SECONDS
             return self._connected  # type: ignore[return-value]
 
     def has_changed(self, dataset: str) -> None:

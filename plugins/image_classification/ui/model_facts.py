@@ -30,7 +30,10 @@ def versions_of(
 ) -> tuple[Seen[tuple[ListedVersion, ...]], list[KnownVersion]]:
     """The versions of a dataset's models, the newest first."""
     group = connected.settings.registry_group(dataset)
-    look = partial(list_versions, connected.client("sagemaker"), group)
+
+    def look() -> tuple[ListedVersion, ...]:
+        return list_versions(connected.client("sagemaker"), group)
+
     listed = installation.quick.see(("versions", dataset), look, wait=wait)
     return listed, [KnownVersion(each, _facts(installation, connected, each)) for each in listed.answer or ()]
 

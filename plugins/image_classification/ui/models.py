@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
@@ -169,7 +168,10 @@ def _curve(facts: ModelFacts) -> Line:
 
 
 def _kept_conf(installation: Installation, connected: Connected, facts: ModelFacts) -> RunConf:
-    look = partial(kept_run_conf, connected.client("s3"), facts.model)
+
+    def look() -> RunConf | None:
+        return kept_run_conf(connected.client("s3"), facts.model)
+
     return installation.slow.see(("kept", facts.model.arn), look, seconds=FOREVER, wait=FIRST_WAIT).answer or RunConf()
 
 

@@ -93,7 +93,10 @@ def visible_runs(installation: Installation, readable: set[str]) -> list[KnownRu
 
 def serving_of(installation: Installation, connected: Connected, dataset: str, *, wait: float = 0.0) -> Seen[Serving]:
     """What serves a dataset."""
-    look = partial(read_serving, connected.client("sagemaker"), connected.settings, dataset, connected.price)
+
+    def look() -> Serving:
+        return read_serving(connected.client("sagemaker"), connected.settings, dataset, connected.price)
+
     return installation.quick.see(("serving", dataset), look, wait=wait)
 
 
@@ -101,10 +104,14 @@ def traffic_of(
     installation: Installation, connected: Connected, dataset: str, serving: Serving | None, span: Span = DAY
 ) -> Seen[Traffic] | None:
     """What the endpoint of a dataset was asked in a span until now; None without an endpoint."""
-    if serving is None or serving.endpoint is None:
+    endpoint = serving.endpoint if serving else None
+    if endpoint is None:
         return None
-    look = partial(read_traffic, connected.client("cloudwatch"), serving.endpoint, span=span)
-    key = ("traffic", dataset, serving.endpoint.name, span.title)
+
+    def look() -> Traffic:
+        return read_traffic(connected.client("cloudwatch"), endpoint, span=span)
+
+    key = ("traffic", dataset, endpoint.name, span.title)
     return installation.quick.see(key, look, seconds=TRAFFIC_SECONDS)
 
 
@@ -149,5 +156,8 @@ def _card(
 
 
 def _waiting(installation: Installation, connected: Connected, version: DatasetVersion) -> Seen[str]:
-    look = partial(images_waiting, connected.client("s3"), version)
+
+    def look() -> str:
+        return images_waiting(connected.client("s3"), version)
+
     return installation.slow.see(("waiting", version.uri), look, seconds=COUNTING_SECONDS)

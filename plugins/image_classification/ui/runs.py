@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from image_classification.ui.rendering import page
 from image_classification.ui.sorting import Column, Sorting, as_value
 from include.catalog.lookups import FOREVER, Seen
 from include.catalog.training_jobs import KnownJob, jobs_of_dataset, jobs_of_run, ranked, varied, with_logs
-from include.sagemaker.epochs import EpochMetrics, epochs_of_job
+from include.sagemaker.epochs import EpochMetrics, read_epochs
 from include.sagemaker.naming import Run
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ LATEST = 10
 """Runs of a dataset that its page shows; the page of all runs has more."""
 MOST_LOGS = 40
 """Jobs of a run whose logs are read, those that run and then the best: of the others AWS's last value is shown."""
+LATEST_LINES = timedelta(minutes=5)
+"""How long after a job's end lines of its log may still come."""
 PARTS = {
     "base": "trained from scratch",
     "tuning": "search",
@@ -70,7 +73,11 @@ def one(request: Request, dag_id: str, run_id: str, user: GetUserDep) -> HTMLRes
     known = installation.quick.see(
         ("run", dag_id, run_id), partial(airflow_runs.one_run, dag_id, run_id), seconds=3, wait=FIRST_WAIT
     )
-    look = partial(jobs_of_run, connected.client("sagemaker"), connected.settings, Run(dag_id, run_id), connected.price)
+
+    def look() -> tuple[KnownJob, ...]:
+        asked = Run(dag_id, run_id)
+        return jobs_of_run(connected.client("sagemaker"), connected.settings, asked, connected.price)
+
     found = installation.quick.see(("jobs of run", dag_id, run_id), look, seconds=_until_changed, wait=FIRST_WAIT)
     if known.at and known.answer is None and found.answer == ():
         raise HTTPException(HTTP_404_NOT_FOUND, f"There is no run {run_id} of {dag_id}, and no job has its tags.")
@@ -107,7 +114,10 @@ def jobs(request: Request, dataset: str, user: GetUserDep, sort: str = "created"
     """The training jobs of a dataset; `sort` names a column, the largest values come first unless `up` is given."""
     installation = Installation.of(request)
     connected = installation.connected()
-    look = partial(jobs_of_dataset, connected.client("sagemaker"), connected.settings, dataset, connected.price)
+
+    def look() -> tuple[KnownJob, ...]:
+        return jobs_of_dataset(connected.client("sagemaker"), connected.settings, dataset, connected.price)
+
     found = installation.quick.see(("jobs", dataset), look, seconds=_until_changed, wait=FIRST_WAIT)
     listed = found.answer or ()
     names = varied(listed)
@@ -160,14 +170,20 @@ def _logs(
     chosen = sorted(jobs, key=lambda job: (not job.is_unfinished, job.result.distance))[:MOST_LOGS]
     found = {}
     for job in chosen:
-        look = partial(epochs_of_job, connected.client("logs"), job.name)
-        seconds = RUNNING_SECONDS if job.is_unfinished else FOREVER
+        look = partial(_epochs, connected, job.name)
+        ended = job.result.ended
+        is_whole = ended is not None and datetime.now(UTC) - ended > LATEST_LINES
+        seconds = FOREVER if is_whole else RUNNING_SECONDS
         seen: Seen[list[EpochMetrics]] = installation.slow.see(
-            ("epochs", job.name, job.result.status), look, seconds=seconds, wait=FIRST_WAIT / len(chosen)
+            ("epochs", job.name), look, seconds=seconds, wait=FIRST_WAIT / len(chosen)
         )
         if seen.answer:
             found[job.name] = seen.answer
     return found
+
+
+def _epochs(connected: Connected, job: str) -> list[EpochMetrics]:
+    return read_epochs(connected.client("logs"), job)
 
 
 def _names(jobs: Sequence[KnownJob], known: RunTasks | None) -> dict[str, str]:

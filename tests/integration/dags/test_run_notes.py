@@ -92,14 +92,17 @@ def ended(
 def test_the_note_is_the_sentence_that_a_task_handed_on(dag_bag: DagBag, session: Any) -> None:
     dag_run = ended(dag_bag, session, [SENTENCE, "something else"])
 
-    assert (str(dag_run.state), dag_run.note) == ("success", SENTENCE)
+    sentence, link = dag_run.note.split("\n")
+    assert (str(dag_run.state), sentence) == ("success", SENTENCE)
+    assert link.startswith("[Its jobs and reports](http")
+    assert link.endswith(f"/runs/evaluate_endpoint/{dag_run.run_id})")
 
 
 def test_the_note_of_a_failed_run_begins_with_the_task_that_failed_and_why(dag_bag: DagBag, session: Any) -> None:
     why = "The endpoint digits does not answer: start it with deploy_endpoint."
     dag_run = ended(dag_bag, session, [SENTENCE], state="failed", failure=why, note="by hand")
 
-    assert dag_run.note == f"Failed: choose_endpoints: {why}\n{SENTENCE}\nby hand"
+    assert dag_run.note.startswith(f"Failed: choose_endpoints: {why}\n{SENTENCE}\nby hand\n[Its jobs")
     assert "upstream" not in dag_run.note
 
 
@@ -146,13 +149,18 @@ def test_a_run_whose_tasks_had_nothing_to_say_has_no_note(dag_bag: DagBag, sessi
 
 
 def test_the_note_that_a_run_was_started_with_stays_below(dag_bag: DagBag, session: Any) -> None:
-    assert ended(dag_bag, session, [SENTENCE], note="30 new images").note == f"{SENTENCE}\n30 new images"
+    assert ended(dag_bag, session, [SENTENCE], note="30 new images").note.startswith(f"{SENTENCE}\n30 new images\n[")
     again = f"{SENTENCE}\nmine"
-    assert ended(dag_bag, session, [SENTENCE], note=again).note == again, "a run that was cleared and ended again"
+    cleared = ended(dag_bag, session, [SENTENCE], note=f"{again}\n[Its jobs and reports](of the earlier end)").note
+    assert cleared.startswith(f"{again}\n["), "a run that was cleared and ended again"
+    assert cleared.count("Its jobs") == 1
 
 
 def test_a_long_sentence_is_cut_to_what_airflow_keeps(dag_bag: DagBag, session: Any) -> None:
-    assert len(ended(dag_bag, session, ["x" * 2000]).note) == run_notes.LONGEST
+    note = ended(dag_bag, session, ["x" * 2000]).note
+
+    assert len(note) == run_notes.LONGEST
+    assert note.endswith(")"), "the link is whole"
 
 
 def test_the_plugin_and_the_tasks_mean_the_same_xcom() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from include.catalog.lookups import AFTER_AN_ERROR, FOREVER, Lookups, Seen
+from include.catalog.lookups import AFTER_AN_ERROR, FOREVER, WAIT_UNTIL, Lookups, Seen
 from tests.support.local_aws import eventually
 
 
@@ -153,3 +154,14 @@ def test_an_answer_decides_how_long_it_is_kept(clock: Clock) -> None:
     clock.now = 1e9
     assert see().answer == "the answer"
     assert source.looks == 2
+
+
+def test_a_page_waits_for_all_its_first_answers_together(clock: Clock) -> None:
+    lookups, source = Lookups(clock=clock), Source("the answer")
+    token = WAIT_UNTIL.set(time.monotonic())
+    try:
+        assert lookups.see("key", source, wait=3600).is_awaited, "the page has waited long enough for others"
+    finally:
+        WAIT_UNTIL.reset(token)
+    source.let_go.release()
+    assert lookups.see("key", source, wait=10).answer == "the answer"

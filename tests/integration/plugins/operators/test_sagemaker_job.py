@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -110,6 +111,7 @@ async def test_a_job_is_started_waited_for_and_handed_on_as_a_small_result(
     assert result["artifact"].endswith(f"{event['name']}/output/model.tar.gz")
     assert event["name"] in operator.console_url
     run = Run("chain", context()["ti"].run_id)
+    assert operator.jobs_url.endswith(f"/runs/chain/{quote(run.run_id, safe='')}")
     assert operator.reports_url.endswith(f"/reports/{run.name}/")
     assert any("Epoch[1] Validation-accuracy=0.5" in line for line in caplog.messages)
     assert any("==> epoch 2 of 2" in line for line in caplog.messages)

@@ -196,9 +196,13 @@ def test_while_aws_does_not_answer_a_page_shows_what_was_last_seen(
 ) -> None:
     registered(aws, settings, pets)
     client = sign_in("VIEWER")
-    client.app.state.installation = type(client.app.state.installation)()  # type: ignore[attr-defined]
+    state: Any = client.app.state  # type: ignore[attr-defined]
+    of_other_tests = state.installation
+    state.installation = type(of_other_tests)()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-
-    page = shown(client, f"/datasets/{pets}/models", "The versions could not be read")
+    try:
+        page = shown(client, f"/datasets/{pets}/models", "The versions could not be read")
+    finally:
+        state.installation = of_other_tests
 
     assert "127.0.0.1:9" in page
