@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 
 from image_classification.context import RunningTask
 from image_classification.defaults import JOBS_POOL
-from image_classification.links import WrittenLink
+from image_classification.links import JobsLink, WrittenLink
 from image_classification.operators.job_failure import (
     PATIENCE,
     AccountFullError,
@@ -278,7 +278,7 @@ class TrainingJobOperator(SageMakerJobOperator):
     """A training job; hands on its JobResult."""
 
     kind = TRAINING
-    operator_extra_links = (*SageMakerJobOperator.operator_extra_links, MODEL_LINK)
+    operator_extra_links = (*SageMakerJobOperator.operator_extra_links, JobsLink(), MODEL_LINK)
 
     def result(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
         """The JobResult of the description, with the objective's value of the weights that the job kept."""
@@ -304,7 +304,7 @@ class TuningJobOperator(SageMakerJobOperator):
     """A hyperparameter tuning job; hands on its JobResult, with the training job that left the best model."""
 
     kind = TUNING
-    operator_extra_links = (*SageMakerJobOperator.operator_extra_links, MODEL_LINK)
+    operator_extra_links = (*SageMakerJobOperator.operator_extra_links, JobsLink(), MODEL_LINK)
 
     def result(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
         """The JobResult of the description, its best job chosen by the weights that each job kept."""

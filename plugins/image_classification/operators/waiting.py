@@ -12,7 +12,6 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from image_classification.context import RunningTask
 from image_classification.links import (
     ConsoleLink,
-    JobsLink,
     LogLink,
     ReportsLink,
     job_log,
@@ -35,12 +34,7 @@ class WaitingOperator(BaseOperator):
     """
 
     template_fields = ("inputs",)
-    operator_extra_links: Collection[BaseOperatorLink] = (
-        ConsoleLink(),
-        LogLink(),
-        JobsLink(),
-        ReportsLink(),
-    )
+    operator_extra_links: Collection[BaseOperatorLink] = (ConsoleLink(), LogLink(), ReportsLink())
     ui_color = "#f2e6d9"
     kind: ClassVar[JobKind]
 

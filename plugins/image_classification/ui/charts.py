@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from markupsafe import Markup
 from image_classification.ui.rendering import environment
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 240, 66, 28, 14
-MOST_TICKS = 8
+MOST_TICKS, STEPS = 8, 4
 COLOURS = 6
 MOST_LINES = 2 * COLOURS
 """Lines that can be distinguished: one colour each, then each colour with dashes."""
@@ -52,7 +53,7 @@ def line_chart(
     across = _Scale(xs[0], xs[-1], LEFT, WIDTH - LEFT - 26)
     low, high = _bounds(min(ys), max(ys), share=share)
     up = _Scale(low, high, HEIGHT - BOTTOM, TOP + BOTTOM - HEIGHT)
-    grid = [low + (high - low) * step / 4 for step in range(5)]
+    grid = [low + (high - low) * step / STEPS for step in range(STEPS + 1)]
     every = max(1, -(-len(xs) // MOST_TICKS))
     chart = (
         environment()
@@ -68,7 +69,7 @@ def line_chart(
                     (_style(number, dots=dots), line.name, [(across.at(x), up.at(y), x, y) for x, y in line.points])
                     for number, line in enumerate(drawn)
                 ],
-                "rows": [(up.at(value), _shown(value, share=share)) for value in grid],
+                "rows": [(up.at(value), _shown(value, share=share).replace(".0%", "%")) for value in grid],
                 "ticks": [(across.at(x), ticks[int(x)] if ticks else f"{x:g}") for x in xs[::every]],
                 "shown": lambda value: _shown(value, share=share),
             }
@@ -88,10 +89,24 @@ def _in_words(line: Line, *, share: bool) -> str:
 
 
 def _bounds(lowest: float, highest: float, *, share: bool) -> tuple[float, float]:
-    """A little room on both sides, so that the differences are seen."""
-    room = max((highest - lowest) * 0.1, 0.005 if share else highest * 0.1 or 1.0)
-    ceiling = min(1.0, highest + room) if share else highest + room
-    return max(0.0, lowest - room), ceiling
+    """The lowest and highest line of the grid: shares fit closely, so that differences are seen, counts begin at 0.
+
+    The steps between are round.
+    """
+    if lowest == highest == 0:
+        return 0.0, 1.0
+    if lowest < 0:
+        room = (highest - lowest) * 0.1 or 1.0
+        return lowest - room, highest + room
+    low = lowest if share else 0.0
+    digit = 10.0 ** math.floor(math.log10(max(highest - low, highest * 0.01) / STEPS))
+    for step in (digit * each for each in ((1, 1.25, 2, 2.5, 5, 10, 12.5, 25) if share else (1, 2, 2.5, 5, 10))):
+        start = math.floor(low / step + 1e-9) * step
+        if share:
+            start = max(0.0, min(start, 1 - STEPS * step))
+        if start + STEPS * step >= highest - 1e-9:
+            break
+    return start, start + STEPS * step
 
 
 def _shown(value: float, *, share: bool) -> str:

@@ -37,6 +37,15 @@ MOST_CHANGES = 500
 """Classes that a comparison lists, those that changed first."""
 
 
+WHY_REMOVED = {
+    "removed": "not in the source any more",
+    "not_asked": "their class was not asked for",
+    "duplicate": "the same content as another image",
+    "conflict": "the same content as an image with other labels",
+}
+"""What a status says of an image that an earlier version had."""
+
+
 @dataclass(frozen=True)
 class KnownDatasetVersion:
     """A listed version and what is known of it; the summary's answer is None if it is not published."""
@@ -134,6 +143,7 @@ def compare(request: Request, dataset: str, version: Annotated[list[str], Query(
         older=older,
         newer=newer,
         changes=changes,
+        reasons=WHY_REMOVED,
         classes=changed[:MOST_CHANGES],
         more_classes=max(0, len(changed) - MOST_CHANGES),
         unchanged=len(classes) - len(changed),

@@ -39,7 +39,7 @@ MOST_LOGS = 40
 LATEST_LINES = timedelta(minutes=5)
 """How long after a job's end lines of its log may still come."""
 PARTS = {
-    "base": "trained from scratch",
+    "base": "from scratch",
     "tuning": "search",
     "tuned": "best of the search",
     "incremental": "incremental",
@@ -82,7 +82,8 @@ def one(request: Request, dag_id: str, run_id: str, user: GetUserDep) -> HTMLRes
     if known.at and known.answer is None and found.answer == ():
         raise HTTPException(HTTP_404_NOT_FOUND, f"There is no run {run_id} of {dag_id}, and no job has its tags.")
     run = known.answer.run if known.answer else None
-    jobs = ranked(with_logs(found.answer or (), _logs(installation, connected, found.answer or ())))
+    logs, unread = _logs(installation, connected, found.answer or ())
+    jobs = ranked(with_logs(found.answer or (), logs))
     goes_on = (run is None or run.is_unfinished) or any(job.is_unfinished for job in jobs)
     costs = [job.cost for job in jobs]
     return page(
@@ -100,7 +101,8 @@ def one(request: Request, dag_id: str, run_id: str, user: GetUserDep) -> HTMLRes
         found=found,
         jobs=jobs,
         names=_names(jobs, known.answer),
-        parts=PARTS,
+        unread=unread,
+        parts=PARTS if len({job.part for job in jobs}) > 1 else {},
         varied=varied(jobs),
         cost=sum(cost for cost in costs if cost is not None) if any(cost is not None for cost in costs) else None,
         unpriced=None in costs,
@@ -121,7 +123,7 @@ def jobs(request: Request, dataset: str, user: GetUserDep, sort: str = "created"
     found = installation.quick.see(("jobs", dataset), look, seconds=_until_changed, wait=FIRST_WAIT)
     listed = found.answer or ()
     names = varied(listed)
-    sorting = Sorting.of([*COLUMNS, *map(_hyperparameter, names)], sort, up=up)
+    sorting = Sorting.of([*COLUMNS, *map(_hyperparameter, names), *LAST_COLUMNS], sort, up=up)
     readable = readable_dags(user)
     return page(
         request,
@@ -148,10 +150,12 @@ COLUMNS: tuple[Column[KnownJob], ...] = (
     Column("part", "For", lambda job: job.part),
     Column("status", "Status", lambda job: job.result.status),
     Column("metric", "Metric", lambda job: job.result.value, is_number=True),
-    Column("version", "Dataset version", lambda job: job.version),
-    Column("seconds", "Seconds billed", lambda job: job.seconds, is_number=True),
+)
+LAST_COLUMNS: tuple[Column[KnownJob], ...] = (
     Column("cost", "Cost", lambda job: job.cost, is_number=True),
+    Column("seconds", "Seconds billed", lambda job: job.seconds, is_number=True),
     Column("machine", "Machine", lambda job: job.result.instance_type),
+    Column("version", "Dataset version", lambda job: job.version),
 )
 
 
@@ -165,10 +169,13 @@ def _until_changed(jobs: Sequence[KnownJob]) -> float:
 
 def _logs(
     installation: Installation, connected: Connected, jobs: Sequence[KnownJob]
-) -> Mapping[str, Sequence[EpochMetrics]]:
-    """The epochs in the logs of the jobs that count most; a finished job's log is read once."""
+) -> tuple[Mapping[str, Sequence[EpochMetrics]], int]:
+    """The epochs in the logs of the jobs that count most, and how many logs are still being read.
+
+    A finished job's log is read once.
+    """
     chosen = sorted(jobs, key=lambda job: (not job.is_unfinished, job.result.distance))[:MOST_LOGS]
-    found = {}
+    found, unread = {}, 0
     for job in chosen:
         look = partial(_epochs, connected, job.name)
         ended = job.result.ended
@@ -177,9 +184,10 @@ def _logs(
         seen: Seen[list[EpochMetrics]] = installation.slow.see(
             ("epochs", job.name), look, seconds=seconds, wait=FIRST_WAIT / len(chosen)
         )
+        unread += seen.is_awaited
         if seen.answer:
             found[job.name] = seen.answer
-    return found
+    return found, unread
 
 
 def _epochs(connected: Connected, job: str) -> list[EpochMetrics]:
@@ -209,10 +217,11 @@ def _points(job: KnownJob) -> list[tuple[float, float]]:
 
 
 def _curves(jobs: Sequence[KnownJob], names: Mapping[str, str]) -> Any:
-    """A curve for each job, the best first."""
+    """A curve for each of the best jobs; a job keeps its colour whatever it reaches."""
     metrics = {job.result.objective.metric for job in jobs}
     title = f"{metrics.pop()} by epoch" if len(metrics) == 1 else "Objective by epoch"
-    lines = [Line(names[job.name], _points(job)) for job in jobs]
+    drawn = [job for job in jobs if job.epochs][:MOST_LINES]
+    lines = [Line(names[job.name], _points(job)) for job in sorted(drawn, key=lambda job: (job.created, job.name))]
     share = all(0 <= value <= 1 for line in lines for _, value in line.points)
     return line_chart(title, lines, share=share)
 

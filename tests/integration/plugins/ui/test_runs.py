@@ -89,7 +89,7 @@ def test_a_run_shows_its_jobs_the_best_first_with_their_curves(
     page = shown(sign_in("VIEWER"), page_of(run), "<strong>0.8000</strong>", "<strong>0.6000</strong>")
 
     assert page.index(better) < page.index(worse)
-    assert "validation:accuracy by epoch. trial 2: from 60.0% to 80.0%; trial 1: from 50.0% to 55.0%." in page
+    assert "validation:accuracy by epoch. trial 1: from 50.0% to 55.0%; trial 2: from 60.0% to 80.0%." in page
     assert "3 of 4" in page
     assert "best: 2" in page
     assert ">learning_rate</th>" in page
