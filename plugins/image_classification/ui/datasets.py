@@ -43,7 +43,7 @@ WHY_REMOVED = {
     "duplicate": "the same content as another image",
     "conflict": "the same content as an image with other labels",
 }
-"""What a status says of an image that an earlier version had."""
+"""Why an image of an earlier version is in this one no more, by its status."""
 
 
 @dataclass(frozen=True)
