@@ -1,7 +1,7 @@
 """A script and a container through the same chain: the write-ups' run confs, made small, on one dataset.
 
-First the script is tuned, trained in full and deployed. Then new images arrive, and its model is trained further. Then
-the container takes the dataset over, as any challenger may.
+First the script is tuned, trained in full and deployed, on records. Then new images arrive, and its model is trained
+further, on class folders. Then the container takes the dataset over, as any challenger may.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from include.sagemaker.job_results import describe_training_job
+from include.training.run_jobs import epochs_of_attempt, tuning_result
 from tests.support.airflow_home import ROOT
 from tests.support.dag_test_runs import Run, Test, runner
+from tests.support.local_aws import log_lines
 from tests.support.world import DIGITS, World, digits, running_world
 
 pytestmark = [
@@ -83,10 +86,10 @@ def weights(world: World, module_path: Path) -> str:
 @pytest.fixture(scope="module")
 def script(world: World, run_dag: Test, weights: str) -> Run:
     """The dog breeds' run conf: a script, tuned over learning rate and batch size, then trained in full."""
-    algorithm = {"hyperparameters": {**QUICK, "epochs": 1, "batch_size": 32}, "further_channels": {"weights": weights}}
+    algorithm = {"hyperparameters": {**QUICK, "epochs": 2, "batch_size": 32}, "further_channels": {"weights": weights}}
     smaller = {
         "training": {"algorithm": algorithm},
-        "tuning": {"max_jobs": 2, "epochs": 1, "seed": 1},
+        "tuning": {"max_jobs": 2, "epochs": 1, "seed": 1, "ranges": {"network": ["resnet18"]}},
         "promotion": {"minimum_accuracy": 0.0},
     }
     conf = changed({**example("dog-breeds-script"), "dataset": DATASET}, smaller)
@@ -95,9 +98,10 @@ def script(world: World, run_dag: Test, weights: str) -> Run:
 
 @pytest.fixture(scope="module")
 def retraining(world: World, run_dag: Test, script: Run) -> Run:
-    """New images arrive; whether the model is better is not what this is about."""
+    """New images arrive, and are read as class folders; whether the model is better is not what this is about."""
     world.drop(digits(*DIGITS, first=IMAGES, count=8))
-    return run_dag("retrain_on_new_images", {"dataset.name": "digits", "promotion.compare": "off"})
+    asked = {"dataset.name": "digits", "promotion.compare": "off", "training.algorithm.channels": "folders"}
+    return run_dag("retrain_on_new_images", asked)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +153,29 @@ def test_a_script_is_tuned_trained_in_full_and_deployed(script: Run, world: Worl
     assert script.returned["deployment.predict"]["evaluation"]["images"] > 0
 
 
+def test_the_search_is_read_from_its_logs_and_what_it_found_is_what_the_full_job_trains_with(
+    script: Run, world: World
+) -> None:
+    sagemaker, logs, name = world.sagemaker, world.client("logs"), script.registered["job"]
+    tuning = script.returned["training.tune"]["name"]
+    search = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tuning)
+
+    found = tuning_result(sagemaker, logs, search)
+
+    assert found.best_job, search
+    assert (found.algorithm, found.kept_epoch) == ("script", 1)
+    sent = job_of(world, script)["HyperParameters"]
+    assert sent["network"] == found.hyperparameters["network"] == '"resnet18"'
+    assert sent["lr"] == found.hyperparameters["lr"]
+    assert any("network: resnet18" in line for line in log_lines(logs, name))
+    epochs = epochs_of_attempt(sagemaker, logs, name)
+    assert [epoch.epoch for epoch in epochs] == [0, 1]
+    kept = next(epoch for epoch in reversed(epochs) if epoch.kept)
+    result = describe_training_job(sagemaker, name).with_epochs(epochs)
+    assert (result.value, result.kept_epoch) == (kept.validation_accuracy, kept.epoch + 1)
+    assert result.dataset_uri == script.returned["dataset.publish"]["uri"]
+
+
 def test_its_model_is_trained_further_when_images_arrive(retraining: Run, script: Run, world: World) -> None:
     assert retraining.state == "success", retraining.tasks
     name = retraining.returned["training.train_incremental"]["name"]
@@ -156,6 +183,8 @@ def test_its_model_is_trained_further_when_images_arrive(retraining: Run, script
 
     channels = {each["ChannelName"]: each["DataSource"]["S3DataSource"]["S3Uri"] for each in job["InputDataConfig"]}
     assert channels["model"] == script.registered["artifact"]
+    assert all("/folders/" in channels[split] for split in ("train", "validation"))
+    assert any("3 classes: 0, 1, 7" in line for line in log_lines(world.client("logs"), name))
     assert job["TrainingJobStatus"] == "Completed"
     assert retraining.registered["algorithm"] == "script"
     assert retraining.returned["evaluation.find_champion"]["version"]["arn"] == script.registered["arn"]
