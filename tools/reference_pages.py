@@ -33,11 +33,11 @@ MAKE = """\
 
 def settings_page() -> str:
     """Every setting with its default, the values that it takes, and its meaning."""
-    from include.run_conf.fields import fields_of  # noqa: PLC0415
+    from include.run_conf.fields import known_fields  # noqa: PLC0415
     from include.settings import Settings  # noqa: PLC0415
 
     rows = ["| setting | default | value | meaning |", "|---|---|---|---|"]
-    for field in fields_of(Settings):
+    for field in known_fields(Settings):
         if Settings.model_fields[field.name].is_required():
             default = "required"
         else:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from include.run_conf import RunConf
-from include.run_conf.fields import ConfField, fields_of
+from include.run_conf.fields import ConfField, known_fields
 from include.run_conf.presets import PRESETS
 
 INTRODUCTION = """\
@@ -56,7 +56,7 @@ def reference_page() -> str:
     """The page in Markdown, a table for each section."""
     presets = "\n".join(f"- `{name}`: {purpose}" for name, purpose in PRESETS.items())
     parts = [INTRODUCTION.replace("{presets}", presets)]
-    for section, fields in groupby(fields_of(RunConf), key=lambda field: field.section):
+    for section, fields in groupby(known_fields(RunConf), key=lambda field: field.section):
         rows = "\n".join(_row(field) for field in fields)
         parts.append(f"## {section}\n\n| field | default | value | meaning |\n|---|---|---|---|\n{rows}\n")
     return "\n".join(parts)

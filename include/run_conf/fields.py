@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 COMMON_SECTION = "Common"
 COMMON: Mapping[str, str] = {
@@ -157,19 +158,30 @@ class ConfField:
 
 @cache
 def known_fields(model: type[BaseModel]) -> tuple[ConfField, ...]:
-    """The fields of a model and of the sections within it, in order."""
-    return tuple(fields_of(model))
+    """The fields of a model and of the sections within it, in order.
+
+    Every task makes them as it reads its DAG file, so pydantic writes the schemas of all sections at once.
+    """
+    models = {model, *_models_within(model)}
+    references, document = models_json_schema([(each, "validation") for each in models])
+    schemas = {each: document["$defs"][schema["$ref"].rpartition("/")[2]] for (each, _), schema in references.items()}
+    return tuple(_fields_of(model, "", schemas))
 
 
-def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[ConfField]:
-    """The fields of a model and of the sections within it, in order."""
-    schema = model.model_json_schema()
+def _models_within(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for info in model.model_fields.values():
+        if section := section_model(info.annotation):
+            yield section
+            yield from _models_within(section)
+
+
+def _fields_of(model: type[BaseModel], prefix: str, schemas: Mapping[Any, Any]) -> Iterator[ConfField]:
     for attribute, info in model.model_fields.items():
         name = info.alias or attribute
         if section := section_model(info.annotation):
-            yield from fields_of(section, f"{prefix}{name}.")
+            yield from _fields_of(section, f"{prefix}{name}.", schemas)
             continue
-        resolved, nullable = _without_null(schema["properties"][name])
+        resolved, nullable = _without_null(schemas[model]["properties"][name])
         default = info.get_default(call_default_factory=True, validated_data={})
         yield ConfField(
             name=f"{prefix}{name}",

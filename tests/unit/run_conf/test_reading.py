@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from include.run_conf import Range, RunConf, RunConfError
-from include.run_conf.fields import fields_of, section_names
+from include.run_conf.fields import known_fields, section_names
 from include.run_conf.meaning import FIELDS_BY_OTHER_NAMES, SETTINGS, meant_field
 from include.settings import Settings
 
 HYPERPARAMETERS = "training.hyperparameters"
-FIELDS = [*(field.name for field in fields_of(RunConf)), *section_names(RunConf)]
+FIELDS = [*(field.name for field in known_fields(RunConf)), *section_names(RunConf)]
 
 
 def problems_of(conf: dict[str, Any]) -> list[str]:
