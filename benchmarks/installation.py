@@ -38,6 +38,7 @@ DATASET = {
     "dataset.split.test": 0.2,
     "training.hyperparameters.image_shape": "3,28,28",
     "training.hyperparameters.num_layers": 20,
+    "training.hyperparameters.epochs": 5,
     "training.hyperparameters.mini_batch_size": 4,
 }
 

@@ -22,8 +22,8 @@ Preset = Literal[
     "custom-container",
 ]
 PRESETS: Mapping[Preset, str] = {
-    "photographs": "one label per photograph: ResNet-50 from ImageNet weights, 224 pixels",
-    "digits": "the demo's handwritten digits, 28 pixels: trained and tuned in minutes",
+    "photographs": "ResNet-50 from ImageNet weights, 224 pixels; on AWS",
+    "digits": "the demo's handwritten digits, 28 pixels",
     "caltech-256": "257 classes, finished records: ResNet-18 from scratch, then trained further",
     "cats-and-dogs": "two classes: one training job beside a tuning job of six, the tuned model trained further",
     "dog-breeds-script": "133 classes, a PyTorch script: tuned, then trained in full",

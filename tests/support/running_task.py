@@ -14,7 +14,7 @@ import tests.support.airflow_home  # noqa: F401  (before anything imports airflo
 from image_classification.context import AwsAccess, RunningTask
 from include.run_conf import RunConf
 from include.settings import Settings
-from tests.support.documents import dataset_version
+from tests.support.documents import SMALL_NETWORK, dataset_version
 from tests.support.local_aws import BUCKET, ROLE
 
 DAG, RUN = "image_classification", "manual__1"
@@ -80,7 +80,7 @@ def running_task(settings: Settings) -> RunningTask:
 
 def asked(conf: dict[str, Any], **inputs: Any) -> Asked:
     """What a task of the training stage is asked with, for images of 28 pixels."""
-    small = {"training.hyperparameters.mini_batch_size": 8}
+    small = {**SMALL_NETWORK, "training.hyperparameters.mini_batch_size": 8}
     documents = {
         "conf": RunConf.from_conf({**small, **conf}).model_dump(mode="json"),
         "dataset": dataset_version().model_dump(mode="json"),

@@ -216,14 +216,15 @@ def test_cats_and_dogs_are_records_packed_as_they_are(
     assert [sum(batch["labels"] == [label] for batch in batches) for label in (0.0, 1.0)] == [16, 16]
 
 
-def test_cats_and_dogs_in_folders_are_the_conf_of_the_readme(bucket: Bucket, read: Example) -> None:
+def test_cats_and_dogs_in_folders_are_the_conf_of_the_first_run(bucket: Bucket, read: Example) -> None:
     folders = {"train": 18, "test": 4}
     paths = (
         f"dataset_dogs_cats/{split}/{pet}/{n}.jpg" for split, of in folders.items() for pet in "cd" for n in range(of)
     )
     for key, body in images_at(paths).items():
         bucket.put(key, body)
-    conf = read((ROOT / "README.md").read_text(encoding="utf-8").partition("```json\n")[2].partition("```")[0])
+    tutorial = (ROOT / "docs" / "tutorial" / "first-run.md").read_text(encoding="utf-8")
+    conf = read(tutorial.partition("```json\n")[2].partition("```")[0])
 
     version = build(bucket, conf)
 

@@ -315,11 +315,11 @@ def test_a_champion_and_a_registered_version_can_be_trained_further(
 def test_a_model_from_elsewhere_has_the_network_of_the_run_conf(aws: RunningLocalAws, settings: Settings) -> None:
     artifact = put_model(aws)
 
-    found = start_of(aws, settings, artifact, **{"training.hyperparameters.num_layers": 32})
+    found = start_of(aws, settings, artifact, **{"training.hyperparameters.num_layers": 34})
 
     assert (found.job, found.artifact) == (artifact, artifact)
     assert (found.hyperparameters["num_layers"], found.hyperparameters["num_classes"]) == (
-        "32",
+        "34",
         str(dataset_version().num_classes),
     )
 
