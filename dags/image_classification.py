@@ -8,7 +8,8 @@ is in S3. The model is registered, approved if it is not worse than the champion
 `promotion.minimum_accuracy` and has the champion's classes, and then deployed (`endpoint.deploy`). The endpoint is
 asked about held-out images, and taken down again if `endpoint.keep` is off.
 
-**Start it** with the form, the API or the CLI; every field has a default. `check_conf` reports everything that is
+**Start it** with the page "New run" (under Models), which shows plan and cost first, or with the form, the API or the
+CLI. Every field has a default, and a `preset` fills in a whole run. `check_conf` reports everything that is
 wrong with conf, settings, buckets and source in one message before anything costs money.
 
 **Safe to clear, retry and kill.** A job's name follows from run and task: a retried task finds the job it started.

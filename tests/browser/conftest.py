@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from demo.services import USER
 from tests.browser.trigger_form import DAG_ID, opened_form
@@ -29,6 +29,9 @@ CHROMIUM_FLAGS = (
 )
 
 PAGE_MILLISECONDS = 60_000.0
+EXPECTED_MILLISECONDS = 30_000.0
+"""How long a test waits for what it expects: other tests, Airflow and Chromium share the machine."""
+expect.set_options(timeout=EXPECTED_MILLISECONDS)
 VIEWPORT: ViewportSize = {"width": 1400, "height": 1000}
 
 
