@@ -5,10 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
+from image_classification.ui.access import readable_dags
 from image_classification.ui.installation import Installation
+from image_classification.ui.overview import visible_runs
 from image_classification.ui.rendering import page
 from include.catalog.stored_pages import NoPageError, Place, StoredFile, read_stored, stored_files
 
@@ -29,7 +32,7 @@ router = APIRouter()
 
 
 @router.get("/reports/{path:path}", response_class=HTMLResponse)
-def report(request: Request, path: str) -> HTMLResponse:
+def report(request: Request, path: str, user: GetUserDep) -> HTMLResponse:
     """The reports of a run: one of its pages, and the other files that lie beside it."""
     place, installation = Place.of("reports", path), Installation.of(request)
     run, name = place.parts[0], "/".join(place.parts[1:])
@@ -47,6 +50,7 @@ def report(request: Request, path: str) -> HTMLResponse:
         title=f"Report of {run}",
         tab="reports",
         run=run,
+        of_run=next((each for each in visible_runs(installation, readable_dags(user)) if each.short_name == run), None),
         files=files,
         pages=pages,
         names=NAMES,
@@ -60,7 +64,7 @@ def dataset_report(request: Request, dataset: str, version: str) -> HTMLResponse
     """The page of a dataset version."""
     Place.of("datasets", f"{dataset}/{version}/report.html")
     title = f"{dataset} {version}"
-    return page(request, "dataset_report.html", title=title, tab="", name=dataset, version=version)
+    return page(request, "dataset_report.html", title=title, tab="versions", dataset=dataset, version=version)
 
 
 @router.get("/stored/{kind}/{path:path}")
