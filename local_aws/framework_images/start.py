@@ -73,6 +73,9 @@ def variables(folder: Path) -> dict[str, str]:
     }
     if "OMP_NUM_THREADS" not in os.environ and "SM_NUM_CPUS" in os.environ:
         added["OMP_NUM_THREADS"] = os.environ["SM_NUM_CPUS"]
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        # Threads of libgomp that spin for each other starve on a machine with other work: they shall sleep soon.
+        added["GOMP_SPINCOUNT"] = "2000"
     if "AWS_ENDPOINT_URL" not in os.environ:
         added["PIP_NO_INDEX"] = "1"  # network isolation
     try:

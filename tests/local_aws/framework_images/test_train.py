@@ -54,7 +54,7 @@ for epoch in range(int(checkpoint.read_text()), given.epochs):
 channel = Path(os.environ["SM_CHANNEL_TRAIN"])
 Path(given.model_dir, "weights").write_bytes((channel / "train.rec").read_bytes())
 seen = {"hps": json.loads(os.environ["SM_HPS"]), "required": required.__file__}
-seen |= {"channel": str(channel), "python": sys.prefix}
+seen |= {"channel": str(channel), "python": sys.prefix, "spins": os.environ["GOMP_SPINCOUNT"]}
 Path(os.environ["SM_OUTPUT_DATA_DIR"], "seen.json").write_text(json.dumps(seen))
 """
 
@@ -90,6 +90,7 @@ def test_a_script_trains_with_what_it_requires_and_leaves_model_output_checkpoin
     seen = json.loads(files_of(s3, artifact.replace("model.tar.gz", "output.tar.gz"))["seen.json"])
     assert seen["hps"] == {"epochs": 3, "lr": 0.6}
     assert seen["channel"] == "/opt/ml/input/data/train"
+    assert seen["spins"] == "2000", "threads that wait for each other leave the processors to others"
     assert s3.get_object(Bucket=BUCKET, Key=f"{checkpoints}/epoch")["Body"].read() == b"3"
     # What it required is in the job's own environment, and went with it.
     assert seen["python"] == "/opt/ml/environment"
