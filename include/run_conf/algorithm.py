@@ -42,7 +42,9 @@ class ObjectiveConf(Section):
         title="Metric",
         description="One of the metric definitions. The built-in algorithm has `validation:accuracy` only.",
     )
-    direction: Direction = Field("Maximize", title="Direction", description="Whether more or less of it is better.")
+    direction: Direction = Field(
+        "Maximize", title="Direction", description="Whether a higher or a lower value is better."
+    )
 
 
 class InferenceConf(Section):
@@ -62,8 +64,8 @@ class InferenceConf(Section):
         [],
         json_schema_extra=COMMA_SEPARATED,
         title="Content types",
-        description="Of the images that it takes. It answers with a JSON list of probabilities, in class order. Empty: "
-        "`image/jpeg`, `image/png` and `application/x-image`.",
+        description="Content types of the images that the model takes. It answers with a JSON list of "
+        "probabilities, in class order. Empty: `image/jpeg`, `image/png` and `application/x-image`.",
     )
 
 
@@ -78,13 +80,13 @@ class AlgorithmConf(Section):
         description="`builtin`: AWS's image classification; `script`: a folder of Python in AWS's container of the "
         "framework; `container`: a container image. The fields below are for the last two.",
     )
-    framework: Literal["pytorch"] = Field("pytorch", title="Framework", description="Of a script.")
+    framework: Literal["pytorch"] = Field("pytorch", title="Framework", description="Framework of a script.")
     framework_version: str = Field(
         "",
         pattern=r"^(\d+\.\d+(\.\d+)?)?$",
         examples=["2.6.0"],
         title="Framework version",
-        description="Of a script. Empty: the newest that AWS has an image of.",
+        description="Version of a script's framework. Empty: the newest for which AWS has an image.",
     )
     source: str = Field(
         PYTORCH_SCRIPTS,
@@ -115,21 +117,21 @@ class AlgorithmConf(Section):
         [],
         max_length=100,
         title="Arguments",
-        description="What a container is started with. Empty: `train`, as SageMaker does.",
+        description="Arguments with which a container is started. Empty: `train`, as SageMaker does.",
     )
     hyperparameters: dict[str, Scalar] = Field(
         {},
         json_schema_extra=ENTRY_IS_SCALAR,
         title="Hyperparameters",
-        description='Of a script or a container: `{"network": "resnet34", "lr": 0.01}`. A script reads them as command '
-        "line arguments. Empty: the code's own defaults.",
+        description='Hyperparameters of a script or a container: `{"network": "resnet34", "lr": 0.01}`. A script '
+        "reads them as command line arguments. Empty: the code's own defaults.",
     )
     metric_definitions: dict[str, str] = Field(
         {},
         json_schema_extra=ENTRY_IS_TEXT,
         title="Metric definitions",
-        description="Metric -> regular expression with one group, the value, as it is found in the log. Empty: "
-        "accuracy and loss in lines such as `Epoch[0] Validation-accuracy=0.93`.",
+        description="Metric -> regular expression that finds its value in the log, in one group. Empty: accuracy "
+        "and loss in lines such as `Epoch[0] Validation-accuracy=0.93`.",
     )
     sample_line: str = Field(
         "",

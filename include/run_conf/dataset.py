@@ -51,14 +51,14 @@ class SplitConf(Section):
         examples=[60, 500],
         ge=1,
         title="Training images per class",
-        description="So many images of each class train; validation and test share the rest in their proportion. "
-        "Empty: the shares decide.",
+        description="How many images of each class train. Validation and test share the rest in their "
+        "proportion. Empty: the shares decide.",
     )
     test_as: Literal["test", "validation"] = Field(
         "test",
         title="The source's test images",
-        description="Of a source that is split already. `validation`: they choose the best model, and the test images "
-        "are drawn from the training images.",
+        description="What the test images of a source that is split already are for. `validation`: they choose "
+        "the best model, and the test images are drawn from the training images.",
     )
 
 
@@ -71,20 +71,21 @@ class GroundTruthConf(Section):
         "",
         examples=["species"],
         title="Label attribute",
-        description="Whose labels count, where jobs were chained. Empty: those of the only image classification job.",
+        description="The label attribute that counts if jobs were chained. Empty: that of the only image "
+        "classification job.",
     )
     minimum_confidence: float | None = Field(
         None,
         ge=0,
         le=1,
         title="Least confidence",
-        description="Labels with less are left out. Ground Truth writes 0 if one worker labelled an image. Empty: "
-        "all labels count.",
+        description="Labels with a lower confidence are left out. Ground Truth writes 0 if one worker labelled "
+        "an image. Empty: all labels count.",
     )
     human_annotated_only: bool = Field(
         False,
         title="Labelled by people only",
-        description="Images that only automated labelling labelled are left out.",
+        description="Images that only automated labelling has labelled are left out.",
     )
 
 
@@ -110,7 +111,7 @@ class PackingConf(Section):
         description="`1`: three channels; `0`: grayscale, for an `image_shape` of `1,height,width`; `-1`: as stored, "
         "with alpha and 16 bits where the encoding is `png`, and not turned upright.",
     )
-    center_crop: bool = Field(False, title="Centre crop", description="Cut the middle square out before resizing.")
+    center_crop: bool = Field(False, title="Centre crop", description="Cut out the middle square before resizing.")
     pass_through: bool = Field(
         False, title="Pass through", description="Pack each image as it is: not resized, not encoded again."
     )
@@ -200,7 +201,8 @@ class DatasetConf(Section):
         pattern=rf"(?s)^({BUCKET}/.+)?$",
         examples=["s3://bucket/s3-paths.txt"],
         title="Image list",
-        description="Text with an image's address or key a line: the images there are. Empty: the bucket is listed.",
+        description="Text file with one image per line, by address or key: only these are used. Empty: the "
+        "bucket is listed.",
     )
     inventory: str = Field(
         "",
@@ -214,7 +216,8 @@ class DatasetConf(Section):
         [],
         json_schema_extra=COMMA_SEPARATED,
         title="Labels",
-        description="Classes in class order, one per line. Empty: all, folders sorted, columns as they stand.",
+        description="Classes in class order, one per line. Empty: all, in the order of sorted folders or of the "
+        "table's columns.",
     )
     labels_file: str = Field(
         "",
@@ -227,11 +230,11 @@ class DatasetConf(Section):
     keep_removed: bool = Field(
         False,
         title="Keep removed",
-        description="Images that are gone from the source stay in the versions that grow. Off: the next one drops "
-        "them.",
+        description="Keep images that are gone from the source in the versions that grow. Off: the next version "
+        "drops them.",
     )
     multi_label: bool = Field(
-        False, title="Multi-label", description="An image may belong to several classes: needs a label table."
+        False, title="Multi-label", description="An image may belong to several classes. This needs a label table."
     )
     negatives: Negatives = Field(
         "keep",
@@ -244,7 +247,7 @@ class DatasetConf(Section):
         ge=0,
         le=1,
         title="Bad images allowed",
-        description="Share of unreadable images above which no version is published.",
+        description="Share of unreadable images. Above it, no version is published.",
     )
     version: str = Field(
         "", title="Version", description="A finished version to use instead of building one. Empty: build one."

@@ -138,7 +138,7 @@ class ProfilerConf(Section):
     enabled: bool = Field(
         True,
         title="Profiler",
-        description="Of a job with other settings of Debugger: collect CPU, GPU, memory, disk and network.",
+        description="Collect CPU, GPU, memory, disk and network of a job that has other settings of Debugger.",
     )
     interval_ms: Literal[100, 200, 500, 1000, 5000, 60_000] | None = Field(
         None, title="Profiled every (ms)", description="How often the machine is measured. Empty: every 500 ms."
@@ -148,14 +148,15 @@ class ProfilerConf(Section):
         ge=0,
         examples=[5],
         title="First profiled step",
-        description="Of framework profiling, which ended with PyTorch 2.0. Empty: step 0, if the next field is given.",
+        description="First step of framework profiling, which ended with PyTorch 2.0. Empty: step 0, if the next "
+        "field is given.",
     )
     num_steps: int | None = Field(
         None,
         ge=1,
         examples=[10],
         title="Profiled steps",
-        description="Of framework profiling. Empty: one step, if the field before is given; else none.",
+        description="Steps of framework profiling. Empty: one step, if the field before is given; else none.",
     )
 
     @property

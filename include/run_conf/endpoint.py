@@ -83,14 +83,15 @@ class ServerlessConf(Section):
     memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] | None = Field(
         None,
         title="Memory (MB)",
-        description="Empty: the endpoint has machines. An endpoint that has some cannot become serverless.",
+        description="Memory of a serverless endpoint. Empty: the endpoint has machines. An endpoint that has "
+        "some cannot become serverless.",
     )
     concurrency: int = Field(
         5,
         ge=1,
         le=200,
         title="Concurrency",
-        description="So many requests are answered at a time; further are refused.",
+        description="How many requests are answered at a time. Further requests are refused.",
     )
 
     @property
@@ -104,21 +105,21 @@ class AutoscalingConf(Section):
 
     model_config = ConfigDict(title="Endpoint: autoscaling")
 
-    minimum: int = Field(1, ge=1, le=100, title="Fewest machines", description="So many always run.")
+    minimum: int = Field(1, ge=1, le=100, title="Fewest machines", description="How many machines always run.")
     maximum: int | None = Field(
         None,
         ge=1,
         le=100,
         examples=[4],
         title="Most machines",
-        description="So many run at most. Empty: the number of machines is fixed.",
+        description="How many machines run at most. Empty: the number of machines is fixed.",
     )
     target: int | None = Field(
         None,
         ge=1,
         examples=[600],
         title="Requests for each machine",
-        description="Machines are added from so many requests a minute for each of them on, and removed below.",
+        description="Requests per minute for each machine. Above it machines are added, below it they are removed.",
     )
 
 
@@ -134,7 +135,7 @@ class EndpointConf(Section):
         json_schema_extra=NAME_PARTS,
         examples=["cats-and-dogs"],
         title="Name",
-        description="Empty: the dataset's name.",
+        description="Name of the endpoint. Empty: the dataset's name.",
     )
     instance_type: str = Field(
         "ml.m5.large",
@@ -149,22 +150,25 @@ class EndpointConf(Section):
         ge=0,
         le=100,
         title="Captured requests (%)",
-        description="So many of the requests and answers are kept under `s3://OUTPUT/captured/ENDPOINT/`. 0: none.",
+        description="How many percent of the requests and answers are kept under "
+        "`s3://OUTPUT/captured/ENDPOINT/`. 0: none.",
     )
     keep_previous: int = Field(
         1,
         ge=1,
         le=20,
         title="Previous models",
-        description="So many configurations that the endpoint served before are kept for a rollback, with their "
-        "models; older ones are deleted. Artifacts and the model registry stay.",
+        description="How many configurations that the endpoint served before are kept for a rollback, with their "
+        "models. Older ones are deleted. Artifacts and the model registry stay.",
     )
     keep: bool = Field(
         True,
         title="Keep",
         description="Off: the endpoint is deleted at the end of the run. Refused for an endpoint that is to be kept.",
     )
-    deploy: bool = Field(True, title="Deploy", description="Off: the run ends with the registered model.")
+    deploy: bool = Field(
+        True, title="Deploy", description="Deploy the model. Off: the run ends with the registered model."
+    )
     rollout: RolloutConf = Field(RolloutConf(), description="How an update moves the traffic.")
     serverless: ServerlessConf = Field(ServerlessConf(), description="An endpoint without machines of its own.")
     autoscaling: AutoscalingConf = Field(AutoscalingConf(), description="As many machines as the requests need.")

@@ -229,7 +229,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="momentum",
         title="Momentum",
-        description="For {optimizers}.",
+        description="Momentum of {optimizers}.",
         values=FRACTION,
         examples=(0.9,),
         default=0.9,
@@ -240,7 +240,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="weight_decay",
         title="Weight decay",
-        description="For {optimizers}.",
+        description="Weight decay of {optimizers}.",
         values=FRACTION,
         examples=(0.0001,),
         default=0.0001,
@@ -251,7 +251,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="beta_1",
         title="Beta 1",
-        description="First moment's decay of {optimizers}.",
+        description="Decay of the first moment of {optimizers}.",
         values=FRACTION,
         examples=(0.9,),
         default=0.9,
@@ -262,7 +262,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="beta_2",
         title="Beta 2",
-        description="Second moment's decay of {optimizers}.",
+        description="Decay of the second moment of {optimizers}.",
         values=FRACTION,
         examples=(0.999,),
         default=0.999,
@@ -273,7 +273,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="eps",
         title="Epsilon",
-        description="For {optimizers}.",
+        description="Small number that keeps {optimizers} from dividing by zero.",
         values=FRACTION,
         examples=(1e-8,),
         default=1e-8,
@@ -295,7 +295,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="lr_scheduler_factor",
         title="Learning rate factor",
-        description="What the learning rate is multiplied with at each step.",
+        description="The learning rate is multiplied by this at each step.",
         values=FRACTION,
         examples=(0.1, 0.5),
         default=0.1,
@@ -337,7 +337,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="early_stopping_min_epochs",
         title="Early stopping: first epochs",
-        description="Epochs before it may stop.",
+        description="Epochs before a training may stop.",
         values=COUNT,
         examples=(10,),
         default=10,
@@ -354,7 +354,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="early_stopping_tolerance",
         title="Early stopping: tolerance",
-        description="Relative improvement that counts.",
+        description="Smallest relative improvement that counts.",
         values=FRACTION,
         examples=(0.0, 0.01),
         default=0.0,
@@ -371,7 +371,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="kv_store",
         title="Weight updates",
-        description="Between several machines; needs `resources.instance_count` above 1.",
+        description="How several machines share their updates; needs `resources.instance_count` above 1.",
         values=Values(str, choices=("dist_sync", "dist_async")),
     ),
     Hyperparameter(

@@ -181,7 +181,9 @@ class ResourcesConf(Section):
         description="The built-in algorithm trains on the GPU families P2, P3, G4dn and G5; a script or a container on "
         "any.",
     )
-    instance_count: int = Field(1, ge=1, le=100, title="Machines", description="More than one trains distributed.")
+    instance_count: int = Field(
+        1, ge=1, le=100, title="Machines", description="Machines of a training job. Several train together."
+    )
     volume_gb: int = Field(30, ge=1, le=16384, title="Volume (GB)", description="Disk for data and model.")
     max_runtime_seconds: int = Field(
         24 * 3600, ge=60, le=TWENTY_EIGHT_DAYS, title="Longest run (s)", description="A longer job is stopped."
@@ -195,7 +197,7 @@ class ResourcesConf(Section):
         ge=60,
         le=TWENTY_EIGHT_DAYS,
         title="Longest wait for spot (s)",
-        description="Run and waiting together. Empty: twice the longest run.",
+        description="Longest time of a spot job, running and waiting together. Empty: twice the longest run.",
     )
     max_cost: float | None = Field(
         None,
@@ -203,8 +205,7 @@ class ResourcesConf(Section):
         gt=0,
         allow_inf_nan=False,
         title="Highest cost (USD)",
-        description="The run is refused where its jobs could cost more, were each to take its longest run. Empty: no "
-        "limit.",
+        description="The run is refused if its jobs could cost more (USD), each at its longest run. Empty: no limit.",
     )
 
     @property
@@ -234,8 +235,8 @@ class IncrementalConf(Section):
         ge=0,
         le=1,
         title="Replay",
-        description="Share of the images it has learned from before that each epoch sees again, beside all new ones; "
-        "the same share of each class. With 0 it may forget them.",
+        description="Share of the earlier images that each epoch sees again, beside all new ones; the same for "
+        "each class. With 0 the model may forget them.",
     )
     algorithm_hyperparameters: dict[str, Scalar] = Field(
         {},
@@ -286,16 +287,17 @@ class PromotionConf(Section):
     compare: Literal["not_worse", "better", "off"] = Field(
         "not_worse",
         title="Compare",
-        description="With the champion, on the same held-out images. `not_worse`: not significantly worse, and not "
-        "more than the margin below; `better`: significantly better; `off`: not at all.",
+        description="How a model is compared with the champion, on the same held-out images. `not_worse`: not "
+        "significantly worse, and not more than the margin below; `better`: significantly better; "
+        "`off`: not at all.",
     )
     margin: float = Field(
         0.01,
         ge=0,
         le=1,
         title="Margin",
-        description="How far below the champion a model may be, of all images or of those from before: 0.01 is one "
-        "point of 100.",
+        description="How far below the champion the accuracy of a model may be, on all images and on those from "
+        "before: 0.01 is one point of 100.",
     )
     minimum_accuracy: float | None = Field(
         None,
@@ -303,21 +305,21 @@ class PromotionConf(Section):
         le=1,
         examples=[0.9],
         title="Minimum accuracy",
-        description="On the held-out images. Below it, the model is registered as pending and not deployed. Empty: "
-        "the model has to be clearly better than guessing.",
+        description="Accuracy that a model needs on the held-out images. Below it, the model is registered as "
+        "pending and not deployed. Empty: the model has to be clearly better than guessing.",
     )
     approval: Literal["automatic", "person"] = Field(
         "automatic",
         title="Approval",
-        description="Of a model that is not refused. `person`: the run waits until somebody approves or rejects it in "
-        "Airflow, under Required Actions.",
+        description="Who approves a model that is not refused. `person`: the run waits until a person approves "
+        "or rejects it in Airflow, under Required Actions.",
     )
     approval_hours: float = Field(
         24.0,
         gt=0,
         le=28 * 24,
         title="Wait for approval (h)",
-        description="Without an answer the model stays pending and is not deployed.",
+        description="How long the run waits for an answer. Without one, the model stays pending and is not deployed.",
     )
     allow_label_change: bool = Field(
         False,
@@ -333,7 +335,7 @@ class RetrainingConf(Section):
     model_config = ConfigDict(title="Retraining")
 
     min_new_images: int = Field(
-        1, ge=1, title="New images", description="Fewer new images start no retraining: they wait for more."
+        1, ge=1, title="New images", description="How many new images start a retraining. Fewer wait for more."
     )
     new_classes: Literal["report", "train"] = Field(
         "report",
@@ -347,8 +349,8 @@ class RetrainingConf(Section):
         allow_inf_nan=False,
         examples=[6, 12],
         title="Deadline (h)",
-        description="A retraining that has not ended after so long is reported through the setting `notify`, by the "
-        "next hourly run. Empty: never.",
+        description="Hours after which a retraining that has not ended is reported through the setting `notify`, "
+        "by the next hourly run. Empty: never.",
     )
 
 
@@ -455,8 +457,8 @@ class RunSections(Section):
             "unset": "no preset: the defaults",
         },
         title="Preset",
-        description="Fills in what is left empty. A field that you give goes before it, and your own source or label "
-        "tables before its dataset.",
+        description="Fills in what is left empty. A field that you give wins over the preset, and your own source or "
+        "label tables win over its dataset.",
     )
     dataset: DatasetConf = Field(DatasetConf(), description="Which images, which classes, which version.")
     training: TrainingConf = Field(TrainingConf(), description="How the base model comes about.")

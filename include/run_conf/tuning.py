@@ -31,7 +31,7 @@ class CompletionConf(Section):
         gt=0,
         le=1,
         title="Target",
-        description="Done when a job's last epoch reaches this value of the objective.",
+        description="The tuning ends when a job's last epoch reaches this value of the objective.",
     )
     jobs_without_improvement: int | None = Field(
         None,
@@ -39,10 +39,12 @@ class CompletionConf(Section):
         ge=3,
         le=750,
         title="Jobs without improvement",
-        description="Done when so many jobs, one after the other, were no better than the best before them.",
+        description="The tuning ends when so many jobs, one after the other, were no better than the best before them.",
     )
     converged: bool = Field(
-        False, title="When converged", description="Done when SageMaker expects no more than 1 % of improvement."
+        False,
+        title="When converged",
+        description="The tuning ends when SageMaker expects no more than 1 % of improvement.",
     )
 
 
@@ -74,7 +76,7 @@ class TuningConf(Section):
     model_config = ConfigDict(title="Tuning")
 
     strategy: Literal["Bayesian", "Random", "Hyperband", "Grid"] = Field(
-        "Bayesian", title="Strategy", description="`Grid` takes lists of values only."
+        "Bayesian", title="Strategy", description="How the next values are chosen. `Grid` takes only lists of values."
     )
     max_jobs: int = Field(
         4,
@@ -84,7 +86,11 @@ class TuningConf(Section):
         description="Training jobs in all; `Grid` takes as many as there are combinations.",
     )
     max_parallel_jobs: int = Field(
-        2, ge=1, le=100, title="Jobs at once", description="As many as all jobs makes `Bayesian` a random search."
+        2,
+        ge=1,
+        le=100,
+        title="Jobs at once",
+        description="Training jobs at a time. If all run at once, `Bayesian` is a random search.",
     )
     max_runtime_seconds: int | None = Field(
         None,

@@ -28,7 +28,7 @@ CHOICES = {
     Status.IGNORED: "outside the class folders",
     Status.SYSTEM_FILE: "hidden or system files",
 }
-"""What is left out because nobody asked for it, beside images of other classes, in the words of a page."""
+"""What is left out because the run conf does not ask for it, beside images of other classes, in the words of a page."""
 
 
 def statuses(version: DatasetVersion, manifest: pa.Table) -> list[Markup]:
