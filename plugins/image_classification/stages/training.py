@@ -60,8 +60,7 @@ def training(conf: Any, dataset: Any, champion: Any = None) -> Any:
     train = TrainingJobOperator.partial(
         task_id="train", request=base_training, map_index_template="{{ task.inputs['trial'] }}"
     ).expand(inputs=trials)
-    inputs = {"conf": conf, "dataset": dataset, "champion": champion}
-    tune = TuningJobOperator(task_id=TUNE, request=tuning, inputs=inputs, trigger_rule="none_failed")
+    tune = TuningJobOperator(task_id=TUNE, request=tuning, inputs={"conf": conf, "dataset": dataset})
     tuned = TrainingJobOperator(
         task_id=TRAIN_TUNED, request=tuned_training, inputs={"conf": conf, "dataset": dataset, "tune": tune.output}
     )
@@ -161,14 +160,12 @@ def base_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) ->
 
 
 def tuning(name: str, running: RunningTask, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The tuning job; skipped if the run only trains, or trains a champion further."""
+    """The tuning job; skipped if the run only trains. A run that trains a champion further leaves the task out."""
     from include.algorithms.kinds import algorithm_of
     from include.training.job_requests import tuning_request
     from include.training.warm_start import warm_start
 
     conf, dataset = _conf_and_dataset(inputs)
-    if champion := inputs["champion"]:
-        raise AirflowSkipException(f"this run trains further {champion['job']}")
     if not conf.training.tunes:
         raise AirflowSkipException(f"training.mode is {conf.training.mode}")
     algorithm = algorithm_of(conf, running.settings).prepared(running.client("s3"), dataset)

@@ -47,6 +47,9 @@ LEFT_OUT = {
 }
 """What tasks may leave out of a run that has nothing for it to do."""
 
+USE_IT = {"training.tune": {"training.train_tuned"}, "deployment.deploy": {"deployment.predict"}}
+"""Tasks that have nothing to do without what another one makes."""
+
 ONE_OF_SEVERAL = frozenset({"training.train", "training.tune", "training.train_tuned"})
 """Tasks whose failure a run survives if `select_best` finds a usable model of another one."""
 
@@ -193,11 +196,18 @@ def test_what_a_task_leaves_out_starts_no_worker_and_fails_nothing(scheduled: Sc
     assert {task for task, states in tasks.items() if "left out" in states} - without_a_model_to_ask == idle
 
 
-def test_a_model_that_is_not_deployed_is_still_summed_up(scheduled: Scheduled) -> None:
-    left_out = {"registration.approve_model": LEFT_OUT["registration.approve_model"]}
-    _, tasks = scheduled.run("image_classification", {}, left_out=left_out)
+@pytest.mark.parametrize(
+    ("decider", "task"), [(decider, task) for decider, tasks in LEFT_OUT.items() for task in sorted(tasks)]
+)
+def test_what_is_left_out_takes_only_those_with_it_that_use_what_it_makes(
+    scheduled: Scheduled, decider: str, task: str
+) -> None:
+    dag_id = "deploy_endpoint" if decider == "choose_model" else "image_classification"
+    state, tasks = scheduled.run(dag_id, {}, left_out={decider: {task}})
 
-    assert (tasks["deployment.predict"], tasks["summarise"]) == ({"left out"}, {"success"})
+    assert (state, tasks["summarise"]) == ("success", {"success"})
+    left_out = {name for name, states in tasks.items() if "left out" in states}
+    assert left_out == {task} | USE_IT.get(task, set())
 
 
 @pytest.mark.parametrize("task", sorted(ONE_OF_SEVERAL))
