@@ -41,12 +41,7 @@ preset has set, and the run conf that is kept with a model holds these values an
 
 {presets}
 
-Whole run confs to start from: [Caltech-256](../examples/caltech-256.json),
-[cats and dogs](../examples/cats-and-dogs.json),
-[dog breeds](../examples/dog-breeds.json),
-[334 labels per image](../examples/multi-label-334.json),
-[50 of them](../examples/multi-label-50.json), [a container of your own](../examples/custom-container.json), which the
-installation's setting `image_uri` names.
+Whole run confs of five public write-ups are [presets and examples](../how-to/write-ups.md).
 
 This page is printed by `python -m include.run_conf`.
 """

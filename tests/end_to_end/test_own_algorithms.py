@@ -18,6 +18,7 @@ from include.sagemaker.job_results import describe_training_job
 from include.training.run_jobs import epochs_of_attempt, tuning_result
 from tests.support.airflow_home import ROOT
 from tests.support.dag_test_runs import Run, Test, runner
+from tests.support.documents import WRITE_UPS
 from tests.support.local_aws import log_lines
 from tests.support.world import DIGITS, World, digits, running_world
 
@@ -47,7 +48,7 @@ torch.save(ResidualNetwork("resnet18", 1000).state_dict(), sys.argv[1])
 
 
 def example(name: str) -> dict[str, Any]:
-    conf: dict[str, Any] = json.loads((ROOT / "docs/examples" / f"{name}.json").read_text(encoding="utf-8"))
+    conf: dict[str, Any] = json.loads(WRITE_UPS[name].read_text(encoding="utf-8"))
     return conf
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from include.datasets.version import DatasetVersion
@@ -17,6 +19,15 @@ SMALL_NETWORK = {
     "training.hyperparameters.epochs": 5,
 }
 """A run conf's network for the images of `dataset_version`."""
+ROOT = Path(__file__).parents[2]
+NO_WRITE_UPS = ("digits", "photographs")
+WRITE_UPS: Mapping[str, Path] = {
+    path.stem: path
+    for folder in ("docs/examples", "include/run_conf/presets")
+    for path in sorted((ROOT / folder).glob("*.json"))
+    if path.stem not in NO_WRITE_UPS
+}
+"""The run confs of the five public write-ups by name: presets, and variants of them."""
 VARIABLE = {
     "data_bucket": "images-of-acme",
     "output_bucket": "models-of-acme",

@@ -30,7 +30,7 @@ from include.run_conf import RunConf
 from tests.integration.recordio.test_against_mxnet import read_file
 from tests.support.archives import rec_of, tar_of, zip_of
 from tests.support.dataset_bucket import Bucket
-from tests.support.documents import settings
+from tests.support.documents import WRITE_UPS, settings
 from tests.support.pictures import jpeg
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ Example = Callable[[str], RunConf]
 MXNet = Callable[..., dict[str, Any]]
 Rows = Callable[[DatasetVersion], dict[str, dict[str, Any]]]
 ROOT = Path(__file__).parents[3]
-EXAMPLES = ROOT / "docs" / "examples"
 PHOTOGRAPH = jpeg(226, 240)
 
 
@@ -125,7 +124,7 @@ def read_by_mxnet(bucket: Bucket, tmp_path: Path) -> MXNet:
 
 
 def text_of(name: str) -> str:
-    return (EXAMPLES / f"{name}.json").read_text(encoding="utf-8")
+    return WRITE_UPS[name].read_text(encoding="utf-8")
 
 
 def sources_of(name: str) -> list[str]:

@@ -18,13 +18,13 @@ from include.sagemaker.naming import Run
 from include.training.best_model import select_best
 from include.training.job_requests import incremental_request, training_request, tuning_request
 from include.training.run_jobs import RunJob, tuned_jobs
-from tests.support.documents import dataset_version, settings
+from tests.support.documents import WRITE_UPS, dataset_version, settings
 from tests.support.local_aws import BUCKET, ROOT, RunningLocalAws, eventually, finished_job, start_local_aws
 from tests.support.squares import records
 
 EXAMPLES = {
     path.stem: path
-    for path in (ROOT / "docs" / "examples").glob("*.json")
+    for path in WRITE_UPS.values()
     if "algorithm" not in json.loads(path.read_text(encoding="utf-8"))["training"]
 }
 """Those of the built-in algorithm; tests/end_to_end/test_own_algorithms.py has the others."""

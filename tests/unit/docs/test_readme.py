@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from include.run_conf import RunConf
+from tests.support import documents
 from tests.support.pictures import jpeg
 from tests.unit.docs.commands import FIRST_RUN, README, ROOT, WRITE_UPS, commands_of
 
@@ -26,8 +27,8 @@ def test_the_page_of_the_demo_shows_a_run_conf_from_images_to_an_endpoint() -> N
 def test_every_example_is_linked_from_the_page_of_the_write_ups() -> None:
     page = WRITE_UPS.read_text(encoding="utf-8")
 
-    for example in (ROOT / "docs" / "examples").iterdir():
-        assert f"](../examples/{example.name})" in page
+    for example in documents.WRITE_UPS.values():
+        assert f"](../../{example.relative_to(ROOT)})".replace("../../docs", "..") in page
 
 
 def test_the_demo_runs_with_an_accepted_conf() -> None:

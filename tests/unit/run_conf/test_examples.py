@@ -1,9 +1,8 @@
-"""The run confs of the write-ups, as the README links them."""
+"""The run confs of the write-ups, as docs/how-to/write-ups.md links them."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,18 +12,17 @@ from include.preflight import dataset_problems
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
 from include.training.job_requests import training_request, tuning_request
-from tests.support.documents import dataset_version, settings
+from tests.support.documents import WRITE_UPS, dataset_version, settings
 
 RUN = Run("image_classification", "manual__2026-01-02")
-EXAMPLES = {path.stem: path for path in (Path(__file__).parents[3] / "docs" / "examples").glob("*.json")}
 
 
 def example(name: str) -> RunConf:
-    return RunConf.from_conf(json.loads(EXAMPLES[name].read_text(encoding="utf-8")))
+    return RunConf.from_conf(json.loads(WRITE_UPS[name].read_text(encoding="utf-8")))
 
 
 def test_every_write_up_has_an_example() -> None:
-    assert sorted(EXAMPLES) == [
+    assert sorted(WRITE_UPS) == [
         "caltech-256",
         "caltech-256-archive",
         "cats-and-dogs",
@@ -37,11 +35,11 @@ def test_every_write_up_has_an_example() -> None:
 
 
 def test_caltech_trains_alike_from_records_and_from_its_archive() -> None:
-    records, archive = (json.loads(EXAMPLES[name].read_text()) for name in ("caltech-256", "caltech-256-archive"))
+    records, archive = (json.loads(WRITE_UPS[name].read_text()) for name in ("caltech-256", "caltech-256-archive"))
     assert records | {"dataset": {}} == archive | {"dataset": {}}
 
 
-@pytest.mark.parametrize("name", sorted(EXAMPLES))
+@pytest.mark.parametrize("name", sorted(WRITE_UPS))
 def test_an_example_is_valid_and_fits_a_dataset_of_its_kind(name: str) -> None:
     conf = example(name)
     counts = {"train": 15420, "validation": 7000, "test": 7000}
@@ -93,7 +91,7 @@ def test_the_multi_label_job_is_sent_what_the_write_up_sends() -> None:
 
 def test_50_labels_train_alike() -> None:
     many, few = (
-        json.loads(EXAMPLES[name].read_text(encoding="utf-8")) for name in ("multi-label-334", "multi-label-50")
+        json.loads(WRITE_UPS[name].read_text(encoding="utf-8")) for name in ("multi-label-334", "multi-label-50")
     )
     assert many | {"dataset": {}} == few | {"dataset": {}}
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -10,9 +8,6 @@ from include.preflight import dataset_problems
 from include.run_conf import RunConf
 from include.run_conf.presets import FOLDER, PRESETS, Preset, dataset_named_by, preset_conf
 from tests.support.documents import dataset_version
-
-ROOT = Path(__file__).parents[3]
-WRITE_UPS = ("caltech-256", "cats-and-dogs", "custom-container", "dog-breeds-script", "multi-label-334")
 
 
 def test_every_preset_has_a_file_and_a_purpose() -> None:
@@ -26,11 +21,6 @@ def test_a_preset_is_a_whole_run(name: Preset) -> None:
     assert problems == []
     assert conf == RunConf.from_conf(preset_conf(name))
     assert RunConf.by_preset({"preset": name})["dataset.name"] == conf.dataset.name
-
-
-@pytest.mark.parametrize("name", WRITE_UPS)
-def test_the_example_of_a_write_up_is_its_preset(name: Preset) -> None:
-    assert json.loads((ROOT / "docs" / "examples" / f"{name}.json").read_text(encoding="utf-8")) == preset_conf(name)
 
 
 def test_photographs_of_the_usual_size_fit_the_defaults_and_their_preset() -> None:
