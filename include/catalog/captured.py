@@ -78,17 +78,17 @@ def newest_captured(
 
 
 def _newest_files(s3: S3Client, bucket: str, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
-    """Keys and sizes below a folder of so many levels, those of the newest hour first: names are in order of time."""
+    """Keys and sizes below a folder of so many levels, the newest first.
+
+    Folders and files are called after the time, the latter as `MINUTE-SECOND-MILLISECOND-ID.jsonl`.
+    """
     if depth:
         for folder in reversed(_folders(s3, bucket, prefix)):
             yield from _newest_files(s3, bucket, folder, depth - 1)
         return
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    files = [
-        (entry["LastModified"], entry["Key"], entry["Size"]) for page in pages for entry in page.get("Contents", ())
-    ]
-    for _, key, size in sorted(files, reverse=True):
-        yield key, size
+    files = [(entry["Key"], entry["Size"]) for page in pages for entry in page.get("Contents", ())]
+    yield from sorted(files, reverse=True)
 
 
 def _folders(s3: S3Client, bucket: str, prefix: str) -> list[str]:

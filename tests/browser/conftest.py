@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
@@ -13,7 +16,7 @@ from tests.support.airflow_home import migrated_database
 from tests.support.boto_definitions import read_definitions_once
 from tests.support.gated_algorithm import PACE
 from tests.support.live_airflow import PASSWORD, LiveAirflow, Operator
-from tests.support.world import World, gated_image, running_world
+from tests.support.world import World, running_world
 
 read_definitions_once()
 
@@ -28,6 +31,8 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
 )
 
+ALGORITHM = Path(__file__).parents[1] / "support" / "patient_means.py"
+VIEWER = "guest"
 PAGE_MILLISECONDS = 60_000.0
 EXPECTED_MILLISECONDS = 30_000.0
 """How long a test waits for what it expects: other tests, Airflow and Chromium share the machine."""
@@ -46,18 +51,20 @@ def chromium() -> str:
 
 @pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A local AWS whose jobs train until they are stopped, and leave the machine to other tests meanwhile."""
+    """A local AWS for all tests in a browser: jobs learn in a moment, those of many epochs until they are stopped."""
     state = tmp_path_factory.mktemp("world")
     gates = state / "gates"
     gates.mkdir()
     (gates / PACE).write_text("1")
-    with running_world(state / "aws", "--image", gated_image(gates)) as world:
+    image = f"image-classification={sys.executable} {ALGORITHM} {gates}"
+    with running_world(state / "aws", "--image", image) as world:
         yield world
 
 
 @pytest.fixture(scope="package")
 def installation(chromium: str, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveAirflow]:
-    airflow = LiveAirflow(tmp_path_factory.mktemp("airflow"), world, migrated_database(tmp_path_factory))
+    users = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{VIEWER}:viewer"}
+    airflow = LiveAirflow(tmp_path_factory.mktemp("airflow"), world, migrated_database(tmp_path_factory), **users)
     try:
         airflow.start()
         yield airflow
@@ -92,11 +99,18 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def signed_in(browser: Browser, installation: LiveAirflow, switched_on: Operator) -> Iterator[Page]:
     """The one page of a person who has signed in: loading the UI costs far more than what a test does with it."""
+    with signed_in_as(USER, browser, installation) as page:
+        yield page
+
+
+@contextmanager
+def signed_in_as(user: str, browser: Browser, installation: LiveAirflow) -> Iterator[Page]:
+    """A page of a browser of its own, in which a person has signed in."""
     context = browser.new_context(viewport=VIEWPORT)
     page = context.new_page()
     page.set_default_timeout(PAGE_MILLISECONDS)
     page.goto(installation.url)
-    page.get_by_label("Username").fill(USER)
+    page.get_by_label("Username").fill(user)
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url(lambda url: "login" not in url)

@@ -1,108 +1,288 @@
-"""The pages of models in Airflow's UI, from the navigation to a decision that has an effect."""
+"""The pages of models in Airflow's UI, used by clicking only, from the navigation to decisions that have an effect."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import FrameLocator, Page, expect
+from axe_playwright_python.base import AXE_FILE_PATH
+from playwright.sync_api import Browser, FrameLocator, Locator, Page, ViewportSize, expect
 
-from include.algorithms.kinds import algorithm_of
-from include.deployment.registry import RegisteredModel, decided, register_model
-from include.evaluation.metrics import Evaluation
+from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
-from include.sagemaker.job_results import JobResult
-from include.sagemaker.naming import Run
-from include.settings import Settings
-from tests.browser.conftest import PAGE_MILLISECONDS
+from tests.browser.conftest import PAGE_MILLISECONDS, VIEWER, signed_in_as
 from tests.browser.trigger_form import visit
-from tests.support.documents import dataset_version, described_training_job
-from tests.support.live_airflow import Operator
-from tests.support.world import World
+from tests.support.champions import promote, publish, register
+from tests.support.live_airflow import LiveAirflow, Operator
+from tests.support.web_server import serve
+from tests.support.world import DIGITS, SMALL, World, digits
 
-IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
-REVIEW = "review_model"
-RUN = Run("train_model", "manual__2026-01-02T03:04:05+00:00")
+DAGS = ("review_model", "deploy_endpoint", "train_model", "predict_images")
+"""Those that the buttons start. They are switched on by the buttons themselves."""
+DATASET = "figures"
+CONF = {**SMALL, "dataset.name": DATASET, "dataset.labels": list(DIGITS), "endpoint.capture_percent": 100}
+DIVERGES = {"training.hyperparameters.learning_rate": 1.0}
 REASON = "The new camera's images matter more."
-EFFECT_MILLISECONDS = 180_000.0
+EFFECT_MILLISECONDS = 300_000.0
+PHONE: ViewportSize = {"width": 390, "height": 844}
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+BAD = ("serious", "critical")
 
 pytestmark = [pytest.mark.browser, pytest.mark.enable_socket]
 
 
-@pytest.fixture
-def waiting(world: World) -> RegisteredModel:
-    """A registered version that waits for a person, with its report."""
-    settings = Settings.from_variable(world.settings.to_json())
-    folder = f"s3://{settings.output_bucket}/{settings.report_prefix(RUN.name)}"
-    body = b"<!doctype html><title>Report</title><h1>pets: 90.00% on held-out images</h1>"
-    world.s3.put_object(Bucket=settings.output_bucket, Key=f"{settings.report_prefix(RUN.name)}report.html", Body=body)
-    uri = f"s3://{settings.data_bucket}/datasets/pets/20260102T030405Z-0a1b2c3d/"
-    model = register_model(
-        world.sagemaker,
-        algorithm=algorithm_of(RunConf(), settings),
-        job=JobResult.of_training_job(described_training_job("pets-job")),
-        evaluation=Evaluation(
-            job="pets-job",
-            images=20,
-            accuracy=0.9,
-            classes={},
-            report_uri=f"{folder}report.html",
-            metrics_uri=f"{folder}metrics.json",
-        ),
-        dataset=dataset_version(uri=uri),
-        run=RUN,
-        waits="It waits for a person.",
+@pytest.fixture(scope="package")
+def versions(world: World) -> tuple[RegisteredModel, RegisteredModel]:
+    """A version that serves, whose requests are captured, and one that waits for a person and is far worse."""
+    world.drop(digits(*DIGITS, count=30))
+    conf = RunConf.from_conf(CONF)
+    data = publish(world, conf)
+    first = register(world, conf, version=data)
+    second = register(
+        world, RunConf.from_conf({**CONF, **DIVERGES}), version=data, job="diverged", waits="It waits for a person."
     )
-    return decided(world.sagemaker, model, "PendingManualApproval", "It waits for a person.")
+    promote(world, conf, first)
+    return first, second
 
 
 @pytest.fixture
-def pages(page: Page, airflow: Operator) -> Iterator[FrameLocator]:
+def pages(page: Page, airflow: Operator, versions: object) -> Iterator[FrameLocator]:
     """The frame of Airflow's UI in which the pages stand, opened by its button in the navigation."""
-    airflow.wait_for_dag(REVIEW, 120)
+    for dag in DAGS:
+        airflow.wait_for_dag(dag, 120)
     visit(page, "/")
     page.get_by_role("link", name="Models").click()
     yield page.frame_locator('iframe[title="Models"]')
     visit(page, "/")
 
 
-def test_a_waiting_model_is_found_read_about_and_approved_by_clicking_only(
-    waiting: RegisteredModel, pages: FrameLocator, page: Page, world: World
-) -> None:
-    pages.get_by_role("link", name="pets", exact=True).click()
-    expect(pages.get_by_role("row", name="Version 1")).to_contain_text("90.00 %", timeout=PAGE_MILLISECONDS)
-    keep(page, "models-table.png")
-    pages.get_by_role("link", name="Version 1").click()
-    expect(pages.get_by_text("waits for approval")).to_be_visible(timeout=PAGE_MILLISECONDS)
-
-    pages.get_by_role("link", name="Report of its evaluation").click()
-    report = pages.frame_locator('iframe[title="Evaluation"]')
-    expect(report.get_by_role("heading", name="pets: 90.00% on held-out images")).to_be_visible(
-        timeout=PAGE_MILLISECONDS
-    )
-    assert f"reports/{RUN.name}" in page.url, "the address of the page can be sent to somebody"
-
-    page.go_back()
-    pages.get_by_role("button", name="Approve").click()
+def use(pages: FrameLocator, label: str, reason: str = "") -> None:
+    """Use a button of a version's page, and wait until its run is started."""
+    pages.get_by_role("button", name=label, exact=True).click()
     dialog = pages.get_by_role("dialog")
-    expect(dialog).to_contain_text('"decision": "approve"')
-    dialog.get_by_role("button", name="Approve").click()
-    expect(dialog.get_by_text("is started")).not_to_be_visible()  # the reason is missing
-    dialog.get_by_label("Reason").fill(REASON)
-    keep(page, "models-approve.png")
-    dialog.get_by_role("button", name="Approve").click()
-    expect(dialog.get_by_text("review_model is started")).to_be_visible(timeout=PAGE_MILLISECONDS)
+    if reason:
+        dialog.get_by_role("button", name=label, exact=True).click()
+        expect(dialog.get_by_text("is started")).not_to_be_visible()  # the reason is missing
+        dialog.get_by_label("Reason").fill(reason)
+    dialog.get_by_role("button", name=label, exact=True).click()
+    expect(dialog.get_by_text("is started")).to_be_visible(timeout=PAGE_MILLISECONDS)
     dialog.get_by_role("button", name="Close").click()
 
-    expect(pages.get_by_text("approved", exact=True)).to_be_visible(timeout=EFFECT_MILLISECONDS)
+
+def wait_for_runs(pages: FrameLocator) -> None:
+    """Wait until the page of a version shows no run of its dataset any more."""
+    expect(pages.locator("p.message").filter(has_text="Now:")).to_have_count(0, timeout=EFFECT_MILLISECONDS)
+
+
+def open_version(pages: FrameLocator, number: int) -> None:
+    """Go to the page of a version by the tab of all models."""
+    pages.get_by_role("link", name="Models", exact=True).click()
+    pages.get_by_role("link", name=f"Version {number}").click()
+    expect(pages.get_by_role("heading", name=f"Version {number}")).to_be_visible(timeout=PAGE_MILLISECONDS)
+
+
+def badge(pages: FrameLocator, text: str) -> Locator:
+    return pages.get_by_role("heading", level=2).get_by_text(text, exact=True)
+
+
+def test_a_model_is_approved_deployed_rolled_back_and_rejected(
+    versions: tuple[RegisteredModel, RegisteredModel], pages: FrameLocator, page: Page, world: World
+) -> None:
+    pages.get_by_role("link", name=DATASET, exact=True).click()
+    expect(pages.get_by_role("row", name="Version 1")).to_contain_text("serving", timeout=PAGE_MILLISECONDS)
+    pages.get_by_role("link", name="Version 2").click()
+    expect(badge(pages, "waits for approval")).to_be_visible(timeout=PAGE_MILLISECONDS)
+    assert "models/2" in page.url, "the address of the page can be sent to somebody"
+
+    use(pages, "Approve", REASON)
+    expect(badge(pages, "approved")).to_be_visible(timeout=EFFECT_MILLISECONDS)
     expect(pages.get_by_text(f"Approved by admin: {REASON}")).to_be_visible(timeout=EFFECT_MILLISECONDS)
-    described = world.sagemaker.describe_model_package(ModelPackageName=waiting.arn)
-    assert described["ModelApprovalStatus"] == "Approved"
+    assert approval(world, versions[1]) == "Approved"
+
+    use(pages, "Deploy")
+    expect(badge(pages, "serving")).to_be_visible(timeout=EFFECT_MILLISECONDS)
+    wait_for_runs(pages)
+    open_version(pages, 1)
+    use(pages, "Roll back to it")
+    expect(badge(pages, "serving")).to_be_visible(timeout=EFFECT_MILLISECONDS)
+    wait_for_runs(pages)
+
+    open_version(pages, 2)
+    use(pages, "Reject", "It names the first class for every image.")
+    expect(badge(pages, "rejected")).to_be_visible(timeout=EFFECT_MILLISECONDS)
+    assert approval(world, versions[1]) == "Rejected"
 
 
-def keep(page: Page, name: str) -> None:
-    """Renew a picture of the documentation, where that is asked for."""
-    if os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=IMAGES / name)
+def approval(world: World, model: RegisteredModel) -> str:
+    described = world.sagemaker.describe_model_package(ModelPackageName=model.arn)
+    return str(described["ModelApprovalStatus"])
+
+
+def test_a_version_is_retrained_and_compared_with_the_one_that_serves(pages: FrameLocator) -> None:
+    pages.get_by_role("link", name=DATASET, exact=True).click()
+    open_version(pages, 1)
+    use(pages, "Retrain from it")
+
+    pages.get_by_role("link", name="Models", exact=True).click()
+    expect(pages.get_by_role("row", name="Version 3")).to_contain_text("points", timeout=EFFECT_MILLISECONDS)
+    for number in (1, 3):
+        pages.get_by_label(f"Compare version {number}").check()
+    pages.get_by_role("button", name="Compare 2 versions").click()
+
+    figures = pages.get_by_role("region", name="Figures")
+    expect(figures.get_by_role("row", name="On the same")).to_contain_text("%", timeout=PAGE_MILLISECONDS)
+    expect(pages.get_by_role("row", name="Version 3 against version 1")).to_contain_text("points")
+
+    open_version(pages, 3)
+    pages.get_by_role("link", name="Report of its evaluation").click()
+    report = pages.frame_locator('iframe[title="Evaluation"]')
+    expect(report.get_by_role("heading", level=1)).to_contain_text(DATASET, timeout=PAGE_MILLISECONDS)
+    pages.get_by_role("link", name="Leaderboard", exact=True).click()
+    board = pages.frame_locator('iframe[title="Leaderboard"]')
+    expect(board.get_by_role("heading", level=1)).to_be_visible(timeout=PAGE_MILLISECONDS)
+
+
+def test_images_are_answered_by_the_endpoint_and_by_another_version_beside_it(
+    pages: FrameLocator, page: Page, world: World
+) -> None:
+    seven = next(image for image in digits("7", count=1, first=40))
+    pages.get_by_role("link", name=DATASET, exact=True).click()
+    pages.get_by_role("link", name="Endpoint", exact=True).click()
+    chosen = {"name": "seven.jpg", "mimeType": "image/jpeg", "buffer": seven.jpeg}
+    pages.get_by_label("Drop images here").set_input_files([chosen])  # type: ignore[list-item]
+    answer = pages.locator("figure.answer").filter(has_text="seven.jpg")
+    expect(answer.get_by_text("version 1, ")).to_be_visible(timeout=PAGE_MILLISECONDS)
+    expect(answer.get_by_role("meter").first).to_have_accessible_name("7")
+
+    with serve(seven.jpeg) as server:
+        pages.get_by_label("or paste the address").fill(f"{server.url}/of-the-web.jpg")
+        pages.get_by_role("button", name="Read it").click()
+        fetched = pages.locator("figure.answer").filter(has_text="of-the-web.jpg")
+        expect(fetched.get_by_text("version 1, ")).to_be_visible(timeout=PAGE_MILLISECONDS)
+        pages.get_by_label("or paste the address").fill("http://169.254.169.254/latest/meta-data/")
+        pages.get_by_role("button", name="Read it").click()
+        expect(pages.get_by_text("machines find their credentials").first).to_be_visible(timeout=PAGE_MILLISECONDS)
+
+        pages.get_by_role("button", name="Ask another version about these images").click()
+        dialog = pages.get_by_role("dialog")
+        dialog.get_by_label("Version").select_option("2")
+        dialog.get_by_role("button", name="Ask it").click()
+        expect(pages.get_by_text("being asked").first).to_be_visible(timeout=PAGE_MILLISECONDS)
+
+    answers = pages.get_by_role("region", name="Answers")
+    expect(pages.get_by_text("different classes in 2 of 2 images")).to_be_visible(timeout=EFFECT_MILLISECONDS)
+    expect(answers.get_by_role("row", name="seven.jpg").get_by_text("100.00 %")).to_be_visible()
+
+    pages.get_by_role("link", name="Endpoint", exact=True).first.click()
+    expect(pages.get_by_role("img", name="Image of a captured request").first).to_be_visible(timeout=PAGE_MILLISECONDS)
+
+
+def test_a_viewer_sees_everything_and_uses_nothing(
+    browser: Browser, installation: LiveAirflow, versions: object
+) -> None:
+    address = f"{installation.url}/image-classification/datasets/{DATASET}"
+    with signed_in_as(VIEWER, browser, installation) as page:
+        page.goto(f"{address}/models/1")
+        expect(page.get_by_role("button", name="Retrain from it")).to_be_disabled()
+        expect(page.get_by_text("You may not start runs of")).to_be_visible()
+        page.goto(f"{address}/endpoint")
+        expect(page.get_by_text("You may not start runs of predict_images")).to_be_visible()
+        refused = page.evaluate(
+            """path => fetch(path, {method: "POST", headers: {"X-Image-Classification": "1"}, body: "x"})
+               .then(answer => answer.status)""",
+            "/image-classification/datasets/figures/endpoint/images",
+        )
+        assert refused == 403
+
+        page.context.clear_cookies()
+        answer = page.goto(f"{address}/models")
+        assert answer is not None
+        assert answer.status == 401
+        expect(page.get_by_role("link", name="Sign in to Airflow")).to_be_visible()
+
+
+def test_no_page_has_a_serious_flaw_of_accessibility_and_each_fits_a_phone(
+    page: Page, installation: LiveAirflow, airflow: Operator, world: World, versions: object
+) -> None:
+    """After the tests above, so that there is something on each page."""
+    root, found = f"{installation.url}/image-classification", list[str]()
+    try:
+        for path in addresses(airflow, world):
+            page.goto(f"{root}{path}")
+            expect(page.locator("[data-awaited]")).to_have_count(0, timeout=PAGE_MILLISECONDS)
+            for theme in THEMES:
+                page.evaluate("isDark => document.documentElement.classList.toggle('dark', isDark)", theme == "dark")
+                found += [f"{path} ({theme}): {flaw}" for flaw in flaws(page, theme)]
+    finally:
+        page.goto(installation.url)
+
+    assert found == []
+
+
+def test_no_report_has_a_serious_flaw_of_accessibility_and_each_fits_a_phone(browser: Browser, world: World) -> None:
+    """Those of the runs above, as they lie in S3: the frame in which a page shows them runs no script of axe either."""
+    places = [
+        (bucket, key)
+        for bucket, prefix in (
+            (world.settings.output_bucket, "reports/"),
+            (world.settings.data_bucket, f"datasets/{DATASET}/"),
+        )
+        for key in world.keys(bucket, prefix)
+        if key.endswith(".html")
+    ]
+    found = []
+    page = browser.new_page()
+    for bucket, key in places:
+        report = world.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme)
+            page.set_content(report)
+            found += [f"{key} ({theme}): {flaw}" for flaw in flaws(page, theme)]
+    page.close()
+
+    assert {key.rpartition("/")[2] for _, key in places} >= {"report.html", "leaderboard.html"}
+    assert found == []
+
+
+def addresses(airflow: Operator, world: World) -> list[str]:
+    """Every kind of page."""
+    data = world.keys(world.settings.data_bucket, f"datasets/{DATASET}/")[0].split("/")[2]
+    output = world.settings.output_bucket
+    asked = world.keys(output, f"predictions/question-{DATASET}-")[0].split("/")[1].rpartition("-")[2]
+    report = next(key for key in world.keys(output, "reports/") if key.endswith(".html")).split("/")[1]
+    of_dataset = f"/datasets/{DATASET}"
+    return [
+        "/",
+        "/new-run",
+        f"{of_dataset}/models",
+        f"{of_dataset}/models/1",
+        f"{of_dataset}/models/compare?version=1&version=3",
+        f"{of_dataset}/endpoint",
+        f"{of_dataset}/questions/{asked}",
+        f"{of_dataset}/versions",
+        f"{of_dataset}/versions/{data}",
+        f"{of_dataset}/{data}/report.html",
+        f"{of_dataset}/jobs",
+        "/runs",
+        *(f"/runs/train_model/{quote(run.run_id, safe='')}" for run in airflow.dag_runs("train_model")[:1]),
+        f"/jobs/training_job/{next(iter(world.training_jobs()))}",
+        f"/reports/{report}/",
+    ]
+
+
+def flaws(page: Page, theme: str) -> list[str]:
+    """What axe finds on a page, and whether it has to be scrolled sideways on a phone. Only colours differ by theme."""
+    page.set_viewport_size(PHONE)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    page.evaluate(AXE_FILE_PATH.read_text())
+    rules = ["color-contrast"] if theme == "dark" else None
+    options = {"iframes": False, "resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+    answer = page.evaluate("options => axe.run(document, options)", options)
+    return [f"{width} px wide"] * (width > PHONE["width"]) + [
+        f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"
+        for violation in answer["violations"]
+        if violation["impact"] in BAD
+        for node in violation["nodes"][:3]
+    ]

@@ -36,12 +36,17 @@ def publish(world: World, conf: RunConf, run_id: str = "by hand") -> DatasetVers
     return publish_version(world.s3, plan, [pack_shard(world.s3, plan, shard) for shard in plan.shards])
 
 
-def register(world: World, conf: RunConf) -> RegisteredModel:
-    """An approved model of the conf's dataset: the conf is kept with it, its accuracy was not measured."""
+def register(
+    world: World, conf: RunConf, *, version: DatasetVersion | None = None, job: str = "champion", waits: str = ""
+) -> RegisteredModel:
+    """A model of the conf's dataset, approved unless it waits: the conf is kept with it, its accuracy was not measured.
+
+    It learns from a version that is published first, unless one is given; `job` begins the name of its training job.
+    """
     settings, run = _settings(world), _run(conf)
     algorithm = algorithm_of(conf, settings)
-    version = publish(world, conf, run.run_id)
-    request = training_request(f"champion-{conf.dataset.name}", algorithm=algorithm, dataset=version, run=run)
+    version = version or publish(world, conf, run.run_id)
+    request = training_request(f"{job}-{conf.dataset.name}", algorithm=algorithm, dataset=version, run=run)
     world.sagemaker.create_training_job(**request)
     waiter = world.sagemaker.get_waiter("training_job_completed_or_stopped")
     waiter.wait(TrainingJobName=request["TrainingJobName"], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
@@ -61,6 +66,7 @@ def register(world: World, conf: RunConf) -> RegisteredModel:
         algorithm=algorithm,
         run=run,
         run_conf=keep_run_conf(world.s3, conf, settings=settings, run=run),
+        waits=waits,
     )
 
 

@@ -175,7 +175,8 @@ class LiveAirflow:
             (home / "config").mkdir()
             (home / "config" / "airflow_local_settings.py").write_text(RETRY_AT_ONCE)
         passwords = Path(self._environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
-        passwords.write_text(json.dumps({USER: PASSWORD}) + "\n")
+        users = self._environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].split(",")
+        passwords.write_text(json.dumps({user.partition(":")[0]: PASSWORD for user in users}) + "\n")
         self._started: list[BackgroundProcess] = []
         self._database = home / "airflow.db"
 

@@ -42,13 +42,14 @@ def line_chart(
 ) -> Markup:
     """A chart of the first MOST_LINES lines that have points; empty if none has.
 
-    `share`: values are shown in percent. `ticks` are the words below the x values, from 0 on; by default their numbers.
+    `share`: values are shown in percent. `ticks` are the words below all x values, from 0 on; by default the numbers
+    of those that have points.
     `dots`: the points are not joined. Its text alternative has the first and last value of each line.
     """
     drawn = [line for line in lines if line.points][:MOST_LINES]
     if not drawn:
         return Markup()
-    xs = sorted({x for line in drawn for x, _ in line.points})
+    xs: list[float] = [*range(len(ticks))] if ticks else sorted({x for line in drawn for x, _ in line.points})
     ys = [y for line in drawn for _, y in line.points]
     across = _Scale(xs[0], xs[-1], LEFT, WIDTH - LEFT - 26)
     low, high = _bounds(min(ys), max(ys), share=share)

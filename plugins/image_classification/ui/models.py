@@ -148,10 +148,16 @@ def one(request: Request, dataset: str, number: int, user: GetUserDep) -> HTMLRe
         serving=serving,
         serving_number=_serving_number(serving),
         buttons=buttons,
+        earlier=[each.listed.version for each in versions if _is_way_back(each, number)][:MOST_COMPARED],
         curves=line_chart("Validation accuracy by epoch", [_curve(facts)] if facts else []),
         run=next((run for run in runs if facts and (run.dag_id, run.run_id) == (facts.dag, facts.run)), None),
         later=[run for run in airflow_runs.of_dataset(runs, dataset) if run.is_unfinished],
     )
+
+
+def _is_way_back(version: KnownVersion, serving: int) -> bool:
+    """Whether an endpoint that serves a version may be rolled back to this one."""
+    return version.listed.approval == "Approved" and version.listed.version < serving
 
 
 def _serving_number(serving: Seen[Any]) -> int | None:

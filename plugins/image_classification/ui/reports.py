@@ -25,7 +25,7 @@ REPORT_POLICY = (
 """A report has styles and pictures of its own, and no script: neither what it holds nor what it says can run one."""
 DARK_RULES = b"@media (prefers-color-scheme: dark)"
 """How the styles of a report begin that are for a dark page."""
-NAMES = {"report.html": "Evaluation", "leaderboard.html": "Leaderboard"}
+NAMES = {"report.html": "Evaluation", "leaderboard.html": "Leaderboard", "profile.html": "Profile"}
 FILES_SECONDS, FIRST_WAIT = 10.0, 2.0
 
 router = APIRouter()

@@ -101,6 +101,9 @@ def test_a_version_is_offered_what_fits_it(
     assert buttons("USER", 2) == {"reject", "retrain"}
     assert buttons("USER", 3) == {"approve", "reject", "retrain"}
     assert buttons("VIEWER", 3) == set()
+    serving = sign_in("USER").get(f"/datasets/{pets}/models/2").text
+    assert "To roll back, open an earlier version" in serving
+    assert f'<a href="/datasets/{pets}/models/1">version 1</a>' in serving
     assert "You may not start runs of review_model." in sign_in("VIEWER").get(f"/datasets/{pets}/models/3").text
     assert first.version == 1
 
