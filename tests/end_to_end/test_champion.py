@@ -1,11 +1,14 @@
 """What a retraining continues from and how it runs, through Airflow, with a quick container.
 
 A person trains on three digits and deploys. Somebody trains on two of them under the same name. New images arrive, a
-person rolls back, and new images arrive again. A person changes the endpoint by hand, and then a fourth digit arrives.
+person rolls back, and new images arrive again, twice: the second time the tasks are killed at their calls of AWS. A
+person changes the endpoint by hand, and then a fourth digit arrives.
 """
 
 from __future__ import annotations
 
+import os
+import random
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,8 +20,11 @@ from include.datasets.packing.shard import pack_shard
 from include.datasets.planning.plan import plan_version
 from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
+from include.promotion.champion import PROMOTED_TAG
 from include.run_conf import RunConf
+from include.sagemaker.naming import tags_of
 from tests.support.dag_test_runs import Run, Test, runner
+from tests.support.killed import Killer
 from tests.support.world import DIGITS, SMALL, World, digits, running_world
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("airflow_database")]
@@ -37,6 +43,10 @@ CHOSEN = {
     "endpoint.instance_type": "ml.c5.large",
 }
 """What a person chose: machines, threshold and the endpoint's name are not the defaults."""
+SEEDS = int(os.environ.get("KILLED_RETRAININGS", "1"))
+"""So many retrainings are killed, each with a seed of its own: few in `make test`, as each takes some seconds."""
+PAID = ("CreateTrainingJob", "CreateTransformJob", "CreateModelPackage", "CreateEndpoint", "UpdateEndpoint")
+"""What costs money, or changes what serves."""
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +185,72 @@ def test_after_a_rollback_the_next_retraining_starts_from_the_model_rolled_back_
     assert grown.parent == retraining.returned["dataset.publish"]["uri"], "the newest version with its classes"
     assert served(world, "digits-live") == (after_rollback.registered["artifact"], "ml.c5.large")
     assert world.endpoints().keys() == {"digits-live"}, "the rollback named no endpoint"
+
+
+def documents(world: World) -> dict[str, set[str]]:
+    """What there is of each kind, by name."""
+
+    def listed(operation: str, of: str, name: str, **asked: str) -> set[str]:
+        pages = world.sagemaker.get_paginator(operation).paginate(**asked)
+        return {each[name] for page in pages for each in page[of]}
+
+    versions = world.keys(world.settings.data_bucket, "datasets/digits/")
+    group = {"ModelPackageGroupName": "image-classification-digits"}
+    return {
+        "versions": {key for key in versions if key.endswith("/dataset.json")},
+        "jobs": set(world.training_jobs()),
+        "transforms": listed("list_transform_jobs", "TransformJobSummaries", "TransformJobName"),
+        "registered": listed("list_model_packages", "ModelPackageSummaryList", "ModelPackageArn", **group),
+    }
+
+
+def turns(world: World) -> list[str]:
+    """The run that has the turn, or had it last; none if nothing was retrained yet."""
+    bucket = world.settings.data_bucket
+    keys = world.keys(bucket, "datasets/digits/turn.json")
+    return [world.document(f"s3://{bucket}/{key}")["run_id"] for key in keys]
+
+
+def promoted(world: World) -> str | None:
+    group = world.sagemaker.describe_model_package_group(ModelPackageGroupName="image-classification-digits")
+    return tags_of(world.sagemaker, group["ModelPackageGroupArn"]).get(PROMOTED_TAG)
+
+
+@pytest.mark.usefixtures("after_rollback")
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_retraining_whose_tasks_are_killed_does_and_pays_for_everything_once(
+    seed: int, run_dag: Test, world: World
+) -> None:
+    """A task that is killed loses all that it has not written down, and begins anew, as Airflow's next try does."""
+    world.drop(digits(*DIGITS, first=40 + 4 * seed, count=4))
+    before, turn_before = documents(world), turns(world)
+    killer = Killer(random.Random(seed))
+
+    with killer.at_work():
+        run = run_dag("retrain_on_new_images", {"dataset.name": "digits"})
+
+    assert run.state == "success", run.tasks
+    made = {kind: names - before[kind] for kind, names in documents(world).items()}
+    assert {kind: len(names) for kind, names in made.items()} == {
+        "versions": 1,
+        "jobs": 1,
+        "transforms": 2,
+        "registered": 1,
+    }
+    asked_of = {world.sagemaker.describe_transform_job(TransformJobName=job)["ModelName"] for job in made["transforms"]}
+    assert len(asked_of) == 2, "one transform job for the challenger, one for the champion"
+    assert {name: killer.asked[name] for name in PAID} == {
+        "CreateTrainingJob": 1,
+        "CreateTransformJob": 2,
+        "CreateModelPackage": 1,
+        "CreateEndpoint": 0,
+        "UpdateEndpoint": 1,
+    }
+    assert made["registered"] == {run.registered["arn"], promoted(world)}
+    assert world.endpoints() == {"digits-live": "InService"}
+    assert served(world, "digits-live")[0] == run.registered["artifact"]
+    assert turns(world) not in ([], turn_before)
+    assert killer.killed.total() >= 4
 
 
 @pytest.fixture(scope="module")
