@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from typing import Any
 
@@ -12,6 +13,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Thousands of tests are objects that stay: while they are made, looking for garbage takes a quarter of the time.
 gc.disable()
+
+# The tests are more processes than there are processors, and so are the jobs that they train: with a second thread a
+# training takes four times as much processor time, most of which its threads wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LONGEST = (
     "tests/end_to_end/test_readme.py",

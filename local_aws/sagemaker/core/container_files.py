@@ -14,7 +14,7 @@ from local_aws.account import Aws
 HOST = "algo-1"
 GROUP = "homogeneousCluster"
 FIXED = ("PATH", "HOME", "LD_LIBRARY_PATH")
-INHERITED = ("LANG", "LC_ALL", "TZ")
+INHERITED = ("LANG", "LC_ALL", "TZ", "OMP_NUM_THREADS")
 STEERING = re.compile(
     # dynamic loaders and what libraries load by name
     r"LD_.*|DYLD_.*|.*PRELOAD.*|.*_LIBRARY_PATH|.*PLUGIN_PATH|OMP_TOOL.*|CUDA_INJECTION.*|OPENSSL_.*|SSLKEYLOGFILE"

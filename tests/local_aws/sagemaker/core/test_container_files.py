@@ -75,6 +75,16 @@ def test_what_a_container_runs_with_is_not_changed_by_a_request(
     assert (environment["MINE"], environment["AWS_DEFAULT_REGION"]) == ("1", "eu-west-1")
 
 
+def test_a_container_has_as_many_threads_as_the_server_is_told_to_have_unless_its_job_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    aws = Aws(Server("http://127.0.0.1:1", tmp_path, JobSlots(1), ContainerImages({})), "123456789012", "us-east-1")
+
+    assert process_environment(aws, tmp_path, {})["OMP_NUM_THREADS"] == "3"
+    assert process_environment(aws, tmp_path, {"OMP_NUM_THREADS": "1"})["OMP_NUM_THREADS"] == "1"
+
+
 def _training(sagemaker: Any, environment: dict[str, str]) -> None:
     sagemaker.create_training_job(**training_request("steered", Environment=environment))
 
