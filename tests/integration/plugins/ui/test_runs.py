@@ -48,6 +48,32 @@ def run(airflow_database: None) -> Iterator[Run]:
         session.query(DagRun).filter(DagRun.run_id == run_id).delete()
 
 
+@pytest.fixture
+def failed(airflow_database: None) -> Run:
+    """A run whose first task has failed."""
+    from airflow.models.serialized_dag import SerializedDagModel  # noqa: PLC0415  (the home comes first)
+    from airflow.utils.session import create_session  # noqa: PLC0415
+    from airflow.utils.state import DagRunState, TaskInstanceState  # noqa: PLC0415
+    from airflow.utils.types import DagRunTriggeredByType, DagRunType  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+    with create_session() as session:
+        dag: Any = SerializedDagModel.get_dag(DAG, session=session)
+        run = dag.create_dagrun(
+            run_id=f"failed-{uuid4().hex[:8]}",
+            run_after=now,
+            start_date=now,
+            run_type=DagRunType.MANUAL,
+            triggered_by=DagRunTriggeredByType.TEST,
+            state=DagRunState.FAILED,
+            session=session,
+        )
+        for task in run.task_instances:
+            if task.task_id == "check_conf":
+                task.state = TaskInstanceState.FAILED
+        return Run(DAG, run.run_id)
+
+
 def start_job(aws: RunningLocalAws, dataset: str, run: Run, task: str, **hyperparameters: str) -> str:
     """A finished job of the stand-in container, tagged as a task's."""
     name = f"job-{uuid4().hex[:8]}"
@@ -95,6 +121,13 @@ def test_a_run_shows_its_jobs_the_best_first_with_their_curves(
     assert ">learning_rate</th>" in page
     assert "Ada" in page
     assert 'data-refresh="5"' in page, "it goes on"
+
+
+def test_a_run_shows_first_which_task_has_failed(sign_in: SignIn, failed: Run) -> None:
+    page = shown(sign_in("VIEWER"), page_of(failed), "has failed. Its log says why.")
+
+    assert f'href="/dags/{DAG}/runs/{failed.run_id}/tasks/check_conf" data-in-airflow>check_conf</a> has failed' in page
+    assert "Its training jobs" not in page[: page.index("has failed")]
 
 
 def test_a_run_that_may_not_be_read_is_not_found(sign_in: SignIn, run: Run) -> None:
