@@ -13,7 +13,7 @@ task finds its job, and clearing or killing the task stops it.
 order of the keys:
 
 - `key`, `label` and `probability`: the image and its most probable class
-- `labels`: the classes that it shows; of a model of several labels an image those from `threshold` on
+- `labels`: the classes that it shows; for a model of several labels per image, all from `threshold` on
 - `top_labels`, `top_probabilities`: the `top_k` most probable classes
 - `status`, `reason`: `packed`, or why the image could not be predicted; it has no label then
 

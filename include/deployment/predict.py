@@ -360,7 +360,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_probability,
         default=SHOWN_FROM,
         metavar="P",
-        help="from which probability an image shows a class, for a model of several labels an image (default 0.5)",
+        help="from which probability an image shows a class, for a model of several labels per image (default 0.5)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document per line, one for each image")
     parser.add_argument("--local", action="store_true", help="ask the local AWS of `make demo` or `make local`")

@@ -99,7 +99,7 @@ class SmokeTest:
     def _too_few_right(self, given: Mapping[int, Sequence[float]]) -> Iterator[str]:
         """Whether a model of this accuracy answers so few images rightly; only if its own answers are not known.
 
-        With several labels an image the accuracy is the share of right answers, yes or no, one for each class. Those
+        With several labels per image the accuracy is the share of right answers, yes or no, one for each class. Those
         to one image depend on each other, so an image counts as its share of them. Of all shares between 0 and 1 with
         this mean whole ones vary most, which makes the binomial bound a careful one.
         """

@@ -441,7 +441,7 @@ class PredictionConf(Section):
         ge=0,
         le=1,
         title="Threshold",
-        description="From which probability an image shows a class, for a model of several labels an image.",
+        description="From which probability an image shows a class, for a model of several labels per image.",
     )
 
 
