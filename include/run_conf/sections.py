@@ -274,7 +274,7 @@ class EvaluationConf(Section):
         "packed",
         title="Images",
         description="`packed`: the test images as they are packed, which `predict` sends too. `source`: their source "
-        "objects as they are, to measure what a client gets that does without the steps of packing.",
+        "objects as they are, to measure what a client gets that does not pack its images.",
     )
     sample: SampleConf = Field(SampleConf(), description="How many test images an endpoint is asked about.")
 
