@@ -29,7 +29,8 @@ ASKED = ("3/", "7/", "8/")
 
 def overview(pages: FrameLocator) -> None:
     """What there is, with what serves."""
-    expect(pages.get_by_text("Serves version").or_(pages.get_by_text("Serves since")).first).to_be_visible()
+    expect(pages.get_by_text("Serves since").first).to_be_visible()
+    expect(pages.get_by_text("being counted")).to_have_count(0)
 
 
 def of_version(pages: FrameLocator) -> None:
@@ -98,6 +99,7 @@ def main(names: list[str]) -> int:
                     expect(pages.get_by_role("main")).to_be_visible()
                     prepare(pages)
                     expect(pages.locator("[data-awaited]")).to_have_count(0)
+                    page.wait_for_load_state("networkidle")
                     page.mouse.move(0, 0)
                     page.screenshot(path=IMAGES / f"ui-{name}{'-dark' if theme == 'dark' else ''}.png")
         browser.close()
