@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from include.deployment.autoscaling import RETAINED, VARIANT, Scaling, live_scaling, pause, resume_or_log
 from include.deployment.hosting import KEEP_TAG, VERSION_TAG, change_problems, with_version
 from include.deployment.previous import KEEP_PREVIOUS_TAG, target_of
-from include.deployment.probation import last_proven, probation_tags
+from include.deployment.probation import last_proven, note_deployed, probation_tags, run_after
 from include.deployment.rollout import deployment_config, put_alarms
 from include.sagemaker.answers import existing
 from include.sagemaker.job_results import JobResult
@@ -187,7 +187,8 @@ def deploy(hosting: Hosting, deployment: Deployment) -> Action:
     An endpoint that serves, or is about to serve, this very configuration is left alone. One that failed to be created
     is deleted first, which is all AWS allows with it. What is served anew is on probation until `end_probation`, which
     writes the tags of this run. Raises DeploymentError for a change that an endpoint which serves cannot take,
-    EndpointBusyError while another change is under way.
+    SupersededError if this run has deployed before and another run after it, EndpointBusyError while another change is
+    under way.
     """
     sagemaker, name, config = hosting.sagemaker, deployment.endpoint_name, deployment.config_name
     problems = list(change_problems(hosting, name, keep=deployment.keep, variant=deployment.variant))
@@ -204,18 +205,16 @@ def deploy(hosting: Hosting, deployment: Deployment) -> Action:
         sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name, WaiterConfig={"Delay": 5, "MaxAttempts": 60})
         endpoint = None
     if endpoint is None:
+        note_deployed(sagemaker, config, tags)
         sagemaker.create_endpoint(**{**deployment.endpoint, "Tags": [*tags, *probation_tags(config, None, tags)]})
         return "created"
     arn = endpoint["EndpointArn"]
     if target_of(endpoint) == config:
         return "unchanged"
-    if endpoint["EndpointStatus"] in CHANGING:
-        raise EndpointBusyError(
-            f"Endpoint {name} is {endpoint['EndpointStatus']} to configuration {target_of(endpoint)}: "
-            f"deploy {config} when that has ended."
-        )
+    _check_turn(sagemaker, deployment, endpoint)
     probation: list[Any] = probation_tags(config, last_proven(sagemaker, endpoint), tags)
     sagemaker.add_tags(ResourceArn=arn, Tags=probation)
+    note_deployed(sagemaker, config, tags)
     moved = deployment_config(deployment.rollout, name)
     if moved:
         put_alarms(hosting.cloudwatch, name, config=config, variant=VARIANT, tags=deployment.config["Tags"])
@@ -226,6 +225,18 @@ def deploy(hosting: Hosting, deployment: Deployment) -> Action:
         resume_or_log(hosting.autoscaling, sagemaker, name)
         raise
     return "updated"
+
+
+def _check_turn(sagemaker: SageMakerClient, deployment: Deployment, endpoint: Mapping[str, Any]) -> None:
+    """Raises SupersededError if another run has deployed after this one, EndpointBusyError during a change."""
+    name, config, target = deployment.endpoint_name, deployment.config_name, target_of(endpoint)
+    if later := run_after(sagemaker, name, config=config, tags=deployment.endpoint["Tags"]):
+        raise _superseded(name, target, config, later)
+    if endpoint["EndpointStatus"] in CHANGING:
+        raise EndpointBusyError(
+            f"Endpoint {name} is {endpoint['EndpointStatus']} to configuration {target}: "
+            f"deploy {config} when that has ended."
+        )
 
 
 def _retained(hosting: Hosting, deployment: Deployment, endpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,12 +290,19 @@ def served(
         return result
     others = {result.config, result.target} - {config, *(before or ())}
     if before is not None and others and result.status in {"InService", *CHANGING}:
-        raise SupersededError(
-            f"Another run has changed endpoint {result.name} to {', '.join(sorted(others))}, and not to {config}."
-        )
+        raise _superseded(result.name, ", ".join(sorted(others)), config)
+    if later := run_after(sagemaker, result.name, config=config, tags=deployment.endpoint["Tags"]):
+        raise _superseded(result.name, result.target, config, later)
     reason = f" ({result.failure_reason})" if result.failure_reason else ""
     instead = f"; {with_version(sagemaker, result.config)} still serves" if result.status == "InService" else ""
     raise DeploymentError(f"Endpoint {result.name} is {result.status} and does not serve {config}{reason}{instead}.")
+
+
+def _superseded(endpoint: str, changed_to: str, config: str, run: str = "") -> SupersededError:
+    return SupersededError(
+        f"Another run has changed endpoint {endpoint} to {changed_to}, and not to {config}{f': {run}' if run else ''}. "
+        "It stays so. To deploy this version after all, start deploy_endpoint."
+    )
 
 
 def describe_endpoint(sagemaker: SageMakerClient, name: str) -> EndpointResult:

@@ -28,6 +28,8 @@ PROBATION_TAG = "on-probation"
 PROBATION_DAG_TAG = "probation-dag"
 PROBATION_RUN_TAG = "probation-run"
 """Tags of an endpoint: which run deployed what is on probation. The tags `dag` and `run` become its own at the end."""
+DEPLOYED_TAG = "deployed-by"
+"""Tag of a configuration: the DAG and the run that deployed it last."""
 REFUSED_TAG = "refused"
 """Tag of an endpoint: the configuration that failed the smoke test last, and the name of the run."""
 REASON_TAG = "refused-because"
@@ -80,6 +82,34 @@ def deployed_by(tags: Mapping[str, str]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(passed))
 
 
+def note_deployed(sagemaker: SageMakerClient, config: str, tags: Collection[Mapping[str, str]]) -> None:
+    """Note on a configuration that the run with these tags deploys it now."""
+    arn = sagemaker.describe_endpoint_config(EndpointConfigName=config)["EndpointConfigArn"]
+    sagemaker.add_tags(ResourceArn=arn, Tags=_as_tags({DEPLOYED_TAG: _run_of(tags)}))  # type: ignore[arg-type]
+
+
+def run_after(
+    sagemaker: SageMakerClient, endpoint: str, *, config: str, tags: Collection[Mapping[str, str]]
+) -> str | None:
+    """DAG and run that deployed to an endpoint after the run with these tags had deployed `config` there.
+
+    It is None if no run has, and if that run has not deployed yet.
+    """
+    described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config)
+    live, mine = existing(sagemaker.describe_endpoint, EndpointName=endpoint), _run_of(tags)
+    if described is None or live is None:
+        return None
+    if tags_of(sagemaker, described["EndpointConfigArn"]).get(DEPLOYED_TAG) != tag_value(mine):
+        return None
+    *_, last = ("", *(" ".join(run) for run in deployed_by(tags_of(sagemaker, live["EndpointArn"]))))
+    return last if last not in ("", mine) else None
+
+
+def _run_of(tags: Collection[Mapping[str, str]]) -> str:
+    values = {tag["Key"]: tag["Value"] for tag in tags}
+    return f"{values.get('dag', '')} {values.get('run', '')}"
+
+
 def last_proven(sagemaker: SageMakerClient, endpoint: Mapping[str, Any]) -> str | None:
     """The configuration to which a described endpoint goes back if its next one fails; None if it has none.
 
@@ -116,7 +146,7 @@ def go_back(hosting: Hosting, endpoint: str, *, config: str, run: str, reason: s
     probation, target = _probation(sagemaker, described), target_of(described)
     if target != config:
         return GoneBack(target, f"{failed} It serves {with_version(sagemaker, target)} now.", waits=True)
-    if not probation.is_new:
+    if not probation.is_new or probation.previous == config:
         return GoneBack(config, f"{failed} It has passed before, so it serves this model still.")
     if probation.previous is None:
         tear_down(hosting, endpoint, config=config)
@@ -152,7 +182,7 @@ def end_probation(
     noted = tags_of(sagemaker, described["EndpointArn"])
     if target_of(described) != config:
         return
-    if noted.get(PROBATION_TAG) == config and (previous := noted.get(PREVIOUS_TAG)):
+    if noted.get(PROBATION_TAG) == config and (previous := noted.get(PREVIOUS_TAG)) and previous != config:
         note_replaced(sagemaker, endpoint, previous)
     passed = [*tags, *_as_tags({PROBATION_TAG: ""})]
     sagemaker.add_tags(ResourceArn=described["EndpointArn"], Tags=passed)  # type: ignore[arg-type]

@@ -36,10 +36,11 @@ class EndpointOperator(WaitingOperator):
     """Serves a model at an endpoint, tests it, notes it as its dataset's champion, and hands on the EndpointResult.
 
     An endpoint that serves this model as asked already is left alone, so a retried task changes nothing. If another
-    run is changing it, the task waits for that first; if another run changes it afterwards, the task is skipped. Right
-    before the task changes the endpoint, `check` decides whether it still may. If the answers are not the model's own,
-    the endpoint serves again what it served before, and the task fails. A killed task leaves the endpoint to finish its
-    change, as AWS can stop neither a creation nor an update; the next attempt continues from there.
+    run is changing it, the task waits for that first. If another run changes it afterwards, the task is skipped, also
+    when it is retried or cleared: the later decision stays. Right before the task changes the endpoint, `check` decides
+    whether it still may. If the answers are not the model's own, the endpoint serves again what it served before, and
+    the task fails. A killed task leaves the endpoint to finish its change, as AWS can stop neither a creation nor an
+    update; the next attempt continues from there.
 
     :param deployment: makes the Deployment of the running task and its inputs; raising AirflowSkipException skips the
         task
@@ -67,6 +68,7 @@ class EndpointOperator(WaitingOperator):
         from include.deployment.endpoint import (
             DeploymentError,
             EndpointBusyError,
+            SupersededError,
             configs_before,
             deploy,
             is_served_already,
@@ -89,6 +91,8 @@ class EndpointOperator(WaitingOperator):
         except EndpointBusyError as busy:
             self.log.info("%s", busy)
             return self.wait_for(running, name, "execute_when_free")
+        except SupersededError as superseded:
+            raise AirflowSkipException(str(superseded)) from superseded
         except DeploymentError as refused:
             raise AirflowFailException(str(refused)) from refused
         return self.wait_for(running, name, "execute_complete", before=before)

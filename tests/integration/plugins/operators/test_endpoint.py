@@ -248,3 +248,59 @@ async def test_a_change_of_another_run_is_waited_for_first(
         with pytest.raises(TaskDeferred) as updating:
             operator.execute_when_free(CONTEXT, event)
         assert updating.value.method_name == "execute_complete"
+
+
+def of_run(run: str) -> Any:
+    return {"ti": SimpleNamespace(dag_id="deploy_endpoint", run_id=run, task_id="deployment.deploy")}
+
+
+async def deployed(operator: EndpointOperator, context: Any) -> dict[str, Any]:
+    """The kwargs with which a task continues once the endpoint serves."""
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    async for event in deferred.value.trigger.run():
+        return {"event": event.payload, **(deferred.value.kwargs or {})}
+    raise AssertionError("the trigger did not fire")
+
+
+@pytest.mark.parametrize("passed", [True, False], ids=["after its test", "before its test"])
+async def test_a_retry_of_an_older_deployment_leaves_a_rollback_as_it_is(
+    aws: RunningLocalAws, name: str, *, passed: bool
+) -> None:
+    old, new = make_operator(aws, name), make_operator(aws, name)
+    served = old.execute_complete(of_run("first"), **await deployed(old, of_run("first")))
+    update = await deployed(new, of_run("second"))
+    if passed:
+        new.execute_complete(of_run("second"), **update)
+    back = await deployed(old, of_run("rollback"))
+
+    for again in (lambda: new.execute(of_run("second")), lambda: new.execute_complete(of_run("second"), **update)):
+        with pytest.raises(AirflowSkipException, match=r"deploy_endpoint rollback\. It stays so"):
+            again()
+    old.execute_complete(of_run("rollback"), **back)
+    with pytest.raises(AirflowSkipException, match="deploy_endpoint rollback"):
+        new.execute(of_run("second"))
+
+    sagemaker = aws.client("sagemaker")
+    live = sagemaker.describe_endpoint(EndpointName=name)
+    assert live["EndpointConfigName"] == served["config"]
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=served["config"])
+    tags = sagemaker.list_tags(ResourceArn=config["EndpointConfigArn"])["Tags"]
+    assert ("served-until" in {tag["Key"] for tag in tags}) == passed, "a configuration was replaced once, or never"
+    with pytest.raises(TaskDeferred):
+        new.execute(of_run("third"))  # another decision
+
+
+async def test_a_rollback_during_a_test_that_fails_leaves_the_proven_model(aws: RunningLocalAws, name: str) -> None:
+    old = make_operator(aws, name)
+    served = old.execute_complete(of_run("first"), **await deployed(old, of_run("first")))
+    await deployed(make_operator(aws, name), of_run("second"))
+    doubtful = make_operator(aws, name, differences=["7 instead of 1"])
+    doubtful.deployment = old.deployment
+    back = await deployed(doubtful, of_run("rollback"))
+
+    with pytest.raises(AirflowFailException, match="It has passed before, so it serves this model still"):
+        doubtful.execute_complete(of_run("rollback"), **back)
+
+    live = aws.client("sagemaker").describe_endpoint(EndpointName=name)
+    assert (live["EndpointStatus"], live["EndpointConfigName"]) == ("InService", served["config"])
