@@ -11,8 +11,8 @@ WORKERS ?= 2
 STACK ?= image-classification
 EXAMPLES ?= 2000
 SEED ?= 1
-# One test process more than there are cores: those that run Airflow wait now and then. Each more collects all tests anew.
-JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
+# Two test processes more than there are cores: those that run Airflow wait for half of their time.
+JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 2 )))
 BENCHMARKS := $(filter-out __init__ training,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 export PORT AIRFLOW_PORT

@@ -36,6 +36,8 @@ GOLDEN_ANGLE = 137.508
 MOST_EPOCH_TICKS = 12
 MANY_EPOCHS = 6
 """From so many on the early values of a line may be left out of the picture."""
+LEAST_SPREAD = 1e-9
+"""Values that differ by less, or by a smaller share of themselves, are drawn as one."""
 LOGARITHMIC = 50
 """Values are spread by their order of magnitude if the largest is this many times the smallest."""
 
@@ -303,7 +305,7 @@ def _values_shown(lines: Sequence[Curve]) -> tuple[float, float, list[float]]:
     many = max(len(line.points) for line in lines) >= MANY_EPOCHS
     if many and high - min(later) < (high - low) / 4:
         low = max(low, min(later) - max(high - min(later), (high - low) / 50))
-    if high == low:
+    if high - low < LEAST_SPREAD * max(1.0, abs(high)):
         low, high = low - 0.005, high + 0.005
     step = _round_step((high - low) / 4)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -11,6 +11,7 @@ from playwright.sync_api import FrameLocator, Page, expect
 from include.datasets.version import DatasetVersion
 from include.sagemaker.naming import Run, tags
 from include.settings import Settings
+from tests.browser.accessibility import flaws_of_page
 from tests.browser.conftest import PAGE_MILLISECONDS
 from tests.browser.trigger_form import visit
 from tests.support.dataset_bucket import RUN_AFTER, Bucket
@@ -82,7 +83,7 @@ def of_dataset(pages: FrameLocator, name: str) -> None:
 
 
 def test_two_versions_are_compared_and_the_images_of_a_class_are_seen(
-    versions: list[DatasetVersion], pages: FrameLocator
+    versions: list[DatasetVersion], pages: FrameLocator, page: Page
 ) -> None:
     older, newer = (version.version for version in versions)
     of_dataset(pages, "Dataset versions")
@@ -99,6 +100,8 @@ def test_two_versions_are_compared_and_the_images_of_a_class_are_seen(
     changed = pages.get_by_role("region", name="Changes of labels")
     expect(changed.get_by_role("row", name="0 1 1", exact=True)).to_be_visible()
 
+    (frame,) = [frame for frame in page.frames if "/versions/" in frame.url]
+    comparison = frame.url
     pages.get_by_role("heading", level=2).get_by_role("link", name=newer).click()
     expect(pages.get_by_role("heading", name="Classes that were left out")).to_be_visible(timeout=PAGE_MILLISECONDS)
     expect(pages.get_by_role("row", name="7 8", exact=True)).to_be_visible()
@@ -107,6 +110,10 @@ def test_two_versions_are_compared_and_the_images_of_a_class_are_seen(
     pages.get_by_role("link", name="test", exact=True).click()
     images = pages.get_by_role("img", name="1, test")
     expect(images).to_have_count(versions[-1].class_counts["1"].test, timeout=PAGE_MILLISECONDS)
+
+    alone = page.context.new_page()
+    assert [flaw for address in (comparison, frame.url) for flaw in flaws_of_page(alone, address)] == []
+    alone.close()
 
 
 def test_the_curves_of_a_run_grow_while_one_looks(training: str, pages: FrameLocator) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 from urllib.parse import quote
 
 import pytest
-from axe_playwright_python.base import AXE_FILE_PATH
-from playwright.sync_api import Browser, FrameLocator, Locator, Page, ViewportSize, expect
+from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
 
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
+from tests.browser.accessibility import THEMES, flaws, flaws_of_page
 from tests.browser.conftest import PAGE_MILLISECONDS, VIEWER, signed_in_as
 from tests.browser.trigger_form import visit
 from tests.support.champions import promote, publish, register
@@ -26,9 +25,6 @@ CONF = {**SMALL, "dataset.name": DATASET, "dataset.labels": list(DIGITS), "endpo
 DIVERGES = {"training.hyperparameters.learning_rate": 1.0}
 REASON = "The new camera's images matter more."
 EFFECT_MILLISECONDS = 300_000.0
-PHONE: ViewportSize = {"width": 390, "height": 844}
-THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-BAD = ("serious", "critical")
 
 pytestmark = [pytest.mark.browser, pytest.mark.enable_socket]
 
@@ -210,11 +206,7 @@ def test_no_page_has_a_serious_flaw_of_accessibility_and_each_fits_a_phone(
     root, found = f"{installation.url}/image-classification", list[str]()
     try:
         for path in addresses(airflow, world):
-            page.goto(f"{root}{path}")
-            expect(page.locator("[data-awaited]")).to_have_count(0, timeout=PAGE_MILLISECONDS)
-            for theme in THEMES:
-                page.evaluate("isDark => document.documentElement.classList.toggle('dark', isDark)", theme == "dark")
-                found += [f"{path} ({theme}): {flaw}" for flaw in flaws(page, theme)]
+            found += flaws_of_page(page, f"{root}{path}")
     finally:
         page.goto(installation.url)
 
@@ -269,20 +261,4 @@ def addresses(airflow: Operator, world: World) -> list[str]:
         *(f"/runs/train_model/{quote(run.run_id, safe='')}" for run in airflow.dag_runs("train_model")[:1]),
         f"/jobs/training_job/{next(iter(world.training_jobs()))}",
         f"/reports/{report}/",
-    ]
-
-
-def flaws(page: Page, theme: str) -> list[str]:
-    """What axe finds on a page, and whether it has to be scrolled sideways on a phone. Only colours differ by theme."""
-    page.set_viewport_size(PHONE)
-    width = page.evaluate("document.documentElement.scrollWidth")
-    page.evaluate(AXE_FILE_PATH.read_text())
-    rules = ["color-contrast"] if theme == "dark" else None
-    options = {"iframes": False, "resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
-    answer = page.evaluate("options => axe.run(document, options)", options)
-    return [f"{width} px wide"] * (width > PHONE["width"]) + [
-        f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"
-        for violation in answer["violations"]
-        if violation["impact"] in BAD
-        for node in violation["nodes"][:3]
     ]

@@ -224,5 +224,5 @@ def plain_member(member: tarfile.TarInfo, target: Path) -> tarfile.TarInfo:
             inside(target, *parts)
     except OutsideError as error:
         raise UnusableArchiveError(f"a member would lie outside the model directory: {error}") from error
-    member.mode = 0o755 if member.isdir() else 0o644
+    member.mode = 0o700 if member.isdir() else 0o600
     return member

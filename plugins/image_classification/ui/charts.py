@@ -12,6 +12,8 @@ from image_classification.ui.rendering import environment
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 240, 66, 28, 14
 MOST_TICKS, STEPS = 8, 4
+NOTHING = 1e-9
+"""What is below it is drawn as 0."""
 COLOURS = 6
 MOST_LINES = 2 * COLOURS
 """Lines that can be distinguished: one colour each, then each colour with dashes."""
@@ -94,7 +96,7 @@ def _bounds(lowest: float, highest: float, *, share: bool) -> tuple[float, float
 
     The steps between are round.
     """
-    if lowest == highest == 0:
+    if 0 <= lowest <= highest < NOTHING:
         return 0.0, 1.0
     if lowest < 0:
         room = (highest - lowest) * 0.1 or 1.0

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from include.pages.charts import (
@@ -84,6 +84,8 @@ def test_an_axis_of_many_epochs_has_round_ticks() -> None:
     assert [int(text) for text in texts(drawn) if text.isdigit()] == [1, 10, *range(20, 121, 10)]
 
 
+@example([[0.0, 5e-324]])
+@example([[1.0, 1.0 - 1e-16, 1.0]])
 @given(
     st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=40), min_size=1, max_size=5),
 )

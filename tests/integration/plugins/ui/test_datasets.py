@@ -10,7 +10,7 @@ import pytest
 
 from include.datasets.version import DatasetVersion
 from tests.integration.plugins.ui.conftest import SignIn
-from tests.integration.plugins.ui.test_pages import shown
+from tests.integration.plugins.ui.test_pages import is_not_found, shown
 from tests.support.dataset_bucket import RUN_AFTER, Bucket
 from tests.support.local_aws import BUCKET, RunningLocalAws
 from tests.support.pictures import jpeg
@@ -104,4 +104,4 @@ def test_two_versions_are_compared_by_their_images(sign_in: SignIn, photographs:
 
 @pytest.mark.parametrize("version", ["20990101T000000Z-0a1b2c3d", "..%2f..", "x%20y"])
 def test_a_version_that_is_not_there_has_no_page(version: str, sign_in: SignIn, pets: str) -> None:
-    assert sign_in("VIEWER").get(f"/datasets/{pets}/versions/{version}").status_code == 404
+    assert is_not_found(sign_in("VIEWER"), f"/datasets/{pets}/versions/{version}")

@@ -16,7 +16,7 @@ from include.settings import Settings
 from tests.integration.plugins.ui.conftest import SignIn
 from tests.integration.plugins.ui.test_access import HEADERS
 from tests.integration.plugins.ui.test_actions import run_of
-from tests.integration.plugins.ui.test_pages import shown
+from tests.integration.plugins.ui.test_pages import is_not_found, shown
 from tests.support.local_aws import BUCKET, RunningLocalAws, eventually
 from tests.support.pictures import jpeg
 from tests.support.running_task import SETTINGS
@@ -142,7 +142,7 @@ def test_nothing_is_asked_about_images_that_nobody_gave(sign_in: SignIn, pets: s
     client = sign_in("USER")
 
     assert client.get(f"/datasets/{pets}/questions/of-nobody").status_code == 404
-    assert client.get(f"/datasets/{pets}/questions/{'0' * 16}").status_code == 404
+    assert is_not_found(client, f"/datasets/{pets}/questions/{'0' * 16}")
     assert client.get(f"/datasets/{pets}/questions/{'0' * 16}/images/000-cat.jpg").status_code == 404
     path = f"/datasets/{pets}/endpoint/images?question=../../x&place=0"
     assert client.post(path, content=b"image", headers=HEADERS).status_code == 422

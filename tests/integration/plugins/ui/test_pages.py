@@ -25,16 +25,32 @@ def settings() -> Settings:
     return Settings.from_variable({**SETTINGS, "image_uri": IMAGE})
 
 
+PAGE_SECONDS = 120.0
+"""How long a page may read AWS in the background while other tests have the processor."""
+
+
 def shown(client: Any, path: str, *wanted: str) -> str:
     """The page, once it shows what is wanted: what it does not know yet is read in the background."""
 
-    def look() -> str | None:
-        answer = client.get(path)
-        assert answer.status_code == 200, answer.text
-        return answer.text if all(each in answer.text for each in wanted) else None
+    seen = ""
 
-    found: str = eventually(look)
-    return found
+    def look() -> bool:
+        nonlocal seen
+        answer = client.get(path)
+        seen = answer.text
+        assert answer.status_code == 200, seen
+        return all(each in seen for each in wanted)
+
+    try:
+        eventually(look, PAGE_SECONDS)
+    except AssertionError as missing:
+        raise AssertionError(f"{path} does not show {wanted}: {seen}") from missing
+    return seen
+
+
+def is_not_found(client: Any, path: str) -> bool:
+    """Whether a page is not found, once AWS and Airflow have been asked, which may take longer than a page waits."""
+    return bool(eventually(lambda: client.get(path).status_code == 404, PAGE_SECONDS))
 
 
 @pytest.fixture
@@ -145,7 +161,7 @@ def test_a_job_is_shown_with_its_log(sign_in: SignIn, aws: RunningLocalAws) -> N
     page = shown(sign_in("VIEWER"), f"/jobs/training_job/{name}", "Completed", 'class="log code"', "ml.g5.xlarge")
 
     assert log_lines(aws.client("logs"), name)[0] in page
-    assert sign_in("VIEWER").get("/jobs/training_job/of-nobody").status_code == 404
+    assert is_not_found(sign_in("VIEWER"), "/jobs/training_job/of-nobody")
 
 
 def test_a_report_is_shown_where_no_script_of_it_can_run(sign_in: SignIn, aws: RunningLocalAws) -> None:

@@ -14,7 +14,7 @@ import pytest
 from include.sagemaker.naming import Run, tags
 from include.settings import Settings
 from tests.integration.plugins.ui.conftest import SignIn
-from tests.integration.plugins.ui.test_pages import shown
+from tests.integration.plugins.ui.test_pages import is_not_found, shown
 from tests.support.documents import dataset_version
 from tests.support.local_aws import RunningLocalAws, finished_job, training_request
 from tests.support.running_task import SETTINGS
@@ -134,7 +134,7 @@ def test_a_run_that_may_not_be_read_is_not_found(sign_in: SignIn, run: Run) -> N
     client = sign_in("VIEWER")
 
     assert client.get(f"/runs/of_somebody_else/{quote(run.run_id)}").status_code == 404
-    assert client.get(f"/runs/{DAG}/manual__of_nobody").status_code == 404
+    assert is_not_found(client, f"/runs/{DAG}/manual__of_nobody")
 
 
 def test_the_jobs_of_a_dataset_are_sorted_by_what_they_were_sent_and_reached(
