@@ -74,7 +74,7 @@ def wait_for_runs(pages: FrameLocator) -> None:
 
 def open_version(pages: FrameLocator, number: int) -> None:
     """Go to the page of a version by the tab of all models."""
-    pages.get_by_role("link", name="Models", exact=True).click()
+    pages.locator(".tabs").get_by_role("link", name="Models", exact=True).click()  # the overview has such links too
     pages.get_by_role("link", name=f"Version {number}").click()
     expect(pages.get_by_role("heading", name=f"Version {number}")).to_be_visible(timeout=PAGE_MILLISECONDS)
 
@@ -121,7 +121,7 @@ def test_a_version_is_retrained_and_compared_with_the_one_that_serves(pages: Fra
     open_version(pages, 1)
     use(pages, "Retrain from it")
 
-    pages.get_by_role("link", name="Models", exact=True).click()
+    pages.locator(".tabs").get_by_role("link", name="Models", exact=True).click()
     expect(pages.get_by_role("row", name="Version 3")).to_contain_text("points", timeout=EFFECT_MILLISECONDS)
     for number in (1, 3):
         pages.get_by_label(f"Compare version {number}").check()
@@ -145,7 +145,7 @@ def test_images_are_answered_by_the_endpoint_and_by_another_version_beside_it(
 ) -> None:
     seven = next(image for image in digits("7", count=1, first=40))
     pages.get_by_role("link", name=DATASET, exact=True).click()
-    pages.get_by_role("link", name="Endpoint", exact=True).click()
+    pages.locator(".tabs").get_by_role("link", name="Endpoint", exact=True).click()
     chosen = {"name": "seven.jpg", "mimeType": "image/jpeg", "buffer": seven.jpeg}
     pages.get_by_label("Drop images here").set_input_files([chosen])  # type: ignore[list-item]
     answer = pages.locator("figure.answer").filter(has_text="seven.jpg")
