@@ -48,6 +48,8 @@ LARGEST_SHOWN = 1_000_000
 """Bytes of an image from the web that the page shows."""
 MOST_NAMES, MOST_BESIDE = 5, 6
 REFRESH_SECONDS, FIRST_WAIT, CAPTURED_SECONDS = 15, 0.5, 20.0
+ANSWER_WAIT = 10.0
+"""A person who gives an image waits for an answer: a page does not."""
 _ONE_AT_A_TIME = BoundedSemaphore(1)
 _FETCHING = BoundedSemaphore(2)
 """Fetches from the web wait for others' servers: they may not take all of the API server's threads."""
@@ -173,7 +175,7 @@ def _answered(  # noqa: PLR0917  (what a request says)
 ) -> dict[str, Any]:
     """What the page's script shows of one image; `is_shown` if the image itself has to be in it."""
     connected = installation.connected()
-    champion = _serving_champion(serving_of(installation, connected, dataset, wait=FIRST_WAIT))
+    champion = _serving_champion(serving_of(installation, connected, dataset, wait=ANSWER_WAIT))
     if champion is None and not question:
         raise HTTPException(409, f"No endpoint serves {dataset} now.")
     _check_size(image)
@@ -202,7 +204,7 @@ def _answer(installation: Installation, connected: Connected, champion: Champion
 
 
 def _dataset_version(
-    installation: Installation, connected: Connected, champion: Champion, *, wait: float = 10.0
+    installation: Installation, connected: Connected, champion: Champion, *, wait: float = ANSWER_WAIT
 ) -> Seen[DatasetVersion]:
     """The dataset version that the champion learned from: how images are packed, and the names of the classes."""
     from include.datasets.version import load

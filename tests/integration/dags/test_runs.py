@@ -70,17 +70,22 @@ def test_a_wrong_conf_and_wrong_settings_come_in_one_message_and_start_nothing(
     assert "did you mean endpoint.keep?" in output
     assert "did you mean training.hyperparameters.epochs?" in output
     assert "region = nowhere" in output
-    (kept,) = failures()
+    (kept,) = failures("image_classification")
     assert kept.startswith("This run cannot work and was not started: ")
     assert "endpoint.kepp" in kept
 
 
-def failures() -> list[str]:
-    """What failed tasks handed on for the notes of their runs."""
+def failures(dag_id: str) -> list[str]:
+    """What failed tasks of a DAG's last run handed on for its note."""
     from airflow.models.xcom import XComModel  # noqa: PLC0415  (the home comes first)
 
     with create_session() as session:
-        rows = session.scalars(select(XComModel).where(XComModel.key == FAILURE))
+        last = select(DagRun.run_id).where(DagRun.dag_id == dag_id).order_by(DagRun.id.desc()).limit(1)
+        rows = session.scalars(
+            select(XComModel).where(
+                XComModel.key == FAILURE, XComModel.dag_id == dag_id, XComModel.run_id == last.scalar_subquery()
+            )
+        )
         return [XComModel.deserialize_value(row) for row in rows]
 
 

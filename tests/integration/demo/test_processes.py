@@ -11,6 +11,7 @@ import pytest
 
 from demo import processes
 from demo.processes import BackgroundProcess
+from tests.support.local_aws import eventually
 
 STUBBORN_FAMILY = """
 import signal, subprocess, sys, time
@@ -93,7 +94,7 @@ def test_a_process_that_ended_before_it_was_asked_its_age_is_started_and_gone(
 
 def test_nobody_else_reads_what_a_process_writes(tmp_path: Path) -> None:
     process = start("open('airflow.db', 'w').close(); import os; os.mkdir('logs')", tmp_path / "program.log")
-    psutil.wait_procs([psutil.Process(process.pid)], timeout=20)
+    eventually(lambda: not process.is_alive())
 
     modes = {file.name: file.stat().st_mode & 0o077 for file in tmp_path.iterdir()}
     assert modes == {"airflow.db": 0, "logs": 0, "program.log": 0}
@@ -101,7 +102,7 @@ def test_nobody_else_reads_what_a_process_writes(tmp_path: Path) -> None:
 
 def test_the_end_of_the_log_is_shown(tmp_path: Path) -> None:
     process = start("print('first'); print('last')", tmp_path / "log")
-    psutil.wait_procs([psutil.Process(process.pid)], timeout=20)
+    eventually(lambda: not process.is_alive())
 
     assert process.last_lines(1) == "last"
     assert not process.is_alive()

@@ -58,7 +58,9 @@ def test_an_image_is_answered_by_the_endpoint_and_what_is_none_is_named(
     refused = client.post(f"{path}/images", content=b"x", headers=HEADERS)
     assert (refused.status_code, refused.json()["detail"]) == (409, f"No endpoint serves {pets} now.")
     seeing_a_dog(aws, settings, pets)
-    page = shown(client, path, "InService", "Drop images here", "Nothing is captured", "Requests, every hour")
+    page = shown(
+        client, path, "InService", "version 1", "Drop images here", "Nothing is captured", "Requests, every hour"
+    )
     assert "You may not" in sign_in("VIEWER").get(path).text
 
     answer = client.post(f"{path}/images", content=jpeg(40, 30), headers={**HEADERS, "X-Name": "a%20cat.jpg"}).json()
