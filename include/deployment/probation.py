@@ -101,8 +101,8 @@ def run_after(
         return None
     if tags_of(sagemaker, described["EndpointConfigArn"]).get(DEPLOYED_TAG) != tag_value(mine):
         return None
-    *_, last = ("", *(" ".join(run) for run in deployed_by(tags_of(sagemaker, live["EndpointArn"]))))
-    return last if last not in ("", mine) else None
+    runs = [" ".join(run) for run in deployed_by(tags_of(sagemaker, live["EndpointArn"]))]
+    return runs[-1] if runs and runs[-1] != mine else None
 
 
 def _run_of(tags: Collection[Mapping[str, str]]) -> str:
