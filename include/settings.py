@@ -42,7 +42,7 @@ class Settings(Known):
     execution_role_arn: str = Field(
         pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$",
         examples=["arn:aws:iam::123456789012:role/sagemaker-execution"],
-        description="Role that SageMaker's jobs take on.",
+        description="Role that SageMaker's jobs use.",
     )
     region: str = Field(
         pattern=r"^[a-z]{2}(-[a-z]+)+-\d$",
@@ -74,7 +74,7 @@ class Settings(Known):
     notify_arguments: dict[str, Any] = Field(
         {},
         examples=['{"text": "{{ notice.text }}"}'],
-        description="What the notifier of `notify` is made with; `{{ notice.subject }}`, `{{ notice.text }}` and "
+        description="Arguments of the notifier of `notify`; `{{ notice.subject }}`, `{{ notice.text }}` and "
         "`{{ notice.occasion }}` are the message's.",
     )
     kms_key_id: str = Field("", description="Key for models, reports and volumes. Empty: the account's default.")
@@ -94,13 +94,13 @@ class Settings(Known):
         0,
         ge=0,
         le=21_600,
-        description="Machines wait so long for the next training job of the same kind (a warm pool), which "
-        "costs money. 0: they do not; spot machines never do.",
+        description="How long machines wait for the next training job of the same kind (a warm pool). This costs "
+        "money. 0: they do not wait; spot machines never do.",
     )
     prices: dict[str, float] = Field(
         {},
         examples=['{"ml.g4dn.xlarge": 0.736}'],
-        description="USD an hour by instance type; goes before what AWS's price list says.",
+        description="USD an hour by instance type; overrides AWS's price list.",
     )
     source_networks: tuple[str, ...] = Field(
         (),
@@ -114,7 +114,7 @@ class Settings(Known):
     archive_max_ratio: int = Field(
         100,
         ge=1,
-        description="How many times its own size an archive may expand to; photographs have 1, deflate reaches 1,032.",
+        description="Largest ratio of an archive's expanded size to its own; photographs have 1, deflate up to 1,032.",
     )
     lines: dict[str, dict[str, Any]] = Field(
         {},
@@ -243,7 +243,7 @@ def _line_problems(lines: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
             yield problem.model_copy(update={"field": f"{where}.{problem.field}"})
         for name, value in reading.values.items():
             if name.partition(".")[0] not in LINE_SECTIONS:
-                remedy = f"a retraining takes {', '.join(LINE_SECTIONS)} from here: leave it out"
+                remedy = f"only {', '.join(LINE_SECTIONS)} are allowed here: leave it out"
                 yield Problem(field=f"{where}.{name}", value=value, remedy=remedy)
         if not RunConf.model_validate(reading.document()).incremental.enabled:
             remedy = "a retraining trains the champion further: leave it out"

@@ -23,11 +23,11 @@ class CleanUpConf(Section):
 
     model_config = ConfigDict(title="Clean-up")
 
-    dry_run: bool = Field(False, title="Dry run", description="Only tell what would be done.")
+    dry_run: bool = Field(False, title="Dry run", description="Only show what would be done.")
     unknown_runs: bool = Field(
         False,
         title="Unknown runs too",
-        description="Also stop and delete what belongs to runs that this Airflow does not know. Leave it off where "
+        description="Also stop and delete what belongs to runs that this Airflow does not know. Leave it off if "
         "another Airflow runs these DAGs in the same account and region.",
     )
     uploads_older_than_hours: int = Field(
@@ -48,14 +48,15 @@ class CleanUpConf(Section):
         None,
         ge=1,
         title="Dataset versions to keep",
-        description="The newest so many of each dataset stay, and every version that a registered model, a running job "
+        description="This many of the newest of each dataset stay, and every version that a registered model, a "
+        "running job "
         "or the parent of one of these refers to; the others are deleted. Empty: all stay.",
     )
     versions_older_than_days: int = Field(
         30,
         ge=1,
         title="Old versions (days)",
-        description="Age from which a dataset version may be deleted: a run may be about to train with a younger one.",
+        description="Age from which a dataset version may be deleted: a run may be about to train with a newer one.",
     )
 
     delete_endpoint: str = Field(
@@ -70,7 +71,7 @@ class CleanUpConf(Section):
     confirm_deletion: str = Field(
         "",
         title="Its name once more",
-        description="The name of the endpoint to delete, once more. Another one deletes nothing.",
+        description="The name of the endpoint to delete, once more. With another name nothing is deleted.",
     )
 
     @classmethod

@@ -34,7 +34,7 @@ is started. The message suggests the field that was meant (`lr`: `training.hyper
 follow from the dataset version.
 
 `preset` fills in what you do not give: `{"preset": "photographs", "dataset.source": "s3://my-bucket/photos/"}` is a
-whole run. A field that you give goes before the preset. If you name images of your own (`dataset.source`,
+whole run. A field that you give overrides the preset. If you name images of your own (`dataset.source`,
 `dataset.label_tables`, `dataset.image_list`, `dataset.inventory` or `dataset.version`), the preset's own images,
 labels and split do not count; its packing does. `null` is a field that you do not give. The first task logs what the
 preset has set, and the run conf that is kept with a model holds these values and no preset.

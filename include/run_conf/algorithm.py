@@ -57,7 +57,8 @@ class InferenceConf(Section):
         pattern=rf"^({IMAGE})?$",
         json_schema_extra=IMAGE_URI,
         title="Image",
-        description="Container image that answers. Empty: AWS's inference image of the framework, or the container's "
+        description="Container image that serves the model. Empty: AWS's inference image of the framework, or the "
+        "container's "
         "own image.",
     )
     content_types: list[ContentType] = Field(
@@ -97,13 +98,13 @@ class AlgorithmConf(Section):
         "archive `sourcedir.tar.gz` in S3, which is used as it is. A `requirements.txt` in it is installed in the job.",
     )
     entry_point: str = Field(
-        "train.py", pattern=rf"^{FILE}$", title="Entry point", description="The file of the source that trains."
+        "train.py", pattern=rf"^{FILE}$", title="Entry point", description="The file in the source that trains."
     )
     inference_entry_point: str = Field(
         "inference.py",
         pattern=rf"^{FILE}$",
         title="Inference entry point",
-        description="The file that answers, in the folder `code` of the model archive.",
+        description="The file that serves the model, in the folder `code` of the model archive.",
     )
     image: str = Field(
         "",
@@ -111,7 +112,7 @@ class AlgorithmConf(Section):
         json_schema_extra=IMAGE_URI,
         examples=["123456789012.dkr.ecr.eu-central-1.amazonaws.com/my-classifier@sha256:0a1b..."],
         title="Image",
-        description="Container image that trains. It has to be given for a container; for a script, empty is AWS's.",
+        description="Container image that trains. Required for a container. Empty for a script: AWS's.",
     )
     train_arguments: list[Argument] = Field(
         [],
@@ -153,8 +154,8 @@ class AlgorithmConf(Section):
         title="Further channels",
         description='Channel -> address in S3: `{"weights": "s3://my-bucket/resnet34.pth"}`.',
     )
-    objective: ObjectiveConf = Field(ObjectiveConf(), description="By what its models are compared.")
-    inference: InferenceConf = Field(InferenceConf(), description="What answers with its models.")
+    objective: ObjectiveConf = Field(ObjectiveConf(), description="The metric by which its models are compared.")
+    inference: InferenceConf = Field(InferenceConf(), description="The code or image that serves its models.")
 
     @property
     def defined_metrics(self) -> dict[str, str]:

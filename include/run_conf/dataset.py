@@ -51,19 +51,19 @@ class SplitConf(Section):
         examples=[60, 500],
         ge=1,
         title="Training images per class",
-        description="How many images of each class train. Validation and test share the rest in their "
-        "proportion. Empty: the shares decide.",
+        description="Number of training images of each class. Validation and test share the rest in their proportion. "
+        "Empty: the shares decide.",
     )
     test_as: Literal["test", "validation"] = Field(
         "test",
         title="The source's test images",
-        description="What the test images of a source that is split already are for. `validation`: they choose "
+        description="Use of the test images of a source that is split already. `validation`: they choose "
         "the best model, and the test images are drawn from the training images.",
     )
 
 
 class GroundTruthConf(Section):
-    """Which labels of Ground Truth's output manifests count."""
+    """Which labels of Ground Truth's output manifests are used."""
 
     model_config = ConfigDict(title="Dataset: Ground Truth")
 
@@ -71,7 +71,7 @@ class GroundTruthConf(Section):
         "",
         examples=["species"],
         title="Label attribute",
-        description="The label attribute that counts if jobs were chained. Empty: that of the only image "
+        description="The label attribute to use if jobs were chained. Empty: that of the only image "
         "classification job.",
     )
     minimum_confidence: float | None = Field(
@@ -120,16 +120,16 @@ class PackingConf(Section):
         examples=[32],
         ge=1,
         title="Smallest side",
-        description="Images whose shorter side has fewer pixels are left out as `too_small`. Empty: none is.",
+        description="Images whose shorter side has fewer pixels are left out as `too_small`. Empty: none.",
     )
     fast_decode: bool = Field(
         False,
         title="Fast decode",
-        description="Decode large JPEGs at a fraction of their size before they are resized: faster, and not "
-        "im2rec's bytes.",
+        description="Decode large JPEGs at a fraction of their size before they are resized. This is faster, and the "
+        "bytes differ from im2rec's.",
     )
     shard_images: int = Field(
-        2000, ge=1, title="Images per shard", description="How many images one mapped task packs."
+        2000, ge=1, title="Images per shard", description="Number of images that one mapped task packs."
     )
 
     @classmethod
@@ -175,7 +175,7 @@ class DatasetConf(Section):
         json_schema_extra=NAME_PARTS,
         examples=["cats-and-dogs"],
         title="Name",
-        description="Versions, registered models and the endpoint of a dataset go by this name.",
+        description="Name of the dataset's versions, registered models and endpoint.",
     )
     source: list[SourceAddress] = Field(
         [],
@@ -186,7 +186,7 @@ class DatasetConf(Section):
     layout: SourceLayout = Field(
         "class_folders",
         title="Layout",
-        description="What lies under the source. `class_folders`: a folder for each class; `split_folders`: `train`, "
+        description="Folders under the source. `class_folders`: a folder for each class; `split_folders`: `train`, "
         "`validation` and `test` with class folders in each.",
     )
     label_tables: list[TableAddress] = Field(
@@ -201,7 +201,7 @@ class DatasetConf(Section):
         pattern=rf"(?s)^({BUCKET}/.+)?$",
         examples=["s3://bucket/s3-paths.txt"],
         title="Image list",
-        description="Text file with one image per line, by address or key: only these are used. Empty: the "
+        description="Text file with one image per line, by address or key: only these images are used. Empty: the "
         "bucket is listed.",
     )
     inventory: str = Field(
@@ -225,7 +225,7 @@ class DatasetConf(Section):
         examples=["s3://bucket/labels.txt"],
         title="Labels file",
         description="Text with one class per line, or a JSON list: the classes in class order, and the names behind "
-        "the numbers of a `.lst`. Labels, if they are given, choose among them.",
+        "the numbers of a `.lst`. The field `labels` can choose some of them.",
     )
     keep_removed: bool = Field(
         False,
@@ -240,7 +240,7 @@ class DatasetConf(Section):
         "keep",
         title="Images without a label",
         description="Images of a multi-label source that show none of the labels. `keep`: they are packed with a 0 for "
-        "each label, and teach the model what shows none of them; `drop`: they are left out.",
+        "each label, and the model learns what shows none of them; `drop`: they are left out.",
     )
     max_bad_fraction: float = Field(
         0.01,
@@ -253,9 +253,9 @@ class DatasetConf(Section):
         "", title="Version", description="A finished version to use instead of building one. Empty: build one."
     )
     ground_truth: GroundTruthConf = Field(
-        GroundTruthConf(), description="Which labels of Ground Truth's output manifests count."
+        GroundTruthConf(), description="Which labels of Ground Truth's output manifests are used."
     )
-    split: SplitConf = Field(SplitConf(), description="How images are shared out.")
+    split: SplitConf = Field(SplitConf(), description="Which images train, validate and test.")
     packing: PackingConf = Field(PackingConf(), description="How an image becomes a record.")
 
     def addresses(self, data_bucket: str) -> list[str]:

@@ -21,7 +21,7 @@ SECOND_ADDRESS = re.compile(r",\s*s3://|,\s+https?://")
 USER = re.compile(r"(https?://)[^/?#]*@")
 NO_PASSWORDS = (
     "names a user, and a password in a run conf is kept with every run: put the file into S3, or name a pre-signed "
-    "address, which is good for a while only"
+    "address, which is valid for a limited time"
 )
 AS_THEY_ARE = "dataset.packing.pass_through packs images as they are: leave one of the two out"
 RECORDS_AS_THEY_ARE = "images of .rec files are packed as they are: leave it out, or name the images they were made of"
@@ -33,7 +33,7 @@ def source_is_of_one_kind(conf: RunSections) -> Iterator[Problem]:
     yield from _twice("dataset.source", source)
     for address in source:
         if SECOND_ADDRESS.search(address):
-            remedy = "holds a comma and an address again: write a list, in the form one address per line"
+            remedy = "holds a comma and another address: write a list, in the form one address per line"
             yield Problem(field="dataset.source", value=address, remedy=remedy)
         elif USER.match(address):
             yield Problem(field="dataset.source", value=USER.sub(r"\1...@", address), remedy=NO_PASSWORDS)
@@ -48,9 +48,7 @@ def source_is_of_one_kind(conf: RunSections) -> Iterator[Problem]:
             yield Problem(field="dataset.source", value=address, remedy=remedy)
         elif address.startswith("http") and source_kind(address) == "prefix":
             endings = f"{', '.join(ARCHIVE_ENDINGS)} or {RECORDS_ENDING}"
-            remedy = (
-                f"no listing can be had of a web address: name a file that ends in {endings}, or s3://bucket/prefix/"
-            )
+            remedy = f"a web address cannot be listed: name a file that ends in {endings}, or s3://bucket/prefix/"
             yield Problem(field="dataset.source", value=address, remedy=remedy)
     kinds = {source_kind(address): address for address in source}
     if len(kinds) > 1:
@@ -80,7 +78,7 @@ def packed_sources_list_themselves(conf: RunSections) -> Iterator[Problem]:
     what = "an archive" if kind == "archive" else "a .rec file"
     for field in ("image_list", "inventory"):
         if value := getattr(dataset, field):
-            remedy = f"{what} says itself what it holds: leave it empty, or name a prefix in dataset.source"
+            remedy = f"{what} already lists its content: leave it empty, or name a prefix in dataset.source"
             yield Problem(field=f"dataset.{field}", value=value, remedy=remedy)
     if kind == "archive" and dataset.label_tables and len(dataset.source) > 1:
         remedy = "the paths of a table are those of one archive: name one in dataset.source, or leave the tables out"
@@ -106,7 +104,7 @@ def labels_come_from_one_place(conf: RunSections) -> Iterator[Problem]:
         remedy = "name the manifest.json of the inventory, which names its files"
         yield Problem(field="dataset.inventory", value=dataset.inventory, remedy=remedy)
     if tables and dataset.layout == "split_folders":
-        remedy = "dataset.label_tables say labels and splits: leave it at class_folders"
+        remedy = "dataset.label_tables have labels and splits: leave it at class_folders"
         yield Problem(field="dataset.layout", value=dataset.layout, remedy=remedy)
 
 
@@ -139,7 +137,7 @@ def splits_come_from_one_place(conf: RunSections) -> Iterator[Problem]:
         remedy = "the folders say which images train: leave it empty"
         yield Problem(field="dataset.split.train_per_class", value=split.train_per_class, remedy=remedy)
     if split.train_per_class and dataset.multi_label:
-        remedy = "an image of several classes counts for none of them alone: leave it empty and use the shares"
+        remedy = "an image may have several classes: leave it empty and use the shares"
         yield Problem(field="dataset.split.train_per_class", value=split.train_per_class, remedy=remedy)
 
 
@@ -163,7 +161,7 @@ def labels_differ(conf: RunSections) -> Iterator[Problem]:
         yield Problem(field="dataset.labels", value=", ".join(twice), remedy="is listed twice: each class once")
     elif len(labels) == 1:
         yield Problem(
-            field="dataset.labels", value=labels[0], remedy="name at least two classes, or none for all of them"
+            field="dataset.labels", value=labels[0], remedy="name at least two classes, or leave it empty for all"
         )
 
 
@@ -184,7 +182,7 @@ def packing_is_one_thing(conf: RunSections) -> Iterator[Problem]:
                 remedy = RECORDS_AS_THEY_ARE if records else AS_THEY_ARE
                 yield Problem(field=f"dataset.packing.{name}", value=getattr(packing, name), remedy=remedy)
     elif packing.fast_decode and packing.resize is None:
-        remedy = "decodes no smaller than the image is packed, and it keeps its size: set dataset.packing.resize too"
+        remedy = "has no effect on images that keep their size: set dataset.packing.resize too"
         yield Problem(field="dataset.packing.fast_decode", value=True, remedy=remedy)
 
 

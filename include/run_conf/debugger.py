@@ -141,22 +141,22 @@ class ProfilerConf(Section):
         description="Collect CPU, GPU, memory, disk and network of a job that has other settings of Debugger.",
     )
     interval_ms: Literal[100, 200, 500, 1000, 5000, 60_000] | None = Field(
-        None, title="Profiled every (ms)", description="How often the machine is measured. Empty: every 500 ms."
+        None, title="Profiled every (ms)", description="Time between two measurements of the machine. Empty: 500 ms."
     )
     start_step: int | None = Field(
         None,
         ge=0,
         examples=[5],
         title="First profiled step",
-        description="First step of framework profiling, which ended with PyTorch 2.0. Empty: step 0, if the next "
-        "field is given.",
+        description="First step of framework profiling, which PyTorch 2.0 and later do not allow. Empty: step 0, if "
+        "the field below is given.",
     )
     num_steps: int | None = Field(
         None,
         ge=1,
         examples=[10],
         title="Profiled steps",
-        description="Steps of framework profiling. Empty: one step, if the field before is given; else none.",
+        description="Steps of framework profiling. Empty: one step, if the field above is given; else none.",
     )
 
     @property
@@ -187,8 +187,8 @@ class DebuggerConf(Section):
         {},
         json_schema_extra=ENTRY_IS_PARAMETERS,
         title="Tensor collections",
-        description='Tensors to save beside those of the rules: `{"outputs": {"include_regex": ".*output"}}`. One that '
-        "is called like a rule's takes its place.",
+        description='Tensors to save beside those of the rules: `{"outputs": {"include_regex": ".*output"}}`. One '
+        "with the name of a rule's replaces it.",
     )
     profiler: ProfilerConf = Field(ProfilerConf(), description="What the profiler collects.")
 
@@ -234,7 +234,7 @@ def debugger_fits_the_jobs(conf: RunSections) -> Iterator[Problem]:
         remedy = f"is made by the profiler, and {DEBUGGER}.profiler.enabled is off: switch it on, or leave the rule out"
         yield Problem(field=f"{DEBUGGER}.rules.{PROFILER_REPORT}", remedy=remedy)
     if not profiler.enabled and profiler.is_asked_for:
-        remedy = "the other fields of the profiler say what it collects: leave them empty, or switch it on"
+        remedy = "the profiler is off, and its other fields are set: leave them empty, or switch it on"
         yield Problem(field=f"{DEBUGGER}.profiler.enabled", value=False, remedy=remedy)
     if machines > 1 and debugger.saves_tensors:
         remedy = (
@@ -251,7 +251,7 @@ def debugger_notes(conf: RunSections, *, emits_tensors: bool) -> Iterator[str]:
         return
     yield (
         f"{DEBUGGER} is for accounts that used Debugger before: AWS closed it to new customers on 2026-07-30, and "
-        "refuses or ignores it elsewhere. The run's report diagnoses the training without it"
+        "refuses or ignores it for others. The run's report diagnoses the training without it"
     )
     if debugger.saves_tensors and not emits_tensors:
         yield (

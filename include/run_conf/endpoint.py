@@ -35,7 +35,7 @@ class RolloutConf(Section):
         title="Kind",
         description="How an update moves the traffic. `all_at_once`: all of it, when the new machines run; `canary`: a "
         "part first, then all; `linear`: in equal steps; `rolling`: machines are replaced in batches. All but "
-        "`rolling` need twice the machines while it lasts.",
+        "`rolling` need twice the machines during the update.",
     )
     size_percent: int = Field(
         10,
@@ -51,8 +51,8 @@ class RolloutConf(Section):
         le=3600,
         examples=[600],
         title="Wait (s)",
-        description="How long alarms watch the new model after each step; one that goes off moves all traffic back, "
-        f"and the run fails. Empty: {WAIT_BETWEEN_STEPS}, and no wait for `all_at_once`.",
+        description="How long alarms watch the new model after each step; an alarm moves all traffic back, and the run "
+        f"fails. Empty: {WAIT_BETWEEN_STEPS}, and no wait for `all_at_once`.",
     )
 
     @property
@@ -91,7 +91,7 @@ class ServerlessConf(Section):
         ge=1,
         le=200,
         title="Concurrency",
-        description="How many requests are answered at a time. Further requests are refused.",
+        description="Number of requests answered at the same time. Further requests are refused.",
     )
 
     @property
@@ -105,14 +105,14 @@ class AutoscalingConf(Section):
 
     model_config = ConfigDict(title="Endpoint: autoscaling")
 
-    minimum: int = Field(1, ge=1, le=100, title="Fewest machines", description="How many machines always run.")
+    minimum: int = Field(1, ge=1, le=100, title="Fewest machines", description="Number of machines that always run.")
     maximum: int | None = Field(
         None,
         ge=1,
         le=100,
         examples=[4],
         title="Most machines",
-        description="How many machines run at most. Empty: the number of machines is fixed.",
+        description="Largest number of machines. Empty: the number of machines is fixed.",
     )
     target: int | None = Field(
         None,
@@ -124,7 +124,7 @@ class AutoscalingConf(Section):
 
 
 class EndpointConf(Section):
-    """Where the model answers."""
+    """The endpoint that serves the model."""
 
     model_config = ConfigDict(title="Endpoint")
 
@@ -150,7 +150,7 @@ class EndpointConf(Section):
         ge=0,
         le=100,
         title="Captured requests (%)",
-        description="How many percent of the requests and answers are kept under "
+        description="Percentage of the requests and answers that are stored under "
         "`s3://OUTPUT/captured/ENDPOINT/`. 0: none.",
     )
     keep_previous: int = Field(
@@ -158,20 +158,24 @@ class EndpointConf(Section):
         ge=1,
         le=20,
         title="Previous models",
-        description="How many configurations that the endpoint served before are kept for a rollback, with their "
-        "models. Older ones are deleted. Artifacts and the model registry stay.",
+        description="Number of earlier configurations of the endpoint that are kept for a rollback, with their models. "
+        "Older ones are deleted. Artifacts and the model registry stay.",
     )
     keep: bool = Field(
         True,
         title="Keep",
-        description="Off: the endpoint is deleted at the end of the run. Refused for an endpoint that is to be kept.",
+        description="Off: the endpoint is deleted at the end of the run. Refused for an endpoint that is to stay.",
     )
     deploy: bool = Field(
         True, title="Deploy", description="Deploy the model. Off: the run ends with the registered model."
     )
     rollout: RolloutConf = Field(RolloutConf(), description="How an update moves the traffic.")
-    serverless: ServerlessConf = Field(ServerlessConf(), description="An endpoint without machines of its own.")
-    autoscaling: AutoscalingConf = Field(AutoscalingConf(), description="As many machines as the requests need.")
+    serverless: ServerlessConf = Field(
+        ServerlessConf(), description="Settings of an endpoint without machines of its own."
+    )
+    autoscaling: AutoscalingConf = Field(
+        AutoscalingConf(), description="Changes the number of machines with the requests."
+    )
 
     @property
     def machine(self) -> str:

@@ -32,7 +32,7 @@ def rollout_is_allowed(conf: RunSections) -> Iterator[Problem]:
         yield Problem(field=SIZE, value=rollout.size_percent, remedy=remedy)
         return
     if not rollout.wait:
-        remedy = f"no alarm has time to see what a {rollout.kind} step does: give it some minutes, or say all_at_once"
+        remedy = f"no alarm has time to watch a {rollout.kind} step: give it some minutes, or choose all_at_once"
         yield Problem(field=WAIT, value=rollout.wait, remedy=remedy)
     longest = LONGEST_ROLLOUT - START_OF_MACHINES
     if rollout.steps * rollout.wait > longest:
@@ -71,18 +71,18 @@ def autoscaling_has_bounds(conf: RunSections) -> Iterator[Problem]:
     scaling, count = conf.endpoint.autoscaling, conf.endpoint.instance_count
     if scaling.maximum is None:
         if scaling.target is not None:
-            remedy = f"nothing is scaled without {MAXIMUM}: set it, or leave both empty"
+            remedy = f"no machine is added without {MAXIMUM}: set it, or leave both empty"
             yield Problem(field=TARGET, value=scaling.target, remedy=remedy)
         return
     if BURSTABLE.match(conf.endpoint.instance_type):
         remedy = f"SageMaker does not scale burstable machines: take another one, or leave {MAXIMUM} empty"
         yield Problem(field="endpoint.instance_type", value=conf.endpoint.instance_type, remedy=remedy)
     if scaling.target is None:
-        remedy = f"say from how many requests a minute machines are added, or leave {MAXIMUM} empty"
+        remedy = f"give the requests per minute above which machines are added, or leave {MAXIMUM} empty"
         yield Problem(field=TARGET, remedy=remedy)
     if scaling.minimum > scaling.maximum:
         remedy = f"must be at least endpoint.autoscaling.minimum ({scaling.minimum})"
         yield Problem(field=MAXIMUM, value=scaling.maximum, remedy=remedy)
     elif not scaling.minimum <= count <= scaling.maximum:
-        remedy = f"must lie between the bounds of endpoint.autoscaling, {scaling.minimum} and {scaling.maximum}"
+        remedy = f"must be between the bounds of endpoint.autoscaling, {scaling.minimum} and {scaling.maximum}"
         yield Problem(field="endpoint.instance_count", value=count, remedy=remedy)

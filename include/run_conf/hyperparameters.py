@@ -43,7 +43,9 @@ class Range(BaseModel):
     max: float = Field(description="Largest value.")
     scaling: ScalingType = Field("Auto", description="Scale on which values are drawn.")
     kind: Literal["integer", "continuous"] | None = Field(
-        None, description="Of a script's or container's hyperparameter; else as the value it has without a search."
+        None,
+        description="For a hyperparameter of a script or container. Else the kind follows from its value without a "
+        "search.",
     )
 
 
@@ -214,7 +216,7 @@ TABLE: tuple[Hyperparameter, ...] = (
         examples=(0.1, 0.01, 0.001),
         default=0.1,
         tuned=Range(min=1e-6, max=0.5),
-        incremental=Asked(0.01, "Smaller than the base job's: it starts where that ended.", may_be_empty=False),
+        incremental=Asked(0.01, "Smaller than the base job's: it starts from that job's model.", may_be_empty=False),
         other_names="lr lr0 base_lr init_lr initial_lr learn_rate initial_learning_rate eta alpha step_size",
     ),
     Hyperparameter(

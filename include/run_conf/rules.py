@@ -64,7 +64,11 @@ def trials_differ(conf: RunSections) -> Iterator[Problem]:
         if not name:
             yield Problem(field=f"{TRIALS}.{index}.name", remedy="give each trial a name")
         elif name in names[:index]:
-            yield Problem(field=f"{TRIALS}.{index}.name", value=name, remedy="is another trial's too: name each once")
+            yield Problem(
+                field=f"{TRIALS}.{index}.name",
+                value=name,
+                remedy="is also the name of another trial: give each its own name",
+            )
 
 
 def each_base_job_can_work(conf: RunSections) -> Iterator[Problem]:
@@ -189,7 +193,7 @@ def mode_makes_what_goes_on(conf: RunSections) -> Iterator[Problem]:
     wanted, mode = conf.training.continue_with, conf.training.mode
     if wanted != "best" and mode not in (wanted, "both", "tune_then_train"):
         yield Problem(
-            field="training.continue_with", value=wanted, remedy=f"training.mode is {mode}: say best or {mode}"
+            field="training.continue_with", value=wanted, remedy=f"training.mode is {mode}: set it to best or {mode}"
         )
 
 
@@ -197,13 +201,13 @@ def something_is_trained_further(conf: RunSections) -> Iterator[Problem]:
     """A run without a base job trains an earlier model further, and one with a base job its own."""
     mode, start, enabled = conf.training.mode, conf.incremental.start, conf.incremental.enabled
     if mode == "none" and not enabled:
-        remedy = "training.mode is none, so that nothing would be trained: leave it on"
+        remedy = "training.mode is none, so nothing would be trained: leave it on"
         yield Problem(field="incremental.enabled", value=False, remedy=remedy)
     if mode == "none" and start == BEST_OF_RUN:
         remedy = "training.mode is none: name an earlier model (champion, a registered version, a job, a model.tar.gz)"
         yield Problem(field="incremental.from", value=start, remedy=remedy)
     if mode != "none" and start != BEST_OF_RUN:
-        remedy = f"a base job would be trained for nothing, as training.mode is {mode}: set that to none, or say best"
+        remedy = f"the base job would not be used, as training.mode is {mode}: set that to none, or this to best"
         yield Problem(field="incremental.from", value=start, remedy=remedy)
 
 
@@ -251,7 +255,7 @@ def _epochs(conf: RunSections) -> Iterator[Problem]:
 def _completion(conf: RunSections) -> Iterator[Problem]:
     limit = conf.tuning.completion.jobs_without_improvement
     if limit and limit >= conf.tuning.max_jobs and conf.tuning.strategy != "Grid":
-        remedy = f"never happens with tuning.max_jobs of {conf.tuning.max_jobs}: lower it, or raise those"
+        remedy = f"cannot happen with tuning.max_jobs of {conf.tuning.max_jobs}: lower it, or raise those"
         yield Problem(field="tuning.completion.jobs_without_improvement", value=limit, remedy=remedy)
 
 
@@ -260,9 +264,9 @@ def _warm_start(conf: RunSections) -> Iterator[Problem]:
     for name in sorted({name for name in parents if parents.count(name) > 1}):
         yield Problem(field=field, value=name, remedy="is listed twice: name it once")
     if LATEST in parents and len(parents) > 1:
-        yield Problem(field=field, value=", ".join(parents), remedy="say latest alone, or name tuning jobs")
+        yield Problem(field=field, value=", ".join(parents), remedy="write only latest, or name tuning jobs")
     if not parents and (kind := conf.tuning.warm_start.type):
-        remedy = "says how to learn from earlier tuning jobs: name them in tuning.warm_start.from, or leave it empty"
+        remedy = "has no effect without earlier tuning jobs: name them in tuning.warm_start.from, or leave it empty"
         yield Problem(field="tuning.warm_start.type", value=kind, remedy=remedy)
 
 

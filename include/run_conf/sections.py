@@ -107,21 +107,23 @@ class TrialConf(Section):
         json_schema_extra=NAME_PARTS,
         examples=["deep"],
         title="Name",
-        description="How the trial is called in reports; each has its own.",
+        description="Name of the trial in reports. Each has its own.",
     )
     dataset: str = Field(
         "",
         pattern=rf"^({NAME_PATTERN[1:-1]}(/[a-zA-Z0-9-]+)?)?$",
         examples=["pets", "pets/20260102T030405Z-0a1b2c3d"],
         title="Dataset",
-        description="Finished version that it learns from, `NAME/VERSION` or `NAME` for the newest. Empty: the run's.",
+        description="Finished version that it learns from: `NAME/VERSION` or `NAME` for the newest. Empty: the run's.",
     )
-    hyperparameters: TrialHyperparameters = Field(TrialHyperparameters(), description="What differs from the run's.")
+    hyperparameters: TrialHyperparameters = Field(
+        TrialHyperparameters(), description="Values that differ from the run's."
+    )
     algorithm_hyperparameters: dict[str, Scalar] = Field(
         {},
         json_schema_extra=ENTRY_IS_SCALAR,
         title="Hyperparameters",
-        description="What differs from those of the run's script or container.",
+        description="Values that differ from those of the run's script or container.",
     )
 
     @property
@@ -136,7 +138,7 @@ class TrialConf(Section):
 
 
 class TrainingConf(Section):
-    """How the base model comes about."""
+    """How the base model is made."""
 
     model_config = ConfigDict(title="Training")
 
@@ -154,7 +156,7 @@ class TrainingConf(Section):
         [],
         title="Trials",
         description='Base jobs to train side by side; the best is selected: `[{"name": "deep", "hyperparameters": '
-        '{"num_layers": 50}, "dataset": "NAME/VERSION"}]`, where a trial says only what differs. Empty: one base job.',
+        '{"num_layers": 50}, "dataset": "NAME/VERSION"}]`, where a trial names only what differs. Empty: one base job.',
     )
     algorithm: AlgorithmConf = Field(AlgorithmConf(), description="Which code trains.")
     hyperparameters: Hyperparameters = Field(
@@ -182,14 +184,14 @@ class ResourcesConf(Section):
         "any.",
     )
     instance_count: int = Field(
-        1, ge=1, le=100, title="Machines", description="Machines of a training job. Several train together."
+        1, ge=1, le=100, title="Machines", description="Number of machines of a training job. Several train together."
     )
     volume_gb: int = Field(30, ge=1, le=16384, title="Volume (GB)", description="Disk for data and model.")
     max_runtime_seconds: int = Field(
         24 * 3600, ge=60, le=TWENTY_EIGHT_DAYS, title="Longest run (s)", description="A longer job is stopped."
     )
     spot: bool = Field(
-        False, title="Spot", description="Cheaper machines that may be taken away; checkpoints are kept."
+        False, title="Spot", description="Use cheaper machines that AWS may take back; checkpoints are kept."
     )
     max_wait_seconds: int | None = Field(
         None,
@@ -215,11 +217,11 @@ class ResourcesConf(Section):
 
 
 class IncrementalConf(Section):
-    """Training on from the selected model."""
+    """Further training of the selected model."""
 
     model_config = ConfigDict(title="Incremental training")
 
-    enabled: bool = Field(True, title="Enabled", description="Continue training from the selected model.")
+    enabled: bool = Field(True, title="Enabled", description="Train the selected model further.")
     start: str = Field(
         BEST_OF_RUN,
         alias="from",
@@ -242,15 +244,15 @@ class IncrementalConf(Section):
         {},
         json_schema_extra=ENTRY_IS_SCALAR,
         title="Hyperparameters",
-        description='What differs from the base job of a script or a container: `{"epochs": 3, "lr": 0.001}`.',
+        description='Values that differ from the base job of a script or a container: `{"epochs": 3, "lr": 0.001}`.',
     )
     hyperparameters: IncrementalHyperparameters = Field(
-        IncrementalHyperparameters(), description="What differs from the base job of the built-in algorithm."
+        IncrementalHyperparameters(), description="Values that differ from the base job of the built-in algorithm."
     )
 
 
 class SampleConf(Section):
-    """How many test images an endpoint is asked about."""
+    """On how many test images an endpoint is measured."""
 
     model_config = ConfigDict(title="Evaluation: sample")
 
@@ -259,7 +261,8 @@ class SampleConf(Section):
         ge=1,
         examples=[30, 1000],
         title="Images",
-        description="An endpoint is measured on so many test images, drawn by chance. Empty: `evaluate_endpoint` sends "
+        description="Number of test images, drawn by chance, on which an endpoint is measured. Empty: "
+        "`evaluate_endpoint` sends "
         "all, and a run that has deployed a model at most 1,000.",
     )
     seed: int = Field(0, ge=0, title="Seed", description="The same seed draws the same images.")
@@ -274,9 +277,9 @@ class EvaluationConf(Section):
         "packed",
         title="Images",
         description="`packed`: the test images as they are packed, which `predict` sends too. `source`: their source "
-        "objects as they are, to measure what a client gets that does not pack its images.",
+        "objects as they are, to measure the answers to a client that does not pack its images.",
     )
-    sample: SampleConf = Field(SampleConf(), description="How many test images an endpoint is asked about.")
+    sample: SampleConf = Field(SampleConf(), description="On how many test images an endpoint is measured.")
 
 
 class PromotionConf(Section):
@@ -335,12 +338,12 @@ class RetrainingConf(Section):
     model_config = ConfigDict(title="Retraining")
 
     min_new_images: int = Field(
-        1, ge=1, title="New images", description="How many new images start a retraining. Fewer wait for more."
+        1, ge=1, title="New images", description="Number of new images that start a retraining. Fewer wait for more."
     )
     new_classes: Literal["report", "train"] = Field(
         "report",
         title="New classes",
-        description="Classes that have appeared in the source since: `report` names them in the log; `train` starts a "
+        description="Classes that are new in the source: `report` names them in the log; `train` starts a "
         "full training with them, once for each set of classes, whose model waits for a person.",
     )
     deadline_hours: float | None = Field(
@@ -379,13 +382,13 @@ class ReviewConf(Section):
         examples=[1],
         json_schema_extra=HAS_TO_BE_GIVEN,
         title="Model version",
-        description="Number in the dataset's group of the model registry. It has to be given.",
+        description="Number in the dataset's group of the model registry. Required.",
     )
     decision: Literal["approve", "reject"] | None = Field(
         None,
         json_schema_extra=HAS_TO_BE_GIVEN,
         title="Decision",
-        description="What becomes of the version. It has to be given.",
+        description="Whether the version may be deployed. Required.",
     )
     reason: str = Field(
         "",
@@ -393,7 +396,7 @@ class ReviewConf(Section):
         examples=["The new camera's images matter more than the old ones."],
         json_schema_extra=HAS_TO_BE_GIVEN,
         title="Reason",
-        description="Kept with the version in the model registry, with your name. It has to be given.",
+        description="Kept with the version in the model registry, with your name. Required.",
     )
 
 
@@ -424,7 +427,7 @@ class PredictionConf(Section):
         examples=["s3://my-bucket/new-photos/"],
         json_schema_extra=HAS_TO_BE_GIVEN,
         title="Images",
-        description="Prefix whose images are predicted, at any depth. It has to be given.",
+        description="Prefix whose images are predicted, at any depth. Required.",
     )
     output: str = Field(
         "",
@@ -434,14 +437,14 @@ class PredictionConf(Section):
         description="Prefix under which `predictions.parquet` is written. Empty: `s3://OUTPUT/predictions/RUN/`.",
     )
     top_k: int = Field(
-        5, ge=1, le=1000, title="Classes shown", description="How many classes stand in the table for each image."
+        5, ge=1, le=1000, title="Classes shown", description="Number of classes in the table for each image."
     )
     threshold: float = Field(
         0.5,
         ge=0,
         le=1,
         title="Threshold",
-        description="From which probability an image shows a class, for a model of several labels per image.",
+        description="Lowest probability at which an image shows a class, for a model of several labels per image.",
     )
 
 
@@ -457,18 +460,18 @@ class RunSections(Section):
             "unset": "no preset: the defaults",
         },
         title="Preset",
-        description="Fills in what is left empty. A field that you give wins over the preset, and your own source or "
-        "label tables win over its dataset.",
+        description="Fills in what is left empty. A field that you set overrides the preset, and your own source or "
+        "label tables override its dataset.",
     )
     dataset: DatasetConf = Field(DatasetConf(), description="Which images, which classes, which version.")
-    training: TrainingConf = Field(TrainingConf(), description="How the base model comes about.")
+    training: TrainingConf = Field(TrainingConf(), description="How the base model is made.")
     resources: ResourcesConf = Field(ResourcesConf(), description="What training runs on.")
     tuning: TuningConf = Field(TuningConf(), description="How hyperparameters are searched.")
-    incremental: IncrementalConf = Field(IncrementalConf(), description="Training on from the selected model.")
+    incremental: IncrementalConf = Field(IncrementalConf(), description="Further training of the selected model.")
     evaluation: EvaluationConf = Field(EvaluationConf(), description="What a model is measured on.")
     promotion: PromotionConf = Field(PromotionConf(), description="When a model is good enough.")
-    endpoint: EndpointConf = Field(EndpointConf(), description="Where the model answers.")
-    retraining: RetrainingConf = Field(RetrainingConf(), description="When new images are worth a retraining.")
+    endpoint: EndpointConf = Field(EndpointConf(), description="The endpoint that serves the model.")
+    retraining: RetrainingConf = Field(RetrainingConf(), description="When new images start a retraining.")
 
     def of_trial(self, trial: TrialConf) -> Self:
         """This run with one trial as its base job: its hyperparameters over those of the run, its dataset version.

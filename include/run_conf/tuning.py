@@ -39,7 +39,7 @@ class CompletionConf(Section):
         ge=3,
         le=750,
         title="Jobs without improvement",
-        description="The tuning ends when so many jobs, one after the other, were no better than the best before them.",
+        description="The tuning ends after this number of jobs, one after the other, without a better one.",
     )
     converged: bool = Field(
         False,
@@ -60,13 +60,13 @@ class WarmStartConf(Section):
         json_schema_extra=COMMA_SEPARATED,
         title="From",
         description="Names of up to five finished tuning jobs; or `latest`: the newest of this dataset with the same "
-        "objective, if there is one. Empty: the search starts anew.",
+        "objective, if there is one. Empty: the search starts from scratch.",
     )
     type: WarmStartType | None = Field(
         None,
         title="Type",
         description="`IdenticalDataAndAlgorithm` counts the earlier jobs as its own; `TransferLearning` learns where "
-        "to look. Empty: the first where dataset version and container are the same.",
+        "to search. Empty: the first where dataset version and container are the same.",
     )
 
 
@@ -98,7 +98,7 @@ class TuningConf(Section):
         ge=120,
         le=15_768_000,
         title="Longest tuning (s)",
-        description="All jobs together; afterwards no more are started and those that run are stopped. Empty: each "
+        description="Limit for all jobs together: then no job is started, and those that run are stopped. Empty: each "
         "job's own limit decides.",
     )
     epochs: int | None = Field(
@@ -122,7 +122,9 @@ class TuningConf(Section):
         description='Hyperparameter -> `{"min": 0.001, "max": 0.1, "scaling": "Logarithmic"}` or a list of values. '
         "Empty: the ranges AWS documents; a script or a container has none.",
     )
-    completion: CompletionConf = Field(CompletionConf(), description="When it is done before all its jobs have run.")
+    completion: CompletionConf = Field(
+        CompletionConf(), description="When the search ends before all its jobs have run."
+    )
     warm_start: WarmStartConf = Field(WarmStartConf(), description="Earlier tuning jobs it learns from.")
 
     @property

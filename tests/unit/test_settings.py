@@ -34,7 +34,7 @@ def test_everything_missing_and_wrong_is_told_at_once() -> None:
     assert [str(problem) for problem in refused.value.problems] == [
         "data_bucket = Images: must look like my-images (Bucket of images and dataset versions)",
         "output_bucket = nothing: add it (Bucket of models and reports)",
-        "execution_role_arn = nothing: add it (Role that SageMaker's jobs take on)",
+        "execution_role_arn = nothing: add it (Role that SageMaker's jobs use)",
         "region = Frankfurt: must look like eu-central-1 (Region of buckets, jobs and endpoints)",
         "poll_seconds = 0: input should be greater than or equal to 1 "
         "(Seconds between two polls of a waiting job, and of the queue of new images)",

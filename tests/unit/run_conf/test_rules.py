@@ -20,7 +20,7 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {"training.trials": [{"name": "a"}, {"name": "a"}]},
-            "training.trials.1.name = a: is another trial's too: name each once",
+            "training.trials.1.name = a: is also the name of another trial: give each its own name",
         ),
         ({"training.trials": [{}]}, "training.trials.0.name = nothing: give each trial a name"),
         (
@@ -44,7 +44,7 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {**TUNE, "tuning.completion.jobs_without_improvement": 4},
-            "tuning.completion.jobs_without_improvement = 4: never happens with tuning.max_jobs of 4: lower it, or "
+            "tuning.completion.jobs_without_improvement = 4: cannot happen with tuning.max_jobs of 4: lower it, or "
             "raise those",
         ),
         (
@@ -58,26 +58,26 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {"training.mode": "none", "incremental.from": "champion", "incremental.enabled": False},
-            "incremental.enabled = False: training.mode is none, so that nothing would be trained: leave it on",
+            "incremental.enabled = False: training.mode is none, so nothing would be trained: leave it on",
         ),
         (
             {"incremental.from": "7"},
-            "incremental.from = 7: a base job would be trained for nothing, as training.mode is train: set that to "
-            "none, or say best",
+            "incremental.from = 7: the base job would not be used, as training.mode is train: set that to "
+            "none, or this to best",
         ),
         (
             {**TUNE, "tuning.warm_start.from": ["a", "latest"]},
-            "tuning.warm_start.from = a, latest: say latest alone, or name tuning jobs",
+            "tuning.warm_start.from = a, latest: write only latest, or name tuning jobs",
         ),
         (
             {**TUNE, "tuning.warm_start.type": "TransferLearning"},
-            "tuning.warm_start.type = TransferLearning: says how to learn from earlier tuning jobs: name them in "
+            "tuning.warm_start.type = TransferLearning: has no effect without earlier tuning jobs: name them in "
             "tuning.warm_start.from, or leave it empty",
         ),
         ({"dataset.labels": ["cat", "cat"]}, "dataset.labels = cat: is listed twice: each class once"),
         (
             {"dataset.labels": ["cat"]},
-            "dataset.labels = cat: name at least two classes, or none for all of them",
+            "dataset.labels = cat: name at least two classes, or leave it empty for all",
         ),
         (
             {f"{HYPERPARAMETERS}.num_layers": 18},
@@ -147,7 +147,7 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {"dataset.label_tables": "s3://bucket/labels.csv", "dataset.layout": "split_folders"},
-            "dataset.layout = split_folders: dataset.label_tables say labels and splits: leave it at class_folders",
+            "dataset.layout = split_folders: dataset.label_tables have labels and splits: leave it at class_folders",
         ),
         (
             {"dataset.packing": {"pass_through": True, "fast_decode": True}},
@@ -187,7 +187,7 @@ TUNE = {"training.mode": "tune"}
         (
             {"dataset.source": "https://anna:secret@acme.com/images.zip"},
             "dataset.source = https://...@acme.com/images.zip: names a user, and a password in a run conf is kept with "
-            "every run: put the file into S3, or name a pre-signed address, which is good for a while only",
+            "every run: put the file into S3, or name a pre-signed address, which is valid for a limited time",
         ),
         (
             {"dataset.source": "http://[bad/x.zip?token=hidden"},
@@ -196,17 +196,17 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {"dataset.source": "https://acme.com/images/"},
-            "dataset.source = https://acme.com/images/: no listing can be had of a web address: name a file that ends "
+            "dataset.source = https://acme.com/images/: a web address cannot be listed: name a file that ends "
             "in .zip, .tar, .tar.gz, .tgz or .rec, or s3://bucket/prefix/",
         ),
         (
             {"dataset.source": "https://acme.com/a.zip?sig=1", "dataset.image_list": "s3://bucket/s3-paths.txt"},
-            "dataset.image_list = s3://bucket/s3-paths.txt: an archive says itself what it holds: leave it empty, or "
+            "dataset.image_list = s3://bucket/s3-paths.txt: an archive already lists its content: leave it empty, or "
             "name a prefix in dataset.source",
         ),
         (
             {"dataset.source": "s3://bucket/train.rec", "dataset.inventory": "s3://bucket/i/manifest.json"},
-            "dataset.inventory = s3://bucket/i/manifest.json: a .rec file says itself what it holds: leave it empty, "
+            "dataset.inventory = s3://bucket/i/manifest.json: a .rec file already lists its content: leave it empty, "
             "or name a prefix in dataset.source",
         ),
         (
@@ -271,8 +271,7 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {"dataset.multi_label": True, "dataset.split.train_per_class": 60},
-            "dataset.split.train_per_class = 60: an image of several classes counts for none of them alone: "
-            "leave it empty and use the shares",
+            "dataset.split.train_per_class = 60: an image may have several classes: leave it empty and use the shares",
         ),
         (
             {"resources.max_wait_seconds": 7200},
@@ -301,7 +300,7 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {"training.continue_with": "tune"},
-            "training.continue_with = tune: training.mode is train: say best or train",
+            "training.continue_with = tune: training.mode is train: set it to best or train",
         ),
         (
             {**TUNE, "tuning.strategy": "Hyperband", "tuning.early_stopping": True},
