@@ -241,7 +241,7 @@ class ListPacker:
 
     def _remark(self, source: bytes) -> str:
         if not source.endswith(JPEG_END) and is_truncated_jpeg(source):
-            return "packed, but the JPEG stops early"
+            return "packed, but the JPEG ends early"
         if self._options.pass_through and not source.startswith(MXNET_STARTS):
             return "packed, but it is neither JPEG, PNG, BMP nor TIFF: MXNet cannot read it"
         return ""

@@ -115,7 +115,7 @@ def line_of(
         return None
     kept = kept_run_conf(s3, champion.version)
     if kept is None:
-        log.warning("%s keeps no run conf: the retraining takes the defaults.", champion.version.arn)
+        log.warning("%s has no run conf: the retraining takes the defaults.", champion.version.arn)
     conf = retraining_conf(champion, kept or RunConf(), settings.lines.get(dataset, {}), asked)
     check_retraining_conf(conf)
     return Line(champion, conf)
@@ -144,7 +144,7 @@ def check_retraining_conf(conf: RunConf) -> None:
         remedy = "a retraining trains the champion further: leave it on, or start image_classification"
         raise RunConfError([Problem(field="incremental.enabled", value=False, remedy=remedy)])
     if conf.incremental.start != BEST_OF_RUN:
-        remedy = "a retraining continues from the champion: leave it out, or start image_classification"
+        remedy = "a retraining starts from the champion: leave it out, or start image_classification"
         raise RunConfError([Problem(field="incremental.from", value=conf.incremental.start, remedy=remedy)])
 
 

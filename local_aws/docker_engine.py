@@ -237,4 +237,4 @@ def _open_to_any_user(base: Path) -> None:
 
 def _last_line(answer: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in (answer.stderr or answer.stdout).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it gives no reason"
+    return lines[-1].strip() if lines else "without a reason"

@@ -52,7 +52,7 @@ class Algorithm(ABC):
     @property
     @abstractmethod
     def objective(self) -> Objective:
-        """By what its models are compared."""
+        """The metric by which its models are compared."""
 
     @property
     @abstractmethod

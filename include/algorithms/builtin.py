@@ -88,7 +88,7 @@ class BuiltIn(Algorithm):
             raise IncompatibleModelError(f"The base job does not name {', '.join(absent)}: train in full instead.")
         if kept["num_classes"] != str(dataset.num_classes):
             raise IncompatibleModelError(
-                f"The base job knows {kept['num_classes']} classes, dataset {dataset.name}/{dataset.version} has "
+                f"The base job has {kept['num_classes']} classes, dataset {dataset.name}/{dataset.version} has "
                 f"{dataset.num_classes}. Classes cannot be added to a model: train in full instead."
             )
         merged = {**kept, **changes, **derived_hyperparameters(dataset)}

@@ -96,7 +96,7 @@ class Docker:
         program = shutil.which("docker")
         if program is None:
             raise ImageBuildError(
-                "Docker is not installed on this machine: install it, or publish from one that has it, with "
+                "Docker is not installed on this machine: install it, or publish from a machine that has it, with "
                 "`python -m include.algorithms.publish FOLDER NAME`."
             )
         docker = cls(program)
@@ -117,8 +117,8 @@ class Docker:
         platform = self.run("image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", image, what="inspect it")
         if platform != PLATFORM:
             log.warning(
-                "The image is for %s. SageMaker's machines run %s, but for those with Graviton processors: if this one "
-                "is meant for the others, set DOCKER_DEFAULT_PLATFORM=%s.",
+                "The image is for %s. SageMaker's machines run %s, except those with Graviton processors. If this "
+                "image is for the others, set DOCKER_DEFAULT_PLATFORM=%s.",
                 platform,
                 PLATFORM,
                 PLATFORM,
@@ -184,21 +184,23 @@ def _json_object(path: Path) -> dict[str, object]:
 
 REMEDIES = {
     "permission denied while trying to connect": (
-        "This user may not use the Docker engine: add it to the group `docker`, or name another engine by DOCKER_HOST."
+        "This user may not use the Docker engine: add it to the group `docker`, or name another engine with "
+        "DOCKER_HOST."
     ),
     "Cannot connect to the Docker daemon": (
-        "No Docker engine answers: start it (`dockerd`, or Docker Desktop), or name another one by DOCKER_HOST."
+        "No Docker engine answers: start it (`dockerd`, or Docker Desktop), or name another one with DOCKER_HOST."
     ),
     "no space left on device": (
         "The disk of the Docker engine is full: free some space, for example with `docker system prune`."
     ),
-    "no basic auth credentials": "ECR does not know who pushes: the token is of another registry, or has expired.",
+    "no basic auth credentials": "ECR does not accept the token: it is for another registry, or has expired.",
     "is not authorized to perform": (
         "ECR refuses the push: the identity needs the actions `PublishTrainingImages` of infrastructure/stack.yaml on "
         "this repository."
     ),
     "tag is immutable": "Another build of the same folder was pushed meanwhile: start the publication again.",
-    "pull access denied": "The base image cannot be had: correct FROM in the Dockerfile, or `docker login` first.",
+    "pull access denied": "The base image cannot be pulled: correct FROM in the Dockerfile, or run `docker login` "
+    "first.",
 }
 """What to do, by what Docker says; the longest words that fit are taken."""
 

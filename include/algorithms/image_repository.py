@@ -14,7 +14,7 @@ LIFECYCLE = {
     "rules": [
         {
             "rulePriority": 1,
-            "description": "An image without a tag belongs to nothing",
+            "description": "An image without a tag is not used",
             "selection": {
                 "tagStatus": "untagged",
                 "countType": "sinceImagePushed",
@@ -125,7 +125,7 @@ class ImageRepository:
                 return self._scan_of(status, answer.get("imageScanFindings", {}))
             if time.monotonic() > deadline:
                 raise ImageRepositoryError(
-                    f"The scan of {self.name}@{digest} has not ended within {wait_seconds:g} seconds (status "
+                    f"The scan of {self.name}@{digest} did not end within {wait_seconds:g} seconds (status "
                     f"{status['status']}). Publish the folder again later: it is not built a second time. A repository "
                     "that was made by hand needs scan on push."
                 )
@@ -135,7 +135,7 @@ class ImageRepository:
         said = status.get("description", "")
         if status["status"] == "FAILED":
             raise ImageRepositoryError(
-                f"ECR could not scan the image in {self.name}: {said or 'it gives no reason'}. Publish it again, or "
+                f"ECR could not scan the image in {self.name}: {said or 'without a reason'}. Publish it again, or "
                 "with the severity `never`."
             )
         if status["status"] not in SCANNED:

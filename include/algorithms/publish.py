@@ -46,7 +46,7 @@ class PublishConf(Section):
         max_length=1000,
         examples=["algorithms/container_template"],
         title="Folder",
-        description="Folder of this project with a Dockerfile. It has to be given.",
+        description="Folder of this project with a Dockerfile. Required.",
     )
     name: str = Field(
         "",
@@ -54,16 +54,17 @@ class PublishConf(Section):
         pattern=rf"^$|{REPOSITORY}",
         examples=["image-classification/flowers"],
         title="Repository",
-        description=f"Repository of ECR, made if there is none. Empty: `{NAMESPACE}/` and the name of the folder. The "
+        description=f"ECR repository. It is made if there is none. Empty: `{NAMESPACE}/` and the name of the folder. "
+        "The "
         "stack allows repositories below its own name.",
     )
     severity: Severity = Field(
         "high",
-        title="Severity that stops it",
+        title="Severity that fails the run",
         description="A finding of this severity or above in the scan of the image fails the run.",
     )
     scan_minutes: int = Field(
-        SCAN_MINUTES, ge=0, le=120, title="Scan (min)", description="How long it waits for the end of the scan."
+        SCAN_MINUTES, ge=0, le=120, title="Scan (min)", description="Longest wait for the end of the scan."
     )
 
     @classmethod
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Publish a folder and print the address of the image, its only line on standard output."""
     parser = argparse.ArgumentParser(prog="python -m include.algorithms.publish", description=__doc__)
     parser.add_argument("folder", type=Path, help="a folder with a Dockerfile")
-    parser.add_argument("name", help="the repository of ECR, made if there is none: image-classification/flowers")
+    parser.add_argument("name", help="the ECR repository, made if there is none: image-classification/flowers")
     parser.add_argument("--severity", choices=get_args(Severity), default="high", help="what stops it (default: high)")
     parser.add_argument("--scan-minutes", type=float, default=SCAN_MINUTES, help="limit of the scan (default: 10)")
     parser.add_argument("--kms-key-id", default="", help="key of a new repository (default: AWS's)")

@@ -108,7 +108,9 @@ def _in_project(source: str) -> Iterator[tuple[str, bytes]]:
     if not folder.is_dir():
         raise SourceCodeError(f"The source {source} is not a folder of this project ({PROJECT}): correct it.")
     if not folder.resolve().is_relative_to(PROJECT):
-        raise SourceCodeError(f"The source {source} leads out of this project ({folder.resolve()}): copy it into it.")
+        raise SourceCodeError(
+            f"The source {source} is a link to a folder outside this project ({folder.resolve()}): copy it into it."
+        )
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():

@@ -28,7 +28,7 @@ PAIRS = 30
 """Changes of labels listed, the most frequent ones."""
 BETWEEN = "\x1f"
 """Between the labels of an image where they are joined to one text; no label holds it."""
-GONE = "not in the source any more"
+GONE = "no longer in the source"
 
 
 @dataclass(frozen=True)

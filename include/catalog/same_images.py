@@ -113,8 +113,8 @@ def _newest_common(s3: S3Client, settings: Settings, models: Sequence[Registered
     common = set.intersection(*(kept.get(readable_name(model.job, model.artifact), set()) for model in models))
     if not common:
         raise ComparisonError(
-            "These models have never answered the test images of one dataset version: a run compares its model with "
-            "the champion of then, and no others."
+            "These models have never answered the test images of one dataset version: a run compares its model only "
+            "with the champion at that time."
         )
     return max(common, key=lambda place: (place[0], place[1] == ""))
 

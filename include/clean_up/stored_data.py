@@ -40,7 +40,7 @@ def unfinished_uploads(s3: S3Client, bucket: str, *, older_than: timedelta) -> I
                     touched = _last_touched(s3, bucket, key, upload["UploadId"], touched)
                 if touched < before:
                     abort = partial(s3.abort_multipart_upload, Bucket=bucket, Key=key, UploadId=upload["UploadId"])
-                    yield Finding("unfinished upload", key, f"not added to since {touched:%Y-%m-%d %H:%M} UTC", abort)
+                    yield Finding("unfinished upload", key, f"unchanged since {touched:%Y-%m-%d %H:%M} UTC", abort)
 
 
 def failed_predictions(s3: S3Client, bucket: str, *, older_than: timedelta) -> Iterator[Finding]:

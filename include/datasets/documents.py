@@ -128,5 +128,5 @@ def _plain(name: str, column: Any, longest: int) -> Any:
         return column
     size = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
     if size > longest:
-        raise ValueError(f"its column {name} has a text of {size} bytes, more than {longest}")
+        raise ValueError(f"its column {name} has a text of {size} bytes, and {longest} are allowed")
     return column.dictionary_decode()

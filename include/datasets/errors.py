@@ -123,7 +123,7 @@ def archived(uri: str, storage_class: str) -> str:
     """What an archived object lies in, and how it comes back."""
     place = STORAGE_CLASSES.get(storage_class, storage_class or "an archive")
     return (
-        f"it lies in {place} ({storage_class or 'storage class unknown'}); restore it with "
+        f"it is in {place} ({storage_class or 'storage class unknown'}); restore it with "
         f"`{restore_command(uri, storage_class)}`, which takes up to 48 hours, and start again"
     )
 
@@ -156,7 +156,7 @@ def _of_kms(code: str) -> str:
     if "Disabled" in code or "State" in code:
         return "its KMS key is disabled or about to be deleted; enable the key again, or copy the objects with another"
     if "NotFound" in code:
-        return "its KMS key does not exist any more; name a copy of the objects"
+        return "its KMS key was deleted; name a copy of the objects"
     return "it is encrypted with a KMS key; give the role kms:Decrypt on it, and kms:GenerateDataKey to write"
 
 
@@ -164,12 +164,12 @@ def _of_denial(message: str, permission: str) -> str:
     lower = message.lower()
     if "explicit deny" in lower:
         where = next((words for words in POLICIES if words in lower), "policy")
-        return f"a statement with an explicit deny in a {where} forbids it; whoever owns that policy has to change it"
+        return f"a statement with an explicit deny in a {where} forbids it; the owner of that policy has to change it"
     if "request-payer" in lower or "requester pays" in lower:
         return REQUESTER_PAYS
     return (
         f"give the role {permission} on it, in the role's policy and, for a bucket of another account, in the bucket's "
-        "policy too; a bucket whose requester pays refuses everybody alike: copy its objects"
+        "policy too; a bucket whose requester pays refuses everyone: copy its objects"
     )
 
 
@@ -183,8 +183,8 @@ def _of_status(fault: S3Fault, permission: str) -> str | None:
     return None
 
 
-OTHER_REGION = "its bucket lies in another region than the setting region; use a bucket of that region"
-REQUESTER_PAYS = "the requester pays for this bucket, which this project does not do unasked; copy its objects"
+OTHER_REGION = "its bucket is in another region than the setting region; use a bucket of that region"
+REQUESTER_PAYS = "the requester pays for this bucket, which this project does not pay; copy its objects"
 DENIALS = frozenset({"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "Forbidden", "403"})
 POLICIES = (
     "resource-based policy",

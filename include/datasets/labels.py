@@ -133,7 +133,7 @@ def _names(uri: str, names: object) -> list[str]:
 def _with_nearest(label: str, classes: Sequence[str]) -> str:
     """Quote a name that is not a class, and the class whose name is nearest to it."""
     if system_name(label) is not None:
-        return f"{label!r} (a hidden or system folder, which no source has)"
+        return f"{label!r} (a hidden or system folder, which is left out)"
     near = get_close_matches(label, classes, n=1)
     return f"{label!r} (did you mean {near[0]!r}?)" if near else repr(label)
 

@@ -155,7 +155,7 @@ def _source(s3: S3Client, source: _SourceObject, largest: int) -> bytes | str:
     body = answer["Body"].read()
     if not body.startswith(MXNET_STARTS):
         return f"{format_of(body) or 'unknown format'}: the algorithm reads JPEG, PNG, BMP and TIFF"
-    return "the JPEG stops early" if is_truncated_jpeg(body) else body
+    return "the JPEG ends early" if is_truncated_jpeg(body) else body
 
 
 def _status(error: ClientError) -> int | None:

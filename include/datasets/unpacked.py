@@ -213,7 +213,7 @@ def keep_addresses(s3: S3Client, addresses: Iterable[str], data_bucket: str, nam
 
 
 def whole_address(s3: S3Client, place: UnpackedLayout) -> str:
-    """The address behind a sealed one; any other as it is. Raises DatasetError if it is not kept any more."""
+    """The address behind a sealed one; any other as it is. Raises DatasetError if it is no longer stored."""
     sealed = _SEALED.fullmatch(place.address)
     if sealed is None:
         return place.address

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None, stream: TextIO | None = None) -
         s3 = open_bucket(bucket, asked.endpoint_url)
         return FolderUpload(s3, bucket, prefix, LocalFolder(asked.folder), dry_run=asked.dry_run, out=out).run()
     except KeyboardInterrupt:
-        out.write("\nstopped: what was uploaded stays; the same command continues it\n")
+        out.write("\nstopped: what was uploaded stays; run the same command to continue\n")
         return INTERRUPTED
     except (DatasetError, BotoCoreError, Boto3Error, ClientError, BaseError, OSError) as error:
         out.write(f"{_one_line(error)}\n")
@@ -260,7 +260,7 @@ class LocalFolder:
         elif stat.S_ISREG(status.st_mode):
             yield LocalFile(Path(entry.path), name, status.st_size)
         else:
-            self.refuse(name, "no file: a device, pipe or socket")
+            self.refuse(name, "not a file but a device, pipe or socket")
 
 
 def md5_of(path: Path) -> str:
@@ -341,9 +341,9 @@ def _one_line(error: Exception) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m include.datasets.upload", description=_ABOUT)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="class folders of images, on this machine")
-    parser.add_argument("target", metavar="s3://bucket/prefix/", help="where they go: dataset.source of the run conf")
+    parser.add_argument("target", metavar="s3://bucket/prefix/", help="where to upload: dataset.source of the run conf")
     parser.add_argument("--dry-run", action="store_true", help="only compare; exit code 1 if something is missing")
-    parser.add_argument("--endpoint-url", metavar="URL", help="another S3 than AWS's")
+    parser.add_argument("--endpoint-url", metavar="URL", help="an S3 other than AWS's")
     return parser
 
 

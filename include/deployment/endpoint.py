@@ -235,7 +235,7 @@ def _check_turn(sagemaker: SageMakerClient, deployment: Deployment, endpoint: Ma
     if endpoint["EndpointStatus"] in CHANGING:
         raise EndpointBusyError(
             f"Endpoint {name} is {endpoint['EndpointStatus']} to configuration {target}: "
-            f"deploy {config} when that has ended."
+            f"deploy {config} when that is done."
         )
 
 
@@ -336,8 +336,8 @@ def served_model(sagemaker: SageMakerClient, endpoint: str) -> ServedModel:
     result = JobResult.of_training_job(described) if described else None
     if result is None or result.artifact != artifact or result.dataset_uri is None:
         raise NoServedModelError(
-            f"Endpoint {endpoint} serves {name or 'a model without a name'}, of which no training job of this project "
-            "is known: its classes are unknown. Name the dataset version that it learned from."
+            f"Endpoint {endpoint} serves {name or 'a model without a name'}, which no known training job of this "
+            "project made: its classes are unknown. Name the dataset version that it learned from."
         )
     container = ModelContainer.of_definition(definition)
     return ServedModel(name=name, container=container, dataset_uri=result.dataset_uri)

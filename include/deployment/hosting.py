@@ -69,7 +69,7 @@ def change_problems(hosting: Hosting, name: str, *, keep: bool, variant: Mapping
     config, elsewhere = endpoint["EndpointConfigName"], "give another endpoint.name"
     if not keep and tags_of(sagemaker, endpoint["EndpointArn"]).get(KEEP_TAG) != "false":
         serves = f"endpoint {name} serves {with_version(sagemaker, config)} and is to be kept"
-        remedy = f"{serves}, and this run would delete it at its end: {elsewhere}, or leave endpoint.keep on"
+        remedy = f"{serves}, and this run would delete the endpoint at its end: {elsewhere}, or leave endpoint.keep on"
         yield Problem(field="endpoint.keep", value=False, remedy=remedy)
     described = existing(sagemaker.describe_endpoint_config, EndpointConfigName=config) or {}
     yield from _machine_problems(hosting, name, described.get("ProductionVariants", ()), variant)

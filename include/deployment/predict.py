@@ -155,7 +155,7 @@ def read_web_image(address: str, networks: Sequence[Network], *, most: int, seco
             while data := body.read(CHUNK):
                 content += data
                 if len(content) > most:
-                    raise DatasetError(f"it has more than {most / 1e6:.0f} MB, which is the most here")
+                    raise DatasetError(f"it has more than {most / 1e6:.0f} MB, the limit here")
                 if time.monotonic() > until:
                     raise DatasetError(f"it did not arrive within {seconds:.0f} s")
         finally:
@@ -360,7 +360,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_probability,
         default=SHOWN_FROM,
         metavar="P",
-        help="from which probability an image shows a class, for a model of several labels per image (default 0.5)",
+        help="lowest probability at which an image shows a class, for a model of several labels per image (default "
+        "0.5)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document per line, one for each image")
     parser.add_argument("--local", action="store_true", help="ask the local AWS of `make demo` or `make local`")

@@ -147,12 +147,12 @@ def go_back(hosting: Hosting, endpoint: str, *, config: str, run: str, reason: s
     if target != config:
         return GoneBack(target, f"{failed} It serves {with_version(sagemaker, target)} now.", waits=True)
     if not probation.is_new or probation.previous == config:
-        return GoneBack(config, f"{failed} It has passed before, so it serves this model still.")
+        return GoneBack(config, f"{failed} It has passed before, so it still serves this model.")
     if probation.previous is None:
         tear_down(hosting, endpoint, config=config)
         return deleted
     if existing(sagemaker.describe_endpoint_config, EndpointConfigName=probation.previous) is None:
-        gone = f"It serves this model still, as its previous configuration {probation.previous} was deleted"
+        gone = f"It still serves this model, because its previous configuration {probation.previous} was deleted"
         return GoneBack(
             config, f"{failed} {gone}: deploy another version with deploy_endpoint, or delete the endpoint."
         )
@@ -162,7 +162,7 @@ def go_back(hosting: Hosting, endpoint: str, *, config: str, run: str, reason: s
         sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=probation.previous, **retained)
     except ClientError as error:
         raise NoWayBackError(
-            f"{failed} It serves this model still, because AWS refuses the update to {before}: "
+            f"{failed} It still serves this model, because AWS refuses the update to {before}: "
             f"{error.response['Error']['Message'].rstrip('.')}. The next try of this task asks again. If all fail, "
             "clear the task later, deploy another version with deploy_endpoint, or delete the endpoint."
         ) from error

@@ -139,7 +139,7 @@ def read_image(s3: S3Client, question: Question, name: str) -> bytes:
         return s3.get_object(Bucket=question.bucket, Key=f"{question.prefix}images/{name}")["Body"].read()
     except ClientError as error:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
-            raise NoQuestionError(f"The image {name} is not kept any more.") from error
+            raise NoQuestionError(f"The image {name} is no longer stored.") from error
         raise
 
 
@@ -148,7 +148,7 @@ def read_question(s3: S3Client, question: Question) -> Asked:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=question.bucket, Prefix=question.prefix)
     keys = [entry["Key"].removeprefix(question.prefix) for page in pages for entry in page.get("Contents", ())]
     if not keys:
-        raise NoQuestionError(f"Nothing is kept of the question {question.id}.")
+        raise NoQuestionError(f"Nothing is stored of the question {question.id}.")
     kept = {key.removeprefix("images/") for key in keys if key.startswith("images/")}
     answered = [key for key in keys if key.startswith("endpoint/")]
     by_version: dict[tuple[bool, int], dict[str, Heard]] = {}

@@ -120,7 +120,7 @@ def register_model(
     later retraining takes up. Raises ValueError for a job without an artifact.
     """
     if not job.artifact:
-        raise ValueError(f"Training job {job.name} left no artifact: there is nothing to register.")
+        raise ValueError(f"Training job {job.name} left no artifact, so nothing can be registered.")
     settings = algorithm.settings
     group = settings.registry_group(dataset.name)
     _ensure_group(sagemaker, group, tags=tags(settings, run))
@@ -233,7 +233,7 @@ def numbered(sagemaker: SageMakerClient, *, settings: Settings, dataset: str, ve
     except ClientError as error:
         if not is_absent(error):
             raise
-    raise NoModelError(f"{group} has no version {version}: choose one that the model registry lists.")
+    raise NoModelError(f"{group} has no version {version}: choose a version that the model registry lists.")
 
 
 def base_of(sagemaker: SageMakerClient, logs: CloudWatchLogsClient, model: RegisteredModel) -> BestModel:

@@ -41,7 +41,7 @@ class Alarm:
 AVERAGE = {"Statistic": "Average"}
 ALARMS = (
     Alarm("server-errors", "Invocation5XXErrors", AVERAGE, 0.01, "More than 1 % of the requests were answered by 5xx."),
-    Alarm("model-errors", "InvocationModelErrors", AVERAGE, 0.05, "The model answered no 2xx to more than 5 %."),
+    Alarm("model-errors", "InvocationModelErrors", AVERAGE, 0.05, "More than 5 % of the requests got no 2xx answer."),
     Alarm("latency", "ModelLatency", {"ExtendedStatistic": "p99"}, 10e6, "One request in 100 took more than 10 s."),
 )
 """The first two average a 1 for each error and a 0 for each other request; the latency is in microseconds."""
@@ -103,7 +103,7 @@ def put_alarms(
     for alarm in ALARMS:
         cloudwatch.put_metric_alarm(
             AlarmName=alarm.name(endpoint),
-            AlarmDescription=f"{alarm.meaning} It undoes the update of endpoint {endpoint} to {config}.",
+            AlarmDescription=f"{alarm.meaning} It rolls back the update of endpoint {endpoint} to {config}.",
             Namespace=NAMESPACE,
             MetricName=alarm.metric,
             Dimensions=[{"Name": name, "Value": value} for name, value in watched.items()],

@@ -77,7 +77,7 @@ class SmokeTest:
             try:
                 values = probabilities(runtime, endpoint=endpoint, image=image.image_bytes, classes=len(self.labels))
             except (PredictionError, ClientError, BotoCoreError) as error:
-                found.append(f"{image.key} was not answered ({error})")
+                found.append(f"{image.key} got no answer ({error})")
             else:
                 given[image.id] = values
                 found += self._unlike(image, values)
@@ -114,7 +114,7 @@ class SmokeTest:
             if self.multi_label
             else f"{right:.0f} of {len(shares)} images"
         )
-        yield f"{said} are right, and the model has an accuracy of {self.accuracy:.4f}"
+        yield f"{said} are right, but the model has an accuracy of {self.accuracy:.4f}"
 
     def _share_right(self, image: HeldOutImage, values: Sequence[float]) -> float:
         """How much of an answer is right, from 0 to 1."""

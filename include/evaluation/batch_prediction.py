@@ -170,8 +170,8 @@ def plan_images(s3: S3Client, source: str, layout: PredictionLayout) -> list[Ima
     for images in _shards(listed_images(s3, source, archived)):
         if len(shards) == MOST_SHARDS:
             raise NoImagesError(
-                f"source = {source}: there are more than {MOST_SHARDS * SHARD_IMAGES} images, which is the most for "
-                "one run: name the prefixes below it, one for each run"
+                f"source = {source}: there are more than {MOST_SHARDS * SHARD_IMAGES} images, the limit of one "
+                "run: start one run for each prefix below it"
             )
         waiting |= archived.of(bucket, (image.key for image in images))
         rows = to_table(ManifestRow.of(image, Status.PLANNED) for image in images)
@@ -208,7 +208,7 @@ def pack_image_shard(s3: S3Client, shard: ImageShard, layout: PredictionLayout, 
             row, name = each.row, None
             if each.image is not None and len(each.image) > LARGEST_PAYLOAD * MEGABYTE:
                 row = row.failed(
-                    Status.TOO_LARGE, f"packed it has {len(each.image)} bytes: no batch transform sends it"
+                    Status.TOO_LARGE, f"packed it has {len(each.image)} bytes: a batch transform cannot send it"
                 )
             elif each.image is not None:
                 ending, content_type = KINDS.get(format_of(each.image) or "", OTHER_KIND)

@@ -159,7 +159,7 @@ def compare(
     champion = same_images(champion, challenger)
     counts = ~np.isin(challenger.record_ids, np.fromiter(without, dtype=np.int64))
     if not counts.any():
-        raise ComparisonError(f"{champion.model} has learned from all images on which it would be compared.")
+        raise ComparisonError(f"{champion.model} has learned from all images of the comparison.")
     champion, challenger = champion.of_images(counts), challenger.of_images(counts)
     chosen: Figure = figure or ("mean_average_precision" if challenger.multi_label else "accuracy")
     if not challenger.multi_label and chosen != "accuracy":
@@ -341,7 +341,7 @@ def verdict(
         accepted, reason = False, too_low
     elif rule.compare == "off":
         accepted = True
-        reason = f"It was not compared with the champion, as asked. Its accuracy is {accuracy:.2%}, {limit}."
+        reason = f"It was not compared with the champion, as the conf asks. Its accuracy is {accuracy:.2%}, {limit}."
     elif comparison is None and incomparable:
         accepted = False
         why = f"It could not be compared with the champion: {incomparable}"
@@ -374,7 +374,7 @@ def _below_the_minimum(accuracy: float, rule: PromotionRule, chance: Chance | No
         return ""
     reached = f"Its {chance.figure.replace('_', ' ')}, {chance.reached:.2%}, is not clearly above"
     if chance.figure == "accuracy":
-        return f"{reached} {chance.guessed:.2%}, the share of the most frequent class, which guessing reaches."
+        return f"{reached} {chance.guessed:.2%}, the share of the most frequent class, which guessing reaches too."
     return f"{reached} {chance.guessed:.2%}, which images in a random order reach."
 
 
@@ -424,8 +424,8 @@ def _little_known(figures: PairedFigures) -> str:
     low, high = figures.difference_interval.low, figures.difference_interval.high
     if high - low > WIDE:
         between = f"{low * 100:+.1f} and {high * 100:+.1f} points"
-        return f" So few images say little: the true difference lies between {between} (95 %)."
-    return " So few images say little." if figures.images < FEW_IMAGES else ""
+        return f" So few images show little: the true difference is between {between} (95 %)."
+    return " So few images show little." if figures.images < FEW_IMAGES else ""
 
 
 def _p_value(p: float) -> str:

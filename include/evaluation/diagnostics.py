@@ -75,7 +75,7 @@ def loss_not_decreasing(trained: Trained) -> Diagnosis:
     learned = reached >= LEARNED or losses[start] <= NO_LOSS
     says = f"From epoch {start} to {epochs[-1]} the {name} {fell(fall)}, to {lowest:.4g}."
     if learned and fall < LEAST_FALL:
-        says += " There was nothing left to learn."
+        says += " Nothing was left to learn."
     plots = [
         _epochs_line("training", trained.metric("train:loss")),
         _epochs_line("validation", trained.metric("validation:loss")),
@@ -88,8 +88,8 @@ def loss_not_decreasing(trained: Trained) -> Diagnosis:
             figure=fall,
             threshold=LEAST_FALL,
             says=says,
-            advice="Try another learning rate: search it with a tuning job. A plateau late in training calls for a "
-            "lower rate (schedule=cosine), one from the start for a higher one.",
+            advice="Try another learning rate: search it with a tuning job. If it stalls late in training, lower the "
+            "rate (schedule=cosine); if from the start, raise it.",
         ),
         line_chart("Loss by epoch", plots, across="epoch", unit=short)
         or line_chart(name.capitalize(), [Line("training", sorted(losses.items()))], across="epoch", unit=percent),
@@ -162,7 +162,7 @@ def overtraining(trained: Trained) -> Diagnosis:
             figure=lost,
             threshold=LOST_EPOCHS,
             says=f"Validation accuracy was at its best, {best:.1%}, after epoch {best_epoch}; "
-            + (f"the {counted(lost, 'epoch')} after it brought no more." if lost else "that was the last one."),
+            + (f"the {counted(lost, 'epoch')} after it brought no improvement." if lost else "that was the last one."),
             advice=f"Set epochs to about {best_epoch + 1}, or use early stopping: the later epochs cost as much as the "
             "others.",
         ),

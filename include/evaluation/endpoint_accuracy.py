@@ -159,7 +159,7 @@ class EndpointEvaluation(_Document):
             return f"{now}, of {self.sent} images. {then}, of {known.sent} ones: the two are not compared."
         if self.accuracy_change is None:
             return f"{now}. {then}; the report of that evaluation is gone, so the two cannot be compared."
-        word = "That is a drop beyond chance" if self.has_dropped else "No drop beyond chance"
+        word = "The drop is more than chance" if self.has_dropped else "No drop beyond chance"
         return f"{now}. {then}. {word}: the difference is {_points(self.accuracy_change)} points (95 %)."
 
 
@@ -196,7 +196,7 @@ class MeasuredEndpoint:
             cells = [f"{value:,.1f} ms" for value in (latency.p50, latency.p90, latency.p99)]
             row = (*cells, f"{latency.images_per_second:,.1f}", f"{latency.seconds:,.1f} s", f"{latency.requests:,}")
             head = ("median", "p90", "p99", "images/s", "in all", "requests")
-            remark = f"From request to answer, as the task saw it, with {latency.concurrent} requests at a time."
+            remark = f"From request to answer, as the task measured it, with {latency.concurrent} requests at a time."
             yield "Latency", head, [row], remark
 
     def _registered(self) -> Iterator[tuple[str, Sequence[str], list[Sequence[str]], str]]:

@@ -194,7 +194,7 @@ def plots(contents: ReportContents) -> dict[str, str]:
 def _sent(contents: ReportContents) -> str:
     dataset = contents.dataset
     if contents.answers.sent == "source":
-        return "each test image as it lies in its source, without the steps of packing"
+        return "each test image as it is in its source, without the steps of packing"
     return f"each test image as it is packed ({dataset.packing.in_words}), from {dataset.layout.test_images_uri}"
 
 
@@ -204,7 +204,7 @@ def _not_sent(contents: ReportContents) -> list[Markup]:
     rows = [(image.key, image.reason) for image in contents.unsent[:MOST_UNSENT]]
     test_images = contents.measurement.images + len(contents.unsent)
     about = (
-        f"{len(contents.unsent):,} of {test_images:,} images could not be sent and count in no figure. metrics.json "
+        f"{len(contents.unsent):,} of {test_images:,} images could not be sent and do not count. metrics.json "
         "names all."
     )
     return [table(("image", "why"), rows), note(about)]
@@ -243,7 +243,7 @@ def _training(trained: TrainedModel) -> list[Markup]:
 
 def _diagnostics(diagnoses: Sequence[Diagnosis]) -> list[Markup]:
     about = (
-        "What went wrong in the training of this model, by the rules that SageMaker Debugger had. What the job spent "
+        "What went wrong in the training of this model, by the rules of SageMaker Debugger. What the job spent "
         f"its time on is in {PROFILE_PAGE}, in the same folder."
     )
     return [note(about), cards(diagnoses)] if diagnoses else []
@@ -325,7 +325,7 @@ def _paired_column(name: str, figures: PairedFigures) -> tuple[str, ...]:
 
 def _worse_classes(changes: Sequence[ClassChange]) -> list[Markup]:
     if not changes:
-        return [note("None: of every class the challenger answers at least as many images rightly.")]
+        return [note("None: the challenger answers at least as many images of each class rightly.")]
     rows = [
         (
             change.label,
@@ -367,8 +367,8 @@ def _figures(contents: ReportContents) -> list[Markup]:
     rows.append((error, f"{measured.calibration.expected_error:.2%}", "", *theirs))
     head = ("figure", "this model", "95 % interval", *(("champion", "95 % interval") if other else ()))
     about = (
-        f"Measured on {measured.images:,} images. Of all images of this kind the figure lies within such an interval "
-        "in 95 of 100 cases."
+        f"Measured on {measured.images:,} images. Of all images of this kind the figure is within such an interval in "
+        "95 of 100 cases."
     )
     return [table(head, rows), note(about)]
 
@@ -411,8 +411,8 @@ def _calibration(contents: ReportContents) -> list[Markup]:
     kind = "the probability of each class of each image" if several else "the probability of the named class"
     right = "the image shows the class" if several else "the class is right"
     about = (
-        f"Expected calibration error: {measured.calibration.expected_error:.2%}. On the dashed line probabilities mean "
-        "what they say; below it the model is surer than it should be."
+        f"Expected calibration error: {measured.calibration.expected_error:.2%}. On the dashed line probabilities are "
+        "right; below it the model is too certain."
     )
     values = contents.answers.probabilities
     given = np.nan_to_num(values.ravel() if several else values.max(axis=1), nan=0.0).astype(np.float64)
@@ -455,7 +455,7 @@ def _classes(contents: ReportContents) -> Markup:
     for label, score in contents.measurement.classes.items():
         best = f"{_short(score.best_f1)}\u00a0({_short(score.best_threshold)})" if score.best_f1 is not None else ""
         rows.append((*_class_row(label, score), *((_short(score.average_precision), best) if several else ())))
-    about = "In brackets the probability from which saying yes gives the best F1 on these images."
+    about = "In brackets the lowest probability for a yes that gives the best F1 on these images."
     return joined((table(head, rows), note(about) if several else ""))
 
 
@@ -481,11 +481,10 @@ def _mistakes(contents: ReportContents) -> list[Markup]:
         return [note("None: every held-out image was answered rightly.")]
     said = f"{wrong:,} of {contents.measurement.images:,} images were answered wrongly."
     if len(contents.mistakes) < wrong:
-        said += (
-            f" These are the {len(contents.mistakes)} of which the model was surest; all are in predictions.parquet."
-        )
+        said += f" These are the {len(contents.mistakes)} that the model was most certain of; all are in "
+        "predictions.parquet."
     else:
-        said += " The first are those of which the model was surest."
+        said += " The most certain answers come first."
     return [note(said), _examples(contents, contents.mistakes)]
 
 

@@ -128,7 +128,7 @@ def _data_wait(steps: Columns, cpu: Use | None) -> Finding:
     share = seconds["data"] / max(sum(seconds.values()), 1e-9)
     busy = cpu is not None and float(cpu.values.mean()) > BUSY
     remedy = (
-        "the processors are busy, so pack smaller images (dataset.packing), or take a machine with more cores"
+        "the processors are busy: pack smaller images (dataset.packing), or take a machine with more cores"
         if busy
         else "raise loader_workers"
     )
@@ -169,7 +169,7 @@ def _cpu_bottleneck(cpu: Use, gpu: Use) -> Finding:
         found=share > MOST_BLOCKED,
         figure=share,
         threshold=MOST_BLOCKED,
-        says=f"In {share:.0%} of all moments the GPU idles while the processors are busy.",
+        says=f"For {share:.0%} of the time the GPU idles while the processors are busy.",
         advice="Take a machine with more cores for each GPU, or less augmentation.",
     )
 
@@ -182,7 +182,7 @@ def _low_gpu(gpu: Use) -> Finding:
     if high < LOW_P95:
         advice = "Raise batch_size, or take a smaller GPU: this one costs money and is not used."
     elif low < LOW_P5:
-        advice = "The GPU pauses again and again: raise loader_workers, or validate less often."
+        advice = "The GPU pauses often: raise loader_workers, or validate less often."
     return judged(
         rule="LowGPUUtilization",
         title="GPU use",
@@ -214,7 +214,7 @@ def _full(name: str, words: str, use: Use) -> Finding:
     advice = {"disk": "Raise the volume's size.", "memory": "Lower loader_workers, or take a machine with more memory."}
     return judged(
         rule={"disk": "DiskFull", "memory": "MemoryFull", "gpu_memory": "GPUMemoryFull"}[name],
-        title=f"{words.capitalize()} at its most",
+        title=f"{words.capitalize()} at most",
         found=most > FULL,
         figure=most,
         threshold=FULL,
@@ -230,9 +230,7 @@ def profile_page(traces: JobTraces, *, job: str, machine: str) -> str:
     banner = None
     if profile.findings:
         said = " ".join(f"{one.says} {one.advice}".strip() for one in found)
-        banner = verdict(
-            said or "Nothing of it is worth a change.", accepted=not found, words=("Well used", "To change")
-        )
+        banner = verdict(said or "Nothing needs a change.", accepted=not found, words=("Well used", "To change"))
     return page(
         title=f"Profile of {job}",
         lead=f"What the training job spent its time on, and what it used of {machine}.",
@@ -285,9 +283,7 @@ def _step(traces: JobTraces, profile: Profile) -> list[Markup]:
         unit=lambda value: f"{value:,.0f}",
         wide=True,
     )
-    about = (
-        f"Mean of {len(steps['step']):,} steps; those that gathered tensor statistics do not count if there are others."
-    )
+    about = f"Mean of {len(steps['step']):,} steps; those with tensor statistics do not count if there are others."
     return [
         Markup(f'<figure>{bar}<figcaption class="legend">{keys}</figcaption></figure>'),
         table(("part", "share", "ms, mean", "ms, 95th percentile"), rows),
@@ -352,7 +348,7 @@ def _percent(value: float) -> str:
 def _missing(traces: JobTraces) -> list[Markup]:
     reasons = list(traces.missing)
     if not traces.steps:
-        reasons.append("The job left no times of its steps: the PyTorch scripts write them, other algorithms do not.")
+        reasons.append("The job left no step times: the PyTorch scripts write them, other algorithms do not.")
     if not traces.instance:
         reasons.append("CloudWatch has no metrics of the job's machine.")
     return [listed(("", reason) for reason in reasons)] if reasons else []

@@ -224,12 +224,12 @@ def _rows(files: Mapping[str, bytes], name: str, kind: type[Row], odd: list[str]
             continue
         try:
             if end - start > LONGEST_ROW:
-                raise ValueError("a row is longer than any of ours")
+                raise ValueError("a row is longer than the ones this project writes")
             yield kind.model_validate_json(content[start:end])
         except (ValidationError, ValueError):
             wrong += 1
     if wrong:
-        odd.append(f"{wrong:,} rows of {name} have another form and do not count")
+        odd.append(f"{wrong:,} rows of {name} have another format and do not count")
 
 
 def instance_metrics(cloudwatch: Any, job: JobResult) -> dict[str, list[tuple[float, float]]]:

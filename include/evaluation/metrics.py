@@ -231,7 +231,7 @@ def measure(
     number, as a diverged model answers, counts as 0. Raises ValueError if there is nothing to compare.
     """
     if not len(truth) or len(truth) != len(probabilities):
-        raise ValueError(f"{len(probabilities)} predictions for {len(truth)} held-out images: nothing to compare.")
+        raise ValueError(f"{len(probabilities)} predictions for {len(truth)} held-out images: they cannot be compared.")
     predicted = np.nan_to_num(np.asarray(probabilities, dtype=np.float64), nan=0.0)
     expected = np.asarray(truth, dtype=np.int64)
     sizes = training_images or {}

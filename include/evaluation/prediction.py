@@ -116,7 +116,7 @@ def read_probabilities(body: bytes, *, origin: str, classes: int | None = None) 
         answer = json.loads(body)
         values = [float(value) for value in (answer["prediction"] if isinstance(answer, dict) else answer)]
     except (ValueError, TypeError, KeyError):
-        raise PredictionError(f"{origin} answered no list of probabilities: {body[:200]!r}") from None
+        raise PredictionError(f"{origin} did not answer with a list of probabilities: {body[:200]!r}") from None
     if classes is not None and len(values) != classes:
         raise PredictionError(
             f"{origin} answered {len(values)} probabilities, the dataset has {classes} classes: "

@@ -68,7 +68,7 @@ def vanishing_gradient(trained: Trained) -> Diagnosis:
     last = list(gradients)[-1]
     says = f"The gradient of {layer} is the smallest: {short(medians[layer])} in the mean of its values."
     if lost:
-        says += f" {len(lost):,} of {counted(len(medians), 'layer')} are below {short(VANISHING)} and hardly learn."
+        says += f" {len(lost):,} of {counted(len(medians), 'layer')} are below {short(VANISHING)} and learn little."
     return Diagnosis(
         judged(
             rule="VanishingGradient",
@@ -78,7 +78,7 @@ def vanishing_gradient(trained: Trained) -> Diagnosis:
             threshold=VANISHING,
             says=says,
             advice="Begin with the weights of a trained network (channel weights), or take a network of fewer layers. "
-            "If these layers are given weights, check that nothing in them is zero.",
+            "If these layers get weights, check that none is zero.",
         ),
         line_chart(
             "Size of gradients by step",
@@ -167,7 +167,7 @@ def poor_weight_initialization(trained: Trained) -> Diagnosis:
     ratio = max(positive) / min(positive) if positive else 1.0
     fall = _first_fall(trained)
     stays = fall is not None and fall < LEAST_FALL
-    says = f"At the start, what goes into the ReLUs varies {short(ratio)} times as much in one layer as in another"
+    says = f"At the start, the input of the ReLUs varies {short(ratio)} times as much in one layer as in another"
     says += "." if fall is None else f"; the loss {fell(fall)} within the first epochs."
     if alike:
         says = f"At the start all weights are alike in {_named(alike, 'layer')}, so their units learn the same thing."
@@ -182,7 +182,7 @@ def poor_weight_initialization(trained: Trained) -> Diagnosis:
             advice="Begin with random weights (without channel weights), or with those of a trained network.",
         ),
         line_chart(
-            "Variance of what goes into each ReLU, at the start",
+            "Variance of the input of each ReLU, at the start",
             [Line("variance", list(enumerate(spreads.values(), start=1)))],
             across="ReLU, from the image to the answer",
             unit=short,
@@ -227,7 +227,7 @@ def dead_relu(trained: Trained) -> Diagnosis:
             threshold=DEAD_SHARE,
             says=says,
             advice="Lower the learning rate or let it rise from zero (warmup_epochs=1): a long update pushes units "
-            "below zero, and they never return. A smaller network may do as well.",
+            "below zero, and they never return. A smaller network may be as good.",
         ),
         line_chart(
             "Dead units by step",

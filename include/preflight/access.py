@@ -45,7 +45,7 @@ def role_findings(
     caller = sts.get_caller_identity()
     account, own = arn.split(":")[4], caller["Account"]
     if account != own:
-        remedy = f"is of account {account}, and the connection's is {own}: jobs take on roles of their own account only"
+        remedy = f"is of account {account}, and the connection's is {own}: jobs can use only roles of their own account"
         return Findings.of([Problem(field=FIELD, value=arn, remedy=remedy)])
     looks = (
         _noted("role's permissions", lambda: _permission_findings(iam, s3, settings)),
@@ -72,7 +72,7 @@ def _trust_problems(iam: IAMClient, arn: str) -> Iterator[Problem]:
     if role["Arn"] != arn:
         yield Problem(field=FIELD, value=arn, remedy=f"the role of this name is {role['Arn']}: write its path too")
     if not any(_trusts(statement) for statement in _statements(role.get("AssumeRolePolicyDocument"))):
-        remedy = f"may not be taken on by SageMaker: allow sts:AssumeRole to {SERVICE} in its trust policy"
+        remedy = f"may not be used by SageMaker: allow sts:AssumeRole to {SERVICE} in its trust policy"
         yield Problem(field=FIELD, value=arn, remedy=remedy)
 
 
@@ -112,7 +112,7 @@ def _alarm_problems(iam: IAMClient, settings: Settings) -> Iterator[Problem]:
     _, partition, _, _, account, _ = arn.split(":", maxsplit=5)
     alarms = f"arn:{partition}:cloudwatch:{settings.region}:{account}:alarm:{ALARMS}-endpoint"
     if _refused(iam, arn, [action], alarms):
-        remedy = f"may not {action} on {ALARMS}-*, and so cannot undo a rollout: allow it in the role's policy"
+        remedy = f"may not {action} on {ALARMS}-*, and so cannot roll back: allow it in the role's policy"
         yield Problem(field=FIELD, value=arn, remedy=remedy)
 
 
@@ -147,7 +147,7 @@ def _pass_role_findings(iam: IAMClient, caller: str, arn: str) -> Findings:
     )
     if all(result["EvalDecision"] == "allowed" for result in answer["EvaluationResults"]):
         return Findings()
-    remedy = f"may not be handed to SageMaker by {source}: allow it iam:PassRole on this role"
+    remedy = f"may not be passed to SageMaker by {source}: allow it iam:PassRole on this role"
     return Findings.of([Problem(field=FIELD, value=arn, remedy=remedy)])
 
 
@@ -254,7 +254,7 @@ def _bucket_problems(s3: S3Client, name: str, settings: Settings) -> Iterator[Pr
         )
         return
     if region and region != settings.region and settings.region in registry_accounts():
-        remedy = f"lies in {region}, and jobs of {settings.region} read buckets of {settings.region} only"
+        remedy = f"is in {region}, and jobs of {settings.region} read buckets of {settings.region} only"
         yield Problem(field=field, value=bucket, remedy=f"{remedy}: use a bucket of that region")
 
 
@@ -272,7 +272,7 @@ def _with_reason(s3: S3Client, bucket: str, error: ClientError) -> ClientError:
 def _bucket_remedy(error: ClientError, region: str, bucket: str) -> str:
     code = error.response["ResponseMetadata"]["HTTPStatusCode"]
     remedies = {
-        301: f"lies in another region than {region}: use a bucket of that region",
+        301: f"is in another region than {region}: use a bucket of that region",
         404: "does not exist: create it or correct the setting",
     }
     return remedies.get(code) or explained(error, f"s3://{bucket}", LIST) or f"S3 answers {code}: {error}"

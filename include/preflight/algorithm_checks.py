@@ -185,7 +185,7 @@ def own_code_problems(conf: RunConf, dataset: DatasetVersion, parent: BestModel 
     asked = conf.training.algorithm
     if parent and parent.algorithm != asked.kind:
         remedy = (
-            f"{parent.job} was trained by {parent.algorithm}, and a model is trained further by its own kind only: set "
+            f"{parent.job} was trained by {parent.algorithm}, and only its own kind can train a model further: set "
             "it to that, or run a full training"
         )
         yield Problem(field=f"{ALGORITHM}.kind", value=asked.kind, remedy=remedy)

@@ -197,7 +197,7 @@ def _beside(known: Collection[Problem], found: Findings) -> Findings:
     """The problems that were known, and what was found of fields that have none yet."""
     wrong = {problem.field for problem in known}
     new = [problem for problem in found.problems if not concerns(problem, wrong)]
-    unchecked = [f"what depends on {', '.join(sorted(wrong))} is checked when that is right"] if known else []
+    unchecked = [f"what depends on {', '.join(sorted(wrong))} is checked once that is right"] if known else []
     return Findings.joined([Findings(tuple(known), notes=tuple(unchecked)), replace(found, problems=tuple(new))])
 
 

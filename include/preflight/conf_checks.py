@@ -108,7 +108,7 @@ def ignored_notes(conf: RunConf) -> Iterator[str]:
         optimizers = [str(choice) for choice in given] if isinstance(given, list) else []
         for name in ranges:
             if optimizers and not _is_read(name, optimizers):
-                yield f"tuning.ranges.{name} is searched in vain: {_why(name, optimizers)}"
+                yield f"tuning.ranges.{name} is searched without effect: {_why(name, optimizers)}"
     if conf.incremental.enabled:
         changed = conf.incremental.hyperparameters.as_strings()
         if "optimizer" in changed or any(BY_NAME[name].read_by for name in changed):

@@ -182,7 +182,7 @@ def _budget_problems(budget: float | None, total: float, unknown: Collection[str
         yield Problem(field=MAX_COST, value=budget, remedy=remedy)
     elif unknown:
         named = ", ".join(sorted(unknown))
-        remedy = f"cannot be held: the price of {named} is not known; name it in settings.prices (USD an hour)"
+        remedy = f"cannot be checked: the price of {named} is not known; name it in settings.prices (USD an hour)"
         yield Problem(field=MAX_COST, value=budget, remedy=remedy)
 
 

@@ -54,8 +54,8 @@ def dataset_notes(conf: RunConf, dataset: DatasetVersion) -> Iterator[str]:
     _, height, width = conf.training.hyperparameters.shape
     if mean and mean.height and abs((mean.width / mean.height) / (width / height) - 1) > OTHER_ASPECT:
         yield (
-            f"the endpoint squeezes every image to {width} x {height}, and the packed ones are {mean.width:.0f} x "
-            f"{mean.height:.0f} on average: its accuracy may lie below the training's; evaluate_endpoint measures it"
+            f"the endpoint resizes every image to {width} x {height}, and the packed ones are {mean.width:.0f} x "
+            f"{mean.height:.0f} on average: its accuracy may be below the training's; evaluate_endpoint measures it"
         )
     largest = dataset.largest_test_image
     if largest and LARGEST_BODY < largest <= LARGEST_PAYLOAD * MEGABYTE:

@@ -48,7 +48,7 @@ class Need:
     name: str
     least: int
     most: int = 0
-    else_: str = "the run's jobs at once want {most}: they take turns"
+    else_: str = "the run's jobs need at once {most}: some wait"
 
     def is_of(self, quota: str) -> bool:
         """Whether the quota of this name is the one that is needed."""
@@ -82,7 +82,7 @@ def serverless_problems(conf: RunConf, settings: Settings, stages: Collection[St
     for setting, value in (("subnets", settings.subnets), ("network_isolation", settings.network_isolation)):
         if value:
             remedy = (
-                f"a serverless endpoint has no network of its own, and settings.{setting} asks for one: leave it empty"
+                f"a serverless endpoint has no network of its own, and settings.{setting} requires one: leave it empty"
             )
             yield Problem(field=MEMORY, value=conf.endpoint.serverless.memory_mb, remedy=remedy)
 

@@ -72,7 +72,7 @@ def predicting_model(
     """
     endpoint, number = asked.model_of_endpoint, asked.model_version
     if endpoint and number is not None:
-        remedy = f"{ENDPOINT_FIELD} = {endpoint} names a model too: leave one of the two empty"
+        remedy = f"{ENDPOINT_FIELD} = {endpoint} also names a model: leave one of the two empty"
         raise NoPredictingModelError([Problem(field=VERSION_FIELD, value=number, remedy=remedy)])
     field, value = (ENDPOINT_FIELD, endpoint) if endpoint else ("dataset.name", conf.dataset.name)
     try:
@@ -106,7 +106,7 @@ def prediction_problems(s3: S3Client, asked: PredictionConf, model: PredictingMo
             s3.head_object(Bucket=bucket, Key=key)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                remedy = f"the artifact of {model.name} is not there any more: choose another model"
+                remedy = f"the artifact of {model.name} is no longer there: choose another model"
                 yield Problem(field=VERSION_FIELD, value=model.container.artifact, remedy=remedy)
 
 

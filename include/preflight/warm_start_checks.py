@@ -75,7 +75,9 @@ def _parent_findings(
     notes: tuple[str, ...] = ()
     if grandparents := (parent.get("WarmStartConfig") or {}).get("ParentHyperParameterTuningJobs"):
         named = ", ".join(each["HyperParameterTuningJobName"] for each in grandparents)
-        notes = (f"warm start: what {name} learned of {named} is not learned again; name them too to use it",)
+        notes = (
+            f"warm start: {name} also used results of {named}, which this run does not; name them too to use them",
+        )
     return Findings(problems=tuple(problems), notes=notes)
 
 

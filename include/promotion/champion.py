@@ -177,7 +177,7 @@ def champion_of(sagemaker: SageMakerClient, *, settings: Settings, dataset: str)
     if live is not None:
         return Champion(live.version, live, f"which endpoint {live.name} serves")
     if version := _still_registered(sagemaker, promoted.get(PROMOTED_TAG)):
-        return Champion(version, None, "which was promoted last; nothing serves now")
+        return Champion(version, None, "which was promoted last; no endpoint serves now")
     newest = last_approved(sagemaker, settings=settings, dataset=dataset)
     return Champion(newest, None, "the newest approved one; none was deployed yet") if newest else None
 

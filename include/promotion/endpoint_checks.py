@@ -92,7 +92,7 @@ def registered_figure(s3: S3Client, version: RegisteredModel) -> RegisteredFigur
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
             raise
     except (ValueError, KeyError, TypeError):
-        log.warning("%s has no interval of the accuracy: it is of an earlier release.", f"s3://{bucket}/{key}")
+        log.warning("%s has no interval of the accuracy: it is from an earlier release.", f"s3://{bucket}/{key}")
     return known
 
 
@@ -127,7 +127,7 @@ class _LookUp:
             live = live_endpoint(self.sagemaker, endpoint, settings=self.settings, dataset=dataset or endpoint)
         except UnknownChampionError as error:
             if not dataset:
-                raise NoEndpointError(f"{error} Or say in dataset.name on which images to measure it.") from None
+                raise NoEndpointError(f"{error} Or name in dataset.name the dataset to measure it on.") from None
             return self._unregistered(error, dataset)
         if live is None:
             field = "endpoint.name" if self.conf.endpoint.name else "dataset.name"

@@ -54,7 +54,7 @@ def question(conf: RunConf, evaluation: Evaluation, model: RegisteredModel, *, r
         f"- Training job: {model.job}",
         f"- [Report]({report})",
         "",
-        f"Approve {place}. Reject leaves what serves as it is; so does no answer within {_hours(conf)}.",
+        f"Approve {place}. If you reject, or do not answer, what serves stays. The limit is {_hours(conf)}.",
     ]
     return f"Approve {model.group} version {model.version}?", "\n".join(lines)
 
@@ -95,7 +95,7 @@ def _other_classes(sagemaker: SageMakerClient, model: RegisteredModel, settings:
     before = champion.version
     return (
         f"It has other classes ({model.classes or 'a number not known'}) than version {before.version} "
-        f"({before.classes or 'a number not known'}), the champion: whoever asks the endpoint gets other answers."
+        f"({before.classes or 'a number not known'}), the champion: clients of the endpoint get other answers."
     )
 
 

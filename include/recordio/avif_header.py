@@ -38,7 +38,7 @@ def read_avif(source: bytes) -> tuple[int, int, int, int, int, bool]:
     sizes = list(_claimed_sizes(source, *meta[b"iprp"]))
     images = [pieces for item, pieces in extents.items() if kinds.get(item) == b"av01"]
     if sum(end - start for pieces in images for start, end in pieces) > _MOST_COPIES * len(source):
-        raise HeaderError("the items of the AVIF are longer than the file together")
+        raise HeaderError("the items of the AVIF are together longer than the file")
     steps = iter(range(_MOST_OBUS))
     for pieces in images:
         sizes += _coded_sizes(_content(source, pieces), 0, steps)

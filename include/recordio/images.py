@@ -157,7 +157,9 @@ def decode_accepted(source: bytes, color: int = 1, part: int = 1) -> MatLike:
     except Exception as error:
         raise ImageError("corrupt", f"OpenCV cannot decode it: {_reason(error)}") from error
     if pixels is None:
-        raise ImageError("corrupt", f"it begins like an image, but none can be decoded from its {len(source)} bytes")
+        raise ImageError(
+            "corrupt", f"it begins like an image, but no image can be decoded from its {len(source)} bytes"
+        )
     return pixels
 
 
@@ -169,7 +171,7 @@ def readable_size(source: bytes) -> tuple[int, int]:
     `corrupt` or `not_an_image` for what it could not read.
     """
     if is_truncated_jpeg(source):
-        raise ImageError("corrupt", "the JPEG stops early: packed as it is, training cannot read it")
+        raise ImageError("corrupt", "the JPEG ends early: packed as it is, training cannot read it")
     height, width = decode_image(source).shape[:2]
     if not source.startswith(MXNET_STARTS):
         raise ImageError("unsupported", "neither JPEG, PNG, BMP nor TIFF: packed as it is, training cannot read it")
@@ -206,7 +208,9 @@ def _unreadable(source: bytes) -> ImageError:
     for place, start, undecodable in _UNDECODABLE:
         if source.startswith(start, place):
             return ImageError("unsupported", f"{undecodable} cannot be decoded: convert it to JPEG or PNG")
-    return ImageError("not_an_image", f"its {len(source)} bytes begin with {source[:8].hex(' ')}: no image format")
+    return ImageError(
+        "not_an_image", f"its {len(source)} bytes begin with {source[:8].hex(' ')}, which no image format has"
+    )
 
 
 def _crop_to_square(pixels: MatLike) -> MatLike:

@@ -243,7 +243,7 @@ class JobStates:
         except ClientError as error:
             if passing_fault(error):
                 raise
-            log.warning("AWS does not list the %ss, so that each is described by itself: %s", self._kind.noun, error)
+            log.warning("AWS does not list the %ss, so each is described separately: %s", self._kind.noun, error)
             self._may_list = False
             return None
         self._pages = pages

@@ -203,4 +203,4 @@ def _nothing_left(considered: Sequence[RunJob], skipped: Sequence[SkippedJob]) -
         return "There is no training job to choose from: check that the training tasks of this run ended."
     reasons = "\n".join(f"  {skip.job}: {skip.reason}" for skip in skipped)
     metrics = ", ".join(sorted({job.result.objective.metric for job in considered}))
-    return f"No training job completed with {metrics}:\n{reasons}\nPut right what they failed on and run again."
+    return f"No training job completed with {metrics}:\n{reasons}\nCorrect what they failed on and run again."

@@ -94,7 +94,9 @@ def warm_start(
     if list(wanted.parents) == [LATEST]:
         parents = [*_latest(sagemaker, dataset, child)]
         if not parents:
-            log.info("No finished tuning job of dataset %s to start with: the search starts anew.", dataset.name)
+            log.info(
+                "No finished tuning job of dataset %s to start with: the search starts from scratch.", dataset.name
+            )
             return None
     else:
         parents = _named(sagemaker, wanted.parents, child)
@@ -180,7 +182,7 @@ def search_problems(job: Mapping[str, Any], child: Child) -> Iterator[str]:
     if len(before) != len(now):
         yield (
             f"has {len(before)} hyperparameters, and this run {len(now)} ({', '.join(sorted(before ^ now))} "
-            "stand in one of them only): send the same, tuned or not"
+            "are in only one of them): send the same, tuned or not"
         )
 
 

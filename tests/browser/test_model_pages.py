@@ -159,7 +159,7 @@ def test_images_are_answered_by_the_endpoint_and_by_another_version_beside_it(
         expect(fetched.get_by_text("version 1, ")).to_be_visible(timeout=PAGE_MILLISECONDS)
         pages.get_by_label("or paste the address").fill("http://169.254.169.254/latest/meta-data/")
         pages.get_by_role("button", name="Read it").click()
-        expect(pages.get_by_text("machines find their credentials").first).to_be_visible(timeout=PAGE_MILLISECONDS)
+        expect(pages.get_by_text("machines read their credentials").first).to_be_visible(timeout=PAGE_MILLISECONDS)
 
         pages.get_by_role("button", name="Ask another version about these images").click()
         dialog = pages.get_by_role("dialog")

@@ -499,7 +499,7 @@ def test_a_champion_that_was_made_of_an_earlier_model_is_itself_what_the_retrain
 
     assert (conf.training.mode, conf.incremental.start) == ("train", "best")
     check_retraining_conf(conf)
-    with pytest.raises(RunConfError, match=r"incremental\.from = 3: a retraining continues from the champion"):
+    with pytest.raises(RunConfError, match=r"incremental\.from = 3: a retraining starts from the champion"):
         check_retraining_conf(RunConf.from_conf({"training.mode": "none", "incremental.from": "3"}))
 
 

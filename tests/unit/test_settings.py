@@ -81,7 +81,7 @@ def test_lines_are_fields_of_the_run_conf_and_checked_as_such() -> None:
         "lines.pets.endpoint.machine": "no such field; did you mean endpoint.instance_type?",
         "lines.pets.resources.volume_gb": "must be a whole number from 1 to 16384",
         "lines.pets.dataset.labels": (
-            "a retraining takes training, resources, incremental, evaluation, promotion, endpoint, retraining from "
+            "only training, resources, incremental, evaluation, promotion, endpoint, retraining are allowed "
             "here: leave it out"
         ),
         "lines.pets.incremental.enabled": "a retraining trains the champion further: leave it out",

@@ -142,7 +142,7 @@ def _load_parent(
     """Read the parent at an address, or of this name. Raises DatasetError where the conf cannot grow it."""
     version = load(s3, parent if "://" in parent else VersionLayout(layout.bucket, layout.name, parent).uri)
     if version.layout.bucket != layout.bucket:
-        raise DatasetError(f"parent {version.uri} is not in the data bucket {layout.bucket}: grow it where it lies")
+        raise DatasetError(f"parent {version.uri} is not in the data bucket {layout.bucket}: grow it in its own bucket")
     if conf.multi_label != version.multi_label:
         raise DatasetError(
             f"dataset.multi_label is {conf.multi_label}, that of parent version {version.version} "
@@ -153,7 +153,7 @@ def _load_parent(
     if differing:
         raise DatasetError(
             f"dataset.packing differs from parent version {version.version} ({', '.join(differing)}): all images of a "
-            "version are packed alike; keep the parent's options, or build a version without a parent"
+            "version are packed in the same way; keep the parent's options, or build a version without a parent"
         )
     return version
 
@@ -235,7 +235,7 @@ def _check_images_are_not_archived(
             find_objects(s3, bucket, found, now)
             found = {**now.of(bucket, found), **_in_tiers(found)}
         except ClientError as error:
-            log.warning("What of the archived objects was restored is not known: %s", error)
+            log.warning("Which archived objects were restored is not known: %s", error)
     if found:
         raise archived_error("dataset.source", uri, bucket, found, len(keys))
 

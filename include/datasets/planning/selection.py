@@ -101,7 +101,7 @@ def select_images(
         listed = ImageTable(pa.concat_tables([listed.columns, ImageTable(_without_splits(kept)).columns]))
     listed = listed.sorted(HELD_OUT_FIRST)  # by the same name: of a million images one table less is in memory
     judged = _Judgement(listed, parent)
-    gone = lay_out(removed, status=Status.REMOVED, reason="it is not at the source any more", record_id=None)
+    gone = lay_out(removed, status=Status.REMOVED, reason="it is no longer at the source", record_id=None)
     chosen = listed.take(np.flatnonzero(judged.chosen))
     inherited = parent.splits_had(chosen)
     stay = parent.take(np.flatnonzero(judged.stays))

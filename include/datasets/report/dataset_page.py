@@ -200,7 +200,7 @@ def _splits(contents: ReportContents) -> list[Markup]:
     head = ("split", "", "asked", "reached", "images", "record file", "classes without")
     remarks = []
     if version.source.layout == "split_folders" or version.source.label_tables:
-        remarks.append("Splits that the source names are kept; the shares were asked of its other images.")
+        remarks.append("Splits that the source names are kept; the shares are those of its other images.")
     if version.split.test_as != "test":
         remarks.append(f"The source's test images are this version's {version.split.test_as} split.")
     return [table(head, rows, kind="bars"), *map(note, remarks)]
@@ -282,7 +282,7 @@ def _labels_together(contents: ReportContents) -> list[Markup]:
     of_how_many = f"the {HEAT_LABELS} most frequent labels" if version.num_classes > HEAT_LABELS else "all labels"
     return [
         table(("an image has", "", "images"), numbers, kind="bars"),
-        note(f"Images that show both labels, of {of_how_many}; the deeper a cell, the larger its share of its row's."),
+        note(f"Images that show both labels, of {of_how_many}; a darker cell has a larger share of its row."),
         heat,
         table(("most frequent pairs", "images", "of the rarer label's"), rows) if rows else Markup(),
     ]

@@ -22,7 +22,7 @@ REASONS = 3
 
 
 CHOICES = {
-    Status.SKIPPED: "that dataset.negatives or the label table's options leave out",
+    Status.SKIPPED: "left out by dataset.negatives or the label table's options",
     Status.UNLABELLED: "without a label",
     Status.REMOVED: "removed from the source",
     Status.IGNORED: "outside the class folders",

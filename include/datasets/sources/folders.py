@@ -24,7 +24,7 @@ from include.datasets.sources.listing import Listing
 log = logging.getLogger(__name__)
 
 LISTING_THREADS = 8
-NO_CLASS = "it lies beside the class folders, so it has no label"
+NO_CLASS = "it is beside the class folders, so it has no label"
 
 
 class ClassFolders:
@@ -169,7 +169,7 @@ class SplitFolders:
         """List the objects beside the split folders, what each split leaves out, and what is not there."""
         wanted = list(labels)
         for image in self._loose:
-            reason = "it lies beside the split folders, so it has no label"
+            reason = "it is beside the split folders, so it has no label"
             yield LeftOut.of(image, below=image.key[len(self._prefix) :], status=Status.IGNORED, reason=reason)
         for folder in self._foreign:
             reason = "its folder is not named for a split"

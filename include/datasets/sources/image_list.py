@@ -171,7 +171,7 @@ def read_image_list(s3: S3Client, uri: str, source: str) -> ImageList:
             "copy them into one"
         )
     if repeated:
-        log.info("%s %s: %s lines name an image again", FIELD, uri, repeated)
+        log.info("%s %s: %s lines name an image a second time", FIELD, uri, repeated)
     return ImageList(uri, next(iter(buckets)), lines)
 
 
@@ -186,7 +186,7 @@ def check_under(image_list: ImageList, source: str) -> None:
             f"line {line}: s3://{image_list.bucket}/{key}" for key, line in islice(outside.items(), EXAMPLES)
         )
         raise DatasetError(
-            f"{FIELD} {image_list.uri}: {len(outside)} images do not lie under dataset.source {source}, whose folders "
+            f"{FIELD} {image_list.uri}: {len(outside)} images are not under dataset.source {source}, whose folders "
             f"are their labels ({shown}): name the prefix of all of them, or dataset.label_tables"
         )
 
@@ -385,7 +385,7 @@ def _said_of_beginnings(heads: Heads, bucket: str, prefix: str, *, addresses: bo
     if addresses:
         return f"write s3://{bucket}/{of_key} where the lines begin with s3://{bucket}/{of_line}"
     source = "" if of_key == prefix else f"set dataset.source to s3://{bucket}/{of_key}"
-    taken = f"take {of_line!r} off the beginning of the lines" if of_line else ""
+    taken = f"remove {of_line!r} from the beginning of the lines" if of_line else ""
     return ", and ".join(filter(None, (taken, source)))
 
 

@@ -261,7 +261,7 @@ def _read_objects(
                 yield _objects(uri, current, manifest)
         if stream.md5() != file.md5.lower():
             raise DatasetError(
-                f"{FIELD}: {uri} has another MD5 than the manifest says: it was changed since S3 wrote it; name the "
+                f"{FIELD}: {uri} has another MD5 than in the manifest: it was changed after S3 wrote it; name the "
                 "next report's manifest"
             )
 

@@ -179,7 +179,7 @@ def read_label_tables(
     if other is not None:
         raise LabelTableError(
             f"{FIELD}: {uris[0]} has {kind.words}, but {uris[other]} {kinds[other].words}"
-            f"{_difference(kind, kinds[other])}: tables that belong together say labels alike"
+            f"{_difference(kind, kinds[other])}: all tables must have their labels in the same form"
         )
     if kind.numbered:
         return LabelTable(tuple(uris), _named_by_number(rows, kind.columns, names), rows)

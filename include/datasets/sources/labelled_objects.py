@@ -380,4 +380,4 @@ def _check_each_once(table: LabelTable, keys: pa.ChunkedArray[pa.LargeStringScal
         before = first.setdefault(key, row)
         if before is not row:
             repeated.append((row, f"{row.path!r}, as {place_of(table, before)}"))
-    raise _wrong_rows(table, repeated, "name an image again", "an image has one row")
+    raise _wrong_rows(table, repeated, "name an image a second time", "an image has one row")

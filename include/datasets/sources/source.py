@@ -225,7 +225,7 @@ def _archive_root(s3: S3Client, place: UnpackedLayout, layout: SourceLayout) -> 
     while (inner := _only_folder(listing, prefix, layout)) is not None:
         prefix = inner
     if prefix != place.images:
-        log.info("%s: its folders lie in %s", place.shown, prefix.removeprefix(place.images))
+        log.info("%s: its folders are in %s", place.shown, prefix.removeprefix(place.images))
     return listing, f"s3://{place.bucket}/{prefix}"
 
 
@@ -248,7 +248,7 @@ def _open_records(
         if records.label_width != first.label_width:
             raise DatasetError(
                 f"dataset.source: {place.shown} has {records.label_width} labels a record, {places[0].shown} "
-                f"{first.label_width}: all files have as many; name those that go together"
+                f"{first.label_width}: all files must have the same number; name those that belong together"
             )
     if (first.label_width > 1) != multi_label:
         raise DatasetError(

@@ -178,7 +178,7 @@ def _parquet_rows(uri: str, file: pq.ParquetFile, names: Sequence[str]) -> Itera
 
     def unreadable(reason: str) -> LabelTableError:
         return LabelTableError(
-            f"{FIELD} {uri} cannot be read behind row {row}: {reason}: write it again, with texts in 'path' and 'label'"
+            f"{FIELD} {uri} cannot be read after row {row}: {reason}: write it again, with texts in 'path' and 'label'"
         )
 
     with reading_foreign_bytes(unreadable):

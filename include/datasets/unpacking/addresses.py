@@ -55,10 +55,10 @@ REDIRECTS = 8
 PATIENT = urllib3.Timeout(connect=20.0, read=60.0)
 """Seconds until a server counts as one that does not answer."""
 REMEDIES = {
-    401: "it asks for a sign-in: name an address that needs none, or a pre-signed one",
-    403: "it may not be read: name an address that needs no sign-in, or a pre-signed one that is still valid",
+    401: "it requires a sign-in: name an address that needs none, or a pre-signed one",
+    403: "it is forbidden: name an address that needs no sign-in, or a pre-signed one that is still valid",
     404: "there is nothing: correct the address",
-    410: "it is gone for good: name another address",
+    410: "it was removed: name another address",
 }
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 RETRY_WITH_GET = (400, 401, 403, 404, 405, 501)
@@ -173,7 +173,7 @@ class _ObjectBody:
         try:
             return self._body.read(amount)
         except BROKEN as error:
-            raise BrokenOffError(f"the body breaks off ({error})") from error
+            raise BrokenOffError(f"the body ends early ({error})") from error
 
     def close(self) -> None:
         self._body.close()
@@ -230,7 +230,7 @@ class WebSource:
                 return answer
             answer.close()
             address = self._redirected(address, target)
-        raise DatasetError(f"dataset.source = {self.shown}: over {REDIRECTS} redirects: name the address they lead to")
+        raise DatasetError(f"dataset.source = {self.shown}: over {REDIRECTS} redirects: name the address at their end")
 
     def _send(self, method: str, address: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         url = self._checked(address)
@@ -259,7 +259,7 @@ class WebSource:
         except ValueError:
             raise DatasetError(
                 f"dataset.source = {self.shown}: it redirects to {masked(target)[:100]!r}, which is not a web address: "
-                "name the address it should lead to"
+                "name the right address"
             ) from None
         if after not in ("http", "https") or (before, after) == ("https", "http"):
             raise DatasetError(
@@ -311,7 +311,7 @@ class _WebBody:
         self.fingerprint = fingerprint
 
     def read(self, amount: int, /) -> bytes:
-        with _failures(self._shown, "the body breaks off"):
+        with _failures(self._shown, "the body ends early"):
             return self._answer.read1(amount) if amount else b""
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ LONGEST_KEY = 1024
 CHUNK = 1 << 20
 FIRST_READ = 1 << 12
 """Bytes that are first read of compressed data, then twice as many each time: what lies behind their end is copied."""
-MEND = "mend the archive or upload it again; nothing is made of half an archive"
+MEND = "repair the archive or upload it again; nothing is made of part of an archive"
 
 
 class ArchiveError(ValueError):
@@ -82,7 +82,7 @@ def _beyond(total: int, packed: int, limit: str, setting: str) -> ArchiveError:
         f"it expands to {_gigabytes(total)} and more, from {packed / 10**6:.1f} MB so far, and {limit}",
         offset=packed,
         remedy=f"split it, or raise {setting} in the Airflow Variable `image_classification` if you trust its "
-        "origin; nothing is made of half an archive",
+        "origin; nothing is made of part of an archive",
     )
 
 

@@ -161,8 +161,8 @@ class Attempts:
         self._failures += 1
         if self._failures >= TRIES:
             raise DatasetError(
-                f"dataset.source = {self._shown}: {error} (byte {offset}, {TRIES} attempts): see whether the server is "
-                "well and run again; what was unpacked so far is kept"
+                f"dataset.source = {self._shown}: {error} (byte {offset}, {TRIES} attempts): check the server and run "
+                "again; what was unpacked so far is kept"
             ) from error
         log.warning("%s: %s at byte %s: attempt %s of %s", self._shown, error, offset, self._failures + 1, TRIES)
         backoff = min(LONGEST_WAIT, 0.25 * 2**self._failures) * random.uniform(0.5, 1)  # noqa: S311  (no secret)

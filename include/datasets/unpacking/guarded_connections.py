@@ -100,7 +100,9 @@ class Pace:
         seconds, arrived = self._seconds, self._bytes
         self._seconds, self._bytes = 0.0, 0
         if arrived < SLOWEST * seconds:
-            raise TooSlowError(f"{arrived} bytes in {seconds:.0f} s, and {SLOWEST >> 10} kB a second are the least")
+            raise TooSlowError(
+                f"{arrived} bytes in {seconds:.0f} s, and at least {SLOWEST >> 10} kB a second are required"
+            )
 
 
 class _PacedReading:
@@ -202,8 +204,8 @@ def refuse_internal_address(host: str, ip: str, allowed: Sequence[Network] = ())
     address = _meant(ip_address(ip.partition("%")[0]))
     if _in(address, METADATA) or (_in(address, ENDING_IN_IPV4) and _in(_last_four_bytes(address), METADATA)):
         raise DatasetError(
-            f"dataset.source leads to {host} ({ip}), an address under which machines find their credentials: "
-            "it is never read; name the server that holds the data"
+            f"dataset.source leads to {host} ({ip}), an address from which machines read their credentials. It is "
+            "never read; name the server that holds the data"
         )
     kind = _kind(address)
     if kind and not _in(address, allowed):

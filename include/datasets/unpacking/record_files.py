@@ -132,7 +132,7 @@ class RecordsUnpacker:
                 raise DamagedRecordError(
                     framed.offset,
                     f"{_name(number, record)} has {len(record.labels)} labels, those before it {self._width}: all "
-                    "records of a file have as many",
+                    "records of a file must have the same number",
                 )
             self._width = len(record.labels)
             self._indices.append(self._classes(number, framed, record))
@@ -218,7 +218,7 @@ def _named(shown: str) -> Iterator[None]:
     except DamagedRecordError as error:
         raise DatasetError(
             f"dataset.source = {shown}: {error}: pack it again (python -m im2rec), or leave the file "
-            "out; nothing is made of half a file"
+            "out; nothing is made of part of a file"
         ) from error
 
 

@@ -95,7 +95,7 @@ class TarMembers:
             if not rest:
                 return
             if rest != zeros[: len(rest)]:
-                raise self._damaged("data follow behind its end: another archive was appended; unpack them one by one")
+                raise self._damaged("data follow after its end: another archive was appended; unpack them one by one")
 
     def _damaged(self, reason: str) -> ArchiveError:
         return ArchiveError(reason, offset=self._blocks.tell(), member=self._member)
@@ -187,7 +187,7 @@ def _refusal(info: tarfile.TarInfo) -> Refusal | None:
     if info.issym() or info.islnk():
         return Refusal(LINK, f"a link to {_readable(info.linkname)!r}")
     if not info.isreg():
-        return Refusal(SPECIAL, "a device or a pipe, no file")
+        return Refusal(SPECIAL, "a device or a pipe, not a file")
     if info.issparse():
         return Refusal(UNSUPPORTED, "a sparse file: pack it without --sparse")
     if info.size < 0:

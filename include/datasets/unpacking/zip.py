@@ -128,7 +128,7 @@ class ZipMembers:
         absent = met.find(0)
         if absent >= 0 or count not in (len(met) & 0xFFFF, 0xFFFF):
             where = f"; the member at byte {self._offsets[absent]} is not in it" if absent >= 0 else ""
-            raise self._damaged(f"it has {len(met)} members, its directory another number{where}")
+            raise self._damaged(f"it has {len(met)} members, and its directory lists another number{where}")
 
     def _exactly(self, amount: int) -> bytes:
         data = self._reader.take(amount)
@@ -277,7 +277,7 @@ class _MemberData:
             if packed == known and (not follows or b"PK".startswith(follows[:2])):
                 self._reader.give_back(head[end:])
                 return crc, int.from_bytes(head[place + 4 + width : end], "little")
-        raise self._error("the sizes behind its data are not those of its data")
+        raise self._error("the sizes after its data are not those of its data")
 
     def _error(self, reason: str) -> ArchiveError:
         return ArchiveError(reason, offset=self._reader.offset)

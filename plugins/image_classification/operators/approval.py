@@ -69,8 +69,8 @@ class ModelApprovalOperator(ApprovalOperator):
         if conf.promotion.approval == "automatic":
             self.log.info("promotion.approval is automatic: %s is %s.", named, model.approval)
         elif model.verdict == "refused":
-            self.log.warning("%s was refused, so no one is asked: %s", named, model.reason)
-            self.log.warning("review_model approves it all the same.")
+            self.log.warning("%s was refused, so no person is asked: %s", named, model.reason)
+            self.log.warning("review_model can still approve it.")
         elif model.approval != "PendingManualApproval":
             self.log.info("%s is decided: %s. %s", named, model.approval, model.reason)
         else:
@@ -95,7 +95,7 @@ class ModelApprovalOperator(ApprovalOperator):
         running, conf = RunningTask.of(context), RunConf.from_conf(self.inputs["conf"])
         sagemaker, settings, model = running.client("sagemaker"), running.settings, self._model(running)
         if model.approval != "PendingManualApproval":
-            self.log.info("It was decided elsewhere meanwhile: %s. %s", model.approval, model.reason)
+            self.log.info("It was decided elsewhere in the meantime: %s. %s", model.approval, model.reason)
             return self._hand_on(running, conf, model)
         if event.get("timedout"):
             return self._announce(running, conf, decided(sagemaker, model, model.approval, not_answered(conf, model)))

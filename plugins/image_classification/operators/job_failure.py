@@ -58,7 +58,7 @@ STOP_GRACE_SECONDS = 120
 """How long after SIGTERM SageMaker waits for the container's end, which it then kills."""
 
 KILLED = (
-    f"It did not end within {STOP_GRACE_SECONDS} seconds of SIGTERM and was killed, so that what it had not written is "
+    f"It did not end within {STOP_GRACE_SECONDS} seconds of SIGTERM and was killed, so what it had not written is "
     "lost: let the program save its model and end when it gets SIGTERM"
 )
 

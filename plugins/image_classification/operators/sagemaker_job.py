@@ -314,7 +314,7 @@ class TuningJobOperator(SageMakerJobOperator):
         named = (description.get("BestTrainingJob") or {}).get("TrainingJobName")
         if result.best_job != named:
             self.log.info(
-                "AWS names %s as the best, by its last epoch; the best model is %s's.", named, result.best_job
+                "AWS names %s as the best by its last epoch, but %s has the best model.", named, result.best_job
             )
         return result.model_dump(mode="json")
 

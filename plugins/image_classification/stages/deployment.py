@@ -164,7 +164,7 @@ def tear_down(conf: dict[str, Any] | None, dataset: dict[str, Any] | None, model
     from include.run_conf import RunConf
 
     if conf is None or dataset is None or model is None:
-        raise AirflowSkipException("this run came to no deployment")
+        raise AirflowSkipException("this run deployed nothing")
     if RunConf.from_conf(conf).endpoint.keep:
         raise AirflowSkipException("endpoint.keep is on")
     running = RunningTask.current()

@@ -134,7 +134,7 @@ def find_champion(conf: dict[str, Any], dataset: dict[str, Any], models: dict[st
             sagemaker, s3, settings=running.settings, dataset=version, artifact=final_model(models).artifact
         )
     except UnknownChampionError as error:
-        log.warning("The model is compared with none: %s", error)
+        log.warning("The model is not compared: %s", error)
         running.leave_out(f"{STAGE}.{BY_CHAMPION}")
         return None
     if found is None:

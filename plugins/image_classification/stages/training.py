@@ -186,7 +186,9 @@ def tuned_training(name: str, running: RunningTask, inputs: Mapping[str, Any]) -
         raise AirflowSkipException(f"training.mode is {conf.training.mode}")
     tuning_job = JobResult.model_validate(inputs["tune"])
     if not tuning_job.best_job:
-        raise NoUsableJobError(f"No job of {tuning_job.name} reached an objective: there is nothing to train with.")
+        raise NoUsableJobError(
+            f"No job of {tuning_job.name} reached an objective: there are no hyperparameters to train with."
+        )
     found = tuning_job.hyperparameters
     shown = ", ".join(f"{name} {value}" for name, value in sorted(found.items()))
     log.info("A full job with the hyperparameters of %s: %s.", tuning_job.best_job, shown)

@@ -68,7 +68,7 @@ def measure_endpoint(check: dict[str, Any]) -> dict[str, Any]:
 
     running = RunningTask.current()
     if check["remark"]:
-        log.warning("It is compared with nothing: %s", check["remark"])
+        log.warning("It is not compared: %s", check["remark"])
     measured = endpoint_evaluation(
         running.client("sagemaker-runtime"),
         running.client("s3"),

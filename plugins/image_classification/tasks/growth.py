@@ -33,7 +33,7 @@ def find_grown_datasets() -> list[dict[str, Any]]:
     asked = _asked()
     running = RunningTask.current()
     if _dataset_of(asked):
-        log.info("This run retrains %s: it compares no other dataset.", asked.dataset.name)
+        log.info("This run retrains %s: it does not check other datasets.", asked.dataset.name)
         return []
     settings, sagemaker, s3 = running.settings, running.client("sagemaker"), running.client("s3")
     _report_late_runs(running)
@@ -109,7 +109,7 @@ def find_new_images() -> dict[str, Any] | None:
     running = RunningTask.current()
     dataset = _dataset_of(asked)
     if not dataset:
-        log.info("dataset.name is empty: this run starts one for each dataset that has grown, and does no more.")
+        log.info("dataset.name is empty: this run starts one for each dataset that has grown, and ends.")
         return None
     settings, sagemaker, s3 = running.settings, running.client("sagemaker"), running.client("s3")
     line = line_of(s3, sagemaker, asked, settings=settings, dataset=dataset)

@@ -45,8 +45,8 @@ def review_model() -> dict[str, Any]:
     wrong = {problem.field for problem in problems}
     remedies = {
         "model_version": "name the version by its number in the model registry",
-        "decision": "say approve or reject",
-        "reason": "say why: it is kept with the version",
+        "decision": "set it to approve or reject",
+        "reason": "give the reason: it is kept with the version",
     }
     problems += [
         Problem(field=field, remedy=remedy)
@@ -62,6 +62,6 @@ def review_model() -> dict[str, Any]:
     decision = Decision(asked.decision == "approve", running.person, asked.reason)
     reviewed = write_decision(sagemaker, model, decision, settings=settings)
     if not reviewed.approved and (endpoint := where_it_serves(sagemaker, reviewed, settings)):
-        log.warning("Endpoint %s serves it all the same: deploy another version with deploy_endpoint.", endpoint)
+        log.warning("Endpoint %s still serves it: deploy another version with deploy_endpoint.", endpoint)
     running.airflow["outlet_events"][MODEL].extra = reviewed.as_event()
     return reviewed.model_dump(mode="json")

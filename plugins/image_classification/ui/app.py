@@ -75,7 +75,7 @@ def _warm_up(installation: Installation) -> None:
         for service in SERVICES:
             connected.client(service)
     except Exception:  # the page that needs them shows it
-        log.debug("The pages have no clients of AWS yet.", exc_info=True)
+        log.debug("The pages are not connected to AWS yet.", exc_info=True)
 
 
 async def _in_time() -> None:

@@ -38,7 +38,7 @@ MOST_CHANGES = 500
 
 
 WHY_REMOVED = {
-    "removed": "not in the source any more",
+    "removed": "no longer in the source",
     "not_asked": "their class was not asked for",
     "duplicate": "the same content as another image",
     "conflict": "the same content as an image with other labels",

@@ -105,7 +105,7 @@ def show(request: Request, dataset: str, question: str, user: GetUserDep) -> HTM
     look = partial(_read, connected, asked_of)
     asked = installation.quick.see(("question", dataset, question), look, seconds=READ_SECONDS, wait=FIRST_WAIT)
     if asked.answer is not None and not asked.answer.images:
-        raise HTTPException(HTTP_404_NOT_FOUND, f"Nothing is kept of the question {question}.")
+        raise HTTPException(HTTP_404_NOT_FOUND, f"Nothing is stored of the question {question}.")
     columns = _columns(asked, visible_runs(installation, readable_dags(user)), question)
     _, versions = versions_of(installation, connected, dataset, wait=FIRST_WAIT)
     known = {column.version for column in columns}

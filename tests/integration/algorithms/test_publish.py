@@ -131,7 +131,7 @@ def test_a_scan_that_fails_or_does_not_end_is_an_error(
     local_aws: RunningLocalAws, ecr: Any, folder: Path, docker: Path, name: str
 ) -> None:
     ask_for_findings(local_aws.url, name, "IN_PROGRESS", [])
-    with pytest.raises(ImageRepositoryError, match=r"has not ended within 0 seconds \(status IN_PROGRESS\)"):
+    with pytest.raises(ImageRepositoryError, match=r"did not end within 0 seconds \(status IN_PROGRESS\)"):
         publish(ecr, folder, name, scan_minutes=0)
     (folder / "more").touch()
     ask_for_findings(local_aws.url, name, "FAILED", [])
@@ -145,7 +145,7 @@ def test_a_scan_that_fails_or_does_not_end_is_an_error(
         ("version Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "No Docker engine answers"),
         ("version permission denied while trying to connect to the Docker daemon socket", "add it to the group"),
         ("build write /layer: no space left on device", "The disk of the Docker engine is full"),
-        ("build pull access denied for nobody/nothing", "The base image cannot be had"),
+        ("build pull access denied for nobody/nothing", "The base image cannot be pulled"),
         ("build The command '/bin/sh -c false' returned a non-zero code: 1", "Docker said: The command"),
         ("push denied: User: me is not authorized to perform: ecr:InitiateLayerUpload", "ECR refuses the push"),
         ("build bash: ./install.sh: Permission denied", "Docker cannot build .* Docker said: bash"),

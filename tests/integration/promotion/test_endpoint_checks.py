@@ -94,7 +94,7 @@ def test_an_endpoint_that_serves_no_registered_version_is_measured_and_compared_
     (check,) = checks(aws, settings, **{"dataset.name": pets})
     assert (check.endpoint, check.registered) == (f"{pets}-live", None)
     assert "is not a registered version" in check.remark
-    with pytest.raises(NoEndpointError, match=r"Or say in dataset\.name on which images to measure it"):
+    with pytest.raises(NoEndpointError, match=r"Or name in dataset\.name the dataset to measure it on"):
         checks(aws, settings, **{"endpoint.name": f"{pets}-live"})
 
 

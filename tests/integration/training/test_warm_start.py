@@ -92,7 +92,7 @@ def test_latest_without_an_earlier_tuning_job_says_so_and_starts_anew(
 ) -> None:
     with caplog.at_level("INFO"):
         assert resolved(sagemaker, version("never-tuned", "1"), **{"tuning.warm_start.from": "latest"}) is None
-    assert "No finished tuning job of dataset never-tuned to start with: the search starts anew." in caplog.text
+    assert "No finished tuning job of dataset never-tuned to start with: the search starts from scratch." in caplog.text
 
 
 def test_latest_is_the_newest_finished_tuning_job_of_the_dataset(sagemaker: Any, tune: Tune) -> None:

@@ -66,7 +66,7 @@ def test_what_is_no_request_is_passed_over_and_what_has_no_answer_says_so(
     assert [request.problem.partition(":")[0] for request in found] == [
         "no answer is captured",
         "",
-        "The endpoint answered no list of probabilities",
+        "The endpoint did not answer with a list of probabilities",
     ]
     assert found[1].classes[0] == ("class 2", 0.7)
 

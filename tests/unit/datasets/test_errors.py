@@ -43,7 +43,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "give the role kms:Decrypt on it",
     ),
     "a disabled key": ("400 Bad Request", "KMS.DisabledException", "is disabled.", "its KMS key is disabled"),
-    "a key that is gone": ("400 Bad Request", "KMS.NotFoundException", "does not exist", "does not exist any more"),
+    "a key that is gone": ("400 Bad Request", "KMS.NotFoundException", "does not exist", "was deleted"),
     "SSE-C": (
         "400 Bad Request",
         "InvalidRequest",
@@ -71,7 +71,7 @@ ARCHIVED = (
     "403 Forbidden",
     "InvalidObjectState",
     "Not valid for its storage class</Message><StorageClass>DEEP_ARCHIVE</StorageClass><Message>",
-    r"it lies in S3 Glacier Deep Archive \(DEEP_ARCHIVE\); restore it with `aws s3api restore-object --bucket ",
+    r"it is in S3 Glacier Deep Archive \(DEEP_ARCHIVE\); restore it with `aws s3api restore-object --bucket ",
 )
 
 

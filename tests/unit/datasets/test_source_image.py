@@ -161,7 +161,7 @@ def test_im2rec_lists_what_im2rec_lists(tmp_path: Path) -> None:
 
 def test_a_class_that_is_a_hidden_folder_is_told_so(bucket: Bucket) -> None:
     bucket.put_images({"cat": 3, "dog": 3, ".hidden": 3})
-    with pytest.raises(DatasetError, match=r"'\.hidden' \(a hidden or system folder, which no source has\)"):
+    with pytest.raises(DatasetError, match=r"'\.hidden' \(a hidden or system folder, which is left out\)"):
         bucket.plan(bucket.conf(labels=["cat", ".hidden"]))
 
 

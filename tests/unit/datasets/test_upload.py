@@ -104,7 +104,7 @@ def test_what_cannot_be_uploaded_is_named_and_counted(run: Run, bucket: Bucket, 
     assert "not uploaded: cat/loop/: a symbolic link to a folder above it\n" in said
     assert "not uploaded: cat/gone.jpg: No such file or directory\n" in said
     assert "not uploaded: cat/\\udcff.jpg: its name is not UTF-8\n" in said
-    assert "not uploaded: cat/pipe: no file" in said
+    assert "not uploaded: cat/pipe: not a file" in said
     assert len(bucket.listing("")) == 6
 
 
@@ -151,7 +151,7 @@ def test_after_an_interrupt_the_same_command_goes_on(
     monkeypatch.setattr(Path, "read_bytes", interrupted)
     code, said = run(folder)
     assert code == 130
-    assert "the same command continues it" in said
+    assert "run the same command to continue" in said
     monkeypatch.undo()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")

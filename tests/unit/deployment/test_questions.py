@@ -73,7 +73,7 @@ def test_answers_stay_after_the_images_were_removed(s3: S3Client, question: Ques
     s3.delete_object(Bucket=question.bucket, Key=f"{question.prefix}images/{name}")
 
     assert read_question(s3, question).images == {name: False}
-    with pytest.raises(NoQuestionError, match="not kept any more"):
+    with pytest.raises(NoQuestionError, match="no longer stored"):
         read_image(s3, question, name)
 
 
@@ -103,7 +103,7 @@ def test_no_other_name_is_a_question(dataset: str, number: str) -> None:
 def test_an_image_of_another_name_is_not_read(s3: S3Client, question: Question) -> None:
     with pytest.raises(NoQuestionError):
         read_image(s3, question, "../endpoint/000-cat.jpg.json")
-    with pytest.raises(NoQuestionError, match="Nothing is kept"):
+    with pytest.raises(NoQuestionError, match="Nothing is stored"):
         read_question(s3, question)
 
 

@@ -88,8 +88,8 @@ def test_every_rollout_that_waits_is_watched_by_the_endpoints_alarms(kind: str) 
         ),
         (
             {"kind": "canary", "wait_seconds": 0},
-            "endpoint.rollout.wait_seconds = 0: no alarm has time to see what a canary step does: give it some "
-            "minutes, or say all_at_once",
+            "endpoint.rollout.wait_seconds = 0: no alarm has time to watch a canary step: give it some "
+            "minutes, or choose all_at_once",
         ),
         (
             {"kind": "linear", "wait_seconds": 3600},
@@ -141,10 +141,13 @@ def test_what_a_serverless_endpoint_cannot_have_is_refused(conf: dict[str, Any],
 @pytest.mark.parametrize(
     ("scaling", "message"),
     [
-        ({"target": 600}, "endpoint.autoscaling.target = 600: nothing is scaled without endpoint.autoscaling.maximum"),
+        (
+            {"target": 600},
+            "endpoint.autoscaling.target = 600: no machine is added without endpoint.autoscaling.maximum",
+        ),
         (
             {"maximum": 4},
-            "endpoint.autoscaling.target = nothing: say from how many requests a minute machines are added",
+            "endpoint.autoscaling.target = nothing: give the requests per minute above which machines are added",
         ),
         (
             {"minimum": 5, "maximum": 4, "target": 600},
@@ -152,7 +155,7 @@ def test_what_a_serverless_endpoint_cannot_have_is_refused(conf: dict[str, Any],
         ),
         (
             {"minimum": 2, "maximum": 4, "target": 600},
-            "endpoint.instance_count = 1: must lie between the bounds of endpoint.autoscaling, 2 and 4",
+            "endpoint.instance_count = 1: must be between the bounds of endpoint.autoscaling, 2 and 4",
         ),
     ],
 )

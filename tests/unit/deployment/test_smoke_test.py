@@ -119,7 +119,7 @@ def test_an_image_that_is_not_answered_is_a_difference(world: World) -> None:
     test = smoke_test_of(world.s3, registered(world), world.dataset)
     differences = test.differences(Broken(), "shades")  # type: ignore[arg-type]
     assert len(differences) == 3
-    assert "was not answered (An error occurred (ModelError)" in differences[0]
+    assert "got no answer (An error occurred (ModelError)" in differences[0]
 
 
 def test_an_answer_of_another_number_of_classes_is_a_difference(world: World) -> None:
@@ -143,7 +143,7 @@ def test_without_its_answers_the_right_labels_are_counted(
     always_dark = Constant([1.0, 0.0, 0.0])
     (difference,) = test.differences(always_dark, "shades")  # type: ignore[arg-type]
     right = sum(image.label == 0 for image in test.images)
-    assert difference == f"{right} of {len(test.images)} images are right, and the model has an accuracy of 0.9000"
+    assert difference == f"{right} of {len(test.images)} images are right, but the model has an accuracy of 0.9000"
     assert ("counts right labels" in caplog.text) is (known != "no report")
 
 
@@ -188,7 +188,7 @@ def test_without_its_answers_right_ones_of_a_multi_label_model_are_counted() -> 
     everything, half = Constant([0.9, 0.9, 0.9, 0.9]), Constant([0.9, 0.9, 0.2, 0.2])
     for wrong in (everything, half):
         assert several_labels(0.95).differences(wrong, "scenes") == [  # type: ignore[arg-type]
-            "50.0% of the answers to 8 images, one for each class, are right, and the model has an accuracy of 0.9500"
+            "50.0% of the answers to 8 images, one for each class, are right, but the model has an accuracy of 0.9500"
         ]
         assert several_labels(0.6).differences(wrong, "scenes") == []  # type: ignore[arg-type]
     nearly = SmokeTest(several_labels(0.95).images[::2], ("a", "b", "c", "d"), True, {}, 0.95)

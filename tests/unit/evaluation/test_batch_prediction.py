@@ -226,7 +226,7 @@ def test_images_that_cannot_be_read_are_refused_before_anything_is_packed(
 
 def test_more_images_than_one_run_holds_are_refused(world: Any, photos: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_prediction, "MOST_SHARDS", 1)
-    with pytest.raises(NoImagesError, match="there are more than 3 images, which is the most for one run"):
+    with pytest.raises(NoImagesError, match="there are more than 3 images, the limit of one run"):
         plan_images(world.s3, photos, layout_of("many"))
 
 

@@ -213,18 +213,18 @@ def test_a_verdict_on_few_images_says_how_little_is_known() -> None:
     assert judged(0, 0, images=20) == (
         True,
         "Not worse than the champion: its accuracy is 100.00%, the champion's 100.00%, on the same 20 images. So few "
-        "images say little: the true difference lies between -8.9 and +8.9 points (95 %).",
+        "images show little: the true difference is between -8.9 and +8.9 points (95 %).",
     )
     accepted, reason = judged(1, 0, images=20)
     assert not accepted, "a single image is more than the margin"
-    assert "That is 5.00 points below, and 1.00 are allowed. So few images say little: " in reason
+    assert "That is 5.00 points below, and 1.00 are allowed. So few images show little: " in reason
     assert "So few" not in judged(0, 0, images=38)[1]
 
 
 def test_a_multi_label_verdict_on_few_images_says_so_too() -> None:
     right = multi([[0.9, 0.9, 0.1], [0.1, 0.9, 0.9]] * 6, [(1, 1, 0), (0, 1, 1)] * 6)
     decided = verdict(compare(right, right), accuracy=1.0, rule=PromotionRule())
-    assert decided.reason.endswith("on the same 12 images. So few images say little.")
+    assert decided.reason.endswith("on the same 12 images. So few images show little.")
 
 
 def test_better_asks_for_a_significant_gain() -> None:
@@ -261,7 +261,7 @@ def test_new_images_with_wrong_labels_hide_no_loss(rule: str, lost: int, accepte
 def test_without_a_comparison_only_the_minimum_counts() -> None:
     assert judged(500, 0, compare="off", minimum_accuracy=0.8) == (
         True,
-        "It was not compared with the champion, as asked. Its accuracy is 90.00%, the minimum is 80.00%.",
+        "It was not compared with the champion, as the conf asks. Its accuracy is 90.00%, the minimum is 80.00%.",
     )
     first = verdict(None, accuracy=0.9, rule=PromotionRule(minimum_accuracy=0.8))
     assert first.accepted
@@ -274,7 +274,7 @@ def test_without_a_number_the_minimum_is_what_guessing_reaches() -> None:
     assert (refused.accepted, refused.reason) == (
         False,
         "Its accuracy, 11.00%, is not clearly above 10.00%, the share of the most frequent class, which guessing "
-        "reaches.",
+        "reaches too.",
     )
     off = verdict(None, accuracy=0.11, rule=PromotionRule(compare="off"), chance=chance)
     assert not off.accepted

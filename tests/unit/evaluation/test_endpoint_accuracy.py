@@ -131,7 +131,7 @@ def test_an_endpoint_that_is_worse_by_more_than_chance_has_dropped(world: Any, r
     worse = beside(figure(0.975, 0.955, 0.986))
     assert worse.accuracy < 0.4
     assert worse.has_dropped
-    assert "That is a drop beyond chance: the difference is -" in worse.beside_the_registered()
+    assert "The drop is more than chance: the difference is -" in worse.beside_the_registered()
     assert not beside(figure(0.4, 0.3, 0.5)).has_dropped
     of_sources = figure(0.975, 0.955, 0.986).model_copy(update={"sent": "source"})
     assert not beside(of_sources).has_dropped
@@ -159,7 +159,7 @@ def test_an_endpoint_is_compared_with_its_own_answers_to_the_same_images_if_they
     worse = asked(wrong)
     assert worse.has_dropped, "the two accuracies alone would not show it"
     said = worse.beside_the_registered()
-    assert f"400 images), and reached 100.00% on the same {images} images. That is a drop beyond chance: the" in said
+    assert f"400 images), and reached 100.00% on the same {images} images. The drop is more than chance: the" in said
     assert "in its evaluation, on the same images" in ReadPage(read(world, worse, "report.html").decode()).text
     sampled = asked(wrong, evaluation=EvaluationConf(sample=SampleConf(images=2, seed=1)))
     assert sampled.paired is not None
@@ -239,7 +239,7 @@ def test_the_task_fails_if_the_endpoint_has_dropped_and_still_leads_to_the_repor
     world: Any, runtime: Any, handed_on: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered_by(monkeypatch, world, Mirrored(runtime))
-    with pytest.raises(AirflowFailException, match=r"That is a drop beyond chance.*Report: http://.*report\.html"):
+    with pytest.raises(AirflowFailException, match=r"The drop is more than chance.*Report: http://.*report\.html"):
         endpoint_check.measure_endpoint.function(check(world, figure(0.975, 0.955, 0.986)))
     assert world.read(handed_on[endpoint_check.MEASURED]["report_uri"]).startswith(b"<!doctype html>")
 

@@ -312,7 +312,8 @@ def test_of_many_mistakes_the_page_shows_the_surest(
     page = world.read(again.report_uri).decode()
     assert page.count('class="wrong"') == 1
     assert " 90.0%</b>" in page
-    assert f"2 of {again.images} images were answered wrongly. These are the 1 of which the model was surest" in page
+    said = f"2 of {again.images} images were answered wrongly. These are the 1 that the model was most certain of"
+    assert said in page
 
 
 def test_answers_are_kept_by_model_and_version_and_used_instead_of_a_transform(

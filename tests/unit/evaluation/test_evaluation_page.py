@@ -73,7 +73,7 @@ def test_a_comparison_shows_pairs_and_the_classes_that_got_worse() -> None:
     assert after(text, "may\u00a0be\u00a0chance")
     assert after(text, "dog")[:3] == ["3", "100.0%", "66.7%"]
     alike = page_of(single("ccddo", "ccddd"), single("ccddo", "ccddd"))
-    assert "None: of every class the challenger answers at least as many images rightly." in alike
+    assert "None: the challenger answers at least as many images of each class rightly." in alike
 
 
 def test_the_page_leads_to_dataset_job_model_leaderboard_and_run() -> None:

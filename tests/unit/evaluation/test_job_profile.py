@@ -92,7 +92,7 @@ def test_a_job_of_any_algorithm_has_the_metrics_of_its_instance() -> None:
     assert set(found(built_in)) == {"LowGPUUtilization", "DiskFull"}
     assert profile_of(built_in).machine["gpu"]["mean"] == pytest.approx(38.75)
     page = ReadPage(profile_page(built_in, job="a-job", machine="1 ml.p3.8xlarge"))
-    assert "The job left no times of its steps" in page.text
+    assert "The job left no step times" in page.text
     assert "GPUUtilization" in page.text
 
 

@@ -106,7 +106,7 @@ def test_rows_of_another_form_are_counted() -> None:
     found = traces_of({"steps.jsonl": rows})
 
     assert len(found.steps["step"]) == 1
-    assert found.missing == ("6 rows of steps.jsonl have another form and do not count",)
+    assert found.missing == ("6 rows of steps.jsonl have another format and do not count",)
 
 
 @settings(max_examples=80, deadline=None)

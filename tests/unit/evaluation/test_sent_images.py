@@ -169,8 +169,8 @@ def test_an_evaluation_on_sources_says_so_and_compares_with_answers_to_the_same_
     sent = json.loads(world.read(second.metrics_uri))["sent"]
     assert (sent["kind"], len(sent["unsent"])) == ("source", len(unsent))
     text = ReadPage(world.read(second.report_uri).decode()).text
-    assert "each test image as it lies in its source, without the steps of packing." in text
-    assert f"5 of {len(unsent) + len(images.names)} images could not be sent and count in no figure." in text
+    assert "each test image as it is in its source, without the steps of packing." in text
+    assert f"5 of {len(unsent) + len(images.names)} images could not be sent and do not count." in text
     packed = [image for image in held_out_images(world.s3, mixed) if image.id in map(record_id_of, images.uris)]
     theirs = HeldOutAnswers.load(world.s3, kept)
     of_packed = HeldOutAnswers.of(

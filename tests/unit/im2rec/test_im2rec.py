@@ -166,7 +166,7 @@ def test_a_truncated_jpeg_is_packed_as_im2rec_does_and_named(root: Path, capsys:
     (root / "half.jpg").write_bytes(jpeg(60, 80)[:700])
     prefix = write_list(root.parent, "0\t1\t0.jpg", "1\t1\thalf.jpg")
     assert main([str(prefix), str(root)]) == 0
-    assert "train.lst:2: half.jpg: packed, but the JPEG stops early" in capsys.readouterr().err
+    assert "train.lst:2: half.jpg: packed, but the JPEG ends early" in capsys.readouterr().err
 
 
 def test_an_index_that_stands_twice_is_told_of(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,13 +63,13 @@ def test_a_role_that_jobs_can_take_on_passes(s3: Any) -> None:
         (Iam(arn="arn:aws:iam::123456789012:role/team/sagemaker-execution"), "write its path too"),
         (
             Iam(trust={**TRUSTED, "Principal": {"Service": "ec2.amazonaws.com"}}),
-            "may not be taken on by SageMaker: allow sts:AssumeRole to sagemaker.amazonaws.com in its trust policy",
+            "may not be used by SageMaker: allow sts:AssumeRole to sagemaker.amazonaws.com in its trust policy",
         ),
         (Iam(denied=("s3:ListBucket",)), "may not s3:ListBucket on images-of-acme: allow it in the role's policy"),
         (Iam(denied=("s3:PutObject",)), "may not s3:PutObject on models-of-acme"),
         (
             Iam(denied=("iam:PassRole",)),
-            "may not be handed to SageMaker by arn:aws:iam::123456789012:role/airflow: allow it iam:PassRole",
+            "may not be passed to SageMaker by arn:aws:iam::123456789012:role/airflow: allow it iam:PassRole",
         ),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_role_that_may_not_read_alarms_cannot_undo_a_rollout(s3: Any) -> None:
     assert found(s3, blind) == Findings()
     (problem,) = role_findings(blind, sts(), s3, settings(), alarms=True).problems  # type: ignore[arg-type]
     assert problem.remedy == (
-        "may not cloudwatch:DescribeAlarms on image-classification-*, and so cannot undo a rollout: allow it in the "
+        "may not cloudwatch:DescribeAlarms on image-classification-*, and so cannot roll back: allow it in the "
         "role's policy"
     )
 

@@ -164,5 +164,5 @@ def test_a_model_of_another_kind_is_not_trained_further_and_that_is_said_before_
     (problem,) = dataset_problems(conf(), dataset_version(), parent=parent)
 
     assert (problem.field, problem.value) == (f"{A}.kind", "script")
-    assert problem.remedy.startswith("base-job was trained by builtin, and a model is trained further by its own kind")
+    assert problem.remedy.startswith("base-job was trained by builtin, and only its own kind can train a model further")
     assert not dataset_problems(conf(), dataset_version(), parent=parent.model_copy(update={"algorithm": "script"}))

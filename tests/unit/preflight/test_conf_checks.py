@@ -36,12 +36,12 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {**TUNE, "tuning.ranges": {"beta_1": {"min": 0.5, "max": 0.9}}},
-            ["tuning.ranges.beta_1 is searched in vain: it is for adam, the optimizer is sgd"],
+            ["tuning.ranges.beta_1 is searched without effect: it is for adam, the optimizer is sgd"],
         ),
         ({**TUNE, "tuning.ranges": {"beta_1": {"min": 0.5, "max": 0.9}, "optimizer": ["sgd", "adam"]}}, []),
         (
             {**TUNE, "tuning.ranges": {"gamma": {"min": 0.5, "max": 0.9}, "optimizer": ["sgd", "adam"]}},
-            ["tuning.ranges.gamma is searched in vain: it is for rmsprop, the optimizer is sgd or adam"],
+            ["tuning.ranges.gamma is searched without effect: it is for rmsprop, the optimizer is sgd or adam"],
         ),
         (
             {"incremental.hyperparameters.eps": 1e-6},

@@ -75,7 +75,7 @@ def test_a_run_that_could_cost_more_than_allowed_is_refused() -> None:
 def test_a_limit_that_cannot_be_held_asks_for_prices() -> None:
     (problem,) = found({"resources.max_cost": 50}, PriceList({"ml.m5.large": 0.1}, "eu-central-1")).problems
     assert str(problem) == (
-        "resources.max_cost = 50.0: cannot be held: the price of ml.g4dn.xlarge is not known; name it in "
+        "resources.max_cost = 50.0: cannot be checked: the price of ml.g4dn.xlarge is not known; name it in "
         "settings.prices (USD an hour)"
     )
 

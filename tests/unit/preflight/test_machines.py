@@ -84,7 +84,7 @@ def test_jobs_that_do_not_fit_side_by_side_take_turns(s3: Any) -> None:
     found = quota_findings(quotas((TRAINING, 3)), Remembered(s3, "models-of-acme", "codes"), [need], "eu-central-1")
 
     assert found.problems == ()
-    assert found.notes == (f"quota: '{TRAINING}' is 3, and the run's jobs at once want 4: they take turns",)
+    assert found.notes == (f"quota: '{TRAINING}' is 3, and the run's jobs need at once 4: some wait",)
 
 
 def test_a_run_that_goes_on_from_a_model_needs_machines_for_one_job() -> None:
@@ -127,7 +127,7 @@ def test_a_serverless_endpoint_needs_no_machines_and_is_not_charged_by_the_hour(
 def test_a_serverless_endpoint_has_no_network_of_its_own(given: dict[str, Any], setting: str) -> None:
     (problem,) = serverless_problems(RunConf.from_conf(SERVERLESS), settings(**given), {"endpoint"})
     assert problem.field == "endpoint.serverless.memory_mb"
-    assert f"settings.{setting} asks for one" in problem.remedy
+    assert f"settings.{setting} requires one" in problem.remedy
     assert list(serverless_problems(RunConf(), settings(**given), {"endpoint"})) == []
 
 
@@ -173,8 +173,8 @@ def test_a_serverless_endpoint_that_serves_does_not_get_machines() -> None:
 def test_a_run_that_deletes_its_endpoint_does_not_deploy_to_one_that_serves_others() -> None:
     trial = {"endpoint.keep": False}
     assert on_live(MACHINES, trial) == [
-        "endpoint.keep = False: endpoint live serves config and is to be kept, and this run would delete it at its "
-        "end: give another endpoint.name, or leave endpoint.keep on"
+        "endpoint.keep = False: endpoint live serves config and is to be kept, and this run would delete the endpoint "
+        "at its end: give another endpoint.name, or leave endpoint.keep on"
     ]
     assert on_live(MACHINES, trial, keep="false") == []
 

@@ -94,10 +94,14 @@ def test_a_version_may_be_named_that_nobody_approved_yet(account: Any, s3: Any) 
         ({"source": "s3://nobodys-photos/"}, {}, "source = s3://nobodys-photos/: there is no bucket nobodys-photos"),
         ({"output": "s3://nobodys-photos/"}, {}, "output = s3://nobodys-photos/: there is no bucket nobodys-photos"),
         ({"model_version": 3}, {}, "dataset.name = pets: image-classification-pets has no version 3"),
-        ({"model_version": 2}, {}, "the artifact of image-classification-pets version 2 is not there any more"),
+        ({"model_version": 2}, {}, "the artifact of image-classification-pets version 2 is no longer there"),
         ({}, {"dataset.name": "cars"}, "dataset.name = cars: it has no approved model"),
         ({"model_of_endpoint": "gone"}, {}, "model_of_endpoint = gone: There is no endpoint gone"),
-        ({"model_of_endpoint": "a", "model_version": 1}, {}, "model_version = 1: model_of_endpoint = a names a model"),
+        (
+            {"model_of_endpoint": "a", "model_version": 1},
+            {},
+            "model_version = 1: model_of_endpoint = a also names a model",
+        ),
         ({}, {"endpoint.instance_type": "ml.t2.medium"}, "endpoint.instance_type = ml.t2.medium: SageMaker offers no"),
     ],
 )

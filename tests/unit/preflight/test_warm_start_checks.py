@@ -64,7 +64,7 @@ def test_a_finished_search_of_the_same_kind_passes() -> None:
         (
             SageMaker({"training.hyperparameters.momentum": 0.8}),
             {},
-            "(momentum stand in one of them only): send the same, tuned or not",
+            "(momentum are in only one of them): send the same, tuned or not",
         ),
         (
             SageMaker(),
@@ -91,5 +91,5 @@ def test_another_objective_is_told() -> None:
 def test_what_a_parent_learned_of_its_own_parents_is_a_note() -> None:
     warm = {"ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "first"}]}
     assert found(SageMaker(WarmStartConfig=warm)).notes == (
-        "warm start: what earlier learned of first is not learned again; name them too to use it",
+        "warm start: earlier also used results of first, which this run does not; name them too to use them",
     )

@@ -90,7 +90,7 @@ def test_no_objects_under_an_address(s3: Any) -> None:
 
 def test_a_bucket_of_another_region(images: Any) -> None:
     assert told(images, {}, {"region": "eu-west-1"})[0] == (
-        "settings.data_bucket = images-of-acme: lies in eu-central-1, and jobs of eu-west-1 read buckets of eu-west-1 "
+        "settings.data_bucket = images-of-acme: is in eu-central-1, and jobs of eu-west-1 read buckets of eu-west-1 "
         "only: use a bucket of that region"
     )
 
@@ -161,7 +161,7 @@ def test_a_class_without_images_that_would_shift_the_others(s3: Any) -> None:
 def test_an_endpoint_that_sees_other_images_than_the_training(s3: Any) -> None:
     wide = publish(s3, dataset_version(mean_image={"width": 56, "height": 28, "bytes": 900}))
     (note,) = passes(s3, {}, dataset=wide).notes
-    assert "its accuracy may lie below the training's" in note
+    assert "its accuracy may be below the training's" in note
     assert "evaluate_endpoint measures it" in note
     square = publish(s3, dataset_version(mean_image={"width": 28, "height": 28, "bytes": 900}))
     assert passes(s3, {}, dataset=square).notes == ()

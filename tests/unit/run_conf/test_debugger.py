@@ -40,7 +40,10 @@ PROFILER = "training.debugger.profiler"
             {f"{PROFILER}.enabled": False, f"{RULES}.ProfilerReport": {}},
             f"{RULES}.ProfilerReport = nothing: is made by the profiler, and {PROFILER}.enabled is off",
         ),
-        ({f"{PROFILER}.enabled": False, f"{PROFILER}.num_steps": 3}, f"{PROFILER}.enabled = False: the other fields"),
+        (
+            {f"{PROFILER}.enabled": False, f"{PROFILER}.num_steps": 3},
+            f"{PROFILER}.enabled = False: the profiler is off",
+        ),
         (
             {
                 "resources.instance_count": 2,

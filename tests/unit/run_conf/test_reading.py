@@ -373,7 +373,8 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
         ),
         (
             {"incremental.hyperparameters.num_layers": 18},
-            "incremental.hyperparameters.num_layers = 18: is the base job's: set training.hyperparameters.num_layers",
+            "incremental.hyperparameters.num_layers = 18: belongs to the base job: set "
+            "training.hyperparameters.num_layers",
         ),
         (
             {"endpoint": {"keep": True}, "endpoint.keep": False},

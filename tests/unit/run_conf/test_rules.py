@@ -156,7 +156,7 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {"dataset.packing.fast_decode": True},
-            "dataset.packing.fast_decode = True: decodes no smaller than the image is packed, and it keeps its size: "
+            "dataset.packing.fast_decode = True: has no effect on images that keep their size: "
             "set dataset.packing.resize too",
         ),
         (
@@ -175,7 +175,7 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {"dataset.source": "s3://bucket/1.zip, s3://bucket/2.zip"},
-            "dataset.source = s3://bucket/1.zip, s3://bucket/2.zip: holds a comma and an address again: write a list, "
+            "dataset.source = s3://bucket/1.zip, s3://bucket/2.zip: holds a comma and another address: write a list, "
             "in the form one address per line",
         ),
         (

@@ -139,7 +139,7 @@ def test_no_usable_job_says_what_became_of_each() -> None:
     assert str(refused.value) == (
         "No training job completed with validation:accuracy:\n"
         "  only: Failed: ClientError: bad batch\n"
-        "Put right what they failed on and run again."
+        "Correct what they failed on and run again."
     )
 
 

@@ -210,7 +210,7 @@ def test_an_incremental_job_with_other_classes_says_train_in_full() -> None:
     with pytest.raises(IncompatibleModelError) as refused:
         request(incremental_request, {}, base=BASE, data=dataset_version(labels=["cat", "dog"]))
     assert str(refused.value) == (
-        "The base job knows 3 classes, dataset pets/20260102T030405Z-0a1b2c3d has 2. "
+        "The base job has 3 classes, dataset pets/20260102T030405Z-0a1b2c3d has 2. "
         "Classes cannot be added to a model: train in full instead."
     )
 

@@ -299,7 +299,7 @@ async def test_a_rollback_during_a_test_that_fails_leaves_the_proven_model(aws: 
     doubtful.deployment = old.deployment
     back = await deployed(doubtful, of_run("rollback"))
 
-    with pytest.raises(AirflowFailException, match="It has passed before, so it serves this model still"):
+    with pytest.raises(AirflowFailException, match="It has passed before, so it still serves this model"):
         doubtful.execute_complete(of_run("rollback"), **back)
 
     live = aws.client("sagemaker").describe_endpoint(EndpointName=name)

@@ -100,7 +100,7 @@ WRONG: list[tuple[str, dict[str, Any], str, Any, str]] = [
         {"incremental.hyperparameters.num_layers": 18},
         "incremental.hyperparameters.num_layers",
         18,
-        "is the base job's",
+        "belongs to the base job",
     ),
     (
         "the same field twice",
@@ -148,7 +148,13 @@ WRONG: list[tuple[str, dict[str, Any], str, Any, str]] = [
         True,
         "switch it off",
     ),
-    ("a model nobody makes", {"training.continue_with": "tune"}, "training.continue_with", "tune", "say best or train"),
+    (
+        "a model nobody makes",
+        {"training.continue_with": "tune"},
+        "training.continue_with",
+        "tune",
+        "set it to best or train",
+    ),
     (
         "trials of a search",
         {**TUNE, "training.trials": [{"name": "a"}]},
@@ -161,7 +167,7 @@ WRONG: list[tuple[str, dict[str, Any], str, Any, str]] = [
         {"training.trials": [{"name": "a"}, {"name": "a"}]},
         "training.trials.1.name",
         "a",
-        "name each once",
+        "give each its own name",
     ),
     (
         "a trial's wrong depth",

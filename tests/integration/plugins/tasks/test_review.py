@@ -64,8 +64,8 @@ def test_a_version_of_other_classes_may_be_approved_and_says_so(
 
     assert (model.approval, model.reason) == (
         "Approved",
-        "Approved by Ada: no owls any more. It has other classes (2) than version 1 (3), the champion: whoever asks "
-        "the endpoint gets other answers.",
+        "Approved by Ada: no owls any more. It has other classes (2) than version 1 (3), the champion: clients of "
+        "the endpoint get other answers.",
     )
 
 
@@ -83,7 +83,7 @@ def test_a_version_that_serves_may_be_rejected_and_serves_on(
     )
 
     assert model.approval == "Rejected"
-    assert f"Endpoint {pets} serves it all the same" in caplog.text
+    assert f"Endpoint {pets} still serves it" in caplog.text
     described = aws.client("sagemaker").describe_endpoint(EndpointName=pets)
     assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", deployment.config_name)
 

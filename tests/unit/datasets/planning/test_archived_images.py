@@ -100,7 +100,5 @@ def test_an_inventory_says_which_images_are_archived(
 
 def test_an_archive_file_in_an_archive_is_named_before_it_is_read(bucket: Bucket) -> None:
     archive(bucket, "pets.zip", storage_class="DEEP_ARCHIVE")
-    with pytest.raises(
-        DatasetError, match=r"pets\.zip: it lies in S3 Glacier Deep Archive \(DEEP_ARCHIVE\); restore it"
-    ):
+    with pytest.raises(DatasetError, match=r"pets\.zip: it is in S3 Glacier Deep Archive \(DEEP_ARCHIVE\); restore it"):
         look_at(StoredSource(bucket.s3, f"s3://{bucket.name}/pets.zip"))

@@ -88,7 +88,7 @@ def test_a_file_name_that_several_images_have_is_shown_with_its_line(bucket: Buc
 
 def test_two_rows_of_one_image_are_shown(bucket: Bucket) -> None:
     labels = table(bucket, "a/1.jpg,cat", "1.jpg,dog")
-    with pytest.raises(DatasetError, match=r"1 rows name an image again \(line 3: '1\.jpg', as line 2\)"):
+    with pytest.raises(DatasetError, match=r"1 rows name an image a second time \(line 3: '1\.jpg', as line 2\)"):
         bucket.plan(conf(bucket, ["a/1.jpg", "b/2.jpg"], **labels))
 
 
@@ -131,7 +131,7 @@ def test_a_list_and_an_inventory_go_together(bucket: Bucket) -> None:
 
 
 def test_images_outside_the_source_have_no_folder_and_are_shown(bucket: Bucket) -> None:
-    with pytest.raises(DatasetError, match=r"1 images do not lie under .* \(line 1: s3://else/cat/1\.jpg\)"):
+    with pytest.raises(DatasetError, match=r"1 images are not under .* \(line 1: s3://else/cat/1\.jpg\)"):
         bucket.plan(conf(bucket, ["s3://else/cat/1.jpg"]))
 
 

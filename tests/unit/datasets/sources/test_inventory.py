@@ -131,7 +131,7 @@ def test_a_file_that_is_not_the_one_s3_wrote_is_refused(s3: S3Client, bucket: Bu
     body = bucket.get(key := f"inventory/data/{report.date}-1.{file_format.lower()}")
     report.write(report.rows()[:3])
     bucket.put(key, body)
-    with pytest.raises(DatasetError, match=rf"{key} has another MD5 than the manifest says"):
+    with pytest.raises(DatasetError, match=rf"{key} has another MD5 than in the manifest"):
         listed(s3, report)
     bucket.put(key, body[: len(body) // 2])
     with pytest.raises(DatasetError, match=rf"{key} (cannot be read|has another MD5)"):

@@ -190,8 +190,8 @@ def test_several_tables_are_read_as_one(read: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "body", "message"),
     [
-        ("b.csv", "path,sun\n2.jpg,1\n", "a column 'label', but .*b.csv a column for each class: tables that belong"),
-        ("b.lst", "0\t1\t1.jpg\n", "a column 'label', but .*b.lst one label per line: tables that belong"),
+        ("b.csv", "path,sun\n2.jpg,1\n", "a column 'label', but .*b.csv a column for each class: all tables must have"),
+        ("b.lst", "0\t1\t1.jpg\n", "a column 'label', but .*b.lst one label per line: all tables must have"),
     ],
 )
 def test_tables_of_different_kinds_are_refused(read: Any, name: str, body: str, message: str) -> None:
@@ -200,7 +200,7 @@ def test_tables_of_different_kinds_are_refused(read: Any, name: str, body: str, 
 
 
 def test_tables_with_other_class_columns_are_refused(read: Any) -> None:
-    with pytest.raises(DatasetError, match=r"\(not in both: 'sea', 'snow'\): tables that belong together"):
+    with pytest.raises(DatasetError, match=r"\(not in both: 'sea', 'snow'\): all tables must have"):
         read("a.csv", "path,sun,sea\n1.jpg,1,0\n", ("b.csv", "path,sun,snow\n1.jpg,1,0\n"))
     with pytest.raises(DatasetError, match=r"2 labels per line, but .*b\.lst 3 labels per line"):
         read("a.lst", "0\t1\t0\t1.jpg\n", ("b.lst", "0\t1\t0\t0\t2.jpg\n"))

@@ -126,7 +126,7 @@ def test_a_split_column_is_kept_and_an_empty_cell_is_drawn(bucket: Bucket, rows:
         (
             ["a.jpg,1,0,0", "a.jpg,0,1,0"],
             {},
-            r"1 rows name an image again \(line 3: 'a\.jpg', as line 2\): an",
+            r"1 rows name an image a second time \(line 3: 'a\.jpg', as line 2\): an",
         ),
         (["a.jpg,1,0,0", "s3://else/b.jpg,0,1,0"], {}, r"2 rows name images in 2 buckets \(.*, else\) .* copy them"),
     ],

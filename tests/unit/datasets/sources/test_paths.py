@@ -151,7 +151,9 @@ def test_an_image_that_another_row_names_is_not_taken_for_one_of_other_case(buck
 
 def test_two_ways_to_write_one_image_are_two_rows_of_it(bucket: Bucket) -> None:
     put(bucket)
-    with pytest.raises(DatasetError, match=r"1 rows name an image again \(line 3: '\./cat/1\.jpg', as line 2\)"):
+    with pytest.raises(
+        DatasetError, match=r"1 rows name an image a second time \(line 3: '\./cat/1\.jpg', as line 2\)"
+    ):
         bucket.plan(conf(bucket, **write_table(bucket, "csv", ["cat/1.jpg", "./cat/1.jpg"])))
 
 
@@ -166,9 +168,9 @@ def test_a_path_out_of_the_bucket_and_an_address_elsewhere_are_told(bucket: Buck
 
 
 MISMATCHES = {
-    "home/me/data/{}": r"take 'home/me/data/' off the beginning of the lines: then 8 of 8",
-    "/home/me/data/{}": r"take '/home/me/data/' off the beginning of the lines: then 8 of 8",
-    "C:\\data\\{}": r"take 'C:/data/' off the beginning of the lines: then 8 of 8",
+    "home/me/data/{}": r"remove 'home/me/data/' from the beginning of the lines: then 8 of 8",
+    "/home/me/data/{}": r"remove '/home/me/data/' from the beginning of the lines: then 8 of 8",
+    "C:\\data\\{}": r"remove 'C:/data/' from the beginning of the lines: then 8 of 8",
     "s3://BUCKET/data/{}": r"write s3://BUCKET/photos/set/ where the lines begin with s3://BUCKET/data/: then 8 of 8",
     "{}.jpeg": r"write '.jpg' where the lines end in '.jpeg': 8 of 8",
     "{}.no": r"add '.jpg' to the lines: 8 of 8",
@@ -214,7 +216,9 @@ def test_lines_that_match_no_split_folder_stand_beside_keys_too(bucket: Bucket) 
     for path in OTHERS:
         bucket.put(f"photos/set/train/{path}", jpeg(seed=1))
     bucket.put("l.txt", "\n".join(f"D:\\pets\\train\\{path}" for path in OTHERS).encode())
-    with pytest.raises(DatasetError, match=r"(?s)no image of .* is there.*take 'D:/pets/' off the beginning") as raised:
+    with pytest.raises(
+        DatasetError, match=r"(?s)no image of .* is there.*remove 'D:/pets/' from the beginning"
+    ) as raised:
         bucket.plan(conf(bucket, layout="split_folders", image_list=f"s3://{bucket.name}/l.txt"))
     assert str(raised.value).count(" | s3://") == 5
 

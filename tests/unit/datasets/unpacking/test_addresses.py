@@ -57,10 +57,10 @@ def test_redirects_without_end_are_refused(web: WebServer) -> None:
     ["http://169.254.169.254/latest/a.zip", "http://[fd00:ec2::254]/a.zip", "http://[::ffff:169.254.169.254]/a.zip"],
 )
 def test_the_addresses_of_instance_metadata_are_never_asked(web: WebServer, address: str) -> None:
-    with pytest.raises(DatasetError, match=r"an address under which machines find their credentials"):
+    with pytest.raises(DatasetError, match=r"an address from which machines read their credentials"):
         read(address)
     web.location = address
-    with pytest.raises(DatasetError, match=r"under which machines find"):
+    with pytest.raises(DatasetError, match=r"from which machines read"):
         read(f"{web.url}/moved/a.zip")
 
 
@@ -180,7 +180,7 @@ def test_a_server_that_drips_is_given_up(web: WebServer, monkeypatch: pytest.Mon
     web.body = bytes(3_000_000)
     monkeypatch.setattr(guarded_connections, "monotonic", Clock(seconds=400))
     with pytest.raises(
-        DatasetError, match=r"bytes in 400 s, and 16 kB a second are the least\) \(byte \d+, 6 attempts"
+        DatasetError, match=r"bytes in 400 s, and at least 16 kB a second are required\) \(byte \d+, 6 attempts"
     ):
         read(f"{web.url}/a.zip")
     assert len(web.requests) >= 6
@@ -190,7 +190,9 @@ def test_a_server_that_drips_its_headers_is_given_up(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(guarded_connections, "monotonic", Clock(seconds=61))
     with (
         dripping(b"HTTP/1.1 200 OK\r\nX-A: 1\r\n" + b"X-B: 2\r\n" * 50) as url,
-        pytest.raises(DatasetError, match=r"does not answer \(\d+ bytes in 61 s, and 16 kB a second are the least"),
+        pytest.raises(
+            DatasetError, match=r"does not answer \(\d+ bytes in 61 s, and at least 16 kB a second are required"
+        ),
     ):
         look_at(WebSource(f"{url}/a.zip", LOOPBACK), sleep=lambda _: None)
 
@@ -203,7 +205,7 @@ def test_a_server_over_tls_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatc
         with ByteStream(WebSource(address, LOOPBACK)) as stream:
             assert stream.read(10) == bytes(10)
         monkeypatch.setattr(guarded_connections, "monotonic", Clock(seconds=400))
-        with pytest.raises(DatasetError, match=r"bytes in 400 s, and 16 kB a second are the least"):
+        with pytest.raises(DatasetError, match=r"bytes in 400 s, and at least 16 kB a second are required"):
             read(address)
 
 

@@ -91,7 +91,7 @@ def test_a_busy_server_is_asked_again(web: WebServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "remedy"), [(401, "sign-in"), (403, "pre-signed"), (404, "correct the address"), (410, "gone for good")]
+    ("status", "remedy"), [(401, "sign-in"), (403, "pre-signed"), (404, "correct the address"), (410, "was removed")]
 )
 def test_what_cannot_be_read_says_what_to_do(web: WebServer, status: int, remedy: str) -> None:
     web.statuses = [status, status]

@@ -65,7 +65,7 @@ def test_internal_addresses_are_refused_by_their_kind(ip: str) -> None:
 @pytest.mark.parametrize("ip", METADATA)
 def test_where_credentials_lie_is_read_for_nobody(ip: str) -> None:
     everything = [ip_network("0.0.0.0/0"), ip_network("::/0")]
-    with pytest.raises(DatasetError, match="under which machines find their credentials: it is never read"):
+    with pytest.raises(DatasetError, match=r"from which machines read their credentials\. It is never read"):
         refuse_internal_address("here", ip, everything)
 
 

@@ -225,7 +225,9 @@ def test_files_of_different_label_widths_are_no_dataset(bucket: Bucket) -> None:
     bucket.put("b.rec", rec_of([((0.0, 1.0), jpeg(seed=1))]))
     conf = conf_of(f"s3://{bucket.name}/a.rec", f"s3://{bucket.name}/b.rec", packing={"pass_through": True})
 
-    with pytest.raises(DatasetError, match=r"b\.rec has 2 labels a record, s3://.*a\.rec 1: all files have as many"):
+    with pytest.raises(
+        DatasetError, match=r"b\.rec has 2 labels a record, s3://.*a\.rec 1: all files must have the same number"
+    ):
         build(bucket, conf)
 
 

@@ -225,7 +225,7 @@ def test_a_wrong_model_for_which_aws_has_no_way_back_is_named_until_the_next_try
     pets.sagemaker.strike = full_from_now_on
     with pytest.raises(NoWayBackError) as refused:
         pets.attempt(2, "run-2")
-    assert f"It serves this model still, because AWS refuses the update to {pets.config(1)}" in str(refused.value)
+    assert f"It still serves this model, because AWS refuses the update to {pets.config(1)}" in str(refused.value)
     assert "no machines are left. The next try of this task asks again." in str(refused.value)
     assert pets.state() == {"status": "InService", "serves": 2, "promoted": 1}
 
@@ -244,7 +244,7 @@ def test_a_model_that_has_passed_before_is_not_taken_away(chain: Callable[..., C
     pets = chain()
     pets.deploy(1)
     pets.wrong = frozenset({1})
-    assert pets.deploy(1, run="again").endswith("It has passed before, so it serves this model still.")
+    assert pets.deploy(1, run="again").endswith("It has passed before, so it still serves this model.")
     assert pets.state() == {"status": "InService", "serves": 1, "promoted": 1}
 
 
@@ -292,8 +292,8 @@ def test_a_trial_changes_nothing_of_an_endpoint_that_serves_others(chain: Callab
     message = pets.deploy(2, **TRIAL)
     assert message == (
         f"Endpoint pets was not changed. endpoint.keep = False: endpoint pets serves {pets.config(1)} "
-        "(image-classification-pets version 1) and is to be kept, and this run would delete it at its end: give "
-        "another endpoint.name, or leave endpoint.keep on."
+        "(image-classification-pets version 1) and is to be kept, and this run would delete the endpoint at its end: "
+        "give another endpoint.name, or leave endpoint.keep on."
     )
     assert (pets.sagemaker.updates, pets.kept()) == ([], {"configs": {1}, "models": {1}})
     assert pets.tags()["keep"] == "true"

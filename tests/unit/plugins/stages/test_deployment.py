@@ -25,5 +25,5 @@ def test_a_run_may_end_with_the_registered_model() -> None:
 
 
 def test_a_run_that_came_to_no_deployment_takes_nothing_down() -> None:
-    with pytest.raises(AirflowSkipException, match="came to no deployment"):
+    with pytest.raises(AirflowSkipException, match="deployed nothing"):
         tear_down.function(None, None, None)
