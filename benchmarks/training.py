@@ -131,7 +131,7 @@ def time_runs(ready: Measured, runs: int) -> Iterator[Row]:
 
 
 def watch_jobs(ready: Measured, jobs: int) -> Iterator[Row]:
-    """One run with so many trials, all waiting: calls to AWS and CPU of the triggerer for some minutes."""
+    """One run with this many trials, all waiting: calls to AWS and CPU of the triggerer for some minutes."""
     installation = ready.installation
     (ready.gates / JOB_SECONDS).unlink(missing_ok=True)
     trials = [

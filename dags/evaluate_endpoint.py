@@ -2,14 +2,14 @@
 
 Sends packed test images of a dataset version to the endpoint, as the evaluation did, and measures the answers: accuracy
 with its interval, every class, latency (median, p90, p99) and images per second. The report has the files of an
-evaluation's report; the task links to it. `evaluation.sample.images` sends a sample of so many images, for example 30.
+evaluation's report; the task links to it. `evaluation.sample.images` sends a sample, for example of 30 images.
 `evaluation.images: source` sends the source objects as they are, to measure what a client gets that packs nothing.
 
 **Which endpoint:** `endpoint.name`, or that of `dataset.name`, or those of all datasets if both are empty. The version
 is `dataset.version`, or the newest with the classes of the served model.
 
 **The run fails** if the accuracy has dropped by more than chance explains, or if it is below
-`promotion.minimum_accuracy`. All other endpoints are measured all the same. If the served version has answered the same
+`promotion.minimum_accuracy`. All other endpoints are still measured. If the served version has answered the same
 images in an evaluation, a drop shows in the pairs of answers (McNemar's exact test). Else its registered accuracy is
 compared: it has dropped if the 95 % interval of the difference lies below zero.
 

@@ -141,7 +141,7 @@ class AirflowClient:
         ]
 
     def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        """The document that a task handed on, None if it handed on nothing."""
+        """The document that a task passed on, None if it passed on nothing."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
         answer = self._answer("GET", path)
         if answer.status_code == 404:

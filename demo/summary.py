@@ -73,7 +73,7 @@ def read_summary(
     def returned(task_id: str) -> dict[str, Any]:
         document = airflow.returned(dag_id, run_id, task_id)
         if not isinstance(document, dict):
-            raise SummaryError(f"The task {task_id} of {run_id} handed on no document.")
+            raise SummaryError(f"The task {task_id} of {run_id} passed on no document.")
         return document
 
     s3 = session.client("s3", endpoint_url=services.aws_url, config=client_config())

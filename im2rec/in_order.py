@@ -75,7 +75,7 @@ class InOrder(Generic[Task, Result]):
             raise self._error
 
     def _are_working(self, workers: Sequence[threading.Thread], seconds: float) -> bool:
-        """Wait so long at most for one of the workers to end; whether there are others.
+        """Wait at most this long for one of the workers to end; whether there are others.
 
         Not by `join`: in Python 3.11 an interrupt of it takes the thread for ended, and a process that ends while a
         thread is inside OpenCV aborts.

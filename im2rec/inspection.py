@@ -57,7 +57,7 @@ class Range:
 class IndexCheck:
     """What an index holds, and the first things that are wrong with it.
 
-    `foreign_keys` counts the lines whose key is not the id in the record: MXNet reads such a file all the same.
+    `foreign_keys` counts the lines whose key is not the id in the record: MXNet still reads such a file.
     """
 
     lines: int = 0

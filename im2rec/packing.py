@@ -24,7 +24,7 @@ from include.recordio.lists import ListedImage, ListSurvey, listed_images, surve
 from include.recordio.options import ImageOptions
 
 MOST_BAD = 1000
-"""After so many bad images the root is likelier to be wrong than each of them."""
+"""After this many bad images the root is likelier to be wrong than each of them."""
 _READ_AT_ONCE = 1 << 30
 _READ_AHEAD = 16
 _MEGABYTE = 1_000_000
@@ -130,7 +130,7 @@ def _tell_end(path: Path, counts: PackingCounts, bad: int, progress: Progress, s
 class PackedLine:
     """A line's record as it stands in the `.rec`; empty where `fault` says why there is none.
 
-    `remark` is what a person should know about an image that was packed all the same.
+    `remark` is what a person should know about an image that was still packed.
     """
 
     image: ListedImage
@@ -310,7 +310,7 @@ class Progress:
         self.read_bytes = 0
 
     def count(self, read_bytes: int) -> None:
-        """Count an image of so many bytes."""
+        """Count an image of this many bytes."""
         self.images += 1
         self.read_bytes += read_bytes
 

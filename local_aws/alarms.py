@@ -72,7 +72,7 @@ class Rule:
         return min(self.period, LONGEST_HOLD)
 
     def counts(self, sample: Sample) -> bool:
-        """Whether a sample belongs to the statistic: a percentile cannot be had of a summary of different values."""
+        """Whether a sample belongs to the statistic: a summary of different values has no percentile."""
         return not self.statistic.startswith("p") or sample.least == sample.most
 
     def breaks(self, value: float) -> bool:

@@ -92,7 +92,7 @@ def _get_metric_statistics(  # noqa: PLR0917 - moto calls it so
 
 
 def _beginning(moment: datetime, period: int) -> datetime:
-    """The beginning of the period of so many seconds in which a moment lies."""
+    """The beginning of the period of this many seconds in which a moment lies."""
     return moment - timedelta(seconds=moment.replace(tzinfo=UTC).timestamp() % period)
 
 

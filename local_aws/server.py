@@ -122,7 +122,7 @@ class QuietRequestHandler(MotoRequestHandler):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises OSError when the address cannot be had."""
+    """A listening socket; port 0 takes a free one. Raises OSError when the address is not available."""
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -1,4 +1,4 @@
-"""An Airflow plugin: a run's note is the sentence that its task `summarise` or `measure_endpoint` handed on.
+"""An Airflow plugin: a run's note is the sentence that its task `summarise` or `measure_endpoint` passed on.
 
 The note of a run that has failed begins with the tasks that failed, and why, the first one first: on the run's page
 that stands above `summarise`, which shows `upstream_failed` whatever has failed.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
 
 NOTE = "image_classification_note"
-"""The XCom that holds the sentence; no other DAG's tasks hand on one of this name."""
+"""The XCom that holds the sentence; no other DAG's tasks pass on one of this name."""
 LINKED = "Its jobs and reports"
 """The text of the link below the sentence."""
 FAILURE = "image_classification_failure"

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
 
 def up(workers: int) -> None:
-    """Build the images, start every service with so many Celery workers, and say how to sign in."""
+    """Build the images, start every service with this many Celery workers, and say how to sign in."""
     values = environment_file()
     compose("build")
     compose("up", "--detach", "--scale", f"worker={workers}")

@@ -8,7 +8,7 @@ environment for the other Pythons that it runs on, `mwaa-setup` under the constr
 that of the writers which `make bench-datasets` measures beside this project. `lock` compiles the requirement files.
 
 uv does the work and is installed here first, into .tools/uv, by the pip that every Python carries. An environment is
-made anew only when one of its requirement files changed. Standard library only: nothing is installed yet.
+made again only when one of its requirement files changed. Standard library only: nothing is installed yet.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def of_version(pages: FrameLocator) -> None:
 
 
 def approving(pages: FrameLocator) -> None:
-    """The question before a version that was refused is approved all the same."""
+    """The question before a version that was refused is still approved."""
     pages.get_by_role("row").filter(has_text="waits for approval").first.get_by_role("link", name="Version").click()
     pages.get_by_role("button", name="Approve").click()
     pages.get_by_role("dialog").get_by_label("Reason").fill("The new camera's images matter more.")

@@ -1,4 +1,4 @@
-"""What a training image may look like: a random view of it, drawn anew in every epoch."""
+"""What a training image may look like: a random view of it, drawn again in every epoch."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def check_labels(labels: Labels, classes: int, *, multi_label: bool, place: Call
 class TrainingImages(Dataset):
     """What the loader's workers read: pixels as uint8 (size, size, 3), and a class or a row of 0 and 1.
 
-    An image is asked for as (epoch, number); every epoch augments it anew, and in the same way however many workers and
+    An image is requested as (epoch, number); every epoch augments it again, the same way however many workers and
     machines there are. An epoch of -1 asks for the view that validation and predictions see.
     """
 

@@ -48,7 +48,7 @@ class RecordFile:
         return len(self.offsets)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A loader worker maps the file anew."""
+        """A loader worker maps the file again."""
         return {**self.__dict__, "_bytes": None}
 
     def read(self, number: int) -> tuple[Labels, memoryview]:

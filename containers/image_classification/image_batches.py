@@ -108,7 +108,7 @@ class CroppedImages:
         for _ in range(self._batches):
             with self._reading():
                 batch = next(self._reader)
-            # The reader fills its buffers anew while the network may still have to read them: hand out copies.
+            # The reader refills its buffers while the network may still have to read them: hand out copies.
             yield Batch(mx.nd.array(batch.data[0].asnumpy()), mx.nd.array(batch.label[0].asnumpy()))
         self._reader.reset()
 
@@ -156,7 +156,7 @@ def unreadable_record(records: RecordFile, row: int, reason: UndecodableImageErr
 class WholeImages:
     """Batches of whole images, decoded ahead in threads.
 
-    Without `shuffle_seed`: in order, every image exactly once, the last batch filled with zeros. With it: shuffled anew
+    Without `shuffle_seed`: in order, every image exactly once, the last batch filled with zeros. With it: shuffled in
     each epoch, full batches only. Raises CustomerError for an image that cannot be decoded.
     """
 

@@ -10,7 +10,7 @@ from .paths import DEFAULT_BASE_DIR
 
 
 class ModelKeeper:
-    """Keeps the best validation epoch, or, with checkpoint_frequency, every so many epochs and the last one."""
+    """Keeps the best validation epoch, or, with checkpoint_frequency, every nth epoch and the last one."""
 
     def __init__(self, folder: Path, checkpoint_frequency: int | None, best_accuracy: float | None = None) -> None:
         self._folder = folder

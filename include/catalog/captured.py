@@ -78,7 +78,7 @@ def newest_captured(
 
 
 def _newest_files(s3: S3Client, bucket: str, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
-    """Keys and sizes below a folder of so many levels, the newest first.
+    """Keys and sizes below a folder of this many levels, the newest first.
 
     Folders and files are called after the time, the latter as `MINUTE-SECOND-MILLISECOND-ID.jsonl`.
     """

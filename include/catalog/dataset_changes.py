@@ -112,7 +112,7 @@ class _Moves:
 def compare_versions(s3: S3Client, older: DatasetVersion, newer: DatasetVersion) -> VersionChanges:
     """Compare the packed images of two versions by their manifests, which are in memory meanwhile.
 
-    Raises DatasetError for a version of so many images that a page does not read its manifest.
+    Raises DatasetError for a version with too many images for a page to read its manifest.
     """
     columns = ["bucket", "key", "etag", "labels", "split", "status", "reason"]
     older_rows, newer_rows = rows_of(s3, older, columns), rows_of(s3, newer, columns)

@@ -128,7 +128,7 @@ def read_sheet(s3: S3Client, version: DatasetVersion, *, label: str = "", split:
 
 
 def rows_of(s3: S3Client, version: DatasetVersion, columns: Sequence[str]) -> Any:
-    """Columns of the manifest. Raises DatasetError for one of so many rows that a page does not read it."""
+    """Columns of the manifest. Raises DatasetError for one with too many rows for a page to read."""
     rows = sum(version.statuses.values())
     if rows > MOST_ROWS:
         raise DatasetError(

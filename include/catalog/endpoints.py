@@ -24,7 +24,7 @@ COUNTS = {"requests": "Invocations", "refused": "Invocation4XXErrors", "failed":
 
 @dataclass(frozen=True)
 class Span:
-    """A time until now for which requests are counted: `count` steps of so long, `clock` is how a step is written."""
+    """A time until now for which requests are counted: `count` equal steps, `clock` is how a step is written."""
 
     title: str
     step: timedelta

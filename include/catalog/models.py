@@ -69,7 +69,7 @@ class Measured(_Document):
 
 
 class AgainstChampion(_Document):
-    """What a report's `comparison.json` reports about a model beside the champion of then."""
+    """What a report's `comparison.json` reports about a model beside the champion at that time."""
 
     images: int
     champion: float

@@ -59,7 +59,7 @@ class Replay:
 
     @property
     def as_version(self) -> DatasetVersion:
-        """The version as the training sees it: with so many training images."""
+        """The version as the training sees it: with this many training images."""
         counts = SplitCounts(**{**self.version.counts.model_dump(), "train": self.new + self.replayed})
         return self.version.model_copy(update={"counts": counts})
 

@@ -219,7 +219,7 @@ class LocalFolder:
     problems: list[str] = field(default_factory=list)
 
     def files(self) -> Iterator[LocalFile]:
-        """Walk the folder; every walk counts anew what is left out."""
+        """Walk the folder; every walk counts again what is left out."""
         self.left_out.clear()
         self.problems.clear()
         yield from self._walk(self.root, "", ())
@@ -270,7 +270,7 @@ def md5_of(path: Path) -> str:
 
 
 def etag_in_parts(path: Path, part: int) -> str:
-    """The ETag that S3 gives a file uploaded in parts of so many bytes: the MD5 of their MD5s, and their number."""
+    """The ETag that S3 gives a file uploaded in parts of this many bytes: the MD5 of their MD5s, and their number."""
     digests: list[bytes] = []
     with path.open("rb") as file:
         while True:

@@ -185,7 +185,7 @@ def deploy(hosting: Hosting, deployment: Deployment) -> Action:
     """Start serving a deployment; wait for the endpoint afterwards, then ask `served`.
 
     An endpoint that serves, or is about to serve, this very configuration is left alone. One that failed to be created
-    is deleted first, which is all AWS allows with it. What is served anew is on probation until `end_probation`, which
+    is deleted first, which is all AWS allows with it. What is newly served is on probation until `end_probation`, which
     writes the tags of this run. Raises DeploymentError for a change that an endpoint which serves cannot take,
     SupersededError if this run has deployed before and another run after it, EndpointBusyError while another change is
     under way.

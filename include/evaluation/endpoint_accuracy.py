@@ -43,7 +43,7 @@ CONCURRENT = 4
 WINDOW = 4
 """Requests in hand per thread, so that a large test split is never in memory as a whole."""
 MOST_NAMED = 20
-"""Images that were not sent, by name, in what a task hands on; `metrics.json` has all."""
+"""Images that were not sent, by name, in what a task passes on; `metrics.json` has all."""
 
 Answer = tuple[HeldOutImage, list[float], float]
 """An image, the probabilities that the endpoint gave it, and the milliseconds that it took."""

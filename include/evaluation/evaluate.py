@@ -289,7 +289,7 @@ class AnsweredImages:
 
     @property
     def mistakes(self) -> list[Example]:
-        """The mistakes to show, the surest first."""
+        """The mistakes to show, the most certain first."""
         return [Example(-place, shown) for _, place, shown in sorted(self._worst, reverse=True)]
 
     @property

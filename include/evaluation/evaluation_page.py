@@ -129,7 +129,7 @@ class ServedModel(Protocol):
 class ReportContents:
     """What a report shows: what was answered and reached, and by which model.
 
-    `mistakes` begin with the one the model was surest of; `right` are a few images that it names rightly. Images
+    `mistakes` begin with the one the model was most certain of; `right` are a few images that it names rightly. Images
     that could not be sent are `unsent`. The model is
     that of a training job (`trained`), which left its `traces`, or what an endpoint serves (`served`).
     """

@@ -210,7 +210,7 @@ class Measurement:
         }
 
     def class_scores(self) -> dict[str, ClassScore]:
-        """The few figures of each class that tasks hand on."""
+        """The few figures of each class that tasks pass on."""
         names = set(ClassScore.model_fields)
         return {label: ClassScore(**score.model_dump(include=names)) for label, score in self.classes.items()}
 

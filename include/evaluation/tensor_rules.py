@@ -98,7 +98,7 @@ def exploding_tensor(trained: Trained) -> Diagnosis:
     """ExplodingTensor, and WeightUpdateRatio's upper threshold: values that are not finite, or a far too long update.
 
     An infinite gradient in a step that changed no weight does not count: with float16 the script skips such steps, as
-    it should, and scales the loss anew.
+    it should, and scales the loss again.
     """
     weights = trained.layers("weight")
     if not weights:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ANSWER_SUFFIX = ".out"
 LONGEST_TRANSFORM = timedelta(hours=6)
-"""A transform job knows no longest run of its own: after so long its task stops it."""
+"""A transform job knows no longest run of its own: after this time its task stops it."""
 
 
 LARGEST_PAYLOAD = 100
@@ -115,7 +115,7 @@ def transform_request(
 
 
 def payload_mb(largest: int) -> int:
-    """The MaxPayloadInMB that lets an image of so many bytes through.
+    """The MaxPayloadInMB that lets an image of this many bytes through.
 
     AWS does not say whether its MB has 1,000,000 bytes or 1,048,576: the smaller is taken. Raises TransformError above
     LARGEST_PAYLOAD.

@@ -44,7 +44,7 @@ class NotOfferedError(LookupError):
 
 @dataclass
 class PriceList:
-    """Prices in USD an hour by machine and use; `own` goes before what AWS lists.
+    """Prices in USD an hour by machine and use; `own` overrides what AWS lists.
 
     Without a client only `own` and what is remembered of today are known.
     """

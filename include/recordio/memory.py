@@ -73,7 +73,7 @@ class DecodingMemory:
 def keep_freed_memory(*, largest: int, kept: int) -> None:
     """Let this process reuse freed blocks of up to `largest` bytes, and `kept` bytes of them in every heap.
 
-    Left alone glibc goes by the largest block it has seen: it fetches the memory of most images anew page by page, and
+    Left alone glibc goes by the largest block it has seen: it fetches the memory of most images again page by page, and
     after large ones keeps hundreds of megabytes in the heaps of threads. Other C libraries have no `mallopt` or do
     not mind. glibc takes 32 MiB for `largest` at most.
     """

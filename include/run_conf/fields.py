@@ -1,7 +1,7 @@
 """The fields of a nested model by their dotted names, and as the trigger form shows them.
 
 What Airflow's form honours of a JSON schema: the first type that is not null chooses the kind of field, `enum` with
-`values_display` makes a list to choose from, a type without null makes a field that has to be given. It checks no
+`values_display` makes a list to choose from, a type without null makes a required field. It checks no
 pattern, and does not refuse what is out of bounds: it puts the nearest bound in its place (3 becomes 1), reads `0,001`
 as 0, and cuts a long text off. So numbers are lines of text here, without bounds; the first task and the page "New run"
 check them, and name field, value and remedy.
@@ -42,8 +42,8 @@ ACCEPTS_ALL: Mapping[str, Any] = {
 }
 """Let Airflow's server pass every value on to the task that checks the conf, which says more than "Bad Request".
 
-Beside `$ref` a draft-07 schema checks nothing else (8.3 of its core specification); the form reads the rest all the
-same.
+Beside `$ref` a draft-07 schema checks nothing else (8.3 of its core specification); the form still reads the
+rest.
 """
 SWITCHES = {"true": "on", "false": "off"}
 

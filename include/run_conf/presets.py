@@ -1,4 +1,4 @@
-"""Presets: run confs to start from. What a person gives goes before what the preset of the run says.
+"""Presets: run confs to start from. What a person gives overrides the preset of the run.
 
 Each is a file of `presets/`: the demo's digits, photographs, and the five public write-ups.
 """

@@ -95,7 +95,7 @@ def kept_weights(
     """The weights that a job of the built-in algorithm left; None if nothing shows their validation accuracy.
 
     It keeps the epoch with the best validation accuracy, the first of equal ones. With
-    `checkpoint_frequency` it keeps every so many epochs and the last one, and the last one is used; a job that was not
+    `checkpoint_frequency` it keeps every nth epoch and the last one, and the last one is used; a job that was not
     `completed` has only the former. `reported` is AWS's value of the metric, which is the last epoch's: it stands in
     for an epoch whose lines are not in the log yet.
 

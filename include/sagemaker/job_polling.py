@@ -137,7 +137,7 @@ class JobLog:
         self._left = set(self.streams)
 
     def forget_streams(self) -> None:
-        """Find the streams anew: one is gone. The newest lines are shown twice."""
+        """Find the streams again: one is gone. The newest lines are shown twice."""
         self.since_ms = min((stream.floor for stream in self.streams.values()), default=self.since_ms)
         self.streams.clear()
         self._left.clear()

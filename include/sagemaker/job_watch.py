@@ -119,7 +119,7 @@ class JobWatch:
                 job.tell(ended)
 
     async def _signed_in(self) -> bool:
-        """Poll until there is no job left; True if the credentials have to be fetched anew."""
+        """Poll until there is no job left; True if the credentials have to be fetched again."""
         async with AsyncExitStack() as stack:
             sagemaker = await stack.enter_async_context(await self._connect("sagemaker"))
             logs = None

@@ -33,7 +33,7 @@ def training_request(
 ) -> Request:
     """A training job from scratch, or from given weights if the conf says so.
 
-    `tuned` are hyperparameters that a tuning job found, which go before the conf's.
+    `tuned` are hyperparameters that a tuning job found, which override the conf's.
     """
     hyperparameters = algorithm.tuned_hyperparameters(dataset, tuned or {})
     return _training_job(name, algorithm, hyperparameters, algorithm.channels(dataset), dataset=dataset, run=run)

@@ -85,7 +85,7 @@ def warm_start(
 
     `latest` is the newest tuning job that is Completed or Stopped, of any version of the dataset, with the same
     objective, whose ranges are of the same kinds and which has as many hyperparameters, fixed ones included. Without
-    one the search starts anew, so that the first run of a schedule works as the later ones do.
+    one the search starts from scratch, so that the first run of a schedule works as the later ones do.
     Raises WarmStartError for a named job that is absent, unfinished, or found nothing.
     """
     wanted, child = conf.tuning.warm_start, Child.of_request(request)

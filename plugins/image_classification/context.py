@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 VARIABLE = "image_classification"
 UNFINISHED = ["queued", "running"]
 NOTE = "image_classification_note"
-"""Under which name a task hands on the run's note; the plugin `run_notes` knows it too."""
+"""Under which name a task passes on the run's note; the plugin `run_notes` knows it too."""
 QUEUE_SETTINGS = ("queue_url", "region", "aws_conn_id", "poll_seconds")
 
 
@@ -103,7 +103,7 @@ class RunningTask:
         leave_out(*task_ids, airflow=self.airflow)
 
     def hand_on(self, key: str, document: Any) -> None:
-        """Hand on a document beside the one that the task returns."""
+        """Pass on a document beside the one that the task returns."""
         self.airflow["ti"].xcom_push(key=key, value=document)
 
 

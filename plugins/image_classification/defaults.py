@@ -15,12 +15,12 @@ JOBS_POOL = os.environ.get("IMAGE_CLASSIFICATION_POOL") or "default_pool"
 """Pool of the tasks that start jobs: as many jobs run at once as it has slots, if it includes deferred tasks."""
 
 FAILURE = "image_classification_failure"
-"""Under which name a failed task hands on why it failed; the plugin `run_notes` knows it too."""
+"""Under which name a failed task passes on why it failed; the plugin `run_notes` knows it too."""
 LONGEST_FAILURE = 300
 
 
 def keep_failure(airflow: Context) -> None:
-    """Hand on the message of a failed task, for the run's note: the `on_failure_callback` of every task.
+    """Pass on the message of a failed task, for the run's note: the `on_failure_callback` of every task.
 
     There is none of a task whose process was killed: what Airflow calls this with then has no exception.
     """

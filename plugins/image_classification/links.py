@@ -76,7 +76,7 @@ class WrittenLink(BaseOperatorLink):
     """A document or folder that the task wrote to S3.
 
     :param text: the link's text
-    :param address: finds the address, `s3://bucket/key`, in what the task handed on; empty: there is none
+    :param address: finds the address, `s3://bucket/key`, in what the task passed on; empty: there is none
     :param handed_on: the XCom in which the task handed it on
     """
 

@@ -37,7 +37,7 @@ def keep_readable() -> None:
 
 
 def shorten(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The entry without what no person reads: documents that tasks hand on, and where in the code a refusal came from.
+    """The entry without what no person reads: documents that tasks pass on, and where in the code a refusal came from.
 
     A refusal's own message becomes the entry, each of its lines an entry of its own. Every other error keeps its
     traceback, and its message comes first, as an entry of its own.

@@ -1,4 +1,4 @@
-"""What a training image may look like: changed anew in every epoch, by what config.toml allows."""
+"""What a training image may look like: changed again in every epoch, by what config.toml allows."""
 
 from __future__ import annotations
 

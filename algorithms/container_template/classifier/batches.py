@@ -20,7 +20,7 @@ Batch = tuple[Pixels, NDArray[np.int64]]
 
 
 class Batches(keras.utils.PyDataset):
-    """All images of a channel in their order; with an `epoch` shuffled and augmented, anew in each epoch.
+    """All images of a channel in their order; with an `epoch` shuffled and augmented, again in each epoch.
 
     `first` is the step to begin with. The same seed and epoch give the same batches, however many threads decode.
     The workers of Keras' own PyDataset are left alone: they deliver the first batch last in the first epoch.

@@ -116,7 +116,7 @@ class _Flight:
         self._source_bytes = self._packed_bytes = 1
 
     def has_room(self, size: int) -> bool:
-        """Whether an image of so many bytes may start."""
+        """Whether an image of this many bytes may start."""
         if not self.images:
             return True
         return len(self.images) < IMAGES_IN_FLIGHT and self._held + self._share(size) <= BYTES_IN_FLIGHT

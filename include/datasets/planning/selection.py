@@ -272,7 +272,7 @@ class ParentImages:
         return self._by_uri(objects, self.with_status(*ACCOUNTED, Status.REMOVED)) >= 0
 
     def gone_before(self, absent: pa.Table) -> Places:
-        """Rows of images that were removed, and whose address stands in the table all the same."""
+        """Rows of images that were removed, and whose address is still in the table."""
         rows = self.with_status(Status.REMOVED)
         return rows[mask(pc.is_in(self.uris.take(_row_numbers(rows)), value_set=uris(absent)))] if len(rows) else rows
 

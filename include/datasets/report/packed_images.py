@@ -145,7 +145,7 @@ class LabelPairs:
         return cls(tuple(labels[number] for number in chosen), _pair_counts(codes, owners, len(chosen)))
 
     def most_frequent(self, number: int) -> LabelPairs:
-        """Keep so many labels, in class order."""
+        """Keep this many labels, in class order."""
         kept = most_frequent(self.counts.diagonal(), number)
         return LabelPairs(tuple(self.labels[place] for place in kept), self.counts[np.ix_(kept, kept)])
 

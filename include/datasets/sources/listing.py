@@ -87,14 +87,14 @@ class Listing(Protocol):
         """What stands right under a prefix.
 
         A folder without a name, as in `prefix//image`, is none: the objects in it stand beside the folders.
-        Raises DatasetError where the listing cannot be had.
+        Raises DatasetError if the bucket cannot be listed.
         """
 
     def objects(self, prefix: str) -> Iterator[ListedObject]:
         """List all objects under a prefix, at any depth, in the order of their keys' bytes."""
 
     def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
-        """Those of the keys that exist. Raises DatasetError where the listing cannot be had."""
+        """Those of the keys that exist. Raises DatasetError if the bucket cannot be listed."""
 
     def sample(self, prefix: str, count: int) -> list[str]:
         """The first keys under a prefix, so many at most, without reading many more."""

@@ -204,7 +204,7 @@ class WebSource:
         return _fingerprint(answer)
 
     def open(self, start: int, expected: Fingerprint | None) -> _WebBody:
-        """GET the content from `start` on: where the first redirects led to, or else from the address anew."""
+        """GET the content from `start` on: where the first redirects led to, or else from the address again."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         if start and expected is not None and expected.validator:
             headers["If-Range"] = expected.validator

@@ -220,7 +220,7 @@ class ServingModel:
     def start(self, timeout: float = STARTUP_TIMEOUT_SECONDS) -> None:
         """Install, start and wait for health.
 
-        Raises NotHealthyError with the container's last words, and ModelArtifactError for a model that can't be had.
+        Raises NotHealthyError with the container's last words, and ModelArtifactError for a model that cannot be read.
         """
         for container in self._containers:
             self._start(container, timeout, install=True)

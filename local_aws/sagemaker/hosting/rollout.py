@@ -99,7 +99,7 @@ class Stage:
     begin: datetime = field(default_factory=now)
 
     def describe(self, instances: int) -> dict[str, Any]:
-        """The member of VariantStatus for a variant of so many instances."""
+        """The member of VariantStatus for a variant of this many instances."""
         message = self.message.format(active=self.active(instances), instances=instances)
         return {"Status": self.status, "StatusMessage": message, "StartTime": self.begin}
 

@@ -127,7 +127,7 @@ def _check_serverless(serverless: Mapping[str, Any], name: str) -> None:
 
 
 def check_serverless_model(name: str, document: Mapping[str, Any], containers: int) -> None:
-    """Check that a model of so many containers can be served without instances; raises ValidationException."""
+    """Check that a model of this many containers can be served without instances; raises ValidationException."""
     excluded = {
         "has a VpcConfig": "VpcConfig" in document,
         "has network isolation (EnableNetworkIsolation)": document.get("EnableNetworkIsolation", False),

@@ -31,7 +31,7 @@ class ModelApprovalOperator(ApprovalOperator):
     """Asks a person whether a registered model may be deployed, and hands the model on as it is then.
 
     Nobody is asked if `promotion.approval` is automatic, if the model was refused, or if it is decided already. A no is
-    an answer and fails nothing: the model that is handed on is not approved, so nothing deploys it. If a person was
+    an answer and fails nothing: the model that is passed on is not approved, so nothing deploys it. If a person was
     asked, the model as it is then is an event of the asset `image-model`.
 
     :param idle: names the tasks directly after this one that have nothing to do for the model, and are left out

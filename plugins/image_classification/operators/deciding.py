@@ -1,7 +1,7 @@
 """Tasks that decide which tasks directly after them have nothing to do: no worker starts for those.
 
-They hand on what Airflow's `SkipMixin` hands on, and its scheduler skips the tasks named there, also if a person clears
-them (`context.leave_out`). The methods of `SkipMixin` itself end a task before its document is handed on.
+They pass on what Airflow's `SkipMixin` passes on, and its scheduler skips the tasks named there, even if a person
+clears them (`context.leave_out`). The methods of `SkipMixin` itself end a task before its document is passed on.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def idle_tasks(conf: RunConf, model: RegisteredModel) -> list[str]:
 
 
 class EndpointOperator(WaitingOperator):
-    """Serves a model at an endpoint, tests it, notes it as its dataset's champion, and hands on the EndpointResult.
+    """Serves a model at an endpoint, tests it, notes it as its dataset's champion, and passes on the EndpointResult.
 
     An endpoint that serves this model as asked already is left alone, so a retried task changes nothing. If another
     run is changing it, the task waits for that first. If another run changes it afterwards, the task is skipped, also
@@ -106,7 +106,7 @@ class EndpointOperator(WaitingOperator):
     def execute_complete(
         self, context: Context, event: Mapping[str, Any], before: list[str] | None = None
     ) -> dict[str, Any]:
-        """Hand on the endpoint that passed the test, or report what it serves instead.
+        """Pass on the endpoint that passed the test, or report what it serves instead.
 
         `before` is what it served before.
         """

@@ -60,7 +60,7 @@ class SageMakerJobOperator(WaitingOperator):
         self._outcomes: dict[str, dict[str, Any] | AirflowFailException] = {}
 
     def result(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any]:
-        """The small JSON document that the task hands on."""
+        """The small JSON document that the task passes on."""
         raise NotImplementedError
 
     def flaws(self, running: RunningTask, description: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:  # noqa: ARG002
@@ -76,7 +76,7 @@ class SageMakerJobOperator(WaitingOperator):
         return last_log_lines(running.client("logs"), self.kind, name)
 
     def execute(self, context: Context, waited: float = 0.0) -> dict[str, Any]:
-        """Attach or create, then wait deferred; a job that is done already is handed on at once.
+        """Attach or create, then wait deferred; a job that is done already is passed on at once.
 
         If the account is full, the task waits for its turn, deferred too; `waited` is how many seconds it has already.
         """
@@ -108,7 +108,7 @@ class SageMakerJobOperator(WaitingOperator):
     def execute_complete(
         self, context: Context, event: Mapping[str, Any], attached: float | None = None
     ) -> dict[str, Any]:
-        """Hand on the result of the finished job, or say what went wrong with it; `attached` is when it was found."""
+        """Pass on the result of the finished job, or say what went wrong with it; `attached` is when it was found."""
         running, name = RunningTask.of(context), self.check_event(event)
         self.point_at(running, name)
         description = self._find(running.client("sagemaker"), name)
@@ -151,7 +151,7 @@ class SageMakerJobOperator(WaitingOperator):
         return outcome
 
     def _outcome(self, running: RunningTask, description: Mapping[str, Any]) -> dict[str, Any] | AirflowFailException:
-        """What a completed job is handed on as, or why it cannot be."""
+        """What a completed job is passed on as, or why it cannot be."""
         name = description[self.kind.name_field]
         if name not in self._outcomes:
             result = self.result(running, description)
@@ -275,7 +275,7 @@ class SageMakerJobOperator(WaitingOperator):
 
 
 class TrainingJobOperator(SageMakerJobOperator):
-    """A training job; hands on its JobResult."""
+    """A training job; passes on its JobResult."""
 
     kind = TRAINING
     operator_extra_links = (*SageMakerJobOperator.operator_extra_links, JobsLink(), MODEL_LINK)
@@ -301,7 +301,7 @@ class TrainingJobOperator(SageMakerJobOperator):
 
 
 class TuningJobOperator(SageMakerJobOperator):
-    """A hyperparameter tuning job; hands on its JobResult, with the training job that left the best model."""
+    """A hyperparameter tuning job; passes on its JobResult, with the training job that left the best model."""
 
     kind = TUNING
     operator_extra_links = (*SageMakerJobOperator.operator_extra_links, JobsLink(), MODEL_LINK)
@@ -356,7 +356,7 @@ class TuningJobOperator(SageMakerJobOperator):
 
 
 class TransformJobOperator(SageMakerJobOperator):
-    """A batch transform job; hands on `name`, `status`, `model` and `output`, where the answers are."""
+    """A batch transform job; passes on `name`, `status`, `model` and `output`, where the answers are."""
 
     kind = TRANSFORM
     operator_extra_links = (*SageMakerJobOperator.operator_extra_links, ANSWERS_LINK)
@@ -416,7 +416,7 @@ def _is_asked_for(ti: Any, retries: int) -> bool:
 def _stopped_for_an_earlier_try(status: str, description: Mapping[str, Any], attached: float | None) -> bool:
     """Whether the job ended because a person cleared the try that waited for it.
 
-    Airflow starts the cleared task anew and kills what the old try waited for at the same time, so that the new try may
+    Airflow starts the cleared task again and kills what the old try waited for at the same time, so the new try may
     still find the old job alive.
     """
     if status != "Stopped" or attached is None:

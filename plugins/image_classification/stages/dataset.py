@@ -68,7 +68,7 @@ def unpack(conf: dict[str, Any], archive: dict[str, str]) -> dict[str, Any]:
 
 @task(trigger_rule="none_failed")
 def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]]:
-    """List the images and decide splits and shards; hands on the shards to map over, and the plan beside them.
+    """List the images and decide splits and shards; passes on the shards to map over, and the plan beside them.
 
     If `dataset.version` names a finished version, there is nothing to plan.
     """

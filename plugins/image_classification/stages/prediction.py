@@ -40,7 +40,7 @@ def prediction(conf: Any, asked: Any, model: Any) -> Any:
 
 @task
 def plan(asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """List the images and share them out; hands on the shards to map over."""
+    """List the images and share them out; passes on the shards to map over."""
     from include.evaluation.batch_prediction import PredictionLayout, plan_images
 
     running = RunningTask.current()

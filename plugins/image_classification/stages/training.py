@@ -35,7 +35,7 @@ BASE_TRIAL = "base"
 """How the one base job is called if the run conf names no trials."""
 
 CONF, DATASET = "conf", "dataset"
-"""What `select_best` hands on beside the model: the conf and the dataset version that it was trained with."""
+"""What `select_best` passes on beside the model: the conf and the dataset version that it was trained with."""
 
 RETRAINS = "retrains"
 """Input of the incremental training: whether it trains a dataset's champion further, which one run does at a time."""
@@ -281,7 +281,7 @@ def select_best(
 
 
 def _hand_on_used(running: RunningTask, conf: dict[str, Any], dataset: dict[str, Any]) -> None:
-    """Hand on the conf and the dataset version of the selected model, with which the run continues."""
+    """Pass on the conf and the dataset version of the selected model, with which the run continues."""
     from include.run_conf import RunConf
 
     running.hand_on(CONF, conf)

@@ -30,8 +30,8 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
     """Read the run conf and check all that it needs; all problems come in one message, and nothing was started.
 
     `stages` are those of the DAG: what the others need is not checked. Without any, conf and settings are only read.
-    What does not depend on a wrong field is checked all the same. The conf of a DAG that trains and does not deploy is
-    handed on with `endpoint.deploy` off. `training.find_start` is left out if the run trains from scratch.
+    What does not depend on a wrong field is still checked. The conf of a DAG that trains and does not deploy is
+    passed on with `endpoint.deploy` off. `training.find_start` is left out if the run trains from scratch.
     """
     from include.preflight import examine_run, reported
     from include.problems import ProblemsError

@@ -15,7 +15,7 @@ from image_classification.notify import announce
 log = logging.getLogger(__name__)
 
 MEASURED = "measured"
-"""Under which name a measurement is handed on, also by a task that fails because of it."""
+"""Under which name a measurement is passed on, also by a task that fails because of it."""
 
 
 def measure_endpoints() -> Any:

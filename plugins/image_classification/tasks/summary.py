@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 SUMMARY = "summary"
-"""Under which name the summary's address is handed on, beside the figures."""
+"""Under which name the summary's address is passed on, beside the figures."""
 
 
 def summarise(

@@ -32,7 +32,7 @@ class SageMakerJobTrigger(BaseTrigger):
     :param name: the job's or endpoint's name
     :param poll_seconds: seconds between two polls
     :param limit_seconds: seconds of waiting after which the job is stopped; None: only the job's own limits hold. They
-        are counted by a clock that nobody sets, and begin anew in another triggerer: then Airflow's own timeout of the
+        are counted by a clock that nobody sets, and begin again in another triggerer: then Airflow's own timeout of the
         deferral, which is a little longer, ends the wait
     :param access: the fields of `AwsAccess`: connection, region, verify, botocore configuration
     :param prices: USD an hour by instance type, where known
@@ -134,7 +134,7 @@ class SageMakerJobTrigger(BaseTrigger):
 
 
 class PauseTrigger(BaseTrigger):
-    """Fires once, after so many seconds by a clock that nobody sets; they begin anew in another triggerer."""
+    """Fires once, after this many seconds by a clock that nobody sets; they begin again in another triggerer."""
 
     def __init__(self, *, seconds: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

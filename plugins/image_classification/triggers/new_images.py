@@ -21,7 +21,7 @@ from include.sagemaker.answers import Backoff, passing_fault
 
 MESSAGES_AT_ONCE = 10
 LONGEST_UPLOAD_SECONDS = 600.0
-"""An upload that takes longer starts its first run after so many seconds."""
+"""An upload that takes longer starts its first run after this many seconds."""
 
 TEST_EVENT = "s3:TestEvent"
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLIENTS_SECONDS = 600.0
-"""After so long a connection is read again: somebody may have changed it."""
+"""After this time a connection is read again: somebody may have changed it."""
 
 
 @dataclass(frozen=True)
