@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from hyperparameters import Hyperparameters, read_hyperparameters, usage
+import train
+from hyperparameters import Hyperparameters, read_hyperparameters
 from job_folders import JobError
+from tests.unit.docs.commands import shown
 
 
 def test_values_come_as_the_toolkit_writes_them() -> None:
@@ -55,5 +57,10 @@ def test_parts_of_a_training_are_not_longer_than_the_whole(name: str, value: str
         read_hyperparameters([f"--{name}", value, "--epochs", "2"])
 
 
-def test_the_help_lists_every_hyperparameter() -> None:
-    assert all(f"  {name} (" in usage() for name in Hyperparameters.__dataclass_fields__)
+def test_the_help_lists_every_hyperparameter(capsys: pytest.CaptureFixture[str]) -> None:
+    (command,) = shown("python train.py *")
+
+    assert train.main([*command.words[2:]]) == 0
+
+    printed = capsys.readouterr().out
+    assert all(f"  {name} (" in printed for name in Hyperparameters.__dataclass_fields__)

@@ -14,6 +14,8 @@ import cv2
 import mxnet as mx
 import numpy as np
 
+from tests.unit.docs.commands import shown
+
 PROJECT = Path(__file__).parents[2]
 CLASSES = 3
 TRAIN_IMAGES = 96
@@ -108,8 +110,10 @@ class JobFolder:
         return self
 
     def start(self, command: str = "train", **environment: str) -> subprocess.Popen[str]:
+        """Run the container as docs/reference/container.md shows it."""
+        written = {each.words[-1]: each.words[1:] for each in shown(".venv-mxnet/bin/python -m containers.* *")}
         return subprocess.Popen(
-            [sys.executable, "-m", "containers.image_classification", command],
+            [sys.executable, *written[command]],
             cwd=PROJECT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "SAGEMAKER_BASE_DIR": str(self.base), **environment},
             stdout=subprocess.PIPE,

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from include.run_conf.__main__ import reference_page
+from tests.unit.docs.commands import shown
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +23,10 @@ def test_the_sdk_is_not_imported_for_it() -> None:
 
 
 def test_the_command_prints_the_page() -> None:
-    printed = subprocess.run(
-        [sys.executable, "-m", "include.run_conf"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert printed.stdout == reference_page()
+    into, alone = shown("python -m include.run_conf*")
+    *words, sign, page = into.words
+    assert [words, sign] == [[*alone.words], ">"]
+
+    printed = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert printed.stdout == (ROOT / page).read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from local_aws.container_images import Command, ContainerImages
 from local_aws.docker_engine import DockerContainer, DockerEngine, DockerImage, Limits
+from tests.support.local_aws import BUCKET, finished_job, log_lines, start_local_aws, training_request
+from tests.unit.docs.commands import shown
 
 REGISTRY = "127.0.0.1:4566"
 
@@ -78,6 +81,25 @@ def test_a_container_has_its_folder_its_limits_and_only_the_network_it_may_have(
     assert said.endswith("--env LD_PRELOAD=x mine:1 train")
     assert isinstance(container, DockerContainer)
     assert container.found_at == (("127.0.0.1", port) if port else None)
+
+
+def test_the_command_for_docker_runs_an_image_that_the_engine_has(engine: DockerEngine, tmp_path: Path) -> None:
+    (command,) = shown("python -m local_aws --docker")
+    _, _, _, *options = command.words
+
+    running = start_local_aws(tmp_path / "aws", *options, environment={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    try:
+        s3, sagemaker = running.client("s3"), running.client("sagemaker")
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_object(Bucket=BUCKET, Key="data/train/a.rec", Body=b"x")
+        sagemaker.create_training_job(**training_request("in-docker", "mine:1"))
+        job = finished_job(sagemaker, "in-docker")
+        lines = log_lines(running.client("logs"), "in-docker")
+    finally:
+        running.end()
+
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert lines[-2:] == ["mine:1", "train"]
 
 
 def test_what_a_container_has_linked_is_not_opened_to_everybody(engine: DockerEngine, tmp_path: Path) -> None:

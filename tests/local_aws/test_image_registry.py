@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -10,8 +11,10 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.aws_cli import aws
 from tests.support.local_aws import RunningLocalAws
 from tests.support.registry_client import MANIFEST_TYPE, RegistryClient, digest, token_of
+from tests.unit.docs.commands import shown
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,21 @@ def test_an_image_that_was_pushed_is_described_by_ecr_and_pulled_by_its_digest(
     assert (pulled.body, pulled.headers["Content-Type"]) == (manifest, MANIFEST_TYPE)
     assert content.body == b"layer" * 1000
     assert json.loads(registry.ask("GET", f"{registry.path}/tags/list").body)["tags"] == ["1"]
+
+
+def test_the_commands_of_the_pages_make_a_repository_and_sign_in(local_aws: RunningLocalAws, ecr: Any) -> None:
+    (password,) = shown("aws ecr get-login-password")
+
+    for command in shown("aws ecr create-repository *"):
+        printed = aws(command.words, local_aws.client)
+        name = command.words[command.words.index("--repository-name") + 1]
+        uri = printed if "--query" in command.words else json.loads(printed)["repository"]["repositoryUri"]
+        token = base64.b64encode(f"AWS:{aws(password.words, local_aws.client)}".encode()).decode()
+        pushed, _ = RegistryClient(uri, token).push_image(b"layer", "1")
+
+        assert pushed.status == 201
+        assert ecr.describe_images(repositoryName=name)["imageDetails"][0]["imageTags"] == ["1"]
+        ecr.delete_repository(repositoryName=name, force=True)
 
 
 def test_a_layer_may_come_in_chunks_and_be_read_in_part(registry: RegistryClient) -> None:

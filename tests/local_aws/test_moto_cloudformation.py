@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 
 from include.settings import Settings
 from tests.support.local_aws import RunningLocalAws
+from tests.support.makefile import ROOT, recipe
+from tests.unit.docs.commands import shown
 from tools import stack
 
 
@@ -55,6 +58,32 @@ def test_the_stack_is_made_with_buckets_roles_and_repository_and_prints_the_sett
     assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
     assert repository["encryptionConfiguration"]["encryptionType"] == "KMS"
     assert "untagged" in ecr.get_lifecycle_policy(repositoryName=f"{name}/training")["lifecyclePolicyText"]
+
+
+def test_the_targets_of_the_pages_deploy_it(
+    client: Any, local_aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make stack` of a page that names no principal updates what the other one has made."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    names = set()
+    for command in shown("make stack*"):
+        (line,) = recipe(command.words)
+        _, script, *arguments = shlex.split(line)
+        assert (ROOT / script).samefile(stack.__file__)
+
+        assert stack.main(arguments) == 0
+        names.add(arguments[0])
+        for word in arguments[1:]:
+            assert word.partition("=")[2] in capsys.readouterr().out + str(trust_of(local_aws, arguments[0]))
+
+    assert names == {"image-classification"}
+    client.delete_stack(StackName=names.pop())
+
+
+def trust_of(local_aws: RunningLocalAws, name: str) -> Any:
+    """Who may take on the role of Airflow."""
+    role = local_aws.client("iam").get_role(RoleName=f"{name}-airflow-us-east-1")["Role"]
+    return role["AssumeRolePolicyDocument"]["Statement"]
 
 
 def test_a_second_deployment_changes_what_differs_and_loses_nothing_unless_it_is_allowed(

@@ -23,12 +23,14 @@ from tests.support.local_aws import (
     BUCKET,
     ROLE,
     ROOT,
+    TOY_CONTAINER,
     RunningLocalAws,
     eventually,
     finished_job,
     start_local_aws,
     training_request,
 )
+from tests.unit.docs.commands import shown
 
 JOB_ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/x"
 
@@ -91,7 +93,9 @@ def test_numbers_out_of_range_are_refused(arguments: list[str], said: str, capsy
 
 
 def test_it_ends_whichever_of_its_threads_takes_the_signal_and_removes_its_temporary_folder() -> None:
+    (command,) = shown("python -m local_aws")
     server = start_local_aws(None)
+    assert " ".join(command.words[1:]) in " ".join(psutil.Process(server.process.pid).cmdline())
     assert server.state_dir.is_dir()
     pid = server.process.pid
     newest = max(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
@@ -104,6 +108,33 @@ def test_it_ends_whichever_of_its_threads_takes_the_signal_and_removes_its_tempo
         assert not server.state_dir.exists()
     finally:
         server.process.kill()
+
+
+def test_images_of_ones_own_run_the_commands_of_the_option_and_of_the_variable(tmp_path: Path) -> None:
+    """As docs/reference/local-aws.md shows both, with a program that is there; the option wins."""
+    (by_option,) = shown("python -m local_aws --image *")
+    (by_variable,) = shown("LOCAL_AWS_IMAGES=* python -m local_aws")
+    name, _, mappings = by_variable.variables[0].partition("=")
+    toy = f"{sys.executable} {TOY_CONTAINER}"
+    option, image = by_option.words[3:]
+    assert image.partition("=")[0] in mappings
+
+    running = start_local_aws(
+        tmp_path,
+        *(option, image.replace("/opt/venv/bin/python /srv/my_algorithm.py", toy)),
+        environment={name: mappings.replace("./other", toy)},
+    )
+    try:
+        running.client("s3").create_bucket(Bucket=BUCKET)
+        running.client("s3").put_object(Bucket=BUCKET, Key="data/train/a.rec", Body=b"x")
+        sagemaker = running.client("sagemaker")
+        for repository in ("my-algorithm", "other"):
+            sagemaker.create_training_job(**training_request(repository, f"{repository}:1"))
+        jobs = [finished_job(sagemaker, repository) for repository in ("my-algorithm", "other")]
+    finally:
+        running.end()
+
+    assert [job["TrainingJobStatus"] for job in jobs] == ["Completed"] * 2, jobs
 
 
 def test_proxies_and_bundles_of_the_environment_do_not_disturb(tmp_path: Path) -> None:

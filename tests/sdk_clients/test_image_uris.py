@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 from include.sagemaker.image_uris import ALGORITHM, TABLE, algorithm_image, registry_accounts
+from tests.support.makefile import recipe
 from tests.support.sdk import ROOT, SDK_V3, run_script
+from tests.unit.docs.commands import shown
 
 
 def test_every_region_has_the_image_that_the_sdk_names(tmp_path: Path) -> None:
@@ -17,7 +19,11 @@ def test_every_region_has_the_image_that_the_sdk_names(tmp_path: Path) -> None:
 
 
 def test_make_image_uris_would_write_the_tables_that_are_there(tmp_path: Path) -> None:
-    run_script(SDK_V3, ROOT / "tools" / "image_uris.py", tmp_path / "made", home=tmp_path)
+    (command,) = shown("make image-uris")
+    (line,) = recipe(command.words)
+    python, script = line.split()
+
+    run_script(python.partition("/")[0], ROOT / script, tmp_path / "made", home=tmp_path)
 
     made = {path.relative_to(tmp_path / "made"): path.read_text() for path in (tmp_path / "made").rglob("*.json")}
     assert TABLE.relative_to(ROOT) in made

@@ -17,6 +17,7 @@ from tests.support.local_aws import RunningLocalAws, log_lines, start_local_aws
 from tests.support.required_wheel import WHEEL, wheel
 from tests.support.sdk import ROOT, SDK_V2, SDK_V3, run_script
 from tests.support.squares import jpeg, records
+from tests.unit.docs.commands import shown
 
 BUCKET = "sdk-clients"
 VERSION = f"s3://{BUCKET}/datasets/squares/20260102T030405Z-0a1b2c3d/"
@@ -75,8 +76,13 @@ def test_the_example_on_sdk_v3_trains_tunes_deploys_and_predicts(
 ) -> None:
     role = "arn:aws:iam::123456789012:role/image-classification-sagemaker"
     small = ("--epochs", 1, "--tuning-jobs", 2)
-    example = ROOT / "examples" / "train_tune_deploy.py"
-    printed = run_script(SDK_V3, example, VERSION, picture, "--role", role, *small, url=local_aws.url, home=tmp_path)
+    (command,) = shown(".venv-sagemaker/bin/python examples/train_tune_deploy.py *")
+    given = {"s3://BUCKET/datasets/NAME/VERSION/": VERSION, "picture.jpg": picture, "ROLE-ARN": role}
+    python, script, *words = command.words
+    assert given.keys() < {*words}
+    arguments = [*(given.get(word, word) for word in words), *small]
+
+    printed = run_script(python.partition("/")[0], ROOT / script, *arguments, url=local_aws.url, home=tmp_path)
     (document,) = re.findall(r"^\{$.*?^\}$", printed, re.MULTILINE | re.DOTALL)
     result: dict[str, Any] = json.loads(document)
 

@@ -19,6 +19,7 @@ from include.algorithms.image_repository import ImageRepository, ImageRepository
 from include.algorithms.publish import main, publish
 from tests.support.docker_stand_in import install
 from tests.support.local_aws import BUCKET, ROLE, ROOT, RunningLocalAws, eventually, finished_job, training_request
+from tests.unit.docs.commands import shown
 
 FLOWERS = ROOT / "tests" / "docker" / "flowers"
 
@@ -205,10 +206,20 @@ def test_the_command_prints_the_address_or_one_line_of_what_is_wrong(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
 
-    assert main([str(folder), name, "--region", "us-east-1"]) == 0
-    assert capsys.readouterr().out.startswith(f"{local_aws.url.removeprefix('http://')}/123456789012/us-east-1/{name}@")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    registry = f"{local_aws.url.removeprefix('http://')}/123456789012/us-east-1"
+    parts = {"algorithms/flowers": str(folder), "FOLDER": str(folder), "STACK/NAME": f"stack/{name}", "NAME": name}
+
+    published = set()
+    for command in shown("*python -m include.algorithms.publish *"):
+        arguments = [parts.get(word, word) for word in command.words[3:]]
+        assert main(arguments) == 0
+        assert capsys.readouterr().out.startswith(f"{registry}/{arguments[1]}@")
+        published.add(arguments[1])
+    assert published == {name, f"stack/{name}", "image-classification/flowers"}
+
     (folder / "Dockerfile").unlink()
-    assert main([str(folder), name, "--region", "us-east-1"]) == 1
+    assert main([str(folder), name]) == 1
     assert f"{folder} has no file `Dockerfile`: add one" in capsys.readouterr().err
 
 

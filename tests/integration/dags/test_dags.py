@@ -21,6 +21,7 @@ from include.evaluation.transform import LONGEST_TRANSFORM
 from include.run_conf import RunConf, form_fields
 from include.run_conf.sections import ModelConf, PredictionConf, ReviewConf
 from tests.support.airflow_home import ROOT
+from tests.unit.docs.commands import shown
 
 DAG_IDS = [
     "build_dataset",
@@ -250,7 +251,8 @@ def test_a_batch_transform_ends_when_the_bound_of_its_cost_has_it(dag_bag: DagBa
 
 
 def test_the_page_of_the_dags_is_what_the_command_prints() -> None:
-    command = [sys.executable, "tools/dag_pages.py"]
+    (written_so,) = shown("python tools/dag_pages.py")
+    command = [sys.executable, *written_so.words[1:]]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
     printed = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 

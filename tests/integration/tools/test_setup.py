@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.docs.commands import shown
+
 ROOT = Path(__file__).resolve().parents[3]
 UNREACHABLE = "http://127.0.0.1:9/simple"
 
@@ -68,7 +70,9 @@ def test_an_old_python_is_named_in_one_line(checkout: Path) -> None:
 
 
 def test_without_constraints_the_test_under_mwaas_says_where_they_are(checkout: Path) -> None:
-    ended = make(checkout, "test-mwaa", f"PYTHON={sys.executable}")
+    (command,) = shown("make test-mwaa")
+
+    ended = make(checkout, *command.words[1:], f"PYTHON={sys.executable}")
 
     assert ended.returncode != 0
     (complaint,) = complaints(ended)
@@ -76,7 +80,10 @@ def test_without_constraints_the_test_under_mwaas_says_where_they_are(checkout: 
 
 
 def test_the_menu_names_every_command_of_the_readme(checkout: Path) -> None:
-    ended = make(checkout)
+    (alone,), (named,) = shown("make"), shown("make help")
 
+    ended = make(checkout, *alone.words[1:])
+
+    assert ended.stdout == make(checkout, *named.words[1:]).stdout
     for target in ("setup", "demo", "local", "down", "test", "lint", "lock", "up", "test-compose", "sagemaker"):
         assert f"make {target} " in ended.stdout

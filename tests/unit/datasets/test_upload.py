@@ -12,6 +12,7 @@ import pytest
 from include.datasets import upload
 from include.datasets.upload import etag_in_parts, main
 from tests.support.dataset_bucket import Bucket
+from tests.unit.docs.commands import shown
 
 Run = Callable[..., tuple[int, str]]
 
@@ -48,6 +49,18 @@ def test_a_folder_is_uploaded_with_its_names(run: Run, bucket: Bucket, folder: P
     assert bucket.listing("") == sorted(f"pets/{pet}/{n} a.jpg" for pet in ("cat", "dog ü") for n in range(3))
     assert bucket.get("pets/dog ü/1 a.jpg") == "dog ü 1".encode()
     assert "6 sent, 0 there already" in said
+
+
+def test_the_command_of_the_container_template_uploads(
+    run: Run, endpoint: str, bucket: Bucket, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    (command,) = shown("python -m include.datasets.upload *")
+    given = {"FOLDER": str(folder), "s3://BUCKET/PREFIX/": f"s3://{bucket.name}/template/"}
+
+    assert main([given[word] for word in command.words[3:]], io.StringIO()) == 0
+
+    assert len(bucket.listing("template/")) == 6
 
 
 def test_only_what_is_missing_or_differs_is_sent(run: Run, bucket: Bucket, folder: Path) -> None:

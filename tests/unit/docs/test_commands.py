@@ -1,6 +1,6 @@
 """Every command and every conf that a page shows: its targets, modules, options, files and fields exist.
 
-The README's commands, and those of the pages it leads to first, are run in tests/end_to_end/test_readme.py.
+test_shown_commands.py has which test runs each command.
 """
 
 from __future__ import annotations
@@ -8,9 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import shlex
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -21,11 +18,8 @@ from botocore.session import get_session
 
 from include.run_conf import RunConf
 from include.settings import Settings
-from tests.unit.docs.commands import MARKDOWN, ROOT, commands_of
+from tests.unit.docs.commands import PAGES, PYTHON, ROOT, RUN, commands_of, commands_shown, shown_json
 
-PAGES = [page for page in MARKDOWN if page.name != "CHANGELOG.md"]  # it also says what was
-PYTHON = re.compile(r"^(?:\.venv[\w.-]*/bin/)?python$")
-RUN = ("make", "airflow", "aws", ".local/run")
 OF_THE_SYSTEM = {"cp", "curl", "docker", "duckdb", "find", "git", "pip"}
 """Other people's commands that pages show; what they are given is not ours to check."""
 OF_THE_AWS_CLI = {("cloudformation", "deploy"), ("ecr", "get-login-password"), ("s3", "cp")}
@@ -52,31 +46,6 @@ NEEDED = {
 
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-def shown_commands(page: Path) -> Iterator[list[str]]:
-    """The words of every command of a page, in blocks and in spans; pipes and chains are commands one by one."""
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for line in [*commands_of(page), *re.findall(r"`([^`\n]+)`", text)]:
-        for inner in [line, *re.findall(r"\$\((aws [^()]*)\)", line)]:
-            for part in re.split(r" (?:\||&&|;) ", inner):
-                with suppress(ValueError):  # a text of something else, with half a quotation
-                    words = shlex.split(part)
-                    while words and (words[0] == "export" or re.match(r"^[A-Z_]+=", words[0])):
-                        words.pop(0)
-                    if words and "..." not in words and (words[0] in RUN or PYTHON.match(words[0])):
-                        yield words
-
-
-def shown_json(page: Path) -> Iterator[dict[str, Any]]:
-    """Every JSON object of a page's blocks and spans that has no placeholder."""
-    text = page.read_text(encoding="utf-8")
-    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
-    yield from map(json.loads, blocks)
-    rest = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    for found in re.finditer(r"(?:^ {4}|`|')(\{\")", rest, re.MULTILINE):
-        with suppress(ValueError):
-            yield json.JSONDecoder().raw_decode(rest[found.start(1) :].replace("\\|", "|"))[0]
 
 
 def check_conf(conf: dict[str, Any]) -> None:
@@ -153,8 +122,8 @@ CHECKS = {"make": check_make, "airflow": check_airflow, "aws": check_aws}
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_command_of_a_page_can_be_given(page: Path) -> None:
-    for words in shown_commands(page):
-        program, *rest = words[1:] if words[0] == ".local/run" and len(words) > 1 else words
+    for command in commands_shown(page):
+        program, *rest = command.words[command.words[0] == ".local/run" and len(command.words) > 1 :]
         if rest and program != "COMMAND":
             check_python(rest) if PYTHON.match(program) else CHECKS[program](rest)
 

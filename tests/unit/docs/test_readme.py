@@ -1,17 +1,20 @@
 from __future__ import annotations
 
-import importlib
 import json
 import re
-import shlex
 from pathlib import Path
 
+import boto3
 import pytest
+from moto import mock_aws
 
+import im2rec.__main__ as im2rec
+from im2rec import inspect
+from include.recordio.format import RecordWriter, encode_image_record
 from include.run_conf import RunConf
 from tests.support import documents
 from tests.support.pictures import jpeg
-from tests.unit.docs.commands import FIRST_RUN, README, ROOT, WRITE_UPS, commands_of
+from tests.unit.docs.commands import FIRST_RUN, README, ROOT, WRITE_UPS, commands_of, shown
 
 
 def test_the_readme_has_at_most_800_words() -> None:
@@ -45,8 +48,8 @@ def test_photographs_of_ones_own_are_trained_with_an_accepted_conf() -> None:
     assert f"include.deployment.predict {conf.dataset.name} " in README.read_text(encoding="utf-8")
 
 
-def test_every_command_of_the_readme_is_run_by_a_test() -> None:
-    """`make demo`, and those with `.local/run`, need services: tests/end_to_end/test_readme.py runs them."""
+def test_the_readme_shows_the_demo_the_tests_and_photographs_of_ones_own() -> None:
+    """test_shown_commands.py has which tests run them."""
     commands = commands_of(README)
     made = [command for command in commands if command.startswith("make ")]
     modules = re.findall(r"-m ([\w.]+)", " ".join(commands))
@@ -64,12 +67,33 @@ def test_the_im2rec_commands_work_as_written(
         file = tmp_path / "ROOT" / ("cat", "dog")[number % 2] / f"{number}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(jpeg(seed=number))
-    commands = [each for each in commands_of(ROOT / "docs/reference/im2rec.md") if "-m im2rec" in each][:3]
 
-    for command in commands:
-        _, _, module, *arguments = shlex.split(command)
-        entry = f"{module}.__main__" if module == "im2rec" else module
-        assert importlib.import_module(entry).main(arguments) == 0
+    for command in shown(".venv/bin/python -m im2rec PREFIX *"):
+        assert im2rec.main(command.words[3:]) == 0
 
     assert (tmp_path / "PREFIX.lst").exists()
-    assert "4" in capsys.readouterr().out
+    (command,) = shown(".venv/bin/python -m im2rec.inspect PREFIX.rec")
+    assert inspect.main(command.words[3:]) == 0
+    assert "4 records" in capsys.readouterr().out
+
+
+@mock_aws
+def test_record_files_on_disk_and_in_s3_are_inspected_with_the_options_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    (command,) = shown(".venv/bin/python -m im2rec.inspect FILE.rec *")
+    _, _, _, file, uri, *options = command.words
+    with Path(file).open("wb") as rec:
+        RecordWriter(rec).write(0, encode_image_record([1], 0, jpeg()))
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=bucket)
+    s3.upload_file(file, bucket, key)
+
+    assert inspect.main([file, uri, *(option.strip("[]") for option in options)]) == 0
+
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["records"], each["is_sound"]) for each in found] == [(1, True)] * 2
