@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.support.local_aws import (
     start_local_aws,
     training_request,
 )
+from tests.unit.docs.commands import shown
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +60,21 @@ def said(aws: RunningLocalAws, job: str) -> list[str]:
         return []
 
 
+def interrupt_as_shown(url: str, job: str) -> None:
+    """Send what the command of the page sends; curl itself may not be there."""
+    (command,) = shown("curl -X POST *")
+    _, _, method, _, header, address = command.words
+    name, _, value = header.partition(": ")
+    address = address.replace("http://127.0.0.1:4566", url).replace("my-spot-job", job)
+    request = urllib.request.Request(address, method=method, headers={name: value})
+    urllib.request.urlopen(request, timeout=30).close()
+
+
 def test_an_interrupted_spot_job_goes_on_from_its_checkpoints_on_another_instance(aws: RunningLocalAws) -> None:
     request = spot_request("interrupted", checkpoint="half-way", epochs="2", seconds="2")
     aws.client("sagemaker").create_training_job(**request)
     eventually(lambda: "Epoch[0] Validation-accuracy=0.4" in said(aws, "interrupted"))
-    interrupt(aws.url, "interrupted")
+    interrupt_as_shown(aws.url, "interrupted")
 
     job = finished_job(aws.client("sagemaker"), "interrupted")
 

@@ -9,13 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import algorithms.container_template
 from tests.algorithms.job import CLASSES, Ended, Job, encoded, one_corner, picture, write_records
+from tests.unit.docs.commands import ROOT, shown
 
-TEMPLATE = Path(algorithms.container_template.__file__).parent
 TRAIN, VALIDATION, TEST = 36, 15, 12
 QUICK = {"image_size": 24, "epochs": 1, "batch_size": 6, "learning_rate": 0.004, "loader_threads": 2, "dropout": 0}
 Run = Callable[..., Ended]
@@ -52,17 +50,14 @@ class ContainerJob(Job):
         return self
 
     def command(self, verb: str, **environment: str) -> subprocess.Popen[str]:
-        """`./train` or `./serve` as a process of its own, started from another folder."""
+        """`./train` as its page shows it, or `./serve`: a process of its own, started from another folder."""
+        (written,) = shown("SAGEMAKER_BASE_DIR=* algorithms/container_template/train")
+        given = {"SAGEMAKER_BASE_DIR": str(self.base), "PYTHON": sys.executable}
+        variables = {name: given[name] for name, _, _ in (each.partition("=") for each in written.variables)}
         return subprocess.Popen(
-            [TEMPLATE / verb],
+            [(ROOT / written.words[0]).with_name(verb)],
             cwd=self.base,
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHON": sys.executable,
-                "OMP_NUM_THREADS": "1",
-                "SAGEMAKER_BASE_DIR": str(self.base),
-                **environment,
-            },
+            env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **variables, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 import tarfile
 import urllib.request
 from pathlib import Path
@@ -99,6 +100,18 @@ def test_a_folder_is_built_and_pushed_once_for_each_content(ecr: Any, folder: Pa
     assert calls(docker) == ["version", "build", "image", "push"] * 2
     assert members == {"Dockerfile": 0o644, "train": 0o755}
     assert first.scan == "not scanned (The local AWS scans no image.)"
+
+
+def test_a_copy_of_the_template_is_a_folder_to_publish(ecr: Any, docker: Path, name: str, tmp_path: Path) -> None:
+    (copy,) = shown("cp -r *")
+    program, option, template, made = copy.words
+    (tmp_path / made).parent.mkdir()
+
+    subprocess.run([program, option, ROOT / template, tmp_path / made], check=True)
+
+    assert publish(ecr, tmp_path / made, name).built
+    with tarfile.open(docker / "context.tar") as context:
+        assert {"Dockerfile", "train", "serve", "config.toml"} <= {*context.getnames()}
 
 
 def test_a_repository_is_made_with_what_protects_its_images(ecr: Any, folder: Path, docker: Path, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -28,8 +29,17 @@ def test_ci_runs_what_contributors_run() -> None:
     commands = [*shown("make lint"), *shown("make test")]
 
     assert [command.line for command in commands] == run_by_ci()
+    (ci,) = shown(".ci/run")
+    assert os.access(ROOT / ci.line, os.X_OK)
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert f"`.ci/run` is what CI runs: {' and '.join(f'`{each}`' for each in run_by_ci())}" in contributing
+
+
+def test_make_lint_makes_each_check_that_a_page_shows() -> None:
+    checks = " ".join(recipe(["make", "lint"]))
+
+    for command in [*shown("*.venv/bin/ruff *"), *shown(".venv/bin/mypy"), *shown("* .venv/bin/lint-imports")]:
+        assert f"{command.text} ||" in checks
 
 
 def test_the_tests_of_each_page_are_part_of_make_test() -> None:

@@ -32,6 +32,8 @@ MARKDOWN = list(project_files(".md"))
 PAGES = [page for page in MARKDOWN if page.name != "CHANGELOG.md"]  # it also says what was
 PYTHON = re.compile(r"^(?:\.venv[\w.-]*/bin/)?python$")
 RUN = ("make", "airflow", "aws", ".local/run")
+OF_THE_SYSTEM = ("cp", "curl", "docker", "duckdb", "find", "git", "pip")
+"""Other people's commands that pages show."""
 
 README = ROOT / "README.md"
 FIRST_RUN = ROOT / "docs/tutorial/first-run.md"
@@ -75,8 +77,16 @@ def commands_shown(page: Path) -> Iterator[Shown]:
                         words = shlex.split(part.removeprefix("export "))
                         variables = [*takewhile(re.compile(r"^[A-Z_]+=").match, words)]
                         del words[: len(variables)]
-                        if words and "..." not in words and (words[0] in RUN or PYTHON.match(words[0])):
+                        if words and "..." not in words and is_program(*words):
                             yield Shown(part, tuple(variables), tuple(words), page, is_named)
+
+
+def is_program(name: str, *arguments: str) -> bool:
+    """Whether words begin with the name of a program; one of the system's has arguments, as its name is also a word."""
+    if "/" in name:
+        file = ROOT / name
+        return name == ".local/run" or name.startswith(".venv") or (file.is_file() and os.access(file, os.X_OK))
+    return name in RUN or name == "python" or (name in OF_THE_SYSTEM and bool(arguments))
 
 
 @cache

@@ -18,10 +18,17 @@ from botocore.session import get_session
 
 from include.run_conf import RunConf
 from include.settings import Settings
-from tests.unit.docs.commands import PAGES, PYTHON, ROOT, RUN, commands_of, commands_shown, shown_json
+from tests.unit.docs.commands import (
+    OF_THE_SYSTEM,
+    PAGES,
+    PYTHON,
+    ROOT,
+    RUN,
+    commands_of,
+    commands_shown,
+    shown_json,
+)
 
-OF_THE_SYSTEM = {"cp", "curl", "docker", "duckdb", "find", "git", "pip"}
-"""Other people's commands that pages show; what they are given is not ours to check."""
 OF_THE_AWS_CLI = {("cloudformation", "deploy"), ("ecr", "get-login-password"), ("s3", "cp")}
 """What the AWS CLI adds to the operations of the API."""
 RENAMED_OPTIONS = {"notification-endpoint"}
@@ -124,8 +131,10 @@ CHECKS = {"make": check_make, "airflow": check_airflow, "aws": check_aws}
 def test_every_command_of_a_page_can_be_given(page: Path) -> None:
     for command in commands_shown(page):
         program, *rest = command.words[command.words[0] == ".local/run" and len(command.words) > 1 :]
-        if rest and program != "COMMAND":
-            check_python(rest) if PYTHON.match(program) else CHECKS[program](rest)
+        if rest and PYTHON.match(program):
+            check_python(rest)
+        elif rest and program in CHECKS:
+            CHECKS[program](rest)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -22,6 +22,7 @@ NOT_RUN: Mapping[str, str] = {
     "make compose-down": ENGINE,
     "make test-compose": ENGINE,
     "make test-docker": ENGINE,
+    "docker *": ENGINE,
     "make bench-*": MEASURES,
     "python -m benchmarks.pages --write": f"{MEASURES}, and writes the figures into the page",
     "make chaos*": "takes hours; tests/end_to_end/test_chaos.py is the same ordeal with two runs",
@@ -29,9 +30,13 @@ NOT_RUN: Mapping[str, str] = {
     "make demo-retrain": "trains and compares for four minutes; tests/end_to_end/test_retraining.py retrains by events",
     "make demo-pytorch": "trains for minutes; tests/end_to_end/test_own_algorithms.py runs the scripts on fewer images",
     "make lock": INDEX,
+    "pip install *": INDEX,
     "make pytorch TORCH_INDEX=ADDRESS": INDEX,
     "make test-mwaa CONSTRAINTS=FILE": f"{INDEX}; FILE is in a repository of AWS",
     "make test-python": "needs two more Pythons; its tests are those that `make test` runs on 3.11",
+    "duckdb *": "needs DuckDB, which the project does not install",
+    "git stash*": "puts the changes of the checkout aside",
+    "git bisect *": "checks out one commit after the other",
     "aws s3 cp": "names the program that `make bench-datasets` measures",
 }
 """Patterns of commands that no test runs, and why. Whatever can be run cheaply is not here but in a test."""
