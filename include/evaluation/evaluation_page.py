@@ -16,7 +16,7 @@ import numpy as np
 from include.evaluation.diagnosis import cards
 from include.evaluation.job_profile import PAGE as PROFILE_PAGE
 from include.evaluation.job_traces import NO_TRACES, JobTraces
-from include.evaluation.leaderboard import PAGE, accuracy_curves, first_epochs_table, leaderboard_sections
+from include.evaluation.leaderboard import PAGE, accuracy_curves, drawn_jobs, first_epochs_table, leaderboard_sections
 from include.evaluation.metrics import ClassFigures, Interval, Measurement
 from include.evaluation.prediction import content_type
 from include.pages.charts import MeasuredShare, heat_map, histogram, measured_shares, svg_file
@@ -98,10 +98,13 @@ class TrainedModel:
         return accuracy_curves([(name.partition(" ")[0], epochs) for name, epochs in self.curves])
 
     @property
-    def drawn_in_leaderboard(self) -> bool:
-        """Whether the leaderboard draws these curves."""
-        jobs = {job.job: job.epochs for job in self.leaderboard.jobs} if self.leaderboard else {}
-        return all(jobs.get(name) for name in {self.job.name, self.best.job})
+    def further_accuracies(self) -> Markup:
+        """The accuracies of jobs that the leaderboard does not draw, in colours that it does not use."""
+        board = self.leaderboard
+        drawn = drawn_jobs(board) if board else frozenset()
+        runs = [(name.partition(" "), epochs) for name, epochs in self.curves]
+        parts = [(part, epochs) for (part, _, job), epochs in runs if job not in drawn]
+        return accuracy_curves(parts, first_colour=len(board.jobs) if board else 0)
 
 
 class ServedModel(Protocol):
@@ -234,7 +237,7 @@ def _training(trained: TrainedModel) -> list[Markup]:
         section("Diagnostics", *_diagnostics(trained.diagnoses)),
         section(
             "Validation accuracy by epoch",
-            Markup() if trained.drawn_in_leaderboard else trained.accuracies,
+            trained.further_accuracies,
         ),
         section("First epoch: base against incremental", _first_epochs(trained)),
         *(leaderboard_sections(trained.leaderboard) if trained.leaderboard else ()),

@@ -269,10 +269,10 @@ def _outcome(leaderboard: Leaderboard, reached: str) -> str:
     return "no final model: the incremental training left none" if leaderboard.best else "no model was selected"
 
 
-def accuracy_curves(runs: Sequence[tuple[str, Sequence[EpochMetrics]]]) -> Markup:
+def accuracy_curves(runs: Sequence[tuple[str, Sequence[EpochMetrics]]], *, first_colour: int = 0) -> Markup:
     """Validation accuracy after every epoch, a line for each run; empty if no log has any."""
     metric = Objective.VALIDATION_ACCURACY.metric
-    lines = [Curve(name, _points(epochs, metric), colour) for colour, (name, epochs) in enumerate(runs)]
+    lines = [Curve(name, _points(epochs, metric), colour) for colour, (name, epochs) in enumerate(runs, first_colour)]
     return curves("Validation accuracy by epoch", lines)
 
 
@@ -415,17 +415,27 @@ def _rules(leaderboard: Leaderboard) -> Markup:
     return table(("job", "rule", "status", "details"), rows) if rows else Markup()
 
 
-def _curves(leaderboard: Leaderboard) -> Markup:
+def drawn_jobs(leaderboard: Leaderboard) -> frozenset[str]:
+    """The jobs that have a line among the learning curves."""
+    return frozenset(job.job for job, _ in _lines(leaderboard))
+
+
+def _lines(leaderboard: Leaderboard) -> list[tuple[LeaderboardJob, Curve]]:
     """The curves of the jobs that count most: final and selected, what was not tuned, then the best of the others."""
-    objective, names = leaderboard.objective, short_names(leaderboard.jobs)
+    names = short_names(leaderboard.jobs)
     known = [
         (job, Curve(names[job.job], points, colour, marked=job.job == leaderboard.final))
         for colour, job in enumerate(leaderboard.jobs)
-        if (points := _points(job.epochs, objective.metric))
+        if (points := _points(job.epochs, leaderboard.objective.metric))
     ]
     chosen = (leaderboard.final, leaderboard.best)
     known.sort(key=lambda drawn: (drawn[0].job not in chosen, drawn[0].part == "tuning"))
-    lines = [curve for _, curve in known[:MOST_LINES]]
+    return known[:MOST_LINES]
+
+
+def _curves(leaderboard: Leaderboard) -> Markup:
+    objective = leaderboard.objective
+    lines = [curve for _, curve in _lines(leaderboard)]
     unit = None if objective.is_accuracy else objective.shown
     figure = curves(f"{objective.metric} by epoch", lines, unit=unit)
     untold = len(leaderboard.jobs) - len(lines)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from include.evaluation.comparison import compare
 from include.evaluation.evaluation_page import ComparedChampion, ReportContents, TrainedModel, evaluation_page
 from include.evaluation.held_out_answers import HeldOutAnswers
-from include.evaluation.leaderboard import Leaderboard
+from include.evaluation.leaderboard import Leaderboard, LeaderboardJob
 from include.evaluation.metrics import Measurement, measure
 from include.pages.elements import NO_PAGES, WebPages
-from include.sagemaker.job_results import JobResult
+from include.sagemaker.epochs import EpochMetrics
+from include.sagemaker.job_results import JobResult, Part
 from include.training.best_model import BestModel
 from tests.support.documents import BEST_MODEL, dataset_version, described_training_job
 from tests.unit.evaluation.answered import LABELS, multi, single
@@ -34,13 +36,15 @@ def html_of(
     champion: HeldOutAnswers | None = None,
     web_pages: WebPages = NO_PAGES,
     leaderboard: Leaderboard | None = None,
+    trained: TrainedModel | None = None,
     **changes: Any,
 ) -> str:
     contents = ReportContents(
         dataset=dataset_version(labels=list(answers.labels), multi_label=answers.multi_label),
         answers=answers,
         measurement=measured(answers),
-        trained=TrainedModel(
+        trained=trained
+        or TrainedModel(
             job=JobResult.of_training_job(described_training_job()),
             best=BestModel.model_validate(BEST_MODEL),
             job_epochs=[],
@@ -74,6 +78,43 @@ def test_a_comparison_shows_pairs_and_the_classes_that_got_worse() -> None:
     assert after(text, "dog")[:3] == ["3", "100.0%", "66.7%"]
     alike = page_of(single("ccddo", "ccddd"), single("ccddo", "ccddd"))
     assert "None: the challenger answers at least as many images of each class rightly." in alike
+
+
+def epochs(*accuracies: float) -> tuple[EpochMetrics, ...]:
+    return tuple(
+        EpochMetrics(epoch=epoch, metrics={"validation:accuracy": accuracy})
+        for epoch, accuracy in enumerate(accuracies)
+    )
+
+
+@pytest.mark.parametrize("drawn", [{"base", "incremental"}, {"base"}, {"incremental"}, set()])
+def test_a_report_draws_the_curve_of_a_job_once(drawn: set[Part]) -> None:
+    curves = {"base": epochs(0.25, 0.5), "incremental": epochs(0.625, 0.75)}
+    jobs = [
+        LeaderboardJob(
+            place=None,
+            job=f"{part}-job",
+            part=part,
+            status="Completed",
+            objective=None,
+            hyperparameters={},
+            metrics={},
+            epochs=curves[part],
+        )
+        for part in sorted(drawn)
+    ]
+    trained = TrainedModel(
+        job=JobResult.of_training_job(described_training_job("incremental-job")),
+        best=BestModel.model_validate(BEST_MODEL),
+        job_epochs=curves["incremental"],
+        base_epochs=curves["base"],
+        leaderboard=Leaderboard(
+            objective="validation:accuracy", best="base-job", billable_seconds=0, cost=None, jobs=tuple(jobs)
+        ),
+    )
+
+    html = html_of(single("cdo", "cdo"), trained=trained)
+    assert [html.count(f"epoch 1: {first}</title>") for first in ("0.2500", "0.6250")] == [1, 1]
 
 
 def test_the_page_leads_to_dataset_job_model_leaderboard_and_run() -> None:
