@@ -14,8 +14,10 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from threading import Lock, local
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from xml.etree import ElementTree
 
@@ -28,6 +30,7 @@ from include.datasets.source_image import SourceImage
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
 _BEGIN, _END = b"<Contents>", b"</Contents>"
 THREADS = 8
@@ -41,6 +44,7 @@ _COLUMNS: list[pa.Field[Any]] = [
 ]
 SCHEMA = pa.schema(_COLUMNS)
 BATCH_ROWS = 10_000
+_REGISTERING, _READING = Lock(), local()
 AFTER_ALL = b"\xff"
 """No key has this byte, as keys are UTF-8: what begins with a prefix stands before the prefix with it."""
 
@@ -118,7 +122,6 @@ class LiveBucket:
     ) -> None:
         self._s3 = s3
         self._archived = ArchivedObjects() if archived is None else archived
-        s3.meta.events.register("before-parse.s3.ListObjectsV2", _read_entries, unique_id="entries-of-listings")
         self._field, self._uri = field, uri
         self.bucket = bucket
 
@@ -126,11 +129,8 @@ class LiveBucket:
         """What stands right under a prefix."""
         folders: set[str] = set()
         loose: list[ListedObject] = []
-        paginator = self._s3.get_paginator("list_objects_v2")
         try:
-            for page in paginator.paginate(
-                Bucket=self.bucket, Prefix=prefix, Delimiter="/", OptionalObjectAttributes=["RestoreStatus"]
-            ):
+            for page in self._pages(prefix, Delimiter="/"):
                 folders.update(entry["Prefix"][len(prefix) : -1] for entry in page.get("CommonPrefixes", []))
                 loose += (
                     ListedObject.of(entry["Key"], entry["ETag"], entry["Size"])
@@ -145,16 +145,26 @@ class LiveBucket:
 
     def objects(self, prefix: str) -> Iterator[ListedObject]:
         """List all objects under a prefix."""
-        paginator = self._s3.get_paginator("list_objects_v2")
-        pages = paginator.paginate(Bucket=self.bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"])
         try:
-            for page in pages:
+            for page in self._pages(prefix):
                 for entry in page.get("Contents", []):
                     if entry["Size"] or not entry["Key"].endswith("/"):
                         self._archived.see_listed(self.bucket, entry)
                         yield ListedObject.of(entry["Key"], entry["ETag"], entry["Size"])
         except ClientError as error:
             raise _unlisted(self._field, self._uri, self.bucket, error) from error
+
+    def _pages(self, prefix: str, **request: Any) -> Iterator[ListObjectsV2OutputTypeDef]:
+        paginator = self._s3.get_paginator("list_objects_v2")
+        pages = iter(
+            paginator.paginate(Bucket=self.bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"], **request)
+        )
+        while True:
+            with _reading_entries(self._s3):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
 
     def find(self, keys: Collection[str]) -> dict[str, ListedObject]:
         """Those of the keys that exist, with few requests."""
@@ -185,8 +195,28 @@ def _unlisted(field: str, uri: str, bucket: str, error: ClientError) -> DatasetE
     return DatasetError(f"{field} {uri} {refusal}") if refusal else error
 
 
+@contextmanager
+def _reading_entries(s3: S3Client) -> Iterator[None]:
+    """Let `_read_entries` read the pages that this thread lists, and leave the client as it was.
+
+    Other threads may use the client at the same time: what they list has all its members.
+    """
+    event = ("before-parse.s3.ListObjectsV2", _read_entries, "entries-of-listings", True)
+    with _REGISTERING:
+        s3.meta.events.register(*event)
+    _READING.here = True
+    try:
+        yield
+    finally:
+        _READING.here = False
+        with _REGISTERING:
+            s3.meta.events.unregister(*event)
+
+
 def _read_entries(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
     """Read what is wanted of a page's objects, and take them out: botocore spends most of a listing's time on them."""
+    if not getattr(_READING, "here", False):
+        return
     body: bytes = response_dict["body"]
     start, end = body.find(_BEGIN), body.rfind(_END) + len(_END)
     if response_dict["status_code"] != 200 or start < 0:
@@ -240,7 +270,8 @@ def _find_in_order(
         # S3 lists what follows a key: a wanted key without its last letter stands shortly before it.
         after = max(after, wanted[place][:-1], key=str.encode)
         start: dict[str, Any] = {"StartAfter": after} if after else {}
-        page = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"], **start)
+        with _reading_entries(s3):
+            page = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"], **start)
         listed = {entry["Key"]: entry for entry in page.get("Contents", [])}
         last = max(listed, key=str.encode, default="")
         while place < len(wanted) and (not page["IsTruncated"] or wanted[place].encode() <= last.encode()):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
@@ -43,6 +44,38 @@ def test_a_bucket_without_objects_lists_none(s3: S3Client, bucket: Bucket) -> No
     assert list(listing.objects("none/")) == []
 
 
+def test_a_listing_leaves_the_client_as_it_was(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put("odd/1.jpg", b"x")
+    bucket.put("odd/sub/2.jpg", b"x")
+    listing = LiveBucket(s3, bucket.name, field="dataset.source", uri=f"s3://{bucket.name}/odd/")
+
+    def members() -> set[str]:
+        (entry, *_) = s3.list_objects_v2(Bucket=bucket.name, Prefix="odd/")["Contents"]
+        return {*entry}
+
+    unfinished = listing.objects("odd/")
+    next(unfinished)
+    assert "LastModified" in members()
+    for _ in (*unfinished, listing.folder("odd/"), listing.find(["odd/1.jpg"])):
+        assert "LastModified" in members()
+
+
+def test_a_listing_of_another_thread_at_the_same_time_has_all_members(s3: S3Client, bucket: Bucket) -> None:
+    bucket.put("odd/1.jpg", b"x")
+    others: list[Any] = []
+
+    def list_elsewhere(**_: object) -> None:
+        s3.meta.events.unregister("before-parse.s3.ListObjectsV2", list_elsewhere)
+        thread = Thread(target=lambda: others.append(s3.list_objects_v2(Bucket=bucket.name)["Contents"][0]))
+        thread.start()
+        thread.join()
+
+    s3.meta.events.register("before-parse.s3.ListObjectsV2", list_elsewhere)
+    listing = LiveBucket(s3, bucket.name, field="dataset.source", uri=f"s3://{bucket.name}/odd/")
+    assert [found.key for found in listing.objects("odd/")] == ["odd/1.jpg"]
+    assert ["LastModified" in entry for entry in others] == [True]
+
+
 SCATTERED = [
     "a",
     "a/1.jpg",
@@ -61,7 +94,7 @@ class ShortPages:
     """A client that answers two keys a page, and counts its pages."""
 
     def __init__(self, s3: S3Client) -> None:
-        self._s3 = s3
+        self._s3, self.meta = s3, s3.meta
         self.pages = 0
 
     def list_objects_v2(self, **request: Any) -> Any:
