@@ -46,6 +46,8 @@ class LocalSettings:
     poll_seconds: int = 2
     source_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """Archives may be served on this machine."""
+    imagenet_weights: bool = False
+    """The algorithm of the local AWS has none."""
     prices: dict[str, float] = field(default_factory=lambda: dict(PRICES))
     """The local AWS has no price list: what the machines of the demo cost an hour in us-east-1, so that cost shows."""
 

@@ -127,6 +127,11 @@ class Settings(Known):
         description="Container image of the algorithm, instead of AWS's own. Its jobs are sent the definitions of "
         "the metrics, which AWS knows only for its own image. Empty: AWS's own in the region.",
     )
+    imagenet_weights: bool = Field(
+        True,
+        description="Whether the algorithm's image has ImageNet weights (`use_pretrained_model`). AWS's own has them. "
+        "Off for `containers/image_classification`, which the local AWS runs.",
+    )
     registry_group_prefix: str = Field(
         "image-classification",
         pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$",

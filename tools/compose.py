@@ -77,6 +77,7 @@ def fresh_environment() -> dict[str, str]:
         "execution_role_arn": "arn:aws:iam::123456789012:role/image-classification-sagemaker",
         "region": "us-east-1",
         "poll_seconds": 2,
+        "imagenet_weights": False,
     }
     return {
         "POSTGRES_PASSWORD": secrets.token_hex(16),

@@ -23,6 +23,7 @@ from include.preflight.questions import Findings
 from include.problems import Problem, did_you_mean, nearest
 from include.run_conf.algorithm import PYTORCH_SCRIPTS
 from include.run_conf.algorithm_rules import ALGORITHM
+from include.run_conf.rules import HYPERPARAMETERS, TRIALS
 from include.sagemaker.answers import existing
 from include.sagemaker.image_uris import UnknownImageError
 
@@ -61,6 +62,27 @@ def image_problems(conf: RunConf, settings: Settings) -> Iterator[Problem]:
         if found["digest"] and not DIGEST.fullmatch(found["digest"]):
             remedy = "a digest is sha256: and 64 hexadecimal digits, as publish_training_image prints it: correct it"
             yield Problem(field=field, value=image, remedy=remedy)
+
+
+def pretrained_problems(conf: RunConf, settings: Settings) -> Iterator[Problem]:
+    """ImageNet weights, where the algorithm's image has none: a job would fail at its start."""
+    training = conf.training
+    if settings.imagenet_weights or not training.algorithm.is_builtin or training.mode == "none":
+        return
+    own = {
+        f"{TRIALS}.{number}.hyperparameters": trial.hyperparameters.use_pretrained_model
+        for number, trial in enumerate(training.trials)
+        if training.mode != "tune"
+    }
+    base = training.hyperparameters.use_pretrained_model
+    if training.tunes or not own or None in own.values():
+        own[HYPERPARAMETERS] = base
+    for section, asked in own.items():
+        if asked:
+            remedy = (
+                "the algorithm of this installation has no ImageNet weights (settings.imagenet_weights): set it to 0"
+            )
+            yield Problem(field=f"{section}.use_pretrained_model", value=asked, remedy=remedy)
 
 
 def _unknown_image(conf: RunConf, settings: Settings, error: UnknownImageError) -> Problem:

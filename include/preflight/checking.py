@@ -18,6 +18,7 @@ from include.preflight.algorithm_checks import (
     algorithm_notes,
     hyperparameter_problems,
     image_problems,
+    pretrained_problems,
     source_findings,
 )
 from include.preflight.conf_checks import ignored_notes, packing_problems, request_problems
@@ -225,6 +226,7 @@ class _Questions:
         yield from as_far_as_known(serverless_problems(self.conf, self.settings, self.stages))
         if "training" in self.stages:
             yield from as_far_as_known(hyperparameter_problems(self.conf))
+            yield from as_far_as_known(pretrained_problems(self.conf, self.settings))
         yield from as_far_as_known(self._about_requests())
 
     def _about_packing(self) -> Iterator[Problem]:

@@ -130,8 +130,8 @@ SETTINGS_BY_OTHER_NAMES: Mapping[str, str] = {
 """The setting of the installation, and what it is called elsewhere."""
 SETTINGS = {
     *SETTINGS_BY_OTHER_NAMES,
-    *("archive_max_gb", "archive_max_ratio", "endpoint_check_cron", "lines", "notify", "notify_arguments", "owner"),
-    *("prices", "retraining_cron", "source_networks", "tags"),
+    *("archive_max_gb", "archive_max_ratio", "endpoint_check_cron", "imagenet_weights", "lines", "notify"),
+    *("notify_arguments", "owner", "prices", "retraining_cron", "source_networks", "tags"),
 }
 """What an installation sets and no run asks for."""
 DERIVED = {"num_classes", "num_training_samples"}

@@ -93,6 +93,7 @@ class TrialHyperparameters(SharedHyperparameters):
 
     if TYPE_CHECKING:
         image_shape: str | None = None
+        use_pretrained_model: int | None = None
 
 
 class TrialConf(Section):

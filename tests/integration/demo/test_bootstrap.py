@@ -29,6 +29,7 @@ def test_the_settings_are_settings_of_the_chain() -> None:
 
     assert typed.data_bucket == settings.data_bucket
     assert LocalSettings.from_json(settings.to_json()) == settings
+    assert not typed.imagenet_weights, "the local AWS runs our own algorithm"
 
 
 def test_a_new_image_is_announced_and_anything_else_is_not(aws_url: str) -> None:

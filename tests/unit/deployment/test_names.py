@@ -54,6 +54,7 @@ SETTINGS_ALIKE: dict[str, Any] = {
     "tags": {"team": "x"},
     "poll_seconds": 7,
     "keep_alive_seconds": 60,
+    "imagenet_weights": False,
     "prices": {"ml.m5.large": 1.0},
     "source_networks": ["10.0.0.0/8"],
     "archive_max_gb": 7,

@@ -12,6 +12,7 @@ from include.preflight.algorithm_checks import (
     hyperparameter_problems,
     image_problems,
     own_code_problems,
+    pretrained_problems,
     script_hyperparameters,
     source_findings,
 )
@@ -149,6 +150,36 @@ def test_classes_that_cannot_be_folders_are_refused_with_the_version_in_hand() -
 
     assert (problem.field, problem.value) == (f"{A}.channels", "folders")
     assert not list(own_code_problems(conf(), dataset_version(labels=["a/b", "c"]), None))
+
+
+ASKED = "training.hyperparameters.use_pretrained_model"
+TRIALS = {"training.trials": [{"name": "a", "hyperparameters": {"use_pretrained_model": 1}}, {"name": "b"}]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"preset": "photographs"}, [ASKED]),
+        ({ASKED: 0}, []),
+        ({"preset": "photographs", ASKED: 0}, []),
+        (TRIALS, ["training.trials.0.hyperparameters.use_pretrained_model"]),
+        ({**TRIALS, ASKED: 1}, ["training.trials.0.hyperparameters.use_pretrained_model", ASKED]),
+        ({ASKED: 1, "training.trials": [{"name": "a", "hyperparameters": {"use_pretrained_model": 0}}]}, []),
+        ({**SCRIPT, ASKED: 1}, []),
+        ({"training.mode": "none", "incremental.from": "champion", ASKED: 1}, []),
+    ],
+)
+def test_imagenet_weights_that_the_installations_algorithm_lacks_are_refused(
+    fields: dict[str, Any], wrong: list[str]
+) -> None:
+    run_conf = RunConf.from_conf(fields)
+    found = list(pretrained_problems(run_conf, settings(imagenet_weights=False)))
+
+    assert [problem.field for problem in found] == wrong
+    assert {str(problem).partition(" = ")[2] for problem in found} <= {
+        "1: the algorithm of this installation has no ImageNet weights (settings.imagenet_weights): set it to 0"
+    }
+    assert not list(pretrained_problems(run_conf, settings())), "AWS's own image has them"
 
 
 def test_a_batch_of_more_images_than_there_are_is_refused() -> None:

@@ -48,7 +48,9 @@ def test_every_variable_of_the_compose_file_without_a_default_is_in_the_env_file
 def test_the_settings_of_the_installation_are_settings_of_the_chain(env_file: Path) -> None:
     variable = compose.environment_file()["AIRFLOW_VAR_IMAGE_CLASSIFICATION"]
 
-    assert Settings.from_variable(json.loads(variable)).queue_url.startswith(compose.LOCAL_AWS)
+    settings = Settings.from_variable(json.loads(variable))
+    assert settings.queue_url.startswith(compose.LOCAL_AWS)
+    assert not settings.imagenet_weights, "the local AWS runs our own algorithm"
 
 
 def test_only_loopback_ports_are_published() -> None:

@@ -266,6 +266,22 @@ def test_a_wrong_conf_is_told_with_field_value_and_remedy_before_anything_starts
     assert started(aws) == before
 
 
+def test_weights_that_the_algorithm_lacks_are_refused_before_anything_starts(
+    aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = started(aws)
+    preset = {"preset": "photographs", "dataset.source": f"s3://{BUCKET}/data/"}
+    run_as_task(monkeypatch, preset)
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps({**SETTINGS, "imagenet_weights": False}))
+
+    with pytest.raises(ProblemsError) as error:
+        check_conf.check_conf.function()  # type: ignore[attr-defined]
+
+    found = {problem.field: problem for problem in error.value.problems}[f"{HYPER}.use_pretrained_model"]
+    assert (found.value, found.remedy.rpartition(": ")[2]) == (1, "set it to 0")
+    assert started(aws) == before
+
+
 def test_services_that_never_answer_hold_a_run_up_for_seconds(monkeypatch: pytest.MonkeyPatch, aws: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")

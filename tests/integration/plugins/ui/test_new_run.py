@@ -87,6 +87,15 @@ def test_a_dry_run_shows_plan_and_cost(sign_in: SignIn, images: str, monkeypatch
     assert '<td class="number">1.00</td>' in found["plan"], "two hours of training at 0.50"
 
 
+def test_a_dry_run_finds_weights_that_the_algorithm_lacks(sign_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps({**SETTINGS, "imagenet_weights": False}))
+    found = post(sign_in, "check", {"preset": "photographs"}, ask_aws=True).json()
+
+    (problem,) = [each for each in found["problems"] if each["at"].endswith("use_pretrained_model")]
+    assert (problem["field"], problem["value"]) == ("training.hyperparameters.use_pretrained_model", "1")
+    assert problem["remedy"].endswith("has no ImageNet weights (settings.imagenet_weights): set it to 0")
+
+
 def test_a_dry_run_finds_all_problems_at_once(sign_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {**SETTINGS, "output_bucket": "a-bucket-nobody-made", "poll_seconds": "often"}
     monkeypatch.setenv("AIRFLOW_VAR_IMAGE_CLASSIFICATION", json.dumps(settings))
