@@ -7,9 +7,12 @@ import pytest
 
 from tests.support.airflow_home import ROOT, migrated_database
 from tests.support.airflow_once import spare_repetitions
+from tests.support.made_runs import made_runs, serialized_dags
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
+
+__all__ = ["airflow_database", "dag_bag", "dag_files", "made_runs", "serialized_dags"]
 
 
 @pytest.fixture(scope="session")

@@ -6,22 +6,20 @@ tasks are set, as their bodies would take hours for the failures of all tasks.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow._shared.timezones import timezone
 from airflow.sdk.bases.skipmixin import XCOM_SKIPMIXIN_KEY, XCOM_SKIPMIXIN_SKIPPED
 from airflow.utils.state import DagRunState, TaskInstanceState
-from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
 from tests.integration.dags.test_dags import DAG_IDS
+from tests.support.made_runs import MadeRuns
 
 if TYPE_CHECKING:
-    from airflow.dag_processing.dagbag import DagBag
+    pass
 
 SKIP_THEMSELVES = frozenset(
     {
@@ -61,9 +59,17 @@ FAILED, SKIPPED, SUCCESS = TaskInstanceState.FAILED, TaskInstanceState.SKIPPED, 
 class Scheduled:
     """Runs that Airflow schedules, and whose tasks end as a test wants."""
 
-    dags: dict[str, Any]
-    session: Any
-    numbers: Iterator[int]
+    made: MadeRuns
+
+    @property
+    def dags(self) -> Mapping[str, Any]:
+        """The DAGs that may run."""
+        return self.made.dags
+
+    @property
+    def session(self) -> Any:
+        """The session in which they run."""
+        return self.made.session
 
     def run(
         self,
@@ -78,17 +84,7 @@ class Scheduled:
         A task that succeeds leaves out the tasks that `left_out` has for it; tasks for which no worker is to start are
         `left out` in the states.
         """
-        dag, now = self.dags[dag_id], timezone.utcnow()
-        dag_run = dag.create_dagrun(
-            run_id=f"run-{next(self.numbers)}",
-            run_after=now,
-            start_date=now,
-            run_type=DagRunType.MANUAL,
-            triggered_by=DagRunTriggeredByType.TEST,
-            state=DagRunState.RUNNING,
-            session=self.session,
-        )
-        dag_run.dag = dag
+        dag, dag_run = self.dags[dag_id], self.made.make(dag_id)
         if first:
             later = {first, *dag.get_task(first).get_flat_relative_ids(upstream=False)}
             self._end((ti for ti in dag_run.task_instances if ti.task_id not in later), outcomes)
@@ -136,19 +132,9 @@ class Scheduled:
         self.session.flush()
 
 
-@pytest.fixture(scope="module")
-def scheduled(airflow_database: None, dag_bag: DagBag) -> Iterator[Scheduled]:
-    from airflow.dag_processing.bundles.manager import DagBundlesManager  # noqa: PLC0415  (the home comes first)
-    from airflow.dag_processing.dagbag import sync_bag_to_db  # noqa: PLC0415
-    from airflow.serialization.serialized_objects import DagSerialization  # noqa: PLC0415
-    from airflow.utils.session import create_session  # noqa: PLC0415
-
-    DagBundlesManager().sync_bundles_to_db()
-    sync_bag_to_db(dag_bag, "dags-folder", None)
-    dags = {name: DagSerialization.from_dict(DagSerialization.to_dict(dag)) for name, dag in dag_bag.dags.items()}
-    with create_session() as session:
-        yield Scheduled(dags, session, itertools.count(1))
-        session.rollback()
+@pytest.fixture
+def scheduled(made_runs: MadeRuns) -> Scheduled:
+    return Scheduled(made_runs)
 
 
 def skipping(dag: Any, failing: str) -> dict[str, TaskInstanceState]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow._shared.timezones import timezone
-from airflow.utils.state import DagRunState, TaskInstanceState
-from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from airflow.utils.state import TaskInstanceState
 
 from image_classification.context import NOTE
 from image_classification.defaults import FAILURE, keep_failure
 from plugins import run_notes
+from tests.support.made_runs import MadeRuns
 from tests.support.running_task import airflow_context
 
 if TYPE_CHECKING:
@@ -21,47 +19,16 @@ if TYPE_CHECKING:
 SENTENCE = "digits v5: 97.5% on 400 images (champion 97.5%, not worse), canary done, serving at digits"
 
 
-@pytest.fixture
-def session(airflow_database: None) -> Iterator[Any]:
-    from airflow.utils.session import create_session  # noqa: PLC0415  (the home comes first)
-
-    with create_session() as session:
-        yield session
-        session.rollback()
-
-
 def ended(
-    dag_bag: DagBag,
-    session: Any,
-    sentences: list[str],
-    *,
-    state: str = "success",
-    note: str | None = None,
-    failure: str = "",
+    made_runs: MadeRuns, sentences: list[str], *, state: str = "success", note: str | None = None, failure: str = ""
 ) -> Any:
     """A run of `evaluate_endpoint` that Airflow has just seen the end of, whose task handed on sentences.
 
     With a `failure` the task failed with this message, and what follows it never ran.
     """
-    from airflow.dag_processing.bundles.manager import DagBundlesManager  # noqa: PLC0415  (the home comes first)
-    from airflow.dag_processing.dagbag import sync_bag_to_db  # noqa: PLC0415
-    from airflow.models.xcom import XComModel  # noqa: PLC0415
-    from airflow.serialization.serialized_objects import DagSerialization  # noqa: PLC0415
+    from airflow.models.xcom import XComModel  # noqa: PLC0415  (the home comes first)
 
-    DagBundlesManager().sync_bundles_to_db()
-    sync_bag_to_db(dag_bag, "dags-folder", None)
-    dag = DagSerialization.from_dict(DagSerialization.to_dict(dag_bag.dags["evaluate_endpoint"]))
-    now = timezone.utcnow()
-    dag_run = dag.create_dagrun(
-        run_id=f"noted-{now.timestamp()}",
-        run_after=now,
-        start_date=now,
-        run_type=DagRunType.MANUAL,
-        triggered_by=DagRunTriggeredByType.TEST,
-        state=DagRunState.RUNNING,
-        session=session,
-    )
-    dag_run.dag = dag
+    session, dag_run = made_runs.session, made_runs.make("evaluate_endpoint")
     dag_run.note = note
     for ti in dag_run.task_instances:
         ti.state = TaskInstanceState(state)
@@ -89,8 +56,8 @@ def ended(
     return dag_run
 
 
-def test_the_note_is_the_sentence_that_a_task_handed_on(dag_bag: DagBag, session: Any) -> None:
-    dag_run = ended(dag_bag, session, [SENTENCE, "something else"])
+def test_the_note_is_the_sentence_that_a_task_handed_on(made_runs: MadeRuns) -> None:
+    dag_run = ended(made_runs, [SENTENCE, "something else"])
 
     sentence, link = dag_run.note.split("\n")
     assert (str(dag_run.state), sentence) == ("success", SENTENCE)
@@ -98,20 +65,20 @@ def test_the_note_is_the_sentence_that_a_task_handed_on(dag_bag: DagBag, session
     assert link.endswith(f"/runs/evaluate_endpoint/{dag_run.run_id})")
 
 
-def test_the_note_of_a_failed_run_begins_with_the_task_that_failed_and_why(dag_bag: DagBag, session: Any) -> None:
+def test_the_note_of_a_failed_run_begins_with_the_task_that_failed_and_why(made_runs: MadeRuns) -> None:
     why = "The endpoint digits does not answer: start it with deploy_endpoint."
-    dag_run = ended(dag_bag, session, [SENTENCE], state="failed", failure=why, note="by hand")
+    dag_run = ended(made_runs, [SENTENCE], state="failed", failure=why, note="by hand")
 
     assert dag_run.note.startswith(f"Failed: choose_endpoints: {why}\n{SENTENCE}\nby hand\n[Its jobs")
     assert "upstream" not in dag_run.note
 
 
-def test_a_cleared_run_that_ends_well_forgets_the_failure(dag_bag: DagBag, session: Any) -> None:
-    assert ended(dag_bag, session, [], note="Failed: measure_endpoint: no answer\nmine").note == "mine"
+def test_a_cleared_run_that_ends_well_forgets_the_failure(made_runs: MadeRuns) -> None:
+    assert ended(made_runs, [], note="Failed: measure_endpoint: no answer\nmine").note == "mine"
 
 
-def test_a_failed_task_without_a_message_is_named_all_the_same(dag_bag: DagBag, session: Any) -> None:
-    note = ended(dag_bag, session, [], state="failed").note
+def test_a_failed_task_without_a_message_is_named_all_the_same(made_runs: MadeRuns) -> None:
+    note = ended(made_runs, [], state="failed").note
     assert note.splitlines()[0] in ("Failed: choose_endpoints", "Failed: measure_endpoint")
 
 
@@ -144,20 +111,20 @@ def test_every_task_hands_on_why_it_failed(dag_bag: DagBag) -> None:
     assert without == set()
 
 
-def test_a_run_whose_tasks_had_nothing_to_say_has_no_note(dag_bag: DagBag, session: Any) -> None:
-    assert ended(dag_bag, session, []).note is None
+def test_a_run_whose_tasks_had_nothing_to_say_has_no_note(made_runs: MadeRuns) -> None:
+    assert ended(made_runs, []).note is None
 
 
-def test_the_note_that_a_run_was_started_with_stays_below(dag_bag: DagBag, session: Any) -> None:
-    assert ended(dag_bag, session, [SENTENCE], note="30 new images").note.startswith(f"{SENTENCE}\n30 new images\n[")
+def test_the_note_that_a_run_was_started_with_stays_below(made_runs: MadeRuns) -> None:
+    assert ended(made_runs, [SENTENCE], note="30 new images").note.startswith(f"{SENTENCE}\n30 new images\n[")
     again = f"{SENTENCE}\nmine"
-    cleared = ended(dag_bag, session, [SENTENCE], note=f"{again}\n[Its jobs and reports](of the earlier end)").note
+    cleared = ended(made_runs, [SENTENCE], note=f"{again}\n[Its jobs and reports](of the earlier end)").note
     assert cleared.startswith(f"{again}\n["), "a run that was cleared and ended again"
     assert cleared.count("Its jobs") == 1
 
 
-def test_a_long_sentence_is_cut_to_what_airflow_keeps(dag_bag: DagBag, session: Any) -> None:
-    note = ended(dag_bag, session, ["x" * 2000]).note
+def test_a_long_sentence_is_cut_to_what_airflow_keeps(made_runs: MadeRuns) -> None:
+    note = ended(made_runs, ["x" * 2000]).note
 
     assert len(note) == run_notes.LONGEST
     assert note.endswith(")"), "the link is whole"

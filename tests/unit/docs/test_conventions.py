@@ -69,3 +69,9 @@ def test_modules_of_one_name_are_about_one_thing(name: str) -> None:
 
 def test_include_has_at_most_184_files() -> None:
     assert len(modules("include")) <= 184
+
+
+def test_runs_with_tasks_are_made_in_airflows_database_in_one_place() -> None:
+    making = re.compile(r"[\w\])]\.create_dagrun\(")
+    places = [path.relative_to(ROOT).as_posix() for path in modules("tests") if making.search(path.read_text())]
+    assert places == ["tests/support/made_runs.py"]

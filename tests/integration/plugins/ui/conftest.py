@@ -11,9 +11,12 @@ import pytest
 
 from tests.support.airflow_home import ROOT, migrated_database
 from tests.support.local_aws import RunningLocalAws
+from tests.support.made_runs import made_runs, serialized_dags
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
+
+__all__ = ["made_runs", "serialized_dags"]
 
 SignIn = Callable[[str], "TestClient"]
 ADDRESS = "https://airflow.acme.org/team"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -17,61 +16,26 @@ from tests.integration.plugins.ui.conftest import SignIn
 from tests.integration.plugins.ui.test_pages import is_not_found, shown
 from tests.support.documents import dataset_version
 from tests.support.local_aws import RunningLocalAws, finished_job, training_request
+from tests.support.made_runs import MadeRuns
 from tests.support.running_task import SETTINGS
 
 DAG = "train_model"
 
 
 @pytest.fixture
-def run(airflow_database: None) -> Iterator[Run]:
+def run(made_runs: MadeRuns) -> Run:
     """A run that Airflow knows, of a person who is called Ada."""
-    from airflow.models.dagrun import DagRun  # noqa: PLC0415  (the home comes first)
-    from airflow.utils.session import create_session  # noqa: PLC0415
-    from airflow.utils.types import DagRunType  # noqa: PLC0415
-
-    run_id = f"manual__2026-01-02T03:04:05+00:00_{uuid4().hex[:8]}"
-    with create_session() as session:
-        known = DagRun(
-            dag_id=DAG,
-            run_id=run_id,
-            run_type=DagRunType.MANUAL,
-            conf={"dataset.name": "pets"},
-            start_date=datetime.now(UTC),
-            state="running",
-            triggering_user_name="Ada",
-        )
-        session.add(known)
-        session.flush()
-        session.expunge_all()
-    yield Run(DAG, run_id)
-    with create_session() as session:
-        session.query(DagRun).filter(DagRun.run_id == run_id).delete()
+    known = made_runs.make(DAG, conf={"dataset.name": "pets"}, triggering_user_name="Ada")
+    return Run(DAG, made_runs.show(known))
 
 
 @pytest.fixture
-def failed(airflow_database: None) -> Run:
+def failed(made_runs: MadeRuns) -> Run:
     """A run whose first task has failed."""
-    from airflow.models.serialized_dag import SerializedDagModel  # noqa: PLC0415  (the home comes first)
-    from airflow.utils.session import create_session  # noqa: PLC0415
-    from airflow.utils.state import DagRunState, TaskInstanceState  # noqa: PLC0415
-    from airflow.utils.types import DagRunTriggeredByType, DagRunType  # noqa: PLC0415
-
-    now = datetime.now(UTC)
-    with create_session() as session:
-        dag: Any = SerializedDagModel.get_dag(DAG, session=session)
-        run = dag.create_dagrun(
-            run_id=f"failed-{uuid4().hex[:8]}",
-            run_after=now,
-            start_date=now,
-            run_type=DagRunType.MANUAL,
-            triggered_by=DagRunTriggeredByType.TEST,
-            state=DagRunState.FAILED,
-            session=session,
-        )
-        for task in run.task_instances:
-            if task.task_id == "check_conf":
-                task.state = TaskInstanceState.FAILED
-        return Run(DAG, run.run_id)
+    known = made_runs.make(DAG, state="failed")
+    (first,) = [task for task in known.task_instances if task.task_id == "check_conf"]
+    first.state = "failed"
+    return Run(DAG, made_runs.show(known))
 
 
 def start_job(aws: RunningLocalAws, dataset: str, run: Run, task: str, **hyperparameters: str) -> str:
