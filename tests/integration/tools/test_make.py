@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 from tests.support.makefile import ENVIRONMENTS, ROOT, recipe, whole_recipe, without_make
-from tests.unit.docs.commands import Shown, shown
+from tests.unit.docs.commands import Shown, all_shown, shown
+from tests.unit.docs.test_commands import check_python
 from tools import environments
 
 PYTHON = ".venv/bin/python"
@@ -91,6 +92,20 @@ def test_what_makes_environments_makes_those_that_make_test_has_made() -> None:
     for command in [*shown("make setup"), *shown("make sagemaker"), *shown("make pytorch")]:
         assert {*parts.pop(environments_of(command))} <= {*made}
     assert parts == {}
+
+
+def test_the_recipe_of_every_target_names_programs_and_options_that_are_there() -> None:
+    """Those that CI cannot run too."""
+    targets = {command.words for command in all_shown() if command.words[0] == "make" and len(command.words) > 1}
+    assert len(targets) > 30
+
+    for words in targets:
+        text = re.sub(r"grep -q '[^']*'", "", "\n".join(whole_recipe(words)))
+        (module,) = re.findall(r"\bmodule=(\S+);", text) or [""]
+        programs = re.findall(r'python"? ((?:-m|tools/)[^;&|\n]*)', text.replace("$module", module))
+        assert programs or words[1] in ("help", "format"), words
+        for program in programs:
+            check_python(shlex.split(program.replace("$((", "").replace("))", "")))
 
 
 def test_make_format_formats_and_mends(tmp_path: Path) -> None:
