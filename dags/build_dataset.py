@@ -1,4 +1,4 @@
-"""Images become a dataset version: record files for training, and an account of every image.
+"""Images become a dataset version: record files for training, and a table of what became of every image.
 
 `dataset.source` is where the images are: class folders or folders per split in S3, a table of labels or a `.lst` over
 images in any bucket, an archive or finished `.rec` files in S3 or on the web. Archives and `.rec` files are unpacked

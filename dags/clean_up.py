@@ -3,16 +3,16 @@
 `show_what_runs` lists endpoints and running jobs with their machines and what they cost an hour: by the setting
 `prices`, else by AWS's price list.
 
-- **Jobs that no task waits for.** When a waiting task is marked or cleared, Airflow asks its trigger to stop the job,
-  but not in the moment before the trigger has started, and not when a run is deleted. A job that runs although its
+- **Jobs that no task waits for.** When a waiting task is marked or cleared, Airflow asks its trigger to stop the job.
+  It does not if the trigger has not started yet, or if a run is deleted. A job that runs although its
   task has ended is stopped here. A job that a task may still wait for is never stopped: its name must follow from its
-  tags, and Airflow must say, twice, that its task is over. Jobs of runs that this Airflow does not know are listed and
-  left alone, unless `unknown_runs` is on.
-- **Endpoints** of runs with `endpoint.keep` off that ended before they could take them down.
+  tags, and Airflow must report twice that its task is over. Jobs of runs that this Airflow does not know are listed,
+  and stopped only if `unknown_runs` is on.
+- **Endpoints** of runs with `endpoint.keep` off that ended before they could delete them.
 - **Endpoint configurations and models** that nothing serves, older than `unserved_older_than_days`. Artifacts in S3 and
   the model registry are never touched; a run that needs a model again makes it again.
-- **Unfinished uploads** of builds that died, older than `uploads_older_than_hours`: S3 bills them.
-- **Packed images** that a failed run of `predict_images` has left, as old.
+- **Unfinished uploads** of builds that died, and **packed images** that a failed run of `predict_images` has left,
+  older than `uploads_older_than_hours`: S3 bills them.
 - **Dataset versions**, only if `keep_versions` says how many of each dataset to keep, and older than
   `versions_older_than_days`. Versions of registered models, of running jobs, and the parents of all that stay are kept
   too.
@@ -24,7 +24,7 @@ same account and are never touched.
 
 If AWS refuses to stop or delete something, the task fails after the rest is done.
 
-Runs every hour. **Look first** with `dry_run`: it shows what would be done.
+Runs every hour. **Check first** with `dry_run`: it shows what would be done.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
-"""A registered model goes to an endpoint: the newest approved one, or any other, to roll back.
+"""Deploys a registered model to an endpoint: the newest approved one, or an earlier one to roll back.
 
 `model_version` is the version's number in the model registry's group of `dataset.name`; empty takes the newest
 approved one. Only an approved model is deployed: the run fails for any other, so approve a pending one in the registry
 first.
 
-**The endpoint** is the dataset's own, and keeps its machines, where the fields of the form are empty: so a rollback
-needs a `model_version` only. Without one, the endpoint is called as the dataset. It is created or updated. While it
-changes, it serves what it served before; if the new model cannot load, it keeps serving that, and the run fails.
+**The endpoint** is the dataset's own and keeps its machines if the fields of the form are empty, so a rollback
+needs only a `model_version`. If the dataset has none, the new endpoint has the dataset's name. While an endpoint
+changes, it serves what it served before. If the new model cannot load, it keeps serving that, and the run fails.
 
 **The rollout** (`endpoint.rollout`) moves the traffic all at once, by canary, in linear steps, or machine by machine.
-An alarm on errors or latency moves it back. Then the endpoint has to answer held-out images as the model did in its
-evaluation, or it serves again what it served before. Either way the run fails and says which version serves.
+An alarm on errors or latency moves it back. Then the endpoint must answer held-out images as the model did in its
+evaluation. If it does not, it serves again what it served before. In both cases the run fails and names the version
+that serves.
 """
 
 from __future__ import annotations

@@ -4,17 +4,17 @@ Images of any source that `build_dataset` takes become a dataset version: split,
 published. A training job, several of them (`training.trials`), a tuning job, or both (`training.mode`) learn from it
 on SageMaker. The best model is trained further (`incremental.enabled`), and a leaderboard compares all jobs. A batch
 transform of the packed test images measures the result, and the dataset's champion answers the same images; the report
-is in S3. The model is registered, approved if it is not worse than the champion (`promotion.compare`), reaches
-`promotion.minimum_accuracy` and has the champion's classes, and then deployed (`endpoint.deploy`). The endpoint is
-asked about held-out images, and taken down again if `endpoint.keep` is off.
+is in S3. The model is registered. It is approved and deployed (`endpoint.deploy`) if it is not worse than the champion
+(`promotion.compare`), reaches `promotion.minimum_accuracy` and has the champion's classes. The endpoint is
+tested on held-out images, and deleted again if `endpoint.keep` is off.
 
 **Start it** with the page "New run" (under Models), which shows plan and cost first, or with the form, the API or the
 CLI. Every field has a default, and a `preset` fills in a whole run. `check_conf` reports everything that is
 wrong with conf, settings, buckets and source in one message before anything costs money.
 
 **Safe to clear, retry and kill.** A job's name follows from run and task: a retried task finds the job it started.
-Clearing a waiting task, or marking it as failed, stops its job. If the triggerer is down at that moment, the stop is
-lost: the job ends at `resources.max_runtime_seconds`, and clearing the task once more finds it. Waiting tasks hold no
+Clearing a waiting task, or marking it as failed, stops its job. If the triggerer is down then, the job is not stopped:
+it ends at `resources.max_runtime_seconds`, and clearing the task once more finds it. Waiting tasks use no
 worker; their log shows the job's own lines.
 """
 

@@ -1,15 +1,15 @@
-"""What a model sees in all images under a prefix: names and probabilities in one Parquet.
+"""What a model sees in all images under a prefix: names and probabilities in one Parquet file.
 
 `source` is the prefix. The model is the champion of `dataset.name` (what its endpoint serves, or else the version that
 was promoted last), the version `model_version` of it, or the one that the endpoint `model_of_endpoint` serves.
 `endpoint.instance_type` is the machine.
 
 `choose_model` reports everything that is wrong with conf, model, images, role, quota and cost in one message before
-anything costs money. The images are packed by the steps of the dataset version that the model learned from, as the
-evaluation does it, by tasks mapped over shards. One batch transform answers them, whatever their number: a retried
+anything costs money. Tasks mapped over shards pack the images as the dataset version was packed that the model learned
+from. One batch transform answers them, whatever their number. A retried
 task finds its job, and clearing or killing the task stops it.
 
-`predictions.parquet` lies under `output`, or under `s3://OUTPUT/predictions/RUN/`. It has a row for each image, in the
+`predictions.parquet` is under `output`, or under `s3://OUTPUT/predictions/RUN/`. It has a row for each image, in the
 order of the keys:
 
 - `key`, `label` and `probability`: the image and its most probable class

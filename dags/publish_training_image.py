@@ -10,9 +10,9 @@ tag is a hash of the folder's content, so an unchanged folder is not built and p
 **The run fails** if the scan has a finding of `severity` or above, with the worst of them by name. The image stays in
 the repository; its address is not returned. An image whose system ECR cannot scan is published with a warning.
 
-**It needs** a Docker engine on the worker that runs the task. Without one on any worker, publish from a machine that
-has Docker: `python -m include.algorithms.publish FOLDER NAME`. The base image in the Dockerfile is pulled with what
-`docker login` has left there.
+**It needs** a Docker engine on the worker that runs the task. If no worker has one, publish from a machine that
+has Docker: `python -m include.algorithms.publish FOLDER NAME`. The base image in the Dockerfile is pulled with the
+credentials of an earlier `docker login` there.
 """
 
 from __future__ import annotations

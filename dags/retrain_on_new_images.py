@@ -1,35 +1,35 @@
 """The endpoint improves as images arrive, without anyone asking.
 
 Starts when S3 announces new images in the queue of the installation's settings, and every hour (the setting
-`retraining_cron`) in case such a message was lost. All messages that wait, and those of an upload that is under way,
+`retraining_cron`) in case such a message was lost. All waiting messages, with those of an upload that is not finished,
 become one event of two numbers: how many messages, and about how many images.
 
-Such a run is a **look**: `find_grown_datasets` compares the images of each dataset with its version, `start_retraining`
-starts a run for each one that has enough new images (`retraining.min_new_images`), and all else is skipped. It ends in
+Such a run is a **look**: `find_grown_datasets` compares the images of each dataset with its version, and
+`start_retraining` starts a run for each one that has enough new images (`retraining.min_new_images`). It ends in
 seconds. The runs that it starts are called `retrain__DATASET__VERSION__...`. To retrain one dataset by hand, start this
 DAG with `dataset.name`.
 
-**A retraining** grows its dataset by a version: only the new images are packed, the earlier ones keep their split. The
-dataset's champion is trained further with it and compared with the result on the same held-out images, the new ones
-among them. The new model is registered, and deployed to the dataset's endpoint if it is not worse (`promotion.compare`)
-and reaches `promotion.minimum_accuracy`; else the endpoint keeps the champion. If none of the new images can be read,
-or all of them are held out, `has_gained` ends the run before anything is trained.
+**A retraining** adds a version to its dataset: only the new images are packed, and the earlier ones keep their split.
+The dataset's champion is trained further with it. Champion and new model are compared on the same held-out images, the
+new ones among them. The new model is registered, and deployed to the dataset's endpoint if it is not worse
+(`promotion.compare`) and reaches `promotion.minimum_accuracy`; else the endpoint keeps the champion. If no new image
+can be read, or all are held out, `has_gained` ends the run before anything is trained.
 
 **The champion** is the model that the dataset's endpoint serves, also after a rollback or a change by hand. If nothing
 serves, it is the model that was deployed last. The version that grows is the newest one with the champion's classes.
 If the endpoint serves a model that was not registered for the dataset, the run names it and leaves it alone.
 
 **The run conf** is that of the run which trained the champion: machine, threshold, hyperparameters. The endpoint keeps
-its name, its machine and how many there are. The settings' `lines` change fields for one dataset, and a field of this
-form changes it for one run; a field that is left empty does not. Source, labels, split and packing are the version's.
+its name and its machines. The settings' `lines` change fields for one dataset. A field of this form changes one run; an
+empty field changes nothing. Source, labels, split and packing are the version's.
 
 A new class folder is named in the log, with the run conf of a full training, and left out: classes cannot be added to
 a trained model. With `retraining.new_classes: train` a look starts that run of `image_classification`; its model waits
 for a person.
 
-One run at a time for each dataset, several datasets side by side. Images that arrive while their dataset's run has not
-ended are found by a later look. A run that failed before its grown dataset was published is run again by the next look.
-One that failed later is not, which would cost the same failure every hour: clear its failed task.
+Each dataset has one run at a time; several datasets run side by side. Images that arrive during their dataset's run are
+found by a later look. The next look repeats a run that failed before its dataset version was published. It does not
+repeat one that failed later, which would fail again every hour: clear its failed task.
 """
 
 from __future__ import annotations

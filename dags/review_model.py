@@ -1,15 +1,15 @@
 """A person approves or rejects a registered model, with a reason.
 
-`dataset.name` and `model_version` say which version of the model registry, `decision` what becomes of it, and `reason`
-why. The version gets its approval status, and its approval description says who decided and why. That is the user who
-starts the run.
+`dataset.name` and `model_version` name the version in the model registry; `decision` is to approve or reject it, for
+this `reason`. The version gets that approval status. Its approval description says who decided, which is the user who
+starts the run, and why.
 
 **What it is for.** A model that was refused, has other classes than the champion, or was not approved in time
 (`promotion.approval: person`) waits as PendingManualApproval. An approved one may be withdrawn. The decision can be
 changed by another run.
 
-**Nothing is deployed**, and no endpoint changes. `deploy_endpoint` deploys an approved version, of other classes too:
-the description of such a version says so. If a rejected version serves, the log says where.
+**Nothing is deployed**, and no endpoint changes. `deploy_endpoint` deploys an approved version, even one with other
+classes; its description says so. If a rejected version serves, the log says where.
 """
 
 from __future__ import annotations

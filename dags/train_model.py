@@ -8,7 +8,7 @@ other classes than the champion waits for approval, unless `promotion.allow_labe
 **What is trained.** `training.mode`: `train` one job, or one for each of `training.trials`, which may differ in
 hyperparameters and dataset version; `tune` hyperparameters; `both`; or `tune_then_train` a full job with the best
 hyperparameters. The best of all is selected, or that of the mode `training.continue_with` names; with
-`tune_then_train` the full job. A trial that fails is named and left out if another can be used. What follows uses the
+`tune_then_train` the full job. A trial that fails is named and left out if another can be used. Later tasks use the
 dataset version of the selected model.
 
 **The leaderboard** of all jobs, `leaderboard.html` and `.json`, is beside the run's report: hyperparameters, every
