@@ -82,7 +82,8 @@ def _of_page(text: str) -> str:
 
 def _of_script(text: str) -> str:
     """The comments and texts of a browser's script on its lines."""
-    parts = re.split(r"(//[^\n]*|/\*.*?\*/|\"[^\"\n]*\")", re.sub(r"\$\{[^}]*\}", _blank, text), flags=re.DOTALL)
+    plain = re.sub(r"\$\{[^}]*\}", _blank, text)
+    parts = re.split(r"(//[^\n]*|/\*.*?\*/|\"[^\"\n]*\"|`[^`]*`)", plain, flags=re.DOTALL)
     return "".join(part if number % 2 else re.sub(r"[^\n]", " ", part) for number, part in enumerate(parts))
 
 

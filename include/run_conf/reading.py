@@ -183,7 +183,7 @@ class Reading:
         if setting := named_setting(name):
             return f"no such field: {setting} is a setting of the installation (Airflow Variable image_classification)"
         if name in HELD_FIELDS:
-            return f"belongs to the base job: set {HELD_FIELDS[name]}"
+            return f"is fixed by the base job: set {HELD_FIELDS[name]}"
         if meant := meant_field(name, [*self.fields, *sorted(self.sections)]):
             if meant not in self.sections:
                 self._meant.add(meant)

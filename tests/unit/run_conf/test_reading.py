@@ -373,7 +373,7 @@ def test_ranges_may_come_as_json_text_or_entry_by_entry() -> None:
         ),
         (
             {"incremental.hyperparameters.num_layers": 18},
-            "incremental.hyperparameters.num_layers = 18: belongs to the base job: set "
+            "incremental.hyperparameters.num_layers = 18: is fixed by the base job: set "
             "training.hyperparameters.num_layers",
         ),
         (

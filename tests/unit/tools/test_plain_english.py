@@ -50,6 +50,7 @@ def test_what_a_template_fills_in_and_a_script_computes_is_not_read() -> None:
         (1, "goes on"),
         (1, "tells"),
     ]
+    assert phrases("page.js", "say(`${told} tells\n${count} of so many`);") == [(1, "tells"), (2, "of so many")]
 
 
 def test_it_names_file_line_and_phrase_and_what_to_write(

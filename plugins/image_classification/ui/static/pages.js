@@ -224,7 +224,7 @@ async function askAbout(zone, images) {
   const answers = document.getElementById(zone.dataset.answers);
   for (const image of images) {
     if (given.length >= Number(zone.dataset.most)) {
-      answers.prepend(message("warn", `No more than ${zone.dataset.most} images at a time: load the page anew, or use predict_images.`));
+      answers.prepend(message("warn", `No more than ${zone.dataset.most} images at a time: load the page again, or use predict_images.`));
       return;
     }
     const shown = document.getElementById("answer").content.firstElementChild.cloneNode(true);

@@ -100,7 +100,7 @@ WRONG: list[tuple[str, dict[str, Any], str, Any, str]] = [
         {"incremental.hyperparameters.num_layers": 18},
         "incremental.hyperparameters.num_layers",
         18,
-        "belongs to the base job",
+        "is fixed by the base job",
     ),
     (
         "the same field twice",
