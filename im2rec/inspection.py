@@ -134,7 +134,7 @@ def inspect_records(
     except DamagedRecordError as damage:
         found.damaged_at, found.damage = damage.offset, str(damage)
     if not found.records and found.damaged_at is None:
-        found.faults.append("the file holds no record")
+        found.faults.append("the file has no record")
     if index is not None:
         found.index = check_index(index, offsets, ids)
     return found

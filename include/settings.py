@@ -174,7 +174,7 @@ class Settings(Known):
             content = _content(value)
         except SettingsError as error:
             return cls._stand_in({}, cls.model_fields), list(error.problems)
-        remedy = "its name holds half of a character: write it again"
+        remedy = "its name has half of a character: write it again"
         problems = [Problem(field=key, value=content[key], remedy=remedy) for key in content if not is_unicode(key)]
         content = {key: value for key, value in content.items() if is_unicode(key)}
         try:

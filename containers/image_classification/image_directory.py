@@ -34,7 +34,7 @@ class Directory(NamedTuple):
         """The values of a tag, or the first of them; raises BrokenImageError for values beyond the file."""
         code, count, place = self.tags.get(tag, ("B", 0, 0))
         if place + count * struct.calcsize(f"={code}") > len(self.tiff):
-            raise BrokenImageError(f"the {count} values of its tag {tag} at byte {place} lie beyond the file")
+            raise BrokenImageError(f"the {count} values of its tag {tag} at byte {place} are beyond the file")
         wanted = count if most is None else min(count, most)
         return struct.unpack_from(f"{self.order}{wanted}{code}", self.tiff, place)
 
@@ -91,14 +91,14 @@ def read_tiff(tiff: memoryview) -> tuple[int, int, int, int]:
 
 
 def read_directory(tiff: memoryview) -> Directory:
-    """The first directory of a TIFF; raises BrokenImageError when it lies beyond the file."""
+    """The first directory of a TIFF; raises BrokenImageError when it is beyond the file."""
     order = ORDERS[bytes(tiff[:2])]
     (version,) = struct.unpack_from(f"{order}H", tiff, 2)
     wide, counted, entry = ("Q", "Q", f"{order}HHQ") if version == 43 else ("I", "H", f"{order}HHI")
     (place,) = struct.unpack_from(f"{order}{wide}", tiff, 8 if version == 43 else 4)
     first = place + struct.calcsize(f"={counted}")
     if first > len(tiff):
-        raise BrokenImageError(f"its first directory at byte {place} lies beyond its {len(tiff)} bytes")
+        raise BrokenImageError(f"its first directory at byte {place} is beyond its {len(tiff)} bytes")
     (count,) = struct.unpack_from(f"{order}{counted}", tiff, place)
     head, inline = struct.calcsize(entry), struct.calcsize(f"={wide}")
     if count > MOST_TAGS or first + count * (head + inline) > len(tiff):

@@ -31,7 +31,7 @@ Arrays = Mapping[str, Any]
 
 
 class UnusableModelError(ValueError):
-    """A folder holds no model that can be loaded; the sentence says what is missing or broken."""
+    """A folder has no model that can be loaded; the sentence says what is missing or broken."""
 
 
 @dataclass(frozen=True)

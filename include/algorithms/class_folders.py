@@ -64,7 +64,7 @@ def unfit_for_folders(version: DatasetVersion) -> str:
     """Why the classes of a version cannot be folders, and what to do; empty if they can."""
     name = f"{version.name}/{version.version}"
     if version.multi_label:
-        return f"an image of {name} has several labels and cannot lie in one folder: choose recordio or manifest"
+        return f"an image of {name} has several labels and cannot be in one folder: choose recordio or manifest"
     unfit = [label for label in version.labels if "/" in label or label in (".", "..")]
     if unfit:
         return f"the label {unfit[0]!r} of {name} cannot name a folder: choose recordio or manifest, or rename it"

@@ -198,7 +198,7 @@ REMEDIES = {
         "ECR refuses the push: the identity needs the actions `PublishTrainingImages` of infrastructure/stack.yaml on "
         "this repository."
     ),
-    "tag is immutable": "Another build of the same folder was pushed meanwhile: start the publication again.",
+    "tag is immutable": "Another build of the same folder was pushed in the meantime: start the publication again.",
     "pull access denied": "The base image cannot be pulled: correct FROM in the Dockerfile, or run `docker login` "
     "first.",
 }

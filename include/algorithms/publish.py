@@ -76,7 +76,7 @@ class PublishConf(Section):
         if not read.folder and "folder" not in reading.wrong_fields:
             problems.append(Problem(field="folder", remedy="name a folder of this project that has a Dockerfile"))
         elif not (PROJECT / read.folder).resolve().is_relative_to(PROJECT):
-            remedy = f"must lie in the project ({PROJECT}): what is built of it leaves this machine"
+            remedy = f"must lie in the project ({PROJECT}): the image that is built of it leaves this machine"
             problems.append(Problem(field="folder", value=read.folder, remedy=remedy))
         if problems:
             raise PublishConfError(problems)

@@ -66,11 +66,11 @@ def read_source(s3: S3Client, source: str) -> dict[str, bytes]:
         size += len(content)
         if size > MOST_BYTES:
             raise SourceCodeError(
-                f"The source {source} holds more than {MOST_BYTES >> 20} MB: leave data out of it, and give them to "
+                f"The source {source} has more than {MOST_BYTES >> 20} MB: leave data out of it, and give them to "
                 "the job by training.algorithm.further_channels."
             )
     if not files:
-        raise SourceCodeError(f"The source {source} holds no file: give the folder in which the script lies.")
+        raise SourceCodeError(f"The source {source} has no file: give the folder of the script.")
     return dict(sorted(files.items()))
 
 

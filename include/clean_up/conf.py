@@ -70,8 +70,8 @@ class CleanUpConf(Section):
     )
     confirm_deletion: str = Field(
         "",
-        title="Its name once more",
-        description="The name of the endpoint to delete, once more. With another name nothing is deleted.",
+        title="Its name again",
+        description="The name of the endpoint to delete again. With another name nothing is deleted.",
     )
 
     @classmethod

@@ -79,7 +79,7 @@ def _check_characters(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         half = text[error.start]
-        raise ValueError(f"it holds half of a character (\\u{ord(half):04x}): write both halves") from None
+        raise ValueError(f"it has half of a character (\\u{ord(half):04x}): write both halves") from None
 
 
 def not_utf8(field: str, uri: str, body: bytes) -> DatasetError:

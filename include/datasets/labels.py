@@ -65,7 +65,7 @@ def class_order(
     if not source.classes and (unmatched := source.unmatched()):
         raise DatasetError(f"no image of {source.uri} is there.\n{unmatched}")
     if not source.classes:
-        raise DatasetError(f"dataset.source {source.uri} holds no class folders: put images under {source.class_place}")
+        raise DatasetError(f"dataset.source {source.uri} has no class folders: put images under {source.class_place}")
     known = set(source.classes)
     missing = [label for label in labels if label not in known]
     if missing:

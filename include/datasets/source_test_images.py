@@ -143,7 +143,7 @@ def _source_objects(s3: S3Client, version: DatasetVersion) -> dict[int, _SourceO
 def _source(s3: S3Client, source: _SourceObject, largest: int) -> bytes | str:
     """The bytes of a source object, or why they are not sent."""
     if source.size > largest:
-        return f"{source.size} bytes, a request holds {largest}"
+        return f"{source.size} bytes, a request may have {largest}"
     try:
         answer = s3.get_object(Bucket=source.bucket, Key=source.key, IfMatch=f'"{source.etag}"')
     except ClientError as error:

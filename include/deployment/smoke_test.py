@@ -142,7 +142,7 @@ def smoke_test_of(s3: S3Client, model: RegisteredModel, dataset: DatasetVersion)
     if not chosen:
         raise PredictionError(
             f"None of the {dataset.count('test')} test images of {dataset.uri} fits into a request to an endpoint, "
-            f"which holds {LARGEST_BODY} bytes, so an endpoint cannot be tested and is not changed: set "
+            f"which may have {LARGEST_BODY} bytes, so an endpoint cannot be tested and is not changed: set "
             "dataset.packing.resize, or dataset.packing.encoding to jpg, and train on a new version."
         )
     answers: dict[int, Sequence[float]] = {}

@@ -372,7 +372,7 @@ def _sendable(
         elif fits_endpoint(image.image_bytes):
             yield image
         else:
-            reason = f"{len(image.image_bytes)} bytes, a request holds {LARGEST_BODY}"
+            reason = f"{len(image.image_bytes)} bytes, a request may have {LARGEST_BODY}"
             unsent.append(UnsentImage(id=image.id, key=image.key, reason=reason))
 
 

@@ -405,7 +405,7 @@ def _metrics(contents: ReportContents) -> dict[str, Any]:
 def _sent(contents: ReportContents) -> dict[str, Any]:
     dataset, unsent = contents.dataset, [image.model_dump() for image in contents.unsent]
     if contents.answers.sent == "source":
-        return {"images": "source images, as they lie in S3", "kind": "source", "unsent": unsent}
+        return {"images": "source images, as they are in S3", "kind": "source", "unsent": unsent}
     packing = dataset.packing.as_dict()
     prefix = dataset.layout.test_images_uri
     return {"images": "packed test images", "kind": "packed", "prefix": prefix, "packing": packing, "unsent": unsent}

@@ -56,7 +56,7 @@ def probabilities(
     """
     if not fits_endpoint(image):
         raise PredictionError(
-            f"The packed image holds {len(image)} bytes, and an endpoint takes at most {LARGEST_BODY}: set "
+            f"The packed image has {len(image)} bytes, and an endpoint takes at most {LARGEST_BODY}: set "
             "dataset.packing.resize, or dataset.packing.encoding to jpg, and train on a new version; a batch transform "
             "takes up to 100 MB."
         )

@@ -170,7 +170,7 @@ def poor_weight_initialization(trained: Trained) -> Diagnosis:
     says = f"At the start, the input of the ReLUs varies {short(ratio)} times as much in one layer as in another"
     says += "." if fall is None else f"; the loss {fell(fall)} within the first epochs."
     if alike:
-        says = f"At the start all weights are alike in {_named(alike, 'layer')}, so their units learn the same thing."
+        says = f"At the start all weights are equal in {_named(alike, 'layer')}, so their units learn the same thing."
     return Diagnosis(
         judged(
             rule="PoorWeightInitialization",

@@ -123,7 +123,7 @@ def payload_mb(largest: int) -> int:
     payload = max(1, -(-largest // MEGABYTE))
     if payload > LARGEST_PAYLOAD:
         raise TransformError(
-            f"The largest packed test image holds {largest} bytes, and a batch transform sends at most "
+            f"The largest packed test image has {largest} bytes, and a batch transform sends at most "
             f"{LARGEST_PAYLOAD * MEGABYTE}: set dataset.packing.resize, or dataset.packing.encoding to jpg, and build "
             "a new version."
         )

@@ -146,12 +146,12 @@ def source_findings(s3: S3Client, conf: RunConf, settings: Settings) -> Findings
     if asked.entry_point not in files:
         remedy = f"is not in {asked.source}: {_meant(asked.entry_point, files)}"
         return Findings.of([Problem(field=f"{ALGORITHM}.entry_point", value=asked.entry_point, remedy=remedy)])
-    return Findings(notes=(f"{asked.source} holds {len(files)} files", *_requirements_note(files, settings)))
+    return Findings(notes=(f"{asked.source} has {len(files)} files", *_requirements_note(files, settings)))
 
 
 def _meant(file: str, files: Mapping[str, bytes]) -> str:
     scripts = [name for name in files if name.endswith((".py", ".sh"))]
-    return f"it holds {', '.join(scripts[:8]) or 'no script'}; name one of these{did_you_mean(nearest(file, scripts))}"
+    return f"it has {', '.join(scripts[:8]) or 'no script'}; name one of these{did_you_mean(nearest(file, scripts))}"
 
 
 def _requirements_note(files: Mapping[str, bytes], settings: Settings) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _archive_findings(s3: S3Client, source: str, field: str) -> Findings:
     bucket, key = parse_s3_uri(source)
     if existing(s3.head_object, Bucket=bucket, Key=key) is None:
         return Findings.of([Problem(field=field, value=source, remedy="is not there: upload it or correct it")])
-    return Findings.note(f"what {source} holds is not checked: it is packed already")
+    return Findings.note(f"the content of {source} is not checked: it is packed already")
 
 
 def hyperparameter_problems(conf: RunConf) -> Iterator[Problem]:
@@ -217,5 +217,5 @@ def own_code_problems(conf: RunConf, dataset: DatasetVersion, parent: BestModel 
         yield Problem(field=f"{ALGORITHM}.channels", value=asked.channels, remedy=why)
     batch = asked.hyperparameters.get("batch_size")
     if asked.is_of_project and isinstance(batch, int) and batch > dataset.counts.train:
-        remedy = f"the train channel holds {dataset.counts.train} images: use at most that"
+        remedy = f"the train channel has {dataset.counts.train} images: use at most that"
         yield Problem(field=f"{ALGORITHM}.hyperparameters.batch_size", value=batch, remedy=remedy)

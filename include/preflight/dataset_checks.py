@@ -60,7 +60,7 @@ def dataset_notes(conf: RunConf, dataset: DatasetVersion) -> Iterator[str]:
     largest = dataset.largest_test_image
     if largest and LARGEST_BODY < largest <= LARGEST_PAYLOAD * MEGABYTE:
         yield (
-            f"the largest packed test image has {largest} bytes, and a request to an endpoint holds {LARGEST_BODY}: "
+            f"the largest packed test image has {largest} bytes, and a request to an endpoint may have {LARGEST_BODY}: "
             "the batch transform takes it, deployment.predict and evaluate_endpoint leave it out"
         )
 
@@ -184,7 +184,7 @@ def _batch_problems(conf: RunConf, dataset: DatasetVersion, parent: BestModel | 
             yield Problem(
                 field=field,
                 value=batch,
-                remedy=f"the train channel holds {dataset.counts.train} images, the validation channel "
+                remedy=f"the train channel has {dataset.counts.train} images, the validation channel "
                 f"{dataset.counts.validation}: use at most {smallest}",
             )
 

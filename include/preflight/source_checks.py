@@ -72,7 +72,7 @@ def finished_version(s3: S3Client, data_bucket: str, *, name: str, version: str,
         remedy = (
             f"s3://{data_bucket}/{layout.document} does not exist: name a finished version or leave it empty"
             if version
-            else f"s3://{data_bucket}/datasets/{name}/ holds no finished version: build one first, or correct the name"
+            else f"s3://{data_bucket}/datasets/{name}/ has no finished version: build one first, or correct the name"
         )
         raise NoVersionError([Problem(field=field, value=version or name, remedy=remedy)])
     return found
@@ -95,7 +95,7 @@ def _image_source_problems(s3: S3Client, dataset: DatasetConf, settings: Setting
             place = UnpackedLayout(settings.data_bucket, dataset.name, address)
             yield from _unreadable_problems(s3, place, SourcePolicy.of(settings))
         else:
-            yield from _unlisted_problems(s3, "dataset.source", address, f"holds no objects: upload {folders}")
+            yield from _unlisted_problems(s3, "dataset.source", address, f"has no objects: upload {folders}")
 
 
 def _unreadable_problems(s3: S3Client, place: UnpackedLayout, policy: SourcePolicy) -> Iterator[Problem]:
@@ -121,11 +121,11 @@ def _channel(s3: S3Client, dataset: DatasetVersion, split: Split) -> Iterator[Pr
     bucket, prefix = parse_s3_uri(uri)
     listed = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=10).get("Contents", [])
     if not listed:
-        yield Problem(field="dataset.version", value=uri, remedy=f"holds no S3 objects: {REBUILD}, or correct the name")
+        yield Problem(field="dataset.version", value=uri, remedy=f"has no S3 objects: {REBUILD}, or correct the name")
         return
     names = [entry["Key"].removeprefix(prefix) for entry in listed]
     if len(names) > 1 or not names[0].endswith(".rec"):
-        remedy = f"holds {', '.join(names)}, and the {split} channel is one .rec file: remove the others"
+        remedy = f"has {', '.join(names)}, and the {split} channel is one .rec file: remove the others"
         yield Problem(field="dataset.version", value=uri, remedy=remedy)
     elif not listed[0]["Size"]:
         yield Problem(field="dataset.version", value=f"{uri}{names[0]}", remedy=f"is empty, without records: {REBUILD}")

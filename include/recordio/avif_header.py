@@ -86,7 +86,7 @@ def _item_extents(source: bytes, start: int, end: int, data: int) -> dict[int, l
         pieces = number(2)
         left -= pieces
         if left < 0:  # where a place has no bytes, a list of them costs none
-            raise HeaderError(f"the items of the AVIF lie in more than {_MOST_PIECES} pieces")
+            raise HeaderError(f"the items of the AVIF are in more than {_MOST_PIECES} pieces")
         for _ in range(pieces):
             if version > 0:
                 number(index_size)

@@ -222,7 +222,7 @@ def _check_frame(source: bytes, start: int, width: int, height: int) -> None:
     frame_width, frame_height, left, top = struct.unpack_from(">IIII", source, start + 4)
     if left + frame_width > width or top + frame_height > height:
         raise HeaderError(
-            f"a frame of {frame_width} x {frame_height} pixels at {left}, {top} lies beyond the animation of "
+            f"a frame of {frame_width} x {frame_height} pixels at {left}, {top} is beyond the animation of "
             f"{width} x {height}"
         )
 
@@ -281,7 +281,7 @@ def _read_webp(source: bytes) -> Sizes:
         elif name == b"EXIF" and not orientation:
             orientation = exif_orientation(source[start:end])
     if sizes is None:
-        raise HeaderError("the WebP holds no image")
+        raise HeaderError("the WebP has no image")
     return *sizes, 8, orientation or 1, animated
 
 
@@ -296,7 +296,7 @@ def _webp_sizes(name: bytes, source: bytes, start: int) -> tuple[int, int, int]:
     if name == b"VP8 ":
         width, height = struct.unpack_from("<HH", source, start + 6)
         return width & 0x3FFF, height & 0x3FFF, 3
-    raise HeaderError(f"the first chunk of the WebP is {name!r}, which holds no size")
+    raise HeaderError(f"the first chunk of the WebP is {name!r}, which has no size")
 
 
 def _read_pnm(source: bytes) -> Sizes:

@@ -299,7 +299,7 @@ def _lost(header: ImageHeader, options: ImageOptions) -> list[str]:
         return []
     found: list[str] = []
     if header.channels in (2, 4) and header.format != "JPEG":
-        found.append("its transparency is lost: a JPEG holds none")
+        found.append("its transparency is lost: a JPEG has none")
     if header.bits > 8:
-        found.append(f"cut off at 255: a JPEG holds 8 bits per channel, and it has {header.bits}")
+        found.append(f"cut off at 255: a JPEG has 8 bits per channel, and it has {header.bits}")
     return found

@@ -46,7 +46,7 @@ def read_jpeg_2000(source: bytes) -> tuple[int, int, int, int, int, int]:
     if not source.startswith(CODE_START):
         start = next((start for name, start, _ in boxes(source, 0, len(source)) if name == b"jp2c"), -1)
         if not source.startswith(CODE_START, max(start, 0)):
-            raise HeaderError("the JPEG 2000 holds no code stream")
+            raise HeaderError("the JPEG 2000 has no code stream")
     right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, channels, depth = struct.unpack_from(
         ">8IHB", source, start + 8
     )

@@ -66,7 +66,7 @@ def read_tiff(source: bytes) -> tuple[int, int, int, int, int, int]:
     for offsets, lengths in _DATA:
         for number, (start, length) in enumerate(zip(tags.every(offsets), tags.every(lengths), strict=False)):
             if start + length > len(source):
-                raise HeaderError(f"its strip or tile {number} of {length} bytes at byte {start} lies beyond the file")
+                raise HeaderError(f"its strip or tile {number} of {length} bytes at byte {start} is beyond the file")
     orientation = tags.first(_ORIENTATION, 1)
     part_bytes = part_width * part_height * channels * -(-bits // 8)
     return width, height, channels, max(bits, 8), orientation if 1 <= orientation <= 8 else 1, part_bytes
@@ -95,14 +95,14 @@ class _Directory:
     def _read(self, tag: int, most: int | None) -> tuple[int, ...]:
         code, count, place = self._tags.get(tag, ("B", 0, 0))
         if place + count * struct.calcsize(f"={code}") > len(self._tiff):
-            raise HeaderError(f"the {count} values of its tag {tag} at byte {place} lie beyond the file")
+            raise HeaderError(f"the {count} values of its tag {tag} at byte {place} are beyond the file")
         return struct.unpack_from(
             f"{self._order}{count if most is None else min(count, most)}{code}", self._tiff, place
         )
 
 
 def _directory(tiff: bytes) -> _Directory:
-    """Read the first directory of a TIFF. Raises HeaderError where it lies beyond the file."""
+    """Read the first directory of a TIFF. Raises HeaderError where it is beyond the file."""
     order = {b"II": "<", b"MM": ">"}[tiff[:2]]
     (version,) = struct.unpack_from(f"{order}H", tiff, 2)
     if version == 43:
@@ -113,7 +113,7 @@ def _directory(tiff: bytes) -> _Directory:
         wide, counted, entry = "I", "H", struct.Struct(f"{order}HHI")
     first = place + struct.calcsize(f"={counted}")
     if first > len(tiff):
-        raise HeaderError(f"its first directory at byte {place} lies beyond its {len(tiff)} bytes")
+        raise HeaderError(f"its first directory at byte {place} is beyond its {len(tiff)} bytes")
     (count,) = struct.unpack_from(f"{order}{counted}", tiff, place)
     inline = struct.calcsize(f"={wide}")
     size = entry.size + inline

@@ -139,7 +139,7 @@ def _regex_problems(field: str, name: str, regex: str) -> Iterator[Problem]:
         yield Problem(field=field, value=regex, remedy="is not a regular expression: correct it")
     elif pattern.groups != 1:
         remedy = (
-            f"has {pattern.groups} groups, and one has to hold the value: write (...) around the number, (?:...) else"
+            f"has {pattern.groups} groups, and one must have the value: write (...) around the number, (?:...) else"
         )
         yield Problem(field=field, value=regex, remedy=remedy)
 
@@ -158,7 +158,7 @@ def channels_can_be_made(conf: RunSections) -> Iterator[Problem]:
         return
     channels, field = algorithm.channels, f"{ALGORITHM}.channels"
     if channels == "folders" and conf.dataset.multi_label:
-        remedy = "an image of a multi-label dataset cannot lie in one folder: choose recordio or manifest"
+        remedy = "an image of a multi-label dataset cannot be in one folder: choose recordio or manifest"
         yield Problem(field=field, value=channels, remedy=remedy)
     if channels == "manifest" and conf.incremental.enabled and conf.incremental.replay < 1:
         remedy = f"{field} is manifest, a table of all images: leave it at 1"
@@ -194,7 +194,7 @@ def free_hyperparameters_fit(conf: RunSections) -> Iterator[Problem]:
 def search_has_ranges(conf: RunSections) -> Iterator[Problem]:
     """Of a script or a container it is not known what could be searched."""
     if conf.training.tunes and not conf.training.algorithm.is_builtin and not conf.tuning.ranges:
-        yield Problem(field="tuning.ranges", remedy="say what is searched: a script or a container has no usual ranges")
+        yield Problem(field="tuning.ranges", remedy="name the ranges: a script or a container has no usual ones")
 
 
 def free_range(name: str, span: Range | Choices) -> Iterator[Problem]:

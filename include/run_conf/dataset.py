@@ -230,7 +230,7 @@ class DatasetConf(Section):
     keep_removed: bool = Field(
         False,
         title="Keep removed",
-        description="Keep images that are gone from the source in the versions that grow. Off: the next version "
+        description="Keep images that were removed from the source in the versions that grow. Off: the next version "
         "drops them.",
     )
     multi_label: bool = Field(

@@ -134,7 +134,7 @@ def splits_come_from_one_place(conf: RunSections) -> Iterator[Problem]:
         remedy = "only a source that is split already has test images: set dataset.layout or leave it at test"
         yield Problem(field="dataset.split.test_as", value=split.test_as, remedy=remedy)
     if split.train_per_class and folders:
-        remedy = "the folders say which images train: leave it empty"
+        remedy = "the folders show which images train: leave it empty"
         yield Problem(field="dataset.split.train_per_class", value=split.train_per_class, remedy=remedy)
     if split.train_per_class and dataset.multi_label:
         remedy = "an image may have several classes: leave it empty and use the shares"

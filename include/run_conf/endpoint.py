@@ -144,7 +144,7 @@ class EndpointConf(Section):
         title="Instance type",
         description="CPU or GPU.",
     )
-    instance_count: int = Field(1, ge=1, le=100, title="Machines", description="Machines behind the endpoint.")
+    instance_count: int = Field(1, ge=1, le=100, title="Machines", description="Machines of the endpoint.")
     capture_percent: int = Field(
         0,
         ge=0,

@@ -201,7 +201,7 @@ TABLE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="mini_batch_size",
         title="Mini batch size",
-        description="Images per step, split over the GPUs of a machine. Neither channel may hold fewer records.",
+        description="Images per step, split over the GPUs of a machine. Neither channel may have fewer records.",
         values=COUNT,
         default=32,
         tuned=Range(min=8, max=512),

@@ -143,7 +143,7 @@ class Reading:
     def _entry(self, table: str, key: str, value: Any) -> None:
         entries = self.values.setdefault(table, {})
         if not is_unicode(key):
-            self._complain(f"{table}.{key}", value, "its name holds half a character: write it again")
+            self._complain(f"{table}.{key}", value, "its name has half a character: write it again")
         elif key in entries:
             self._complain(f"{table}.{key}", value, "is given twice: keep the nested key or the dotted one")
         else:

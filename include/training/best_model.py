@@ -87,7 +87,7 @@ def select_best(
     # The lower ranks of a large tuning job were listed and not described: they show no artifact.
     best = next((job for job in ranked if job.result.artifact), None)
     while best and not holds_model(str(best.result.artifact)):
-        skipped.append(SkippedJob(job=best.result.name, reason=f"left no model: {best.result.artifact} holds no file"))
+        skipped.append(SkippedJob(job=best.result.name, reason=f"left no model: {best.result.artifact} has no file"))
         ranked.remove(best)
         best = next((job for job in ranked if job.result.artifact), None)
     if best is None:

@@ -40,7 +40,7 @@ def job_flaws(s3: S3Client, description: Mapping[str, Any], result: JobResult) -
 
 def no_model(description: Mapping[str, Any], artifact: str | None) -> str:
     """A job whose program wrote no model."""
-    found = f"{artifact} holds no file" if artifact else "there is no artifact"
+    found = f"{artifact} has no file" if artifact else "there is no artifact"
     return (
         f"{_program(description)} left no model in /opt/ml/model: {found}. Write the model there (in script mode the "
         "variable SM_MODEL_DIR names the folder) before the program ends."
@@ -76,9 +76,9 @@ def holds_files(s3: S3Client, artifact: str) -> bool:
     except ClientError as error:
         if error.response["Error"]["Code"] in ABSENT:
             return False
-        log.warning("Whether %s holds a model is not known: %s", artifact, error)
+        log.warning("Whether %s has a model is not known: %s", artifact, error)
     except BotoCoreError as error:
-        log.warning("Whether %s holds a model is not known: %s", artifact, error)
+        log.warning("Whether %s has a model is not known: %s", artifact, error)
     except (tarfile.TarError, EOFError):
         return False
     return True

@@ -107,7 +107,7 @@ def test_what_is_no_table_of_lines_is_refused() -> None:
         ("colour", "no such setting"),
         ("a.b", "no such setting"),
         (".output_bucket", "no such setting; did you mean output_bucket?"),
-        ("\udc80utput_bucket", "its name holds half of a character: write it again"),
+        ("\udc80utput_bucket", "its name has half of a character: write it again"),
     ],
 )
 def test_an_unknown_setting_is_answered_with_the_one_that_was_meant(name: str, remedy: str) -> None:

@@ -130,7 +130,7 @@ def _planned_rows(s3: S3Client, plan: VersionPlan, shard: ShardTask) -> list[Man
         return to_rows(read_manifest(s3, plan.bucket, plan.layout.planned_shard(shard.index)))
     except s3.exceptions.NoSuchKey:
         raise DatasetError(
-            f"the plan of shard {shard.index} of {plan.layout.uri} is gone, as after publishing: "
+            f"the plan of shard {shard.index} of {plan.layout.uri} was deleted, as after publishing: "
             "clear the planning task, which finds the published version or plans it again"
         ) from None
 

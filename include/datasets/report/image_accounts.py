@@ -117,8 +117,8 @@ def same_content(version: DatasetVersion, manifest: pa.Table) -> list[Markup]:
     if not rows:
         return []
     said = (
-        f"Duplicates ({duplicates:,}) hold the bytes of another image with the same labels, which is packed once. "
-        f"Conflicts ({conflicts:,}) hold those of one with other labels, and are in no split."
+        f"Duplicates ({duplicates:,}) have the bytes of another image with the same labels, which is packed once. "
+        f"Conflicts ({conflicts:,}) have those of one with other labels, and are in no split."
     )
     if len(rows) < duplicates + conflicts:
         said += f" The first {LISTED} of each."

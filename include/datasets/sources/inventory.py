@@ -77,7 +77,7 @@ class Inventory:
         self.bucket = self._manifest.source_bucket
         if self.bucket != bucket:
             raise DatasetError(
-                f"{FIELD} {uri} lists bucket {self.bucket}, but the images lie in {bucket}: name the manifest.json of "
+                f"{FIELD} {uri} lists bucket {self.bucket}, but the images are in {bucket}: name the manifest.json of "
                 "that bucket's inventory, or leave the field empty to list the bucket"
             )
 

@@ -133,7 +133,7 @@ def open_table(uri: str, body: bytes) -> tuple[list[str], Lines]:
     ending = next((ending for ending in readers if uri.lower().endswith(ending)), None)
     if ending is None:
         raise LabelTableError(
-            f"{FIELD} {uri}: must end in {', '.join(readers)}, .manifest or .lst, which says its format"
+            f"{FIELD} {uri}: must end in {', '.join(readers)}, .manifest or .lst, which shows its format"
         )
     return readers[ending](uri, body)
 

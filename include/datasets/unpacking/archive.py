@@ -17,7 +17,7 @@ LINK, SPECIAL, UNSAFE = "link", "special_file", "unsafe_path"
 DUPLICATE, TOO_LARGE, UNSUPPORTED = "duplicate_path", "too_large", "unsupported"
 
 LARGEST_MEMBER = (1 << 29) - 64
-"""Bytes; a record holds no larger image."""
+"""Bytes; a record has no larger image."""
 LARGEST_EXPANSION = 128 << 30
 """Bytes to which one member may expand, also one that is left out, before its archive is refused."""
 SMALL_EXPANSION = 256 << 20

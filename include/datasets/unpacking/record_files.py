@@ -98,9 +98,9 @@ class RecordsUnpacker:
         if not self._numbers:
             if headers := self.left_out[IMAGELESS]:
                 raise DatasetError(
-                    f"dataset.source = {shown} holds no image: its {headers} records have a header only; pack it again"
+                    f"dataset.source = {shown} has no image: its {headers} records have only a header; pack it again"
                 )
-            raise DatasetError(f"dataset.source = {shown} holds no records: it is empty; pack it again")
+            raise DatasetError(f"dataset.source = {shown} has no records: pack it again")
 
     def summary(self, split: Split | None) -> UnpackedRecords:
         """What the file reports about its labels."""
@@ -226,7 +226,7 @@ def _image_record(number: int, framed: Record) -> ImageRecord:
     try:
         return decode_image_record(framed.payload)
     except RecordError as error:
-        raise DamagedRecordError(framed.offset, f"record {number} holds no image: {error}") from error
+        raise DamagedRecordError(framed.offset, f"record {number} has no image: {error}") from error
 
 
 def _measure(image: bytes, memory: DecodingMemory) -> tuple[int, int]:

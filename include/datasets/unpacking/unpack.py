@@ -148,7 +148,7 @@ def _unpack(
         s3.put_object(Bucket=place.bucket, Key=place.labels, Body=body)
     if not writer.count:
         raise DatasetError(
-            f"dataset.source = {place.shown} holds no file that can be unpacked (left out: {dict(left_out) or 'none'}; "
+            f"dataset.source = {place.shown} has no file that can be unpacked (left out: {dict(left_out) or 'none'}; "
             f"see s3://{place.bucket}/{place.left_out}): pack images in class folders"
         )
     removed = writer.remove_others()
@@ -247,7 +247,7 @@ class ArchiveUnpacker:
             if isinstance(members, ZipMembers):
                 self._withdraw(members)
         except ArchiveError as error:
-            member_shown = f", in or behind {error.member!r}" if error.member else ""
+            member_shown = f", in or after {error.member!r}" if error.member else ""
             raise DatasetError(
                 f"dataset.source = {shown}: {error.reason} (byte {error.offset}{member_shown}): {error.remedy}"
             ) from error
@@ -268,7 +268,7 @@ class ArchiveUnpacker:
         data = member.read(LARGEST_MEMBER)
         if data is None:
             size = "more" if member.size is None else f"{member.size}"
-            return Refusal(TOO_LARGE, f"it expands to {size} bytes, a record holds {LARGEST_MEMBER}")
+            return Refusal(TOO_LARGE, f"it expands to {size} bytes, a record may have {LARGEST_MEMBER}")
         self._writer.put(key, data)
         return None
 

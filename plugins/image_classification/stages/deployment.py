@@ -171,5 +171,5 @@ def tear_down(conf: dict[str, Any] | None, dataset: dict[str, Any] | None, model
     mine = approved_deployment(running, {"conf": conf, "dataset": dataset, "model": model})
     services, name = hosting.Hosting.of(running.client), mine.endpoint_name
     deleted = hosting.tear_down(services, name, config=mine.config_name, unkept_only=True)
-    log.info("Deleted %s.", ", ".join(deleted) or "nothing: the endpoint is gone, or serves what another run deployed")
+    log.info("Deleted %s.", ", ".join(deleted) or "nothing: it no longer exists, or serves what another run deployed")
     return deleted

@@ -95,7 +95,7 @@ def test_a_source_without_images_is_found_before_anything_is_built(
     state, tasks = run(dag_bag, "build_dataset", {"dataset.source": f"s3://{BUCKET}/nothing/here/"})
 
     assert (state, tasks["check_conf"], tasks["dataset.plan"]) == (DagRunState.FAILED, "failed", "upstream_failed")
-    assert "holds no objects" in capfd.readouterr().out
+    assert "has no objects" in capfd.readouterr().out
 
 
 def test_an_archive_is_unpacked_once(dag_bag: DagBag, local_aws: RunningLocalAws) -> None:

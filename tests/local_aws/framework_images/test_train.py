@@ -253,7 +253,7 @@ def test_a_tuning_job_tunes_a_script_and_one_that_leaves_nothing_is_named(
     )
     described = sagemaker.describe_training_job(TrainingJobName=still)
     model, metric = job_flaws(s3, described, JobResult.of_training_job(described))
-    assert re.fullmatch(r"train\.py of s3://\S+ left no model in /opt/ml/model: s3://\S+ holds no file\. .+", model)
+    assert re.fullmatch(r"train\.py of s3://\S+ left no model in /opt/ml/model: s3://\S+ has no file\. .+", model)
     assert "printed no validation:accuracy: the regular expression accuracy=(\\S+) finds" in metric
 
 

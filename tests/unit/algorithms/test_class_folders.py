@@ -56,7 +56,7 @@ def test_the_folders_of_a_replay_lie_beside_it() -> None:
 def test_classes_that_cannot_be_folders_are_refused(s3: S3Client) -> None:
     several, slashed = dataset_version(multi_label=True), dataset_version(labels=["cat", "cat/persian"])
 
-    assert "has several labels and cannot lie in one folder" in unfit_for_folders(several)
+    assert "has several labels and cannot be in one folder" in unfit_for_folders(several)
     assert "the label 'cat/persian' of pets/" in unfit_for_folders(slashed)
     assert not unfit_for_folders(dataset_version())
     with pytest.raises(DatasetError, match=r"training\.algorithm\.channels = folders: an image"):

@@ -75,9 +75,9 @@ def test_a_source_that_is_not_there_or_holds_nothing_is_named(project: Path, s3:
     (project / "linked/train.py").symlink_to(project / "mine/train.py")
     for source, message in {
         "nowhere": "The source nowhere is not a folder of this project",
-        "empty": "The source empty holds no file",
+        "empty": "The source empty has no file",
         "linked": r"linked/train\.py is a link",
-        f"s3://{bucket.name}/nothing/": "holds no file",
+        f"s3://{bucket.name}/nothing/": "has no file",
     }.items():
         with pytest.raises(SourceCodeError, match=message):
             read_source(s3, source)

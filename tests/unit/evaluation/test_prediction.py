@@ -49,7 +49,7 @@ def test_a_model_with_other_classes_is_noticed(world: Any, runtime: Any) -> None
 
 
 def test_an_image_too_large_for_an_endpoint_is_not_sent(runtime: Any) -> None:
-    with pytest.raises(PredictionError, match="holds 6291457 bytes, and an endpoint takes at most 6291456: set"):
+    with pytest.raises(PredictionError, match="has 6291457 bytes, and an endpoint takes at most 6291456: set"):
         probabilities(runtime, endpoint="shades", image=bytes(LARGEST_BODY + 1))
 
 
@@ -120,7 +120,7 @@ def test_a_photograph_of_more_bytes_than_a_request_holds_is_sent_as_small_as_it_
     answer = predict_source_image(runtime, endpoint="shades", source=source, dataset=version_packed(world, resize=28))
     assert max(answer, key=answer.__getitem__) == "light"
     as_it_is = version_packed(world, pass_through=True)
-    with pytest.raises(PredictionError, match=rf"The packed image holds {len(source)} bytes, and an endpoint takes"):
+    with pytest.raises(PredictionError, match=rf"The packed image has {len(source)} bytes, and an endpoint takes"):
         predict_source_image(runtime, endpoint="shades", source=source, dataset=as_it_is)
 
 

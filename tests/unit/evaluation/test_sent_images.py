@@ -91,7 +91,7 @@ def test_of_the_sources_those_that_no_client_gets_an_answer_for_are_counted_and_
     reasons = {image.key: image.reason for image in found.unsent}
     assert set(reasons) == {*UNREAD, LARGE}
     assert reasons[f"{GREY}/a.gif"] == "GIF: the algorithm reads JPEG, PNG, BMP and TIFF"
-    assert reasons[LARGE].endswith(f" bytes, a request holds {LARGEST_BODY}")
+    assert reasons[LARGE].endswith(f" bytes, a request may have {LARGEST_BODY}")
     assert sorted(bodies) == sorted(world.read(f"s3://{BUCKET}/{key}") for key in JPEGS), "byte for byte"
 
 

@@ -72,7 +72,7 @@ def test_what_no_request_holds_is_refused_before_there_is_a_job(world: Any, larg
     with pytest.raises(TransformError) as refused:
         request(world, largest)
     assert str(refused.value) == (
-        f"The largest packed test image holds {largest} bytes, and a batch transform sends at most 100000000: set "
+        f"The largest packed test image has {largest} bytes, and a batch transform sends at most 100000000: set "
         "dataset.packing.resize, or dataset.packing.encoding to jpg, and build a new version."
     )
     with pytest.raises(TransformError):

@@ -42,7 +42,7 @@ def test_the_projects_own_scripts_are_there_and_begin() -> None:
 
     findings = found(nothing, conf())
     assert findings.problems == ()
-    assert findings.notes[0].startswith("algorithms/pytorch holds ")
+    assert findings.notes[0].startswith("algorithms/pytorch has ")
 
 
 def test_an_entry_point_that_is_not_in_the_source_is_named_with_what_is(s3: S3Client) -> None:
@@ -53,7 +53,7 @@ def test_an_entry_point_that_is_not_in_the_source_is_named_with_what_is(s3: S3Cl
     right = found(s3, conf(source="s3://images-of-acme/mine/", entry_point="training.py"), network_isolation=True)
 
     assert str(problem) == (
-        f"{A}.entry_point = train.py: is not in s3://images-of-acme/mine/: it holds training.py; name one of these; "
+        f"{A}.entry_point = train.py: is not in s3://images-of-acme/mine/: it has training.py; name one of these; "
         "did you mean training.py?"
     )
     assert right.problems == ()
@@ -185,9 +185,7 @@ def test_imagenet_weights_that_the_installations_algorithm_lacks_are_refused(
 def test_a_batch_of_more_images_than_there_are_is_refused() -> None:
     (problem,) = own_code_problems(conf(hyperparameters={"batch_size": 128}), dataset_version(), None)
 
-    assert str(problem) == (
-        f"{A}.hyperparameters.batch_size = 128: the train channel holds 80 images: use at most that"
-    )
+    assert str(problem) == (f"{A}.hyperparameters.batch_size = 128: the train channel has 80 images: use at most that")
 
 
 def test_a_model_of_another_kind_is_not_trained_further_and_that_is_said_before_the_job_starts() -> None:

@@ -38,7 +38,7 @@ def test_a_fitting_dataset_has_no_problems() -> None:
     assert messages({}) == []
 
 
-TOO_FEW = "the train channel holds 80 images, the validation channel 20: use at most 20"
+TOO_FEW = "the train channel has 80 images, the validation channel 20: use at most 20"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_test_image_that_no_batch_transform_sends_is_told_before_anything_is_t
 def test_a_test_image_that_only_a_batch_transform_takes_is_worth_a_note(largest: int | None, is_told: bool) -> None:
     notes = list(dataset_notes(RunConf(), dataset_version(largest_test_image=largest)))
     told = (
-        f"the largest packed test image has {largest} bytes, and a request to an endpoint holds 6291456: the batch "
+        f"the largest packed test image has {largest} bytes, and a request to an endpoint may have 6291456: the batch "
         "transform takes it, deployment.predict and evaluate_endpoint leave it out"
     )
     assert notes == ([told] if is_told else [])
@@ -351,13 +351,13 @@ def test_images_in_reachable_buckets_pass(s3: Any) -> None:
 
 def test_an_empty_source_is_told(s3: Any) -> None:
     assert refused(s3, {"dataset.source": "s3://images-of-acme/pets"}) == [
-        "dataset.source = s3://images-of-acme/pets/: holds no objects: upload one folder for each class"
+        "dataset.source = s3://images-of-acme/pets/: has no objects: upload one folder for each class"
     ]
 
 
 def test_an_empty_source_of_split_folders_is_told_how_to_fill_it(s3: Any) -> None:
     assert refused(s3, {"dataset.source": "s3://images-of-acme/dogs/", "dataset.layout": "split_folders"}) == [
-        "dataset.source = s3://images-of-acme/dogs/: holds no objects: upload train/CLASS/"
+        "dataset.source = s3://images-of-acme/dogs/: has no objects: upload train/CLASS/"
     ]
 
 
@@ -468,7 +468,7 @@ def test_each_trial_is_held_against_its_own_version(s3: Any) -> None:
 
 def test_training_alone_needs_a_finished_version(s3: Any) -> None:
     assert refused(s3, {"dataset.name": "pets"}, stages=("training",)) == [
-        "dataset.name = pets: s3://images-of-acme/datasets/pets/ holds no finished version: build one first, or "
+        "dataset.name = pets: s3://images-of-acme/datasets/pets/ has no finished version: build one first, or "
         "correct the name"
     ]
 

@@ -44,13 +44,12 @@ def passes(s3: Any, conf: dict[str, Any], **given: Any) -> Findings:
 def test_fewer_images_than_a_batch_in_either_channel(s3: Any) -> None:
     version = publish(s3, dataset_version())
     assert told(s3, {"training.hyperparameters.mini_batch_size": 24}, dataset=version) == [
-        "training.hyperparameters.mini_batch_size = 24: the train channel holds 80 images, the validation channel 20: "
+        "training.hyperparameters.mini_batch_size = 24: the train channel has 80 images, the validation channel 20: "
         "use at most 20"
     ]
     tune = {"training.mode": "tune", "tuning.ranges.mini_batch_size": {"min": 8, "max": 64}}
     assert told(s3, tune, dataset=version) == [
-        "tuning.ranges.mini_batch_size = 64: the train channel holds 80 images, the validation channel 20: "
-        "use at most 20"
+        "tuning.ranges.mini_batch_size = 64: the train channel has 80 images, the validation channel 20: use at most 20"
     ]
 
 
@@ -80,11 +79,11 @@ def test_label_columns_that_are_not_as_many_as_classes(s3: Any) -> None:
 
 def test_no_objects_under_an_address(s3: Any) -> None:
     assert told(s3, {"dataset.source": "s3://images-of-acme/pets/"}) == [
-        "dataset.source = s3://images-of-acme/pets/: holds no objects: upload one folder for each class"
+        "dataset.source = s3://images-of-acme/pets/: has no objects: upload one folder for each class"
     ]
     version = dataset_version()
     assert told(s3, {}, dataset=version)[0] == (
-        f"dataset.version = {version.uri}train/: holds no S3 objects: build a new version, or correct the name"
+        f"dataset.version = {version.uri}train/: has no S3 objects: build a new version, or correct the name"
     )
 
 

@@ -80,7 +80,7 @@ def test_texts_stay_texts_and_numbers_numbers() -> None:
         ),
         (
             {**SCRIPT, f"{A}.metric_definitions": {"validation:accuracy": "acc=[0-9.]+"}},
-            f"{A}.metric_definitions.validation:accuracy = acc=[0-9.]+: has 0 groups, and one has to hold the value: "
+            f"{A}.metric_definitions.validation:accuracy = acc=[0-9.]+: has 0 groups, and one must have the value: "
             "write (...) around the number, (?:...) else",
         ),
         (
@@ -100,7 +100,7 @@ def test_texts_stay_texts_and_numbers_numbers() -> None:
         ),
         (
             {**SCRIPT, f"{A}.channels": "folders", "dataset.multi_label": True},
-            f"{A}.channels = folders: an image of a multi-label dataset cannot lie in one folder: choose recordio or "
+            f"{A}.channels = folders: an image of a multi-label dataset cannot be in one folder: choose recordio or "
             "manifest",
         ),
         (
@@ -127,7 +127,7 @@ def test_texts_stay_texts_and_numbers_numbers() -> None:
         ),
         (
             {**SCRIPT, "training.mode": "tune"},
-            "tuning.ranges = nothing: say what is searched: a script or a container has no usual ranges",
+            "tuning.ranges = nothing: name the ranges: a script or a container has no usual ones",
         ),
         (
             {**SCRIPT, "training.mode": "tune", "tuning.ranges": {"lr": {"min": 0.5, "max": 0.1}}},

@@ -267,7 +267,7 @@ TUNE = {"training.mode": "tune"}
         ),
         (
             {"dataset.layout": "split_folders", "dataset.split.train_per_class": 60},
-            "dataset.split.train_per_class = 60: the folders say which images train: leave it empty",
+            "dataset.split.train_per_class = 60: the folders show which images train: leave it empty",
         ),
         (
             {"dataset.multi_label": True, "dataset.split.train_per_class": 60},

@@ -274,9 +274,7 @@ async def test_a_tuning_job_whose_best_job_left_no_model_is_refused(context: Any
     operator = TuningJobOperator(task_id="tune", request=request, inputs={})
     event = await event_of(deferred(operator, context()))
 
-    with pytest.raises(
-        AirflowFailException, match=r"left no model in /opt/ml/model: s3://\S+ holds no file"
-    ) as refused:
+    with pytest.raises(AirflowFailException, match=r"left no model in /opt/ml/model: s3://\S+ has no file") as refused:
         operator.execute_complete(context(), event)
     assert "  Epoch[0] Validation-accuracy=0.4" in str(refused.value)
 

@@ -228,5 +228,5 @@ def test_a_shard_whose_plan_is_gone_says_what_to_clear(s3: S3Client, bucket: Buc
     bucket.put_images({"cat": 3, "dog": 3})
     plan = bucket.plan(bucket.conf())
     s3.delete_object(Bucket=bucket.name, Key=plan.layout.planned_shard(0))
-    with pytest.raises(DatasetError, match=r"the plan of shard 0 .* is gone.*clear the planning task"):
+    with pytest.raises(DatasetError, match=r"the plan of shard 0 .* was deleted.*clear the planning task"):
         pack_shard(s3, plan, plan.shards[0])

@@ -107,7 +107,7 @@ def test_several_labels_per_image_need_another_source(bucket: Bucket) -> None:
 
 
 def test_a_source_without_images_is_an_error_with_its_address(bucket: Bucket) -> None:
-    with pytest.raises(DatasetError, match=f"s3://{bucket.name}/images/ holds no class folders"):
+    with pytest.raises(DatasetError, match=f"s3://{bucket.name}/images/ has no class folders"):
         bucket.plan(bucket.conf())
 
 

@@ -119,7 +119,7 @@ def test_an_inventory_without_sizes_or_etags_says_what_to_enable(
 def test_an_inventory_of_another_bucket_is_refused(bucket: Bucket) -> None:
     bucket.put_images({"cat": 2, "dog": 2})
     uri = Report(bucket).write(sourceBucket="holiday-photos")
-    with pytest.raises(DatasetError, match=f"lists bucket holiday-photos, but the images lie in {bucket.name}"):
+    with pytest.raises(DatasetError, match=f"lists bucket holiday-photos, but the images are in {bucket.name}"):
         bucket.plan(bucket.conf(inventory=uri))
 
 

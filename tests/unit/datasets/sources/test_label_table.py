@@ -98,7 +98,11 @@ def test_a_split_column_is_no_class(read: Any) -> None:
         ("a.jsonl", '{"path": "1.jpg"', "line 1: Expecting ',' delimiter"),
         ("a.jsonl", '{"path": "1.jpg", "label": {"a": 1}}', "line 1: label = {'a': 1}: write a class name"),
         ("a.jsonl", '{"path": "1.jpg", "sun": 1}\n{"path": "2.jpg"}\n', "line 2: sun = None: write 0 or 1"),
-        ("a.txt", "path,label\n", r"must end in \.csv, \.parquet, \.jsonl, \.manifest or \.lst, which says its format"),
+        (
+            "a.txt",
+            "path,label\n",
+            r"must end in \.csv, \.parquet, \.jsonl, \.manifest or \.lst, which shows its format",
+        ),
     ],
 )
 def test_a_wrong_table_says_where_and_what_to_do(read: Any, name: str, body: str | bytes, message: str) -> None:

@@ -108,7 +108,7 @@ def test_what_is_no_archive_is_told_apart(unpack: Unpack, content: bytes, what: 
 
 
 def test_damage_names_address_byte_member_and_remedy(unpack: Unpack) -> None:
-    place = r"dataset\.source = https://server/a\.zip: .*\(byte \d+, in or behind 'x/a\.\.jpg'\)"
+    place = r"dataset\.source = https://server/a\.zip: .*\(byte \d+, in or after 'x/a\.\.jpg'\)"
     with pytest.raises(DatasetError, match=f"{place}: repair"):
         unpack(zip_of(GOOD)[:-5])
 

@@ -110,8 +110,8 @@ def with_many_labels() -> bytes:
         (broken(3, (float("nan"),), IMAGES[3]), "not a class index: nan"),
         (broken(3, (0,), b"no image at all"), "the image of record 3 (id 103) is not_an_image"),
         (broken(3, (0,), IMAGES[3][:-40]), "the image of record 3 (id 103) is corrupt"),
-        (without_header(), "record 3 holds no image"),
-        (with_many_labels(), "record 3 holds no image: it announces"),
+        (without_header(), "record 3 has no image"),
+        (with_many_labels(), "record 3 has no image: it announces"),
         (single()[: offset_of(3)] + b"\0\0\0\0garbage", "expected the magic"),
         (single()[: offset_of(3) + 50], "the file ends after"),
         (single()[: offset_of(3)] + MAGIC, "the file ends"),
@@ -140,7 +140,7 @@ def test_vectors_hold_zeros_and_ones(unpack: Unpack) -> None:
 
 
 def test_an_empty_file_is_refused(unpack: Unpack) -> None:
-    with pytest.raises(DatasetError, match="holds no records"):
+    with pytest.raises(DatasetError, match="has no records"):
         unpack(b"")
 
 
@@ -184,5 +184,5 @@ def test_several_labels_go_with_headers_of_another_number(unpack: Unpack) -> Non
 
 
 def test_a_file_of_headers_alone_holds_no_image(unpack: Unpack) -> None:
-    with pytest.raises(DatasetError, match=r"pets-train\.rec holds no image: its 2 records have a header only"):
+    with pytest.raises(DatasetError, match=r"pets-train\.rec has no image: its 2 records have only a header"):
         unpack(with_headers([([4, 4], b""), ([9], b"")]))

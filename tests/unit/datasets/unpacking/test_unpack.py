@@ -137,7 +137,7 @@ def test_a_damaged_archive_gives_nothing_and_a_retry_puts_what_is_missing(bucket
     whole = zip_of(PETS) if name == "a.zip" else tar_of(PETS, mode="w:gz" if name.endswith("gz") else "w:")
     bucket.put(name, whole[: len(whole.rstrip(b"\0")) * 2 // 3])
 
-    with pytest.raises(DatasetError, match=r"dataset\.source = s3://.*\(byte \d+, in or behind 'pets/"):
+    with pytest.raises(DatasetError, match=r"dataset\.source = s3://.*\(byte \d+, in or after 'pets/"):
         unpack_sources(bucket.s3, conf_of(address), bucket.name)
     with pytest.raises(DatasetError, match="is not unpacked yet"):
         bucket.build(conf_of(address))
@@ -151,7 +151,7 @@ def test_a_damaged_archive_gives_nothing_and_a_retry_puts_what_is_missing(bucket
 
 def test_an_archive_of_nothing_but_rubbish_is_refused(bucket: Bucket) -> None:
     bucket.put("a.zip", zip_of({"__MACOSX/a": b"x"}))
-    with pytest.raises(DatasetError, match=r"holds no file that can be unpacked \(left out: {'system_file': 1}"):
+    with pytest.raises(DatasetError, match=r"has no file that can be unpacked \(left out: {'system_file': 1}"):
         unpack_sources(bucket.s3, conf_of(f"s3://{bucket.name}/a.zip"), bucket.name)
 
 

@@ -156,7 +156,7 @@ def test_a_job_with_an_empty_archive_is_not_selected(services: Services) -> None
 
     assert select_best.function(conf(), DATASET, None, TRIALS)["job"] == base(1)
     services.left(base(1), {})
-    with pytest.raises(NoUsableJobError, match=rf"{base(1)}: left no model: s3://\S+/model\.tar\.gz holds no file"):
+    with pytest.raises(NoUsableJobError, match=rf"{base(1)}: left no model: s3://\S+/model\.tar\.gz has no file"):
         select_best.function(conf(), DATASET, None, TRIALS)
 
 
