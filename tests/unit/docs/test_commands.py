@@ -17,6 +17,7 @@ from botocore import xform_name
 from botocore.session import get_session
 
 from include.run_conf import RunConf
+from include.run_conf.sections import PredictionConf
 from include.settings import Settings
 from tests.unit.docs.commands import (
     OF_THE_SYSTEM,
@@ -107,6 +108,7 @@ def check_airflow(words: list[str]) -> None:
         page = (ROOT / "dags" / f"{dag}.py").read_text(encoding="utf-8")
         own = {name for name in content if name.partition(".")[0] not in SECTIONS}
         assert all(f"`{name}`" in page or f'"{name}"' in page for name in own), (dag, own)
+        PredictionConf.model_validate({name: content[name] for name in own & PredictionConf.model_fields.keys()})
         RunConf.from_conf({name: value for name, value in content.items() if name not in own})
     if asked.get("key") == "image_classification" and str(asked.get("value")).startswith("{"):
         check_conf(json.loads(str(asked["value"])))
