@@ -136,7 +136,7 @@ def test_what_ends_a_training_is_not_sound(tmp_path: Path, capsys: pytest.Captur
     assert found["faults"][0].endswith("id 1: MXNet's decoders read no WebP: it ends with this image")
     assert main([str(write_records(tmp_path / "none", []))]) == 1
     told = capsys.readouterr().out
-    assert "the file holds no record" in told
+    assert "the file has no record" in told
     assert told.endswith("NOT SOUND\n")
 
 
