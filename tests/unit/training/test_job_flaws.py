@@ -78,7 +78,7 @@ def test_a_script_that_left_nothing_is_named_with_what_was_expected() -> None:
     model, objective = job_flaws(Stored(tar_of({})), described(sent=SCRIPT, metrics=[metric]), result())  # type: ignore[arg-type]
 
     assert model == (
-        f"train.py of s3://code/1a2b/sourcedir.tar.gz left no model in /opt/ml/model: {ARTIFACT} holds no file. Write "
+        f"train.py of s3://code/1a2b/sourcedir.tar.gz left no model in /opt/ml/model: {ARTIFACT} has no file. Write "
         "the model there (in script mode the variable SM_MODEL_DIR names the folder) before the program ends."
     )
     assert objective.startswith(
