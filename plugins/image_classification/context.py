@@ -150,9 +150,17 @@ class AwsAccess:
 
     def client(self, service: str) -> Any:
         """The boto3 client of one service."""
-        if service not in self._clients:
-            self._clients[service] = self._new_client(service, None, self._opened[0].config)
-        return self._clients[service]
+        if service in self._clients:
+            return self._clients[service]
+        is_lasting, client = self.has_credentials, self._new_client(service, None, self._opened[0].config)
+        if is_lasting:
+            self._clients[service] = client
+        return client
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether credentials are found now. A client that was made without them never finds any."""
+        return self._opened[1].get_credentials() is not None
 
     async def connect(self, service: str) -> AbstractAsyncContextManager[Any]:
         """An aiobotocore client of one service, once it is entered."""

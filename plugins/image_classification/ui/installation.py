@@ -42,9 +42,13 @@ class Connected:
     def client(self, service: str, *, patient: bool = False) -> Any:
         """A boto3 client of one service, one for all threads; a `patient` one waits as a task's client does."""
         with self._lock:
-            if service not in self._made:
-                self._made[service] = self.access.client(service) if patient else self._clients(service)
-            return self._made[service]
+            if service in self._made:
+                return self._made[service]
+            is_lasting = self.access.has_credentials
+            made = self.access.client(service) if patient else self._clients(service)
+            if is_lasting:
+                self._made[service] = made
+            return made
 
     def price(self, machine: str, use: Any) -> float | None:
         """USD an hour; None if it is not known, which is not asked again soon."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from botocore.exceptions import NoCredentialsError
 
 from image_classification import context
 from image_classification.context import (
@@ -18,10 +20,12 @@ from image_classification.context import (
     retraining_schedule,
 )
 from image_classification.tasks import check_conf, choose_model
+from image_classification.ui.installation import Connected
 from include import preflight
 from include.datasets import version
 from include.deployment import registry
 from include.promotion import champion
+from include.settings import Settings
 from tests.support.documents import dataset_version
 from tests.support.running_task import run_as_task
 
@@ -98,6 +102,31 @@ def test_access_survives_the_way_through_json() -> None:
     access = AwsAccess("aws_team", "eu-west-1", "/etc/ca.pem", {"retries": {"max_attempts": 2}})
 
     assert AwsAccess(**json.loads(json.dumps(access.as_fields()))) == access
+
+
+@pytest.mark.parametrize("made_by", ["access", "pages"])
+def test_a_client_that_was_made_without_credentials_is_not_kept(monkeypatch: pytest.MonkeyPatch, made_by: str) -> None:
+    """They may come from a service that answers late: the pages' server runs for months."""
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    settings, _ = Settings.read(CONTENT)
+    access = AwsAccess.of(settings)
+    client = {"access": access.client, "pages": Connected(settings, access).client}[made_by]
+
+    with pytest.raises(NoCredentialsError):
+        presigned(client("s3"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+
+    assert "AKIAEXAMPLE" in presigned(client("s3"))
+    assert client("s3") is client("s3")
+
+
+def presigned(s3: Any) -> str:
+    return str(s3.generate_presigned_url("get_object", Params={"Bucket": "pictures", "Key": "1.jpg"}))
 
 
 class Store:
