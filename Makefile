@@ -26,7 +26,7 @@ PYTORCH := .venv-pytorch/bin/python
 environments = @"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, but $(PYTHON) is %d.%d: install it, or name one with make PYTHON=/path/to/python3.11" % v)' \
 	&& "$(PYTHON)" tools/environments.py
 
-.PHONY: help setup demo demo-retrain local down test test-python test-mwaa sagemaker pytorch stack image-uris fuzz lint format lock up compose-down test-compose test-docker bench-datasets bench-training chaos clean demo-pytorch
+.PHONY: help setup demo demo-retrain local down test test-python test-mwaa sagemaker pytorch stack image-uris fuzz lint format lock up compose-down test-compose test-docker test-demos bench-datasets bench-training chaos clean demo-pytorch
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ test-python: ## run the unit tests, and import every DAG, on Python 3.12 and 3.1
 test-mwaa: ## import every DAG with the core requirements under MWAA's constraints (CONSTRAINTS=FILE)
 	$(environments) mwaa-setup
 	@.venv-mwaa/bin/python -m pytest tests/integration/dags/test_dags.py
+
+test-demos: ## run `make demo`, `make demo-retrain` and `make demo-pytorch` to their ends, and check their figures
+	$(environments) pytorch
+	@ALL_DEMOS=1 $(AIRFLOW) -m pytest tests/end_to_end/test_demos.py
 
 sagemaker: ## make .venv-sagemaker: the SageMaker SDK v3 of notebooks and of examples/
 	$(environments) sagemaker

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,16 @@ import boto3
 import cv2
 import pytest
 
-from demo.__main__ import main as program
 from demo.airflow_client import DagRun
 from demo.bootstrap import client_config
 from demo.services import Services
 from include.deployment import predict
 from tests.support.airflow_commands import THEN
+from tests.support.demos import run_target
 from tests.support.live_airflow import Operator
-from tests.support.makefile import recipe
 from tests.support.pictures import pixels
 from tests.support.ports import free_port
-from tests.unit.docs.commands import FIRST_RUN, README, ROOT, Shown, commands_of, shown, terminals_of
+from tests.unit.docs.commands import FIRST_RUN, README, ROOT, commands_of, shown, terminals_of
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.enable_socket, pytest.mark.timeout(1800)]
 
@@ -47,23 +45,9 @@ def printed(state: Path) -> Iterator[str]:
     """What `make demo` prints once the environments are there; `make down` ends its services."""
     (start,), (end,) = shown("make demo"), shown("make down")
     try:
-        yield run_target(start, state, PORT=str(free_port()), AIRFLOW_PORT=str(free_port()))
+        yield run_target(start.words, state, PORT=str(free_port()), AIRFLOW_PORT=str(free_port()))
     finally:
-        run_target(end, state)
-
-
-def run_target(command: Shown, state: Path, **environment: str) -> str:
-    """Run the program of a target's recipe in this process, with another folder in the place of `.local`."""
-    (line,) = recipe(command.words)
-    arguments = re.findall(r"\.venv/bin/python -m demo (\w+)", line)
-    terminal = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(terminal):
-        for module in ("demo.run", "demo.services"):
-            patch.setattr(f"{module}.STATE", state)
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        assert program(arguments) == 0, terminal.getvalue()
-    return terminal.getvalue()
+        run_target(end.words, state)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +178,7 @@ def test_files_and_folders_are_asked_about_as_the_page_shows(
 def test_the_services_are_there_already_for_who_starts_them_again(services: Services, state: Path) -> None:
     (command,) = shown("make local")
 
-    said = run_target(command, state)
+    said = run_target(command.words, state)
 
     assert "run already" in said
     assert services.sign_in_hint() in said

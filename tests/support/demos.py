@@ -1,0 +1,28 @@
+"""The demos, as their targets of the Makefile start them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from demo.__main__ import main as program
+from tests.support.makefile import recipe
+
+
+def run_target(words: Sequence[str], state: Path, **environment: str) -> str:
+    """Run the program of a target's recipe in this process, with another folder in the place of `.local`."""
+    (line,) = recipe(words)
+    arguments = re.findall(r"\.venv/bin/python -m demo (\w+)", line)
+    terminal = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(terminal):
+        for module in ("demo.run", "demo.services"):
+            patch.setattr(f"{module}.STATE", state)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        assert program(arguments) == 0, terminal.getvalue()
+    return terminal.getvalue()
