@@ -24,7 +24,8 @@ from demo.training_jobs import TrainingJob, TrainingJobWatch
 
 DAG_ID = "image_classification"
 DAG_SECONDS = 120
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
+"""Between two looks, each of which takes a tenth of a second of the processor that the run needs."""
 LOG_LINES = 20
 LOG_GROUPS = ("::group::", "::endgroup::")
 FAILED = "Task failed"

@@ -110,10 +110,11 @@ class JobFolder:
         return self
 
     def start(self, command: str = "train", **environment: str) -> subprocess.Popen[str]:
-        """Run the container as docs/reference/container.md shows it."""
-        written = {each.words[-1]: each.words[1:] for each in shown(".venv-mxnet/bin/python -m containers.* *")}
+        """Run the container as docs/reference/container.md shows it, with this command."""
+        written = {each.words[1:-1] for each in shown(".venv-mxnet/bin/python -m containers.* *")}
+        (module,) = written
         return subprocess.Popen(
-            [sys.executable, *written[command]],
+            [sys.executable, *module, command],
             cwd=PROJECT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "SAGEMAKER_BASE_DIR": str(self.base), **environment},
             stdout=subprocess.PIPE,

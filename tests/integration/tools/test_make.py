@@ -46,7 +46,7 @@ def test_make_lint_makes_each_check_that_a_page_shows() -> None:
 def test_the_tests_of_each_page_are_part_of_make_test() -> None:
     everything = pytest_of("".join(recipe(["make", "test"])))
     places = {path for words in everything for path in words if path.startswith("tests")}
-    assert places == {"tests", "tests/containers", "tests/algorithms"}
+    assert places == {"tests", "tests/end_to_end", "tests/browser", "tests/containers", "tests/algorithms"}
     left_out = {word.removeprefix("--ignore=") for words in everything for word in words if "--ignore=" in word}
     assert left_out == places - {"tests"}
 
@@ -58,8 +58,9 @@ def test_the_tests_of_each_page_are_part_of_make_test() -> None:
         path, _, name = place.replace("RESOURCE", "training").partition("::")
         assert (ROOT / path).exists(), place
         assert not name or f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), place
-        (own,) = {"mxnet": ["tests/containers"], "pytorch": ["tests/algorithms"]}.get(python[6:-11], ["tests"])
-        assert place.startswith(own) and (own != "tests" or not place.startswith(tuple(left_out))), place
+        of_others = {"mxnet": "tests/containers", "pytorch": "tests/algorithms"}
+        own = of_others.pop(python[6:-11], "tests")
+        assert place.startswith(own) and not place.startswith(tuple(of_others.values())), place
 
 
 def test_the_fuzz_of_many_examples_reads_what_make_test_reads() -> None:
