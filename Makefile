@@ -51,7 +51,7 @@ local: setup ## start the local AWS and Airflow, and leave them to you
 down: ## end what `make demo` and `make local` started
 	@if [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m demo down; else echo "Nothing is running."; fi
 
-# An Airflow and a browser that run take processor time all the while: what uses them comes first, with nothing beside.
+# An Airflow and a browser that run take processor time all the while: what uses them comes first, with less beside.
 # The tests of containers/ and algorithms/ have environments of their own: they run beside the others, and are shown
 # after them.
 test: ## run every test (makes also the environments of the SageMaker SDKs and of PyTorch)
