@@ -20,19 +20,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LONGEST = (
     "tests/end_to_end/test_readme.py",
-    "tests/end_to_end/test_own_algorithms.py",
     "tests/browser/",
+    "tests/end_to_end/test_faults.py",
+    "tests/end_to_end/test_retraining.py",
+    "tests/end_to_end/test_chaos.py",
+    "tests/end_to_end/test_own_algorithms.py",
     "tests/end_to_end/test_chain.py",
     "tests/end_to_end/test_champion.py",
-    "tests/end_to_end/test_faults.py",
-    "tests/end_to_end/test_chaos.py",
-    "tests/end_to_end/test_retraining.py",
     "tests/end_to_end/",
     "tests/integration/datasets/publishing/test_killed_builds.py",
     "tests/integration/evaluation/",
     "tests/integration/",
 )
-"""What takes minutes comes first, so that no worker is left with it when the others have ended."""
+"""What takes minutes comes first, so that no worker is left with it when the others have ended. The first ones wait for
+an Airflow that runs: meanwhile the others use the processors."""
 ONE_WORLD = ("tests/browser/",)
 """Folders whose files share what they start, and so a worker."""
 
