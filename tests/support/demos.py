@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -15,7 +16,10 @@ from tests.support.makefile import recipe
 
 
 def run_target(words: Sequence[str], state: Path, **environment: str) -> str:
-    """Run the program of a target's recipe in this process, with another folder in the place of `.local`."""
+    """Run the program of a target's recipe in this process, with another folder in the place of `.local`.
+
+    What it prints is also what pytest shows of a test that fails.
+    """
     (line,) = recipe(words)
     arguments = re.findall(r"\.venv/bin/python -m demo (\w+)", line)
     terminal = io.StringIO()
@@ -24,5 +28,7 @@ def run_target(words: Sequence[str], state: Path, **environment: str) -> str:
             patch.setattr(f"{module}.STATE", state)
         for name, value in environment.items():
             patch.setenv(name, value)
-        assert program(arguments) == 0, terminal.getvalue()
+        ended = program(arguments)
+    sys.stdout.write(terminal.getvalue())
+    assert ended == 0
     return terminal.getvalue()
