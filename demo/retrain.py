@@ -22,7 +22,7 @@ from demo.airflow_client import AirflowClient, DagRun
 from demo.bootstrap import IMAGES_PREFIX, client_config, local_session
 from demo.endpoint_client import Asked, EndpointClient
 from demo.run import RunFailedError, demo, failure, follow
-from demo.sample_images import SampleImage, mislabelled_digits, turned_digits, upload
+from demo.sample_images import SampleImage, mislabelled_digits, remove_mixed_up, turned_digits, upload
 from demo.services import Services, write_private
 from demo.summary import print_rows, read_bytes, read_json
 from demo.training_jobs import TrainingJobWatch
@@ -237,6 +237,8 @@ def show(stage: Stage, state: Path) -> Summary:
         reason = stage.comparison(refused)["verdict"]["reason"]
         stage.keep_report(refused, state / "demo-refused.html")
         stage.say(f"\nVersion {refused.version}: {reason}")
+    removed = remove_mixed_up(stage.s3, stage.services.settings.data_bucket, IMAGES_PREFIX)
+    stage.say(f"The {removed} digits with mixed-up labels are removed again: no later run learns from them.")
     asked: Asked = client.asked()
     return Summary(
         champion_before=figures(before.version),

@@ -17,7 +17,7 @@ from rich.console import Console
 from demo.airflow_client import AirflowClient, AirflowError, DagRun
 from demo.bootstrap import IMAGES_PREFIX, client_config, local_session
 from demo.progress import BROKEN, Snapshot, display_for, stages
-from demo.sample_images import digit_images, upload
+from demo.sample_images import digit_images, remove_mixed_up, upload
 from demo.services import COMMANDS_HINT, STATE, Services, ServicesError, requested_ports, up, write_private
 from demo.summary import SummaryError, dataset_page, print_summary, read_summary
 from demo.training_jobs import TrainingJob, TrainingJobWatch
@@ -86,6 +86,7 @@ def demo(console: Console, state: Path, aws_port: int, airflow_port: int, exampl
     s3 = session.client("s3", endpoint_url=services.aws_url, config=client_config())
     bucket = services.settings.data_bucket
     images = list(digit_images())
+    remove_mixed_up(s3, bucket, IMAGES_PREFIX)
     new = upload(s3, bucket, IMAGES_PREFIX, images)
     console.print(f"{len(images)} images are in s3://{bucket}/{IMAGES_PREFIX}, {new} of them new", markup=False)
 

@@ -17,10 +17,13 @@ from sklearn.datasets import load_digits
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 SIDE = 32
 SCAN_LEVELS = 16
 JPEG_QUALITY = 95
+MIXED_UP = "mixed-up-"
+"""How the names of images with a wrong label begin."""
 
 Pixels = cv2.typing.MatLike
 
@@ -68,7 +71,7 @@ def mislabelled_digits(seed: int = 1) -> Iterator[SampleImage]:
     moved = [(label, np.roll(paper, pixels, axis=1)) for pixels in (-1, 1) for label, paper in papers]
     labels = np.random.default_rng(seed).permutation([label for label, _ in moved])
     for number, (label, (_, paper)) in enumerate(zip(labels, moved, strict=True)):
-        yield SampleImage.of(f"{label}/mixed-up-{number:04d}.jpg", paper)
+        yield SampleImage.of(f"{label}/{MIXED_UP}{number:04d}.jpg", paper)
 
 
 def _papers() -> Iterator[tuple[int, Pixels]]:
@@ -90,3 +93,16 @@ def upload(client: S3Client, bucket: str, prefix: str, images: Iterable[SampleIm
 
     with ThreadPoolExecutor(max_workers=8) as pool:
         return sum(1 for _ in pool.map(put, missing))
+
+
+def remove_mixed_up(client: S3Client, bucket: str, prefix: str) -> int:
+    """Delete the images with a wrong label below a prefix: a later run would learn from them. Return how many."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    removed = 0
+    for page in pages:
+        keys = [found["Key"] for found in page.get("Contents", [])]
+        wrong: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys if f"/{MIXED_UP}" in key]
+        if wrong:
+            client.delete_objects(Bucket=bucket, Delete={"Objects": wrong, "Quiet": True})
+        removed += len(wrong)
+    return removed
