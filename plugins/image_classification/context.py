@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -150,17 +150,20 @@ class AwsAccess:
 
     def client(self, service: str) -> Any:
         """The boto3 client of one service."""
-        if service in self._clients:
-            return self._clients[service]
-        is_lasting, client = self.has_credentials, self._new_client(service, None, self._opened[0].config)
-        if is_lasting:
-            self._clients[service] = client
-        return client
+        return self.kept(self._clients, service, lambda: self._new_client(service, None, self._opened[0].config))
 
-    @property
-    def has_credentials(self) -> bool:
-        """Whether credentials are found now. A client that was made without them never finds any."""
-        return self._opened[1].get_credentials() is not None
+    def kept(self, clients: dict[str, Any], service: str, make: Callable[[], Any]) -> Any:
+        """The client of a service in `clients`, or a new one, which is kept there if there are credentials.
+
+        A client that was made without credentials never finds any.
+        """
+        if service in clients:
+            return clients[service]
+        has_credentials = self._opened[1].get_credentials() is not None
+        client = make()
+        if has_credentials:
+            clients[service] = client
+        return client
 
     async def connect(self, service: str) -> AbstractAsyncContextManager[Any]:
         """An aiobotocore client of one service, once it is entered."""

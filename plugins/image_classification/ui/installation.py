@@ -41,14 +41,9 @@ class Connected:
 
     def client(self, service: str, *, patient: bool = False) -> Any:
         """A boto3 client of one service, one for all threads; a `patient` one waits as a task's client does."""
+        make = self.access.client if patient else self._clients
         with self._lock:
-            if service in self._made:
-                return self._made[service]
-            is_lasting = self.access.has_credentials
-            made = self.access.client(service) if patient else self._clients(service)
-            if is_lasting:
-                self._made[service] = made
-            return made
+            return self.access.kept(self._made, service, lambda: make(service))
 
     def price(self, machine: str, use: Any) -> float | None:
         """USD an hour; None if it is not known, which is not asked again soon."""
