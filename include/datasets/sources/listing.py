@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from threading import Lock, local
+from threading import local
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from xml.etree import ElementTree
 
@@ -44,7 +44,7 @@ _COLUMNS: list[pa.Field[Any]] = [
 ]
 SCHEMA = pa.schema(_COLUMNS)
 BATCH_ROWS = 10_000
-_REGISTERING, _READING = Lock(), local()
+_READING = local()
 AFTER_ALL = b"\xff"
 """No key has this byte, as keys are UTF-8: what begins with a prefix stands before the prefix with it."""
 
@@ -197,20 +197,16 @@ def _unlisted(field: str, uri: str, bucket: str, error: ClientError) -> DatasetE
 
 @contextmanager
 def _reading_entries(s3: S3Client) -> Iterator[None]:
-    """Let `_read_entries` read the pages that this thread lists, and leave the client as it was.
+    """Let `_read_entries` read the pages that this thread lists meanwhile.
 
-    Other threads may use the client at the same time: what they list has all its members.
+    Whatever else lists with the client, before, after or in another thread, gets all members.
     """
-    event = ("before-parse.s3.ListObjectsV2", _read_entries, "entries-of-listings", True)
-    with _REGISTERING:
-        s3.meta.events.register(*event)
+    s3.meta.events.register("before-parse.s3.ListObjectsV2", _read_entries, unique_id="entries-of-listings")
     _READING.here = True
     try:
         yield
     finally:
         _READING.here = False
-        with _REGISTERING:
-            s3.meta.events.unregister(*event)
 
 
 def _read_entries(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
