@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef, ObjectTypeDef
 
 SIDE = 32
 SCAN_LEVELS = 16
@@ -84,8 +84,7 @@ def _papers() -> Iterator[tuple[int, Pixels]]:
 
 def upload(client: S3Client, bucket: str, prefix: str, images: Iterable[SampleImage]) -> int:
     """Put the images that are not there yet below a prefix (with a slash at its end); return how many were put."""
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    there = {found["Key"]: found["ETag"].strip('"') for page in pages for found in page.get("Contents", [])}
+    there = {found["Key"]: found["ETag"].strip('"') for page in _pages(client, bucket, prefix) for found in page}
     missing = [image for image in images if there.get(prefix + image.key) != image.etag]
 
     def put(image: SampleImage) -> None:
@@ -97,12 +96,15 @@ def upload(client: S3Client, bucket: str, prefix: str, images: Iterable[SampleIm
 
 def remove_mixed_up(client: S3Client, bucket: str, prefix: str) -> int:
     """Delete the images with a wrong label below a prefix: a later run would learn from them. Return how many."""
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     removed = 0
-    for page in pages:
-        keys = [found["Key"] for found in page.get("Contents", [])]
-        wrong: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys if f"/{MIXED_UP}" in key]
+    for page in _pages(client, bucket, prefix):
+        wrong: list[ObjectIdentifierTypeDef] = [{"Key": each["Key"]} for each in page if f"/{MIXED_UP}" in each["Key"]]
         if wrong:
             client.delete_objects(Bucket=bucket, Delete={"Objects": wrong, "Quiet": True})
         removed += len(wrong)
     return removed
+
+
+def _pages(client: S3Client, bucket: str, prefix: str) -> Iterator[list[ObjectTypeDef]]:
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        yield page.get("Contents", [])

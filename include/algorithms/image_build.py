@@ -184,8 +184,8 @@ def _json_object(path: Path) -> dict[str, object]:
 
 REMEDIES = {
     "permission denied while trying to connect": (
-        "This user may not use the Docker engine: add it to the group `docker`, or name another engine with "
-        "DOCKER_HOST."
+        "This user may not use the Docker engine: add it to the group `docker`, or name another engine "
+        "with DOCKER_HOST."
     ),
     "Cannot connect to the Docker daemon": (
         "No Docker engine answers: start it (`dockerd`, or Docker Desktop), or name another one with DOCKER_HOST."
@@ -199,8 +199,8 @@ REMEDIES = {
         "this repository."
     ),
     "tag is immutable": "Another build of the same folder was pushed in the meantime: start the publication again.",
-    "pull access denied": "The base image cannot be pulled: correct FROM in the Dockerfile, or run `docker login` "
-    "first.",
+    "pull access denied": "The base image cannot be pulled: correct FROM in the Dockerfile, or run "
+    "`docker login` first.",
 }
 """What to do, by what Docker says; the longest words that fit are taken."""
 

@@ -55,8 +55,7 @@ class PublishConf(Section):
         examples=["image-classification/flowers"],
         title="Repository",
         description=f"ECR repository. It is made if there is none. Empty: `{NAMESPACE}/` and the name of the folder. "
-        "The "
-        "stack allows repositories below its own name.",
+        "The stack allows repositories below its own name.",
     )
     severity: Severity = Field(
         "high",

@@ -49,8 +49,7 @@ class CleanUpConf(Section):
         ge=1,
         title="Dataset versions to keep",
         description="This many of the newest of each dataset stay, and every version that a registered model, a "
-        "running job "
-        "or the parent of one of these refers to; the others are deleted. Empty: all stay.",
+        "running job or the parent of one of these refers to; the others are deleted. Empty: all stay.",
     )
     versions_older_than_days: int = Field(
         30,

@@ -360,8 +360,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_probability,
         default=SHOWN_FROM,
         metavar="P",
-        help="lowest probability at which an image shows a class, for a model of several labels per image (default "
-        "0.5)",
+        help="lowest probability at which an image shows a class, for a model of several labels per image "
+        "(default 0.5)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document per line, one for each image")
     parser.add_argument("--local", action="store_true", help="ask the local AWS of `make demo` or `make local`")

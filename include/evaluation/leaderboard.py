@@ -416,7 +416,7 @@ def _rules(leaderboard: Leaderboard) -> Markup:
 
 
 def drawn_jobs(leaderboard: Leaderboard) -> frozenset[str]:
-    """The jobs that have a line among the learning curves."""
+    """The jobs whose learning curves are drawn."""
     return frozenset(job.job for job, _ in _lines(leaderboard))
 
 

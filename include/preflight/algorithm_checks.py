@@ -65,7 +65,7 @@ def image_problems(conf: RunConf, settings: Settings) -> Iterator[Problem]:
 
 
 def pretrained_problems(conf: RunConf, settings: Settings) -> Iterator[Problem]:
-    """ImageNet weights, where the algorithm's image has none: a job would fail at its start."""
+    """A run that asks for ImageNet weights if the algorithm's image has none: its job would fail at the start."""
     training = conf.training
     if settings.imagenet_weights or not training.algorithm.is_builtin or training.mode == "none":
         return

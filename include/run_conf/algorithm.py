@@ -58,8 +58,7 @@ class InferenceConf(Section):
         json_schema_extra=IMAGE_URI,
         title="Image",
         description="Container image that serves the model. Empty: AWS's inference image of the framework, or the "
-        "container's "
-        "own image.",
+        "container's own image.",
     )
     content_types: list[ContentType] = Field(
         [],

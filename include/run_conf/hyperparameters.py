@@ -44,8 +44,8 @@ class Range(BaseModel):
     scaling: ScalingType = Field("Auto", description="Scale on which values are drawn.")
     kind: Literal["integer", "continuous"] | None = Field(
         None,
-        description="For a hyperparameter of a script or container. Else the kind follows from its value without a "
-        "search.",
+        description="For a hyperparameter of a script or container. Else the kind follows from its value without "
+        "a search.",
     )
 
 

@@ -85,7 +85,7 @@ def s3(services: Services) -> Any:
 
 
 def run(command: str, state: Path, folder: Path, **environment: str) -> str:
-    """What a line of a page prints, run by a shell with the folders and files of the test in it."""
+    """The output of a page's line in a shell, with the test's folders and files in it."""
     line = command.replace(".local/run", str(state / "run")).replace("FOLDER", f"'{folder}'")
     line = line.replace("PHOTO.jpg", f"'{folder / 'rose' / 'IMG_0000.JPG'}'")
     ended = subprocess.run(

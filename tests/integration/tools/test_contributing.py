@@ -25,7 +25,7 @@ def test_commits_are_checked_before_they_are_made(tmp_path: Path) -> None:
     assert "pre-commit" in (tmp_path / ".git/hooks/pre-commit").read_text()
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no checkout of git")
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this folder is not a git checkout")
 def test_the_code_of_a_message_is_found_by_its_words() -> None:
     (command,) = shown("git grep *")
 

@@ -18,7 +18,7 @@ PYTHON = ".venv/bin/python"
 
 
 def run_by_ci() -> list[str]:
-    lines = re.findall(r"^(make [^|\n]*\w)", (ROOT / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE)
+    lines = re.findall(r"^(make [^|>\n]*\w)", (ROOT / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE)
     return [line for line in lines if line != "make setup"]
 
 

@@ -19,6 +19,7 @@ from botocore.session import get_session
 from include.run_conf import RunConf
 from include.run_conf.sections import PredictionConf
 from include.settings import Settings
+from tests.support.aws_cli import OF_THE_CLI, RENAMED
 from tests.unit.docs.commands import (
     OF_THE_SYSTEM,
     PAGES,
@@ -30,10 +31,7 @@ from tests.unit.docs.commands import (
     shown_json,
 )
 
-OF_THE_AWS_CLI = {("cloudformation", "deploy"), ("ecr", "get-login-password"), ("s3", "cp")}
-"""What the AWS CLI adds to the operations of the API."""
-RENAMED_OPTIONS = {"notification-endpoint"}
-"""What the AWS CLI calls otherwise than the API, as it has an `--endpoint` of its own."""
+OF_THE_AWS_CLI = {*OF_THE_CLI, ("s3", "cp")}
 INSTALLED = {"pytest"}
 SECTIONS = {*RunConf.model_fields}
 SETTINGS = {*Settings.model_fields}
@@ -123,7 +121,7 @@ def check_aws(words: list[str]) -> None:
     assert operation in names, words
     members = {xform_name(name, "-") for name in model.operation_model(names[operation]).input_shape.members}
     options = {word.removeprefix("--") for word in words[2:] if word.startswith("--")}
-    assert options <= members | {"query", "output", *RENAMED_OPTIONS}, words
+    assert options <= members | {"query", "output", *RENAMED}, words
 
 
 CHECKS = {"make": check_make, "airflow": check_airflow, "aws": check_aws}
