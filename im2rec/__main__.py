@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from im2rec import FAILED, WRITTEN, WRITTEN_IN_PART
-from include.recordio.memory import keep_freed_memory
+from include.recordio.options import keep_freed_memory
 
 INTERRUPTED, ENDED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 _ABOUT = """Make lists of a folder's images (--list), or pack the images of lists into RecordIO: PREFIX.lst becomes
@@ -49,7 +49,7 @@ def _make_lists(parsed: argparse.Namespace) -> int:
 
 
 def _pack_lists(parsed: argparse.Namespace) -> int:
-    from include.recordio.lists import lists_like, lists_of  # noqa: PLC0415
+    from include.recordio.format import lists_like, lists_of  # noqa: PLC0415
 
     prefix = Path(parsed.prefix)
     lists = lists_of(prefix)

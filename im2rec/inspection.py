@@ -15,12 +15,12 @@ from include.recordio.format import (
     ImageRecord,
     Record,
     RecordError,
+    SeenIds,
     decode_image_record,
     read_records,
 )
 from include.recordio.header import format_of, read_header
 from include.recordio.images import ImageError, decode_image, is_truncated_jpeg
-from include.recordio.lists import SeenIds
 
 _MOST_FAULTS = 10
 _MOST_LABELS = 10_000

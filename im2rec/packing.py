@@ -18,9 +18,18 @@ import cv2
 from im2rec import FAILED, WRITTEN, WRITTEN_IN_PART, Say
 from im2rec.in_order import InOrder
 from im2rec.new_files import new_files
-from include.recordio.format import MAX_LENGTH, RecordError, RecordWriter, encode_image_record, encode_record
+from include.recordio.format import (
+    MAX_LENGTH,
+    ListedImage,
+    ListSurvey,
+    RecordError,
+    RecordWriter,
+    encode_image_record,
+    encode_record,
+    listed_images,
+    survey_list,
+)
 from include.recordio.images import JPEG_END, MXNET_STARTS, ImageError, is_truncated_jpeg, pack_image
-from include.recordio.lists import ListedImage, ListSurvey, listed_images, survey_list
 from include.recordio.options import ImageOptions
 
 MOST_BAD = 1000

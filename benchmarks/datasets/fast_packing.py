@@ -13,9 +13,8 @@ import cv2
 
 from im2rec.new_files import BUFFER_BYTES
 from im2rec.packing import ListPacker, Progress
-from include.recordio.lists import listed_images
-from include.recordio.memory import keep_freed_memory
-from include.recordio.options import ImageOptions
+from include.recordio.format import listed_images
+from include.recordio.options import ImageOptions, keep_freed_memory
 
 
 def pack_list(path: Path, root: Path, side: int, *, fast_decode: bool = False) -> int:

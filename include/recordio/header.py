@@ -1,8 +1,9 @@
 """What an image reports about itself before it is decoded: format, size, channels, orientation.
 
-JPEG, PNG, BMP, GIF, WebP and PNM are read here; TIFF, AVIF and JPEG 2000 have one module each. A photograph's header
-costs about five microseconds. Sources: ITU T.81 (JPEG markers), the PNG specification (chunks), GIF89a, RFC 9649 (WebP)
-and netpbm; and for EXIF what OpenCV 5 itself reads: a JPEG's Exif segments, a PNG's `eXIf`, a WebP's `EXIF`.
+JPEG, PNG, TIFF, BMP, GIF, WebP and PNM are read here; AVIF and JPEG 2000 in `file_parts`. A photograph's header costs
+about five microseconds. Sources: ITU T.81 (JPEG markers), the PNG specification (chunks), TIFF 6.0 and BigTIFF, GIF89a,
+RFC 9649 (WebP) and netpbm; and for EXIF, whose directory is that of a TIFF, what OpenCV 5 itself reads: a JPEG's Exif
+segments, a PNG's `eXIf`, a WebP's `EXIF`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from include.recordio.avif_header import read_avif
-from include.recordio.file_parts import HeaderError, png_chunks, riff_chunks
-from include.recordio.jpeg_2000_header import BOX_START, CODE_START, read_jpeg_2000
-from include.recordio.tiff_header import exif_orientation, read_tiff
+from include.recordio.file_parts import (
+    BOX_START,
+    CODE_START,
+    HeaderError,
+    png_chunks,
+    read_avif,
+    read_jpeg_2000,
+    riff_chunks,
+)
 
 JPEG_START = b"\xff\xd8\xff"
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -114,7 +120,7 @@ def _read(name: str, source: bytes) -> tuple[int, int, int, int, int, dict[str, 
     if name == "PNG":
         return _read_png(source)
     if name in {"TIFF", "JPEG 2000"}:
-        *sizes, part_bytes = (read_tiff if name == "TIFF" else read_jpeg_2000)(source)
+        *sizes, part_bytes = (_read_tiff if name == "TIFF" else read_jpeg_2000)(source)
         width, height, channels, bits, orientation = sizes
         return width, height, channels, bits, orientation, {"part_bytes": part_bytes}
     width, height, channels, bits, orientation, animated = OTHER_FORMATS[name][1](source)
@@ -227,6 +233,130 @@ def _check_frame(source: bytes, start: int, width: int, height: int) -> None:
         )
 
 
+_WIDTH, _HEIGHT, _BITS, _ORIENTATION, _CHANNELS = 0x100, 0x101, 0x102, 0x112, 0x115
+_TIFF_PARTS = ((0x111, 0x117), (0x144, 0x145))
+"""Offsets and lengths of a TIFF's strips, and of its tiles."""
+_STRIP_ROWS, _TILE_WIDTH, _TILE_HEIGHT = 0x116, 0x142, 0x143
+_WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
+_TEXTS = frozenset({0x10E, 0x10F, 0x110, 0x131, 0x132, 0x8298})
+_FRACTIONS = frozenset({0x11A, 0x11B, 0x13E, 0x13F, 0x211, 0x214})
+_MOST_TAGS = 0xFFFF
+_LARGEST_PART = 1 << 22
+"""Pixels of a tile that is larger than its image: writers fill up the last ones, to no more than this."""
+
+
+def exif_orientation(tiff: bytes) -> int:
+    """The orientation, 1 to 8, of an EXIF block as OpenCV 5 reads it; 0 if it has none that is valid.
+
+    OpenCV reads the tag as two bytes whatever its type is, and no tag behind one whose value lies outside the block.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    try:
+        if order is None or struct.unpack_from(f"{order}H", tiff, 2) != (42,):
+            return 0
+        (place,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, place)
+        for start in range(place + 2, place + 2 + 12 * count, 12):
+            tag, _, length, value, _ = struct.unpack_from(f"{order}HHIHH", tiff, start)
+            if tag == _ORIENTATION:
+                return int(value) if 1 <= value <= 8 else 1
+            _check_exif_value(tiff, order, tag, length, start + 8)
+    except (struct.error, OverflowError):
+        pass
+    return 0
+
+
+def _check_exif_value(tiff: bytes, order: str, tag: int, length: int, place: int) -> None:
+    """Raise struct.error for a value that OpenCV looks up and that lies outside the block."""
+    if tag in _FRACTIONS or (tag in _TEXTS and length > 4):
+        (offset,) = struct.unpack_from(f"{order}I", tiff, place)
+        struct.unpack_from(f"{length if tag in _TEXTS else 8}x", tiff, offset)
+
+
+def _read_tiff(source: bytes) -> tuple[int, int, int, int, int, int]:
+    """Width, height, channels, bits, orientation, and the bytes of the part that is decoded at once.
+
+    Raises HeaderError for a directory that lacks the sizes, for tiles that are far larger than the image, and for
+    strips and tiles that reach beyond the file.
+    """
+    tags = _tiff_directory(source)
+    width, height = tags.first(_WIDTH, 0), tags.first(_HEIGHT, 0)
+    if width <= 0 or height <= 0:
+        raise HeaderError("its first directory has no width and height")
+    channels, bits = tags.first(_CHANNELS, 1), tags.first(_BITS, 8)
+    if not 1 <= channels <= 16 or not 0 <= bits <= 64:
+        raise HeaderError(f"it has {channels} channels of {bits} bits, at most 16 of 64 can be decoded")
+    part_width = tags.first(_TILE_WIDTH, width)
+    part_height = tags.first(_TILE_HEIGHT, min(tags.first(_STRIP_ROWS, height), height))
+    if part_width <= 0 or part_height <= 0 or part_width * part_height > max(width * height, _LARGEST_PART):
+        raise HeaderError(f"its tiles of {part_width} x {part_height} pixels do not fit an image of {width} x {height}")
+    for offsets, lengths in _TIFF_PARTS:
+        for number, (start, length) in enumerate(zip(tags.every(offsets), tags.every(lengths), strict=False)):
+            if start + length > len(source):
+                raise HeaderError(f"its strip or tile {number} of {length} bytes at byte {start} is beyond the file")
+    orientation = tags.first(_ORIENTATION, 1)
+    part_bytes = part_width * part_height * channels * -(-bits // 8)
+    return width, height, channels, max(bits, 8), orientation if 1 <= orientation <= 8 else 1, part_bytes
+
+
+class _TiffDirectory:
+    """Tags of whole numbers: the struct code of each, how many values it has, and the byte they begin at."""
+
+    def __init__(self, tiff: bytes, order: str) -> None:
+        self._tiff = tiff
+        self._order = order
+        self._tags: dict[int, tuple[str, int, int]] = {}
+
+    def add(self, tag: int, code: str, count: int, place: int) -> None:
+        """Keep a tag. Of one that stands twice the first counts, as for libtiff, and so for one outside the file."""
+        self._tags.setdefault(tag, (code, count, place))
+
+    def first(self, tag: int, default: int) -> int:
+        """The first value of a tag."""
+        return next(iter(self._read(tag, 1)), default)
+
+    def every(self, tag: int) -> tuple[int, ...]:
+        """All values of a tag."""
+        return self._read(tag, None)
+
+    def _read(self, tag: int, most: int | None) -> tuple[int, ...]:
+        code, count, place = self._tags.get(tag, ("B", 0, 0))
+        if place + count * struct.calcsize(f"={code}") > len(self._tiff):
+            raise HeaderError(f"the {count} values of its tag {tag} at byte {place} are beyond the file")
+        return struct.unpack_from(
+            f"{self._order}{count if most is None else min(count, most)}{code}", self._tiff, place
+        )
+
+
+def _tiff_directory(tiff: bytes) -> _TiffDirectory:
+    """Read the first directory of a TIFF. Raises HeaderError where it is beyond the file."""
+    order = {b"II": "<", b"MM": ">"}[tiff[:2]]
+    (version,) = struct.unpack_from(f"{order}H", tiff, 2)
+    if version == 43:
+        (place,) = struct.unpack_from(f"{order}Q", tiff, 8)
+        wide, counted, entry = "Q", "Q", struct.Struct(f"{order}HHQ")
+    else:
+        (place,) = struct.unpack_from(f"{order}I", tiff, 4)
+        wide, counted, entry = "I", "H", struct.Struct(f"{order}HHI")
+    first = place + struct.calcsize(f"={counted}")
+    if first > len(tiff):
+        raise HeaderError(f"its first directory at byte {place} is beyond its {len(tiff)} bytes")
+    (count,) = struct.unpack_from(f"{order}{counted}", tiff, place)
+    inline = struct.calcsize(f"={wide}")
+    size = entry.size + inline
+    if count > _MOST_TAGS or first + count * size > len(tiff):
+        raise HeaderError(f"its first directory of {count} tags at byte {place} reaches beyond its {len(tiff)} bytes")
+    tags = _TiffDirectory(tiff, order)
+    for start in range(first, first + count * size, size):
+        tag, kind, values = entry.unpack_from(tiff, start)
+        if kind in _WHOLE_NUMBERS and values:
+            code, at = _WHOLE_NUMBERS[kind], start + entry.size
+            if values * struct.calcsize(f"={code}") > inline:
+                (at,) = struct.unpack_from(f"{order}{wide}", tiff, at)
+            tags.add(tag, code, values, at)
+    return tags
+
+
 Sizes = tuple[int, int, int, int, int, bool]
 """Width, height, channels, bits, EXIF orientation, and whether there is more than one frame."""
 
@@ -299,6 +429,11 @@ def _webp_sizes(name: bytes, source: bytes, start: int) -> tuple[int, int, int]:
     raise HeaderError(f"the first chunk of the WebP is {name!r}, which has no size")
 
 
+def _read_avif(source: bytes) -> Sizes:
+    width, height, exif, animated = read_avif(source)
+    return width, height, 3, 8, exif_orientation(exif) or 1, animated
+
+
 def _read_pnm(source: bytes) -> Sizes:
     kind = int(source[1:2])
     numbers: list[int] = []
@@ -317,7 +452,7 @@ OTHER_FORMATS: dict[str, tuple[Callable[[bytes], bool], Callable[[bytes], Sizes]
     "BMP": (lambda source: source.startswith(b"BM"), _read_bmp),
     "GIF": (lambda source: source.startswith((b"GIF87a", b"GIF89a")), _read_gif),
     "WebP": (lambda source: source.startswith(b"RIFF") and source.startswith(b"WEBP", 8), _read_webp),
-    "AVIF": (lambda source: source.startswith((b"ftypavif", b"ftypavis"), 4), read_avif),
+    "AVIF": (lambda source: source.startswith((b"ftypavif", b"ftypavis"), 4), _read_avif),
     "PNM": (lambda source: source[:1] == b"P" and source[1:2] in b"123456" and source[2:3].isspace(), _read_pnm),
 }
 """Format -> whether bytes begin like it, and how its header is read."""

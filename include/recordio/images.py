@@ -13,7 +13,7 @@ import numpy as np
 
 from include.recordio.file_parts import HeaderError
 from include.recordio.header import JPEG_START, PNG_START, TIFF_STARTS, ImageHeader, format_of, read_header
-from include.recordio.memory import MOST_WORKING_BYTES, decoding_bytes
+from include.recordio.options import MOST_WORKING_BYTES, decoding_bytes
 
 if TYPE_CHECKING:
     from cv2.typing import MatLike

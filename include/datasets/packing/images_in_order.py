@@ -42,7 +42,7 @@ from include.recordio.images import (
     readable_size,
     remarks,
 )
-from include.recordio.memory import DecodingMemory, keep_freed_memory, working_bytes
+from include.recordio.options import DecodingMemory, keep_freed_memory, working_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

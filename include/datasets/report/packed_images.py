@@ -21,8 +21,7 @@ from include.datasets.objects import open_store
 from include.datasets.source_image import Status
 from include.recordio.format import RecordError, decode_image_record, read_records
 from include.recordio.images import ImageError, accept_image, decode_accepted
-from include.recordio.memory import DecodingMemory, decoding_bytes
-from include.recordio.options import ImageOptions
+from include.recordio.options import DecodingMemory, ImageOptions, decoding_bytes
 
 if TYPE_CHECKING:
     from cv2.typing import MatLike

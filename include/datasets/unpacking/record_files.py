@@ -33,7 +33,7 @@ from include.recordio.format import (
     read_records,
 )
 from include.recordio.images import ImageError, accept_image, readable_size
-from include.recordio.memory import DecodingMemory, decoding_bytes
+from include.recordio.options import DecodingMemory, decoding_bytes
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.recordio.avif_header import _coded_sizes
-from include.recordio.file_parts import HeaderError
+from include.recordio.file_parts import HeaderError, _coded_av1_sizes
 from include.recordio.header import ImageHeader, read_header
 from tests.support.hostile_images import exif_segment, orientation_block, tiff
 from tests.support.pictures import EXIF_ROTATED, jpeg, pixels, png, readable_images, rotated_jpeg
@@ -203,4 +202,4 @@ def test_the_size_in_av1_data_is_found_behind_timing_and_operating_points() -> N
         bits += f"{1:012b}{level:05b}{tier}1" + "0" * 21 + "10011"
     bits += f"{9:04b}{8:04b}{639:010b}{359:09b}"
     header = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
-    assert list(_coded_sizes(b"\x12\0\x0a" + bytes((len(header),)) + header, 0, iter(range(9)))) == [(640, 360)]
+    assert list(_coded_av1_sizes(b"\x12\0\x0a" + bytes((len(header),)) + header, 0, iter(range(9)))) == [(640, 360)]

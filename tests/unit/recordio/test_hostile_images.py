@@ -18,8 +18,7 @@ from include.recordio.images import (
     pack_image,
     readable_size,
 )
-from include.recordio.memory import MOST_WORKING_BYTES, DecodingMemory, decoding_bytes
-from include.recordio.options import ImageOptions
+from include.recordio.options import MOST_WORKING_BYTES, DecodingMemory, ImageOptions, decoding_bytes
 from tests.fuzz.bounds import within
 from tests.support.hostile_images import (
     chunk,

@@ -7,8 +7,7 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.version import held_out_images
 from include.recordio.images import accept_image, pack_image
-from include.recordio.memory import working_bytes
-from include.recordio.options import ImageOptions
+from include.recordio.options import ImageOptions, working_bytes
 from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg, png
 
