@@ -26,7 +26,7 @@ from image_classification.notify import announce_failure
 from image_classification.stages.deployment import deployment
 from image_classification.tasks.choose_model import choose_model
 from image_classification.tasks.summary import summarise
-from include.run_conf.sections import ModelConf
+from include.run_conf.endpoint import ModelConf
 
 with DAG(
     "deploy_endpoint",

@@ -31,7 +31,7 @@ from image_classification.form import form_params, run_conf_params
 from image_classification.notify import announce_failure
 from image_classification.stages.prediction import prediction
 from image_classification.tasks.choose_model import choose_predicting_model
-from include.run_conf.sections import PredictionConf
+from include.run_conf.endpoint import PredictionConf
 
 with DAG(
     "predict_images",

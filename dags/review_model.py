@@ -20,7 +20,7 @@ from image_classification.defaults import DEFAULT_ARGS
 from image_classification.form import form_params, run_conf_params
 from image_classification.notify import announce_failure
 from image_classification.tasks.review import review
-from include.run_conf.sections import ReviewConf
+from include.run_conf.endpoint import ReviewConf
 
 with DAG(
     "review_model",

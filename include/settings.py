@@ -11,9 +11,9 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_v
 
 from include.problems import Problem, ProblemsError, did_you_mean
 from include.run_conf import RunConf
+from include.run_conf.fields import NAME_PATTERN, Known
 from include.run_conf.meaning import meant_setting
 from include.run_conf.reading import Reading, is_unicode, parsed
-from include.run_conf.section import NAME_PATTERN, Known
 
 VARIABLE = "image_classification"
 RETRAINING_CRON = "17 * * * *"

@@ -19,8 +19,8 @@ from include.algorithms.image_build import BuildFolder, Docker, ImageBuildError
 from include.algorithms.image_repository import ImageRepository, ImageRepositoryError, Severity
 from include.algorithms.source_code import PROJECT
 from include.problems import Problem, ProblemsError
+from include.run_conf.fields import Section
 from include.run_conf.reading import Reading
-from include.run_conf.section import Section
 
 NAMESPACE = "image-classification"
 """Below this name an image is published if nobody gives another, and the stack of this name allows it."""

@@ -8,8 +8,8 @@ from typing import Any, Self
 from pydantic import ConfigDict, Field
 
 from include.problems import Problem, ProblemsError
+from include.run_conf.fields import NAME_PARTS, NAME_PATTERN, Section
 from include.run_conf.reading import Reading
-from include.run_conf.section import NAME_PARTS, NAME_PATTERN, Section
 
 
 class CleanUpConfError(ProblemsError):

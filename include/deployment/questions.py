@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from include.run_conf.section import NAME_PATTERN
+from include.run_conf.fields import NAME_PATTERN
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

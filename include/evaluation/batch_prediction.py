@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from include.recordio.options import ImageOptions
-    from include.run_conf.sections import PredictionConf
+    from include.run_conf.endpoint import PredictionConf
     from include.sagemaker.naming import Run
     from include.settings import Settings
 

@@ -21,8 +21,7 @@ from include.datasets.errors import explained
 from include.datasets.layout import parse_s3_uri
 from include.preflight.questions import Findings
 from include.problems import Problem, did_you_mean, nearest
-from include.run_conf.algorithm import PYTORCH_SCRIPTS
-from include.run_conf.algorithm_rules import ALGORITHM
+from include.run_conf.algorithm import ALGORITHM, PYTORCH_SCRIPTS
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS
 from include.sagemaker.answers import existing
 from include.sagemaker.image_uris import UnknownImageError

@@ -48,9 +48,9 @@ from include.preflight.warm_start_checks import warm_start_findings
 from include.problems import Problem, ProblemsError
 from include.promotion.champion import starting_model
 from include.promotion.verdict import label_change
+from include.run_conf.fields import UnknownValueError, as_far_as_known, concerns
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS, contradictions
-from include.run_conf.section import UnknownValueError, as_far_as_known, concerns
-from include.run_conf.tuning import LATEST
+from include.run_conf.sections import LATEST
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

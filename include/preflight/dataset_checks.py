@@ -10,9 +10,9 @@ from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE
 from include.preflight.algorithm_checks import own_code_problems
 from include.preflight.conf_checks import channels_meet
 from include.problems import Problem
+from include.run_conf.fields import as_far_as_known
 from include.run_conf.hyperparameters import Range, algorithm_default
 from include.run_conf.rules import HYPERPARAMETERS
-from include.run_conf.section import as_far_as_known
 from include.training.best_model import label_set_fingerprint
 
 if TYPE_CHECKING:

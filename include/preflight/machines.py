@@ -18,8 +18,8 @@ from include.deployment.hosting import change_problems
 from include.preflight.questions import Findings, Remembered, Stage
 from include.problems import Problem, did_you_mean
 from include.run_conf.debugger import DEBUGGER
+from include.run_conf.fields import as_far_as_known
 from include.run_conf.meaning import meant_machine
-from include.run_conf.section import as_far_as_known
 from include.sagemaker.image_uris import RULES, images
 from include.sagemaker.instance_types import GPUS, OWN_DISK_GB, Purpose, instance_types, transform_instance_type
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from include.problems import shown
+from include.run_conf.fields import as_far_as_known
 from include.run_conf.hyperparameters import algorithm_default
-from include.run_conf.section import as_far_as_known
 from include.sagemaker.instance_types import transform_instance_type
 from include.sagemaker.job_progress import format_duration
 

@@ -17,7 +17,7 @@ from include.preflight.checking import check
 from include.preflight.questions import Clients, PreflightError, Stage
 from include.problems import Problem, ProblemsError
 from include.promotion.champion import UnknownChampionError, champion_of
-from include.run_conf.section import UnknownValueError, as_far_as_known
+from include.run_conf.fields import UnknownValueError, as_far_as_known
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from include.deployment.registry import RegisteredModel
     from include.run_conf import RunConf
-    from include.run_conf.sections import PredictionConf
+    from include.run_conf.endpoint import PredictionConf
     from include.settings import Settings
 
 VERSION_FIELD = "model_version"

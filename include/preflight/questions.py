@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.problems import Problem, ProblemsError
-from include.run_conf.section import UnknownValueError
+from include.run_conf.fields import UnknownValueError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

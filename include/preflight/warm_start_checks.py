@@ -15,7 +15,7 @@ from include.algorithms.kinds import algorithm_of
 from include.preflight.conf_checks import SOME_RUN, some_version
 from include.preflight.questions import Findings
 from include.problems import Problem
-from include.run_conf.tuning import LATEST
+from include.run_conf.sections import LATEST
 from include.training.job_requests import tuning_request
 from include.training.warm_start import FIELD, Child, search_problems, state_problems
 

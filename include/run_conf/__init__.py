@@ -1,36 +1,48 @@
-"""The run conf: the only definition of the trigger form, of what is accepted, and of its reference page."""
+"""The run conf: the only definition of the trigger form, of what is accepted, and of its reference page.
+
+A preset is a run conf to start from, a file of `presets/`: the demo's digits, photographs, and the five public
+write-ups. What a person gives overrides the preset of the run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from include.problems import Problem, ProblemsError
+from pydantic import ConfigDict, Field
+
+from include.problems import Problem, ProblemsError, shown
 from include.run_conf.algorithm import AlgorithmConf
 from include.run_conf.dataset import DatasetConf, PackingConf, SplitConf
 from include.run_conf.endpoint import AutoscalingConf, EndpointConf, RolloutConf, ServerlessConf
-from include.run_conf.fields import FormField, form_fields
-from include.run_conf.hyperparameters import Choices, Range
-from include.run_conf.presets import PRESET, is_left_to_preset, preset_conf
+from include.run_conf.fields import FormField, Section, form_fields
+from include.run_conf.hyperparameters import (
+    Choices,
+    Hyperparameters,
+    IncrementalHyperparameters,
+    Range,
+    SharedHyperparameters,
+)
 from include.run_conf.reading import Reading, is_nothing
 from include.run_conf.rules import contradictions
 from include.run_conf.sections import (
+    CompletionConf,
     EvaluationConf,
-    Hyperparameters,
     IncrementalConf,
-    IncrementalHyperparameters,
     PromotionConf,
     ResourcesConf,
     RetrainingConf,
-    RunSections,
     SampleConf,
-    SharedHyperparameters,
     TrainingConf,
     TrialConf,
+    TuningConf,
+    WarmStartConf,
 )
-from include.run_conf.tuning import CompletionConf, TuningConf, WarmStartConf
 
 __all__ = [
+    "PRESETS",
     "AlgorithmConf",
     "AutoscalingConf",
     "Choices",
@@ -43,6 +55,7 @@ __all__ = [
     "IncrementalConf",
     "IncrementalHyperparameters",
     "PackingConf",
+    "Preset",
     "PromotionConf",
     "Range",
     "ResourcesConf",
@@ -62,14 +75,70 @@ __all__ = [
 ]
 
 
+Preset = Literal[
+    "photographs",
+    "digits",
+    "caltech-256",
+    "cats-and-dogs",
+    "dog-breeds-script",
+    "multi-label-334",
+    "custom-container",
+]
+PRESETS: Mapping[Preset, str] = {
+    "photographs": "ResNet-50 from ImageNet weights, 224 pixels; on AWS",
+    "digits": "the demo's handwritten digits, 28 pixels",
+    "caltech-256": "257 classes, finished records: ResNet-18 from scratch, then trained further",
+    "cats-and-dogs": "two classes: one training job beside a tuning job of six, the tuned model trained further",
+    "dog-breeds-script": "133 classes, a PyTorch script: tuned, then trained in full",
+    "multi-label-334": "several of 334 labels per image: ResNet-152 with weighted loss, tuned",
+    "custom-container": "a container of your own, trained on folders of images",
+}
+"""What each preset is for, in a few words."""
+PRESET = "preset"
+"""The field that names one."""
+PRESETS_FOLDER = Path(__file__).parent / "presets"
+NAMES_IMAGES = (
+    "dataset.source",
+    "dataset.label_tables",
+    "dataset.image_list",
+    "dataset.inventory",
+    "dataset.version",
+)
+"""The fields that say which images a run learns from."""
+OF_ANY_IMAGES = ("dataset.packing.", "dataset.multi_label", "dataset.negatives")
+"""What a preset says about the dataset if these are a person's own images; the rest belongs to the preset's images."""
+
+
 class RunConfError(ProblemsError):
     """What arrived is not a run conf; `problems` names every field, its value and what to do."""
 
     title = "The run conf has problems"
 
 
-class RunConf(RunSections):
+class RunConf(Section):
     """What a run does; every default works in the demo."""
+
+    model_config = ConfigDict(title="Common")
+
+    preset: Preset | None = Field(
+        None,
+        json_schema_extra={
+            "choices": {str(name): purpose for name, purpose in PRESETS.items()},
+            "unset": "no preset: the defaults",
+        },
+        title="Preset",
+        description="Fills in what is left empty. A field that you set overrides the preset, and your own source or "
+        "label tables override its dataset.",
+    )
+    dataset: DatasetConf = Field(DatasetConf(), description="Which images, which classes, which version.")
+    training: TrainingConf = Field(TrainingConf(), description="How the base model is made.")
+    resources: ResourcesConf = Field(ResourcesConf(), description="What training runs on.")
+    tuning: TuningConf = Field(TuningConf(), description="How hyperparameters are searched.")
+    incremental: IncrementalConf = Field(IncrementalConf(), description="Further training of the selected model.")
+    evaluation: EvaluationConf = Field(EvaluationConf(), description="What a model is measured on.")
+    promotion: PromotionConf = Field(PromotionConf(), description="When a model is good enough.")
+    endpoint: EndpointConf = Field(EndpointConf(), description="The endpoint that serves the model.")
+    retraining: RetrainingConf = Field(RetrainingConf(), description="When new images start a retraining.")
 
     @classmethod
     def from_conf(cls, conf: Mapping[str, Any] | None) -> Self:
@@ -129,6 +198,19 @@ class RunConf(RunSections):
             _change(document, Reading.of(type(self), layer).document())
         return self.from_conf(document)
 
+    def of_trial(self, trial: TrialConf) -> Self:
+        """This run with one trial as its base job: its hyperparameters over those of the run, its dataset version.
+
+        A trial that names a dataset without a version has an empty `dataset.version`, which stands for the newest.
+        """
+        training = self.training
+        changed = training.hyperparameters.model_copy(update=trial.hyperparameters.model_dump(exclude_none=True))
+        free = {**training.algorithm.hyperparameters, **trial.algorithm_hyperparameters}
+        algorithm = training.algorithm.model_copy(update={"hyperparameters": free})
+        training = training.model_copy(update={"hyperparameters": changed, "algorithm": algorithm, "trials": []})
+        named = {"name": trial.dataset_name, "version": trial.dataset_version} if trial.dataset else {}
+        return self.model_copy(update={"training": training, "dataset": self.dataset.model_copy(update=named)})
+
     @property
     def endpoint_name(self) -> str:
         """The endpoint's name, the dataset's if none is given."""
@@ -166,3 +248,33 @@ def _change(document: dict[str, Any], layer: Mapping[str, Any]) -> None:
             _change(document[name], value)
         else:
             document[name] = value
+
+
+def preset_conf(name: Preset) -> dict[str, Any]:
+    """The run conf of a preset."""
+    conf: dict[str, Any] = json.loads((PRESETS_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return conf
+
+
+def dataset_named_by(conf: Mapping[str, Any]) -> str:
+    """The dataset that a conf names, dotted, nested or by its preset; empty if it names none."""
+    nested = conf.get("dataset")
+    inner = {f"dataset.{name}": value for name, value in nested.items()} if isinstance(nested, Mapping) else {}
+    given = {name: value for name, value in {**conf, **inner}.items() if value}
+    preset: Any = conf.get(PRESET)
+    if preset in PRESETS and is_left_to_preset("dataset.name", given):
+        return str(preset_conf(preset)["dataset"]["name"])
+    return str(given.get("dataset.name", ""))
+
+
+def described(values: Mapping[str, Any]) -> str:
+    """Values by dotted name, in one line; long lists are cut."""
+    return ", ".join(f"{field} = {shown(value)}" for field, value in values.items())
+
+
+def is_left_to_preset(field: str, given: Collection[str]) -> bool:
+    """Whether a preset decides about a field, by its dotted name, if a person has given these."""
+    if field in given:
+        return False
+    own_images = any(name in given for name in NAMES_IMAGES)
+    return not (own_images and field.startswith("dataset.")) or field.startswith(OF_ANY_IMAGES)

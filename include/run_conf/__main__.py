@@ -9,9 +9,8 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from include.run_conf import RunConf
+from include.run_conf import PRESETS, RunConf
 from include.run_conf.fields import ConfField, known_fields
-from include.run_conf.presets import PRESETS
 
 INTRODUCTION = """\
 # Run conf

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from include.problems import Problem, did_you_mean, nearest
-from include.run_conf.section import ENTRY_IS_SCALAR, Scalar, Section
+from include.run_conf.fields import ENTRY_IS_SCALAR, Scalar, Section
 
 if TYPE_CHECKING:
-    from include.run_conf.sections import RunSections
+    from include.run_conf import RunConf
 
 Parameters = dict[str, Scalar]
 Type = Literal["text", "number", "whole number", "true or false"]
@@ -208,7 +208,7 @@ class DebuggerConf(Section):
         return bool(self.rules or self.saves_tensors or self.profiler.is_asked_for)
 
 
-def debugger_rules_are_known(conf: RunSections) -> Iterator[Problem]:
+def debugger_rules_are_known(conf: RunConf) -> Iterator[Problem]:
     """Rules and their parameters are those of Debugger, with values that it reads."""
     for rule, parameters in conf.training.debugger.rules.items():
         field = f"{DEBUGGER}.rules.{rule}"
@@ -226,7 +226,7 @@ def debugger_rules_are_known(conf: RunSections) -> Iterator[Problem]:
                 yield Problem(field=f"{field}.{name}", value=value, remedy=f"must be {_article(kind)}")
 
 
-def debugger_fits_the_jobs(conf: RunSections) -> Iterator[Problem]:
+def debugger_fits_the_jobs(conf: RunConf) -> Iterator[Problem]:
     """The profiler is on if it has something to do, and one machine trains where tensors are saved."""
     debugger = conf.training.debugger
     profiler, machines = debugger.profiler, conf.resources.instance_count
@@ -244,7 +244,7 @@ def debugger_fits_the_jobs(conf: RunSections) -> Iterator[Problem]:
         yield Problem(field="resources.instance_count", value=machines, remedy=remedy)
 
 
-def debugger_notes(conf: RunSections, *, emits_tensors: bool) -> Iterator[str]:
+def debugger_notes(conf: RunConf, *, emits_tensors: bool) -> Iterator[str]:
     """What is good to know before a run with Debugger; `emits_tensors`: whether its algorithm emits any."""
     debugger = conf.training.debugger
     if not debugger.is_used:

@@ -2,7 +2,7 @@
 
 From the rows follow the fields of the run conf and of the trigger form, what is accepted, the reference page, the
 names in use elsewhere, which optimizer ignores what, and the ranges of a tuning job. Those that follow from the
-dataset version (`DERIVED`) have no row.
+dataset version (`DERIVED`) have no row. The sections that are made of the rows are below them.
 
 Source: the SageMaker developer guide, "Image Classification Hyperparameters", "Tune an Image Classification Model" and
 "Incremental Training".
@@ -10,12 +10,13 @@ Source: the SageMaker developer guide, "Image Classification Hyperparameters", "
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 
-from include.run_conf.section import COMMA_SEPARATED
+from include.run_conf.fields import COMMA_SEPARATED, Known
 
 SMALL_IMAGE_LAYERS = (20, 32, 44, 56, 110)
 IMAGENET_LAYERS = (18, 34, 50, 101, 152, 200)
@@ -32,6 +33,9 @@ Choices = list[Value]
 ScalingType = Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"]
 Job = Literal["base", "incremental", "trial"]
 """Whose hyperparameters a section of the run conf holds: a job from scratch, one that trains further, a trial."""
+
+
+Model = TypeVar("Model", bound="type[SharedHyperparameters]")
 
 
 class Range(BaseModel):
@@ -405,3 +409,77 @@ def algorithm_default(name: str) -> str:
 def as_text(value: object) -> str:
     """A hyperparameter as AWS writes it: `True`, `0.001`, `3,28,28`."""
     return repr(value) if isinstance(value, float) else str(value)
+
+
+class SharedHyperparameters(Known):
+    """The hyperparameters of any kind of job; a field left empty is not sent.
+
+    Every row that the section asks for is a field. Those that code reads by name stand here for the type checker.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False)
+
+    if TYPE_CHECKING:
+        epochs: int | None = None
+        mini_batch_size: int | None = None
+        optimizer: str | None = None
+        lr_scheduler_step: str | None = None
+        augmentation_type: str | None = None
+        top_k: int | None = None
+        checkpoint_frequency: int | None = None
+        kv_store: str | None = None
+        use_weighted_loss: int | None = None
+
+    def as_strings(self) -> dict[str, str]:
+        """The fields that are set, as the API takes them: every value a string."""
+        return {name: as_text(value) for name, value in self.model_dump(exclude_none=True).items()}
+
+
+def _with_rows(job: Job) -> Callable[[Model], Model]:
+    """Give a model a field for each row that the section of a kind of job asks for."""
+
+    def with_fields(model: Model) -> Model:
+        asked = ((row, row.asked_by(job)) for row in TABLE)
+        fields: dict[str, Any] = {row.name: row.field(job, how) for row, how in asked if how is not None}
+        made = create_model(
+            model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
+        )
+        return cast("Model", made)
+
+    return with_fields
+
+
+@_with_rows("base")
+class Hyperparameters(SharedHyperparameters):
+    """The hyperparameters of a base training job."""
+
+    model_config = ConfigDict(title="Training: hyperparameters")
+
+    if TYPE_CHECKING:
+        num_layers: int = 18
+        image_shape: str = "3,224,224"
+        use_pretrained_model: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        channels, height, width = (int(part) for part in self.image_shape.split(","))
+        return channels, height, width
+
+
+@_with_rows("incremental")
+class IncrementalHyperparameters(SharedHyperparameters):
+    """What differs from the base job; the network itself (layers, image shape, classes) is held."""
+
+    model_config = ConfigDict(title="Incremental training: hyperparameters")
+
+
+@_with_rows("trial")
+class TrialHyperparameters(SharedHyperparameters):
+    """What differs in a trial from the run's hyperparameters; a field left empty is as there."""
+
+    model_config = ConfigDict(title="Trial: hyperparameters")
+
+    if TYPE_CHECKING:
+        image_shape: str | None = None
+        use_pretrained_model: int | None = None

@@ -1,7 +1,7 @@
 """What fields of a run conf may not say together, as far as the conf alone can tell.
 
-The rules of the dataset stand in `dataset_rules`, those of the endpoint in `endpoint_rules`; here are those of training
-jobs and of tuning.
+The rules of dataset, algorithm, debugger and endpoint are beside their sections; here are those of training jobs and of
+tuning.
 
 Sources: SageMaker developer guide, "Image Classification Hyperparameters", "Define Hyperparameter Ranges", "Understand
 the hyperparameter tuning strategies"; API reference of CreateTrainingJob and CreateHyperParameterTuningJob.
@@ -10,50 +10,45 @@ the hyperparameter tuning strategies"; API reference of CreateTrainingJob and Cr
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
 
 from include.problems import Problem, did_you_mean
-from include.run_conf.algorithm_rules import ALGORITHM_RULES, free_range, shown_range
-from include.run_conf.dataset_rules import (
-    ground_truth_has_a_manifest,
-    labels_come_from_one_place,
-    labels_differ,
-    negatives_are_of_several_labels,
-    packed_sources_list_themselves,
-    packing_is_one_thing,
-    source_is_of_one_kind,
-    splits_add_up,
-    splits_come_from_one_place,
-)
+from include.run_conf.algorithm import ALGORITHM_RULES, free_range, shown_range
+from include.run_conf.dataset import DATASET_RULES
 from include.run_conf.debugger import debugger_fits_the_jobs, debugger_rules_are_known
-from include.run_conf.endpoint_rules import autoscaling_has_bounds, rollout_is_allowed, serverless_has_no_machines
+from include.run_conf.endpoint import ENDPOINT_RULES
+from include.run_conf.fields import as_far_as_known, concerns
 from include.run_conf.hyperparameters import (
     IMAGENET_LAYERS,
     SMALL_IMAGE_LAYERS,
     SMALL_IMAGE_SIDE,
     TUNABLE,
     Choices,
+    Hyperparameters,
     Range,
+    SharedHyperparameters,
     algorithm_default,
 )
 from include.run_conf.meaning import meant_field
-from include.run_conf.section import as_far_as_known, concerns
-from include.run_conf.sections import BEST_OF_RUN, Hyperparameters, RunSections, SharedHyperparameters
-from include.run_conf.tuning import LATEST
+from include.run_conf.sections import BEST_OF_RUN, LATEST
 
-Rule = Callable[[RunSections], Iterator[Problem]]
+if TYPE_CHECKING:
+    from include.run_conf import RunConf
+
+Rule = Callable[["RunConf"], Iterator[Problem]]
 HYPERPARAMETERS = "training.hyperparameters"
 TRIALS = "training.trials"
 IMAGE_CHANNELS = (1, 3)
 COLOUR_AUGMENTATIONS = ("crop_color", "crop_color_transform")
 
 
-def contradictions(conf: RunSections, *, wrong: Collection[str] = ()) -> list[Problem]:
+def contradictions(conf: RunConf, *, wrong: Collection[str] = ()) -> list[Problem]:
     """Every contradiction within a run conf; fields in `wrong` have a problem already and are not named again."""
     found = (problem for rule in RULES for problem in as_far_as_known(rule(conf)))
     return [problem for problem in found if not concerns(problem, wrong)]
 
 
-def trials_differ(conf: RunSections) -> Iterator[Problem]:
+def trials_differ(conf: RunConf) -> Iterator[Problem]:
     """Trials are base jobs, each with a name of its own."""
     trials = conf.training.trials
     if trials and conf.training.mode not in ("train", "both"):
@@ -71,7 +66,7 @@ def trials_differ(conf: RunSections) -> Iterator[Problem]:
             )
 
 
-def each_base_job_can_work(conf: RunSections) -> Iterator[Problem]:
+def each_base_job_can_work(conf: RunConf) -> Iterator[Problem]:
     """The rules of a base job hold for the run's hyperparameters, and for those of each trial."""
     training = conf.training
     if not training.trials or training.mode != "train":
@@ -86,13 +81,13 @@ def each_base_job_can_work(conf: RunSections) -> Iterator[Problem]:
                 yield problem
 
 
-def _base_job_problems(conf: RunSections) -> Iterator[Problem]:
+def _base_job_problems(conf: RunConf) -> Iterator[Problem]:
     if not conf.training.algorithm.is_builtin:
         return iter(())
     return (problem for rule in BASE_JOB_RULES for problem in as_far_as_known(rule(conf)))
 
 
-def network_fits_image(conf: RunSections) -> Iterator[Problem]:
+def network_fits_image(conf: RunConf) -> Iterator[Problem]:
     """Small networks see small images, ImageNet networks larger ones."""
     network = conf.training.hyperparameters
     height = network.shape[1]
@@ -113,7 +108,7 @@ def network_fits_image(conf: RunSections) -> Iterator[Problem]:
         )
 
 
-def colours_are_there(conf: RunSections) -> Iterator[Problem]:
+def colours_are_there(conf: RunConf) -> Iterator[Problem]:
     """A network sees colours or shades of grey, and only colours can be changed."""
     network = conf.training.hyperparameters
     channels = network.shape[0]
@@ -126,7 +121,7 @@ def colours_are_there(conf: RunSections) -> Iterator[Problem]:
             yield Problem(field=f"{section}.augmentation_type", value=parameters.augmentation_type, remedy=remedy)
 
 
-def epochs_cover_the_schedule(conf: RunSections) -> Iterator[Problem]:
+def epochs_cover_the_schedule(conf: RunConf) -> Iterator[Problem]:
     """Checkpoints and learning rate steps lie within the epochs of their job."""
     base = conf.training.hyperparameters
     epochs = base.epochs or int(algorithm_default("epochs"))
@@ -138,7 +133,7 @@ def epochs_cover_the_schedule(conf: RunSections) -> Iterator[Problem]:
         yield from _within_epochs("incremental.hyperparameters", epochs, frequency, change.lr_scheduler_step)
 
 
-def several_machines_agree(conf: RunSections) -> Iterator[Problem]:
+def several_machines_agree(conf: RunConf) -> Iterator[Problem]:
     """A key-value store needs several machines, and several machines need one."""
     count = conf.resources.instance_count
     for section, parameters in _jobs(conf):
@@ -153,7 +148,7 @@ def several_machines_agree(conf: RunSections) -> Iterator[Problem]:
         )
 
 
-def weighted_loss_has_labels(conf: RunSections) -> Iterator[Problem]:
+def weighted_loss_has_labels(conf: RunConf) -> Iterator[Problem]:
     """The weighted loss is defined for multi-label training only."""
     for section, parameters in _jobs(conf):
         if parameters.use_weighted_loss and not conf.dataset.multi_label:
@@ -164,7 +159,7 @@ def weighted_loss_has_labels(conf: RunSections) -> Iterator[Problem]:
             )
 
 
-def several_labels_have_no_top_k(conf: RunSections) -> Iterator[Problem]:
+def several_labels_have_no_top_k(conf: RunConf) -> Iterator[Problem]:
     """Where several classes can be right, nothing is among the k most probable."""
     for section, parameters in _jobs(conf):
         if parameters.top_k and conf.dataset.multi_label:
@@ -172,7 +167,7 @@ def several_labels_have_no_top_k(conf: RunSections) -> Iterator[Problem]:
             yield Problem(field=f"{section}.top_k", value=parameters.top_k, remedy=remedy)
 
 
-def spot_waits_long_enough(conf: RunSections) -> Iterator[Problem]:
+def spot_waits_long_enough(conf: RunConf) -> Iterator[Problem]:
     """The wait for a spot machine includes the run itself."""
     resources = conf.resources
     wait = resources.max_wait_seconds
@@ -188,7 +183,7 @@ def spot_waits_long_enough(conf: RunSections) -> Iterator[Problem]:
         )
 
 
-def mode_makes_what_goes_on(conf: RunSections) -> Iterator[Problem]:
+def mode_makes_what_goes_on(conf: RunConf) -> Iterator[Problem]:
     """The model that continues is one the run makes."""
     wanted, mode = conf.training.continue_with, conf.training.mode
     if wanted != "best" and mode not in (wanted, "both", "tune_then_train"):
@@ -197,7 +192,7 @@ def mode_makes_what_goes_on(conf: RunSections) -> Iterator[Problem]:
         )
 
 
-def something_is_trained_further(conf: RunSections) -> Iterator[Problem]:
+def something_is_trained_further(conf: RunConf) -> Iterator[Problem]:
     """A run without a base job trains an earlier model further, and one with a base job its own."""
     mode, start, enabled = conf.training.mode, conf.incremental.start, conf.incremental.enabled
     if mode == "none" and not enabled:
@@ -211,7 +206,7 @@ def something_is_trained_further(conf: RunSections) -> Iterator[Problem]:
         yield Problem(field="incremental.from", value=start, remedy=remedy)
 
 
-def _jobs(conf: RunSections) -> Iterator[tuple[str, SharedHyperparameters]]:
+def _jobs(conf: RunConf) -> Iterator[tuple[str, SharedHyperparameters]]:
     """The hyperparameters of both kinds of job, by the section that holds them."""
     yield HYPERPARAMETERS, conf.training.hyperparameters
     yield "incremental.hyperparameters", conf.incremental.hyperparameters
@@ -231,7 +226,7 @@ def _listed(values: Collection[object]) -> str:
     return ", ".join(str(value) for value in values)
 
 
-def tuning_is_possible(conf: RunSections) -> Iterator[Problem]:
+def tuning_is_possible(conf: RunConf) -> Iterator[Problem]:
     """Strategy and ranges of a tuning job agree; more jobs at once than jobs are cut to the jobs."""
     if not conf.training.tunes:
         return
@@ -245,21 +240,21 @@ def tuning_is_possible(conf: RunSections) -> Iterator[Problem]:
         yield from _range(name, span) if builtin else free_range(name, span)
 
 
-def _epochs(conf: RunSections) -> Iterator[Problem]:
+def _epochs(conf: RunConf) -> Iterator[Problem]:
     epochs, frequency = conf.tuning.epochs, conf.training.hyperparameters.checkpoint_frequency
     if conf.training.algorithm.is_builtin and epochs and frequency and frequency > epochs:
         remedy = f"must be at least training.hyperparameters.checkpoint_frequency ({frequency}), or empty"
         yield Problem(field="tuning.epochs", value=epochs, remedy=remedy)
 
 
-def _completion(conf: RunSections) -> Iterator[Problem]:
+def _completion(conf: RunConf) -> Iterator[Problem]:
     limit = conf.tuning.completion.jobs_without_improvement
     if limit and limit >= conf.tuning.max_jobs and conf.tuning.strategy != "Grid":
         remedy = f"cannot happen with tuning.max_jobs of {conf.tuning.max_jobs}: lower it, or raise those"
         yield Problem(field="tuning.completion.jobs_without_improvement", value=limit, remedy=remedy)
 
 
-def _warm_start(conf: RunSections) -> Iterator[Problem]:
+def _warm_start(conf: RunConf) -> Iterator[Problem]:
     field, parents = "tuning.warm_start.from", conf.tuning.warm_start.parents
     for name in sorted({name for name in parents if parents.count(name) > 1}):
         yield Problem(field=field, value=name, remedy="is listed twice: name it once")
@@ -270,7 +265,7 @@ def _warm_start(conf: RunSections) -> Iterator[Problem]:
         yield Problem(field="tuning.warm_start.type", value=kind, remedy=remedy)
 
 
-def _grid(conf: RunSections) -> Iterator[Problem]:
+def _grid(conf: RunConf) -> Iterator[Problem]:
     ranges = conf.tuning.ranges
     if conf.tuning.strategy != "Grid":
         return
@@ -338,15 +333,7 @@ BASE_JOB_RULES: tuple[Rule, ...] = (
 )
 RULES: tuple[Rule, ...] = (
     *ALGORITHM_RULES,
-    splits_add_up,
-    packing_is_one_thing,
-    source_is_of_one_kind,
-    packed_sources_list_themselves,
-    labels_come_from_one_place,
-    ground_truth_has_a_manifest,
-    negatives_are_of_several_labels,
-    splits_come_from_one_place,
-    labels_differ,
+    *DATASET_RULES,
     each_base_job_can_work,
     trials_differ,
     spot_waits_long_enough,
@@ -355,7 +342,5 @@ RULES: tuple[Rule, ...] = (
     tuning_is_possible,
     debugger_rules_are_known,
     debugger_fits_the_jobs,
-    rollout_is_allowed,
-    autoscaling_has_bounds,
-    serverless_has_no_machines,
+    *ENDPOINT_RULES,
 )

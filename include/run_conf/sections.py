@@ -1,99 +1,46 @@
-"""The sections of a run conf: every field with its bounds, its default and its description."""
+"""The sections of a run conf: every field with its bounds, its default and its description.
+
+The sections with rules of their own stand in `dataset`, `algorithm`, `debugger` and `endpoint`, the hyperparameters of
+the built-in algorithm in `hyperparameters`.
+
+Source of the bounds of tuning: API reference of CreateHyperParameterTuningJob.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+import math
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import ConfigDict, Field
 
 from include.run_conf.algorithm import AlgorithmConf
-from include.run_conf.dataset import BUCKET, DatasetConf
+from include.run_conf.dataset import BUCKET
 from include.run_conf.debugger import DebuggerConf
-from include.run_conf.endpoint import EndpointConf
-from include.run_conf.hyperparameters import TABLE, Job, as_text
-from include.run_conf.presets import PRESETS, Preset
-from include.run_conf.section import ENTRY_IS_SCALAR, HAS_TO_BE_GIVEN, NAME_PARTS, NAME_PATTERN, Known, Scalar, Section
-from include.run_conf.tuning import TuningConf
+from include.run_conf.fields import (
+    COMMA_SEPARATED,
+    ENTRY_IS_SCALAR,
+    NAME_PARTS,
+    NAME_PATTERN,
+    Scalar,
+    Section,
+)
+from include.run_conf.hyperparameters import (
+    Choices,
+    Hyperparameters,
+    IncrementalHyperparameters,
+    Range,
+    TrialHyperparameters,
+)
+
+LATEST = "latest"
+TuningJobName = Annotated[
+    str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$", examples=["train-model-tune-0123456789"])
+]
+WarmStartType = Literal["IdenticalDataAndAlgorithm", "TransferLearning"]
+
 
 BEST_OF_RUN = "best"
 TWENTY_EIGHT_DAYS = 28 * 24 * 3600
-
-Model = TypeVar("Model", bound="type[SharedHyperparameters]")
-
-
-class SharedHyperparameters(Known):
-    """The hyperparameters of any kind of job; a field left empty is not sent.
-
-    Every row that the section asks for is a field. Those that code reads by name stand here for the type checker.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False)
-
-    if TYPE_CHECKING:
-        epochs: int | None = None
-        mini_batch_size: int | None = None
-        optimizer: str | None = None
-        lr_scheduler_step: str | None = None
-        augmentation_type: str | None = None
-        top_k: int | None = None
-        checkpoint_frequency: int | None = None
-        kv_store: str | None = None
-        use_weighted_loss: int | None = None
-
-    def as_strings(self) -> dict[str, str]:
-        """The fields that are set, as the API takes them: every value a string."""
-        return {name: as_text(value) for name, value in self.model_dump(exclude_none=True).items()}
-
-
-def _with_rows(job: Job) -> Callable[[Model], Model]:
-    """Give a model a field for each row that the section of a kind of job asks for."""
-
-    def with_fields(model: Model) -> Model:
-        asked = ((row, row.asked_by(job)) for row in TABLE)
-        fields: dict[str, Any] = {row.name: row.field(job, how) for row, how in asked if how is not None}
-        made = create_model(
-            model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
-        )
-        return cast("Model", made)
-
-    return with_fields
-
-
-@_with_rows("base")
-class Hyperparameters(SharedHyperparameters):
-    """The hyperparameters of a base training job."""
-
-    model_config = ConfigDict(title="Training: hyperparameters")
-
-    if TYPE_CHECKING:
-        num_layers: int = 18
-        image_shape: str = "3,224,224"
-        use_pretrained_model: int | None = None
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        channels, height, width = (int(part) for part in self.image_shape.split(","))
-        return channels, height, width
-
-
-@_with_rows("incremental")
-class IncrementalHyperparameters(SharedHyperparameters):
-    """What differs from the base job; the network itself (layers, image shape, classes) is held."""
-
-    model_config = ConfigDict(title="Incremental training: hyperparameters")
-
-
-@_with_rows("trial")
-class TrialHyperparameters(SharedHyperparameters):
-    """What differs in a trial from the run's hyperparameters; a field left empty is as there."""
-
-    model_config = ConfigDict(title="Trial: hyperparameters")
-
-    if TYPE_CHECKING:
-        image_shape: str | None = None
-        use_pretrained_model: int | None = None
 
 
 class TrialConf(Section):
@@ -215,6 +162,129 @@ class ResourcesConf(Section):
     def max_wait(self) -> int:
         """Seconds a spot job may take including the wait for machines."""
         return self.max_wait_seconds or min(2 * self.max_runtime_seconds, TWENTY_EIGHT_DAYS)
+
+
+class CompletionConf(Section):
+    """When a tuning job is done before all its jobs have run; the first of these that happens ends it."""
+
+    model_config = ConfigDict(title="Tuning: completion")
+
+    target: float | None = Field(
+        None,
+        examples=[0.95],
+        gt=0,
+        le=1,
+        title="Target",
+        description="The tuning ends when a job's last epoch reaches this value of the objective.",
+    )
+    jobs_without_improvement: int | None = Field(
+        None,
+        examples=[5],
+        ge=3,
+        le=750,
+        title="Jobs without improvement",
+        description="The tuning ends after this number of jobs, one after the other, without a better one.",
+    )
+    converged: bool = Field(
+        False,
+        title="When converged",
+        description="The tuning ends when SageMaker expects no more than 1 % of improvement.",
+    )
+
+
+class WarmStartConf(Section):
+    """Earlier tuning jobs whose results the search starts with."""
+
+    model_config = ConfigDict(title="Tuning: warm start")
+
+    parents: list[TuningJobName] = Field(
+        [],
+        alias="from",
+        max_length=5,
+        json_schema_extra=COMMA_SEPARATED,
+        title="From",
+        description="Names of up to five finished tuning jobs; or `latest`: the newest of this dataset with the same "
+        "objective, if there is one. Empty: the search starts from scratch.",
+    )
+    type: WarmStartType | None = Field(
+        None,
+        title="Type",
+        description="`IdenticalDataAndAlgorithm` counts the earlier jobs as its own; `TransferLearning` learns where "
+        "to search. Empty: the first where dataset version and container are the same.",
+    )
+
+
+class TuningConf(Section):
+    """How hyperparameters are searched."""
+
+    model_config = ConfigDict(title="Tuning")
+
+    strategy: Literal["Bayesian", "Random", "Hyperband", "Grid"] = Field(
+        "Bayesian", title="Strategy", description="How the next values are chosen. `Grid` takes only lists of values."
+    )
+    max_jobs: int = Field(
+        4,
+        ge=1,
+        le=750,
+        title="Jobs",
+        description="Training jobs in all; `Grid` takes as many as there are combinations.",
+    )
+    max_parallel_jobs: int = Field(
+        2,
+        ge=1,
+        le=100,
+        title="Jobs at once",
+        description="Training jobs at a time. If all run at once, `Bayesian` is a random search.",
+    )
+    max_runtime_seconds: int | None = Field(
+        None,
+        examples=[86_400],
+        ge=120,
+        le=15_768_000,
+        title="Longest tuning (s)",
+        description="Limit for all jobs together: then no job is started, and those that run are stopped. Empty: each "
+        "job's own limit decides.",
+    )
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        examples=[5],
+        title="Epochs",
+        description="Passes over the training records in each job; the hyperparameter `epochs` of a script or a "
+        "container. Empty: as the base job.",
+    )
+    early_stopping: bool = Field(
+        False, title="Early stopping", description="Stop jobs that will not become the best. Not with `Hyperband`."
+    )
+    seed: int | None = Field(
+        None, examples=[1], ge=0, le=2_147_483_647, title="Seed", description="The same seed proposes the same values."
+    )
+    ranges: dict[str, Range | Choices] = Field(
+        {},
+        json_schema_extra={"entry": 'a list of values or {"min": 0.001, "max": 0.1, "scaling": "Auto"}'},
+        title="Ranges",
+        description='Hyperparameter -> `{"min": 0.001, "max": 0.1, "scaling": "Logarithmic"}` or a list of values. '
+        "Empty: the ranges AWS documents; a script or a container has none.",
+    )
+    completion: CompletionConf = Field(
+        CompletionConf(), description="When the search ends before all its jobs have run."
+    )
+    warm_start: WarmStartConf = Field(WarmStartConf(), description="Earlier tuning jobs it learns from.")
+
+    @property
+    def jobs(self) -> int:
+        """Training jobs in all; a grid has as many as there are combinations."""
+        return self.combinations if self.strategy == "Grid" else self.max_jobs
+
+    @property
+    def combinations(self) -> int:
+        """How many combinations the lists of values have."""
+        return math.prod(len(span) for span in self.ranges.values() if not isinstance(span, Range))
+
+    @property
+    def parallel_jobs(self) -> int:
+        """Training jobs at once, never more than there are."""
+        return min(self.max_parallel_jobs, self.jobs)
 
 
 class IncrementalConf(Section):
@@ -356,133 +426,3 @@ class RetrainingConf(Section):
         description="Hours after which a retraining that has not ended is reported through the setting `notify`, "
         "by the next hourly run. Empty: never.",
     )
-
-
-class ModelConf(Section):
-    """Which registered model is deployed; a field of its own DAG, beside those of the run conf."""
-
-    model_config = ConfigDict(title="Model")
-
-    model_version: int | None = Field(
-        None,
-        ge=1,
-        examples=[1],
-        title="Model version",
-        description="Number in the dataset's group of the model registry. Empty: the newest approved one.",
-    )
-
-
-class ReviewConf(Section):
-    """What a person decides about a registered model; fields of a DAG of its own, beside the dataset's name."""
-
-    model_config = ConfigDict(title="Review")
-
-    model_version: int | None = Field(
-        None,
-        ge=1,
-        examples=[1],
-        json_schema_extra=HAS_TO_BE_GIVEN,
-        title="Model version",
-        description="Number in the dataset's group of the model registry. Required.",
-    )
-    decision: Literal["approve", "reject"] | None = Field(
-        None,
-        json_schema_extra=HAS_TO_BE_GIVEN,
-        title="Decision",
-        description="Whether the version may be deployed. Required.",
-    )
-    reason: str = Field(
-        "",
-        max_length=500,
-        examples=["The new camera's images matter more than the old ones."],
-        json_schema_extra=HAS_TO_BE_GIVEN,
-        title="Reason",
-        description="Kept with the version in the model registry, with your name. Required.",
-    )
-
-
-class PredictionConf(Section):
-    """Which images a model is asked about; fields of a DAG of its own, beside those of the run conf."""
-
-    model_config = ConfigDict(title="Prediction")
-
-    model_of_endpoint: str = Field(
-        "",
-        max_length=63,
-        pattern=rf"^({NAME_PATTERN[1:-1]})?$",
-        json_schema_extra=NAME_PARTS,
-        examples=["cats-and-dogs"],
-        title="Model of an endpoint",
-        description="The model that this endpoint serves. Empty: a registered one of `dataset.name`.",
-    )
-    model_version: int | None = Field(
-        None,
-        ge=1,
-        examples=[1],
-        title="Model version",
-        description="Number in the dataset's group of the model registry, approved or not. Empty: the champion.",
-    )
-    source: str = Field(
-        "",
-        pattern=rf"(?s)^({BUCKET}(/.*)?)?$",
-        examples=["s3://my-bucket/new-photos/"],
-        json_schema_extra=HAS_TO_BE_GIVEN,
-        title="Images",
-        description="Prefix whose images are predicted, at any depth. Required.",
-    )
-    output: str = Field(
-        "",
-        pattern=rf"(?s)^({BUCKET}(/.*)?)?$",
-        examples=["s3://my-bucket/predictions/"],
-        title="Output",
-        description="Prefix under which `predictions.parquet` is written. Empty: `s3://OUTPUT/predictions/RUN/`.",
-    )
-    top_k: int = Field(
-        5, ge=1, le=1000, title="Classes shown", description="Number of classes in the table for each image."
-    )
-    threshold: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        title="Threshold",
-        description="Lowest probability at which an image shows a class, for a model of several labels per image.",
-    )
-
-
-class RunSections(Section):
-    """All sections; `RunConf` adds how they are read from what a person sent."""
-
-    model_config = ConfigDict(title="Common")
-
-    preset: Preset | None = Field(
-        None,
-        json_schema_extra={
-            "choices": {str(name): purpose for name, purpose in PRESETS.items()},
-            "unset": "no preset: the defaults",
-        },
-        title="Preset",
-        description="Fills in what is left empty. A field that you set overrides the preset, and your own source or "
-        "label tables override its dataset.",
-    )
-    dataset: DatasetConf = Field(DatasetConf(), description="Which images, which classes, which version.")
-    training: TrainingConf = Field(TrainingConf(), description="How the base model is made.")
-    resources: ResourcesConf = Field(ResourcesConf(), description="What training runs on.")
-    tuning: TuningConf = Field(TuningConf(), description="How hyperparameters are searched.")
-    incremental: IncrementalConf = Field(IncrementalConf(), description="Further training of the selected model.")
-    evaluation: EvaluationConf = Field(EvaluationConf(), description="What a model is measured on.")
-    promotion: PromotionConf = Field(PromotionConf(), description="When a model is good enough.")
-    endpoint: EndpointConf = Field(EndpointConf(), description="The endpoint that serves the model.")
-    retraining: RetrainingConf = Field(RetrainingConf(), description="When new images start a retraining.")
-
-    def of_trial(self, trial: TrialConf) -> Self:
-        """This run with one trial as its base job: its hyperparameters over those of the run, its dataset version.
-
-        A trial that names a dataset without a version has an empty `dataset.version`, which stands for the newest.
-        """
-        training = self.training
-        changed = training.hyperparameters.model_copy(update=trial.hyperparameters.model_dump(exclude_none=True))
-        free = {**training.algorithm.hyperparameters, **trial.algorithm_hyperparameters}
-        algorithm = training.algorithm.model_copy(update={"hyperparameters": free})
-        training = training.model_copy(update={"hyperparameters": changed, "algorithm": algorithm, "trials": []})
-        named = {"name": trial.dataset_name, "version": trial.dataset_version} if trial.dataset else {}
-        return self.model_copy(update={"training": training, "dataset": self.dataset.model_copy(update=named)})

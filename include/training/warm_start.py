@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.problems import Problem, ProblemsError
-from include.run_conf.tuning import LATEST, WarmStartType
+from include.run_conf.sections import LATEST, WarmStartType
 from include.sagemaker.answers import existing
 from include.sagemaker.job_results import dataset_uri
 from include.sagemaker.objective import Objective, Script, script_of

@@ -61,7 +61,7 @@ def announce_failure(context: Context) -> None:
     except Exception as error:  # noqa: BLE001  (without settings no one can be notified)
         log.warning("No message about the failure could be sent: %s", error)
         return
-    from include.run_conf.presets import dataset_named_by
+    from include.run_conf import dataset_named_by
 
     dag, ti = context["dag"], context.get("ti")
     run_id = context.get("run_id") or (ti.run_id if ti else "")

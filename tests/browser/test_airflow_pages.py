@@ -14,8 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from demo.airflow_client import AirflowError, TaskRun
-from include.run_conf import RunConf, form_fields
-from include.run_conf.presets import PRESETS
+from include.run_conf import PRESETS, RunConf, form_fields
 from include.sagemaker.naming import Run, job_name
 from tests.browser.trigger_form import DAG_ID, choose, enter, field_of, open_section, opened_form, trigger, visit
 from tests.support.live_airflow import Operator

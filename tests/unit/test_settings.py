@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from include.run_conf.section import UnknownValueError
+from include.run_conf.fields import UnknownValueError
 from include.settings import Settings, SettingsError
 from tests.support.documents import VARIABLE
 

@@ -39,8 +39,7 @@ from include.datasets.unpacking.guarded_connections import (
     refuse_internal_address,
     too_slow,
 )
-from include.run_conf.dataset import source_kind
-from include.run_conf.dataset_rules import NO_PASSWORDS
+from include.run_conf.dataset import NO_PASSWORDS, source_kind
 from include.web_addresses import masked, secrets_of, shown_address
 
 if TYPE_CHECKING:

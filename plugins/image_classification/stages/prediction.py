@@ -99,7 +99,7 @@ def write_predictions(
 ) -> dict[str, Any]:
     """Write the table of names and probabilities, and remove the packed images."""
     from include.evaluation import batch_prediction
-    from include.run_conf.sections import PredictionConf
+    from include.run_conf.endpoint import PredictionConf
 
     running = RunningTask.current()
     written = batch_prediction.write_predictions(

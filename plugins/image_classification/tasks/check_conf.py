@@ -35,8 +35,7 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
     """
     from include.preflight import examine_run, reported
     from include.problems import ProblemsError
-    from include.run_conf import RunConf
-    from include.run_conf.presets import described
+    from include.run_conf import RunConf, described
     from include.web_addresses import secrets_of
 
     asked = asked_conf()

@@ -36,8 +36,8 @@ def choose_model() -> dict[str, Any]:
     from include.preflight import ONLY_DEPLOYS, check
     from include.problems import Problem
     from include.run_conf import RunConf, RunConfError
+    from include.run_conf.endpoint import ModelConf
     from include.run_conf.reading import Reading
-    from include.run_conf.sections import ModelConf
 
     asked = dict(asked_conf())
     choice = Reading.of(ModelConf, {MODEL_VERSION: asked.pop(MODEL_VERSION, None)})
@@ -96,8 +96,8 @@ def choose_predicting_model() -> dict[str, Any]:
     """
     from include.preflight.prediction_checks import check_prediction
     from include.run_conf import RunConf
+    from include.run_conf.endpoint import PredictionConf
     from include.run_conf.reading import Reading
-    from include.run_conf.sections import PredictionConf
 
     given = dict(asked_conf())
     own = {name: given.pop(name) for name in PredictionConf.model_fields if name in given}

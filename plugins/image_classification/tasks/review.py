@@ -33,8 +33,8 @@ def review_model() -> dict[str, Any]:
     from include.problems import Problem
     from include.promotion.review import Decision, where_it_serves, write_decision
     from include.run_conf import RunConf, RunConfError
+    from include.run_conf.endpoint import ReviewConf
     from include.run_conf.reading import Reading
-    from include.run_conf.sections import ReviewConf
 
     given = dict(asked_conf())
     reading = Reading.of(ReviewConf, {name: given.pop(name) for name in ReviewConf.model_fields if name in given})

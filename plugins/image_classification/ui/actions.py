@@ -24,7 +24,7 @@ from image_classification.ui.installation import Installation
 from include.deployment.registry import numbered
 from include.promotion.kept_conf import kept_run_conf
 from include.run_conf import RunConf
-from include.run_conf.section import NAME_PATTERN
+from include.run_conf.fields import NAME_PATTERN
 
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser

@@ -16,7 +16,7 @@ from airflow.utils.session import NEW_SESSION, provide_session
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from include.run_conf.presets import dataset_named_by
+from include.run_conf import dataset_named_by
 from include.sagemaker.naming import Run
 
 DAGS = (

@@ -25,9 +25,8 @@ from image_classification.ui.installation import Installation
 from image_classification.ui.rendering import HEADERS, environment, page
 from include.preflight import examine_run, planned_stages
 from include.problems import shown
-from include.run_conf import RunConf
+from include.run_conf import PRESETS, RunConf
 from include.run_conf.fields import form_order
-from include.run_conf.presets import PRESETS
 
 if TYPE_CHECKING:
     from include.preflight import Findings

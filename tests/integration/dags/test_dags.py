@@ -19,7 +19,7 @@ from image_classification.notify import announce_failure
 from include.clean_up.conf import CleanUpConf
 from include.evaluation.transform import LONGEST_TRANSFORM
 from include.run_conf import RunConf, form_fields
-from include.run_conf.sections import ModelConf, PredictionConf, ReviewConf
+from include.run_conf.endpoint import ModelConf, PredictionConf, ReviewConf
 from tests.support.airflow_home import ROOT
 from tests.unit.docs.commands import shown
 

@@ -17,7 +17,7 @@ from botocore import xform_name
 from botocore.session import get_session
 
 from include.run_conf import RunConf
-from include.run_conf.sections import PredictionConf
+from include.run_conf.endpoint import PredictionConf
 from include.settings import Settings
 from tests.support.aws_cli import OF_THE_CLI, RENAMED
 from tests.unit.docs.commands import (

@@ -28,7 +28,7 @@ from include.evaluation.batch_prediction import (
 from include.evaluation.prediction import PredictionError
 from include.evaluation.transform import TransformError, read_manifest, write_manifest
 from include.recordio.images import pack_image
-from include.run_conf.sections import PredictionConf
+from include.run_conf.endpoint import PredictionConf
 from include.sagemaker.model_container import ModelContainer
 from include.sagemaker.naming import Run
 from tests.support.documents import settings

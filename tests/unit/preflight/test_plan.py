@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from include.preflight import planned_stages
-from include.run_conf import RunConf
-from include.run_conf.presets import PRESETS, Preset
+from include.run_conf import PRESETS, Preset, RunConf
 
 
 def plan_of(conf: dict[str, object]) -> dict[str, str]:

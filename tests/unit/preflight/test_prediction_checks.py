@@ -14,7 +14,7 @@ from include.preflight import PreflightError
 from include.preflight.prediction_checks import check_prediction
 from include.problems import Problem
 from include.run_conf import RunConf
-from include.run_conf.sections import PredictionConf
+from include.run_conf.endpoint import PredictionConf
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
 from tests.support.documents import BEST_MODEL, dataset_version, described_training_job, settings

@@ -7,8 +7,8 @@ from jsonschema import validate
 
 from include.clean_up.conf import CleanUpConf
 from include.run_conf import FormField, RunConf, form_fields
+from include.run_conf.endpoint import ModelConf, ReviewConf
 from include.run_conf.fields import COMMON, known_fields
-from include.run_conf.sections import ModelConf, ReviewConf
 
 
 def every_form_field() -> list[FormField]:

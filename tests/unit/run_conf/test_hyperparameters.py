@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from include.run_conf import Hyperparameters, IncrementalHyperparameters, RunConf, sections
+from include.run_conf import Hyperparameters, IncrementalHyperparameters, RunConf, hyperparameters
 from include.run_conf.hyperparameters import (
     BY_NAME,
     DERIVED,
@@ -52,7 +52,7 @@ def test_every_row_is_a_field_of_the_jobs_that_ask_for_it() -> None:
     assert [*Hyperparameters.model_fields] == [row.name for row in TABLE]
     asked = [row.name for row in TABLE if row.incremental_training == "asked"]
     assert [*IncrementalHyperparameters.model_fields] == asked
-    assert [*sections.TrialHyperparameters.model_fields] == [row.name for row in TABLE]
+    assert [*hyperparameters.TrialHyperparameters.model_fields] == [row.name for row in TABLE]
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
@@ -91,7 +91,9 @@ def test_the_local_aws_lets_the_same_hyperparameters_be_tuned() -> None:
 def declared_for_the_type_checker(model: type[Any]) -> dict[str, str]:
     """The annotations under `if TYPE_CHECKING` in the source of a class."""
     (name,) = (
-        each for each in ast.parse(inspect.getsource(sections)).body if getattr(each, "name", "") == model.__name__
+        each
+        for each in ast.parse(inspect.getsource(hyperparameters)).body
+        if getattr(each, "name", "") == model.__name__
     )
     blocks = [node for node in ast.walk(name) if isinstance(node, ast.If)]
     lines = [line for block in blocks for line in block.body if isinstance(line, ast.AnnAssign)]
@@ -102,11 +104,11 @@ def declared_for_the_type_checker(model: type[Any]) -> dict[str, str]:
     ("declared_by", "models"),
     [
         (
-            sections.SharedHyperparameters,
-            (Hyperparameters, IncrementalHyperparameters, sections.TrialHyperparameters),
+            hyperparameters.SharedHyperparameters,
+            (Hyperparameters, IncrementalHyperparameters, hyperparameters.TrialHyperparameters),
         ),
         (Hyperparameters, (Hyperparameters,)),
-        (sections.TrialHyperparameters, (sections.TrialHyperparameters,)),
+        (hyperparameters.TrialHyperparameters, (hyperparameters.TrialHyperparameters,)),
     ],
 )
 def test_fields_that_code_reads_by_name_have_the_types_of_their_rows(
@@ -118,7 +120,7 @@ def test_fields_that_code_reads_by_name_have_the_types_of_their_rows(
         for name, annotation in declared.items():
             may_be_empty = type(None) in get_args(model.model_fields[name].annotation)
             of_row = BY_NAME[name].values.type.__name__ + " | None" * may_be_empty
-            is_shared = declared_by is sections.SharedHyperparameters
+            is_shared = declared_by is hyperparameters.SharedHyperparameters
             assert annotation == of_row or (is_shared and annotation == f"{of_row} | None"), name
 
 

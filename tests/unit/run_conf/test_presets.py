@@ -5,13 +5,12 @@ from typing import Any, get_args
 import pytest
 
 from include.preflight import dataset_problems
-from include.run_conf import RunConf
-from include.run_conf.presets import FOLDER, PRESETS, Preset, dataset_named_by, preset_conf
+from include.run_conf import PRESETS, PRESETS_FOLDER, Preset, RunConf, dataset_named_by, preset_conf
 from tests.support.documents import dataset_version
 
 
 def test_every_preset_has_a_file_and_a_purpose() -> None:
-    assert {path.stem for path in FOLDER.iterdir()} == {*PRESETS} == {*get_args(Preset)}
+    assert {path.stem for path in PRESETS_FOLDER.iterdir()} == {*PRESETS} == {*get_args(Preset)}
 
 
 @pytest.mark.parametrize("name", PRESETS)
