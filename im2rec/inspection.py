@@ -19,8 +19,8 @@ from include.recordio.format import (
     decode_image_record,
     read_records,
 )
-from include.recordio.header import format_of, read_header
-from include.recordio.images import ImageError, decode_image, is_truncated_jpeg
+from include.recordio.header import format_of, is_truncated_jpeg, read_header
+from include.recordio.images import ImageError, decode_image
 
 _MOST_FAULTS = 10
 _MOST_LABELS = 10_000

@@ -29,7 +29,8 @@ from include.recordio.format import (
     listed_images,
     survey_list,
 )
-from include.recordio.images import JPEG_END, MXNET_STARTS, ImageError, is_truncated_jpeg, pack_image
+from include.recordio.header import JPEG_END, MXNET_STARTS, is_truncated_jpeg
+from include.recordio.images import ImageError, pack_image
 from include.recordio.options import ImageOptions
 
 MOST_BAD = 1000

@@ -1,7 +1,6 @@
 """The algorithm of a run, as every stage sees it: what its jobs are sent, what they are measured by, what answers.
 
-No stage knows which algorithm there is. What is alike for all of them stands here; what differs, in `builtin`, `script`
-and `container`.
+No stage knows which algorithm there is. What is alike for all of them stands here; what differs, in `kinds`.
 
 Sources: API reference of AlgorithmSpecification, HyperParameterTuningJobConfig, CreateModel and Channel; developer
 guide, "Incremental Training in Amazon SageMaker" (the `model` channel).

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from include.datasets.image_objects import stored_images
 from include.datasets.layout import VersionLayout
-from include.datasets.packed_test_images import stored_images
 from include.datasets.version import learned_test_images, load
 from include.evaluation.comparison import Comparison, ComparisonError, compare, same_images
 from include.evaluation.held_out_answers import DOCUMENT, KEPT, HeldOutAnswers

@@ -19,7 +19,7 @@ import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 from scipy.stats import binom
 
-from include.datasets.packed_test_images import stored_images
+from include.datasets.image_objects import stored_images
 from include.datasets.version import HeldOutImage, held_out_images
 from include.evaluation.held_out_answers import DOCUMENT, HeldOutAnswers
 from include.evaluation.prediction import (

@@ -19,18 +19,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from include.datasets.image_objects import PackedTestImages, kind_of
 from include.datasets.layout import bucket_and_prefix
 from include.datasets.manifest import ManifestRow, read_manifest, to_rows, to_table, write_manifest
 from include.datasets.multipart import ObjectSink
 from include.datasets.objects import ObjectWriter, StoredObjects
-from include.datasets.packed_test_images import KINDS, OTHER_KIND, PackedTestImages
 from include.datasets.packing.images_in_order import pack_images
 from include.datasets.source_image import SourceImage, Status, system_name
 from include.datasets.sources.listing import ArchivedObjects, LiveBucket, archived_error
 from include.datasets.version import DatasetVersion
 from include.evaluation.prediction import ranked
 from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE, read_answers
-from include.recordio.header import format_of
 from include.sagemaker.model_container import ModelContainer
 
 if TYPE_CHECKING:
@@ -211,7 +210,7 @@ def pack_image_shard(s3: S3Client, shard: ImageShard, layout: PredictionLayout, 
                     Status.TOO_LARGE, f"packed it has {len(each.image)} bytes: a batch transform cannot send it"
                 )
             elif each.image is not None:
-                ending, content_type = KINDS.get(format_of(each.image) or "", OTHER_KIND)
+                ending, content_type = kind_of(each.image)
                 name = f"{shard.index:05d}/{place:05d}{ending}"
                 writer.put(f"{layout.images}{name}", each.image, content_type=content_type)
                 largest = max(largest, len(each.image))

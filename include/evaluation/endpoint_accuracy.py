@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from include.datasets.source_test_images import UnsentImage, with_sources
+from include.datasets.image_objects import UnsentImage, with_sources
 from include.datasets.version import HeldOutImage, held_out_images
 from include.evaluation.comparison import PairedFigures, compare
 from include.evaluation.evaluate import AnsweredImages, measured_answers, write_report

@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from include.datasets.packed_test_images import record_id_of
-from include.datasets.source_test_images import UnsentImage, unsent_images
+from include.datasets.image_objects import UnsentImage, record_id_of, unsent_images
 from include.datasets.version import held_out_images, learned_test_images
 from include.evaluation import comparison as compared
 from include.evaluation import held_out_answers

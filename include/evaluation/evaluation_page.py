@@ -37,7 +37,7 @@ from include.pages.elements import (
 from include.sagemaker.job_results import weights_left
 
 if TYPE_CHECKING:
-    from include.datasets.source_test_images import UnsentImage
+    from include.datasets.image_objects import UnsentImage
     from include.datasets.version import DatasetVersion
     from include.evaluation.comparison import ClassChange, Comparison, PairedFigures
     from include.evaluation.diagnosis import Diagnosis

@@ -21,7 +21,7 @@ from include.sagemaker.network import encryption
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from include.datasets.packed_test_images import PackedTestImages
+    from include.datasets.image_objects import PackedTestImages
     from include.datasets.version import DatasetVersion
     from include.run_conf import RunConf
     from include.sagemaker.naming import Run

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from include.algorithms.class_folders import unfit_for_folders
 from include.algorithms.kinds import algorithm_of
 from include.algorithms.source_code import PROJECT, REQUIREMENTS, SourceCodeError, is_archive, read_source
 from include.datasets.errors import explained
+from include.datasets.image_objects import unfit_for_folders
 from include.datasets.layout import parse_s3_uri
 from include.preflight.questions import Findings
 from include.problems import Problem, did_you_mean, nearest

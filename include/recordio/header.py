@@ -27,11 +27,15 @@ from include.recordio.file_parts import (
 )
 
 JPEG_START = b"\xff\xd8\xff"
+JPEG_END = b"\xff\xd9"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+MXNET_STARTS = (JPEG_START, PNG_START, b"BM", *TIFF_STARTS[:2])
+"""How the images begin that MXNet's own OpenCV 3.4 decodes."""
 MOST_SCANS = 64
 """Scans of a JPEG. The decoder goes over the whole image for each, of which a file of a megabyte can hold 100,000."""
 
+_JPEG_SCAN = b"\xff\xda"
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE_FRAMES = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD8), 0xFF})
@@ -91,6 +95,13 @@ def format_of(source: bytes) -> str | None:
     if source.startswith((BOX_START, CODE_START)):
         return "JPEG 2000"
     return next((name for name, (begins, _) in OTHER_FORMATS.items() if begins(source)), None)
+
+
+def is_truncated_jpeg(source: bytes) -> bool:
+    """Whether a JPEG stops before its end: im2rec packs such an image with its missing part in gray."""
+    if not source.startswith(JPEG_START) or source.endswith(JPEG_END):
+        return False
+    return source.find(JPEG_END, max(source.rfind(_JPEG_SCAN), 0)) < 0
 
 
 def read_header(source: bytes) -> ImageHeader | None:

@@ -12,7 +12,15 @@ import cv2
 import numpy as np
 
 from include.recordio.file_parts import HeaderError
-from include.recordio.header import JPEG_START, PNG_START, TIFF_STARTS, ImageHeader, format_of, read_header
+from include.recordio.header import (
+    JPEG_END,
+    JPEG_START,
+    MXNET_STARTS,
+    ImageHeader,
+    format_of,
+    is_truncated_jpeg,
+    read_header,
+)
 from include.recordio.options import MOST_WORKING_BYTES, decoding_bytes
 
 if TYPE_CHECKING:
@@ -25,10 +33,6 @@ MAX_PIXELS = 1 << 26
 
 A few kilobytes can claim any size, and the memory is taken before the claim is found false.
 """
-JPEG_END = b"\xff\xd9"
-_JPEG_SCAN = b"\xff\xda"
-MXNET_STARTS = (JPEG_START, PNG_START, b"BM", *TIFF_STARTS[:2])
-"""How the images begin that MXNet's own OpenCV 3.4 decodes."""
 _READ_FLAGS = {
     1: (cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR),
     2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
@@ -176,13 +180,6 @@ def readable_size(source: bytes) -> tuple[int, int]:
     if not source.startswith(MXNET_STARTS):
         raise ImageError("unsupported", "neither JPEG, PNG, BMP nor TIFF: packed as it is, training cannot read it")
     return width, height
-
-
-def is_truncated_jpeg(source: bytes) -> bool:
-    """Whether a JPEG stops before its end: im2rec packs such an image with its missing part in gray."""
-    if not source.startswith(JPEG_START) or source.endswith(JPEG_END):
-        return False
-    return source.find(JPEG_END, max(source.rfind(_JPEG_SCAN), 0)) < 0
 
 
 def _check_pixels(width: int, height: int, when: str) -> None:

@@ -21,7 +21,6 @@ from include.sagemaker.objective import AlgorithmKind, Direction
 if TYPE_CHECKING:
     from include.run_conf import RunConf
 
-
 IMAGE_URI: dict[str, JsonValue] = {"made_of": "the address of a container image"}
 IMAGE = r"[a-z0-9][a-zA-Z0-9._/:@-]*"
 FILE = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*"

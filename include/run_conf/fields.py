@@ -20,7 +20,6 @@ from pydantic.json_schema import models_json_schema
 if TYPE_CHECKING:
     from include.problems import Problem
 
-
 NAME_PATTERN = r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$"
 Scalar = str | bool | int | float
 """A JSON scalar."""

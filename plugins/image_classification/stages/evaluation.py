@@ -81,8 +81,7 @@ def _transform(
     name: str, running: RunningTask, inputs: Mapping[str, Any], *, job: str, container: ModelContainer
 ) -> dict[str, Any]:
     """The batch transform of the test images by one model; skipped if its answers are kept."""
-    from include.datasets.packed_test_images import write_packed_test_images
-    from include.datasets.source_test_images import write_source_test_images
+    from include.datasets.image_objects import write_packed_test_images, write_source_test_images
     from include.datasets.version import DatasetVersion
     from include.deployment.endpoint import ensure_model, model_request
     from include.evaluation.held_out_answers import is_kept, kept_at

@@ -16,8 +16,7 @@ import pytest
 from botocore.stub import Stubber
 
 from include.algorithms.image_build import ImageBuildError
-from include.algorithms.image_repository import ImageRepository, ImageRepositoryError
-from include.algorithms.publish import main, publish
+from include.algorithms.publish import ImageRepository, ImageRepositoryError, main, publish
 from tests.support.docker_stand_in import install
 from tests.support.local_aws import BUCKET, ROLE, ROOT, RunningLocalAws, eventually, finished_job, training_request
 from tests.unit.docs.commands import shown

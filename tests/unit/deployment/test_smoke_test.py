@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from image_classification.stages.deployment import known_answers
 from include.datasets.errors import DatasetError
-from include.datasets.source_test_images import write_source_test_images
+from include.datasets.image_objects import write_source_test_images
 from include.datasets.version import HeldOutImage, held_out_images
 from include.deployment.registry import RegisteredModel
 from include.deployment.smoke_test import IMAGES, SmokeTest, smoke_test_of

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from include.datasets.packed_test_images import record_id_of, write_packed_test_images
+from include.datasets.image_objects import record_id_of, write_packed_test_images
 from include.datasets.packing.shard import pack_shard
 from include.datasets.planning.plan import plan_version
 from include.datasets.publishing.publish import publish_version

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from include.datasets.packed_test_images import write_packed_test_images
+from include.datasets.image_objects import write_packed_test_images
 from include.evaluation.prediction import PredictionError
 from include.evaluation.transform import (
     TransformError,

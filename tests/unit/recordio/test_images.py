@@ -8,13 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from include.recordio.images import (
-    ImageError,
-    accept_image,
-    decode_image,
-    is_truncated_jpeg,
-    pack_image,
-)
+from include.recordio.header import is_truncated_jpeg
+from include.recordio.images import ImageError, accept_image, decode_image, pack_image
 from include.recordio.options import ImageOptions
 from tests.support.pictures import jpeg, pixels, png, rotated_jpeg
 
