@@ -44,7 +44,7 @@ from image_classification.tasks.clean_up import (
     show_what_runs,
     stop_orphaned_jobs,
 )
-from include.clean_up.conf import CleanUpConf
+from include.clean_up import CleanUpConf
 
 with DAG(
     "clean_up",

@@ -1,12 +1,23 @@
-"""What a retraining has to do: which dataset has grown, from which model it continues, and with which run conf."""
+"""What a retraining has to do: which dataset has grown, from which model it continues, with which run conf, and when.
+
+One run at a time trains a dataset's champion further. Whose turn it is stands in an object beside the dataset's
+versions, `datasets/NAME/turn.json`, that names the run. It is written if there is none, or instead of exactly the
+object that was read, so of two runs that want it one gets it (S3 user guide, "Add preconditions to S3 operations with
+conditional requests"). No run gives it back: Airflow is asked whether the run that has it has ended. So a run that was
+killed holds up no other.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import VersionLayout
@@ -17,11 +28,11 @@ from include.datasets.unpacking.addresses import DEFAULT_POLICY, SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion, latest, load
 from include.problems import Problem
-from include.promotion.champion import Champion, UnknownChampionError, champion_of
-from include.promotion.kept_conf import kept_run_conf
+from include.promotion.champion import Champion, UnknownChampionError, champion_of, kept_run_conf
 from include.run_conf import DatasetConf, PackingConf, RunConf, RunConfError, SplitConf
 from include.run_conf.reading import Reading
 from include.run_conf.sections import BEST_OF_RUN
+from include.sagemaker.naming import Run
 from include.training.best_model import label_set_fingerprint
 
 if TYPE_CHECKING:
@@ -34,6 +45,14 @@ log = logging.getLogger(__name__)
 
 DATASET_FIELDS = ("max_bad_fraction", "packing.shard_images")
 """What a person may ask of a retraining's dataset: all else is as in the version that grows."""
+
+RunState = Literal["unknown", "unfinished", "over"]
+RunStates = Callable[[Run], RunState]
+"""What Airflow knows of a run."""
+STARTED_WITHIN = timedelta(minutes=10)
+"""So long a run that Airflow does not know yet keeps its turn: it is being started."""
+TAKEN_BY_ANOTHER = frozenset({404, 409, 412})
+"""What S3 answers if the object is not the one that was read."""
 
 
 @dataclass(frozen=True)
@@ -342,3 +361,93 @@ def _names_are_needed(version: DatasetVersion) -> bool:
     source = version.source
     numbered = any(address.lower().endswith((".lst", ".rec")) for address in (*source.label_tables, *source.addresses))
     return bool(source.labels_file) or (numbered and not are_numbers(version.labels))
+
+
+class Turn(BaseModel):
+    """The run that trains a dataset's champion further, or is about to.
+
+    From `late_at` on people are notified if it has not ended; None if no one is to be notified, or if they have been.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dag_id: str
+    run_id: str
+    late_at: datetime | None = None
+
+    @property
+    def run(self) -> Run:
+        """The run as other modules know it."""
+        return Run(self.dag_id, self.run_id)
+
+
+def take_turn(s3: S3Client, bucket: str, dataset: str, run: Run, states: RunStates) -> Run:
+    """The run whose turn it is: `run`, or one that has the turn and has not ended."""
+    while True:
+        found = _read_turn(s3, bucket, dataset)
+        if found and (found.turn.run == run or _keeps_turn(states(found.turn.run), datetime.now(UTC) - found.written)):
+            return found.turn.run
+        wanted = Turn(dag_id=run.dag_id, run_id=run.run_id)
+        if _write_turn(s3, bucket, dataset, wanted, in_place_of=found):
+            return run
+
+
+def set_deadline(s3: S3Client, bucket: str, dataset: str, run: Run, late_at: datetime) -> None:
+    """Note until when the run that has the turn should have ended; nothing if another run has it by now."""
+    found = _read_turn(s3, bucket, dataset)
+    if found and found.turn.run == run:
+        _write_turn(s3, bucket, dataset, found.turn.model_copy(update={"late_at": late_at}), in_place_of=found)
+
+
+def late_runs(s3: S3Client, bucket: str, datasets: Iterable[str], states: RunStates) -> Iterator[tuple[str, Turn]]:
+    """The runs that should have ended and have not, by their datasets. Each is given once, to one caller."""
+    for dataset in datasets:
+        found = _read_turn(s3, bucket, dataset)
+        if found is None or found.turn.late_at is None or found.turn.late_at > datetime.now(UTC):
+            continue
+        if states(found.turn.run) != "unfinished":
+            continue
+        if _write_turn(s3, bucket, dataset, found.turn.model_copy(update={"late_at": None}), in_place_of=found):
+            yield dataset, found.turn
+
+
+@dataclass(frozen=True)
+class _StoredTurn:
+    turn: Turn
+    etag: str
+    written: datetime
+
+
+def _turn_key(dataset: str) -> str:
+    return f"datasets/{dataset}/turn.json"
+
+
+def _read_turn(s3: S3Client, bucket: str, dataset: str) -> _StoredTurn | None:
+    try:
+        found = s3.get_object(Bucket=bucket, Key=_turn_key(dataset))
+    except ClientError as error:
+        if _http_status(error) != 404:
+            raise
+        return None
+    return _StoredTurn(Turn.model_validate_json(found["Body"].read()), found["ETag"], found["LastModified"])
+
+
+def _write_turn(s3: S3Client, bucket: str, dataset: str, turn: Turn, *, in_place_of: _StoredTurn | None) -> bool:
+    """Write the turn instead of the one that was read, or of none; False if another run was quicker."""
+    condition = {"IfMatch": in_place_of.etag} if in_place_of else {"IfNoneMatch": "*"}
+    body = turn.model_dump_json(exclude_none=True).encode()
+    try:
+        s3.put_object(Bucket=bucket, Key=_turn_key(dataset), Body=body, ContentType="application/json", **condition)  # type: ignore[arg-type]
+    except ClientError as error:
+        if _http_status(error) not in TAKEN_BY_ANOTHER:
+            raise
+        return False
+    return True
+
+
+def _keeps_turn(state: RunState, age: timedelta) -> bool:
+    return state == "unfinished" or (state == "unknown" and age < STARTED_WITHIN)
+
+
+def _http_status(error: ClientError) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from include.evaluation.endpoint_accuracy import EndpointEvaluation, Latency
 from include.evaluation.prediction import Prediction
-from include.sagemaker.answers import existing
+from include.sagemaker.api import existing
 from include.sagemaker.job_results import JobRole
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from include.run_conf.hyperparameters import Choices, Range, Value
-from include.sagemaker.model_container import ModelContainer
-from include.sagemaker.objective import AlgorithmKind, Objective
+from include.sagemaker.containers import ModelContainer
+from include.sagemaker.job_results import AlgorithmKind, Objective
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

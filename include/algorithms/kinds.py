@@ -32,9 +32,8 @@ from include.run_conf.hyperparameters import (
     algorithm_default,
     as_text,
 )
-from include.sagemaker.image_uris import METRIC_DEFINITIONS, framework_image, image_uri, is_aws_image
-from include.sagemaker.model_container import IMAGE_TYPES
-from include.sagemaker.objective import CODE, PROGRAM, SUBMIT_DIRECTORY, AlgorithmKind, Objective
+from include.sagemaker.containers import IMAGE_TYPES, METRIC_DEFINITIONS, framework_image, image_uri, is_aws_image
+from include.sagemaker.job_results import CODE, PROGRAM, SUBMIT_DIRECTORY, AlgorithmKind, Objective
 
 if TYPE_CHECKING:
     from typing import Self

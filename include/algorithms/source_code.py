@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from include.sagemaker.answers import existing
+from include.sagemaker.api import existing
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

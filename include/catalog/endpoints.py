@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from include.clean_up.running_costs import Price, RunningMachines, machines_of
+from include.clean_up.running import Price, RunningMachines, machines_of
 from include.promotion.champion import ENDPOINT_TAG, Champion, UnknownChampionError, champion_of
-from include.sagemaker.answers import existing
+from include.sagemaker.api import existing
 from include.sagemaker.naming import tags_of
 
 if TYPE_CHECKING:

@@ -1,33 +1,46 @@
-"""The registered versions of a dataset's models: which there are, what is known of each, and how two of them differ."""
+"""The registered versions of a dataset's models: which there are, what is known of each, and how several differ.
+
+They differ in their hyperparameters, and in what they answered for the same test images: the figures, as pairs with the
+first of them, and the images on which they disagree.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from include.clean_up.running_costs import Price
-from include.datasets.layout import parse_s3_uri
+from include.clean_up.running import Price
+from include.datasets.image_objects import stored_images
+from include.datasets.layout import VersionLayout, parse_s3_uri
+from include.datasets.version import learned_test_images, load
 from include.deployment.registry import Approval, RegisteredModel, model_of
+from include.evaluation.held_out_answers import DOCUMENT, KEPT, HeldOutAnswers
 from include.run_conf.hyperparameters import DERIVED
-from include.sagemaker.answers import existing
+from include.sagemaker.api import existing
 from include.sagemaker.epochs import EpochMetrics
 from include.sagemaker.job_results import JobResult
-from include.sagemaker.naming import pages_of
+from include.sagemaker.naming import pages_of, readable_name
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
 
+    from include.evaluation.comparison import Comparison
     from include.settings import Settings
 
 LARGEST_DOCUMENT = 20_000_000
 """Bytes of a document that a page reads."""
+MOST_SHOWN = 48
+"""Images of a disagreement that a page shows."""
+_KEPT = re.compile(rf"{KEPT}[^/]+/(?P<version>[^/]+)/(?P<model>[^/]+)/(?P<source>source/)?{re.escape(DOCUMENT)}")
 
 
 class _Document(BaseModel):
@@ -200,3 +213,107 @@ def _cost(job: JobResult | None, price: Price) -> float | None:
         return None
     an_hour = price(job.instance_type, "training")
     return None if an_hour is None else an_hour * job.instance_count * job.billable_seconds / 3600
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A test image that some of the models name rightly and others do not; `said` has an entry for each model.
+
+    `image` is the path of its page, empty if it was never written as an object.
+    """
+
+    record: int
+    key: str
+    expected: str
+    said: tuple[str, ...]
+    right: tuple[bool, ...]
+    image: str
+
+
+@dataclass(frozen=True)
+class OnSameImages:
+    """What models answered for the test images of one dataset version.
+
+    `pairs` compare each further model, as the challenger, with the first.
+    """
+
+    version: str
+    images: int
+    shares: tuple[float, ...]
+    pairs: tuple[Comparison, ...]
+    disagreements: tuple[Disagreement, ...]
+    disagreed: int
+
+
+def on_same_images(s3: S3Client, settings: Settings, models: Sequence[RegisteredModel]) -> OnSameImages:
+    """The answers that are kept of all these models, for the newest dataset version that all of them were asked about.
+
+    Test images that one of them was trained with do not count. Raises ComparisonError if they have no such version, or
+    other classes.
+    """
+    # SciPy takes seconds to load, and most pages compare nothing.
+    from include.evaluation.comparison import ComparisonError, compare, same_images  # noqa: PLC0415
+
+    place = _newest_common(s3, settings, models)
+    if place is None:
+        raise ComparisonError(
+            "These models have never answered the test images of one dataset version: a run compares its model only "
+            "with the champion at that time."
+        )
+    version = load(s3, f"s3://{settings.data_bucket}/datasets/{models[0].dataset}/{place[0]}/")
+    answers = [HeldOutAnswers.load(s3, _answers_address(settings, model, place)) for model in models]
+    answers = [answers[0], *(same_images(other, answers[0]) for other in answers[1:])]
+    foreign = {model.dataset_uri for model in models} - {version.uri}
+    learned = set().union(*(learned_test_images(s3, version, uri) for uri in foreign))
+    pairs = tuple(compare(answers[0], other, without=learned) for other in answers[1:])
+    counts = ~np.isin(answers[0].record_ids, np.fromiter(learned, dtype=np.int64))
+    answers = [each.of_images(counts) for each in answers]
+    right = np.stack([each.right for each in answers])
+    differ = np.flatnonzero(right.any(axis=0) & ~right.all(axis=0))
+    surest = sorted(differ.tolist(), key=lambda image: -max(float(each.mistakenness[image]) for each in answers))
+    return OnSameImages(
+        version=version.version,
+        images=int(counts.sum()),
+        shares=tuple(float(each.right.mean()) for each in answers),
+        pairs=pairs,
+        disagreements=tuple(_disagreements(s3, version.layout, answers, surest[:MOST_SHOWN])),
+        disagreed=len(differ),
+    )
+
+
+def _disagreements(
+    s3: S3Client, layout: VersionLayout, answers: Sequence[HeldOutAnswers], images: Sequence[int]
+) -> Iterator[Disagreement]:
+    stored = stored_images(s3, layout.bucket, layout.test_images) if images else {}
+    for image in images:
+        record = int(answers[0].record_ids[image])
+        name = stored.get(record, ("", 0))[0]
+        yield Disagreement(
+            record=record,
+            key=answers[0].keys[image],
+            expected=answers[0].expected(image),
+            said=tuple(each.said(image) for each in answers),
+            right=tuple(bool(each.right[image]) for each in answers),
+            image=f"stored/datasets/{layout.name}/{layout.version}/images/test/{name}" if name else "",
+        )
+
+
+def _newest_common(s3: S3Client, settings: Settings, models: Sequence[RegisteredModel]) -> tuple[str, str] | None:
+    """The newest dataset version for which answers of all models are kept, and `source/` if they were sent that.
+
+    None if there is no such version.
+    """
+    prefix = f"{KEPT}{models[0].dataset}/"
+    kept: dict[str, set[tuple[str, str]]] = {}
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=settings.output_bucket, Prefix=prefix):
+        for entry in page.get("Contents", []):
+            if found := _KEPT.fullmatch(entry["Key"]):
+                kept.setdefault(found["model"], set()).add((found["version"], found["source"] or ""))
+    common = set.intersection(*(kept.get(readable_name(model.job, model.artifact), set()) for model in models))
+    return max(common, key=lambda place: (place[0], place[1] == ""), default=None)
+
+
+def _answers_address(settings: Settings, model: RegisteredModel, place: tuple[str, str]) -> str:
+    version, source = place
+    name = readable_name(model.job, model.artifact)
+    return f"s3://{settings.output_bucket}/{KEPT}{model.dataset}/{version}/{name}/{source}{DOCUMENT}"

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from include.clean_up.running_costs import Price
+from include.clean_up.running import Price
 from include.run_conf.hyperparameters import DERIVED
+from include.sagemaker.api import ACTIVE
 from include.sagemaker.epochs import EpochMetrics, with_earlier
-from include.sagemaker.job_kinds import ACTIVE
-from include.sagemaker.job_progress import billable_seconds
 from include.sagemaker.job_results import JobResult, Part, is_of_installation
+from include.sagemaker.job_watch import billable_seconds
 from include.sagemaker.naming import Run, tag_value
 
 if TYPE_CHECKING:

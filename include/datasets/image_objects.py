@@ -25,7 +25,7 @@ from include.datasets.layout import parse_s3_uri
 from include.datasets.version import DatasetVersion, HeldOutImage, held_out_images, manifest_of_test_images
 from include.recordio.format import decode_image_record, read_records
 from include.recordio.header import MXNET_STARTS, format_of, is_truncated_jpeg
-from include.sagemaker.answers import existing
+from include.sagemaker.api import existing
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

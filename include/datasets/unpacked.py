@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import Split
+from include.problems import is_web_address, shown_address
 from include.run_conf.dataset import SourceKind, source_kind
-from include.web_addresses import is_web_address, shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,16 +12,32 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from include.deployment.autoscaling import RETAINED, VARIANT, Scaling, live_scaling, pause, resume_or_log
-from include.deployment.hosting import KEEP_TAG, VERSION_TAG, change_problems, with_version
-from include.deployment.previous import KEEP_PREVIOUS_TAG, target_of
-from include.deployment.probation import last_proven, note_deployed, probation_tags, run_after
-from include.deployment.rollout import deployment_config, put_alarms
-from include.sagemaker.answers import existing
+from include.deployment.hosting import (
+    KEEP_PREVIOUS_TAG,
+    KEEP_TAG,
+    VERSION_TAG,
+    change_problems,
+    last_proven,
+    note_deployed,
+    probation_tags,
+    run_after,
+    target_of,
+    with_version,
+)
+from include.deployment.traffic import (
+    RETAINED,
+    VARIANT,
+    Scaling,
+    deployment_config,
+    live_scaling,
+    pause_scaling,
+    put_alarms,
+    resume_scaling_or_log,
+)
+from include.sagemaker.api import existing
+from include.sagemaker.containers import ModelContainer
 from include.sagemaker.job_results import JobResult
-from include.sagemaker.model_container import ModelContainer
-from include.sagemaker.naming import Run, content_name, tags
-from include.sagemaker.network import encryption, network
+from include.sagemaker.naming import Run, content_name, encryption, network, tags
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -222,7 +238,7 @@ def deploy(hosting: Hosting, deployment: Deployment) -> Action:
     try:
         sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **moved, **retained)
     except Exception:
-        resume_or_log(hosting.autoscaling, sagemaker, name)
+        resume_scaling_or_log(hosting.autoscaling, sagemaker, name)
         raise
     return "updated"
 
@@ -251,7 +267,7 @@ def _retained(hosting: Hosting, deployment: Deployment, endpoint: Mapping[str, A
     ]
     if machines[0] == machines[1]:
         return RETAINED
-    pause(hosting.autoscaling, sagemaker, name, endpoint["EndpointArn"])
+    pause_scaling(hosting.autoscaling, sagemaker, name, endpoint["EndpointArn"])
     return {}
 
 

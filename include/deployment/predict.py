@@ -43,9 +43,9 @@ from include.datasets.upload import LocalFolder
 from include.datasets.version import load
 from include.deployment.endpoint import NoServedModelError, served_model
 from include.evaluation.prediction import SHOWN_FROM, PredictionError, packed_like, probabilities, ranked
+from include.problems import is_web_address, shown_address
 from include.recordio.format import MAX_LENGTH
-from include.sagemaker.answers import error_code
-from include.web_addresses import is_web_address, shown_address
+from include.sagemaker.api import error_code
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

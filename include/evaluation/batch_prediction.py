@@ -28,9 +28,8 @@ from include.datasets.packing.images_in_order import pack_images
 from include.datasets.source_image import SourceImage, Status, system_name
 from include.datasets.sources.listing import ArchivedObjects, LiveBucket, archived_error
 from include.datasets.version import DatasetVersion
-from include.evaluation.prediction import ranked
-from include.evaluation.transform import LARGEST_PAYLOAD, MEGABYTE, read_answers
-from include.sagemaker.model_container import ModelContainer
+from include.evaluation.prediction import LARGEST_PAYLOAD, MEGABYTE, ranked, read_answers
+from include.sagemaker.containers import ModelContainer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

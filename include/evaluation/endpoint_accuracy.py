@@ -27,7 +27,7 @@ from include.evaluation.evaluation_page import ReportContents
 from include.evaluation.held_out_answers import HeldOutAnswers, Sent
 from include.evaluation.metrics import SIGNIFICANT, ClassScore, Interval
 from include.evaluation.prediction import LARGEST_BODY, PredictionError, fits_endpoint, probabilities
-from include.pages.elements import NO_PAGES, WebPages
+from include.pages import NO_PAGES, WebPages
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

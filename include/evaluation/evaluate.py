@@ -22,7 +22,6 @@ from include.datasets.version import held_out_images, learned_test_images
 from include.evaluation import comparison as compared
 from include.evaluation import held_out_answers
 from include.evaluation.comparison import PromotionRule
-from include.evaluation.diagnosis import Trained
 from include.evaluation.diagnostics import diagnose
 from include.evaluation.evaluation_page import (
     ComparedChampion,
@@ -34,10 +33,10 @@ from include.evaluation.evaluation_page import (
 )
 from include.evaluation.held_out_answers import HeldOutAnswers, Sent
 from include.evaluation.job_profile import PAGE, profile_of, profile_page
-from include.evaluation.job_traces import NO_TRACES, JobTraces
+from include.evaluation.job_traces import NO_TRACES, JobTraces, Trained
 from include.evaluation.metrics import Evaluation, Measurement, measure
-from include.evaluation.transform import TransformError, read_answers, read_manifest
-from include.pages.elements import NO_PAGES, WebPages
+from include.evaluation.prediction import TransformError, read_answers, read_manifest
+from include.pages import NO_PAGES, WebPages
 from include.sagemaker.epochs import epochs_of_job
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from include.datasets.version import DatasetVersion, HeldOutImage
-    from include.evaluation.diagnosis import Diagnosis
+    from include.evaluation.job_traces import Diagnosis
     from include.evaluation.leaderboard import Leaderboard
     from include.run_conf import RunConf
     from include.sagemaker.epochs import EpochMetrics

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from include.evaluation.diagnosis import cards
 from include.evaluation.job_profile import PAGE as PROFILE_PAGE
-from include.evaluation.job_traces import NO_TRACES, JobTraces
+from include.evaluation.job_traces import NO_TRACES, JobTraces, cards
 from include.evaluation.leaderboard import PAGE, accuracy_curves, drawn_jobs, first_epochs_table, leaderboard_sections
 from include.evaluation.metrics import ClassFigures, Interval, Measurement
 from include.evaluation.prediction import content_type
-from include.pages.charts import MeasuredShare, heat_map, histogram, measured_shares, svg_file
-from include.pages.elements import (
+from include.pages import (
     NO_PAGES,
     Markup,
     WebPages,
@@ -34,14 +32,15 @@ from include.pages.elements import (
     table,
     verdict,
 )
+from include.pages.charts import MeasuredShare, heat_map, histogram, measured_shares, svg_file
 from include.sagemaker.job_results import weights_left
 
 if TYPE_CHECKING:
     from include.datasets.image_objects import UnsentImage
     from include.datasets.version import DatasetVersion
     from include.evaluation.comparison import ClassChange, Comparison, PairedFigures
-    from include.evaluation.diagnosis import Diagnosis
     from include.evaluation.held_out_answers import HeldOutAnswers
+    from include.evaluation.job_traces import Diagnosis
     from include.evaluation.leaderboard import Leaderboard
     from include.evaluation.metrics import Verdict
     from include.sagemaker.epochs import EpochMetrics

@@ -15,10 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from include.evaluation.diagnosis import Diagnosis, Finding, cards, judged
-from include.evaluation.job_traces import INSTANCE_METRICS, Columns, Floats, JobTraces
+from include.evaluation.job_traces import (
+    INSTANCE_METRICS,
+    Columns,
+    Diagnosis,
+    Finding,
+    Floats,
+    JobTraces,
+    cards,
+    judged,
+)
+from include.pages import Markup, joined, listed, note, page, section, table, verdict
 from include.pages.charts import Line, line_chart, stacked_bar
-from include.pages.elements import Markup, joined, listed, note, page, section, table, verdict
 
 PAGE = "profile.html"
 PARTS = ("data", "forward", "backward", "update")

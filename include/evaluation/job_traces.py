@@ -1,7 +1,8 @@
-"""What a training job left of itself beside the model: the rows in its output.tar.gz, and its machine's metrics.
+"""What a training job left of itself beside the model, and how a rule about it reports what it found.
 
-The archive was written by a job that may be anybody's: it is read once and forward, within bounds, and a row counts if
-it has the form that algorithms/pytorch/README.md describes. Whatever is missing is named and stops nothing.
+The job leaves the rows in its output.tar.gz, and its machine's metrics. The archive was written by a job that may be
+anybody's: it is read once and forward, within bounds, and a row counts if it has the form that
+algorithms/pytorch/README.md describes. Whatever is missing is named and stops nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -20,7 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from include.datasets.unpacking.archive import ArchiveError, Expansion, ExpansionLimits, member_path
 from include.datasets.unpacking.tar import TarMembers
-from include.sagemaker.instance_types import GPUS
+from include.pages import Markup, joined, shown
+from include.sagemaker.containers import GPUS
+from include.sagemaker.epochs import EpochMetrics
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -55,6 +58,14 @@ Figure = Annotated[FiniteFloat, Field(ge=-1e30, le=1e30)]
 """Bounds so wide that figures within them can be multiplied."""
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Percent = Annotated[FiniteFloat, Field(ge=0, le=100)]
+
+Status = Literal["found", "fine", "unknown"]
+NAMED = 5
+"""Names that a sentence has at most."""
+NO_LOSS = 1e-9
+"""A loss up to this is zero: nothing is left to learn, and as a share of it every change would be enormous."""
+MANY_TIMES = 10.0
+"""From this factor on a rise is given as a factor."""
 
 
 class _Row(BaseModel):
@@ -265,3 +276,124 @@ def instance_metrics(cloudwatch: Any, job: JobResult) -> dict[str, list[tuple[fl
 
 def _whole_minute(moment: datetime) -> datetime:
     return moment.replace(second=0, microsecond=0)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is known of a training.
+
+    `kept_epoch` is the one of the model, counted from 1. `training_images` and `recalls` are by class; `weighted` says
+    that the loss gave rare classes as much say as frequent ones.
+    """
+
+    epochs: Sequence[EpochMetrics] = ()
+    kept_epoch: int | None = None
+    traces: JobTraces = NO_TRACES
+    training_images: Mapping[str, int] = field(default_factory=dict)
+    recalls: Mapping[str, float] = field(default_factory=dict)
+    weighted: bool = False
+
+    def metric(self, name: str) -> dict[int, float]:
+        """A metric by epoch, counted from 1; epochs in which it was infinite or not a number are left out."""
+        values = {epoch.epoch + 1: epoch.metrics.get(name, math.nan) for epoch in self.epochs}
+        return {epoch: value for epoch, value in values.items() if math.isfinite(value)}
+
+    def layers(self, tensor: str) -> dict[str, Columns]:
+        """The columns of each layer's `weight`, `gradient` or `output`, in the order of the network."""
+        return {layer: columns for (layer, kind), columns in self.traces.tensors.items() if kind == tensor}
+
+
+class Finding(BaseModel):
+    """What a rule found: its `figure` beside its `threshold`, in words, and what to do about it.
+
+    A figure is None if the job left nothing to work it out from, which `says` explains.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    rule: str
+    title: str
+    status: Status
+    figure: float | None
+    threshold: float
+    says: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A finding, and the chart that shows it."""
+
+    finding: Finding
+    plot: Markup = field(default_factory=Markup)
+
+
+def cards(diagnoses: Iterable[Diagnosis]) -> Markup:
+    """A card for each diagnosis: those that found something first, those without data last."""
+    order = ("found", "fine", "unknown")
+    drawn = joined(map(_card, sorted(diagnoses, key=lambda one: order.index(one.finding.status))))
+    return Markup(f'<div class="cards">{drawn}</div>') if drawn else Markup()
+
+
+def _card(diagnosis: Diagnosis) -> Markup:
+    found = diagnosis.finding
+    word = {"found": "found", "fine": "fine", "unknown": "no data"}[found.status]
+    figures = f"{found.rule}: {found.figure:.3g}, threshold {found.threshold:.3g}" if found.figure is not None else ""
+    advice = f"<p><b>{shown(found.advice)}</b></p>" if found.advice else ""
+    return Markup(
+        f'<article class="{found.status}"><h3>{shown(found.title)}<span>{word}</span></h3><p>{shown(found.says)}</p>'
+        f"{advice}<p class=note>{shown(figures)}</p>{diagnosis.plot}</article>"
+    )
+
+
+def unknown(rule: str, title: str, threshold: float, why: str) -> Diagnosis:
+    """What a rule says if the job left nothing that it could look at."""
+    return Diagnosis(Finding(rule=rule, title=title, status="unknown", figure=None, threshold=threshold, says=why))
+
+
+def judged(
+    *, rule: str, title: str, found: bool, figure: float, threshold: float, says: str, advice: str = ""
+) -> Finding:
+    """What a rule says whose figure is known; advice is for those who need it."""
+    return Finding(
+        rule=rule,
+        title=title,
+        status="found" if found else "fine",
+        figure=figure,
+        threshold=threshold,
+        says=says,
+        advice=advice if found else "",
+    )
+
+
+def share_of(loss: float, change: float) -> float:
+    """A change as a share of the loss that it began from, or of `NO_LOSS` if that is more."""
+    return change / max(loss, NO_LOSS)
+
+
+def fell(share: float) -> str:
+    """How far a value fell, or rose, in words."""
+    if share < -MANY_TIMES:
+        return f"rose to {1 - share:.3g} times its value"
+    return f"{'fell' if share >= 0 else 'rose'} by {abs(share):.1%}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names of many."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def short(value: float) -> str:
+    """A number in three digits."""
+    return f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage."""
+    return f"{share:.0%}"

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from include.pages import Markup, joined, note, page, section, shown, table
 from include.pages.charts import Curve, Point, coloured, curves, scatter
-from include.pages.elements import Markup, joined, note, page, section, shown, table
 from include.run_conf.hyperparameters import DERIVED
 from include.sagemaker.epochs import EpochMetrics, KeptWeights, first_epoch_accuracy
-from include.sagemaker.job_results import JobResult, Part, RuleStatus
-from include.sagemaker.objective import Objective
+from include.sagemaker.job_results import JobResult, Objective, Part, RuleStatus
 from include.training.best_model import better_of
 from include.training.run_jobs import RunJob, rank, unusable, with_epochs
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from include.pages.elements import Markup, joined, note, scrolled, shown
+from include.pages import Markup, joined, note, scrolled, shown
 
 WIDTH, HEIGHT, BOTTOM = 320, 130, 18
 BINS = 20

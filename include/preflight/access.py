@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.datasets.errors import LIST, explained
-from include.deployment.rollout import PREFIX as ALARMS
-from include.preflight.questions import Findings, Question, reason
+from include.deployment.traffic import ALARM_PREFIX
+from include.preflight import Findings, Question, reason
 from include.problems import Problem
-from include.sagemaker.image_uris import registry_accounts
+from include.sagemaker.containers import registry_accounts
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
@@ -110,9 +110,9 @@ def _permission_findings(iam: IAMClient, s3: S3Client, settings: Settings) -> Fi
 def _alarm_problems(iam: IAMClient, settings: Settings) -> Iterator[Problem]:
     arn, action = settings.execution_role_arn, "cloudwatch:DescribeAlarms"
     _, partition, _, _, account, _ = arn.split(":", maxsplit=5)
-    alarms = f"arn:{partition}:cloudwatch:{settings.region}:{account}:alarm:{ALARMS}-endpoint"
+    alarms = f"arn:{partition}:cloudwatch:{settings.region}:{account}:alarm:{ALARM_PREFIX}-endpoint"
     if _refused(iam, arn, [action], alarms):
-        remedy = f"may not {action} on {ALARMS}-*, and so cannot roll back: allow it in the role's policy"
+        remedy = f"may not {action} on {ALARM_PREFIX}-*, and so cannot roll back: allow it in the role's policy"
         yield Problem(field=FIELD, value=arn, remedy=remedy)
 
 

@@ -19,12 +19,12 @@ from include.algorithms.source_code import PROJECT, REQUIREMENTS, SourceCodeErro
 from include.datasets.errors import explained
 from include.datasets.image_objects import unfit_for_folders
 from include.datasets.layout import parse_s3_uri
-from include.preflight.questions import Findings
+from include.preflight import Findings
 from include.problems import Problem, did_you_mean, nearest
 from include.run_conf.algorithm import ALGORITHM, PYTORCH_SCRIPTS
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS
-from include.sagemaker.answers import existing
-from include.sagemaker.image_uris import UnknownImageError
+from include.sagemaker.api import existing
+from include.sagemaker.containers import UnknownImageError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -1,4 +1,7 @@
-"""The check of one run before anything costs money: every question, asked at once."""
+"""The check of one run before anything costs money: every question, asked at once.
+
+A run of `predict_images` has a model of its own to check: the one that predicts, its artifact, the images, the table.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from include.datasets.errors import LIST, DatasetError, explained
+from include.datasets.layout import parse_s3_uri
+from include.datasets.version import load
+from include.deployment.endpoint import NoServedModelError, served_model
 from include.deployment.hosting import Hosting
-from include.preflight.access import bucket_problems, bucket_questions, key_findings, network_findings, role_findings
-from include.preflight.algorithm_checks import (
-    algorithm_notes,
-    hyperparameter_problems,
-    image_problems,
-    pretrained_problems,
-    source_findings,
-)
-from include.preflight.conf_checks import ignored_notes, packing_problems, request_problems
-from include.preflight.cost import PRICE_LIST_REGION, PriceList, charges, cost_findings
-from include.preflight.dataset_checks import dataset_notes, dataset_problems
-from include.preflight.machines import (
-    debugger_region_problems,
-    endpoint_findings,
-    machine_problems,
-    needs,
-    quota_findings,
-    serverless_problems,
-)
-from include.preflight.questions import (
+from include.deployment.registry import NoModelError, numbered
+from include.preflight import (
     WHOLE_CHAIN,
     Clients,
     Findings,
@@ -43,10 +32,36 @@ from include.preflight.questions import (
     ask,
     reason,
 )
-from include.preflight.source_checks import finished_version, record_findings, source_problems
-from include.preflight.warm_start_checks import warm_start_findings
+from include.preflight.access import bucket_problems, bucket_questions, key_findings, network_findings, role_findings
+from include.preflight.algorithm_checks import (
+    algorithm_notes,
+    hyperparameter_problems,
+    image_problems,
+    pretrained_problems,
+    source_findings,
+)
+from include.preflight.conf_checks import ignored_notes, packing_problems, request_problems, warm_start_findings
+from include.preflight.dataset_checks import (
+    dataset_notes,
+    dataset_problems,
+    finished_version,
+    record_findings,
+    source_problems,
+)
+from include.preflight.machines import (
+    PRICE_LIST_REGION,
+    PriceList,
+    charges,
+    cost_findings,
+    debugger_region_problems,
+    endpoint_findings,
+    machine_problems,
+    needs,
+    quota_findings,
+    serverless_problems,
+)
 from include.problems import Problem, ProblemsError
-from include.promotion.champion import starting_model
+from include.promotion.champion import UnknownChampionError, champion_of, starting_model
 from include.promotion.verdict import label_change
 from include.run_conf.fields import UnknownValueError, as_far_as_known, concerns
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS, contradictions
@@ -57,11 +72,18 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
     from include.datasets.version import DatasetVersion
+    from include.deployment.registry import RegisteredModel
+    from include.evaluation.batch_prediction import PredictingModel
     from include.run_conf import DatasetConf, RunConf, TrialConf
+    from include.run_conf.endpoint import PredictionConf
     from include.settings import Settings
     from include.training.best_model import BestModel
 
 log = logging.getLogger(__name__)
+
+VERSION_FIELD = "model_version"
+ENDPOINT_FIELD = "model_of_endpoint"
+ONLY_PREDICTS: tuple[Stage, ...] = ("prediction",)
 
 
 def check(
@@ -381,3 +403,112 @@ def _log_findings(findings: Findings, seconds: float) -> None:
 def _log_notes(findings: Findings) -> None:
     if findings.notes:
         log.info("Not checked, or good to know: %s.", "; ".join(findings.notes))
+
+
+class NoPredictingModelError(ProblemsError):
+    """What was asked names no model that can predict."""
+
+    title = "There is no model to predict with"
+
+
+def check_prediction(
+    conf: RunConf, asked: PredictionConf, settings: Settings, *, clients: Clients | None, known: Collection[Problem]
+) -> PredictingModel:
+    """The model that predicts, after everything was checked that can be before a job costs money.
+
+    `known` are problems of conf and settings; without `clients` nothing else is checked. Raises PreflightError with all
+    problems.
+    """
+    model, problems = None, list(known)
+    s3 = clients("s3") if clients else None
+    if clients and s3:
+        try:
+            model = predicting_model(clients("sagemaker"), s3, conf, asked, settings)
+        except NoPredictingModelError as error:
+            problems += error.problems
+        except UnknownValueError:
+            pass  # what names the model has a problem itself
+        problems += prediction_problems(s3, asked, model)
+    check(conf, settings, s3=s3, clients=clients, stages=ONLY_PREDICTS, known=problems)
+    if model is None:
+        raise PreflightError(problems)
+    return model
+
+
+def predicting_model(
+    sagemaker: SageMakerClient, s3: S3Client, conf: RunConf, asked: PredictionConf, settings: Settings
+) -> PredictingModel:
+    """The model that the endpoint `model_of_endpoint` serves, else a registered one of `dataset.name`.
+
+    That is version `model_version`, approved or not, else the dataset's champion. Raises NoPredictingModelError.
+    """
+    # OpenCV takes half a second to load, and most runs predict nothing.
+    from include.evaluation.batch_prediction import PredictingModel  # noqa: PLC0415
+
+    endpoint, number = asked.model_of_endpoint, asked.model_version
+    if endpoint and number is not None:
+        remedy = f"{ENDPOINT_FIELD} = {endpoint} also names a model: leave one of the two empty"
+        raise NoPredictingModelError([Problem(field=VERSION_FIELD, value=number, remedy=remedy)])
+    field, value = (ENDPOINT_FIELD, endpoint) if endpoint else ("dataset.name", conf.dataset.name)
+    try:
+        if endpoint:
+            served = served_model(sagemaker, endpoint)
+            name, container, uri = f"endpoint {endpoint}", served.container, served.dataset_uri
+        else:
+            model = _registered_model(sagemaker, conf.dataset.name, number, settings)
+            name, container, uri = f"{model.group} version {model.version}", model.container, model.dataset_uri
+        return PredictingModel(name=name, container=container, dataset=load(s3, uri))
+    except (NoModelError, NoServedModelError, UnknownChampionError, DatasetError) as error:
+        raise NoPredictingModelError([Problem(field=field, value=value, remedy=str(error))]) from None
+
+
+def _registered_model(
+    sagemaker: SageMakerClient, dataset: str, number: int | None, settings: Settings
+) -> RegisteredModel:
+    if number is not None:
+        return numbered(sagemaker, settings=settings, dataset=dataset, version=number)
+    champion = champion_of(sagemaker, settings=settings, dataset=dataset)
+    if champion is None:
+        raise NoModelError(f"it has no approved model: train one, or name a version that waits ({VERSION_FIELD})")
+    return champion.version
+
+
+def prediction_problems(s3: S3Client, asked: PredictionConf, model: PredictingModel | None) -> Iterator[Problem]:
+    """What is wrong with the images, the model's artifact, and the place where the table is to lie."""
+    yield from as_far_as_known(_source_problems(s3, asked))
+    yield from as_far_as_known(_output_problems(s3, asked))
+    if model is not None:
+        bucket, key = parse_s3_uri(model.container.artifact)
+        try:
+            s3.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                remedy = f"the artifact of {model.name} is no longer there: choose another model"
+                yield Problem(field=VERSION_FIELD, value=model.container.artifact, remedy=remedy)
+
+
+def _source_problems(s3: S3Client, asked: PredictionConf) -> Iterator[Problem]:
+    from include.evaluation.batch_prediction import listed_images  # noqa: PLC0415 - as above
+
+    if not asked.source:
+        remedy = "name the prefix of the images to predict, such as s3://my-bucket/new-photos/"
+        yield Problem(field="source", remedy=remedy)
+        return
+    try:
+        if next(listed_images(s3, asked.source), None) is None:
+            yield Problem(field="source", value=asked.source, remedy="there is no image under this prefix: correct it")
+    except DatasetError as error:
+        yield Problem(field="source", value=asked.source, remedy=str(error).removeprefix(f"source {asked.source}: "))
+
+
+def _output_problems(s3: S3Client, asked: PredictionConf) -> Iterator[Problem]:
+    if not asked.output:
+        return
+    bucket, _ = parse_s3_uri(asked.output)
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        absent = error.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+        why = explained(error, f"s3://{bucket}", LIST) or f"S3 answers {error}"
+        remedy = f"there is no bucket {bucket}: create it, or name another" if absent else why
+        yield Problem(field="output", value=asked.output, remedy=remedy)

@@ -1,8 +1,12 @@
-"""What the conf and the settings show by themselves, without AWS.
+"""What the conf and the settings show by themselves, and what the tuning jobs show that a search starts from.
 
 Hyperparameters that change nothing, a network that does not fit the packing, and requests that the API would refuse:
 they are built before the run starts and checked against botocore's own model. botocore itself checks types, required
 members and minima before it sends; here are the maxima, patterns and choices too.
+
+Earlier tuning jobs are described and compared with the request of the search. What a parent learned of its own parents
+is not learned again. The rules for parents are those of `include/training/warm_start.py`, which holds when the job
+starts. Source: developer guide, "Run a Warm Start Hyperparameter Tuning Job".
 """
 
 from __future__ import annotations
@@ -13,25 +17,29 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
 from botocore.session import get_session
 
 from include.algorithms.kinds import algorithm_of
 from include.datasets.layout import VersionLayout
 from include.datasets.version import DatasetVersion, SplitCounts
-from include.preflight.questions import Stage
+from include.preflight import Findings, Stage
 from include.problems import Problem
 from include.run_conf import PromotionConf, SharedHyperparameters
 from include.run_conf.debugger import DEBUGGER, debugger_notes
 from include.run_conf.hyperparameters import BY_NAME, algorithm_default
 from include.run_conf.rules import HYPERPARAMETERS, TRIALS
+from include.run_conf.sections import LATEST
 from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME, Run, job_name, tags
 from include.training.job_requests import training_request, tuning_request
+from include.training.warm_start import FIELD, Child, search_problems, state_problems
 
 if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
     from include.run_conf import RunConf
     from include.settings import Settings
-
 
 WORDS = {1: "one channel", 3: "three channels"}
 SOME_RUN = Run(dag_id="image_classification", run_id="manual__2026-01-02T03:04:05+00:00")
@@ -76,6 +84,7 @@ NAMED_ELSEWHERE = ("ResourceConfig.InstanceType",)
 """Checked with remedies of their own."""
 UNICODE_CLASSES = {r"\p{L}\p{Z}\p{N}": r"\w\s", r"\p{L}": r"^\W\d_", r"\P{M}\p{M}": r"\s\S"}
 """Classes that Java's patterns know and Python's do not, as they occur in the model."""
+SAME = "IdenticalDataAndAlgorithm"
 
 
 @dataclass(frozen=True)
@@ -315,3 +324,78 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     for java, python in UNICODE_CLASSES.items():
         pattern = pattern.replace(java, python)
     return re.compile(pattern)
+
+
+def warm_start_findings(
+    sagemaker: SageMakerClient, conf: RunConf, settings: Settings, *, dataset: DatasetVersion | None = None
+) -> Findings:
+    """Whether each named tuning job can be started from; `latest` is looked for when the job starts.
+
+    Without `dataset` its data are not compared. Raises botocore's errors if SageMaker gives no answer.
+    """
+    found: list[Findings] = []
+    request = _search_without_parents(conf, settings, dataset)
+    for name in conf.tuning.warm_start.parents:
+        if name == LATEST:
+            continue
+        try:
+            parent = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("ResourceNotFound", "ValidationException"):
+                raise
+            remedy = f"there is no such tuning job in {settings.region}: name a finished one, or latest"
+            found.append(Findings.of([Problem(field=FIELD, value=name, remedy=remedy)]))
+            continue
+        found.append(_parent_findings(name, parent, request, conf, with_data=dataset is not None))
+    return Findings.joined(found)
+
+
+def _search_without_parents(conf: RunConf, settings: Settings, dataset: DatasetVersion | None) -> Mapping[str, Any]:
+    """The tuning job without its parents, which it is compared with."""
+    alone = conf.tuning.model_copy(update={"warm_start": type(conf.tuning.warm_start)()})
+    version = dataset or some_version(conf, settings)
+    conf = conf.model_copy(update={"tuning": alone})
+    return tuning_request("child", algorithm=algorithm_of(conf, settings), dataset=version, run=SOME_RUN)
+
+
+def _parent_findings(
+    name: str, parent: Mapping[str, Any], child: Mapping[str, Any], conf: RunConf, *, with_data: bool
+) -> Findings:
+    problems = [
+        Problem(field=FIELD, value=name, remedy=remedy)
+        for remedy in (
+            *state_problems(parent),
+            *search_problems(parent, Child.of_request(child)),
+            *_differences(parent, child, conf, with_data=with_data),
+        )
+    ]
+    notes: tuple[str, ...] = ()
+    if grandparents := (parent.get("WarmStartConfig") or {}).get("ParentHyperParameterTuningJobs"):
+        named = ", ".join(each["HyperParameterTuningJobName"] for each in grandparents)
+        notes = (
+            f"warm start: {name} also used results of {named}, which this run does not; name them too to use them",
+        )
+    return Findings(problems=tuple(problems), notes=notes)
+
+
+def _differences(
+    parent: Mapping[str, Any], child: Mapping[str, Any], conf: RunConf, *, with_data: bool
+) -> Iterator[str]:
+    if conf.tuning.warm_start.type != SAME:
+        return
+    theirs, ours = parent.get("TrainingJobDefinition") or {}, child["TrainingJobDefinition"]
+    parts = {"container": _container_of, "data": _channels_of} if with_data else {"container": _container_of}
+    for what, part in parts.items():
+        if part(theirs) != part(ours):
+            yield f"used other {what}, and tuning.warm_start.type is {SAME}: set it to TransferLearning"
+
+
+def _container_of(definition: Mapping[str, Any]) -> Any:
+    return (definition.get("AlgorithmSpecification") or {}).get("TrainingImage")
+
+
+def _channels_of(definition: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        channel["ChannelName"]: channel["DataSource"].get("S3DataSource", {}).get("S3Uri", "").rstrip("/")
+        for channel in definition.get("InputDataConfig") or ()
+    }

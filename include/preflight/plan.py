@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from include.problems import shown
 from include.run_conf.fields import as_far_as_known
 from include.run_conf.hyperparameters import algorithm_default
-from include.sagemaker.instance_types import transform_instance_type
-from include.sagemaker.job_progress import format_duration
+from include.sagemaker.containers import transform_instance_type
+from include.sagemaker.job_watch import format_duration
 
 if TYPE_CHECKING:
     from include.run_conf import RunConf

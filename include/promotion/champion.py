@@ -4,6 +4,8 @@ Three look-ups lead from a dataset to its champion, and none of them is a guess.
 group names the endpoint and the version of the last deployment. The endpoint names its configuration, and that its
 model. A tag of the model names the registered version. A model without that tag (a person made it, or an earlier
 release of this project) is recognised by its artifact, or by the model package that it was made from.
+
+The run conf is kept with a registered model, so that a later unattended run does as a person chose.
 """
 
 from __future__ import annotations
@@ -21,12 +23,13 @@ from include.algorithms.kinds import algorithm_of
 from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
 from include.datasets.version import lineage, load
-from include.deployment.autoscaling import SCALING_TAG, Scaling
-from include.deployment.hosting import KEEP_TAG, VERSION_TAG
-from include.deployment.previous import KEEP_PREVIOUS_TAG
+from include.deployment.hosting import KEEP_PREVIOUS_TAG, KEEP_TAG, VERSION_TAG
 from include.deployment.registry import NoModelError, RegisteredModel, base_of, last_approved, numbered, read_model
+from include.deployment.traffic import SCALING_TAG, Scaling
 from include.problems import Problem, ProblemsError
-from include.sagemaker.answers import existing, is_absent
+from include.run_conf import RunConf, RunConfError
+from include.run_conf.reading import parsed
+from include.sagemaker.api import existing, is_absent
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import pages_of, tags_of
 from include.training.best_model import BestModel, label_set_fingerprint
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
     from include.datasets.version import DatasetVersion
-    from include.run_conf import RunConf
+    from include.sagemaker.naming import Run
     from include.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,6 +50,7 @@ ENDPOINT_TAG = "endpoint"
 PROMOTED_TAG = "promoted"
 """Tags of a model package group: the endpoint of the last deployment, and the version that was deployed there."""
 SERVES_NOTHING = frozenset({"Creating", "Failed", "Deleting", "OutOfService"})
+RUN_CONF_FILE = "run_conf.json"
 
 
 class UnknownChampionError(ValueError):
@@ -403,3 +407,42 @@ def _model_at(
         artifact=uri,
         hyperparameters=algorithm.base_hyperparameters(dataset),
     )
+
+
+def keep_run_conf(s3: S3Client, conf: RunConf, *, settings: Settings, run: Run) -> str:
+    """Write the whole run conf into the run's report folder; returns its address."""
+    key = f"{settings.report_prefix(run.name)}{RUN_CONF_FILE}"
+    s3.put_object(
+        Bucket=settings.output_bucket,
+        Key=key,
+        Body=conf.model_dump_json(indent=2).encode(),
+        ContentType="application/json",
+    )
+    return f"s3://{settings.output_bucket}/{key}"
+
+
+def kept_run_conf(s3: S3Client, model: RegisteredModel) -> RunConf | None:
+    """The run conf that the model was trained with; None if none was kept, or the file is gone.
+
+    Raises RunConfError, which names the file, if it cannot be read.
+    """
+    if model.run_conf is None:
+        return None
+    bucket, key = parse_s3_uri(model.run_conf)
+    try:
+        text = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+            return None
+        raise
+    try:
+        document = parsed(text)
+    except ValueError as error:
+        raise RunConfError([Problem(field=model.run_conf, remedy=f"is not JSON: {error}")]) from None
+    if not isinstance(document, dict):
+        raise RunConfError([Problem(field=model.run_conf, value=document, remedy="is not a JSON object")])
+    conf, problems = RunConf.read(document)
+    if problems:
+        place = f"in {model.run_conf}, the run conf of {model.group} version {model.version}"
+        raise RunConfError(problem.model_copy(update={"remedy": f"{problem.remedy} ({place})"}) for problem in problems)
+    return conf

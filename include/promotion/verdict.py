@@ -1,13 +1,18 @@
-"""Whether a measured model may take the champion's place, and if not, why."""
+"""Whether a measured model may take the champion's place, and if not, why; and what a person decides about it.
+
+Of a person: the question, the decision, and what is written of it.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from include.datasets.errors import DatasetError
 from include.datasets.version import load
+from include.deployment.registry import Approval, RegisteredModel, decided
 from include.promotion.champion import UnknownChampionError, champion_of, live_endpoint
 from include.training.best_model import label_set_fingerprint
 
@@ -16,13 +21,15 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
     from include.datasets.version import DatasetVersion
-    from include.deployment.registry import RegisteredModel
     from include.evaluation.metrics import Evaluation
     from include.run_conf import RunConf
     from include.settings import Settings
 
+log = logging.getLogger(__name__)
+
 MOST_NAMED = 5
 """Classes that a reason names."""
+ANYBODY = "a person without a name"
 
 
 @dataclass(frozen=True)
@@ -52,15 +59,15 @@ def refusal(
     They are other classes than those it would replace, the verdict of its evaluation, and a champion that is another
     one by now.
     """
-    decided = evaluation.verdict
-    if decided is None:
+    verdict = evaluation.verdict
+    if verdict is None:
         return "it was evaluated by an earlier release, which compared no models: run again"
     change = label_change(
         sagemaker, s3, conf=conf, settings=settings, labels=dataset.labels, multi_label=dataset.multi_label
     )
     reasons = [f"{change.found}, and promotion.allow_label_change is off"] if change else []
-    if not decided.accepted:
-        reasons.append(decided.reason)
+    if not verdict.accepted:
+        reasons.append(verdict.reason)
     elif not change:
         reasons.append(
             changed_champion(
@@ -175,3 +182,91 @@ def _learned_from(s3: S3Client, version: RegisteredModel) -> DatasetVersion | No
         return load(s3, version.dataset_uri)
     except DatasetError:
         return None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Yes or no, by whom, and why."""
+
+    approved: bool
+    who: str
+    reason: str
+
+    def __str__(self) -> str:
+        said = f"{'Approved' if self.approved else 'Rejected'} by {self.who or ANYBODY}"
+        return f"{said}: {self.reason.rstrip('.')}." if self.reason else f"{said}."
+
+
+def waiting_reason(conf: RunConf, evaluation: Evaluation) -> str:
+    """Why an accepted model is not approved by itself; empty if it is."""
+    if conf.promotion.approval == "automatic":
+        return ""
+    found = f" {evaluation.verdict.reason}" if evaluation.verdict else ""
+    return f"It waits for a person, as promotion.approval asks.{found}"
+
+
+def question(conf: RunConf, evaluation: Evaluation, model: RegisteredModel, *, report: str) -> tuple[str, str]:
+    """What a person is asked, in a line and in Markdown; `report` is the page of the report."""
+    interval = evaluation.accuracy_interval
+    certain = f" (95 %: {interval.low:.2%} to {interval.high:.2%})" if interval else ""
+    place = f"deploys it to the endpoint `{conf.endpoint_name}`" if conf.endpoint.deploy else "deploys nothing"
+    lines = [
+        evaluation.verdict.reason if evaluation.verdict else "",
+        f"- Accuracy: {evaluation.accuracy:.2%}{certain} on {evaluation.images:,} held-out images",
+        f"- Dataset version: {model.dataset_version}",
+        f"- Training job: {model.job}",
+        f"- [Report]({report})",
+        "",
+        f"Approve {place}. If you reject, or do not answer, what serves stays. The limit is {_hours(conf)}.",
+    ]
+    return f"Approve {model.group} version {model.version}?", "\n".join(lines)
+
+
+def not_answered(conf: RunConf, model: RegisteredModel) -> str:
+    """Why a version is still pending after the time in which a person could answer."""
+    return f"Nobody answered within {_hours(conf)}. {model.reason or ''}".rstrip()
+
+
+def _hours(conf: RunConf) -> str:
+    return f"{conf.promotion.approval_hours:g} h"
+
+
+def write_decision(
+    sagemaker: SageMakerClient, model: RegisteredModel, decision: Decision, *, settings: Settings
+) -> RegisteredModel:
+    """Write a person's decision into the registry, with who took it and why; returns the version as it is then.
+
+    A version that is approved with other classes than the champion's says so.
+    """
+    remark = _other_classes(sagemaker, model, settings) if decision.approved else ""
+    if remark:
+        log.warning("%s", remark)
+    approval: Approval = "Approved" if decision.approved else "Rejected"
+    reviewed = decided(sagemaker, model, approval, f"{decision} {remark}".rstrip())
+    log.info("%s version %d is %s. %s", reviewed.group, reviewed.version, reviewed.approval, reviewed.reason)
+    return reviewed
+
+
+def _other_classes(sagemaker: SageMakerClient, model: RegisteredModel, settings: Settings) -> str:
+    """That the version has other classes than the champion; empty if it does not, or if there is no champion."""
+    try:
+        champion = champion_of(sagemaker, settings=settings, dataset=model.dataset)
+    except UnknownChampionError as error:
+        return f"The champion is not known: {error}"
+    if champion is None or champion.version.arn == model.arn or champion.version.label_set == model.label_set:
+        return ""
+    before = champion.version
+    return (
+        f"It has other classes ({model.classes or 'a number not known'}) than version {before.version} "
+        f"({before.classes or 'a number not known'}), the champion: clients of the endpoint get other answers."
+    )
+
+
+def where_it_serves(sagemaker: SageMakerClient, model: RegisteredModel, settings: Settings) -> str:
+    """The dataset's endpoint if it serves this version; else empty."""
+    try:
+        champion = champion_of(sagemaker, settings=settings, dataset=model.dataset)
+    except UnknownChampionError:
+        return ""
+    serves = champion is not None and champion.live is not None and champion.version.arn == model.arn
+    return champion.live.name if serves and champion and champion.live else ""

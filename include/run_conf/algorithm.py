@@ -15,8 +15,8 @@ from include.problems import Problem
 from include.run_conf.dataset import BUCKET
 from include.run_conf.fields import COMMA_SEPARATED, ENTRY_IS_SCALAR, ENTRY_IS_TEXT, Scalar, Section
 from include.run_conf.hyperparameters import Choices, Range
-from include.sagemaker.model_container import IMAGE_TYPES, packed_type
-from include.sagemaker.objective import AlgorithmKind, Direction
+from include.sagemaker.containers import IMAGE_TYPES, packed_type
+from include.sagemaker.job_results import AlgorithmKind, Direction
 
 if TYPE_CHECKING:
     from include.run_conf import RunConf

@@ -225,7 +225,7 @@ def meant_machine(text: str, offered: Iterable[str]) -> str | None:
 
 def _machines(field: ConfField, named: str) -> Iterable[str]:
     """The machines that a field takes; none of them was meant if the named one exists."""
-    from include.sagemaker.instance_types import instance_types  # noqa: PLC0415 - DAG files, which need none, read this
+    from include.sagemaker.containers import instance_types  # noqa: PLC0415 - DAG files, which need none, read this
 
     pattern = re.compile(str(field.schema["pattern"]))
     types = instance_types("TrainingInstanceType")

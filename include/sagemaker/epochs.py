@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from include.sagemaker.job_kinds import TRAINING_LOGS
+from include.sagemaker.api import TRAINING_LOGS
 from include.sagemaker.naming import by_machine, machine_of
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from include.sagemaker.answers import passing_fault, time_at_aws
-from include.sagemaker.job_kinds import ACTIVE, BEFORE_THE_CONTAINER, INTERRUPTED, JobKind
+from include.sagemaker.api import ACTIVE, BEFORE_THE_CONTAINER, INTERRUPTED, JobKind, passing_fault, time_at_aws
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,12 @@
-"""Names and tags that a retried task, a later run and a clean-up find again.
+"""Names and tags that a retried task, a later run and a clean-up find again; and the network and the key of all of it.
 
 A job's name is a pure function of what started the job, so a task that lost track of its job computes the same name and
 attaches. The name of a model or an endpoint configuration is a pure function of its content: every run gives the same
 content the same name, and changed content another one. Tags show who made something, in which run, from which data; the
-names of this project's own jobs follow from them. Lengths and patterns: API reference of CreateTrainingJob,
-CreateHyperParameterTuningJob, CreateModel, CreateEndpointConfig, Tag.
+names of this project's own jobs follow from them.
+
+Sources: API reference of CreateTrainingJob, CreateHyperParameterTuningJob, CreateModel, CreateEndpointConfig and Tag
+(lengths and patterns), VpcConfig, CreateModel and ResourceConfig (`VolumeKmsKeyId`).
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from include.sagemaker.containers import LOCAL_STORAGE_FAMILIES
+
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
-
 
 LONGEST_NAME = 63
 LONGEST_TUNING_NAME = 32
@@ -191,3 +194,44 @@ def task_of_job(name: str, tags: Mapping[str, str], longest: int = LONGEST_NAME)
     if name not in attempts_of_task(tags, longest):
         return None
     return tags["task"].replace("/", "_")
+
+
+class NetworkSettings(Protocol):
+    """What an installation's settings say about both."""
+
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """Subnets of one VPC; empty: no VPC."""
+
+    @property
+    def security_group_ids(self) -> tuple[str, ...]:
+        """Its security groups."""
+
+    @property
+    def network_isolation(self) -> bool:
+        """Whether containers reach no network at all."""
+
+    @property
+    def kms_key_id(self) -> str:
+        """The key that encrypts volumes and output; empty: AWS's own."""
+
+
+def network(settings: NetworkSettings) -> dict[str, Any]:
+    """`EnableNetworkIsolation` and `VpcConfig` of jobs and models; sorted, as the order means nothing to AWS."""
+    isolation = {"EnableNetworkIsolation": settings.network_isolation}
+    if not settings.subnets:
+        return isolation
+    groups = sorted(set(settings.security_group_ids))
+    return {**isolation, "VpcConfig": {"Subnets": sorted(set(settings.subnets)), "SecurityGroupIds": groups}}
+
+
+def encryption(settings: NetworkSettings) -> dict[str, str]:
+    """`KmsKeyId` of what is written to S3 and of an endpoint's volumes; empty if no key is set."""
+    return {"KmsKeyId": settings.kms_key_id} if settings.kms_key_id else {}
+
+
+def volume_encryption(settings: NetworkSettings, instance_type: str) -> dict[str, str]:
+    """`VolumeKmsKeyId` of a job's volume; empty if no key is set, or if the machine encrypts its own disk."""
+    if not settings.kms_key_id or instance_type.startswith(LOCAL_STORAGE_FAMILIES):
+        return {}
+    return {"VolumeKmsKeyId": settings.kms_key_id}

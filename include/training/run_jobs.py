@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from include.sagemaker.answers import existing
+from include.sagemaker.api import TRAINING, TUNING, JobKind, existing
 from include.sagemaker.epochs import EpochMetrics, epochs_of_job, epochs_of_jobs, with_earlier
-from include.sagemaker.job_kinds import TRAINING, TUNING, JobKind
 from include.sagemaker.job_results import JobResult, Part, describe_training_job, is_of_installation
 from include.sagemaker.naming import Run, attempts_of_task, job_name, tags_of
 

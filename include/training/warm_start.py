@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from include.problems import Problem, ProblemsError
 from include.run_conf.sections import LATEST, WarmStartType
-from include.sagemaker.answers import existing
-from include.sagemaker.job_results import dataset_uri
-from include.sagemaker.objective import Objective, Script, script_of
+from include.sagemaker.api import existing
+from include.sagemaker.job_results import Objective, Script, dataset_uri, script_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from include.datasets.unpacking.addresses import SourcePolicy
     from include.preflight import Clients
     from include.problems import Problem
-    from include.retraining_turn import RunState
+    from include.retraining import RunState
     from include.run_conf import RunConf
     from include.settings import Settings
 
@@ -292,7 +292,7 @@ def leave_out(*task_ids: str, airflow: Context | None = None) -> None:
 
 def hide_queries(conf: RunConf, problems: Iterable[Problem] = ()) -> None:
     """Keep the queries of a run conf's web addresses out of this task's log, also of those that were refused."""
-    from include.web_addresses import secrets_of
+    from include.problems import secrets_of
 
     known = conf.has("dataset") and conf.dataset.has("source")
     addresses = [*(conf.dataset.source if known else ()), *(problem.value for problem in problems)]

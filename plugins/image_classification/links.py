@@ -9,15 +9,15 @@ from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
-from include.sagemaker.job_kinds import TRAINING
+from include.sagemaker.api import TRAINING
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
     from image_classification.context import RunningTask
-    from include.pages.elements import WebPages
-    from include.sagemaker.job_kinds import JobKind
+    from include.pages import WebPages
+    from include.sagemaker.api import JobKind
     from include.settings import Settings
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -136,7 +136,7 @@ def s3_page(settings: Settings, uri: str) -> str:
 
 def web_pages(running: RunningTask) -> WebPages:
     """What a report of the running task's run links to."""
-    from include.pages.elements import WebPages
+    from include.pages import WebPages
 
     settings = running.settings
     return WebPages(

@@ -6,9 +6,11 @@ A message that cannot be sent is a warning in the log and fails nothing.
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import Asset
 
@@ -18,13 +20,41 @@ from image_classification.links import run_page, s3_page
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.notice import Notice, Occasion
     from include.sagemaker.naming import Run
 
 log = logging.getLogger(__name__)
 
 MODEL = Asset(name="image-model", group="image-classification")
 """A registered version, or one about which a person was asked; the event's extra is `RegisteredModel.as_event`."""
+
+Occasion = Literal["promoted", "refused", "awaiting approval", "failed", "rolled back", "worse", "late"]
+"""Why people are notified; an attribute of the message, by which a subscription can filter."""
+LONGEST_SUBJECT = 100
+"""Characters of an SNS message's subject, of which each has to be ASCII and printable (API reference of Publish)."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One message: what happened in a sentence, what more there is to say, and where to read on.
+
+    `links` are names and addresses; those without an address are left out.
+    """
+
+    occasion: Occasion
+    sentence: str
+    lines: Sequence[str] = ()
+    links: Sequence[tuple[str, str]] = ()
+
+    @property
+    def subject(self) -> str:
+        """The occasion and the sentence, in one line."""
+        return f"[{self.occasion}] {' '.join(self.sentence.split())}"
+
+    @property
+    def text(self) -> str:
+        """All of it, as a person reads it."""
+        told = [f"{name}: {address}" for name, address in self.links if address]
+        return "\n".join([self.sentence, *([""] if self.lines else []), *self.lines, *([""] if told else []), *told])
 
 
 def announce(
@@ -43,8 +73,6 @@ def announce(
     if not running.settings.notify:
         return
     try:
-        from include.notice import Notice
-
         pages = [(name, s3_page(running.settings, uri)) for name, uri in (links or {}).items() if uri]
         of_airflow = [("Run", run_page(run.dag_id, run.run_id))] if run else _links_to_airflow(running.airflow)
         told = Notice(occasion, sentence, lines, [*pages, *of_airflow])
@@ -75,11 +103,9 @@ def announce_failure(context: Context) -> None:
 
 
 def _send(running: RunningTask, told: Notice) -> None:
-    from include.notice import publish
-
     settings = running.settings
     if settings.notify.startswith("arn:"):
-        publish(running.client("sns"), settings.notify, told)
+        _publish(running.client("sns"), settings.notify, told)
         return
     module, _, name = settings.notify.rpartition(".")
     notifier = getattr(import_module(module), name)(**settings.notify_arguments)
@@ -95,3 +121,21 @@ def _links_to_airflow(airflow: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "dag" not in airflow or "run_id" not in airflow:
         return []
     return [("Run", run_page(airflow["dag"].dag_id, str(airflow["run_id"])))]
+
+
+def _publish(sns: Any, topic: str, notice: Notice) -> None:
+    """Publish a notice to a topic, with the boto3 client of SNS."""
+    sns.publish(
+        TopicArn=topic,
+        Subject=ascii_subject(notice.subject),
+        Message=notice.text,
+        MessageAttributes={"occasion": {"DataType": "String", "StringValue": notice.occasion}},
+    )
+
+
+def ascii_subject(subject: str) -> str:
+    """A subject as SNS takes it: what is not ASCII loses its accents or becomes a question mark."""
+    plain = unicodedata.normalize("NFKD", subject)
+    letters = (letter for letter in plain if not unicodedata.combining(letter))
+    printable = "".join(letter if " " <= letter <= "~" else "?" for letter in letters)
+    return printable if len(printable) <= LONGEST_SUBJECT else f"{printable[: LONGEST_SUBJECT - 3]}..."

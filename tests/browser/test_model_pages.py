@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
 
-from include.deployment.questions import Heard, Question, keep_answer, keep_image
+from include.catalog.asked_images import Heard, Question, keep_answer, keep_image
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
 from tests.browser.accessibility import THEMES, flaws, flaws_of_page

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.clean_up.conf import CleanUpConf, CleanUpConfError
+from include.clean_up import CleanUpConf, CleanUpConfError
 from include.run_conf import RunConf, RunConfError
 from include.run_conf.fields import known_fields, section_names
 from include.run_conf.meaning import FIELDS_BY_OTHER_NAMES

@@ -17,7 +17,7 @@ def test_packing_images_loads_no_pydantic() -> None:
 
 
 def test_the_sdk_is_not_imported_for_it() -> None:
-    code = "import sys, include.sagemaker.image_uris as a; a.algorithm_image('us-east-1'); print(*sys.modules)"
+    code = "import sys, include.sagemaker.containers as a; a.algorithm_image('us-east-1'); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "sagemaker" not in done.stdout.split()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from include.sagemaker.image_uris import algorithm_image, registry_accounts
+from include.sagemaker.containers import algorithm_image, registry_accounts
 from local_aws.aws_errors import AwsError
 from local_aws.container_images import (
     ALGORITHM_ACCOUNTS,

@@ -11,7 +11,7 @@ import pytest
 
 from include.run_conf import RunConf
 from include.run_conf.debugger import PROFILED, SCANNED, TENSOR_RULES
-from include.training.debugger import debugger_fields
+from include.training.job_requests import debugger_fields
 from tests.support.documents import settings
 from tests.support.sdk import SDK_V2, run_script
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from include.sagemaker.image_uris import ALGORITHM, TABLE, algorithm_image, registry_accounts
+from include.sagemaker.containers import ALGORITHM, TABLE, algorithm_image, registry_accounts
 from tests.support.makefile import recipe
 from tests.support.sdk import ROOT, SDK_V3, run_script
 from tests.unit.docs.commands import shown

@@ -10,12 +10,10 @@ from include.datasets.planning.plan import plan_version
 from include.datasets.publishing.publish import publish_version
 from include.datasets.version import DatasetVersion
 from include.deployment.endpoint import deploy, deployment_of, served
-from include.deployment.hosting import Hosting
-from include.deployment.probation import end_probation
+from include.deployment.hosting import Hosting, end_probation
 from include.deployment.registry import RegisteredModel, register_model
 from include.evaluation.metrics import Evaluation
-from include.promotion.champion import record_promotion
-from include.promotion.kept_conf import keep_run_conf
+from include.promotion.champion import keep_run_conf, record_promotion
 from include.run_conf import RunConf
 from include.sagemaker.job_results import describe_training_job
 from include.sagemaker.naming import Run

@@ -15,7 +15,7 @@ LOADED_BY_MOST_TASKS = (
     "dags.image_classification",
     "dags.retrain_on_new_images",
     "include.evaluation.comparison",
-    "include.preflight",
+    "include.preflight.checking",
 )
 SERVICES = ("logs", "s3", "sagemaker")
 """Those that most tasks call. Reading SageMaker's definition takes as long as most tasks."""

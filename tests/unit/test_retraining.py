@@ -12,7 +12,7 @@ import pytest
 from include.datasets.errors import DatasetError
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
-from include.deployment.autoscaling import Scaling
+from include.deployment.traffic import Scaling
 from include.promotion.champion import Champion, LiveEndpoint, UnknownChampionError
 from include.retraining import (
     FullTraining,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from include import retraining_turn
-from include.retraining_turn import RunState, RunStates, late_runs, set_deadline, take_turn
+from include import retraining
+from include.retraining import RunState, RunStates, late_runs, set_deadline, take_turn
 from include.sagemaker.naming import Run
 from tests.support.dataset_bucket import Bucket, bucket, endpoint, s3
 
@@ -45,7 +45,7 @@ def test_a_run_that_airflow_does_not_know_keeps_its_turn_while_it_may_be_started
         def now(cls, tz: Any = None) -> Later:
             return cls.fromtimestamp((datetime.now(UTC) + timedelta(minutes=11)).timestamp(), tz)
 
-    monkeypatch.setattr(retraining_turn, "datetime", Later)
+    monkeypatch.setattr(retraining, "datetime", Later)
 
     assert take_turn(bucket.s3, bucket.name, "pets", SECOND, all_are("unknown")) == SECOND
 
@@ -107,5 +107,5 @@ def test_the_turn_is_no_dataset_version(bucket: Bucket) -> None:
 
     take_turn(bucket.s3, bucket.name, "pets", FIRST, all_are("unknown"))
 
-    assert retraining_turn.Turn.model_validate_json(bucket.get("datasets/pets/turn.json")).run == FIRST
+    assert retraining.Turn.model_validate_json(bucket.get("datasets/pets/turn.json")).run == FIRST
     assert bucket.listing(version.layout.prefix) != []

@@ -17,7 +17,7 @@ from include.evaluation.leaderboard import Leaderboard, read_leaderboard
 from include.evaluation.metrics import Evaluation, Interval, Verdict
 from include.evaluation.prediction import Prediction
 from include.run_conf import RunConf
-from include.sagemaker.job_kinds import TRAINING_LOGS
+from include.sagemaker.api import TRAINING_LOGS
 from include.sagemaker.job_results import describe_training_job
 from include.sagemaker.naming import Run
 from include.summary import summarise, write_summary

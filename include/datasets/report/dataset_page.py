@@ -22,9 +22,9 @@ from include.datasets.report.image_accounts import (
 from include.datasets.report.packed_images import LabelPairs, PackedImages, Thumbnail, contact_sheet
 from include.datasets.source_image import BAD, Status
 from include.datasets.version import DatasetVersion
+from include.pages import Markup, joined, listed, note, page, section, shown, table
 from include.pages.charts import heat_map, histogram, stacked_bar, stacked_columns
-from include.pages.elements import Markup, joined, listed, note, page, section, shown, table
-from include.web_addresses import shown_address
+from include.problems import shown_address
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from include.datasets.source_image import BAD, Status
 from include.datasets.version import DatasetVersion
-from include.pages.elements import Markup, note, shown, table
+from include.pages import Markup, note, shown, table
 
 LISTED = 20
 """Images listed of each status."""

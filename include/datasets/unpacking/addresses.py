@@ -39,8 +39,8 @@ from include.datasets.unpacking.guarded_connections import (
     refuse_internal_address,
     too_slow,
 )
+from include.problems import masked, secrets_of, shown_address
 from include.run_conf.dataset import NO_PASSWORDS, source_kind
-from include.web_addresses import masked, secrets_of, shown_address
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody

@@ -60,7 +60,7 @@ class ModelApprovalOperator(ApprovalOperator):
     def execute(self, context: Context) -> Any:
         """Ask, unless there is nothing to ask."""
         from include.evaluation.metrics import Evaluation
-        from include.promotion.review import question
+        from include.promotion.verdict import question
         from include.run_conf import RunConf
 
         running, conf = RunningTask.of(context), RunConf.from_conf(self.inputs["conf"])
@@ -86,8 +86,7 @@ class ModelApprovalOperator(ApprovalOperator):
         """Write the answer into the registry; without one in time the model stays pending."""
         from include.deployment.registry import decided
         from include.evaluation.metrics import Evaluation
-        from include.promotion.review import Decision, not_answered, write_decision
-        from include.promotion.verdict import changed_champion
+        from include.promotion.verdict import Decision, changed_champion, not_answered, write_decision
         from include.run_conf import RunConf
 
         # ApprovalOperator's own would skip the tasks after a no, which have to know of it.

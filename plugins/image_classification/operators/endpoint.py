@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from image_classification.context import RunningTask
 from image_classification.notify import announce
 from image_classification.operators.waiting import WaitingOperator
-from include.sagemaker.job_kinds import ENDPOINT
+from include.sagemaker.api import ENDPOINT
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,8 +73,7 @@ class EndpointOperator(WaitingOperator):
             deploy,
             is_served_already,
         )
-        from include.deployment.hosting import Hosting
-        from include.deployment.probation import refusal_by
+        from include.deployment.hosting import Hosting, refusal_by
 
         running = RunningTask.of(context)
         deployment, hosting = self.deployment(running, self.inputs), Hosting.of(running.client)
@@ -110,11 +109,9 @@ class EndpointOperator(WaitingOperator):
 
         `before` is what it served before.
         """
-        from include.deployment.autoscaling import resume_or_log, scale
         from include.deployment.endpoint import DeploymentError, SupersededError, served
-        from include.deployment.previous import remove_previous
-        from include.deployment.probation import end_probation, is_on_probation, moved_by
-        from include.deployment.rollout import fired_alarms
+        from include.deployment.hosting import end_probation, is_on_probation, moved_by, remove_previous
+        from include.deployment.traffic import fired_alarms, resume_scaling_or_log, scale_endpoint
         from include.promotion.champion import record_promotion
 
         running, name = RunningTask.of(context), self.check_event(event)
@@ -123,10 +120,10 @@ class EndpointOperator(WaitingOperator):
         try:
             endpoint = served(sagemaker, deployment, before=before)
         except SupersededError as superseded:
-            resume_or_log(running.client("application-autoscaling"), running.client("sagemaker"), name)
+            resume_scaling_or_log(running.client("application-autoscaling"), running.client("sagemaker"), name)
             raise AirflowSkipException(str(superseded)) from superseded
         except DeploymentError as error:
-            resume_or_log(running.client("application-autoscaling"), running.client("sagemaker"), name)
+            resume_scaling_or_log(running.client("application-autoscaling"), running.client("sagemaker"), name)
             watched = deployment.rollout.in_steps or deployment.rollout.wait
             fired = fired_alarms(running.client("cloudwatch"), name) if watched else []
             alarms = f" In alarm: {'; '.join(fired)}." if fired else ""
@@ -141,7 +138,7 @@ class EndpointOperator(WaitingOperator):
         if deployment.keep and is_on_probation(sagemaker, name, deployment.config_name):
             self.announce_promotion(running, deployment)  # a task that is killed after this notifies people twice
         end_probation(sagemaker, name, deployment.config_name, deployment.endpoint["Tags"])
-        scale(running.client("application-autoscaling"), sagemaker, name, deployment.scaling)
+        scale_endpoint(running.client("application-autoscaling"), sagemaker, name, deployment.scaling)
         removed = remove_previous(sagemaker, name, keep=deployment.keep_previous)
         if removed:
             self.log.info("Removed %s: endpoint.keep_previous is %d.", ", ".join(removed), deployment.keep_previous)
@@ -151,8 +148,7 @@ class EndpointOperator(WaitingOperator):
 
     def go_back(self, running: RunningTask, deployment: Deployment, reason: str) -> NoReturn:
         """Let the endpoint serve what it served before; wait for that, then fail with the reason."""
-        from include.deployment.hosting import Hosting
-        from include.deployment.probation import go_back
+        from include.deployment.hosting import Hosting, go_back
 
         name = deployment.endpoint_name
         gone = go_back(
@@ -188,13 +184,13 @@ class EndpointOperator(WaitingOperator):
 
     def execute_gone_back(self, context: Context, event: Mapping[str, Any], config: str, message: str) -> NoReturn:
         """Fail, now that the endpoint serves what it served before."""
-        from include.deployment.autoscaling import resume_or_log
         from include.deployment.endpoint import describe_endpoint
+        from include.deployment.traffic import resume_scaling_or_log
 
         running, name = RunningTask.of(context), self.check_event(event)
         self.point_at(running, name)
         endpoint = describe_endpoint(running.client("sagemaker"), name)
-        resume_or_log(running.client("application-autoscaling"), running.client("sagemaker"), name)
+        resume_scaling_or_log(running.client("application-autoscaling"), running.client("sagemaker"), name)
         if (endpoint.status, endpoint.config) == ("InService", config):
             self.announce_return(running, self.deployment(running, self.inputs), message)
             raise AirflowFailException(message)

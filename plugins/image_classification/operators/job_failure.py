@@ -16,7 +16,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from include.sagemaker.job_kinds import JobKind
+from include.sagemaker.api import JobKind
 from include.sagemaker.naming import by_machine, machine_of
 
 LAST_LINES = 20

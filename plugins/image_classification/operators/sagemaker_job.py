@@ -26,7 +26,7 @@ from image_classification.operators.job_failure import (
     was_stopped_by_hand,
 )
 from image_classification.operators.waiting import WaitingOperator
-from include.sagemaker.job_kinds import ACTIVE, TRAINING, TRANSFORM, TUNING
+from include.sagemaker.api import ACTIVE, TRAINING, TRANSFORM, TUNING
 from include.sagemaker.naming import job_name
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class SageMakerJobOperator(WaitingOperator):
         if self.kind.status(description) == self.kind.done:
             self.log.info("The %s %s is done already: using its result.", self.kind.noun, name)
             return self._hand_on(running, description)
-        from include.sagemaker.answers import time_at_aws
+        from include.sagemaker.api import time_at_aws
 
         attached = None if created else time_at_aws(description)
         return self.wait_for(running, name, "execute_complete", attached=attached)
@@ -234,7 +234,7 @@ class SageMakerJobOperator(WaitingOperator):
     def _find(self, sagemaker: Any, name: str) -> Mapping[str, Any] | None:
         from botocore.exceptions import ClientError
 
-        from include.sagemaker.answers import existing
+        from include.sagemaker.api import existing
 
         try:
             return existing(getattr(sagemaker, self.kind.describe), **self.kind.named(name))
@@ -295,7 +295,7 @@ class TrainingJobOperator(SageMakerJobOperator):
     def flaws(self, running: RunningTask, description: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         """An archive without a file, and a log without the objective."""
         from include.sagemaker.job_results import JobResult
-        from include.training.job_flaws import job_flaws
+        from include.training.best_model import job_flaws
 
         return job_flaws(running.client("s3"), description, JobResult.model_validate(result))
 
@@ -321,7 +321,7 @@ class TuningJobOperator(SageMakerJobOperator):
     def flaws(self, running: RunningTask, description: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         """A best job that left no model; a tuning job without a best job has failed."""
         from include.sagemaker.job_results import describe_training_job
-        from include.training.job_flaws import holds_files, no_model
+        from include.training.best_model import holds_files, no_model
 
         if not result["best_job"]:
             return []
@@ -339,7 +339,7 @@ class TuningJobOperator(SageMakerJobOperator):
     def failure(self, running: RunningTask, name: str, description: Mapping[str, Any]) -> AirflowException:
         """The error of a tuning job, with what became of its training jobs; their fault is its own."""
         from include.sagemaker.job_results import JobResult
-        from include.training.job_flaws import no_objective
+        from include.training.best_model import no_objective
         from include.training.run_jobs import listed_jobs
 
         definition = description["TrainingJobDefinition"]

@@ -38,7 +38,7 @@ class StartRunOperator(TriggerDagRunOperator):
 
     def execute(self, context: Context) -> None:
         """Take the turn of the dataset and start the run; raises AirflowSkipException if there is nothing to start."""
-        from include.retraining_turn import set_deadline, take_turn
+        from include.retraining import set_deadline, take_turn
         from include.sagemaker.naming import Run
 
         running, run = RunningTask.of(context), Run(self.trigger_dag_id, str(self.trigger_run_id))

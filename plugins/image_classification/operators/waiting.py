@@ -19,7 +19,7 @@ from image_classification.links import (
     jobs_page,
     s3_page,
 )
-from include.sagemaker.job_kinds import JobKind
+from include.sagemaker.api import JobKind
 
 GRACE = timedelta(minutes=5)
 """How much later than the trigger Airflow itself gives up on a deferred task."""

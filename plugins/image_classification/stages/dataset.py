@@ -33,8 +33,8 @@ def list_archives(conf: dict[str, Any]) -> list[dict[str, str]]:
     None if the source is a prefix, or `dataset.version` names a finished version.
     """
     from include.datasets.unpacking.unpack import addresses_to_unpack
+    from include.problems import shown_address
     from include.run_conf import RunConf
-    from include.web_addresses import shown_address
 
     running, wanted = RunningTask.current(), RunConf.from_conf(conf).dataset
     if wanted.version:

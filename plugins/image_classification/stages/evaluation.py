@@ -17,7 +17,7 @@ from image_classification.operators.sagemaker_job import TransformJobOperator
 from image_classification.stages.training import base_model, final_model
 
 if TYPE_CHECKING:
-    from include.sagemaker.model_container import ModelContainer
+    from include.sagemaker.containers import ModelContainer
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +85,7 @@ def _transform(
     from include.datasets.version import DatasetVersion
     from include.deployment.endpoint import ensure_model, model_request
     from include.evaluation.held_out_answers import is_kept, kept_at
-    from include.evaluation.prediction import LARGEST_BODY
-    from include.evaluation.transform import payload_mb, transform_request, write_manifest
+    from include.evaluation.prediction import LARGEST_BODY, payload_mb, transform_request, write_manifest
     from include.run_conf import RunConf
 
     settings, run, s3 = running.settings, running.run, running.client("s3")

@@ -71,7 +71,7 @@ def images_transform(name: str, running: RunningTask, inputs: Mapping[str, Any])
     """The batch transform of the packed images by the chosen model."""
     from include.deployment.endpoint import ensure_model, model_request
     from include.evaluation.batch_prediction import PackedShard, PredictingModel, PredictionLayout, packed_images
-    from include.evaluation.transform import transform_request, write_manifest
+    from include.evaluation.prediction import transform_request, write_manifest
     from include.run_conf import RunConf
 
     settings, run, s3 = running.settings, running.run, running.client("s3")

@@ -50,9 +50,8 @@ def register_model(
     from include.datasets.version import DatasetVersion
     from include.deployment import registry
     from include.evaluation.metrics import Evaluation
-    from include.promotion.kept_conf import keep_run_conf
-    from include.promotion.review import waiting_reason
-    from include.promotion.verdict import refusal
+    from include.promotion.champion import keep_run_conf
+    from include.promotion.verdict import refusal, waiting_reason
     from include.run_conf import RunConf
     from include.sagemaker.job_results import describe_training_job
 

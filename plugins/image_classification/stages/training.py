@@ -224,7 +224,7 @@ def incremental_training(name: str, running: RunningTask, inputs: Mapping[str, A
 
 
 def _require_turn(running: RunningTask, dataset: str) -> None:
-    from include.retraining_turn import take_turn
+    from include.retraining import take_turn
 
     holder = take_turn(running.client("s3"), running.settings.data_bucket, dataset, running.run, running.run_state)
     if holder != running.run:
@@ -249,7 +249,7 @@ def select_best(
     from include.datasets.version import load
     from include.run_conf import RunConf
     from include.training import best_model
-    from include.training.job_flaws import holds_files
+    from include.training.best_model import holds_files
     from include.training.run_jobs import with_epochs
 
     if trials is None:
@@ -392,7 +392,7 @@ def _problems(
 
 def _label_changes(running: RunningTask, conf: RunConf, dataset: DatasetVersion) -> tuple[Problem, ...]:
     """What a deployment would replace although it has other classes; `check_conf` may not have known the run's."""
-    from include.preflight import label_change_problems
+    from include.preflight.checking import label_change_problems
 
     clients = running.access.quick_clients()
     sagemaker = clients("sagemaker")
@@ -411,7 +411,7 @@ def _check(
 
     A search asks the services again: what it learned from may have been made of other data.
     """
-    from include.preflight import check
+    from include.preflight.checking import check
 
     clients = running.access.quick_clients()
     check(

@@ -33,10 +33,9 @@ def check_conf(stages: Sequence[Stage] = ("dataset", "training", "endpoint")) ->
     What does not depend on a wrong field is still checked. The conf of a DAG that trains and does not deploy is
     passed on with `endpoint.deploy` off. `training.find_start` is left out if the run trains from scratch.
     """
-    from include.preflight import examine_run, reported
-    from include.problems import ProblemsError
+    from include.preflight.checking import examine_run, reported
+    from include.problems import ProblemsError, secrets_of
     from include.run_conf import RunConf, described
-    from include.web_addresses import secrets_of
 
     asked = asked_conf()
     conf, conf_problems = RunConf.read(asked)

@@ -33,7 +33,8 @@ def choose_model() -> dict[str, Any]:
     """
     from include.datasets.version import load
     from include.deployment.registry import NoModelError, last_approved, numbered
-    from include.preflight import ONLY_DEPLOYS, check
+    from include.preflight import ONLY_DEPLOYS
+    from include.preflight.checking import check
     from include.problems import Problem
     from include.run_conf import RunConf, RunConfError
     from include.run_conf.endpoint import ModelConf
@@ -94,7 +95,7 @@ def choose_predicting_model() -> dict[str, Any]:
 
     Raises PreflightError with every problem of conf, settings, model, images and machine.
     """
-    from include.preflight.prediction_checks import check_prediction
+    from include.preflight.checking import check_prediction
     from include.run_conf import RunConf
     from include.run_conf.endpoint import PredictionConf
     from include.run_conf.reading import Reading

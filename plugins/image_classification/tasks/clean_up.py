@@ -13,7 +13,7 @@ from airflow.sdk import task
 from image_classification.context import RunningTask, asked_conf
 
 if TYPE_CHECKING:
-    from include.clean_up.conf import CleanUpConf
+    from include.clean_up import CleanUpConf
     from include.clean_up.findings import Finding
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class RunningAirflow:
 @task
 def show_what_runs() -> list[dict[str, Any]]:
     """Show what runs now and what it costs an hour; nothing is stopped."""
-    from include.clean_up.running_costs import costs_table, running_machines
-    from include.preflight.cost import PRICE_LIST_REGION, PriceList
+    from include.clean_up.running import costs_table, running_machines
+    from include.preflight.machines import PRICE_LIST_REGION, PriceList
 
     running = RunningTask.current()
     settings, clients = running.settings, running.access.quick_clients()
@@ -57,7 +57,7 @@ def show_what_runs() -> list[dict[str, Any]]:
 @task
 def delete_endpoint() -> list[dict[str, str]]:
     """Delete the endpoint that a person named twice; without a name nothing is deleted."""
-    from include.clean_up.orphans import endpoint_to_delete
+    from include.clean_up.running import endpoint_to_delete
     from include.deployment.hosting import Hosting
 
     conf, running = _asked(), RunningTask.current()
@@ -79,7 +79,7 @@ def delete_failed_predictions() -> list[dict[str, str]]:
 @task
 def stop_orphaned_jobs() -> list[dict[str, str]]:
     """Stop the jobs of tasks that have ended, and so do not wait for them any more."""
-    from include.clean_up.orphans import orphaned_jobs
+    from include.clean_up.running import orphaned_jobs
 
     conf, running = _asked(), RunningTask.current()
     found = orphaned_jobs(
@@ -94,7 +94,7 @@ def stop_orphaned_jobs() -> list[dict[str, str]]:
 @task
 def delete_forgotten_endpoints() -> list[dict[str, str]]:
     """Take down endpoints whose run was to take them down and is over."""
-    from include.clean_up.orphans import forgotten_endpoints
+    from include.clean_up.running import forgotten_endpoints
     from include.deployment.hosting import Hosting
 
     conf, running = _asked(), RunningTask.current()
@@ -110,7 +110,7 @@ def delete_forgotten_endpoints() -> list[dict[str, str]]:
 @task
 def delete_unserved_models() -> list[dict[str, str]]:
     """Delete old endpoint configurations and models that nothing serves; artifacts and the registry stay."""
-    from include.clean_up.orphans import unserved
+    from include.clean_up.running import unserved
 
     conf, running = _asked(), RunningTask.current()
     found = unserved(running.client("sagemaker"), older_than=timedelta(days=conf.unserved_older_than_days))
@@ -145,7 +145,7 @@ def delete_old_versions() -> list[dict[str, str]]:
 
 
 def _asked() -> CleanUpConf:
-    from include.clean_up.conf import CleanUpConf
+    from include.clean_up import CleanUpConf
 
     return CleanUpConf.from_conf(asked_conf())
 

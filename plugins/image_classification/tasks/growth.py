@@ -54,8 +54,7 @@ def find_grown_datasets() -> list[dict[str, Any]]:
 
 def _report_late_runs(running: RunningTask) -> None:
     """Tell people, once for each, of the retrainings that have not ended by their deadline."""
-    from include.retraining import dataset_names
-    from include.retraining_turn import late_runs
+    from include.retraining import dataset_names, late_runs
 
     s3, bucket = running.client("s3"), running.settings.data_bucket
     for dataset, turn in late_runs(s3, bucket, dataset_names(s3, bucket), running.run_state):
@@ -101,9 +100,8 @@ def find_new_images() -> dict[str, Any] | None:
     Before anything is packed or costs money, the run is checked as `check_conf` checks others.
     """
     from include.deployment.registry import base_of
-    from include.preflight import check
-    from include.retraining import find_retraining, line_of
-    from include.retraining_turn import set_deadline, take_turn
+    from include.preflight.checking import check
+    from include.retraining import find_retraining, line_of, set_deadline, take_turn
 
     asked = _asked()
     running = RunningTask.current()

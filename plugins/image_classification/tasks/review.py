@@ -31,7 +31,7 @@ def review_model() -> dict[str, Any]:
     """
     from include.deployment.registry import numbered
     from include.problems import Problem
-    from include.promotion.review import Decision, where_it_serves, write_decision
+    from include.promotion.verdict import Decision, where_it_serves, write_decision
     from include.run_conf import RunConf, RunConfError
     from include.run_conf.endpoint import ReviewConf
     from include.run_conf.reading import Reading

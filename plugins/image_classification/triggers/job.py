@@ -9,10 +9,9 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from image_classification.context import AwsAccess
-from include.sagemaker.job_kinds import ACTIVE, KINDS
+from include.sagemaker.api import ACTIVE, KINDS
 from include.sagemaker.job_polling import News, WatchedJob, machines_of
-from include.sagemaker.job_progress import JobProgress, StatusProgress, billed_so_far
-from include.sagemaker.job_watch import JobWatch, watch_of
+from include.sagemaker.job_watch import JobProgress, JobWatch, StatusProgress, billed_so_far, watch_of
 
 TIMED_OUT = "TimedOut"
 UNREACHABLE = "Unreachable"
@@ -153,6 +152,6 @@ class PauseTrigger(BaseTrigger):
 def _kind_of_refusal(error: Exception) -> str:
     from botocore.exceptions import ClientError
 
-    from include.sagemaker.answers import is_absent
+    from include.sagemaker.api import is_absent
 
     return UNKNOWN if isinstance(error, ClientError) and is_absent(error) else UNREACHABLE

@@ -17,7 +17,7 @@ from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from image_classification.context import AwsAccess, queue_settings, retraining_schedule
-from include.sagemaker.answers import Backoff, passing_fault
+from include.sagemaker.api import Backoff, passing_fault
 
 MESSAGES_AT_ONCE = 10
 LONGEST_UPLOAD_SECONDS = 600.0

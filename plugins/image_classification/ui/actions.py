@@ -22,7 +22,7 @@ from starlette.status import HTTP_403_FORBIDDEN, HTTP_404_NOT_FOUND
 from image_classification.ui.access import FROM_THESE_PAGES, is_allowed, may_start
 from image_classification.ui.installation import Installation
 from include.deployment.registry import numbered
-from include.promotion.kept_conf import kept_run_conf
+from include.promotion.champion import kept_run_conf
 from include.run_conf import RunConf
 from include.run_conf.fields import NAME_PATTERN
 

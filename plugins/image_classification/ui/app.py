@@ -30,9 +30,9 @@ from image_classification.ui import (
 from image_classification.ui.access import MAY_READ
 from image_classification.ui.installation import Installation
 from image_classification.ui.rendering import HEADERS, HERE, STATIC, environment, page
-from include.catalog.lookups import WAIT_UNTIL
+from include.catalog import WAIT_UNTIL
 from include.catalog.stored_pages import NoPageError
-from include.sagemaker.instance_types import instance_types
+from include.sagemaker.containers import instance_types
 from include.settings import SettingsError
 
 log = logging.getLogger(__name__)

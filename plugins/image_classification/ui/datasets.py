@@ -15,16 +15,15 @@ from image_classification.ui.charts import Line, line_chart
 from image_classification.ui.installation import Installation
 from image_classification.ui.rendering import page, query
 from image_classification.ui.sorting import Column, Sorting
+from include.catalog import FOREVER, Seen
 from include.catalog.dataset_versions import VersionSummary, read_summary
-from include.catalog.lookups import FOREVER, Seen
 from include.catalog.stored_pages import Place
 from include.datasets.layout import SPLITS, VersionLayout
 from include.datasets.version import find, version_names
 
 if TYPE_CHECKING:
     from image_classification.ui.installation import Connected
-    from include.catalog.dataset_changes import VersionChanges
-    from include.catalog.dataset_contents import SheetImage, StatusAccount
+    from include.catalog.dataset_versions import SheetImage, StatusAccount, VersionChanges
     from include.datasets.version import DatasetVersion
 
 router = APIRouter()
@@ -219,7 +218,7 @@ def _accounts(
     installation: Installation, connected: Connected, version: DatasetVersion
 ) -> Seen[tuple[StatusAccount, ...]]:
     def look() -> tuple[StatusAccount, ...]:
-        from include.catalog.dataset_contents import read_accounts
+        from include.catalog.dataset_versions import read_accounts
 
         return read_accounts(connected.client("s3"), version)
 
@@ -230,7 +229,7 @@ def _sheet(
     installation: Installation, connected: Connected, version: DatasetVersion, label: str, split: str
 ) -> Seen[tuple[SheetImage, ...]]:
     def look() -> tuple[SheetImage, ...]:
-        from include.catalog.dataset_contents import read_sheet
+        from include.catalog.dataset_versions import read_sheet
 
         return read_sheet(connected.client("s3"), version, label=label, split=split)
 
@@ -241,7 +240,7 @@ def _changes(
     installation: Installation, connected: Connected, older: DatasetVersion, newer: DatasetVersion
 ) -> Seen[VersionChanges]:
     def look() -> VersionChanges:
-        from include.catalog.dataset_changes import compare_versions
+        from include.catalog.dataset_versions import compare_versions
 
         return compare_versions(connected.client("s3"), older, newer)
 

@@ -23,15 +23,15 @@ from image_classification.ui.model_facts import versions_of
 from image_classification.ui.overview import serving_of, traffic_of
 from image_classification.ui.questions import IMAGE_POLICY, PREDICTING, asking
 from image_classification.ui.rendering import page
+from include.catalog.asked_images import MOST_IMAGES, Heard, NoQuestionError, Question, keep_answer, keep_image
 from include.catalog.endpoints import SPANS, Traffic
 from include.datasets.errors import DatasetError
-from include.deployment.questions import MOST_IMAGES, Heard, NoQuestionError, Question, keep_answer, keep_image
 
 if TYPE_CHECKING:
     from image_classification.ui.installation import Connected
-    from include.catalog.captured import CapturedRequest
+    from include.catalog import Seen
+    from include.catalog.asked_images import CapturedRequest
     from include.catalog.endpoints import Serving
-    from include.catalog.lookups import Seen
     from include.datasets.version import DatasetVersion
     from include.deployment.predict import Answer
     from include.promotion.champion import Champion
@@ -126,7 +126,7 @@ def ask_address(
     """What the endpoint answers about an image on the web, which the server fetches as it would fetch a dataset."""
     from include.datasets.unpacking.addresses import SourcePolicy
     from include.deployment.predict import read_web_image
-    from include.web_addresses import shown_address
+    from include.problems import shown_address
 
     installation = Installation.of(request)
     policy = SourcePolicy.of(installation.connected().settings)
@@ -255,7 +255,7 @@ def _captured(
         return None
 
     def look() -> tuple[CapturedRequest, ...]:
-        from include.catalog.captured import newest_captured
+        from include.catalog.asked_images import newest_captured
 
         version = _dataset_version(installation, connected, champion).answer
         labels = version.labels if version else ()

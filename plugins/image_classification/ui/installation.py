@@ -11,8 +11,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from image_classification.context import AwsAccess, read_settings
-from include.catalog.lookups import Lookups
-from include.preflight.cost import PRICE_LIST_REGION, PriceList
+from include.catalog import Lookups
+from include.preflight.machines import PRICE_LIST_REGION, PriceList
 from include.settings import SettingsError
 
 if TYPE_CHECKING:

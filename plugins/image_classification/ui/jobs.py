@@ -13,8 +13,7 @@ from starlette.status import HTTP_404_NOT_FOUND
 
 from image_classification.ui.installation import Installation
 from image_classification.ui.rendering import page
-from include.sagemaker.answers import existing
-from include.sagemaker.job_kinds import KINDS, JobKind
+from include.sagemaker.api import KINDS, JobKind, existing
 
 if TYPE_CHECKING:
     from image_classification.ui.installation import Connected

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from include.catalog.lookups import FOREVER, Seen
+from include.catalog import FOREVER, Seen
 from include.catalog.models import ListedVersion, ModelFacts, list_versions, read_facts
 
 if TYPE_CHECKING:

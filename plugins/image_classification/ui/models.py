@@ -19,14 +19,14 @@ from image_classification.ui.model_facts import KnownVersion, versions_of
 from image_classification.ui.overview import serving_of, visible_runs
 from image_classification.ui.rendering import page
 from image_classification.ui.sorting import Column, Sorting
-from include.catalog.lookups import FOREVER, Seen
+from include.catalog import FOREVER, Seen
 from include.catalog.models import ModelFacts, different_hyperparameters
-from include.promotion.kept_conf import kept_run_conf
+from include.promotion.champion import kept_run_conf
 from include.run_conf import RunConf
 
 if TYPE_CHECKING:
     from image_classification.ui.installation import Connected
-    from include.catalog.same_images import OnSameImages
+    from include.catalog.models import OnSameImages
 
 router = APIRouter()
 
@@ -185,7 +185,7 @@ def _on_same_images(
     installation: Installation, connected: Connected, dataset: str, facts: Sequence[ModelFacts]
 ) -> Seen[OnSameImages]:
     def look() -> OnSameImages:
-        from include.catalog.same_images import on_same_images
+        from include.catalog.models import on_same_images
 
         models = [each.model for each in facts]
         return on_same_images(connected.client("s3"), connected.settings, models)

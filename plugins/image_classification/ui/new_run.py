@@ -23,7 +23,8 @@ from image_classification.ui.access import CHAIN, FROM_THESE_PAGES, is_allowed, 
 from image_classification.ui.actions import start_run
 from image_classification.ui.installation import Installation
 from image_classification.ui.rendering import HEADERS, environment, page
-from include.preflight import examine_run, planned_stages
+from include.preflight.checking import examine_run
+from include.preflight.plan import planned_stages
 from include.problems import shown
 from include.run_conf import PRESETS, RunConf
 from include.run_conf.fields import form_order

@@ -17,11 +17,11 @@ from image_classification.ui.airflow_runs import DeploymentEvent, KnownRun
 from image_classification.ui.installation import Installation
 from image_classification.ui.model_facts import facts_of
 from image_classification.ui.rendering import page
+from include.catalog import Seen
 from include.catalog.dataset_versions import images_waiting, known_datasets
 from include.catalog.endpoints import DAY, Serving, Span, Traffic, read_serving, read_traffic
-from include.catalog.lookups import Seen
 from include.catalog.models import ModelFacts
-from include.clean_up.running_costs import running_machines
+from include.clean_up.running import running_machines
 from include.datasets.version import latest
 
 if TYPE_CHECKING:

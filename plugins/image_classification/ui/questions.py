@@ -25,7 +25,7 @@ from image_classification.ui.installation import Installation
 from image_classification.ui.model_facts import versions_of
 from image_classification.ui.overview import visible_runs
 from image_classification.ui.rendering import page
-from include.deployment.questions import (
+from include.catalog.asked_images import (
     Asked,
     Heard,
     NoQuestionError,
@@ -35,14 +35,14 @@ from include.deployment.questions import (
     read_question,
 )
 from include.run_conf import RunConf
-from include.sagemaker.instance_types import transform_instance_type
+from include.sagemaker.containers import transform_instance_type
 
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
     from image_classification.ui.airflow_runs import KnownRun
     from image_classification.ui.installation import Connected
-    from include.catalog.lookups import Seen
+    from include.catalog import Seen
 
 router = APIRouter()
 

@@ -17,8 +17,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from include.pages.elements import plain
-from include.sagemaker.job_progress import format_duration
+from include.pages import plain
+from include.sagemaker.job_watch import format_duration
 
 HERE = Path(__file__).parent
 POLICY = (

@@ -20,7 +20,7 @@ from image_classification.ui.installation import Installation
 from image_classification.ui.overview import visible_runs
 from image_classification.ui.rendering import page
 from image_classification.ui.sorting import Column, Sorting, as_value
-from include.catalog.lookups import FOREVER, Seen
+from include.catalog import FOREVER, Seen
 from include.catalog.training_jobs import KnownJob, jobs_of_dataset, jobs_of_run, ranked, varied, with_logs
 from include.sagemaker.epochs import EpochMetrics, read_epochs
 from include.sagemaker.naming import Run

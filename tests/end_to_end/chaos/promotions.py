@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from include.deployment.hosting import VERSION_TAG
-from include.deployment.probation import PROBATION_TAG
+from include.deployment.hosting import PROBATION_TAG, VERSION_TAG
 from include.deployment.registry import RegisteredModel
 from include.promotion.champion import PROMOTED_TAG
 from include.sagemaker.naming import tags_of

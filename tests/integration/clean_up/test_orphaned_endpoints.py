@@ -9,10 +9,9 @@ from uuid import uuid4
 import pytest
 
 from include.clean_up.findings import Finding, carry_out
-from include.clean_up.orphans import forgotten_endpoints, unserved
+from include.clean_up.running import forgotten_endpoints, unserved
 from include.deployment.endpoint import deploy, deployment_of, served
-from include.deployment.hosting import Hosting
-from include.deployment.probation import end_probation
+from include.deployment.hosting import Hosting, end_probation
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from include.clean_up.findings import carry_out
-from include.clean_up.orphans import orphaned_jobs
+from include.clean_up.running import orphaned_jobs
 from include.sagemaker.naming import job_name
 from tests.integration.clean_up.conftest import KnownRuns
 from tests.support.local_aws import BUCKET, finished_job, training_request

@@ -8,8 +8,7 @@ from uuid import uuid4
 import pytest
 
 from include.clean_up.findings import carry_out
-from include.clean_up.orphans import endpoint_to_delete
-from include.clean_up.running_costs import RunningMachines, costs_table, running_machines
+from include.clean_up.running import RunningMachines, costs_table, endpoint_to_delete, running_machines
 from include.deployment.hosting import Hosting
 from include.sagemaker.naming import Run
 from tests.integration.clean_up.test_orphaned_endpoints import deployed, make_deployment

@@ -16,8 +16,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from image_classification.form import run_conf_params
 from image_classification.notify import announce_failure
-from include.clean_up.conf import CleanUpConf
-from include.evaluation.transform import LONGEST_TRANSFORM
+from include.clean_up import CleanUpConf
+from include.evaluation.prediction import LONGEST_TRANSFORM
 from include.run_conf import RunConf, form_fields
 from include.run_conf.endpoint import ModelConf, PredictionConf, ReviewConf
 from tests.support.airflow_home import ROOT

@@ -24,7 +24,8 @@ from include.datasets import upload
 from include.datasets.unpacking.addresses import SourcePolicy
 from include.datasets.unpacking.unpack import unpack_sources
 from include.datasets.version import DatasetVersion
-from include.preflight import check, dataset_problems
+from include.preflight.checking import check
+from include.preflight.dataset_checks import dataset_problems
 from include.recordio.format import decode_image_record, read_records
 from include.run_conf import RunConf
 from tests.integration.recordio.test_against_mxnet import read_file

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from include.evaluation.diagnosis import Trained
-from include.evaluation.job_traces import traces_of
+from include.evaluation.job_traces import Trained, traces_of
 from include.sagemaker.epochs import kept_weights, parse_epochs
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -18,7 +18,7 @@ from airflow.sdk import BaseNotifier
 
 from image_classification import notify
 from image_classification.context import RunningTask
-from include.notice import Occasion
+from image_classification.notify import Occasion
 from tests.support.airflow_home import ROOT
 from tests.support.local_aws import RunningLocalAws
 from tests.support.running_task import SETTINGS, airflow_context

@@ -11,7 +11,7 @@ import pytest
 from include.algorithms.kinds import algorithm_of
 from include.deployment.registry import RegisteredModel, register_model
 from include.evaluation.metrics import Evaluation, Verdict
-from include.promotion.review import Decision, write_decision
+from include.promotion.verdict import Decision, write_decision
 from include.run_conf import RunConf
 from include.sagemaker.job_results import JobResult
 from include.settings import Settings

@@ -9,7 +9,7 @@ import pytest
 
 from include.datasets.version import DatasetVersion
 from include.evaluation.metrics import Evaluation, Verdict
-from include.preflight import label_change_problems
+from include.preflight.checking import label_change_problems
 from include.promotion.champion import champion_beside, champion_of
 from include.promotion.verdict import changed_champion, label_change, refusal
 from include.run_conf import RunConf

@@ -16,9 +16,9 @@ import pytest
 
 import tests.support.airflow_home  # noqa: F401  (before anything imports airflow)
 from image_classification.operators.job_failure import job_failure, last_log_lines
-from include.sagemaker.job_kinds import TRAINING
+from include.sagemaker.api import TRAINING
 from include.sagemaker.job_results import JobResult
-from include.training.job_flaws import job_flaws
+from include.training.best_model import job_flaws
 from local_aws.container_images import ContainerImages
 from local_aws.container_process import ContainerProcess
 from local_aws.sagemaker.core.container_files import write_training_inputs

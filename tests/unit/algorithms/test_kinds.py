@@ -12,7 +12,7 @@ from include.algorithms.algorithm import IncompatibleModelError
 from include.algorithms.kinds import algorithm_of
 from include.datasets.replay import Replay
 from include.run_conf import RunConf
-from include.sagemaker.objective import Objective
+from include.sagemaker.job_results import Objective
 from include.training.best_model import BestModel
 from include.training.job_requests import incremental_request, training_request, tuning_request
 from tests.support.documents import dataset_version, settings

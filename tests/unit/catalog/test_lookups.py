@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from include.catalog.lookups import AFTER_AN_ERROR, FOREVER, WAIT_UNTIL, Lookups, Seen
+from include.catalog import AFTER_AN_ERROR, FOREVER, WAIT_UNTIL, Lookups, Seen
 from tests.support.local_aws import eventually
 
 

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 import tests.support.airflow_home  # noqa: F401  (before anything imports airflow)
 from image_classification.tasks.clean_up import _carry_out
-from include.clean_up.conf import CleanUpConf, CleanUpConfError
+from include.clean_up import CleanUpConf, CleanUpConfError
 from include.clean_up.findings import Finding, carry_out, table
 
 

@@ -25,11 +25,10 @@ from include.evaluation.batch_prediction import (
     plan_images,
     write_predictions,
 )
-from include.evaluation.prediction import PredictionError
-from include.evaluation.transform import TransformError, read_manifest, write_manifest
+from include.evaluation.prediction import PredictionError, TransformError, read_manifest, write_manifest
 from include.recordio.images import pack_image
 from include.run_conf.endpoint import PredictionConf
-from include.sagemaker.model_container import ModelContainer
+from include.sagemaker.containers import ModelContainer
 from include.sagemaker.naming import Run
 from tests.support.documents import settings
 from tests.unit.evaluation.conftest import LEVELS, classify, square

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from include.evaluation.diagnosis import Finding, Trained
 from include.evaluation.diagnostics import RULES, diagnose
-from include.evaluation.job_traces import JobTraces, traces_of
+from include.evaluation.job_traces import Finding, JobTraces, Trained, traces_of
 from include.sagemaker.epochs import EpochMetrics
 from tests.unit.pages.reading import ReadPage
 

@@ -23,7 +23,7 @@ from include.evaluation.endpoint_accuracy import (
 )
 from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.metrics import Interval
-from include.pages.elements import WebPages
+from include.pages import WebPages
 from include.run_conf import EvaluationConf, RunConf, SampleConf
 from include.sagemaker.naming import Run
 from tests.support.documents import VARIABLE, settings

@@ -23,9 +23,9 @@ from include.evaluation.evaluate import ChampionAnswers, evaluate
 from include.evaluation.held_out_answers import HeldOutAnswers, is_kept, keep, kept_at
 from include.evaluation.leaderboard import read_leaderboard
 from include.evaluation.metrics import Evaluation
-from include.evaluation.transform import TransformError, write_manifest
+from include.evaluation.prediction import TransformError, write_manifest
 from include.run_conf import DatasetConf, RunConf, SplitConf
-from include.sagemaker.job_kinds import TRAINING_LOGS
+from include.sagemaker.api import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
 from include.training.best_model import BestModel

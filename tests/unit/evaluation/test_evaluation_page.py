@@ -12,7 +12,7 @@ from include.evaluation.evaluation_page import ComparedChampion, ReportContents,
 from include.evaluation.held_out_answers import HeldOutAnswers
 from include.evaluation.leaderboard import Leaderboard, LeaderboardJob
 from include.evaluation.metrics import Measurement, measure
-from include.pages.elements import NO_PAGES, WebPages
+from include.pages import NO_PAGES, WebPages
 from include.sagemaker.epochs import EpochMetrics
 from include.sagemaker.job_results import JobResult, Part
 from include.training.best_model import BestModel

@@ -21,8 +21,8 @@ from include.evaluation.leaderboard import (
     read_leaderboard,
     write_leaderboard,
 )
+from include.sagemaker.api import TRAINING_LOGS
 from include.sagemaker.epochs import EpochMetrics
-from include.sagemaker.job_kinds import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult, Part
 from include.sagemaker.naming import Run
 from include.training.best_model import select_best

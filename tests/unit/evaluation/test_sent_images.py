@@ -20,8 +20,7 @@ from include.evaluation.comparison import ComparisonError, same_images
 from include.evaluation.endpoint_accuracy import endpoint_evaluation
 from include.evaluation.evaluate import ChampionAnswers, evaluate
 from include.evaluation.held_out_answers import HeldOutAnswers, kept_at
-from include.evaluation.prediction import LARGEST_BODY, PredictionError
-from include.evaluation.transform import write_manifest
+from include.evaluation.prediction import LARGEST_BODY, PredictionError, write_manifest
 from include.run_conf import DatasetConf, EvaluationConf, PackingConf
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run

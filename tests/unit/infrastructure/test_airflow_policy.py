@@ -10,7 +10,7 @@ import boto3
 import pytest
 import yaml
 
-from include.sagemaker.job_kinds import KINDS
+from include.sagemaker.api import KINDS
 
 ROOT = Path(__file__).parents[3]
 PREFIXES = {

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.pages.elements import Markup, WebPages, joined, link, listed, note, page, section, shown, table
+from include.pages import Markup, WebPages, joined, link, listed, note, page, section, shown, table
 from tests.unit.pages.reading import ReadPage
 
 ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>$title"

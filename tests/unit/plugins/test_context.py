@@ -21,9 +21,9 @@ from image_classification.context import (
 )
 from image_classification.tasks import check_conf, choose_model
 from image_classification.ui.installation import Connected
-from include import preflight
 from include.datasets import version
 from include.deployment import registry
+from include.preflight import checking
 from include.promotion import champion
 from include.settings import Settings
 from tests.support.documents import dataset_version
@@ -182,7 +182,7 @@ def test_the_conf_beside_a_chosen_model_has_none_either(
     monkeypatch.setattr(registry, "last_approved", lambda *_, **__: model)
     monkeypatch.setattr(champion, "champion_of", lambda *_, **__: None)
     monkeypatch.setattr(version, "load", lambda *_: dataset_version())
-    monkeypatch.setattr(preflight, "check", lambda *_, **__: None)
+    monkeypatch.setattr(checking, "check", lambda *_, **__: None)
 
     document = choose_model.choose_model.function()
 

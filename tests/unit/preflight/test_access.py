@@ -8,8 +8,8 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
+from include.preflight import Findings
 from include.preflight.access import key_findings, network_findings, role_findings
-from include.preflight.questions import Findings
 from tests.support.documents import settings
 from tests.unit.preflight.services import client
 

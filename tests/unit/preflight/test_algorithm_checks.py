@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from include.preflight import Findings, dataset_problems
+from include.preflight import Findings
 from include.preflight.algorithm_checks import (
     algorithm_notes,
     hyperparameter_problems,
@@ -17,6 +17,7 @@ from include.preflight.algorithm_checks import (
     source_findings,
 )
 from include.preflight.conf_checks import ignored_notes, request_problems
+from include.preflight.dataset_checks import dataset_problems
 from include.run_conf import RunConf
 from include.training.best_model import BestModel
 from tests.support.documents import BEST_MODEL, dataset_version, settings

@@ -8,8 +8,9 @@ import pytest
 from moto import mock_aws
 
 from include.datasets.version import DatasetVersion
-from include.preflight import PreflightError, check, dataset_problems
-from include.preflight.dataset_checks import dataset_notes
+from include.preflight import PreflightError
+from include.preflight.checking import check
+from include.preflight.dataset_checks import dataset_notes, dataset_problems
 from include.recordio.format import encode_image_record, encode_record
 from include.run_conf import RunConf
 from include.training.best_model import BestModel, label_set_fingerprint

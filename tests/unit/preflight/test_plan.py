@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.preflight import planned_stages
+from include.preflight.plan import planned_stages
 from include.run_conf import PRESETS, Preset, RunConf
 
 

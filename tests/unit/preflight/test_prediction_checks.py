@@ -11,7 +11,7 @@ from include.deployment.registry import register_model
 from include.evaluation.batch_prediction import PredictingModel
 from include.evaluation.metrics import Evaluation
 from include.preflight import PreflightError
-from include.preflight.prediction_checks import check_prediction
+from include.preflight.checking import check_prediction
 from include.problems import Problem
 from include.run_conf import RunConf
 from include.run_conf.endpoint import PredictionConf

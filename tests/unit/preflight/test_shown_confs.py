@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from include.preflight import check
+from include.preflight.checking import check
 from include.recordio.format import encode_image_record, encode_record
 from include.run_conf import RunConf
 from tests.support.documents import dataset_version, settings

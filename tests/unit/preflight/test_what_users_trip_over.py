@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from include.datasets.version import DatasetVersion
-from include.preflight import Findings, PreflightError, check
+from include.preflight import Findings, PreflightError
+from include.preflight.checking import check
 from include.recordio.format import encode_image_record, encode_record
 from include.run_conf import RunConf, RunConfError
 from tests.support.documents import SMALL_NETWORK, dataset_version, settings

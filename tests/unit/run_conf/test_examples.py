@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from include.algorithms.kinds import algorithm_of
-from include.preflight import dataset_problems
+from include.preflight.dataset_checks import dataset_problems
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
 from include.training.job_requests import training_request, tuning_request

@@ -5,7 +5,7 @@ from itertools import groupby
 import pytest
 from jsonschema import validate
 
-from include.clean_up.conf import CleanUpConf
+from include.clean_up import CleanUpConf
 from include.run_conf import FormField, RunConf, form_fields
 from include.run_conf.endpoint import ModelConf, ReviewConf
 from include.run_conf.fields import COMMON, known_fields

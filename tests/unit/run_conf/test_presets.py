@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from include.preflight import dataset_problems
+from include.preflight.dataset_checks import dataset_problems
 from include.run_conf import PRESETS, PRESETS_FOLDER, Preset, RunConf, dataset_named_by, preset_conf
 from tests.support.documents import dataset_version
 

@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from include.sagemaker.api import TRAINING_LOGS
 from include.sagemaker.epochs import (
     EpochMetrics,
     KeptWeights,
@@ -17,7 +18,6 @@ from include.sagemaker.epochs import (
     parse_epochs,
     read_epochs,
 )
-from include.sagemaker.job_kinds import TRAINING_LOGS
 
 PREFIX = "[01/02/2026 03:04:05 INFO 140413]"
 LINES = [

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from include.sagemaker.job_polling import LogLine
-from include.sagemaker.job_progress import (
+from include.sagemaker.job_watch import (
     EpochProgress,
     JobProgress,
     StatusProgress,

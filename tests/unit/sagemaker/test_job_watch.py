@@ -11,7 +11,7 @@ from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
 from image_classification.context import AwsAccess
 from include.sagemaker import job_watch
-from include.sagemaker.job_kinds import TRAINING
+from include.sagemaker.api import TRAINING
 from include.sagemaker.job_watch import JobWatch, watch_of
 from tests.support.faulty_aws import FaultyAws, Hook, event_of, refusal, waiting
 
@@ -22,7 +22,7 @@ LOST = EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
 def aws(monkeypatch: pytest.MonkeyPatch) -> FaultyAws:
     aws = FaultyAws()
     monkeypatch.setattr(AwsAccess, "hook", lambda *_: Hook(aws))
-    monkeypatch.setattr("include.sagemaker.answers.Backoff.wait", lambda _, poll: min(poll, 0.02))
+    monkeypatch.setattr("include.sagemaker.api.Backoff.wait", lambda _, poll: min(poll, 0.02))
     return aws
 
 

@@ -13,7 +13,7 @@ from botocore.validate import ParamValidator
 from include.algorithms.algorithm import IncompatibleModelError
 from include.algorithms.kinds import algorithm_of
 from include.run_conf import RunConf
-from include.sagemaker.image_uris import image_uri
+from include.sagemaker.containers import image_uri
 from include.sagemaker.naming import Run
 from include.training.best_model import BestModel
 from include.training.job_requests import incremental_request, training_request, tuning_request

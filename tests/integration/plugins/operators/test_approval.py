@@ -17,7 +17,7 @@ from image_classification.operators.approval import ModelApprovalOperator
 from include.algorithms.kinds import algorithm_of
 from include.deployment.registry import RegisteredModel, decided, read_model, register_model
 from include.evaluation.metrics import Evaluation, Interval, Verdict
-from include.promotion.review import waiting_reason
+from include.promotion.verdict import waiting_reason
 from include.run_conf import RunConf
 from include.sagemaker.job_results import JobResult
 from include.settings import Settings

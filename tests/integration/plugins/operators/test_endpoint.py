@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError
 
 from image_classification.context import RunningTask
 from image_classification.operators.endpoint import EndpointOperator
-from include.deployment.autoscaling import Scaling, live_scaling
 from include.deployment.endpoint import Deployment, EndpointBusyError, deployment_of
 from include.deployment.registry import RegisteredModel
+from include.deployment.traffic import Scaling, live_scaling
 from include.run_conf import RunConf
 from tests.support.local_aws import RunningLocalAws, eventually
 from tests.support.served_models import IMAGE, put_model

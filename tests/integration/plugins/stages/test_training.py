@@ -22,7 +22,7 @@ from image_classification.stages.training import (
 from include.datasets.replay import Replay
 from include.datasets.version import DatasetVersion
 from include.preflight import PreflightError
-from include.retraining_turn import take_turn
+from include.retraining import take_turn
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import Run
 from include.settings import Settings

@@ -465,7 +465,7 @@ def test_a_dag_that_trains_and_does_not_deploy_says_so_in_its_conf(
     aws: RunningLocalAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conf = {"dataset.name": "pets-10", "dataset.labels": TEN_CLASSES}
-    monkeypatch.setattr("include.preflight.examine_run", lambda *_, **__: Findings())
+    monkeypatch.setattr("include.preflight.checking.examine_run", lambda *_, **__: Findings())
 
     assert checked(conf, monkeypatch, stages=("training",))["endpoint"]["deploy"] is False
     assert checked(conf, monkeypatch)["endpoint"]["deploy"] is True

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from image_classification.tasks import clean_up
-from include.clean_up.conf import CleanUpConfError
+from include.clean_up import CleanUpConfError
 from include.settings import Settings
 from tests.support.local_aws import RunningLocalAws
 from tests.support.running_task import SETTINGS, run_as_task

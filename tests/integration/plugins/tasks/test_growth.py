@@ -14,10 +14,8 @@ from image_classification.tasks import growth
 from include.deployment.registry import RegisteredModel
 from include.preflight import PreflightError
 from include.problems import ProblemsError
-from include.promotion.champion import Champion
-from include.promotion.kept_conf import keep_run_conf
-from include.retraining import FullTraining, Line, Retraining
-from include.retraining_turn import set_deadline, take_turn
+from include.promotion.champion import Champion, keep_run_conf
+from include.retraining import FullTraining, Line, Retraining, set_deadline, take_turn
 from include.run_conf import RunConf
 from include.sagemaker.naming import Run
 from include.settings import Settings

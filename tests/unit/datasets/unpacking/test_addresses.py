@@ -9,7 +9,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.unpacking import guarded_connections
 from include.datasets.unpacking.addresses import WebSource
 from include.datasets.unpacking.byte_stream import ByteStream, look_at
-from include.web_addresses import shown_address
+from include.problems import shown_address
 from tests.support.web_server import LOOPBACK, WebServer, dripping, self_signed, serve
 
 

@@ -17,11 +17,10 @@ from moto import mock_aws
 
 from image_classification.context import AwsAccess, RunningTask
 from image_classification.operators.endpoint import EndpointOperator, idle_tasks
-from include.deployment.autoscaling import DIMENSION, Scaling, live_scaling, stop_scaling
 from include.deployment.endpoint import Deployment, deployment_of
-from include.deployment.hosting import Hosting, tear_down
-from include.deployment.probation import NoWayBackError
+from include.deployment.hosting import Hosting, NoWayBackError, tear_down
 from include.deployment.registry import RegisteredModel
+from include.deployment.traffic import DIMENSION, Scaling, live_scaling, stop_scaling
 from include.promotion.champion import PROMOTED_TAG
 from include.run_conf import RunConf
 from include.sagemaker.naming import tags_of

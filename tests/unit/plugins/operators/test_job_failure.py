@@ -21,7 +21,7 @@ from image_classification.operators.job_failure import (
     seconds_to_wait,
     without_toolkit,
 )
-from include.sagemaker.job_kinds import TRAINING, TUNING
+from include.sagemaker.api import TRAINING, TUNING
 
 LINES = ["reading the records", "Customer Error: num_classes is 10, but label 12 occurs"]
 

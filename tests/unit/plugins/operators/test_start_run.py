@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
 from image_classification.context import AwsAccess
 from image_classification.operators.start_run import StartRunOperator
-from include.retraining_turn import Turn
+from include.retraining import Turn
 from tests.support.dataset_bucket import Bucket, bucket, endpoint, s3
 from tests.support.running_task import SETTINGS
 

@@ -34,7 +34,7 @@ def test_people_hear_of_a_model_that_is_not_approved_and_dags_of_every_one(
     context = airflow_context() | {"outlet_events": defaultdict(SimpleNamespace)}
     monkeypatch.setattr("image_classification.context.get_current_context", lambda: context)
     monkeypatch.setattr("include.promotion.verdict.refusal", lambda *_, **__: "")
-    monkeypatch.setattr("include.promotion.kept_conf.keep_run_conf", lambda *_, **__: "s3://b/run_conf.json")
+    monkeypatch.setattr("include.promotion.champion.keep_run_conf", lambda *_, **__: "s3://b/run_conf.json")
     monkeypatch.setattr("include.sagemaker.job_results.describe_training_job", lambda *_: None)
     from include.deployment.registry import RegisteredModel  # noqa: PLC0415
 

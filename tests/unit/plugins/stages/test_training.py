@@ -23,7 +23,7 @@ from image_classification.stages.training import (
     tuning,
 )
 from include.run_conf import RunConf
-from include.sagemaker.job_kinds import TRAINING_LOGS
+from include.sagemaker.api import TRAINING_LOGS
 from include.sagemaker.job_results import JobResult
 from include.sagemaker.naming import job_name
 from include.training.best_model import NoUsableJobError

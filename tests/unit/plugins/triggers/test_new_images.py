@@ -69,7 +69,7 @@ def from_queue(monkeypatch: pytest.MonkeyPatch) -> Any:
                 return connection()
 
         monkeypatch.setattr(AwsAccess, "hook", lambda *_: Hook())
-        monkeypatch.setattr("include.sagemaker.answers.Backoff.wait", lambda *_: 0)
+        monkeypatch.setattr("include.sagemaker.api.Backoff.wait", lambda *_: 0)
         return watcher("https://queue").run()
 
     return watch

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.notice import Notice, ascii_subject
+from image_classification.notify import Notice, ascii_subject
 from include.settings import Settings, SettingsError
 from tests.support.documents import VARIABLE
 

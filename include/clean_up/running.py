@@ -1,29 +1,121 @@
-"""Jobs that run although no task waits for them, endpoints that outlived their run, and models that nothing serves.
+"""What runs at SageMaker and what it costs an hour, and what of it is needed no more.
 
-A task that is marked as failed in the moment between its deferral and its trigger's first line leaves its job running:
-Airflow informs neither the task nor the trigger. So does a run that is deleted.
+That is: jobs that run although no task waits for them, endpoints that outlived their run, and models that nothing
+serves. A task that is marked as failed in the moment between its deferral and its trigger's first line leaves its job
+running: Airflow informs neither the task nor the trigger. So does a run that is deleted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, ConfigDict
 
 from include.clean_up.findings import FINISHED, Airflow, Finding, StillNeededError
 from include.deployment.endpoint import CHANGING
-from include.deployment.hosting import KEEP_TAG, Hosting, tear_down
-from include.deployment.previous import configs_in_use, kept_for_rollback, models_of_transform_jobs
-from include.deployment.probation import deployed_by
-from include.sagemaker.answers import existing
-from include.sagemaker.job_kinds import TRAINING, TRANSFORM, TUNING, JobKind
+from include.deployment.hosting import (
+    KEEP_TAG,
+    Hosting,
+    configs_in_use,
+    deployed_by,
+    kept_for_rollback,
+    models_of_transform_jobs,
+    tear_down,
+)
+from include.sagemaker.api import TRAINING, TRANSFORM, TUNING, JobKind, existing
 from include.sagemaker.job_results import is_of_installation
 from include.sagemaker.naming import is_named_by_content, pages_of, tags_of, task_of_job
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
+
+Price = Callable[[str, str], float | None]
+"""USD an hour of a machine for a use (`training`, `hosting`, `batchtransform`); None if it is not known."""
+WITHOUT_MACHINES = "serverless"
+
+
+class RunningMachines(BaseModel):
+    """Machines that run for something; `usd_per_hour` is that of all of them, None if the price is not known.
+
+    A serverless endpoint has no machines: it is paid by the request.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    what: str
+    name: str
+    status: str
+    machine: str
+    count: int
+    usd_per_hour: float | None
+
+    @classmethod
+    def of(cls, what: str, summary: tuple[str, str], machines: tuple[str, int], price: float | None) -> Self:
+        """The machines, by type and number, of something with this name and status."""
+        (name, status), (machine, count) = summary, machines
+        cost = None if price is None else round(price * count, 4)
+        return cls(what=what, name=name, status=status, machine=machine, count=count, usd_per_hour=cost)
+
+
+def running_machines(sagemaker: SageMakerClient, price: Price) -> Iterator[RunningMachines]:
+    """The machines of all endpoints and running jobs in the account and region; a tuning job's are its training jobs'.
+
+    A job that another installation, or a notebook, has started is listed too: it is paid from the same account.
+    """
+    for summary in pages_of(sagemaker, "list_endpoints", "Endpoints"):
+        if endpoint := existing(sagemaker.describe_endpoint, EndpointName=summary["EndpointName"]):
+            yield from machines_of(sagemaker, endpoint, price)
+    kinds = ((TRAINING, "ResourceConfig", "training"), (TRANSFORM, "TransformResources", "batchtransform"))
+    for kind, part, use in kinds:
+        for summary in list(pages_of(sagemaker, kind.list, kind.summaries, StatusEquals="InProgress")):
+            name = summary[kind.name_field]
+            described: Mapping[str, Any] = getattr(sagemaker, kind.describe)(**kind.named(name))
+            machines = described[part].get("InstanceType", ""), int(described[part].get("InstanceCount", 1))
+            yield RunningMachines.of(kind.noun, (name, "InProgress"), machines, price(machines[0], use))
+
+
+def machines_of(sagemaker: SageMakerClient, endpoint: Mapping[str, Any], price: Price) -> Iterator[RunningMachines]:
+    """The machines of a described endpoint, variant by variant."""
+    summary = endpoint["EndpointName"], endpoint["EndpointStatus"]
+    for machines in _machines_by_variant(sagemaker, endpoint):
+        yield RunningMachines.of("endpoint", summary, machines, price(machines[0], "hosting"))
+
+
+def costs_table(found: Iterable[RunningMachines]) -> list[str]:
+    """The lines of a log: a row for each, and the sum of what is known."""
+    rows = list(found)
+    if not rows:
+        return ["Nothing runs: no endpoint, no training job, no batch transform."]
+    cells = [("what", "name", "status", "machines", "USD an hour"), *(_cost_cells(row) for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(5)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    total = sum(row.usd_per_hour for row in rows if row.usd_per_hour is not None)
+    unknown = sorted({row.machine for row in rows if row.usd_per_hour is None and row.count})
+    beside = f"; the price of {', '.join(unknown)} is not known (the setting prices may name it)" if unknown else ""
+    return [*lines, f"In all {total:.2f} USD an hour, {total * 24 * 30:,.0f} a month{beside}."]
+
+
+def _machines_by_variant(sagemaker: SageMakerClient, endpoint: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    config = existing(sagemaker.describe_endpoint_config, EndpointConfigName=endpoint["EndpointConfigName"]) or {}
+    now = {variant["VariantName"]: variant for variant in endpoint.get("ProductionVariants", ())}
+    for variant in config.get("ProductionVariants", ()):
+        current: Mapping[str, Any] = now.get(variant["VariantName"], {})
+        if "ServerlessConfig" in variant:
+            yield WITHOUT_MACHINES, 0
+        else:
+            count = current.get("CurrentInstanceCount", variant.get("InitialInstanceCount", 1))
+            yield variant.get("InstanceType", ""), int(count)
+
+
+def _cost_cells(row: RunningMachines) -> tuple[str, ...]:
+    machines = f"{row.count} x {row.machine}" if row.count else row.machine
+    unknown = "by request" if row.machine == WITHOUT_MACHINES else "not known"
+    cost = unknown if row.usd_per_hour is None else f"{row.usd_per_hour:.3f}"
+    return row.what, row.name, row.status, machines, cost
 
 
 def orphaned_jobs(
@@ -45,8 +137,8 @@ def orphaned_jobs(
                 continue
             waiter = _Waiter(airflow, tags["dag"], tags["run"], task)
             why = waiter.why_it_does_not_wait()
-            if why is not None and is_of_installation(_described(sagemaker, kind, name), output_bucket):
-                stop = partial(_stop, sagemaker, kind, name, waiter)
+            if why is not None and is_of_installation(_described_job(sagemaker, kind, name), output_bucket):
+                stop = partial(_stop_job, sagemaker, kind, name, waiter)
                 yield Finding(kind.noun, name, why, stop if waiter.is_known or unknown_runs else None)
 
 
@@ -75,12 +167,12 @@ class _Waiter:
         return f"{where} is {state}" if state in FINISHED else None
 
 
-def _described(sagemaker: SageMakerClient, kind: JobKind, name: str) -> Mapping[str, Any]:
+def _described_job(sagemaker: SageMakerClient, kind: JobKind, name: str) -> Mapping[str, Any]:
     description: Mapping[str, Any] = getattr(sagemaker, kind.describe)(**kind.named(name))
     return description
 
 
-def _stop(sagemaker: SageMakerClient, kind: JobKind, name: str, waiter: _Waiter) -> None:
+def _stop_job(sagemaker: SageMakerClient, kind: JobKind, name: str, waiter: _Waiter) -> None:
     if waiter.why_it_does_not_wait() is None:
         raise StillNeededError("its task waits for it again")
     getattr(sagemaker, kind.stop)(**kind.named(name))

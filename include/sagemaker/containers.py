@@ -1,15 +1,23 @@
-"""The addresses of AWS's containers in every region: the table that `make image-uris` writes from the `sagemaker` SDK.
+"""Containers that SageMaker runs, and the machines that run them.
 
+The addresses of AWS's images in every region are in the table that `make image-uris` writes from the `sagemaker` SDK.
 The SDK itself is not installed beside Airflow; a test in the SDK's environment holds the two equal for all regions.
+
+Sources: API reference of CreateModel (ContainerDefinition) and CreateModelPackage (InferenceSpecification); botocore's
+own model of the API (which machines there are, for what); EC2's pages of the GPU families; developer guide, "Instance
+Storage Volumes" of Nitro instances.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict
 
 from include.problems import did_you_mean, nearest
 
@@ -26,6 +34,46 @@ METRIC_DEFINITIONS = {
     for suffix in ("", ":epoch")
 }
 """The metrics of the algorithm's log lines, as a job with another image than AWS's has to define them."""
+
+ANY_IMAGE = "application/x-image"
+IMAGE_TYPES = ("image/jpeg", "image/png", ANY_IMAGE)
+RESPONSE_TYPES = ("application/json", "application/jsonlines")
+"""Content types of a list of probabilities."""
+
+Purpose = Literal["TrainingInstanceType", "ProductionVariantInstanceType", "TransformInstanceType"]
+DEFAULT_TRANSFORM_TYPE = "ml.m5.large"
+GPUS = {
+    "ml.p2.8xlarge": 8,
+    "ml.p2.16xlarge": 16,
+    "ml.p3.8xlarge": 4,
+    "ml.p3.16xlarge": 8,
+    "ml.p3dn.24xlarge": 8,
+    "ml.g4dn.12xlarge": 4,
+    "ml.g5.12xlarge": 4,
+    "ml.g5.24xlarge": 4,
+    "ml.g5.48xlarge": 8,
+}
+"""GPUs of the machines with more than one."""
+OWN_DISK_GB = {
+    "ml.g4dn.xlarge": 125,
+    "ml.g4dn.2xlarge": 225,
+    "ml.g4dn.4xlarge": 225,
+    "ml.g4dn.8xlarge": 900,
+    "ml.g4dn.12xlarge": 900,
+    "ml.g4dn.16xlarge": 900,
+    "ml.g5.xlarge": 250,
+    "ml.g5.2xlarge": 450,
+    "ml.g5.4xlarge": 600,
+    "ml.g5.8xlarge": 900,
+    "ml.g5.16xlarge": 1900,
+    "ml.g5.12xlarge": 3800,
+    "ml.g5.24xlarge": 3800,
+    "ml.g5.48xlarge": 7600,
+    "ml.p3dn.24xlarge": 1800,
+}
+"""Machines that use the disk they have, and refuse a volume larger than it."""
+LOCAL_STORAGE_FAMILIES = tuple(sorted({f"{machine.rpartition('.')[0]}." for machine in OWN_DISK_GB}))
+"""Families of these machines: hardware encrypts their disks, and AWS refuses a volume key for them."""
 
 
 class ImageSettings(Protocol):
@@ -133,3 +181,68 @@ def images() -> dict[str, Any]:
     """Each image of the table: its tag or its versions, and the host of the registry that holds it, by region."""
     table: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))["images"]
     return table
+
+
+class ModelContainer(BaseModel):
+    """What answers with a model: a container image and an artifact; `content_types` are those of what it takes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    artifact: str
+    environment: dict[str, str] = {}
+    content_types: tuple[str, ...] = IMAGE_TYPES
+
+    @classmethod
+    def of_definition(cls, container: Mapping[str, Any], content_types: tuple[str, ...] = IMAGE_TYPES) -> Self:
+        """The container of a described model, or of a registered version."""
+        return cls(
+            image=container["Image"],
+            artifact=container["ModelDataUrl"],
+            environment=container.get("Environment") or {},
+            content_types=content_types,
+        )
+
+    @classmethod
+    def of_specification(cls, specification: Mapping[str, Any]) -> Self:
+        """The container of a registered version's `InferenceSpecification`."""
+        types = tuple(specification.get("SupportedContentTypes") or IMAGE_TYPES)
+        return cls.of_definition(specification["Containers"][0], types)
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """`PrimaryContainer` of CreateModel."""
+        environment = {"Environment": self.environment} if self.environment else {}
+        return {"Image": self.image, "ModelDataUrl": self.artifact, **environment}
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """`InferenceSpecification` of CreateModelPackage."""
+        return {
+            "Containers": [self.definition],
+            "SupportedContentTypes": [*self.content_types],
+            "SupportedResponseMIMETypes": [*RESPONSE_TYPES],
+        }
+
+    def transform_type(self, encoding: str) -> str:
+        """The one content type of a batch transform; `encoding` is that of the packed images, `.jpg` or `.png`."""
+        return ANY_IMAGE if ANY_IMAGE in self.content_types else packed_type(encoding)
+
+
+def packed_type(encoding: str) -> str:
+    """The content type of packed images, by their encoding, `.jpg` or `.png`."""
+    return "image/png" if encoding == ".png" else "image/jpeg"
+
+
+@cache
+def instance_types(purpose: Purpose) -> tuple[str, ...]:
+    """The instance types that training jobs, endpoints or transform jobs may name."""
+    from botocore.session import get_session  # noqa: PLC0415 - DAG files load this module
+
+    model = get_session().get_service_model("sagemaker")
+    return tuple(model.shape_for(purpose).metadata["enum"])
+
+
+def transform_instance_type(endpoint_type: str) -> str:
+    """The endpoint's own type if transform jobs have it, so that both predict alike; else a small CPU machine."""
+    return endpoint_type if endpoint_type in instance_types("TransformInstanceType") else DEFAULT_TRANSFORM_TYPE

@@ -7,7 +7,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from include.preflight import PreflightError, check
+from include.preflight import PreflightError
+from include.preflight.checking import check
 from include.run_conf import RunConf
 from tests.support.documents import settings
 from tests.support.web_server import serve

@@ -1,8 +1,13 @@
-"""Images that a person asks several versions about: kept in S3, answered by the endpoint, and by batch transforms.
+"""Images that models were asked about, with the answers: captured requests to an endpoint, and questions of people.
 
-An endpoint answers with one version. To hear another one, no second endpoint is started, which would cost money until
-somebody remembers it: `predict_images` answers with any registered version and ends. What belongs to one question lies
-under `s3://OUTPUT/predictions/question-DATASET-ID/`:
+Data capture keeps requests to an endpoint in S3. Source:
+docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html: JSON Lines under
+`DESTINATION/ENDPOINT/VARIANT/yyyy/mm/dd/hh/`, a body as text or in base64. Deployments of this project capture to
+`s3://OUTPUT/captured/ENDPOINT`.
+
+A person asks several versions about some images on a page. An endpoint answers with one version. To hear another one,
+no second endpoint is started, which would cost money until somebody remembers it: `predict_images` answers with any
+registered version and ends. What belongs to one question lies under `s3://OUTPUT/predictions/question-DATASET-ID/`:
 
     images/000-cat.jpg                 as the person gave it; `clean_up` removes the images of old questions
     endpoint/000-cat.jpg.json          what the endpoint answered
@@ -11,17 +16,21 @@ under `s3://OUTPUT/predictions/question-DATASET-ID/`:
 
 from __future__ import annotations
 
+import base64
+import binascii
 import io
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from include.evaluation.prediction import PredictionError, content_type, ranked, read_probabilities
 from include.run_conf.fields import NAME_PATTERN
 
 if TYPE_CHECKING:
@@ -29,14 +38,121 @@ if TYPE_CHECKING:
 
     from include.settings import Settings
 
+MOST_REQUESTS = 24
+"""Requests that a page shows."""
+LARGEST_FILE = 32_000_000
+"""Bytes of a file of captured requests that is read: AWS collects those of about a minute in one."""
+LARGEST_IMAGE = 2_000_000
+"""Bytes of a captured image that is kept for a page."""
+MOST_FILES = 50
+"""Files that are read for one page: under little traffic each holds one request."""
+CAPTURED_CLASSES = 3
+"""Classes that a page shows of a captured answer."""
+HOUR_FOLDERS = 4
+"""Year, month, day, hour: the folders below a variant's."""
 MOST_IMAGES = 24
 """Images of one question."""
 MOST_CLASSES = 5
 TABLE = "predictions.parquet"
-_ID = re.compile(r"[0-9a-f]{16}")
-_NAME = re.compile(r"[0-9]{3}-[A-Za-z0-9._-]{1,80}")
-_VERSION = re.compile(r"version-([0-9]{1,9})/predictions\.parquet")
-_RUN = re.compile(r"question__([0-9a-f]{16})__([0-9]{1,9})__")
+_QUESTION_ID = re.compile(r"[0-9a-f]{16}")
+_IMAGE_NAME = re.compile(r"[0-9]{3}-[A-Za-z0-9._-]{1,80}")
+_ANSWERED_VERSION = re.compile(r"version-([0-9]{1,9})/predictions\.parquet")
+_ASKING_RUN = re.compile(r"question__([0-9a-f]{16})__([0-9]{1,9})__")
+
+
+@dataclass(frozen=True)
+class CapturedRequest:
+    """One request: `classes` are the most probable ones of its answer, `problem` is why it has none.
+
+    `image` is empty if only answers are captured, or if it is too large for a page.
+    """
+
+    event: str
+    at: datetime
+    variant: str
+    image: bytes = field(default=b"", repr=False)
+    classes: tuple[tuple[str, float], ...] = ()
+    problem: str = ""
+
+    @property
+    def content_type(self) -> str:
+        """Of the image."""
+        return content_type(self.image)
+
+
+def newest_captured(
+    s3: S3Client, settings: Settings, endpoint: str, labels: Sequence[str]
+) -> tuple[CapturedRequest, ...]:
+    """The newest captured requests of an endpoint, the newest first; `labels` are the classes of what it serves."""
+    prefix = f"captured/{endpoint}/{endpoint}/"
+    found: list[CapturedRequest] = []
+    for variant in _folders(s3, settings.output_bucket, prefix):
+        name = variant.removeprefix(prefix).rstrip("/")
+        files = _newest_files(s3, settings.output_bucket, variant, HOUR_FOLDERS)
+        of_variant = 0
+        for count, (key, size) in enumerate(files):
+            if of_variant >= MOST_REQUESTS or count == MOST_FILES:
+                break
+            if size <= LARGEST_FILE:
+                content = s3.get_object(Bucket=settings.output_bucket, Key=key)["Body"].read()
+                requests = list(_requests(content, name, labels))
+                of_variant += len(requests)
+                found += requests
+    found.sort(key=lambda request: request.at, reverse=True)
+    return tuple(found[:MOST_REQUESTS])
+
+
+def _newest_files(s3: S3Client, bucket: str, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
+    """Keys and sizes below a folder of this many levels, the newest first.
+
+    Folders and files are called after the time, the latter as `MINUTE-SECOND-MILLISECOND-ID.jsonl`.
+    """
+    if depth:
+        for folder in reversed(_folders(s3, bucket, prefix)):
+            yield from _newest_files(s3, bucket, folder, depth - 1)
+        return
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    files = [(entry["Key"], entry["Size"]) for page in pages for entry in page.get("Contents", ())]
+    yield from sorted(files, reverse=True)
+
+
+def _folders(s3: S3Client, bucket: str, prefix: str) -> list[str]:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+    return [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
+
+
+def _requests(content: bytes, variant: str, labels: Sequence[str]) -> Iterator[CapturedRequest]:
+    for line in content.splitlines():
+        try:
+            document = json.loads(line)
+            about, captured = document["eventMetadata"], document["captureData"]
+            at = datetime.fromisoformat(about["inferenceTime"])
+            asked, answered = _body(captured.get("endpointInput")), _body(captured.get("endpointOutput"))
+            event = str(about["eventId"])
+        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+            continue  # another writer's line
+        classes, problem = _classes(answered, labels)
+        image = asked if len(asked) <= LARGEST_IMAGE else b""
+        yield CapturedRequest(event, at, variant, image, classes, problem)
+
+
+def _body(part: Mapping[str, Any] | None) -> bytes:
+    if part is None:
+        return b""
+    data = str(part["data"])
+    return base64.b64decode(data, validate=True) if part.get("encoding") == "BASE64" else data.encode()
+
+
+def _classes(answered: bytes, labels: Sequence[str]) -> tuple[tuple[tuple[str, float], ...], str]:
+    if not answered:
+        return (), "no answer is captured"
+    try:
+        values = read_probabilities(answered, origin="The endpoint")
+    except PredictionError as error:
+        return (), str(error)
+    if len(values) != len(labels):  # another model served at that time
+        labels = [f"class {index}" for index in range(len(values))]
+    return tuple(ranked(values, labels, CAPTURED_CLASSES)), ""
 
 
 class NoQuestionError(LookupError):
@@ -78,7 +194,7 @@ class Question:
     id: str
 
     def __post_init__(self) -> None:
-        if not _ID.fullmatch(self.id) or not re.fullmatch(NAME_PATTERN, self.dataset):
+        if not _QUESTION_ID.fullmatch(self.id) or not re.fullmatch(NAME_PATTERN, self.dataset):
             raise NoQuestionError(f"There is no question {self.id!r}.")
 
     @classmethod
@@ -107,7 +223,7 @@ class Question:
 
 def asking_run(run_id: str) -> tuple[str, int] | None:
     """The question and the version that a run of `predict_images` asks; None if it is no such run."""
-    found = _RUN.match(run_id)
+    found = _ASKING_RUN.match(run_id)
     return (found[1], int(found[2])) if found else None
 
 
@@ -133,7 +249,7 @@ def keep_answer(s3: S3Client, question: Question, name: str, heard: Heard, versi
 
 def read_image(s3: S3Client, question: Question, name: str) -> bytes:
     """A kept image. Raises NoQuestionError if there is none of this name."""
-    if not _NAME.fullmatch(name):
+    if not _IMAGE_NAME.fullmatch(name):
         raise NoQuestionError(f"There is no image {name!r}.")
     try:
         return s3.get_object(Bucket=question.bucket, Key=f"{question.prefix}images/{name}")["Body"].read()
@@ -157,11 +273,11 @@ def read_question(s3: S3Client, question: Question) -> Asked:
         name = key.removeprefix("endpoint/").removesuffix(".json")
         by_version.setdefault((False, version), {})[name] = heard
     for key in keys:
-        if found := _VERSION.fullmatch(key):
+        if found := _ANSWERED_VERSION.fullmatch(key):
             by_version[True, int(found[1])] = dict(_predictions(_content(s3, question, key)))
     names = sorted({*kept, *(name for heard in by_version.values() for name in heard)})
     return Asked(
-        images={name: name in kept for name in names if _NAME.fullmatch(name)},
+        images={name: name in kept for name in names if _IMAGE_NAME.fullmatch(name)},
         answers=tuple(
             Answers(version, from_endpoint=not later, heard=heard)
             for (later, version), heard in sorted(by_version.items())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.sagemaker.answers import JITTER, LONGEST_SECONDS, Backoff
+from include.sagemaker.api import JITTER, LONGEST_SECONDS, Backoff
 
 
 @pytest.mark.parametrize("poll", [1, 30, 600])

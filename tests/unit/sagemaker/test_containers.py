@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.sagemaker.image_uris import (
+from include.sagemaker.containers import (
     UnknownImageError,
     UnknownRegionError,
     algorithm_image,

@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from include.deployment.rollout import alarm_names, delete_alarms, deployment_config, fired_alarms, put_alarms
+from include.deployment.traffic import alarm_names, delete_alarms, deployment_config, fired_alarms, put_alarms
 from include.preflight.conf_checks import violations
 from include.run_conf import RolloutConf, RunConf, RunConfError
 

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.problems import Problem
-from include.web_addresses import masked, secrets_of, shown_address
+from include.problems import Problem, masked, secrets_of, shown_address
 
 SIGNED = (
     "https://acme.s3.amazonaws.com/a%20b.zip?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20260101"
