@@ -22,9 +22,9 @@ from demo.bootstrap import IMAGES_PREFIX, LocalSettings, bootstrap, client_confi
 from demo.processes import BackgroundProcess
 from demo.sample_images import digit_images, upload
 from demo.services import ROOT, USER, airflow_environment, write_private
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
+from include.datasets.packing import pack_shard
+from include.datasets.plan import plan_version
+from include.datasets.publishing import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
 

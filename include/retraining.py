@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from include.datasets.errors import DatasetError
 from include.datasets.layout import VersionLayout
-from include.datasets.planning.plan import NewImages, find_new_images
+from include.datasets.plan import NewImages, find_new_images
 from include.datasets.sources.inventory import newest_report
 from include.datasets.sources.label_table import are_numbers
 from include.datasets.unpacking.addresses import DEFAULT_POLICY, SourcePolicy

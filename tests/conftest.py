@@ -28,7 +28,7 @@ LONGEST = (
     "tests/end_to_end/test_chain.py",
     "tests/end_to_end/test_champion.py",
     "tests/end_to_end/",
-    "tests/integration/datasets/publishing/test_killed_builds.py",
+    "tests/integration/datasets/test_killed_builds.py",
     "tests/integration/evaluation/",
     "tests/integration/",
 )

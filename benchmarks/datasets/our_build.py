@@ -18,9 +18,9 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from benchmarks.datasets.s3_server import s3_client
-from include.datasets.packing.shard import ShardResult, pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
+from include.datasets.packing import ShardResult, pack_shard
+from include.datasets.plan import plan_version
+from include.datasets.publishing import publish_version
 from include.datasets.version import DatasetVersion, VersionPlan
 from include.run_conf import DatasetConf
 

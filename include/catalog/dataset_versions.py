@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.catalog.models import registered_datasets
+from include.datasets.dataset_page import first_rows, reasons_by_status
 from include.datasets.errors import DatasetError
 from include.datasets.layout import SPLITS, Split, VersionLayout
 from include.datasets.manifest import read_manifest, uris
-from include.datasets.planning.plan import find_new_images
-from include.datasets.report.image_accounts import first_rows, reasons_by_status
-from include.datasets.report.packed_images import PackedImages, contact_sheet
+from include.datasets.packed_images import PackedImages, contact_sheet
+from include.datasets.plan import find_new_images
 from include.datasets.source_image import BAD, NOT_MEANT, Status
 from include.datasets.version import find
 from include.retraining import dataset_conf, dataset_names

@@ -24,10 +24,10 @@ from botocore.exceptions import ClientError
 
 from include.datasets.errors import DatasetError
 from include.datasets.manifest import read_manifest
-from include.datasets.multipart import ByteRange, compose
-from include.datasets.planning.splits import NO_LABEL, fraction
-from include.datasets.publishing.channels import cut_out
+from include.datasets.objects import ByteRange, compose
+from include.datasets.publishing import cut_out
 from include.datasets.source_image import Status
+from include.datasets.splits import NO_LABEL, fraction
 from include.datasets.version import DatasetVersion, SplitCounts, load
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from include.datasets.errors import DatasetError
-from include.datasets.layout import Split, VersionLayout
-from include.datasets.unpacked import keep_addresses
+from include.datasets.layout import Split, VersionLayout, keep_addresses
 from include.recordio.format import decode_image_record, read_records
 from include.recordio.options import ImageOptions
 from include.run_conf.dataset import GroundTruthConf, Negatives, SourceLayout

@@ -37,8 +37,7 @@ from include.datasets.errors import DatasetError
 from include.datasets.layout import parse_s3_uri
 from include.datasets.source_image import system_name
 from include.datasets.unpacking.addresses import StoredSource, WebSource
-from include.datasets.unpacking.byte_stream import BrokenOffError, ByteStream, Remote
-from include.datasets.unpacking.guarded_connections import Network
+from include.datasets.unpacking.byte_stream import BrokenOffError, ByteStream, Network, Remote
 from include.datasets.upload import LocalFolder
 from include.datasets.version import load
 from include.deployment.endpoint import NoServedModelError, served_model

@@ -22,9 +22,8 @@ from pydantic import BaseModel, ConfigDict
 from include.datasets.image_objects import PackedTestImages, kind_of
 from include.datasets.layout import bucket_and_prefix
 from include.datasets.manifest import ManifestRow, read_manifest, to_rows, to_table, write_manifest
-from include.datasets.multipart import ObjectSink
-from include.datasets.objects import ObjectWriter, StoredObjects
-from include.datasets.packing.images_in_order import pack_images
+from include.datasets.objects import ObjectSink, ObjectWriter, StoredObjects
+from include.datasets.packing import pack_images
 from include.datasets.source_image import SourceImage, Status, system_name
 from include.datasets.sources.listing import ArchivedObjects, LiveBucket, archived_error
 from include.datasets.version import DatasetVersion

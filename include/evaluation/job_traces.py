@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from include.datasets.unpacking.archive import ArchiveError, Expansion, ExpansionLimits, member_path
-from include.datasets.unpacking.tar import TarMembers
+from include.datasets.unpacking.archive import ArchiveError, Expansion, ExpansionLimits, TarMembers, member_path
 from include.pages import Markup, joined, shown
 from include.sagemaker.containers import GPUS
 from include.sagemaker.epochs import EpochMetrics

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.datasets.errors import LIST, DatasetError, explained
-from include.datasets.layout import Split, VersionLayout, parse_s3_uri
-from include.datasets.unpacked import UnpackedLayout
+from include.datasets.layout import Split, UnpackedLayout, VersionLayout, parse_s3_uri
 from include.datasets.unpacking.addresses import SourcePolicy, open_remote, packed_addresses
 from include.datasets.unpacking.byte_stream import look_at
 from include.datasets.version import DatasetVersion, find, latest

@@ -303,7 +303,7 @@ def hide_queries(conf: RunConf, problems: Iterable[Problem] = ()) -> None:
 
 def sealed_conf(s3: S3Client, conf: RunConf, data_bucket: str) -> RunConf:
     """The run conf as tasks hand it on: the queries of its web addresses are kept in S3 and leave a reference."""
-    from include.datasets.unpacked import keep_queries
+    from include.datasets.layout import keep_queries
 
     dataset = keep_queries(s3, conf.dataset, data_bucket)
     return conf if dataset is conf.dataset else conf.model_copy(update={"dataset": dataset})

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
+from include.datasets.packing import pack_shard
+from include.datasets.plan import plan_version
+from include.datasets.publishing import publish_version
 from include.datasets.version import DatasetVersion
 from include.promotion.champion import PROMOTED_TAG
 from include.run_conf import RunConf

@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
+from include.datasets.packing import pack_shard
+from include.datasets.plan import plan_version
+from include.datasets.publishing import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
 from include.sagemaker.naming import job_name

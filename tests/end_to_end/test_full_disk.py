@@ -12,8 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from demo.sample_images import SampleImage
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
+from include.datasets.packing import pack_shard
+from include.datasets.plan import plan_version
 from include.recordio.format import RecordWriter, encode_image_record
 from include.run_conf import RunConf
 from tests.support.local_aws import (

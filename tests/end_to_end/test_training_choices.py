@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
+from include.datasets.packing import pack_shard
+from include.datasets.plan import plan_version
+from include.datasets.publishing import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import RunConf
 from tests.support.airflow_home import ROOT

@@ -16,9 +16,9 @@ from moto.moto_server import werkzeug_app
 from werkzeug.serving import make_server
 
 from include.datasets.manifest import read_manifest
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
+from include.datasets.packing import pack_shard
+from include.datasets.plan import plan_version
+from include.datasets.publishing import publish_version
 from include.datasets.version import DatasetVersion, VersionPlan
 from include.run_conf import DatasetConf
 from local_aws.moto_backend import AnyCharacter

@@ -18,8 +18,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_plus
 
-from include.datasets.documents import read_document, text_lines
 from include.datasets.errors import DatasetError
+from include.datasets.labels import read_document, text_lines
 from include.datasets.layout import bucket_and_prefix
 from include.datasets.sources.listing import Folder, ListedObject, Listing, ObjectTable, common_folder
 

@@ -25,8 +25,8 @@ import pyarrow.orc
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from include.datasets.documents import open_parquet, plain_texts, read_document, unread
 from include.datasets.errors import STORAGE_CLASSES, DatasetError, reading_foreign_bytes
+from include.datasets.labels import open_parquet, plain_texts, read_document, unread
 from include.datasets.layout import parse_s3_uri
 from include.datasets.sources.listing import SCHEMA, ArchivedObjects, Folder, ListedObject, ObjectTable
 

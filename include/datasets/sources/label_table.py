@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from include.datasets.documents import read_document
+from include.datasets.labels import read_document
 from include.datasets.layout import named_split
 from include.datasets.manifest import batches
 from include.datasets.source_image import Status

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from include.datasets.documents import cells_of, not_utf8, open_parquet, parse_json, text_lines
 from include.datasets.errors import DatasetError, reading_foreign_bytes
+from include.datasets.labels import cells_of, not_utf8, open_parquet, parse_json, text_lines
 from include.datasets.source_image import Status
 from include.recordio.format import LEAST_FIELDS, label_number, line_fields
 

@@ -28,12 +28,13 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from include.datasets.errors import STORAGE_CLASSES, DatasetError, archived, explained, reading_foreign_bytes
-from include.datasets.layout import parse_s3_uri
-from include.datasets.unpacked import Fingerprint, UnpackedLayout, whole_address
+from include.datasets.layout import Fingerprint, UnpackedLayout, parse_s3_uri, whole_address
 from include.datasets.unpacking.archive import ExpansionLimits
-from include.datasets.unpacking.byte_stream import BrokenOffError, Remote, changed
-from include.datasets.unpacking.guarded_connections import (
+from include.datasets.unpacking.byte_stream import (
+    BrokenOffError,
     Network,
+    Remote,
+    changed,
     guarded_manager,
     manager_behind_proxy,
     refuse_internal_address,

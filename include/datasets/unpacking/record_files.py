@@ -19,9 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.datasets.errors import DatasetError
-from include.datasets.layout import Split
+from include.datasets.layout import Split, UnpackedRecords
 from include.datasets.objects import ObjectWriter
-from include.datasets.unpacked import UnpackedRecords
 from include.recordio.format import (
     BinarySink,
     BinarySource,

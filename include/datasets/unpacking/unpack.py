@@ -21,10 +21,16 @@ import pyarrow.parquet as pq
 
 from include.datasets.errors import DatasetError
 from include.datasets.labels import read_labels_file
-from include.datasets.layout import SPLIT_NAMES, Split
-from include.datasets.multipart import ObjectSink
-from include.datasets.objects import ObjectWriter, StoredObjects
-from include.datasets.unpacked import Fingerprint, UnpackedLayout, UnpackedRecords, UnpackedSource, find_unpacked
+from include.datasets.layout import (
+    SPLIT_NAMES,
+    Fingerprint,
+    Split,
+    UnpackedLayout,
+    UnpackedRecords,
+    UnpackedSource,
+    find_unpacked,
+)
+from include.datasets.objects import ObjectSink, ObjectWriter, StoredObjects
 from include.datasets.unpacking.addresses import DEFAULT_POLICY, SourcePolicy, open_remote, packed_addresses
 from include.datasets.unpacking.archive import (
     DUPLICATE,
@@ -38,11 +44,11 @@ from include.datasets.unpacking.archive import (
     ForwardReader,
     Member,
     Refusal,
+    TarMembers,
     member_path,
 )
 from include.datasets.unpacking.byte_stream import ByteStream, Remote, look_at
 from include.datasets.unpacking.record_files import RecordsUnpacker, parquet, with_names
-from include.datasets.unpacking.tar import TarMembers
 from include.datasets.unpacking.zip import END, LOCAL, ZipMembers
 from include.recordio.format import BinarySink, BinarySource
 

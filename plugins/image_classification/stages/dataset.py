@@ -11,7 +11,7 @@ from image_classification.context import RunningTask
 from image_classification.links import WrittenLink, s3_page, with_links
 
 if TYPE_CHECKING:
-    from include.datasets.packing.shard import ShardProgress
+    from include.datasets.packing import ShardProgress
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]
 
     If `dataset.version` names a finished version, there is nothing to plan.
     """
-    from include.datasets.planning.plan import plan_version
+    from include.datasets.plan import plan_version
     from include.run_conf import RunConf
 
     running, wanted = RunningTask.current(), RunConf.from_conf(conf).dataset
@@ -100,7 +100,7 @@ def plan(conf: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]
 )
 def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
     """Pack one shard; a retry returns the shard that an earlier try finished."""
-    from include.datasets.packing.shard import pack_shard as pack
+    from include.datasets.packing import pack_shard as pack
     from include.datasets.version import ShardTask, VersionPlan
 
     result = pack(
@@ -115,8 +115,8 @@ def pack_shard(plan: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
 @task(trigger_rule="none_failed", outlets=[DATASET_VERSION], multiple_outputs=False)
 def publish(conf: dict[str, Any], plan: dict[str, Any], shards: list[dict[str, Any]] | None) -> dict[str, Any]:
     """Compose the shards into one record file a channel and publish the version, `dataset.json` last."""
-    from include.datasets.packing.shard import ShardResult
-    from include.datasets.publishing.publish import publish_version
+    from include.datasets.packing import ShardResult
+    from include.datasets.publishing import publish_version
     from include.datasets.version import VersionPlan
 
     running = RunningTask.current()

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from include.datasets.documents import read_document
 from include.datasets.errors import DatasetError, explained, restore_command
+from include.datasets.labels import read_document
 from include.datasets.manifest import ManifestRow
 from include.datasets.objects import ObjectWriter, StoredObjects
-from include.datasets.packing.images_in_order import ObjectFetcher
+from include.datasets.packing import ObjectFetcher
 from include.datasets.sources.listing import LiveBucket
 from include.datasets.unpacking.addresses import StoredSource
 from include.datasets.unpacking.byte_stream import look_at

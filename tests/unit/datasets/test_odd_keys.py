@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from include.datasets.planning.plan import find_new_images
+from include.datasets.plan import find_new_images
 from include.datasets.sources.listing import LiveBucket, find_objects
 from include.datasets.version import DatasetVersion, held_out_images
 from tests.support.dataset_bucket import Bucket

@@ -171,7 +171,7 @@ def test_a_version_that_packed_them_grows_without_them(bucket: Bucket, rows: Row
     put(bucket, ["cat/._000.jpg"])
     conf: DatasetConf = bucket.conf(max_bad_fraction=0)
     with monkeypatch.context() as patch:
-        patch.setattr("include.datasets.sources.folders.system_name", lambda _: None)
+        patch.setattr("include.datasets.sources.source.system_name", lambda _: None)
         parent = bucket.build(conf)
     grown = bucket.build(conf, "manual__2", parent=parent.uri)
     assert (parent.counts.total, grown.counts.total) == (9, 8)

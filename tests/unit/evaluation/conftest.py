@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import pytest
 
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
+from include.datasets.packing import pack_shard
+from include.datasets.plan import plan_version
+from include.datasets.publishing import publish_version
 from include.datasets.version import DatasetVersion
 from include.run_conf import DatasetConf, SplitConf
 from tests.support.dataset_bucket import application, endpoint  # noqa: F401  (a fixture)

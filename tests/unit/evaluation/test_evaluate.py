@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 import pytest
 
 from include.datasets.image_objects import record_id_of, write_packed_test_images
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
+from include.datasets.packing import pack_shard
+from include.datasets.plan import plan_version
+from include.datasets.publishing import publish_version
 from include.datasets.version import DatasetVersion, learned_test_images, manifest_of_test_images
 from include.evaluation.comparison import Comparison, Pairs, PromotionRule
 from include.evaluation.evaluate import ChampionAnswers, evaluate

@@ -12,9 +12,9 @@ import pytest
 
 from include.datasets.errors import DatasetError
 from include.datasets.image_objects import record_id_of, unsent_images, write_source_test_images
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
+from include.datasets.packing import pack_shard
+from include.datasets.plan import plan_version
+from include.datasets.publishing import publish_version
 from include.datasets.version import DatasetVersion, held_out_images
 from include.evaluation.comparison import ComparisonError, same_images
 from include.evaluation.endpoint_accuracy import endpoint_evaluation

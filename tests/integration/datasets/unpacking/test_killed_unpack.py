@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from include.datasets.unpacked import UnpackedLayout, find_unpacked
+from include.datasets.layout import UnpackedLayout, find_unpacked
 from include.datasets.unpacking.unpack import unpack_sources
 from include.run_conf import DatasetConf
 from tests.support.archives import zip_of

@@ -17,9 +17,9 @@ from image_classification.context import AwsAccess
 from image_classification.operators.sagemaker_job import TransformJobOperator
 from image_classification.stages import evaluation
 from image_classification.stages.evaluation import champions_transform, find_champion
-from include.datasets.packing.shard import pack_shard
-from include.datasets.planning.plan import plan_version
-from include.datasets.publishing.publish import publish_version
+from include.datasets.packing import pack_shard
+from include.datasets.plan import plan_version
+from include.datasets.publishing import publish_version
 from include.datasets.version import DatasetVersion
 from include.evaluation.held_out_answers import HeldOutAnswers, keep, kept_at
 from include.promotion.champion import FoundChampion

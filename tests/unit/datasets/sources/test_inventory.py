@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.sources.folders import ClassFolders
 from include.datasets.sources.inventory import Inventory
 from include.datasets.sources.listing import LiveBucket
+from include.datasets.sources.source import ClassFolders
 from include.datasets.version import DatasetVersion
 from tests.support.dataset_bucket import Bucket
 from tests.support.pictures import jpeg

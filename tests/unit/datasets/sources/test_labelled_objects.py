@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from include.datasets.planning.plan import find_new_images
+from include.datasets.plan import find_new_images
 from include.datasets.sources.label_table import LabelTableError
 from include.datasets.version import DatasetVersion, held_out_images
 from include.recordio.format import decode_image_record, read_records

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.unpacking import guarded_connections
+from include.datasets.unpacking import byte_stream
 from include.datasets.unpacking.addresses import WebSource
 from include.datasets.unpacking.byte_stream import ByteStream, look_at
 from include.problems import shown_address
@@ -178,7 +178,7 @@ class Clock:
 
 def test_a_server_that_drips_is_given_up(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     web.body = bytes(3_000_000)
-    monkeypatch.setattr(guarded_connections, "monotonic", Clock(seconds=400))
+    monkeypatch.setattr(byte_stream, "monotonic", Clock(seconds=400))
     with pytest.raises(
         DatasetError, match=r"bytes in 400 s, and at least 16 kB a second are required\) \(byte \d+, 6 attempts"
     ):
@@ -187,7 +187,7 @@ def test_a_server_that_drips_is_given_up(web: WebServer, monkeypatch: pytest.Mon
 
 
 def test_a_server_that_drips_its_headers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded_connections, "monotonic", Clock(seconds=61))
+    monkeypatch.setattr(byte_stream, "monotonic", Clock(seconds=61))
     with (
         dripping(b"HTTP/1.1 200 OK\r\nX-A: 1\r\n" + b"X-B: 2\r\n" * 50) as url,
         pytest.raises(
@@ -204,7 +204,7 @@ def test_a_server_over_tls_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatc
         address = secure.url.replace("http://127.0.0.1", "https://localhost") + "/a.zip"
         with ByteStream(WebSource(address, LOOPBACK)) as stream:
             assert stream.read(10) == bytes(10)
-        monkeypatch.setattr(guarded_connections, "monotonic", Clock(seconds=400))
+        monkeypatch.setattr(byte_stream, "monotonic", Clock(seconds=400))
         with pytest.raises(DatasetError, match=r"bytes in 400 s, and at least 16 kB a second are required"):
             read(address)
 
@@ -219,9 +219,9 @@ def test_a_certificate_of_another_host_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_reader_that_takes_its_time_is_no_dripping_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace = guarded_connections.Pace()
+    pace = byte_stream.Pace()
     for _ in range(1000):
         pace.waited(0.05, 1000)
-    with pytest.raises(guarded_connections.TooSlowError):
+    with pytest.raises(byte_stream.TooSlowError):
         for _ in range(1000):
             pace.waited(0.3, 1)

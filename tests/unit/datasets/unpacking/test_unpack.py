@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from include.datasets.errors import DatasetError
-from include.datasets.planning.plan import find_new_images
-from include.datasets.unpacked import UnpackedLayout, find_unpacked
+from include.datasets.layout import UnpackedLayout, find_unpacked
+from include.datasets.plan import find_new_images
 from include.datasets.unpacking.unpack import addresses_to_unpack, unpack_address, unpack_sources
 from include.run_conf import DatasetConf
 from tests.support.archives import rec_of, tar_of, zip_of

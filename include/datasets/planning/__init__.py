@@ -1,1 +1,0 @@
-"""Which images a version takes, in which split, in which shard."""
