@@ -67,8 +67,8 @@ def test_modules_of_one_name_are_about_one_thing(name: str) -> None:
     assert len(found) <= (2 if name == "problems" else 1), found
 
 
-def test_include_has_at_most_133_files() -> None:
-    assert len(modules("include")) <= 133
+def test_include_has_at_most_120_files() -> None:
+    assert len(modules("include")) <= 120
 
 
 def test_runs_with_tasks_are_made_in_airflows_database_in_one_place() -> None:
