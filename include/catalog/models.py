@@ -24,10 +24,10 @@ from include.datasets.version import learned_test_images, load
 from include.deployment.registry import Approval, RegisteredModel, model_of
 from include.evaluation.held_out_answers import DOCUMENT, KEPT, HeldOutAnswers
 from include.run_conf.hyperparameters import DERIVED
-from include.sagemaker.api import existing
+from include.sagemaker.api import existing, pages_of
 from include.sagemaker.epochs import EpochMetrics
 from include.sagemaker.job_results import JobResult
-from include.sagemaker.naming import pages_of, readable_name
+from include.sagemaker.naming import readable_name
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

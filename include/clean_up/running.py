@@ -26,9 +26,9 @@ from include.deployment.hosting import (
     models_of_transform_jobs,
     tear_down,
 )
-from include.sagemaker.api import TRAINING, TRANSFORM, TUNING, JobKind, existing
+from include.sagemaker.api import TRAINING, TRANSFORM, TUNING, JobKind, existing, pages_of
 from include.sagemaker.job_results import is_of_installation
-from include.sagemaker.naming import is_named_by_content, pages_of, tags_of, task_of_job
+from include.sagemaker.naming import is_named_by_content, tags_of, task_of_job
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

@@ -13,8 +13,8 @@ from include.datasets.layout import VersionLayout
 from include.datasets.version import DatasetVersion, find
 from include.deployment.registry import read_model
 from include.evaluation.held_out_answers import KEPT as KEPT_ANSWERS
-from include.sagemaker.api import TRAINING, TRANSFORM, TUNING
-from include.sagemaker.naming import pages_of, tags_of
+from include.sagemaker.api import TRAINING, TRANSFORM, TUNING, pages_of
+from include.sagemaker.naming import tags_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

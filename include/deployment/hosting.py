@@ -20,8 +20,8 @@ from botocore.exceptions import ClientError
 
 from include.deployment.traffic import RETAINED, delete_alarms, last_rollout, live_scaling, lost_by_pause, stop_scaling
 from include.problems import Problem
-from include.sagemaker.api import existing
-from include.sagemaker.naming import HASH_LENGTH, LONGEST_NAME, is_named_by_content, pages_of, tag_value, tags_of
+from include.sagemaker.api import existing, pages_of
+from include.sagemaker.naming import HASH_LENGTH, LONGEST_NAME, is_named_by_content, tag_value, tags_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

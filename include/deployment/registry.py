@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from include.sagemaker.api import existing, is_absent
+from include.sagemaker.api import existing, is_absent, pages_of
 from include.sagemaker.containers import IMAGE_TYPES, ModelContainer
 from include.sagemaker.job_results import AlgorithmKind, describe_training_job
-from include.sagemaker.naming import pages_of, tag_value, tags
+from include.sagemaker.naming import tag_value, tags
 from include.training.best_model import BestModel, label_set_fingerprint
 from include.training.run_jobs import epochs_of_attempt
 

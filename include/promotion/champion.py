@@ -29,9 +29,9 @@ from include.deployment.traffic import SCALING_TAG, Scaling
 from include.problems import Problem, ProblemsError
 from include.run_conf import RunConf, RunConfError
 from include.run_conf.reading import parsed
-from include.sagemaker.api import existing, is_absent
+from include.sagemaker.api import existing, is_absent, pages_of
 from include.sagemaker.job_results import JobResult
-from include.sagemaker.naming import pages_of, tags_of
+from include.sagemaker.naming import tags_of
 from include.training.best_model import BestModel, label_set_fingerprint
 from include.training.run_jobs import epochs_of_attempt
 

@@ -18,7 +18,7 @@ from include.evaluation.held_out_answers import is_kept, kept_at
 from include.evaluation.metrics import Interval
 from include.promotion.champion import LiveEndpoint, UnknownChampionError, champion_of, live_endpoint
 from include.run_conf.reading import parsed
-from include.sagemaker.naming import pages_of
+from include.sagemaker.api import pages_of
 from include.training.best_model import label_set_fingerprint
 
 if TYPE_CHECKING:

@@ -1,14 +1,14 @@
 """What SageMaker's API calls the parts of each kind of job, and what its answers mean.
 
-Of a kind of job: API actions, fields, statuses, log group, console page. Of an answer: something does not exist, an
-error passes by itself, what time it is at AWS; and when to ask again.
+Of a kind of job: API actions, fields, statuses, log group, console page. Of an answer: something does not exist, a list
+has further pages, an error passes by itself, what time it is at AWS; and when to ask again.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from include.sagemaker.naming import LONGEST_NAME, LONGEST_TUNING_NAME
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+    from mypy_boto3_sagemaker import SageMakerClient
 
 ACTIVE = frozenset({"InProgress", "Creating", "Updating", "SystemUpdating", "RollingBack", "Stopping", "Deleting"})
 """Statuses that change by themselves; every other status is final."""
@@ -171,6 +172,12 @@ def is_absent(error: ClientError) -> bool:
     return code in ("ResourceNotFound", "ResourceNotFoundException", "404", "NoSuchKey") or (
         code == "ValidationException" and any(phrase in message for phrase in ABSENT)
     )
+
+
+def pages_of(sagemaker: SageMakerClient, action: str, field: str, **filters: Any) -> Iterator[Mapping[str, Any]]:
+    """The summaries of a List action."""
+    for page in sagemaker.get_paginator(action).paginate(**filters):  # type: ignore[call-overload]
+        yield from page[field]
 
 
 def error_code(error: Exception) -> str:

@@ -128,31 +128,31 @@ def framework_image(framework: str, use: Use, region: str, *, version: str = "",
     if region not in image["registries"]:
         meant = did_you_mean(nearest(region, image["registries"])) or "."
         raise UnknownImageError(f"AWS offers no {repository} image in region {region!r}{meant}")
-    found = _version(framework, use, version)
+    found = _framework_version(framework, use, version)
     processor = "gpu" if machine.startswith(GPU_MACHINES) else "cpu"
     return f"{image['registries'][region]}/{repository}:{found}-{processor}-{image['versions'][found]}"
 
 
 def framework_versions(framework: str, use: Use = "training") -> list[str]:
     """The versions of a framework of which AWS has an image, the newest last."""
-    return sorted(images()[f"{framework}-{use}"]["versions"], key=_numbers)
+    return sorted(images()[f"{framework}-{use}"]["versions"], key=_version_numbers)
 
 
-def _version(framework: str, use: Use, wanted: str) -> str:
+def _framework_version(framework: str, use: Use, wanted: str) -> str:
     """The version that is meant: `2.6` is the newest of `2.6.0`, `2.6.1`."""
     known = framework_versions(framework, use)
     if not wanted:
         return known[-1]
     meant = [version for version in known if f"{version}.".startswith(f"{wanted}.")]
     if use == "inference" and not meant:
-        trains = _numbers(_version(framework, "training", wanted))
-        meant = [version for version in known if _numbers(version) < trains]
+        trains = _version_numbers(_framework_version(framework, "training", wanted))
+        meant = [version for version in known if _version_numbers(version) < trains]
     if not meant:
         raise UnknownImageError(f"AWS has no {framework}-{use} image of version {wanted}: it has {', '.join(known)}.")
     return meant[-1]
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _version_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 

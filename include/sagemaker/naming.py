@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -158,12 +158,6 @@ def tags_of(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
     """The tags of a resource."""
     pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
     return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
-
-
-def pages_of(sagemaker: SageMakerClient, action: str, field: str, **filters: Any) -> Iterator[Mapping[str, Any]]:
-    """The summaries of a List action."""
-    for page in sagemaker.get_paginator(action).paginate(**filters):  # type: ignore[call-overload]
-        yield from page[field]
 
 
 def is_named_by_content(name: str, tags: Mapping[str, str]) -> bool:
