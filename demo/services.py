@@ -29,6 +29,12 @@ STATE = ROOT / ".local"
 AWS_PORT = 4566
 AIRFLOW_PORT = 8080
 USER = "admin"
+PACE = {
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "45",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+}
+"""How soon Airflow looks again. A DAG that is unpaused gets its watcher when its file is read again; a file that changes
+is read at once."""
 OWN_VARIABLES = ("AIRFLOW_", "AWS_")
 """How the names of variables begin that lead to an Airflow or an AWS."""
 WARNINGS = "PYTHONWARNINGS"
@@ -185,8 +191,6 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        # A DAG that is unpaused gets its watcher when its file is read again; a file that changes is read at once.
-        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "45",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
@@ -199,7 +203,7 @@ def airflow_environment(state: Path, settings: LocalSettings, aws_url: str, airf
         ),
         "AIRFLOW__API__DEFAULT_WRAP": "True",
         "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "demo.airflow_standalone.LOGGING_CONFIG",
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+        **PACE,
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
         SETTINGS_VARIABLE: settings.to_json(),
         "AWS_ENDPOINT_URL": aws_url,

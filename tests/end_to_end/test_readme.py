@@ -21,7 +21,7 @@ from demo.bootstrap import client_config
 from demo.services import Services
 from include.deployment import predict
 from tests.support.airflow_commands import THEN
-from tests.support.demos import run_target
+from tests.support.demos import UNHURRIED, run_target
 from tests.support.live_airflow import Operator
 from tests.support.pictures import pixels
 from tests.support.ports import free_port
@@ -45,7 +45,8 @@ def printed(state: Path) -> Iterator[str]:
     """What `make demo` prints once the environments are there; `make down` ends its services."""
     (start,), (end,) = shown("make demo"), shown("make down")
     try:
-        yield run_target(start.words, state, PORT=str(free_port()), AIRFLOW_PORT=str(free_port()))
+        ports = {"PORT": str(free_port()), "AIRFLOW_PORT": str(free_port())}
+        yield run_target(start.words, state, pace=UNHURRIED, **ports)
     finally:
         run_target(end.words, state)
 

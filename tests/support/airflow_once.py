@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from include.run_conf.fields import ACCEPTS_ALL
+
 NEWEST_VERSIONS = 3
 """Some routes of the newest version stand in for those of the two before it, and are made with them."""
 
@@ -38,8 +40,9 @@ def check_schemas_once() -> None:
     """Check each schema of a form's field once, and not once for each field whenever a task starts."""
     from jsonschema import validators  # noqa: PLC0415
 
-    validator = validators.validator_for({})
-    validator.check_schema = remembering(validator.check_schema)  # type: ignore[method-assign]
+    for schema in ({}, ACCEPTS_ALL):
+        validator = validators.validator_for(schema)
+        validator.check_schema = remembering(validator.check_schema)  # type: ignore[method-assign]
 
 
 def _store_dags_once() -> None:

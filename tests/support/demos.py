@@ -5,17 +5,25 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
 from demo.__main__ import main as program
+from demo.services import PACE
 from tests.support.makefile import recipe
 
 
-def run_target(words: Sequence[str], state: Path, **environment: str) -> str:
+UNHURRIED = {
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
+}
+"""Where no DAG has to be watched as soon as it is unpaused, reading all DAG files again takes a tenth of a core."""
+
+
+def run_target(words: Sequence[str], state: Path, *, pace: Mapping[str, str] = PACE, **environment: str) -> str:
     """Run the program of a target's recipe in this process, with another folder in the place of `.local`.
 
     What it prints is also what pytest shows of a test that fails.
@@ -26,6 +34,7 @@ def run_target(words: Sequence[str], state: Path, **environment: str) -> str:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(terminal):
         for module in ("demo.run", "demo.services"):
             patch.setattr(f"{module}.STATE", state)
+        patch.setattr("demo.services.PACE", pace)
         for name, value in environment.items():
             patch.setenv(name, value)
         ended = program(arguments)

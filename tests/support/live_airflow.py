@@ -214,12 +214,12 @@ class LiveAirflow:
 
     def listening_on(self) -> set[str]:
         """The addresses on which any process takes connections."""
-        return {
-            connection.laddr.ip
-            for process in self._members()
-            for connection in process.net_connections()
-            if connection.status == psutil.CONN_LISTEN
-        }
+        found = set()
+        for process in self._members():
+            with suppress(psutil.NoSuchProcess):  # a task has ended, or a DAG file is read
+                connections = process.net_connections()
+                found |= {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN}
+        return found
 
     def let_be_due(self, dag_id: str, tick: datetime) -> None:
         """Let a time of a DAG's schedule be the next one, as if it had been until now: the scheduler starts its run."""
