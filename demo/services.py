@@ -33,8 +33,10 @@ PACE = {
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "45",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
 }
-"""How soon Airflow looks again. A DAG that is unpaused gets its watcher when its file is read again; a file that changes
-is read at once."""
+"""How soon Airflow looks again.
+
+A DAG that is unpaused gets its watcher when its file is read again; a file that changes is read at once.
+"""
 OWN_VARIABLES = ("AIRFLOW_", "AWS_")
 """How the names of variables begin that lead to an Airflow or an AWS."""
 WARNINGS = "PYTHONWARNINGS"

@@ -15,7 +15,6 @@ from demo.__main__ import main as program
 from demo.services import PACE
 from tests.support.makefile import recipe
 
-
 UNHURRIED = {
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
