@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
-from botocore import hooks
+from botocore import hooks, useragent
 from botocore.client import ClientCreator
 from botocore.loaders import JSONFileLoader, Loader
 
@@ -26,6 +26,11 @@ def read_definitions_once() -> None:
     _share(ClientCreator, "_create_methods", type, copied=dict)
     _share(hooks.EventAliaser, "_alias_event_name", type)
     hooks.accepts_kwargs = _takes_any_name
+    useragent.sanitize_user_agent_string_component = _sanitized
+
+
+_sanitized = cache(useragent.sanitize_user_agent_string_component)
+"""A part of the user agent, which clients put together again for each call, character by character."""
 
 
 def _share(owner: type, name: str, kind: Callable[[Any], Any], *, copied: Callable[[Any], Any] | None = None) -> None:

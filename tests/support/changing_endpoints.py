@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.applicationautoscaling.models import applicationautoscaling_backends
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.core.base_backend import BaseBackend
 from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
 
 from tests.support.documents import VARIABLE
 
 ACCOUNT = "123456789012"
+SERVICES = (sagemaker_backends, cloudwatch_backends, applicationautoscaling_backends)
+"""What of moto a deployment changes."""
 
 
 class KilledError(BaseException):
@@ -70,6 +76,22 @@ class ChangingEndpoints:
         self._rollouts[name] = request.get("DeploymentConfig")
         self.updates.append(request)
         self.strike("update_endpoint")
+
+    def remember(self) -> Callable[[], None]:
+        """Take down what is there, in moto too; the answer brings it back, as often as it is called."""
+        own = {name: vars(self)[name] for name in ("updates", "_pending", "_rollouts", "_reasons")}
+        backends: list[Any] = [service[ACCOUNT][VARIABLE["region"]] for service in SERVICES]
+        state = [own, *(dict(vars(backend)) for backend in backends)]
+        # Backends refer to each other: those are not copied.
+        known = [value for part in state for value in part.values() if isinstance(value, BaseBackend)]
+        uncopied = {id(backend): backend for backend in (*backends, *known)}
+        remembered = copy.deepcopy(state, dict(uncopied))
+
+        def bring_back() -> None:
+            for owner, part in zip((self, *backends), copy.deepcopy(remembered, dict(uncopied)), strict=True):
+                vars(owner).update(part)
+
+        return bring_back
 
     def aim(self, name: str, config: str) -> None:
         """Let the update under way end at another configuration: another run has asked for it since."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import boto3
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from botocore import UNSIGNED
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
@@ -20,7 +22,7 @@ from image_classification.operators.endpoint import EndpointOperator, idle_tasks
 from include.deployment.endpoint import Deployment, deployment_of
 from include.deployment.hosting import Hosting, NoWayBackError, tear_down
 from include.deployment.registry import RegisteredModel
-from include.deployment.traffic import DIMENSION, Scaling, live_scaling, stop_scaling
+from include.deployment.traffic import DIMENSION, Scaling, live_scaling
 from include.promotion.champion import PROMOTED_TAG
 from include.run_conf import RunConf
 from include.sagemaker.naming import tags_of
@@ -52,7 +54,7 @@ def test_of_a_deployment_only_the_tasks_run_that_have_something_to_do(
 @pytest.fixture(scope="module")
 def clients() -> dict[str, Any]:
     """One client of each service for all tests: reading SageMaker's model takes half a second."""
-    known = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": VARIABLE["region"]}
+    known = {"region_name": VARIABLE["region"], "config": Config(signature_version=UNSIGNED)}
     return {
         service: boto3.client(service, **known) for service in ("sagemaker", "cloudwatch", "application-autoscaling")
     }  # type: ignore[call-overload]
@@ -84,6 +86,8 @@ class Chain:
     kills: int = 0
     rollout: str = ""
     """That of the endpoint which the last task handed on."""
+    deployments: dict[int, Deployment] = field(default_factory=dict)
+    """Those that a conf without wishes asks for, by version."""
 
     def deploy(self, version: int, *, run: str = "", **conf: Any) -> str:
         """How the task of a run ends, however often it is killed: `promoted`, or the message of its failure."""
@@ -125,7 +129,9 @@ class Chain:
         return self.deployment(version).config_name
 
     def deployment(self, version: int) -> Deployment:
-        return self._operator(version, {}).deployment(self.running, {})
+        if version not in self.deployments:
+            self.deployments[version] = self._operator(version, {}).deployment(self.running, {})
+        return self.deployments[version]
 
     @property
     def running(self) -> RunningTask:
@@ -468,11 +474,9 @@ def test_policies_and_schedules_that_a_person_made_are_not_lost_to_another_machi
 
 
 def test_a_task_that_is_killed_at_any_call_leaves_the_scaling_as_asked(chain: Callable[..., Chain]) -> None:
-    for place in count():
-        pets = chain()
-        cleared(pets)
-        pets.deploy(1, **SCALED)
-        pets.sagemaker.strike = killed_at(place)
+    pets = chain()
+    pets.deploy(1, **SCALED)
+    for place in places(pets):
         assert pets.deploy(2, **OTHER_MACHINE) == "promoted"
         assert pets.scaling() == Scaling(1, 4, 600), place
         if not pets.kills:
@@ -557,12 +561,10 @@ OUTCOMES = {
 @pytest.mark.parametrize("story", OUTCOMES)
 def test_a_task_that_is_killed_at_any_call_ends_as_one_that_is_not(story: str, chain: Callable[..., Chain]) -> None:
     versions, wrong, expected = OUTCOMES[story]
-    for place in count():
-        pets = chain(*wrong)
-        cleared(pets)
-        for version in versions[:-1]:
-            pets.deploy(version)
-        pets.sagemaker.strike = killed_at(place)
+    pets = chain(*wrong)
+    for version in versions[:-1]:
+        pets.deploy(version)
+    for place in places(pets):
         pets.deploy(versions[-1])
         assert pets.state() == expected, place
         assert len(pets.kept()["configs"]) <= 2, place
@@ -596,12 +598,10 @@ def updates_to(pets: Chain, version: int) -> list[Any]:
     return [update for update in pets.sagemaker.updates if update["EndpointConfigName"] == pets.config(version)]
 
 
-def cleared(pets: Chain) -> None:
-    """Take away what an earlier pass of the same test left."""
-    stop_scaling(pets.access.client("application-autoscaling"), "pets")
-    for endpoint in pets.sagemaker.client.list_endpoints()["Endpoints"]:
-        pets.sagemaker.client.delete_endpoint(EndpointName=endpoint["EndpointName"])
-    for config in pets.sagemaker.client.list_endpoint_configs()["EndpointConfigs"]:
-        pets.sagemaker.client.delete_endpoint_config(EndpointConfigName=config["EndpointConfigName"])
-    group = pets.sagemaker.client.describe_model_package_group(ModelPackageGroupName=GROUP)["ModelPackageGroupArn"]
-    pets.sagemaker.client.delete_tags(ResourceArn=group, TagKeys=[PROMOTED_TAG, "endpoint"])
+def places(pets: Chain) -> Iterator[int]:
+    """The calls at which the next task is killed, one after the other: each time everything begins as it is now."""
+    begin_again = pets.sagemaker.remember()
+    for place in count():
+        begin_again()
+        pets.kills, pets.sagemaker.strike = 0, killed_at(place)
+        yield place
