@@ -11,10 +11,13 @@ import logging
 import re
 import tempfile
 import threading
+from datetime import datetime
 from typing import Any, cast
 from urllib.parse import quote
 from xml.parsers.expat import ExpatError
 
+from botocore.utils import parse_to_aware_datetime
+from moto.core import serialize
 from moto.core.responses import ActionResult
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import get_account_id_from, iam_backends
@@ -43,6 +46,7 @@ __all__ = ["Moto", "MotoRequestHandler", "account_of", "ensure_role"]
 
 FORM = "application/x-www-form-urlencoded"
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+UTC_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +120,16 @@ def _value(key: FakeKey) -> bytes | StoredValue:
 
 # moto reads a whole object for every range of it: clients that fetch a large object in parts would wait for minutes.
 FakeKey.value = property(_value, _whole_value.fset)  # type: ignore[method-assign, assignment]
+
+
+def _moment(value: Any) -> datetime:
+    """A moment of an answer: one in ISO 8601 is read without a parser that knows whatever people write."""
+    is_plain = isinstance(value, str) and UTC_MOMENT.fullmatch(value)
+    return datetime.fromisoformat(value) if is_plain else parse_to_aware_datetime(value)
+
+
+# moto keeps when an object was changed as text, which it reads again for each object of a listing.
+serialize.parse_to_aware_datetime = _moment  # type: ignore[attr-defined]
 
 
 LISTINGS: dict[str, tuple[str, ...]] = {

@@ -11,13 +11,18 @@ packages, takes seconds to import, and pins some that Airflow pins in another wa
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
 from sagemaker.core import image_uris
+
+# For each address the SDK makes a loader, and that reads a megabyte of endpoints: so it gets the same loader each time.
+botocore.loaders.create_loader = functools.cache(botocore.loaders.create_loader)
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESSES = Path("include", "sagemaker", "image_uris.json")

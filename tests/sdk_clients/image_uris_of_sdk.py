@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
 
+import botocore.loaders
 from sagemaker.core import image_uris
+
+# For each address the SDK makes a loader, and that reads a megabyte of endpoints: so it gets the same loader each time.
+botocore.loaders.create_loader = functools.cache(botocore.loaders.create_loader)
 
 algorithm, result = sys.argv[1:]
 regions = {

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
-from botocore import hooks, useragent
+from botocore import hooks, useragent, utils
 from botocore.client import ClientCreator
 from botocore.loaders import JSONFileLoader, Loader
 
@@ -27,6 +27,17 @@ def read_definitions_once() -> None:
     _share(hooks.EventAliaser, "_alias_event_name", type)
     hooks.accepts_kwargs = _takes_any_name
     useragent.sanitize_user_agent_string_component = _sanitized
+    utils._parse_timestamp_with_tzinfo = _moment
+
+
+_read_moment = cache(utils._parse_timestamp_with_tzinfo)
+
+
+def _moment(value: Any, tzinfo: Any) -> Any:
+    """A moment of an answer; a text, as each object of a listing has one, is read once."""
+    if isinstance(value, str):
+        return _read_moment(value, tzinfo)
+    return _read_moment.__wrapped__(value, tzinfo)
 
 
 _sanitized = cache(useragent.sanitize_user_agent_string_component)
