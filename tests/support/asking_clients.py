@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from tests.support.local_aws import eventually
 
 FIRST_ANSWERS = 5
+PAUSE_SECONDS = 0.02
+"""Between two questions of a client, which otherwise take what processors there are from those that they ask."""
 
 
 class Clients:
-    """Several clients at once, each of which asks as soon as it has its answer.
+    """Several clients at once, each of which asks again soon after it has its answer.
 
     `ask` gives the name of the model that answered; an exception is an answer too, `failed: ...`.
     """
@@ -51,7 +53,7 @@ class Clients:
             thread.join()
 
     def _ask_until_ended(self) -> None:
-        while not self._ended.is_set():
+        while not self._ended.wait(PAUSE_SECONDS):
             asked = time.monotonic()
             try:
                 model = self._ask()
