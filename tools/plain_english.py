@@ -90,16 +90,35 @@ def _of_script(text: str) -> str:
 def _of_python(text: str) -> str:
     """The comments and texts of a module on their lines; spans of code in them, and all else, are blank."""
     kept = [" " * len(line) for line in text.split("\n")]
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and _is_prose(token.string)):
-            for number, line in enumerate(token.string.split("\n")):
-                at = token.start[1] if number == 0 else 0
-                row = kept[token.start[0] - 1 + number]
-                kept[token.start[0] - 1 + number] = row[:at] + line + row[at + len(line) :]
+    for (row, column), written in _comments_and_literals(text):
+        for number, line in enumerate(written.split("\n")):
+            at = column if number == 0 else 0
+            blank = kept[row - 1 + number]
+            kept[row - 1 + number] = blank[:at] + line + blank[at + len(line) :]
     joined = re.sub(
         r"\"[^\S\n]*\n[^\S\n]*[rf]{0,2}\"", lambda ends: re.sub(r"[^\n]", " ", ends.group()), "\n".join(kept)
     )
     return re.sub(r"`[^`\n]+`|\{[^{}\n]*\}", _blank, joined)
+
+
+def _comments_and_literals(text: str) -> Iterator[tuple[tuple[int, int], str]]:
+    """Where the comments and texts of a module begin (line from 1, column from 0), and how they are written.
+
+    Since Python 3.12 an f-string is many tokens: its text is what stands from the first to the last of them.
+    """
+    lines = text.splitlines(keepends=True)
+    begun: list[tuple[int, int]] = []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        kind = tokenize.tok_name[token.type]
+        if kind == "FSTRING_START":
+            begun.append(token.start)
+        row, column = begun.pop() if kind == "FSTRING_END" else token.start
+        if begun or kind not in ("COMMENT", "STRING", "FSTRING_END"):
+            continue
+        last, end = token.end
+        written = "".join([*lines[row - 1 : last - 1], lines[last - 1][:end]])[column:]
+        if kind == "COMMENT" or _is_prose(written):
+            yield (row, column), written
 
 
 PROSE = {".md": _of_markdown, ".py": _of_python, ".html": _of_page, ".js": _of_script}
