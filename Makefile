@@ -51,16 +51,20 @@ local: setup ## start the local AWS and Airflow, and leave them to you
 down: ## end what `make demo` and `make local` started
 	@if [ -x $(AIRFLOW) ]; then $(AIRFLOW) -m demo down; else echo "Nothing is running."; fi
 
-# The tests of containers/ and algorithms/ have environments of their own. They come last, beside each other: an Airflow
-# and a browser that run take more processor time the more runs beside them.
+# An Airflow and a browser that run take more processor time the more runs beside them. So the tests of containers/ and
+# algorithms/, which have environments of their own, come last, all at once.
 test: ## run every test (makes also the environments of the SageMaker SDKs and of PyTorch)
 	$(environments) test-setup
-	@status=0; containers=; log=$$(mktemp); trap 'kill $$containers 2>/dev/null; rm -f $$log' EXIT; \
+	@status=0; others=; logs=$$(mktemp -d); trap 'kill $$others 2>/dev/null; rm -rf $$logs' EXIT; \
 	$(AIRFLOW) -m pytest -n $(JOBS) --durations=10 tests --ignore=tests/containers --ignore=tests/algorithms || status=1; \
-	OMP_NUM_THREADS=1 $(MXNET) -m pytest --durations=10 tests/containers >$$log 2>&1 & containers=$$!; \
-	if [ -d tests/algorithms ]; then OMP_NUM_THREADS=1 $(PYTORCH) -m pytest --durations=10 tests/algorithms || status=1; fi; \
-	wait $$containers || status=1; \
-	cat $$log; \
+	export OMP_NUM_THREADS=1; \
+	$(MXNET) -m pytest --durations=10 tests/containers >$$logs/1 2>&1 & others=$$!; \
+	if [ -d tests/algorithms ]; then \
+		$(PYTORCH) -m pytest --durations=10 tests/algorithms/container_template >$$logs/2 2>&1 & others="$$others $$!"; \
+		$(PYTORCH) -m pytest --durations=10 tests/algorithms --ignore=tests/algorithms/container_template || status=1; \
+	fi; \
+	for other in $$others; do wait $$other || status=1; done; \
+	cat $$logs/*; \
 	exit $$status
 
 # Those of 3.11 are part of `make test`. All Pythons are tried, whatever the first says.
