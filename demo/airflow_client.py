@@ -123,10 +123,11 @@ class AirflowClient:
                 sorter.add(downstream, task["task_id"])
         return {task_id: place for place, task_id in enumerate(sorter.static_order())}
 
-    def task_runs(self, dag_id: str, run_id: str) -> list[TaskRun]:
-        """The tasks of a run."""
+    def task_runs(self, dag_id: str, run_id: str, *, task_id: str | None = None) -> list[TaskRun]:
+        """The tasks of a run, or the copies of one task."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-        instances = self._call("GET", path, params={"limit": 500})["task_instances"]
+        only = {} if task_id is None else {"task_id": task_id}
+        instances = self._call("GET", path, params={"limit": 500, **only})["task_instances"]
         return [
             TaskRun(
                 task_id=instance["task_id"],

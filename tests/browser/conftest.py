@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
@@ -33,6 +34,9 @@ CHROMIUM_FLAGS = (
 
 ALGORITHM = Path(__file__).parents[1] / "support" / "patient_means.py"
 VIEWER = "guest"
+DAGS = (DAG_ID, "retrain_on_new_images", "train_model", "review_model", "deploy_endpoint", "predict_images")
+REFRESH_SECONDS = "10"
+"""How often Airflow's pages ask for what a run does: 3 s by default, and each time they are drawn anew."""
 PAGE_MILLISECONDS = 60_000.0
 EXPECTED_MILLISECONDS = 30_000.0
 """How long a test waits for what it expects: other tests, Airflow and Chromium share the machine."""
@@ -71,8 +75,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="package")
 def installation(chromium: str, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveAirflow]:
-    users = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{VIEWER}:viewer"}
-    airflow = LiveAirflow(tmp_path_factory.mktemp("airflow"), world, migrated_database(tmp_path_factory), **users)
+    own = {
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{VIEWER}:viewer",
+        "AIRFLOW__API__AUTO_REFRESH_INTERVAL": REFRESH_SECONDS,
+    }
+    state, database = tmp_path_factory.mktemp("airflow"), migrated_database(tmp_path_factory)
+    airflow = LiveAirflow(state, world, database, dags=DAGS, **own)
     try:
         airflow.start()
         yield airflow
@@ -93,7 +101,8 @@ def airflow(switched_on: Operator) -> Iterator[Operator]:
     """The Airflow to look into; no run of a test is left to the next."""
     yield switched_on
     for run in switched_on.dag_runs(DAG_ID):
-        switched_on.abandon(DAG_ID, run.run_id)
+        if not run.is_over:
+            switched_on.abandon(DAG_ID, run.run_id)
 
 
 @pytest.fixture(scope="package")
@@ -107,24 +116,31 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def signed_in(browser: Browser, installation: LiveAirflow, switched_on: Operator) -> Iterator[Page]:
     """The one page of a person who has signed in: loading the UI costs far more than what a test does with it."""
-    with signed_in_as(USER, browser, installation) as page:
+    with page_of_its_own(browser) as page:
+        page.goto(installation.url)
+        page.get_by_label("Username").fill(USER)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_url(lambda url: "login" not in url)
         yield page
 
 
 @contextmanager
-def signed_in_as(user: str, browser: Browser, installation: LiveAirflow) -> Iterator[Page]:
-    """A page of a browser of its own, in which a person has signed in."""
+def page_of_its_own(browser: Browser) -> Iterator[Page]:
+    """A page of a browser that has no cookies yet."""
     context = browser.new_context(viewport=VIEWPORT)
     context.add_init_script(STILL)
     page = context.new_page()
     page.set_default_timeout(PAGE_MILLISECONDS)
-    page.goto(installation.url)
-    page.get_by_label("Username").fill(user)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.keyboard.press("Enter")
-    page.wait_for_url(lambda url: "login" not in url)
     yield page
     context.close()
+
+
+def let_in(user: str, page: Page, installation: LiveAirflow) -> None:
+    """Sign in without Airflow's page for it, which loads the whole UI afterwards."""
+    asked = {"username": user, "password": PASSWORD}
+    token = httpx.post(f"{installation.url}/auth/token", json=asked, trust_env=False).raise_for_status().json()
+    page.context.add_cookies([{"name": "_token", "value": token["access_token"], "url": installation.url}])
 
 
 @pytest.fixture

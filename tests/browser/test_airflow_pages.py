@@ -17,7 +17,8 @@ from demo.airflow_client import AirflowError, TaskRun
 from include.run_conf import PRESETS, RunConf, form_fields
 from include.sagemaker.naming import Run, job_name
 from tests.browser.trigger_form import DAG_ID, choose, enter, field_of, open_section, opened_form, trigger, visit
-from tests.support.live_airflow import Operator
+from tests.support.live_airflow import PAUSE, Operator
+from tests.support.local_aws import eventually
 from tests.support.world import World, digits
 
 LABELS = ("0", "1", "7")
@@ -177,13 +178,15 @@ def test_a_waiting_task_shows_its_jobs_own_log_and_leads_to_its_pages(
     airflow: Operator,
 ) -> None:
     wait_until_deferred(airflow, run_id, TRAIN)
+    epoch = re.compile(r"Epoch\[\d+\] Validation-accuracy=")
+    summary = re.compile(r"==> epoch \d+ of 300, train accuracy .*, validation accuracy .* left, \d+ s billable so far")
+    wait_for_lines(airflow, run_id, epoch, summary)
     page.set_viewport_size({"width": 1640, "height": 980})
     task = f"/dags/{DAG_ID}/runs/{run_id}/tasks/{TRAIN}/mapped/0"
 
     visit(page, task)
     expect(page.get_by_text("Deferred").first).to_be_visible(timeout=LOG_MILLISECONDS)
-    find_in_log(page, re.compile(r"Epoch\[\d+\] Validation-accuracy="))
-    summary = re.compile(r"==> epoch \d+ of 300, train accuracy .*, validation accuracy .* left, \d+ s billable so far")
+    find_in_log(page, epoch)
     find_in_log(page, summary)
     keep(page, "live-log.png")
 
@@ -198,6 +201,16 @@ def test_a_waiting_task_shows_its_jobs_own_log_and_leads_to_its_pages(
     reports = page.get_by_role("link", name="Reports")
     assert f"reports/{Run(DAG_ID, run_id).name}/" in str(reports.get_attribute("href"))
     keep(page, "task-links.png")
+
+
+def wait_for_lines(airflow: Operator, run_id: str, *lines: re.Pattern[str]) -> None:
+    """Wait until the log of the training task has such lines: opening its page costs far more than asking for it."""
+
+    def has_all() -> bool:
+        log = "\n".join(airflow.log_lines(DAG_ID, run_id, airflow.task(DAG_ID, run_id, TRAIN)))
+        return all(line.search(log) for line in lines)
+
+    eventually(has_all, LOG_MILLISECONDS / 1000, pause=PAUSE)
 
 
 def find_in_log(page: Page, line: re.Pattern[str]) -> None:

@@ -13,7 +13,7 @@ from include.catalog.asked_images import Heard, Question, keep_answer, keep_imag
 from include.deployment.registry import RegisteredModel
 from include.run_conf import RunConf
 from tests.browser.accessibility import THEMES, flaws, flaws_of_page
-from tests.browser.conftest import PAGE_MILLISECONDS, VIEWER, signed_in_as
+from tests.browser.conftest import PAGE_MILLISECONDS, VIEWER, let_in, page_of_its_own
 from tests.browser.trigger_form import visit
 from tests.support.champions import promote, publish, register
 from tests.support.live_airflow import LiveAirflow, Operator
@@ -204,7 +204,8 @@ def test_a_viewer_sees_everything_and_uses_nothing(
     browser: Browser, installation: LiveAirflow, versions: object
 ) -> None:
     address = f"{installation.url}/image-classification/datasets/{DATASET}"
-    with signed_in_as(VIEWER, browser, installation) as page:
+    with page_of_its_own(browser) as page:
+        let_in(VIEWER, page, installation)
         page.goto(f"{address}/models/1")
         expect(page.get_by_role("button", name="Retrain from it")).to_be_disabled()
         expect(page.get_by_text("You may not start runs of")).to_be_visible()
@@ -227,12 +228,10 @@ def test_a_viewer_sees_everything_and_uses_nothing(
 def test_no_page_has_a_serious_flaw_of_accessibility_and_each_fits_a_phone(
     page: Page, installation: LiveAirflow, airflow: Operator, world: World, something_on_each_page: None
 ) -> None:
-    root, found = f"{installation.url}/image-classification", list[str]()
-    try:
-        for path in addresses(airflow, world):
-            found += flaws_of_page(page, f"{root}{path}")
-    finally:
-        page.goto(installation.url)
+    root = f"{installation.url}/image-classification"
+    alone = page.context.new_page()
+    found = [flaw for path in addresses(airflow, world) for flaw in flaws_of_page(alone, f"{root}{path}")]
+    alone.close()
 
     assert found == []
 

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.end_to_end
 
 TRAIN = "training.train"
 DAGS = ("train_model", "image_classification")
+REPORTS = "evaluate_endpoint"
 WAIT_SECONDS = 120.0
 
 
@@ -83,7 +84,8 @@ def people(world: World) -> People:
 @pytest.fixture(scope="module")
 def airflow(module_path: Path, world: World, people: People, migrated_database: Path) -> Iterator[LiveAirflow]:
     variable = json.dumps({**json.loads(world.settings.to_json()), "notify": people.topic})
-    airflow = LiveAirflow(module_path, world, migrated_database, AIRFLOW_VAR_IMAGE_CLASSIFICATION=variable)
+    dags = [*DAGS, REPORTS]
+    airflow = LiveAirflow(module_path, world, migrated_database, dags=dags, AIRFLOW_VAR_IMAGE_CLASSIFICATION=variable)
     try:
         airflow.start()
         yield airflow
@@ -166,24 +168,24 @@ def test_the_demos_airflow_listens_on_loopback_alone(airflow: LiveAirflow) -> No
 
 
 def test_people_hear_of_a_failed_run_from_the_dag_processor(operator: Operator, people: People) -> None:
-    operator.wait_for_dag("evaluate_endpoint", WAIT_SECONDS)
-    operator.unpause("evaluate_endpoint")
-    assert eventually(lambda: operator.begin("evaluate_endpoint", "told", {"dataset.name": "nothing"}), 60)
+    operator.wait_for_dag(REPORTS, WAIT_SECONDS)
+    operator.unpause(REPORTS)
+    assert eventually(lambda: operator.begin(REPORTS, "told", {"dataset.name": "nothing"}), 60)
 
-    assert operator.finished("evaluate_endpoint", "told").state == "failed"
+    assert operator.finished(REPORTS, "told").state == "failed"
 
     told = "[failed] evaluate_endpoint of nothing failed at choose_endpoints"
     assert eventually(lambda: told in people.heard(), 60, pause=PAUSE)
 
 
 def test_the_scheduler_writes_the_note_of_a_run(operator: Operator) -> None:
-    operator.wait_for_dag("evaluate_endpoint", WAIT_SECONDS)
-    operator.unpause("evaluate_endpoint")
-    assert eventually(lambda: operator.begin("evaluate_endpoint", "noted", {}), 60)
+    operator.wait_for_dag(REPORTS, WAIT_SECONDS)
+    operator.unpause(REPORTS)
+    assert eventually(lambda: operator.begin(REPORTS, "noted", {}), 60)
 
-    assert operator.finished("evaluate_endpoint", "noted").state == "success"
+    assert operator.finished(REPORTS, "noted").state == "success"
 
-    note = operator.note("evaluate_endpoint", "noted") or ""
+    note = operator.note(REPORTS, "noted") or ""
     assert note.partition("\n")[0] == "No dataset has an endpoint: nothing was measured"
 
 

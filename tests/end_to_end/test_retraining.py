@@ -75,7 +75,7 @@ def airflow(module_path: Path, world: World, migrated_database: Path) -> Iterato
         "lines": {"digits": ASKS_A_PERSON},
     }
     own = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30", SETTINGS_VARIABLE: json.dumps(settings)}
-    airflow = LiveAirflow(module_path, world, migrated_database, **own)
+    airflow = LiveAirflow(module_path, world, migrated_database, dags=[DAG], **own)
     try:
         airflow.start()
         yield airflow
@@ -288,7 +288,7 @@ def test_a_retraining_waits_for_a_person_and_deploys_what_that_person_approves(
     assert model["approval"] == "PendingManualApproval"
     assert world.endpoints() == {}, "nothing serves before the answer"
 
-    operator.answer(DAG, run_id, APPROVE, "Approve", reason="The new sevens look right.")
+    operator.answer_until_ended(DAG, run_id, APPROVE, "Approve", reason="The new sevens look right.")
 
     assert operator.finished_task(DAG, run_id, "deployment.deploy").state == "success"
     assert operator.asset_events(DAG, run_id, APPROVE) == 1, "other teams hear of the decision"

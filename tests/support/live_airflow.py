@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+from collections.abc import Collection
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,8 @@ START_SECONDS = 180.0
 RUN_SECONDS = 300.0
 PAUSE = 1.0
 """Seconds between two looks: Airflow shares the machine with what it is asked about."""
+THINKING_SECONDS = 5.0
+"""How long a person thinks before an answer."""
 
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
@@ -89,7 +92,7 @@ class Operator(AirflowClient):
 
     def task(self, dag_id: str, run_id: str, task_id: str) -> TaskRun:
         """A task of a run that has one copy."""
-        (found,) = [task for task in self.task_runs(dag_id, run_id) if task.task_id == task_id]
+        (found,) = self.task_runs(dag_id, run_id, task_id=task_id)
         return found
 
     def notes(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
@@ -104,22 +107,27 @@ class Operator(AirflowClient):
         return found
 
     def question(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any] | None:
-        """What a task asks a person, as *Required Actions* shows it; None while it does not wait for an answer."""
-        if self.task(dag_id, run_id, task_id).state != "awaiting_input":
+        """What a task has asked a person for a while, as *Required Actions* shows it; None where it does not.
+
+        An answer that comes before the scheduler knows that the task waits is lost, and the task is tried again.
+        """
+        if (run_id, task_id) not in self.asking(dag_id, seconds=THINKING_SECONDS):
             return None
         asked: dict[str, Any] = self._call("GET", _question_path(dag_id, run_id, task_id))
         return asked
 
     def asking(self, dag_id: str, *, seconds: float) -> set[tuple[str, str]]:
-        """Run and task of each question of a DAG that nobody has answered for so long."""
+        """Run and task of each question of a DAG that nobody has answered for so long since its task last started."""
         path, unanswered = f"/api/v2/dags/{dag_id}/dagRuns/~/hitlDetails", {"response_received": False, "limit": 100}
         since = datetime.now(UTC) - timedelta(seconds=seconds)
-        asked = [
-            one["task_instance"]
-            for one in self._call("GET", path, params=unanswered)["hitl_details"]
-            if datetime.fromisoformat(one["created_at"]) < since
-        ]
-        return {(task["dag_run_id"], task["task_id"]) for task in asked if task["state"] == "awaiting_input"}
+        details = self._call("GET", path, params=unanswered)["hitl_details"]
+        asked = [(one["task_instance"], one["created_at"]) for one in details]
+        return {
+            (task["dag_run_id"], task["task_id"])
+            for task, created in asked
+            if task["state"] == "awaiting_input"
+            and all(datetime.fromisoformat(moment) < since for moment in (created, task["start_date"]))
+        }
 
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str, **params: Any) -> None:
         """Answer what a task asks; `params` are the fields of its form."""
@@ -127,6 +135,16 @@ class Operator(AirflowClient):
         answer = self._answer("PATCH", _question_path(dag_id, run_id, task_id), json=body)
         if answer.status_code != 409:  # answered by the request before this one, whose own answer was lost
             self._content(answer)
+
+    def answer_until_ended(self, dag_id: str, run_id: str, task_id: str, option: str, **params: Any) -> None:
+        """Answer what a task asks, and again what it asks when Airflow tries it again, until it has ended."""
+
+        def ended() -> TaskRun | None:
+            if self.question(dag_id, run_id, task_id):
+                self.answer(dag_id, run_id, task_id, option, **params)
+            return self._ended(dag_id, run_id, task_id)
+
+        eventually(ended, RUN_SECONDS, pause=PAUSE)
 
     def asset_events(self, dag_id: str, run_id: str, task_id: str) -> int:
         """How many events of assets came from a task."""
@@ -162,13 +180,22 @@ class LiveAirflow:
     """Airflow's processes on a database that outlives them; it begins as a copy of a migrated one."""
 
     def __init__(
-        self, state: Path, world: World, database: Path, *, retries_at_once: bool = False, **environment: str
+        self,
+        state: Path,
+        world: World,
+        database: Path,
+        *,
+        dags: Collection[str],
+        retries_at_once: bool = False,
+        **environment: str,
     ) -> None:
+        """Have the DAGs of these names alone: Airflow reads the files of all DAGs at its start and later again."""
         self._state = state
         self.url = f"http://127.0.0.1:{free_port()}"
         self._environment = {
             **airflow_environment(state, world.settings, world.aws.url, self.url),
             **QUICK,
+            "AIRFLOW__CORE__DAGS_FOLDER": str(_folder_of(dags, state / "dags")),
             **environment,
         }
         home = Path(self._environment["AIRFLOW_HOME"])
@@ -249,6 +276,14 @@ class LiveAirflow:
                 if os.getsid(process.pid) in sessions:
                     members.update({found.pid: found for found in [process, *process.children(recursive=True)]})
         return list(members.values())
+
+
+def _folder_of(dags: Collection[str], folder: Path) -> Path:
+    """A new folder with the files of some DAGs."""
+    folder.mkdir()
+    for name in dags:
+        (folder / f"{name}.py").symlink_to(ROOT / "dags" / f"{name}.py")
+    return folder
 
 
 def command_of(process: psutil.Process) -> str:

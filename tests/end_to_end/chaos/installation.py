@@ -46,7 +46,7 @@ def installed(
     (gates / OPEN_AFTER).write_text(str(job_seconds))
     with running_world(state / "aws", "--jobs", str(jobs_at_once), "--image", gated_image(gates)) as world:
         trial = trial_of(dag_id, world, runs)
-        airflow = LiveAirflow(state, world, database, retries_at_once=retries_at_once, **THRESHOLDS)
+        airflow = LiveAirflow(state, world, database, dags=[dag_id], retries_at_once=retries_at_once, **THRESHOLDS)
         try:
             airflow.start()
             operator = airflow.operator()
