@@ -86,7 +86,7 @@ Preset = Literal[
 ]
 PRESETS: Mapping[Preset, str] = {
     "photographs": "ResNet-50 from ImageNet weights, 224 pixels; on AWS",
-    "digits": "the demo's handwritten digits, 28 pixels",
+    "digits": "the demo's handwritten digits, a small network",
     "caltech-256": "257 classes, finished records: ResNet-18 from scratch, then trained further",
     "cats-and-dogs": "two classes: one training job beside a tuning job of six, the tuned model trained further",
     "dog-breeds-script": "133 classes, a PyTorch script: tuned, then trained in full",
