@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from include.evaluation import write_beside_report
 from include.evaluation.endpoint_accuracy import EndpointEvaluation, Latency
 from include.evaluation.prediction import Prediction
 from include.sagemaker.api import existing
@@ -186,14 +187,7 @@ def _became(registered: RegisteredModel, endpoint: str | None, status: str | Non
 
 def write_summary(s3: S3Client, summary: Summary, *, settings: Settings, run: Run) -> str:
     """Keep the summary beside the run's report; returns its address."""
-    key = f"{settings.report_prefix(run.name)}summary.json"
-    s3.put_object(
-        Bucket=settings.output_bucket,
-        Key=key,
-        Body=summary.model_dump_json(indent=2).encode(),
-        ContentType="application/json",
-    )
-    return f"s3://{settings.output_bucket}/{key}"
+    return write_beside_report(s3, "summary.json", summary, settings=settings, run=run)
 
 
 def _training_job(job: LeaderboardJob) -> TrainingJobSummary:

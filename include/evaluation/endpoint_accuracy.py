@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from include.datasets.image_objects import UnsentImage, with_sources
 from include.datasets.version import HeldOutImage, held_out_images
+from include.evaluation import write_beside_report
 from include.evaluation.comparison import PairedFigures, compare
 from include.evaluation.evaluate import AnsweredImages, measured_answers, write_report
 from include.evaluation.evaluation_page import ReportContents
@@ -303,10 +304,7 @@ def endpoint_evaluation(
 
 def write_serving(s3: S3Client, measured: EndpointEvaluation, *, settings: Settings, run: Run) -> str:
     """Keep a measurement beside the run's report, which is older than the endpoint; returns its address."""
-    key = f"{settings.report_prefix(run.name)}{SERVING}"
-    body = measured.model_dump_json(indent=2, exclude_none=True).encode()
-    s3.put_object(Bucket=settings.output_bucket, Key=key, Body=body, ContentType="application/json")
-    return f"s3://{settings.output_bucket}/{key}"
+    return write_beside_report(s3, SERVING, measured, settings=settings, run=run, exclude_none=True)
 
 
 def drawn_places(images: int, sample: SampleConf | None) -> frozenset[int] | None:

@@ -26,6 +26,7 @@ from include.datasets.version import lineage, load
 from include.deployment.hosting import KEEP_PREVIOUS_TAG, KEEP_TAG, VERSION_TAG
 from include.deployment.registry import NoModelError, RegisteredModel, base_of, last_approved, numbered, read_model
 from include.deployment.traffic import SCALING_TAG, Scaling
+from include.evaluation import write_beside_report
 from include.problems import Problem, ProblemsError
 from include.run_conf import RunConf, RunConfError
 from include.run_conf.reading import parsed
@@ -411,14 +412,7 @@ def _model_at(
 
 def keep_run_conf(s3: S3Client, conf: RunConf, *, settings: Settings, run: Run) -> str:
     """Write the whole run conf into the run's report folder; returns its address."""
-    key = f"{settings.report_prefix(run.name)}{RUN_CONF_FILE}"
-    s3.put_object(
-        Bucket=settings.output_bucket,
-        Key=key,
-        Body=conf.model_dump_json(indent=2).encode(),
-        ContentType="application/json",
-    )
-    return f"s3://{settings.output_bucket}/{key}"
+    return write_beside_report(s3, RUN_CONF_FILE, conf, settings=settings, run=run)
 
 
 def kept_run_conf(s3: S3Client, model: RegisteredModel) -> RunConf | None:

@@ -206,7 +206,7 @@ def waiting_reason(conf: RunConf, evaluation: Evaluation) -> str:
 
 
 def question(conf: RunConf, evaluation: Evaluation, model: RegisteredModel, *, report: str) -> tuple[str, str]:
-    """What a person is asked, in a line and in Markdown; `report` is the page of the report."""
+    """What a person is asked: the subject, and the text in Markdown; `report` is the page of the report."""
     interval = evaluation.accuracy_interval
     certain = f" (95 %: {interval.low:.2%} to {interval.high:.2%})" if interval else ""
     place = f"deploys it to the endpoint `{conf.endpoint_name}`" if conf.endpoint.deploy else "deploys nothing"

@@ -13,12 +13,10 @@ import pytest
 
 from demo.__main__ import main as program
 from demo.services import PACE
+from tests.support.live_airflow import QUICK
 from tests.support.makefile import recipe
 
-UNHURRIED = {
-    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
-    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
-}
+UNHURRIED = {name: QUICK[name] for name in PACE}
 """Where no DAG has to be watched as soon as it is unpaused, reading all DAG files again takes a tenth of a core."""
 
 
